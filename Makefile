@@ -1,0 +1,39 @@
+# One verb per need. Everything builds in release mode, so that dependencies build once.
+.DEFAULT_GOAL := help
+.PHONY: help demo build test lint bench soak clean need-python
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: need-python ## see changes of a MongoDB arrive in JetStream; sets everything up first
+	@python3 scripts/demo.py
+
+build: need-python ## .build/release/tailrace
+	@python3 scripts/fetch.py packages
+	swift build -c release
+
+test: need-python ## unit tests, then integration tests against real servers
+	@python3 scripts/test.py
+
+lint: ## style of the Swift sources (swift format; configuration in .swift-format)
+	swift format lint --strict --recursive --parallel Sources Tests Package.swift
+
+bench: need-python build ## rates, CPU, memory and latency; BENCH_ARGS="--help" tells the options
+	@python3 scripts/bench.py $(BENCH_ARGS)
+
+soak: need-python build ## the fault tests, FAULT_ROUNDS rounds each (50)
+	@FAULT_ROUNDS=$${FAULT_ROUNDS:-50} python3 scripts/test.py --faults
+
+clean: ## removes build products; fetched servers stay in .tools/
+	rm -rf .build
+
+need-python:
+	@command -v python3 >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "installing python3" >&2; \
+	    { apt-get install -y -qq --no-install-recommends python3-venv || \
+	      { apt-get update -qq && apt-get install -y -qq --no-install-recommends python3-venv; }; \
+	    } >/dev/null; \
+	  else \
+	    echo "python3 is missing: sudo apt-get install -y python3-venv" >&2; exit 69; \
+	  fi; }

@@ -1,0 +1,95 @@
+// swift-tools-version: 6.0
+import PackageDescription
+
+let strict: [SwiftSetting] = [
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+]
+
+/// Pure modules: no I/O, no NIO, no libmongoc. They build and test in seconds.
+let pure: [Target] = [
+  .target(name: "JSON", swiftSettings: strict),
+  .target(name: "BSON", swiftSettings: strict),
+  .target(name: "Oplog", dependencies: ["BSON"], swiftSettings: strict),
+  .target(name: "Mapping", dependencies: ["BSON", "Oplog"], swiftSettings: strict),
+]
+
+/// The two ends: MongoDB through libmongoc, NATS on SwiftNIO. They don't know each other.
+let ends: [Target] = [
+  .systemLibrary(
+    name: "CLibMongoC", pkgConfig: "libmongoc-1.0",
+    providers: [.apt(["libmongoc-dev", "libbson-dev"])]),
+  .target(name: "CMongoC", dependencies: ["CLibMongoC"]),
+  .target(
+    name: "MongoSource",
+    dependencies: ["BSON", "Oplog", "CMongoC", .product(name: "Logging", package: "swift-log")],
+    swiftSettings: strict),
+  .target(
+    name: "NATS",
+    dependencies: [
+      .product(name: "NIOCore", package: "swift-nio"),
+      .product(name: "NIOPosix", package: "swift-nio"),
+      .product(name: "NIOSSL", package: "swift-nio-ssl"),
+      .product(name: "Crypto", package: "swift-crypto"),
+      .product(name: "Logging", package: "swift-log"),
+    ], swiftSettings: strict),
+  .target(
+    name: "JetStream",
+    dependencies: ["BSON", "JSON", "NATS", .product(name: "NIOCore", package: "swift-nio")],
+    swiftSettings: strict),
+]
+
+let service: [Target] = [
+  .target(
+    name: "BridgeConfiguration",
+    dependencies: [
+      "JSON", "Mapping", .product(name: "Yams", package: "Yams"),
+      .product(name: "Logging", package: "swift-log"),
+    ],
+    swiftSettings: strict),
+  .target(
+    name: "Bridge",
+    dependencies: [
+      "BSON", "JSON", "Oplog", "Mapping", "MongoSource", "NATS", "JetStream", "BridgeConfiguration",
+      .product(name: "Hummingbird", package: "hummingbird"),
+      .product(name: "Logging", package: "swift-log"),
+      .product(name: "Metrics", package: "swift-metrics"),
+      .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+      .product(name: "NIOCore", package: "swift-nio"),
+      .product(name: "NIOPosix", package: "swift-nio"),
+    ], swiftSettings: strict),
+  .executableTarget(
+    name: "tailrace",
+    dependencies: [
+      "Bridge", "BridgeConfiguration", "JSON", "Oplog",
+      .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      .product(name: "Logging", package: "swift-log"),
+      .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+      .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+    ], swiftSettings: strict),
+]
+
+let tests: [Target] = [
+  .testTarget(name: "JSONTests", dependencies: ["JSON"], swiftSettings: strict),
+  .testTarget(name: "BSONTests", dependencies: ["BSON", "CLibMongoC"], swiftSettings: strict),
+]
+
+let package = Package(
+  name: "tailrace",
+  products: [
+    .executable(name: "tailrace", targets: ["tailrace"]),
+    .library(name: "NATS", targets: ["NATS", "JetStream"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-nio", from: "2.80.0"),
+    .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.30.0"),
+    .package(url: "https://github.com/apple/swift-crypto", from: "4.0.0"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
+    .package(url: "https://github.com/apple/swift-metrics", from: "2.5.0"),
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
+    .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.10.0"),
+    .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.6.0"),
+    .package(url: "https://github.com/jpsim/Yams", from: "6.0.0"),
+  ],
+  targets: pure + ends + service + tests
+)

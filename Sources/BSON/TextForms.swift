@@ -1,0 +1,102 @@
+// Values as text, without quotes: hex, UUID, base64, doubles. Dates and decimals have files of
+// their own.
+
+extension ByteWriter {
+  /// Two lower-case digits a byte.
+  public mutating func appendHex(_ bytes: UnsafeRawBufferPointer) {
+    reserve(bytes.count &* 2)
+    for byte in bytes { appendHex(byte) }
+  }
+
+  mutating func appendHex(_ byte: UInt8) {
+    reserve(2)
+    base[_count] = Self.hexDigit(byte >> 4)
+    base[_count &+ 1] = Self.hexDigit(byte & 15)
+    _count &+= 2
+  }
+
+  @inline(__always)
+  private static func hexDigit(_ nibble: UInt8) -> UInt8 {
+    nibble &+ (nibble < 10 ? UInt8(ascii: "0") : UInt8(ascii: "a") &- 10)
+  }
+
+  /// The canonical form of RFC 9562: lower case, in groups of 8-4-4-4-12. Any length other than 16
+  /// is plain hex.
+  public mutating func appendUUID(_ bytes: UnsafeRawBufferPointer) {
+    guard bytes.count == 16 else { return appendHex(bytes) }
+    reserve(36)
+    for (index, byte) in bytes.enumerated() {
+      if index == 4 || index == 6 || index == 8 || index == 10 { append(UInt8(ascii: "-")) }
+      appendHex(byte)
+    }
+  }
+
+  /// The standard alphabet of RFC 4648, padded.
+  public mutating func appendBase64(_ bytes: UnsafeRawBufferPointer) {
+    let alphabet: StaticString = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    let count = bytes.count
+    reserve((count &+ 2) / 3 &* 4)
+    var at = 0
+    while at < count {
+      let first = bytes.readByte(at: at)
+      let second = at &+ 1 < count ? bytes.readByte(at: at &+ 1) : 0
+      let third = at &+ 2 < count ? bytes.readByte(at: at &+ 2) : 0
+      let group = Int(first) << 16 | Int(second) << 8 | Int(third)
+      let to = base + _count
+      to[0] = alphabet.utf8Start[group >> 18]
+      to[1] = alphabet.utf8Start[group >> 12 & 63]
+      to[2] = at &+ 1 < count ? alphabet.utf8Start[group >> 6 & 63] : UInt8(ascii: "=")
+      to[3] = at &+ 2 < count ? alphabet.utf8Start[group & 63] : UInt8(ascii: "=")
+      _count &+= 4
+      at &+= 3
+    }
+  }
+
+  /// The shortest digits that read back as the same double: `1.0`, `0.1`, `1e+16`, `-0.0`. What is
+  /// not finite is `NaN`, `Infinity` or `-Infinity`, which is no JSON number.
+  public mutating func append(shortest value: Double) {
+    guard value.isFinite else {
+      if value.isNaN { return append("NaN") }
+      if value < 0 { return append("-Infinity") }
+      return append("Infinity")
+    }
+    // Up to 2^53 a whole double is its integer.
+    if value.magnitude <= 0x1p53, value != 0 {
+      let whole = Int64(value)
+      if Double(whole) == value {
+        append(decimal: whole)
+        return append(".0")
+      }
+    }
+    // 24 bytes is the longest: "-2.2250738585072014e-308".
+    let room = 32
+    reserve(room)
+    var sink = DigitSink(base: base + _count, room: room)
+    value.write(to: &sink)
+    _count &+= sink.count
+  }
+}
+
+/// Takes a double's digits from the standard library without a `String` in between.
+///
+/// The standard library hands ASCII to `_writeASCII`; should it stop to, `write` takes the same
+/// bytes the slower way.
+///
+/// Safety invariant: lives within `append(shortest:)`, where `base` has `room` bytes reserved.
+private struct DigitSink: TextOutputStream {
+  let base: UnsafeMutablePointer<UInt8>
+  let room: Int
+  var count = 0
+
+  mutating func _writeASCII(_ buffer: UnsafeBufferPointer<UInt8>) {
+    guard let start = buffer.baseAddress else { return }
+    precondition(buffer.count <= room &- count)
+    (base + count).update(from: start, count: buffer.count)
+    count &+= buffer.count
+  }
+
+  mutating func write(_ string: String) {
+    var string = string
+    string.withUTF8 { _writeASCII($0) }
+  }
+}

@@ -1,0 +1,179 @@
+public import BridgeConfiguration
+import JetStream
+public import Logging
+import Mapping
+import MongoSource
+import NIOCore
+import NIOPosix
+public import Oplog
+public import ServiceLifecycle
+
+/// Where a run begins and how far it goes, from the command line.
+public struct RunOptions: Sendable {
+  public enum Start: Sendable, Equatable { case now, oldest, at(OplogPosition) }
+  public enum Until: Sendable, Equatable { case forever, now, at(OplogPosition) }
+
+  /// Overrides `source.start`; where there is a place to resume at, only together with `force`.
+  public var from: Start?
+  public var until: Until = .forever
+  public var force = false
+  /// False: give up with exit code 69 when a server can't be reached at the start.
+  public var waitForServers = true
+
+  public init() {}
+}
+
+/// The bridge as a service: finds its place, runs epoch after epoch until it is told to stop,
+/// reaches its end, or meets something that an operator must decide.
+///
+/// An epoch is one NATS connection with its lanes. Whatever goes wrong on that side ends it, and the
+/// next one reads the streams' tails and resumes exactly. The MongoDB side repairs itself inside the
+/// reader and ends the run only when the position is lost.
+public final class BridgeService: Service {
+  let configuration: BridgeConfiguration
+  let options: RunOptions
+  let logger: Logger
+  let board: StatusBoard
+  let stopRequest = StopRequest()
+  let reader: OplogReader
+  let monitor: MongoMonitor
+  let eventLoop: any EventLoop
+  let sourceOptions: MongoSourceOptions
+  private let group: MultiThreadedEventLoopGroup
+  private let trigger = PumpTrigger()
+
+  public init(configuration: BridgeConfiguration, options: RunOptions, logger: Logger) {
+    self.configuration = configuration
+    self.options = options
+    self.logger = logger
+    var random = SystemRandomNumberGenerator()
+    board = StatusBoard(instance: String(random.next(), radix: 36))
+    group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+    eventLoop = group.next()
+    sourceOptions = configuration.mongoSourceOptions
+    reader = OplogReader(options: sourceOptions, logger: logger) { [trigger] in trigger.fire() }
+    monitor = MongoMonitor(options: sourceOptions, interval: .seconds(1), logger: logger)
+  }
+
+  public func run() async throws {
+    monitor.start()
+    let outcome: Result<Void, any Error>
+    do {
+      try await withGracefulShutdownHandler {
+        try await self.runEpochs()
+      } onGracefulShutdown: {
+        self.logger.info("stopping: waiting for outstanding acks")
+        self.stopRequest.request()
+      }
+      outcome = .success(())
+    } catch {
+      board.update {
+        $0.phase = "failed"
+        $0.failure = "\(error)"
+      }
+      outcome = .failure(error)
+    }
+    monitor.stop()
+    reader.stop()
+    try await group.shutdownGracefully()
+    try outcome.get()
+  }
+
+  private func runEpochs() async throws {
+    guard let sourceName = try await sourceName() else { return }
+    let pipeline = Pipeline(
+      eventLoop: eventLoop, reader: reader, rules: configuration.rules, sourceName: sourceName,
+      deadLetterSubject: configuration.deadLetter.subject, unmatched: configuration.unmatched,
+      logger: logger)
+    trigger.set { [eventLoop] in eventLoop.execute { pipeline.sourceChanged() } }
+    let reporter = PipelineReporter(pipeline: pipeline, board: board)
+    reporter.start()
+    if let end = try await endPosition() {
+      try await eventLoop.submit { pipeline.stop(after: end) }.get()
+    }
+    var memory = EpochMemory()
+    var backoff = Backoff()
+    var number: UInt64 = 0
+    while !stopRequest.isRequested {
+      number += 1
+      let epoch = EpochRunner(
+        service: self, pipeline: pipeline, sourceName: sourceName, number: number)
+      do {
+        switch try await epoch.run(&memory) {
+        case .finished: return
+        case .halted(let failure): throw BridgeError.halted(failure.description)
+        case .sourceFailed: throw sourceFailure()
+        case .publishFailed(let lane, let error):
+          note("publishing stopped; the stream's tail is read again", "stream \(lane): \(error)")
+          if error.remedy == .reread { backoff.reset() }
+        case .connectionLost(let why):
+          note("NATS connection lost", why)
+          backoff.reset()
+        case .abandoned(let why):
+          note("stopped before everything was acknowledged; the next start resumes exactly", why)
+          return
+        }
+      } catch let error as BridgeError {
+        throw error
+      } catch {
+        note("not publishing yet", "\(error)")
+        board.update { if !$0.natsConnected { $0.natsDetail = "\(error)" } }
+        if !options.waitForServers, !memory.hasPublished {
+          throw BridgeError.unavailable("\(error)")
+        }
+      }
+      guard await stopRequest.sleep(backoff.next()) else { return }
+    }
+  }
+
+  private func note(_ what: String, _ why: String) {
+    board.note(error: "\(what): \(why)")
+    logger.warning("\(what)", metadata: ["reason": "\(why)"])
+  }
+
+  private func sourceFailure() -> BridgeError {
+    switch reader.failure {
+    case .positionLost(let lost):
+      board.update { $0.positionLost = lost.description }
+      return .positionLost(lost.description)
+    case .unsupported(let why): return .configuration(why)
+    case .corruptReply(let why): return .halted(why)
+    case nil: return .halted("the reader stopped without a reason")
+    }
+  }
+
+  /// Identity in message ids: configured, or the replica set's name. Nil: told to stop meanwhile.
+  private func sourceName() async throws -> String? {
+    if let name = configuration.source.name { return name }
+    do {
+      return try await askMongo { try await MongoAdmin.identify($0).setName }
+    } catch is CancellationError {
+      return nil
+    }
+  }
+
+  private func endPosition() async throws -> OplogPosition? {
+    switch options.until {
+    case .forever: nil
+    case .at(let position): position
+    case .now: try await askMongo { try await MongoAdmin.majorityPosition($0).position }
+    }
+  }
+
+  /// Asks MongoDB something; keeps asking until it answers, unless told not to wait.
+  func askMongo<T: Sendable>(
+    _ question: @Sendable (MongoSourceOptions) async throws -> T
+  ) async throws -> T {
+    var backoff = Backoff()
+    while true {
+      do {
+        return try await question(sourceOptions)
+      } catch let error as MongoError {
+        if !error.isTransient { throw BridgeError.configuration("MongoDB: \(error)") }
+        if !options.waitForServers { throw BridgeError.unavailable("MongoDB: \(error)") }
+        note("MongoDB does not answer yet", "\(error)")
+      }
+      guard await stopRequest.sleep(backoff.next()) else { throw CancellationError() }
+    }
+  }
+}

@@ -1,0 +1,140 @@
+import JSON
+public import Oplog
+
+/// How far the bridge is, as kept in KV: written only when everything before it is acknowledged.
+///
+/// `resume` names the oplog entry to begin reading at, inclusive: it still exists when the bridge
+/// comes back, or the position is lost. What of that entry (and after it) is already stored is
+/// told by the streams themselves, stream by stream.
+public struct Checkpoint: Sendable, Equatable {
+  /// What was last acknowledged on one stream.
+  public struct Stream: Sendable, Equatable {
+    /// Sequence of our last acknowledged message.
+    public var sequence: UInt64
+    /// Its Nats-Msg-Id, as read back from the stream; empty if a limit had removed it by then.
+    public var id: String
+    public var position: EventPosition
+    public var rule: String
+    /// The stream's creation time: another value means that the stream was made anew.
+    public var created: String
+  }
+
+  public var bridge: String
+  public var source: String
+  /// Who wrote it: one process's life.
+  public var instance: String
+  /// Counts the writes of all instances.
+  public var version: UInt64
+  public var resume: OplogPosition
+  public var term: Int64?
+  /// Where the bridge first began; nothing before it was ever promised.
+  public var origin: Origin
+  public var streams: [String: Stream]
+  public var configurationHash: String
+
+  /// The beginning of everything this bridge publishes.
+  public struct Origin: Sendable, Equatable {
+    public var position: OplogPosition
+    /// Whether the entry at `position` itself belongs to it.
+    public var inclusive: Bool
+  }
+
+  public init(
+    bridge: String, source: String, instance: String, version: UInt64, resume: OplogPosition,
+    term: Int64?, origin: Origin, streams: [String: Stream], configurationHash: String
+  ) {
+    self.bridge = bridge
+    self.source = source
+    self.instance = instance
+    self.version = version
+    self.resume = resume
+    self.term = term
+    self.origin = origin
+    self.streams = streams
+    self.configurationHash = configurationHash
+  }
+
+  static let format = 1
+
+  public var json: JSONValue {
+    var value: JSONValue = [
+      "format": .int(Self.format), "bridge": .string(bridge), "source": .string(source),
+      "instance": .string(instance), "version": .int(version),
+      "position": .string(resume.description),
+    ]
+    if let term { value["term"] = .int(term) }
+    value["origin"] = [
+      "position": .string(origin.position.description), "inclusive": .bool(origin.inclusive),
+    ]
+    value["streams"] = .object(
+      streams.sorted { $0.key < $1.key }.map { name, stream in
+        JSONValue.Member(
+          name,
+          [
+            "sequence": .int(stream.sequence), "id": .string(stream.id),
+            "position": .string(stream.position.description), "rule": .string(stream.rule),
+            "created": .string(stream.created),
+          ])
+      })
+    value["configuration"] = .string(configurationHash)
+    return value
+  }
+
+  /// Reads what `json` wrote. A checkpoint that can't be read is an error, never a fresh start.
+  public init(parsing bytes: [UInt8]) throws(CheckpointError) {
+    let json: JSONValue
+    do {
+      json = try JSONValue(parsing: bytes)
+    } catch {
+      throw CheckpointError(message: "it is \(error)")
+    }
+    guard json["format"]?.integer(Int.self) == Self.format else {
+      throw CheckpointError(message: "its format is not \(Self.format)")
+    }
+    func text(_ key: String, _ from: JSONValue) throws(CheckpointError) -> String {
+      guard let value = from[key]?.stringValue else {
+        throw CheckpointError(message: "'\(key)' is missing or no string")
+      }
+      return value
+    }
+    func number(_ key: String, _ from: JSONValue) throws(CheckpointError) -> UInt64 {
+      guard let value = from[key]?.integer(UInt64.self) else {
+        throw CheckpointError(message: "'\(key)' is missing or no number")
+      }
+      return value
+    }
+    func entry(_ key: String, _ from: JSONValue) throws(CheckpointError) -> OplogPosition {
+      guard let position = OplogPosition(try text(key, from)) else {
+        throw CheckpointError(message: "'\(key)' is no <seconds>.<increment>")
+      }
+      return position
+    }
+    bridge = try text("bridge", json)
+    source = try text("source", json)
+    instance = try text("instance", json)
+    version = try number("version", json)
+    resume = try entry("position", json)
+    term = json["term"]?.integer(Int64.self)
+    guard let origin = json["origin"], let inclusive = origin["inclusive"]?.boolValue else {
+      throw CheckpointError(message: "'origin' is missing")
+    }
+    self.origin = Origin(position: try entry("position", origin), inclusive: inclusive)
+    configurationHash = try text("configuration", json)
+    streams = [:]
+    for member in json["streams"]?.objectValue ?? [] {
+      guard let position = EventPosition(try text("position", member.value)) else {
+        throw CheckpointError(
+          message: "the position of stream \(member.key) is no <seconds>.<increment>.<index>")
+      }
+      streams[member.key] = Stream(
+        sequence: try number("sequence", member.value), id: try text("id", member.value),
+        position: position, rule: try text("rule", member.value),
+        created: try text("created", member.value))
+    }
+  }
+}
+
+public struct CheckpointError: Error, Sendable, CustomStringConvertible {
+  public var message: String
+  public var description: String { "the stored checkpoint can't be read: \(message)" }
+}

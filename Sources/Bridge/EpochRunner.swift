@@ -1,0 +1,336 @@
+import BridgeConfiguration
+import JetStream
+import Logging
+import Mapping
+import MongoSource
+import NATS
+import NIOCore
+import Oplog
+
+/// What one epoch leaves to the next within a process.
+struct EpochMemory: Sendable {
+  /// At least as new as KV.
+  var checkpoint: Checkpoint?
+  /// Streams that met an id they had already: the next epoch goes there one by one.
+  var cautious: Set<String> = []
+  /// Servers learned from INFO, besides those configured.
+  var servers: [NATSServerAddress] = []
+  /// Whether any epoch came as far as publishing.
+  var hasPublished = false
+}
+
+/// One epoch: connect, make the streams ready, find the place, publish until something ends it.
+struct EpochRunner: Sendable {
+  let service: BridgeService
+  let pipeline: Pipeline
+  let sourceName: String
+  let number: UInt64
+
+  private var configuration: BridgeConfiguration { service.configuration }
+  private var board: StatusBoard { service.board }
+  private var logger: Logger { service.logger }
+
+  func run(_ memory: inout EpochMemory) async throws -> EpochEnd {
+    board.update {
+      $0.epoch = number
+      $0.phase = "connecting"
+    }
+    let connection = try await connect(memory.servers)
+    noteConnected(connection)
+    defer { noteDisconnected() }
+    do {
+      let end = try await run(on: connection, &memory)
+      await connection.close()
+      return end
+    } catch {
+      await connection.close()
+      throw error
+    }
+  }
+
+  private func run(on connection: NATSConnection, _ memory: inout EpochMemory) async throws -> EpochEnd {
+    memory.servers = connection.knownServers
+    let jetStream = JetStreamClient(connection)
+    let streams = try await StreamSetup(configuration: configuration, logger: logger)
+      .prepare(jetStream, version: connection.info.version, cautious: memory.cautious)
+    let store = CheckpointStore(
+      jetStream, bucket: configuration.bridge.stateBucket, bridge: configuration.bridge.name)
+    try await store.bucket.ensure(replicas: streams.map(\.info.replicas).max() ?? 1)
+    let (stored, revision) = try await load(store)
+    let checkpoint = try newest(memory.checkpoint, stored)
+    let plan = try await resumePlan(jetStream, streams, checkpoint)
+    var keeper = CheckpointKeeper(
+      store: store, board: board,
+      base: Checkpoint(
+        bridge: configuration.bridge.name, source: sourceName, instance: board.instance,
+        version: max(checkpoint?.version ?? 0, stored?.version ?? 0), resume: plan.start,
+        term: plan.term, origin: plan.origin, streams: surviving(checkpoint, plan),
+        configurationHash: configuration.messagesDigest(sourceName: sourceName)),
+      revision: revision)
+    // Before anything is published: a crash from now on must come back to this very place.
+    try await keeper.save(nil)
+    memory.checkpoint = keeper.current
+
+    let end = try await publish(on: connection, streams, plan, &keeper)
+    memory.checkpoint = keeper.current
+    memory.hasPublished = true
+    if case .publishFailed(let lane, let error) = end, error.meansDuplicate {
+      memory.cautious = [lane]
+    } else {
+      memory.cautious = []
+    }
+    return end
+  }
+
+  // MARK: - Connect
+
+  private func connect(_ learned: [NATSServerAddress]) async throws -> NATSConnection {
+    var servers = configuration.natsServers
+    for server in learned where !servers.contains(server) { servers.append(server) }
+    return try await NATSConnection.connect(
+      to: servers, options: try configuration.natsOptions(), on: service.eventLoop, logger: logger)
+  }
+
+  private func noteConnected(_ connection: NATSConnection) {
+    let name = "\(connection.info.serverName), nats-server \(connection.info.version)"
+    board.update {
+      $0.natsConnected = true
+      $0.natsServer = name
+      $0.natsDetail = "connected to \(name)"
+      $0.natsSince = .now
+      $0.phase = "resuming"
+    }
+  }
+
+  private func noteDisconnected() {
+    board.update {
+      $0.natsConnected = false
+      $0.natsDetail = "not connected"
+      $0.natsSince = .now
+      $0.publishing = false
+      $0.phase = "reconnecting"
+    }
+  }
+
+  // MARK: - Find the place
+
+  private func load(_ store: CheckpointStore) async throws -> (Checkpoint?, UInt64) {
+    do {
+      return try await store.load()
+    } catch let error as CheckpointError {
+      throw BridgeError.positionLost(
+        """
+        \(error). Look at key \(store.key) of KV bucket \(configuration.bridge.stateBucket); once it \
+        is deleted, the place is found again from the streams' last messages
+        """)
+    }
+  }
+
+  /// Within a process, memory is at least as new as KV. Another instance's newer checkpoint means
+  /// that this one has been replaced.
+  private func newest(_ remembered: Checkpoint?, _ stored: Checkpoint?) throws -> Checkpoint? {
+    if let stored, stored.source != sourceName {
+      throw BridgeError.configuration(
+        """
+        the checkpoint of bridge \(configuration.bridge.name) belongs to source \(stored.source), \
+        not \(sourceName): give this bridge another bridge.name
+        """)
+    }
+    guard let remembered else { return stored }
+    if let stored, stored.instance != board.instance, stored.version > remembered.version {
+      throw BridgeError.displaced(
+        "instance \(stored.instance) has taken over bridge \(configuration.bridge.name)")
+    }
+    return remembered
+  }
+
+  /// What a stream lost can't stay in the checkpoint as acknowledged.
+  private func surviving(_ checkpoint: Checkpoint?, _ plan: ResumePlan) -> [String: Checkpoint.Stream] {
+    var streams = checkpoint?.streams ?? [:]
+    for loss in plan.losses { streams[loss.stream] = nil }
+    return streams
+  }
+
+  private func resumePlan(
+    _ jetStream: JetStreamClient, _ streams: [PreparedStream], _ checkpoint: Checkpoint?
+  ) async throws -> ResumePlan {
+    let tail = StreamTail(jetStream: jetStream)
+    var observations: [StreamObservation] = []
+    for stream in streams {
+      observations.append(
+        try await tail.observe(
+          stream: stream.name, info: stream.info, exclusive: stream.exclusive,
+          isDeadLetter: stream.isDeadLetter, checkpoint: checkpoint?.streams[stream.name]))
+    }
+    let isFirst = number == 1
+    if isFirst, let from = service.options.from, service.options.force {
+      return try await startPlan(from, observations)
+    }
+    switch ResumePlan.decide(checkpoint: checkpoint, streams: observations) {
+    case .resume(let plan):
+      if isFirst, service.options.from != nil {
+        throw BridgeError.configuration(
+          "--from is given, but there is a place to resume at (\(plan.start), \(plan.note)): add --force to leave it")
+      }
+      report(plan)
+      return plan
+    case .fresh: return try await startPlan(service.options.from ?? configuration.start, observations)
+    case .refuse(let why): throw BridgeError.positionLost(why)
+    }
+  }
+
+  /// A first start (or a forced one): what the streams hold already is still not sent again.
+  private func startPlan(
+    _ start: RunOptions.Start, _ observations: [StreamObservation]
+  ) async throws -> ResumePlan {
+    let point: ResumePoint
+    switch start {
+    case .now: point = try await service.askMongo { try await MongoAdmin.majorityPosition($0) }
+    case .oldest: point = try await service.askMongo { try await MongoAdmin.oldestPosition($0) }
+    case .at(let position): point = ResumePoint(position: position, term: nil)
+    }
+    var plan = ResumePlan(
+      start: point.position, term: point.term,
+      origin: Checkpoint.Origin(position: point.position, inclusive: start != .now), horizons: [:],
+      losses: [], note: "a first start")
+    for stream in observations {
+      if let tail = stream.tail {
+        plan.horizons[stream.name] = ResumePlan.Horizon(position: tail.position, rule: tail.rule)
+      }
+    }
+    logger.info(
+      "starting", metadata: ["after": "\(plan.start)", "inclusive": "\(plan.origin.inclusive)"])
+    return plan
+  }
+
+  private func report(_ plan: ResumePlan) {
+    logger.info("resuming", metadata: ["at": "\(plan.start)", "how": "\(plan.note)"])
+    board.update { $0.losses = plan.losses }
+    for loss in plan.losses {
+      let lost = loss.acknowledgedSequence &- min(loss.acknowledgedSequence, loss.lastSequence)
+      board.update { $0.lostMessages &+= lost }
+      board.note(error: "\(loss)")
+      logger.error("\(loss)")
+    }
+  }
+
+  // MARK: - Publish
+
+  private func lanes(_ streams: [PreparedStream], _ plan: ResumePlan, _ checkpoint: Checkpoint, inbox: String)
+    -> [LaneSpecification]
+  {
+    streams.enumerated().map { index, stream in
+      LaneSpecification(
+        name: stream.name, isDeadLetter: stream.isDeadLetter,
+        publisher: LaneOptions(
+          stream: stream.name, mode: stream.mode, exclusive: stream.exclusive,
+          baseSequence: stream.info.lastSequence, inbox: "\(inbox).\(index)",
+          batchPrefix: "\(board.instance)-\(number)"),
+        maximumMessage: stream.info.maximumMessageSize ?? Int.max, created: stream.info.created,
+        horizon: plan.horizons[stream.name].map { horizon in
+          Lane.Horizon(
+            position: horizon.position,
+            rule: configuration.rules.firstIndex { $0.name == horizon.rule } ?? Int.max)
+        },
+        acked: checkpoint.streams[stream.name].map {
+          Lane.Acked(sequence: $0.sequence, position: $0.position, rule: $0.rule)
+        })
+    }
+  }
+
+  private func publish(
+    on connection: NATSConnection, _ streams: [PreparedStream], _ plan: ResumePlan,
+    _ keeper: inout CheckpointKeeper
+  ) async throws -> EpochEnd {
+    let inbox = "_TAILRACE.\(board.instance).\(number)"
+    let lanes = lanes(streams, plan, keeper.current, inbox: inbox)
+    let (signals, continuation) = AsyncStream.makeStream(of: EpochSignal.self)
+    let generation = service.reader.restart(at: ResumePoint(position: plan.start, term: plan.term))
+    let epoch = Pipeline.Epoch(
+      connection: connection, generation: generation, origin: plan.origin, start: plan.start,
+      startTerm: plan.term ?? -1, maximumPayload: connection.info.maxPayload, inbox: inbox,
+      laneOfRule: configuration.rules.map { rule in
+        streams.firstIndex { $0.name == configuration.streams[rule.streamIndex].name } ?? 0
+      },
+      deadLetterLane: streams.firstIndex { $0.name == configuration.deadLetter.stream } ?? 0,
+      ackTimeout: .seconds(5),
+      onEnd: { end, mark in continuation.yield(.ended(end, mark)) })
+    try await service.eventLoop.submit { [pipeline] in pipeline.begin(epoch, lanes: lanes) }.get()
+    connection.closed.whenComplete { result in
+      let why = (try? result.get())?.description ?? "the connection was closed"
+      continuation.yield(.ended(.connectionLost(why), nil))
+    }
+    service.stopRequest.attach(continuation)
+    let ticker = Task { [interval = configuration.bridge.checkpointInterval] in
+      while !Task.isCancelled {
+        try? await Task.sleep(for: interval)
+        continuation.yield(.tick)
+      }
+    }
+    board.update {
+      $0.phase = "running"
+      $0.publishing = true
+    }
+    defer {
+      ticker.cancel()
+      service.stopRequest.detach()
+      continuation.finish()
+    }
+    do {
+      let end = try await follow(signals, connection, &keeper)
+      try await service.eventLoop.submit { [pipeline] in pipeline.end() }.get()
+      return end
+    } catch {
+      try await service.eventLoop.submit { [pipeline] in pipeline.end() }.get()
+      throw error
+    }
+  }
+
+  /// Writes checkpoints until the epoch ends.
+  private func follow(
+    _ signals: AsyncStream<EpochSignal>, _ connection: NATSConnection, _ keeper: inout CheckpointKeeper
+  ) async throws -> EpochEnd {
+    for await signal in signals {
+      switch signal {
+      case .ended(.finished, let mark):
+        try await keeper.save(mark)
+        return .finished
+      case .ended(let end, let mark):
+        if let mark = try await self.mark() ?? mark { keeper.remember(mark) }
+        if case .sourceFailed = end { try? await keeper.save(mark) }
+        return end
+      case .stop:
+        board.update { $0.phase = "draining" }
+        service.eventLoop.execute { [pipeline] in pipeline.drain() }
+        let deadline = service.eventLoop.scheduleTask(in: .seconds(10)) { [pipeline] in
+          pipeline.abandon("the outstanding acks did not come within 10 s")
+        }
+        _ = deadline
+      case .tick:
+        if connection.info.lameDuck {
+          if let mark = try await self.mark() { keeper.remember(mark) }
+          return .connectionLost("the server is shutting down (lame duck)")
+        }
+        if let end = try await checkpoint(&keeper) { return end }
+      }
+    }
+    return .connectionLost("the epoch's signals ended")
+  }
+
+  private func mark() async throws -> PipelineMark? {
+    try await service.eventLoop.submit { [pipeline] in pipeline.mark() }.get()
+  }
+
+  private func checkpoint(_ keeper: inout CheckpointKeeper) async throws -> EpochEnd? {
+    guard let mark = try await mark() else { return nil }
+    do {
+      try await keeper.save(mark)
+      return nil
+    } catch let error as JetStreamError {
+      if error.remedy == .reread { return .publishFailed(lane: "checkpoint", error) }
+      board.update { $0.checkpointError = "\(error)" }
+      logger.warning("checkpoint not written", metadata: ["error": "\(error)"])
+      return nil
+    }
+  }
+}

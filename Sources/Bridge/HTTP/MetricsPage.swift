@@ -1,0 +1,120 @@
+import Oplog
+
+/// /metrics in Prometheus' text format. Rendered on request from copies; docs/metrics.md lists it.
+struct MetricsPage: Sendable {
+  let probe: HealthProbe
+  let version: String
+
+  func render() -> String {
+    let facts = probe.board.snapshot
+    let inputs = probe.inputs()
+    let health = HealthReport.judge(inputs)
+    var page = Page()
+    page.family("tailrace_info", "gauge", "The version that runs.")
+    page.sample("tailrace_info", ["version": version], 1)
+    page.family("tailrace_health", "gauge", "1 for the present health status.")
+    for status in ["ok", "idle", "degraded", "stalled", "gap", "failed"] {
+      page.sample("tailrace_health", ["status": status], status == health.status.rawValue ? 1 : 0)
+    }
+    page.gauge("tailrace_uptime_seconds", "Seconds since the process began.", inputs.uptime)
+    page.counter(
+      "tailrace_oplog_entries_total", "Oplog entries read, noops included.",
+      facts.counters?.entries ?? 0)
+    page.counter(
+      "tailrace_events_derived_total", "Change events derived from them.",
+      facts.counters?.derived ?? 0)
+    page.family("tailrace_events_total", "counter", "Derived events by how they ended.")
+    for (outcome, count) in (facts.counters?.outcomes ?? Outcomes()).named {
+      page.sample("tailrace_events_total", ["outcome": outcome], Double(count))
+    }
+    page.family("tailrace_rule_events_total", "counter", "The same for each rule.")
+    for rule in facts.counters?.rules ?? [] {
+      for (outcome, count) in rule.outcomes.named where outcome != "unmatched" && outcome != "dry_run" {
+        page.sample("tailrace_rule_events_total", ["rule": rule.name, "outcome": outcome], Double(count))
+      }
+    }
+    page.family("tailrace_rule_invalid_total", "counter", "Events whose message could not be made.")
+    for rule in facts.counters?.rules ?? [] {
+      page.sample("tailrace_rule_invalid_total", ["rule": rule.name], Double(rule.invalid))
+    }
+    page.gauge("tailrace_events_per_second", "Published over the last second.", facts.rate)
+    page.gauge("tailrace_in_flight", "Messages waiting for their ack.", Double(facts.inFlight))
+    if let lag = health.lag {
+      page.gauge("tailrace_lag_seconds", "Oplog seconds between a majority and what was processed.", lag)
+    }
+    if let window = inputs.window {
+      page.gauge("tailrace_oplog_window_seconds", "Seconds that the oplog spans.", window)
+    }
+    if let headroom = inputs.headroom {
+      page.gauge(
+        "tailrace_oplog_headroom_seconds", "Seconds of oplog behind the checkpoint.", headroom)
+    }
+    if let age = inputs.checkpointAge {
+      page.gauge("tailrace_checkpoint_age_seconds", "Since the checkpoint was last written.", age)
+    }
+    if let checkpoint = inputs.checkpointPosition {
+      page.gauge(
+        "tailrace_checkpoint_position_seconds", "Cluster time of the checkpoint.",
+        Double(checkpoint.seconds))
+    }
+    page.family("tailrace_stream_last_sequence", "gauge", "Last acknowledged sequence of each stream.")
+    for stream in facts.streams {
+      page.sample("tailrace_stream_last_sequence", ["stream": stream.name], Double(stream.sequence))
+    }
+    page.gauge("tailrace_epoch", "NATS connections since the process began.", Double(facts.epoch))
+    page.gauge("tailrace_nats_connected", "1 while connected.", facts.natsConnected ? 1 : 0)
+    page.gauge("tailrace_mongodb_reachable", "1 while the replica set answers.", inputs.mongoReachable ? 1 : 0)
+    page.counter(
+      "tailrace_messages_lost_by_server_total",
+      "Acknowledged messages that a stream did not hold any more.", facts.lostMessages)
+    page.counter(
+      "tailrace_unsupported_time_series_entries_total",
+      "Entries of time-series buckets, which are not published.", facts.timeSeriesSkipped)
+    return page.text
+  }
+
+  private struct Page {
+    var text = ""
+
+    mutating func family(_ name: String, _ type: String, _ help: String) {
+      text += "# HELP \(name) \(help)\n# TYPE \(name) \(type)\n"
+    }
+
+    mutating func sample(_ name: String, _ labels: KeyValuePairs<String, String>, _ value: Double) {
+      text += name
+      if !labels.isEmpty {
+        text += "{"
+        text += labels.map { "\($0.key)=\"\(Self.escaped($0.value))\"" }.joined(separator: ",")
+        text += "}"
+      }
+      text += " \(Self.number(value))\n"
+    }
+
+    mutating func gauge(_ name: String, _ help: String, _ value: Double) {
+      family(name, "gauge", help)
+      sample(name, [:], value)
+    }
+
+    mutating func counter(_ name: String, _ help: String, _ value: UInt64) {
+      family(name, "counter", help)
+      sample(name, [:], Double(value))
+    }
+
+    static func number(_ value: Double) -> String {
+      value == value.rounded() && abs(value) < 9e15 ? String(Int64(value)) : String(value)
+    }
+
+    static func escaped(_ label: String) -> String {
+      var out = ""
+      for c in label {
+        switch c {
+        case "\\": out += "\\\\"
+        case "\"": out += "\\\""
+        case "\n": out += "\\n"
+        default: out.append(c)
+        }
+      }
+      return out
+    }
+  }
+}

@@ -1,0 +1,97 @@
+import BridgeConfiguration
+import JSON
+import Mapping
+import Oplog
+
+/// /status: everything the bridge knows about itself, without a secret in it.
+struct StatusReport: Sendable {
+  let configuration: BridgeConfiguration
+  let probe: HealthProbe
+  let version: String
+
+  var json: JSONValue {
+    let facts = probe.board.snapshot
+    let inputs = probe.inputs()
+    let health = HealthReport.judge(inputs)
+    let outcomes = facts.counters?.outcomes ?? Outcomes()
+    var value: JSONValue = [
+      "version": .string(version), "bridge": .string(configuration.bridge.name),
+      "instance": .string(probe.board.instance), "role": "leader", "epoch": .int(facts.epoch),
+      "phase": .string(facts.phase), "health": .string(health.status.rawValue),
+      "uptime_seconds": number(inputs.uptime),
+      "position": optional(facts.read), "resume_position": optional(facts.resume),
+      "majority_position": optional(inputs.majority),
+      "lag_seconds": optional(health.lag), "rate_per_second": number(facts.rate),
+      "in_flight": .int(facts.inFlight),
+    ]
+    value["first_published_seconds"] = optional(facts.firstPublishedAfter?.seconds)
+    value["entries"] = .int(facts.counters?.entries ?? 0)
+    value["events_derived"] = .int(facts.counters?.derived ?? 0)
+    value["outcomes"] = counts(outcomes)
+    value["rules"] = .array((facts.counters?.rules ?? []).map(rule))
+    value["streams"] = .array(facts.streams.map(stream))
+    value["source"] = source(inputs)
+    value["nats"] = [
+      "connected": .bool(facts.natsConnected), "server": .string(facts.natsServer),
+    ]
+    value["oplog_window"] = [
+      "window_seconds": optional(inputs.window), "headroom_seconds": optional(inputs.headroom),
+    ]
+    value["checkpoint"] = checkpoint(facts)
+    value["losses"] = .array(facts.losses.map { .string($0.description) })
+    value["messages_lost_by_server"] = .int(facts.lostMessages)
+    value["cutover_groups"] = .array(groups)
+    value["last_errors"] = .array(
+      facts.errors.reversed().map {
+        ["age_seconds": number(StatusBoard.age($0.at) ?? 0), "error": .string($0.what)]
+      })
+    return value
+  }
+
+  private func rule(_ rule: PipelineCounters.Rule) -> JSONValue {
+    var value: JSONValue = ["name": .string(rule.name)]
+    for outcome in rule.outcomes.named { value[outcome.name] = .int(outcome.count) }
+    value["invalid"] = .int(rule.invalid)
+    value["last_error"] = rule.lastError.map { .string($0) } ?? .null
+    return value
+  }
+
+  private func counts(_ outcomes: Outcomes) -> JSONValue {
+    .object(outcomes.named.map { JSONValue.Member($0.name, .int($0.count)) })
+  }
+
+  private func stream(_ stream: StatusBoard.Stream) -> JSONValue {
+    [
+      "name": .string(stream.name), "protocol": .string(stream.mode),
+      "in_flight": .int(stream.inFlight), "last_sequence": .int(stream.sequence),
+      "last_position": stream.position.map { .string($0.description) } ?? .null,
+    ]
+  }
+
+  private func source(_ inputs: HealthInputs) -> JSONValue {
+    [
+      "reader": "oplog", "reachable": .bool(inputs.mongoReachable),
+      "detail": .string(inputs.mongoDetail), "state": .string(inputs.sourceDetail),
+    ]
+  }
+
+  private func checkpoint(_ facts: StatusBoard.Facts) -> JSONValue {
+    guard let checkpoint = facts.checkpoint else { return .null }
+    var value = checkpoint.json
+    value["age_seconds"] = optional(StatusBoard.age(facts.checkpointAt))
+    value["error"] = facts.checkpointError.map { .string($0) } ?? .null
+    return value
+  }
+
+  private var groups: [JSONValue] {
+    var seen: [String] = []
+    for rule in configuration.rules where !seen.contains(rule.group) { seen.append(rule.group) }
+    return seen.map { ["group": .string($0), "phase": "bridge"] }
+  }
+
+  private func number(_ value: Double) -> JSONValue { .number(HealthReport.rounded(value)) }
+  private func optional(_ value: Double?) -> JSONValue { value.map(number) ?? .null }
+  private func optional(_ value: OplogPosition?) -> JSONValue {
+    value.map { .string($0.description) } ?? .null
+  }
+}

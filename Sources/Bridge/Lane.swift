@@ -1,0 +1,78 @@
+import JetStream
+import NIOCore
+import Oplog
+
+/// A message that was written and is not acknowledged yet.
+struct InFlightEvent: BitwiseCopyable {
+  var position: EventPosition
+  /// Term of the oplog entry, for the exact resume.
+  var term: Int64
+  /// Index of the rule; of a dead letter, the rule that refused it, or `noRule`.
+  var rule: UInt16
+
+  static let noRule = UInt16.max
+}
+
+/// What a lane is made from at the start of an epoch.
+struct LaneSpecification: Sendable {
+  var name: String
+  var isDeadLetter: Bool
+  var publisher: LaneOptions
+  var maximumMessage: Int
+  var created: String
+  var horizon: Lane.Horizon?
+  var acked: Lane.Acked?
+}
+
+/// One stream as the pipeline sees it: the publisher of this epoch, what is in flight, and how far
+/// the stream is. Owned by the pipeline's event loop.
+final class Lane {
+  let name: String
+  let isDeadLetter: Bool
+  var publisher: PublishLane
+  /// Largest message the stream takes, headers and body.
+  let maximumMessage: Int
+  let created: String
+  var inFlight = FIFO<InFlightEvent>()
+  /// Everything up to here is stored: by an earlier epoch or an earlier life.
+  let horizon: Horizon?
+  /// The last of our messages known to be stored.
+  var acked: Acked?
+  /// No message of ours was ever stored here: the first is awaited before the next entry begins.
+  var awaitsFirst: Bool
+  /// When the oldest unacknowledged message last saw progress.
+  var waitingSince: NIODeadline?
+
+  struct Horizon: Sendable {
+    var position: EventPosition
+    /// Rules up to this index have had their message of the event at `position`.
+    var rule: Int
+  }
+
+  struct Acked: Sendable {
+    var sequence: UInt64
+    var position: EventPosition
+    var rule: String
+  }
+
+  init(_ specification: LaneSpecification) {
+    name = specification.name
+    isDeadLetter = specification.isDeadLetter
+    publisher = PublishLane(specification.publisher)
+    maximumMessage = specification.maximumMessage
+    created = specification.created
+    horizon = specification.horizon
+    acked = specification.acked
+    awaitsFirst = specification.acked == nil && specification.horizon == nil
+  }
+
+  /// Whether the next oplog entry has to wait for this lane's acks.
+  var isBarrier: Bool { (isDeadLetter || awaitsFirst) && !inFlight.isEmpty }
+
+  /// Whether the stream has this event's message for this rule already.
+  func holds(_ position: EventPosition, rule: Int) -> Bool {
+    guard let horizon else { return false }
+    if position < horizon.position { return true }
+    return position == horizon.position && rule <= horizon.rule
+  }
+}

@@ -1,0 +1,34 @@
+/// How derived events ended. Every event (and every further match of one, where a rule says
+/// `continue`) ends in exactly one of them, so that they add up to what was derived.
+public struct Outcomes: Sendable, Equatable {
+  public var published: UInt64 = 0
+  public var duplicate: UInt64 = 0
+  public var filtered: UInt64 = 0
+  public var unmatched: UInt64 = 0
+  public var deadLettered: UInt64 = 0
+  public var dropped: UInt64 = 0
+
+  public init() {}
+
+  /// By the names of the metric's `outcome` label.
+  public var named: [(name: String, count: UInt64)] {
+    [
+      ("published", published), ("duplicate", duplicate), ("filtered", filtered),
+      ("unmatched", unmatched), ("dead_lettered", deadLettered), ("dropped", dropped),
+      ("dry_run", 0),
+    ]
+  }
+
+  public var total: UInt64 {
+    published &+ duplicate &+ filtered &+ unmatched &+ deadLettered &+ dropped
+  }
+
+  static func += (a: inout Outcomes, b: Outcomes) {
+    a.published &+= b.published
+    a.duplicate &+= b.duplicate
+    a.filtered &+= b.filtered
+    a.unmatched &+= b.unmatched
+    a.deadLettered &+= b.deadLettered
+    a.dropped &+= b.dropped
+  }
+}

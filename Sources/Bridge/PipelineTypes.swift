@@ -1,0 +1,78 @@
+import JetStream
+import Mapping
+import Oplog
+
+/// Why an epoch ended.
+enum EpochEnd: Sendable {
+  /// Everything up to the wanted end is acknowledged.
+  case finished
+  /// A stream refused, or didn't answer; the next epoch reads its tail again.
+  case publishFailed(lane: String, JetStreamError)
+  /// Going on would skip or invent something.
+  case halted(PipelineFailure)
+  case connectionLost(String)
+  /// The reader stopped; its `failure` says why.
+  case sourceFailed
+  /// Told to stop, and the last acks did not come in time.
+  case abandoned(String)
+}
+
+/// What stops the bridge: an operator must look.
+enum PipelineFailure: Error, Sendable, CustomStringConvertible {
+  case oplog(OplogError)
+  case corrupt(after: OplogPosition?, String)
+  case invalid(EventPosition, String, MappingError)
+  case unmatched(EventPosition, String)
+  case unexpected(String)
+
+  var description: String {
+    switch self {
+    case .oplog(let error): error.description
+    case .corrupt(let position, let what):
+      "the oplog entry \(position.map { "after \($0)" } ?? "at the start") can't be read: \(what)"
+    case .invalid(let position, let rule, let error):
+      "event \(position) is invalid for rule \(rule): \(error.code.rawValue): \(error.detail)"
+    case .unmatched(let position, let namespace):
+      "event \(position) in \(namespace) matches no rule, and unmatched is 'halt'"
+    case .unexpected(let what): "internal error: \(what)"
+    }
+  }
+}
+
+/// Counted since the process began. Owned by the pipeline; copied out for status and metrics.
+struct PipelineCounters: Sendable {
+  struct Rule: Sendable {
+    var name: String
+    var outcomes = Outcomes()
+    var invalid: UInt64 = 0
+    var lastError: String?
+  }
+
+  /// Oplog entries read, those without events included.
+  var entries: UInt64 = 0
+  /// Events derived; a further match of one event counts again.
+  var derived: UInt64 = 0
+  var unmatched: UInt64 = 0
+  var unmatchedDeadLettered: UInt64 = 0
+  var rules: [Rule]
+
+  init(rules: [String]) { self.rules = rules.map { Rule(name: $0) } }
+
+  var outcomes: Outcomes {
+    var sum = Outcomes()
+    for rule in rules { sum += rule.outcomes }
+    sum.unmatched &+= unmatched
+    sum.deadLettered &+= unmatchedDeadLettered
+    return sum
+  }
+}
+
+/// The low-water mark at one moment.
+struct PipelineMark: Sendable {
+  var resume: OplogPosition
+  var term: Int64?
+  var origin: Checkpoint.Origin
+  var lanes: [(name: String, created: String, acked: Lane.Acked?)]
+  var inFlight: Int
+  var read: OplogPosition?
+}

@@ -1,0 +1,157 @@
+import Oplog
+
+/// What was found at the end of one stream, by leader reads, before anything is published.
+struct StreamObservation: Sendable, Equatable {
+  /// One of our messages, as stored.
+  struct Own: Sendable, Equatable {
+    var sequence: UInt64
+    var position: EventPosition
+    var rule: String
+    var id: String
+  }
+
+  var name: String
+  var created: String
+  var firstSequence: UInt64
+  var lastSequence: UInt64
+  /// Nobody but the bridge publishes here.
+  var exclusive: Bool
+  /// Dead letters wait for their ack before anything else is sent, so an empty dead-letter stream
+  /// proves that none is missing.
+  var isDeadLetter: Bool
+  /// Our last message in the stream, if there is one. Searched from the stream's end down to the
+  /// checkpoint's sequence; through the whole stream where that sequence is beyond the end or holds
+  /// something else.
+  var tail: Own?
+  /// The checkpoint's sequence holds a message that isn't the one that was acknowledged.
+  var checkpointOverwritten = false
+}
+
+/// Where to begin reading, and what each stream has already.
+struct ResumePlan: Sendable, Equatable {
+  /// Everything at or before this is stored on that stream.
+  struct Horizon: Sendable, Equatable {
+    var position: EventPosition
+    var rule: String
+  }
+
+  /// Acknowledged messages that a stream no longer has.
+  struct Loss: Sendable, Equatable, CustomStringConvertible {
+    var stream: String
+    var from: EventPosition?
+    var to: EventPosition
+    var acknowledgedSequence: UInt64
+    var lastSequence: UInt64
+
+    var description: String {
+      """
+      stream \(stream) lost acknowledged messages: it ends at sequence \(lastSequence), \
+      \(acknowledgedSequence) was acknowledged; refilling \
+      \(from.map { "after \($0)" } ?? "from the bridge's origin") up to \(to)
+      """
+    }
+  }
+
+  var start: OplogPosition
+  var term: Int64?
+  var origin: Checkpoint.Origin
+  var horizons: [String: Horizon]
+  var losses: [Loss]
+  var note: String
+}
+
+enum ResumeDecision: Sendable, Equatable {
+  case resume(ResumePlan)
+  /// No trace of this bridge anywhere: begin as `source.start` says.
+  case fresh
+  /// Going on would be guessing. Exit 75 with this explanation.
+  case refuse(String)
+}
+
+extension ResumePlan {
+  /// Decides from the checkpoint (if there is one) and what the streams hold. Pure.
+  ///
+  /// Messages of one stream are published in order and without gaps, so our last message in a
+  /// stream says all: what is not after it is stored. The checkpoint adds where to read on and what
+  /// had been acknowledged, so that messages the server lost are noticed.
+  static func decide(checkpoint: Checkpoint?, streams: [StreamObservation]) -> ResumeDecision {
+    guard let checkpoint else { return recover(streams) }
+    var plan = ResumePlan(
+      start: checkpoint.resume, term: checkpoint.term, origin: checkpoint.origin, horizons: [:],
+      losses: [], note: "from the checkpoint")
+    for stream in streams {
+      let acked = checkpoint.streams[stream.name]
+      guard let acked else {
+        if let tail = stream.tail {
+          plan.horizons[stream.name] = Horizon(position: tail.position, rule: tail.rule)
+        }
+        continue
+      }
+      let recreated = acked.created != stream.created
+      if let tail = stream.tail, tail.position >= acked.position {
+        plan.horizons[stream.name] = Horizon(position: tail.position, rule: tail.rule)
+      } else if !recreated, stream.lastSequence >= acked.sequence, stream.tail == nil,
+        !stream.checkpointOverwritten
+      {
+        // Limits or consumers removed our messages; the sequence proves that they were there.
+        plan.horizons[stream.name] = Horizon(position: acked.position, rule: acked.rule)
+      } else {
+        plan.losses.append(
+          Loss(
+            stream: stream.name, from: stream.tail?.position, to: acked.position,
+            acknowledgedSequence: acked.sequence, lastSequence: stream.lastSequence))
+        if let tail = stream.tail {
+          plan.horizons[stream.name] = Horizon(position: tail.position, rule: tail.rule)
+          plan.moveBack(to: tail.position.entry)
+        } else {
+          plan.moveBack(to: checkpoint.origin.position)
+        }
+      }
+    }
+    return .resume(plan)
+  }
+
+  private mutating func moveBack(to position: OplogPosition) {
+    guard position < start else { return }
+    start = position
+    term = nil
+  }
+
+  /// The checkpoint is gone: find the place again from our last messages, or refuse.
+  ///
+  /// A stream's first message, and every dead letter, is acknowledged before anything else is sent.
+  /// So a stream that never had a message misses none up to the newest message elsewhere.
+  private static func recover(_ streams: [StreamObservation]) -> ResumeDecision {
+    let tails = streams.compactMap(\.tail)
+    guard let oldest = tails.min(by: { $0.position < $1.position }) else {
+      if let used = streams.first(where: { $0.exclusive && $0.lastSequence > 0 }) {
+        return .refuse(
+          """
+          there is no checkpoint, and stream \(used.name) has held \(used.lastSequence) messages \
+          of which none of the bridge's is left to tell where it was. Decide where to go on: \
+          run --from <position>|oldest|now --force
+          """)
+      }
+      return .fresh
+    }
+    for stream in streams where stream.tail == nil && stream.exclusive && stream.lastSequence > 0 {
+      return .refuse(
+        """
+        there is no checkpoint, and stream \(stream.name) no longer holds the bridge's last \
+        message (first sequence \(stream.firstSequence), last \(stream.lastSequence)), so what it \
+        misses can't be told. The other streams end at \(oldest.position). Decide where to go on: \
+        run --from \(oldest.position.entry) --force
+        """)
+    }
+    var plan = ResumePlan(
+      start: oldest.position.entry, term: nil,
+      origin: Checkpoint.Origin(position: oldest.position.entry, inclusive: true), horizons: [:],
+      losses: [], note: "the checkpoint was lost; found again from the streams' last messages")
+    for stream in streams {
+      if let tail = stream.tail {
+        plan.horizons[stream.name] = Horizon(position: tail.position, rule: tail.rule)
+      }
+    }
+    return .resume(plan)
+  }
+}

@@ -1,0 +1,78 @@
+import JetStream
+import Oplog
+
+/// Reads, from a stream's leader, what the bridge left at its end.
+struct StreamTail: Sendable {
+  let jetStream: JetStreamClient
+
+  /// How many messages are asked for at once while walking back over other publishers' ones.
+  private static let stride = 32
+
+  func observe(
+    stream: String, info: StreamInfo, exclusive: Bool, isDeadLetter: Bool,
+    checkpoint: Checkpoint.Stream?
+  ) async throws(JetStreamError) -> StreamObservation {
+    var observation = StreamObservation(
+      name: stream, created: info.created, firstSequence: info.firstSequence,
+      lastSequence: info.lastSequence, exclusive: exclusive, isDeadLetter: isDeadLetter, tail: nil)
+    guard info.messages > 0 else { return observation }
+    var floor = max(info.firstSequence, 1)
+    if let checkpoint, checkpoint.created == info.created, checkpoint.sequence <= info.lastSequence {
+      if checkpoint.sequence >= floor,
+        let there = try await jetStream.message(in: stream, at: checkpoint.sequence),
+        own(there)?.position != checkpoint.position
+      {
+        observation.checkpointOverwritten = true
+      } else {
+        floor = max(floor, checkpoint.sequence)
+      }
+    }
+    observation.tail = try await lastOwn(in: stream, from: info.lastSequence, downTo: floor)
+    return observation
+  }
+
+  /// Our last message between the two sequences, newest first.
+  private func lastOwn(in stream: String, from last: UInt64, downTo floor: UInt64) async throws(JetStreamError)
+    -> StreamObservation.Own?
+  {
+    var next = last
+    var step = 1
+    while next >= floor, next > 0 {
+      let low = next >= UInt64(step) ? max(floor, next - UInt64(step) + 1) : floor
+      let range = low...next
+      let found: [StreamObservation.Own]
+      do {
+        found = try await withThrowingTaskGroup(of: StreamObservation.Own?.self) { group in
+          for sequence in range {
+            group.addTask {
+              try await jetStream.message(in: stream, at: sequence).flatMap(own)
+            }
+          }
+          var all: [StreamObservation.Own] = []
+          for try await one in group { if let one { all.append(one) } }
+          return all
+        }
+      } catch let error as JetStreamError {
+        throw error
+      } catch {
+        throw JetStreamError(
+          code: 0, operation: "STREAM.MSG.GET.\(stream)", message: "\(error)", remedy: .backOff)
+      }
+      if let newest = found.max(by: { $0.sequence < $1.sequence }) { return newest }
+      guard low > floor else { return nil }
+      next = low - 1
+      step = Self.stride
+    }
+    return nil
+  }
+
+  /// The message as one of ours, or nil if somebody else published it.
+  func own(_ message: StoredMessage) -> StreamObservation.Own? {
+    guard let position = message.header("Tailrace-Position").flatMap({ EventPosition($0) }),
+      let rule = message.header("Tailrace-Rule")
+    else { return nil }
+    return StreamObservation.Own(
+      sequence: message.sequence, position: position, rule: rule,
+      id: message.header("Nats-Msg-Id") ?? "")
+  }
+}

@@ -1,0 +1,222 @@
+/// What is wrong with an address; the configuration adds the place.
+struct AddressError: Error {
+  var message: String
+  var remedy: String
+
+  init(_ message: String, remedy: String) {
+    self.message = message
+    self.remedy = remedy
+  }
+}
+
+/// A MongoDB connection string. It may hold a password: printing shows it redacted.
+public struct MongoURI: Sendable, Equatable, CustomStringConvertible, CustomReflectable {
+  private let text: Secret
+  /// `host:port` each, as written.
+  public let hosts: [String]
+  /// The option `replicaSet`.
+  public let replicaSet: String?
+  /// The connection string without password and secret options.
+  public let description: String
+
+  /// The whole connection string, for libmongoc alone.
+  public func reveal() -> String { text.reveal() }
+
+  public var customMirror: Mirror { Mirror(self, children: ["uri": description]) }
+
+  init(parsing text: String) throws(AddressError) {
+    let example = "write mongodb://host:27017/?replicaSet=rs0"
+    guard let scheme = ["mongodb://", "mongodb+srv://"].first(where: { text.hasPrefix($0) }) else {
+      throw AddressError("a MongoDB URI starts with mongodb:// or mongodb+srv://", remedy: example)
+    }
+    let rest = text.dropFirst(scheme.count)
+    let question = rest.firstIndex(of: "?") ?? rest.endIndex
+    let at = rest[..<question].lastIndex(of: "@")
+    let user = at.map { rest[..<$0] }
+    let behind = at.map { rest[rest.index(after: $0)..<question] } ?? rest[..<question]
+    let hostList = behind.prefix { $0 != "/" }
+    let path = behind.dropFirst(hostList.count)
+    let options = rest[question...].dropFirst()
+
+    if let user {
+      let colons = user.filter { $0 == ":" }.count
+      guard colons <= 1, !user.contains("@"), !user.contains("/") else {
+        throw AddressError(
+          "the URI's user or password holds a reserved character",
+          remedy: "percent-encode it: : is %3A, / is %2F, @ is %40")
+      }
+    }
+    guard !hostList.isEmpty else { throw AddressError("the URI names no host", remedy: example) }
+    let hosts = hostList.split(separator: ",", omittingEmptySubsequences: false).map(String.init)
+    for host in hosts {
+      guard let (name, port) = splitHostPort(host), !name.isEmpty, !name.contains("/"),
+        port.map({ UInt16($0).map { $0 > 0 } ?? false }) ?? true
+      else {
+        // What looks like a host may be the start of a password with a reserved character in it.
+        throw AddressError(
+          text.contains("@")
+            ? "the URI's hosts are not host or host:port each"
+            : "the URI's host \"\(host)\" is not host or host:port", remedy: example)
+      }
+    }
+    var replicaSet: String? = nil
+    var shownOptions: [String] = []
+    for option in options.split(whereSeparator: { $0 == "&" || $0 == ";" }) {
+      guard let equals = option.firstIndex(of: "="), equals != option.startIndex else {
+        throw AddressError(
+          "the URI has an option without a value", remedy: "write options as name=value")
+      }
+      let name = option[..<equals]
+      let value = option[option.index(after: equals)...]
+      if name.lowercased() == "replicaset" { replicaSet = String(value) }
+      let secret = ["authmechanismproperties", "tlscertificatekeyfilepassword"]
+      shownOptions.append(secret.contains(name.lowercased()) ? "\(name)=***" : String(option))
+    }
+    self.text = Secret(text)
+    self.hosts = hosts
+    self.replicaSet = replicaSet
+    let shownUser = user.map { user in
+      user.contains(":") ? "\(user.prefix { $0 != ":" }):***@" : "\(user)@"
+    }
+    description =
+      scheme + (shownUser ?? "") + hostList + path
+      + (shownOptions.isEmpty ? "" : "?" + shownOptions.joined(separator: "&"))
+  }
+}
+
+/// A NATS server's address, `nats://host:4222`. Its user part may be secret: printing leaves it out.
+public struct NATSServer: Sendable, Equatable, CustomStringConvertible {
+  public let host: String
+  public let port: Int
+  /// The scheme is `tls`: no connection without TLS.
+  public let requiresTLS: Bool
+  /// From `nats://user:password@host`.
+  public let user: String?
+  public let password: Secret?
+  /// From `nats://token@host`.
+  public let token: Secret?
+
+  public var description: String {
+    let name = host.contains(":") ? "[\(host)]" : host
+    return "\(requiresTLS ? "tls" : "nats")://\(name):\(port)"
+  }
+
+  init(parsing text: String) throws(AddressError) {
+    let example = "write nats://host:4222 or tls://host:4222"
+    var rest = text[...]
+    var requiresTLS = false
+    if let scheme = text.range(ofScheme: "://") {
+      switch text[..<scheme.lowerBound].lowercased() {
+      case "nats": break
+      case "tls": requiresTLS = true
+      default:
+        throw AddressError(
+          "a NATS server can't be reached by \(text[..<scheme.lowerBound])://", remedy: example)
+      }
+      rest = text[scheme.upperBound...]
+    }
+    if rest.hasSuffix("/") { rest = rest.dropLast() }
+    var user: String? = nil
+    var password: Secret? = nil
+    var token: Secret? = nil
+    if let at = rest.lastIndex(of: "@") {
+      let info = rest[..<at]
+      rest = rest[rest.index(after: at)...]
+      if let colon = info.firstIndex(of: ":") {
+        guard let name = percentDecoded(info[..<colon]),
+          let secret = percentDecoded(info[info.index(after: colon)...])
+        else {
+          throw AddressError(
+            "the server's user or password holds a bare %", remedy: "percent-encode it: % is %25")
+        }
+        user = name
+        password = Secret(secret)
+      } else {
+        guard let secret = percentDecoded(info) else {
+          throw AddressError(
+            "the server's token holds a bare %", remedy: "percent-encode it: % is %25")
+        }
+        token = Secret(secret)
+      }
+    }
+    guard let (host, port) = splitHostPort(String(rest)), !host.isEmpty, !host.contains("/"),
+      !host.contains(where: \.isWhitespace)
+    else { throw AddressError("this is not the address of a NATS server", remedy: example) }
+    if let port {
+      guard let number = UInt16(port), number > 0 else {
+        throw AddressError("the server's port is not a number", remedy: "use a port from 1 to 65535")
+      }
+      self.port = Int(number)
+    } else {
+      self.port = 4222
+    }
+    self.host = host
+    self.requiresTLS = requiresTLS
+    self.user = user
+    self.password = password
+    self.token = token
+  }
+}
+
+/// Where the HTTP endpoint listens.
+public struct ListenAddress: Sendable, Equatable, CustomStringConvertible {
+  public let host: String
+  /// 0 lets the system choose.
+  public let port: Int
+
+  public var description: String { host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)" }
+
+  init(parsing text: String) throws(AddressError) {
+    guard let (host, port) = splitHostPort(text), let port, let number = UInt16(port),
+      !host.contains(where: \.isWhitespace), !host.contains("/")
+    else {
+      throw AddressError(
+        "\"\(text)\" is not an address to listen on", remedy: "write host:port, such as 127.0.0.1:8080"
+      )
+    }
+    self.host = host.isEmpty ? "0.0.0.0" : host
+    self.port = Int(number)
+  }
+}
+
+/// `host`, `host:port`, `[v6]`, `[v6]:port`; nil where it is none of these.
+private func splitHostPort(_ text: String) -> (host: String, port: String?)? {
+  if text.hasPrefix("[") {
+    guard let close = text.firstIndex(of: "]") else { return nil }
+    let host = String(text[text.index(after: text.startIndex)..<close])
+    let rest = text[text.index(after: close)...]
+    if rest.isEmpty { return (host, nil) }
+    return rest.hasPrefix(":") ? (host, String(rest.dropFirst())) : nil
+  }
+  let parts = text.split(separator: ":", omittingEmptySubsequences: false)
+  switch parts.count {
+  case 1: return (text, nil)
+  case 2: return (String(parts[0]), String(parts[1]))
+  default: return nil
+  }
+}
+
+private func percentDecoded(_ text: Substring) -> String? {
+  var bytes: [UInt8] = []
+  var rest = text.utf8
+  while let byte = rest.popFirst() {
+    guard byte == UInt8(ascii: "%") else {
+      bytes.append(byte)
+      continue
+    }
+    guard let high = rest.popFirst(), let low = rest.popFirst(),
+      let h = Character(Unicode.Scalar(high)).hexDigitValue,
+      let l = Character(Unicode.Scalar(low)).hexDigitValue
+    else { return nil }
+    bytes.append(UInt8(h << 4 | l))
+  }
+  return String(validating: bytes, as: UTF8.self)
+}
+
+extension String {
+  /// The separator behind a URI's scheme.
+  fileprivate func range(ofScheme separator: String) -> Range<Index>? {
+    guard let start = indices.first(where: { self[$0...].hasPrefix(separator) }) else { return nil }
+    return start..<index(start, offsetBy: separator.count)
+  }
+}

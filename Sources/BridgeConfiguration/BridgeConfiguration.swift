@@ -1,0 +1,72 @@
+public import Mapping
+
+/// A whole configuration, checked: everything in it is usable as it stands.
+public struct BridgeConfiguration: Sendable {
+  /// The file it was read from, for messages.
+  public var file: String
+  public var source: SourceSettings
+  public var nats: NATSSettings
+  public var bridge: BridgeSettings
+  public var streams: [StreamSpec]
+  /// In the order they are tried; each one's `streamIndex` is an index into `streams`.
+  public var rules: [Rule]
+  public var unmatched: Unmatched
+  public var deadLetter: DeadLetterSettings
+  public var http: HTTPSettings
+  public var log: LogSettings
+
+  /// Reads a file. Throws everything that is wrong with it, in the order of the file.
+  public static func load(
+    path: String, environment: [String: String]
+  ) throws(ConfigurationProblems) -> BridgeConfiguration {
+    let text: String
+    do {
+      text = try SmallFile.read(path)
+    } catch {
+      throw ConfigurationProblems(problems: [
+        ConfigurationProblem(
+          file: path, line: 0, column: 0,
+          message: "the configuration can't be read: \(error.reason)",
+          remedy: "Name the file with --config or TAILRACE_CONFIG.")
+      ])
+    }
+    return try parse(yaml: text, file: path, environment: environment)
+  }
+
+  /// Reads YAML. `file` stands in messages, and relative paths of secret files start beside it.
+  public static func parse(
+    yaml: String, file: String, environment: [String: String]
+  ) throws(ConfigurationProblems) -> BridgeConfiguration {
+    let problems = ProblemList(file: file)
+    let reading = YAMLReading(yaml: yaml, environment: environment, problems: problems)
+    guard let root = reading.root() else { throw problems.sorted }
+    let section = Section(
+      root, name: "", at: TextPosition(line: 1, column: 1), problems: problems)
+    let configuration = read(section)
+    guard problems.isEmpty, let configuration else { throw problems.sorted }
+    return configuration
+  }
+
+  /// The stream that holds dead letters, where the configuration defines it.
+  public var deadLetterStream: StreamSpec? { streams.first { $0.name == deadLetter.stream } }
+
+  /// Nil only where a problem was reported.
+  private static func read(_ root: Section) -> BridgeConfiguration? {
+    let source = SourceSettings.read(root.section("source"))
+    let nats = NATSSettings.read(root.section("nats"))
+    let bridge = BridgeSettings.read(root.section("bridge"))
+    let streams = StreamSpec.readAll(root)
+    root.unavailable("kv", "Leave it out; deliver to a stream")
+    let rules = RuleReading(streams: streams, problems: root.problems).readAll(root)
+    let unmatched: Unmatched = root.choice("unmatched", default: .ignore)
+    let deadLetter = DeadLetterSettings.read(root.section("dead_letter"), streams: streams)
+    let http = HTTPSettings.read(root.section("http"))
+    let log = LogSettings.read(root.section("log"))
+    root.finish()
+    guard let source, let nats, let deadLetter, let http else { return nil }
+    return BridgeConfiguration(
+      file: root.problems.file, source: source, nats: nats, bridge: bridge,
+      streams: streams.map(\.spec), rules: rules, unmatched: unmatched, deadLetter: deadLetter,
+      http: http, log: log)
+  }
+}

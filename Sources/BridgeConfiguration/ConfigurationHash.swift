@@ -1,0 +1,58 @@
+import Mapping
+import Oplog
+
+extension BridgeConfiguration {
+  /// A digest of everything that determines messages (source name, rules, their streams' names):
+  /// 16 hexadecimal digits, the same for the same configuration on every machine. Not for security.
+  public var hash: String { hash(sourceName: source.name ?? source.uri.replicaSet ?? "") }
+
+  /// The same with the source's name as it turned out when connected.
+  public func hash(sourceName: String) -> String {
+    var digest = FNV1a()
+    digest.add("tailrace-1")
+    digest.add(sourceName)
+    for rule in rules {
+      digest.add(rule.name)
+      digest.add(rule.namespace.text)
+      digest.add("\(rule.operations.rawValue)")
+      digest.add("\(rule.continues)")
+      digest.add(rule.subject.text)
+      switch rule.id {
+      case .positional: digest.add("positional")
+      case .template(let template): digest.add("template \(template.text)")
+      }
+      digest.add(rule.envelope.rawValue)
+      digest.add("\(rule.json)")
+      digest.add(rule.filter.include)
+      digest.add(rule.filter.exclude)
+      digest.add(rule.eventType ?? "")
+      digest.add(rule.dataSchema ?? "")
+      digest.add(streams.indices.contains(rule.streamIndex) ? streams[rule.streamIndex].name : "")
+    }
+    return digest.text
+  }
+}
+
+/// FNV-1a, 64 bits, over texts with their lengths, so that no two lists of texts run together.
+private struct FNV1a {
+  private var state: UInt64 = 0xCBF2_9CE4_8422_2325
+
+  private mutating func add(byte: UInt8) { state = (state ^ UInt64(byte)) &* 0x100_0000_01B3 }
+
+  mutating func add(_ text: String) {
+    for shift in stride(from: 0, to: 32, by: 8) {
+      add(byte: UInt8(truncatingIfNeeded: text.utf8.count >> shift))
+    }
+    for byte in text.utf8 { add(byte: byte) }
+  }
+
+  mutating func add(_ list: [String]) {
+    add("\(list.count)")
+    for text in list { add(text) }
+  }
+
+  var text: String {
+    let digits = String(state, radix: 16)
+    return String(repeating: "0", count: 16 - digits.count) + digits
+  }
+}

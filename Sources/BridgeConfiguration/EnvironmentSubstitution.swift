@@ -1,0 +1,70 @@
+/// `${NAME}` and `${NAME:-default}` in a scalar; `$${` stands for a literal `${`.
+///
+/// As in shells, the default also stands in for a variable that is set but empty.
+struct EnvironmentSubstitution {
+  let environment: [String: String]
+
+  struct Failure {
+    var message: String
+    var remedy: String
+    /// Unicode scalars from the start of the text.
+    var offset: Int
+  }
+
+  /// The text with its variables replaced, and whether there were any. Variables that can't be
+  /// replaced are reported and left out.
+  func replace(in text: String, failures: inout [Failure]) -> (text: String, replaced: Bool) {
+    guard text.contains("${") else { return (text, false) }
+    let source = Array(text.unicodeScalars)
+    var result = String.UnicodeScalarView()
+    var at = 0
+    while at < source.count {
+      if source[at] == "$", at + 2 < source.count, source[at + 1] == "$", source[at + 2] == "{" {
+        result.append(contentsOf: ["$", "{"])
+        at += 3
+        continue
+      }
+      guard source[at] == "$", at + 1 < source.count, source[at + 1] == "{" else {
+        result.append(source[at])
+        at += 1
+        continue
+      }
+      guard let close = source[at...].firstIndex(of: "}") else {
+        failures.append(
+          Failure(
+            message: "a ${ without its }", remedy: "write ${NAME} or ${NAME:-default}", offset: at))
+        break
+      }
+      let inside = String(String.UnicodeScalarView(source[(at + 2)..<close]))
+      if let value = value(of: inside, at: at, failures: &failures) {
+        result.append(contentsOf: value.unicodeScalars)
+      }
+      at = close + 1
+    }
+    return (String(result), true)
+  }
+
+  private func value(of inside: String, at: Int, failures: inout [Failure]) -> String? {
+    let name = inside.prefix { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "_") }
+    let rest = inside.dropFirst(name.count)
+    guard !name.isEmpty, name.first?.isNumber == false, rest.isEmpty || rest.hasPrefix(":-") else {
+      failures.append(
+        Failure(
+          message: "${\(inside)} is not a variable", remedy: "write ${NAME} or ${NAME:-default}",
+          offset: at))
+      return nil
+    }
+    let value = environment[String(name)]
+    if rest.isEmpty {
+      if value == nil {
+        failures.append(
+          Failure(
+            message: "the environment variable \(name) is not set",
+            remedy: "set it, or give a default: ${\(name):-…}", offset: at))
+      }
+      return value
+    }
+    if let value, !value.isEmpty { return value }
+    return String(rest.dropFirst(2))
+  }
+}

@@ -1,0 +1,291 @@
+import BSON
+import Mapping
+import Oplog
+
+/// Reads `rules`, with the streams they may publish to.
+struct RuleReading {
+  let streams: [PlacedStream]
+  let problems: ProblemList
+
+  func readAll(_ root: Section) -> [Rule] {
+    guard let node = root.node("rules") else {
+      root.missing("rules", "add one: rules: [{ name: …, match: { namespace: … }, subject: … }]")
+      return []
+    }
+    guard case .sequence(let items, _) = node else {
+      problems.add(node.position, "rules is \(node.kind), not a list", "write - name: … items")
+      return []
+    }
+    if items.isEmpty { problems.add(node.position, "rules is empty", "add a rule") }
+    var names: Set<String> = []
+    return items.enumerated().compactMap { index, item in
+      let section = Section(item, name: "rules[\(index)]", at: item.position, problems: problems)
+      if let name = section.scalar("name"), !names.insert(name.text).inserted {
+        problems.add(
+          name.position, "there is another rule named \(name.text)",
+          "give each rule a name of its own")
+      }
+      return read(section)
+    }
+  }
+
+  private func read(_ section: Section) -> Rule? {
+    let name = readName(section)
+    let group = section.scalar("group")
+    if let group { section.checkName(group, key: "group") }
+    let match = readMatch(section)
+    let subject = template(section, "subject") { text throws(RuleSyntaxError) in
+      try Template(subject: text)
+    }
+    if section.node("subject") == nil {
+      section.missing("subject", "add one, such as subject: \"chat.{documentKey._id}.created\"")
+    }
+    let id = readID(section)
+    let payload = readPayload(section.section("payload"))
+    let eventType = readEventType(section)
+    let onInvalid: OnInvalid = section.choice("on_invalid", default: .deadLetter)
+    let continues = section.bool("continue", default: false)
+    let streamIndex = readStream(section)
+    readUnavailable(section)
+    section.finish()
+
+    guard let match else { return nil }
+    if let subject, let scalar = section.scalar("subject") {
+      checkPossible(subject, in: scalar, operations: match.operations)
+      if let streamIndex {
+        checkCoverage(subject, in: scalar, match: match, stream: streams[streamIndex].spec)
+      }
+    }
+    if case .template(let template) = id, let scalar = section.scalar("id") {
+      checkPossible(template, in: scalar, operations: match.operations)
+    }
+    guard let name, let subject, let id, let payload, let streamIndex else { return nil }
+    return Rule(
+      name: name, group: group?.text, namespace: match.namespace, operations: match.operations,
+      continues: continues, subject: subject, id: id, envelope: payload.envelope,
+      json: payload.json, filter: payload.filter, eventType: eventType, onInvalid: onInvalid,
+      streamIndex: streamIndex)
+  }
+
+  private func readName(_ section: Section) -> String? {
+    guard let scalar = section.scalar("name") else {
+      section.missing("name", "add name: message-created")
+      return nil
+    }
+    guard section.checkName(scalar, key: "name") else { return nil }
+    if scalar.text == DeadLetterSubject.unmatchedRule {
+      problems.add(
+        scalar.position, "no rule can be named \(scalar.text)",
+        "choose another name: this one marks dead letters that no rule took")
+      return nil
+    }
+    return scalar.text
+  }
+
+  // MARK: Match
+
+  private struct Match {
+    var namespace: NamespacePattern
+    var operations: OperationSet
+  }
+
+  private func readMatch(_ section: Section) -> Match? {
+    let match = section.section("match")
+    guard section.node("match") != nil else {
+      section.missing("match", "add match: { namespace: database.collection }")
+      return nil
+    }
+    let operations = readOperations(match)
+    match.unavailable("where", "Leave it out, and let consumers choose by the payload")
+    var namespace: NamespacePattern? = nil
+    if let scalar = match.scalar("namespace", "write database.collection") {
+      do throws(RuleSyntaxError) {
+        namespace = try NamespacePattern(parsing: scalar.text)
+      } catch {
+        problems.add(error, in: scalar)
+      }
+    } else if match.node("namespace") == nil {
+      match.missing("namespace", "add namespace: database.collection, with * as a wildcard")
+    }
+    match.finish()
+    return namespace.map { Match(namespace: $0, operations: operations) }
+  }
+
+  private func readOperations(_ match: Section) -> OperationSet {
+    guard let scalars = match.scalars("operations") else { return .documents }
+    if scalars.isEmpty {
+      problems.add(
+        match.position(of: "operations"), "\(match.path("operations")) is empty",
+        "leave it out for insert, update, replace and delete")
+    }
+    var operations: OperationSet = []
+    for scalar in scalars {
+      if let operation = OperationType(configurationName: scalar.text) {
+        operations.insert(OperationSet(operation))
+      } else {
+        match.report(
+          scalar, key: "operations", words: OperationType.allCases.map(\.configurationName),
+          unavailable: [])
+      }
+    }
+    return operations.isEmpty ? .documents : operations
+  }
+
+  // MARK: Subject and id
+
+  private func template(
+    _ section: Section, _ key: String, _ parse: (String) throws(RuleSyntaxError) -> Template
+  ) -> Template? {
+    guard let scalar = section.scalar(key) else { return nil }
+    do throws(RuleSyntaxError) {
+      return try parse(scalar.text)
+    } catch {
+      problems.add(error, in: scalar)
+      return nil
+    }
+  }
+
+  private func readID(_ section: Section) -> MessageID? {
+    guard let scalar = section.scalar("id") else {
+      return section.node("id") == nil ? .positional : nil
+    }
+    if scalar.text == "positional" { return .positional }
+    return template(section, "id") { text throws(RuleSyntaxError) in try Template(id: text) }
+      .map { .template($0) }
+  }
+
+  /// A path that none of the rule's operations can fill makes every event invalid.
+  private func checkPossible(
+    _ template: Template, in scalar: ConfigScalar, operations: OperationSet
+  ) {
+    guard let path = template.impossiblePath(for: operations) else { return }
+    let names = operations.operations.map(\.configurationName)
+    let text = path.remainder.isEmpty ? path.field.name : "\(path.field.name).\(path.remainder)"
+    let offset = scalar.text.offset(of: text) ?? 0
+    problems.add(
+      scalar.position(at: offset), "\(text) has no value in any \(list(names)) event",
+      "use documentKey" + (operations.contains(.update) ? ", or updateDescription for updates" : ""))
+  }
+
+  private func checkCoverage(
+    _ subject: Template, in scalar: ConfigScalar, match: Match, stream: StreamSpec
+  ) {
+    let shapes = SubjectShape.shapes(
+      of: subject, operations: match.operations, namespace: match.namespace)
+    guard !stream.subjects.isEmpty,
+      let open = shapes.first(where: { shape in
+        !stream.subjects.contains { shape.isCovered(by: $0) }
+      })
+    else { return }
+    problems.add(
+      scalar.position,
+      "stream \(stream.name) takes \(list(stream.subjects)), which does not cover \(open.pattern)",
+      "add \(open.pattern) to the stream's subjects, or change the subject")
+  }
+
+  // MARK: Payload
+
+  private struct Payload {
+    var envelope: Envelope
+    var json: JSONStyle
+    var filter: PayloadFilter
+  }
+
+  private enum JSONWord: String, CaseIterable {
+    case simplified, relaxed, canonical
+
+    var style: JSONStyle {
+      switch self {
+      case .simplified: .simplified
+      case .relaxed: .relaxed
+      case .canonical: .canonical
+      }
+    }
+  }
+
+  private enum FullDocument: String, CaseIterable {
+    case whenAvailable = "when_available"
+    case off
+  }
+
+  private func readPayload(_ section: Section) -> Payload? {
+    let envelope: Envelope = section.choice(
+      "envelope", default: .cloudEvents, unavailable: ["cloudevents_structured", "debezium"])
+    let json: JSONWord = section.choice("json", default: .simplified)
+    let include = paths(section, "include") { text throws(RuleSyntaxError) in
+      try PayloadFilter.Path(include: text)
+    }
+    let exclude = paths(section, "exclude") { text throws(RuleSyntaxError) in
+      try PayloadFilter.Path(exclude: text)
+    }
+    section.unavailable("rename", "Leave it out, and rename where the event is consumed")
+    section.unavailable("redact", "Leave the field out altogether, with exclude")
+    _ = section.choice("full_document", default: FullDocument.whenAvailable, unavailable: ["required"])
+    section.finish()
+    let filter = PayloadFilter(include: include, exclude: exclude)
+    if envelope == .document, filter.leavesNoDocument {
+      problems.add(
+        section.position, "the envelope is document, and include and exclude leave nothing of it",
+        "include a path that starts with fullDocument")
+    }
+    return Payload(envelope: envelope, json: json.style, filter: filter)
+  }
+
+  private func paths(
+    _ section: Section, _ key: String,
+    _ parse: (String) throws(RuleSyntaxError) -> PayloadFilter.Path
+  ) -> [PayloadFilter.Path] {
+    (section.scalars(key) ?? []).compactMap { scalar in
+      do throws(RuleSyntaxError) {
+        return try parse(scalar.text)
+      } catch {
+        problems.add(error, in: scalar)
+        return nil
+      }
+    }
+  }
+
+  private func readEventType(_ section: Section) -> String? {
+    guard let scalar = section.scalar("event_type") else { return nil }
+    let bad = scalar.text.unicodeScalars.enumerated().first { !(0x21...0x7E).contains($1.value) }
+    guard let bad else { return scalar.text }
+    problems.add(
+      scalar.position(at: bad.offset), "\(section.path("event_type")) holds white space or other "
+        + "than printable ASCII", "write a name such as chat.message.created")
+    return nil
+  }
+
+  // MARK: Delivery
+
+  private enum Delivery: String, CaseIterable { case jetstream }
+
+  private func readUnavailable(_ section: Section) {
+    section.unavailable("schema", "Leave it out; bodies are not validated yet")
+    section.unavailable("kv", "Leave it out; deliver to a stream")
+    _ = section.choice("delivery", default: Delivery.jetstream, unavailable: ["core", "kv"])
+  }
+
+  private func readStream(_ section: Section) -> Int? {
+    let names = streams.map(\.spec.name)
+    guard let scalar = section.scalar("stream") else {
+      if section.node("stream") == nil, streams.count > 1 {
+        section.missing("stream", "name one: \(list(names))")
+      }
+      return streams.count == 1 ? 0 : nil
+    }
+    if let index = names.firstIndex(of: scalar.text) { return index }
+    let near = nearest(to: scalar.text, among: names)
+    problems.add(
+      scalar.position, "there is no stream \(scalar.text)",
+      near.map { "did you mean \($0)?" }
+        ?? (names.isEmpty ? "define it under streams" : "define it under streams, or use \(list(names))"))
+    return nil
+  }
+}
+
+extension String {
+  /// Where another text first stands in this one, in Unicode scalars.
+  fileprivate func offset(of part: String) -> Int? {
+    indices.first { self[$0...].hasPrefix(part) }.map { unicodeScalars[..<$0].count }
+  }
+}

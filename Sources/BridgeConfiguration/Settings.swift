@@ -1,0 +1,94 @@
+public import Mapping
+public import Oplog
+
+/// Where changes are read.
+public struct SourceSettings: Sendable, Equatable {
+  public enum ReadConcern: String, Sendable, CaseIterable {
+    case majority, local
+  }
+
+  /// Where to begin when there is no checkpoint.
+  public enum Start: Sendable, Equatable {
+    /// At the newest entry.
+    case now
+    /// At the oldest entry the oplog still holds.
+    case oldest
+    /// Behind this entry, which the oplog must still hold.
+    case position(OplogPosition)
+  }
+
+  public var uri: MongoURI
+  /// The identity in message ids; nil for the replica set's name.
+  public var name: String?
+  public var readConcern: ReadConcern
+  public var start: Start
+}
+
+/// How to reach NATS.
+public struct NATSSettings: Sendable, Equatable {
+  public enum Authentication: Sendable, Equatable {
+    case none
+    /// A `.creds` file: user JWT and nkey seed.
+    case credentials(file: String)
+    case nkeySeed(file: String)
+    case token(Secret)
+    case user(String, password: Secret)
+  }
+
+  public struct TLS: Sendable, Equatable {
+    /// Files in PEM.
+    public var caFile: String?
+    public var certificateFile: String?
+    public var keyFile: String?
+    /// TLS before the server's first word, for servers that are set up that way.
+    public var handshakeFirst: Bool
+    /// TLS is asked for by a key of its own or by a server's scheme.
+    public var isRequired: Bool
+  }
+
+  /// At least one, in the order to try them.
+  public var servers: [NATSServer]
+  /// The connection's name.
+  public var name: String
+  public var authentication: Authentication
+  public var tls: TLS
+}
+
+/// What the bridge calls itself and where it keeps its state.
+public struct BridgeSettings: Sendable, Equatable {
+  /// The identity of this bridge: state keys, lease, epochs.
+  public var name: String
+  /// The KV bucket for checkpoint, lease and cut-over state.
+  public var stateBucket: String
+  public var checkpointInterval: Duration
+}
+
+/// What happens to an event that no rule takes. It is counted in any case.
+public enum Unmatched: String, Sendable, CaseIterable {
+  case ignore
+  case deadLetter = "dead_letter"
+  case halt
+}
+
+public struct DeadLetterSettings: Sendable, Equatable {
+  public var stream: String
+  public var subject: DeadLetterSubject
+}
+
+public struct HTTPSettings: Sendable, Equatable {
+  public var listen: ListenAddress
+  /// Guards everything that changes state; nil refuses such requests.
+  public var token: Secret?
+}
+
+public struct LogSettings: Sendable, Equatable {
+  public enum Level: String, Sendable, CaseIterable {
+    case trace, debug, info, notice, warning, error, critical
+  }
+  public enum Format: String, Sendable, CaseIterable {
+    case json, text
+  }
+
+  public var level: Level
+  public var format: Format
+}

@@ -1,0 +1,40 @@
+public import JSON
+
+/// Who publishes to a stream.
+public enum StreamOwnership: String, Sendable, CaseIterable {
+  /// The bridge is the only publisher.
+  case exclusive
+  /// Others publish too.
+  case shared
+}
+
+/// How messages are published; `auto` chooses by server version, stream flags and ownership.
+public enum PublishProtocol: String, Sendable, CaseIterable {
+  case auto, chain, atomic, fast, single
+}
+
+/// A stream as the configuration wants it.
+public struct StreamSpec: Sendable, Equatable {
+  public var name: String
+  public var subjects: [String]
+  public var ownership: StreamOwnership
+  public var publish: PublishProtocol
+  /// An object: JetStream's own fields, durations in nanoseconds and sizes in bytes, in the order
+  /// of the file; without `name` and `subjects`.
+  public var settings: JSONValue
+  /// Objects: JetStream's consumer configurations.
+  public var consumers: [JSONValue]
+
+  public init(
+    name: String, subjects: [String], ownership: StreamOwnership = .exclusive,
+    publish: PublishProtocol = .auto, settings: JSONValue = .object([]),
+    consumers: [JSONValue] = []
+  ) {
+    self.name = name
+    self.subjects = subjects
+    self.ownership = ownership
+    self.publish = publish
+    self.settings = settings
+    self.consumers = consumers
+  }
+}

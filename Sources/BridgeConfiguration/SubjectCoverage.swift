@@ -1,0 +1,76 @@
+import Mapping
+import Oplog
+
+/// A subject as far as the configuration fixes it: tokens of literal text, and tokens that vary.
+struct SubjectShape {
+  /// Nil where the token varies from event to event.
+  var tokens: [String?]
+
+  init(tokens: [String?]) { self.tokens = tokens }
+
+  /// A subject with `*` for what varies.
+  init(pattern: String) {
+    tokens = pattern.split(separator: ".").map { $0 == "*" ? nil : String($0) }
+  }
+
+  /// Every subject a template can make, with values that the rule itself fixes filled in: its
+  /// operations, and database and collection where their patterns have no star.
+  static func shapes(
+    of template: Template, operations: OperationSet, namespace: NamespacePattern
+  ) -> [SubjectShape] {
+    var texts = [""]
+    for piece in template.pieces {
+      let values: [String]
+      switch piece {
+      case .literal(let text): values = [text]
+      case .path(let path): values = fixedValues(path.field, operations, namespace) ?? [varying]
+      }
+      texts = texts.flatMap { text in values.map { text + $0 } }
+    }
+    return texts.map { text in
+      SubjectShape(
+        tokens: text.split(separator: ".", omittingEmptySubsequences: false)
+          .map { $0.contains(varying) ? nil : String($0) })
+    }
+  }
+
+  /// No template holds a control character.
+  private static let varying = "\u{0}"
+
+  private static func fixedValues(
+    _ field: EventField, _ operations: OperationSet, _ namespace: NamespacePattern
+  ) -> [String]? {
+    switch field {
+    case .operationType: operations.operations.map { "\($0.name)" }
+    case .database: namespace.literalDatabase.map { [SubjectToken.escape($0)] }
+    case .collection: namespace.literalCollection.map { [SubjectToken.escape($0)] }
+    default: nil
+    }
+  }
+
+  /// Whether a stream's subject takes all of it.
+  func isCovered(by filter: String) -> Bool {
+    let filters = filter.split(separator: ".")
+    for (index, wanted) in filters.enumerated() {
+      if wanted == ">" { return tokens.count > index }
+      guard index < tokens.count else { return false }
+      if wanted != "*", tokens[index].map({ $0 != wanted }) ?? true { return false }
+    }
+    return filters.count == tokens.count
+  }
+
+  /// With `*` for what varies.
+  var pattern: String { tokens.map { $0 ?? "*" }.joined(separator: ".") }
+}
+
+/// Whether some subject belongs to both patterns.
+func subjectsOverlap(_ a: String, _ b: String) -> Bool {
+  let a = a.split(separator: ".")
+  let b = b.split(separator: ".")
+  for index in 0..<max(a.count, b.count) {
+    guard index < a.count, index < b.count else { return false }
+    if a[index] == ">" || b[index] == ">" { return true }
+    if a[index] != "*", b[index] != "*", a[index] != b[index] { return false }
+  }
+  return true
+}

@@ -1,0 +1,143 @@
+import Yams
+
+/// Reads YAML into a tree with places: variables replaced, aliases and merge keys resolved.
+struct YAMLReading {
+  let substitution: EnvironmentSubstitution
+  let problems: ProblemList
+  private let lines: [[Unicode.Scalar]]
+  private let yaml: String
+
+  init(yaml: String, environment: [String: String], problems: ProblemList) {
+    self.yaml = yaml.hasPrefix("\u{FEFF}") ? String(yaml.dropFirst()) : yaml
+    self.problems = problems
+    substitution = EnvironmentSubstitution(environment: environment)
+    lines = self.yaml.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline)
+      .map { Array($0.unicodeScalars) }
+  }
+
+  /// Nil where there is nothing to go on with; then a problem says why.
+  func root() -> ConfigNode? {
+    let start = TextPosition(line: 1, column: 1)
+    do {
+      // Given the encoding, the parser doesn't ask the environment for one.
+      guard let node = try Parser(yaml: yaml, encoding: .utf8).singleRoot() else {
+        problems.add(start, "the configuration is empty", "Start from config/minimal.yaml")
+        return nil
+      }
+      return convert(node)
+    } catch let error as YamlError {
+      report(error)
+    } catch {
+      problems.add(start, "the configuration is not YAML: \(error)", "Correct it")
+    }
+    return nil
+  }
+
+  private func report(_ error: YamlError) {
+    switch error {
+    case .scanner(let context, let problem, let mark, _),
+      .parser(let context, let problem, let mark, _),
+      .composer(let context, let problem, let mark, _):
+      let during = context.map { " (\($0.text) that starts at line \($0.mark.line))" } ?? ""
+      problems.add(
+        position(mark), "not valid YAML: \(problem)\(during)",
+        "Check indentation, and quote text that holds : # { } [ ] , or starts with a special character")
+    case .duplicatedKeysInMapping(let duplicates, let context):
+      problems.add(
+        position(context.mark),
+        "the key \(duplicates.joined(separator: ", ")) stands twice in one mapping",
+        "Keep one of them")
+    case .reader(let problem, let offset, _, _):
+      let before = yaml.prefix(offset ?? 0)
+      let line = before.filter(\.isNewline).count + 1
+      let column = (before.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline)
+        .last?.unicodeScalars.count ?? 0) + 1
+      problems.add(
+        TextPosition(line: line, column: column), "not valid YAML: \(problem)",
+        "Save the file as UTF-8 without control characters")
+    default:
+      problems.add(TextPosition(line: 1, column: 1), "not valid YAML: \(error)", "Correct it")
+    }
+  }
+
+  private func position(_ mark: Mark?) -> TextPosition {
+    TextPosition(line: mark?.line ?? 1, column: mark?.column ?? 1)
+  }
+
+  private func convert(_ node: Node) -> ConfigNode {
+    switch node {
+    case .scalar(let scalar): return .scalar(convert(scalar, replacing: true))
+    case .sequence(let sequence):
+      return .sequence(sequence.map { convert($0) }, position(sequence.mark))
+    case .mapping(let mapping):
+      return .mapping(entries(mapping), position(mapping.mark))
+    case .alias(let alias):
+      // The parser has resolved aliases; this kind is for writing YAML.
+      return .scalar(
+        ConfigScalar(
+          text: "", isPlain: true, isSubstituted: false, position: position(alias.mark)))
+    }
+  }
+
+  private func entries(_ mapping: Node.Mapping) -> [(key: ConfigScalar, value: ConfigNode)] {
+    var entries: [(key: ConfigScalar, value: ConfigNode)] = []
+    var merged: [(key: ConfigScalar, value: ConfigNode)] = []
+    for (key, value) in mapping {
+      guard case .scalar(let scalar) = key else {
+        problems.add(position(key.mark), "a key that is not text", "Write key: value")
+        continue
+      }
+      let name = convert(scalar, replacing: false)
+      if name.text == "<<", name.isPlain {
+        merged += mergedEntries(convert(value))
+      } else {
+        entries.append((name, convert(value)))
+      }
+    }
+    for entry in merged where !entries.contains(where: { $0.key.text == entry.key.text }) {
+      entries.append(entry)
+    }
+    return entries
+  }
+
+  /// `<<: *rule` and `<<: [*a, *b]`: earlier ones win.
+  private func mergedEntries(_ node: ConfigNode) -> [(key: ConfigScalar, value: ConfigNode)] {
+    switch node {
+    case .mapping(let entries, _): return entries
+    case .sequence(let items, _): return items.flatMap { mergedEntries($0) }
+    case .scalar(let scalar):
+      problems.add(scalar.position, "<< takes a mapping", "Name one by its anchor: <<: *anchor")
+      return []
+    }
+  }
+
+  private func convert(_ scalar: Node.Scalar, replacing: Bool) -> ConfigScalar {
+    let start = position(scalar.mark)
+    let column = textColumn(of: scalar, at: start)
+    let isPlain = scalar.style == .plain || scalar.style == .any
+    var result = ConfigScalar(
+      text: scalar.string, isPlain: isPlain, isSubstituted: false, position: start,
+      textColumn: column)
+    guard replacing else { return result }
+    var failures: [EnvironmentSubstitution.Failure] = []
+    let (text, replaced) = substitution.replace(in: scalar.string, failures: &failures)
+    for failure in failures {
+      problems.add(result.position(at: failure.offset), failure.message, failure.remedy)
+    }
+    guard replaced else { return result }
+    result.text = text
+    result.isSubstituted = true
+    result.textColumn = nil
+    return result
+  }
+
+  /// Where the text itself begins, if it stands in one line just as it is.
+  private func textColumn(of scalar: Node.Scalar, at start: TextPosition) -> Int? {
+    let quote = scalar.style == .singleQuoted || scalar.style == .doubleQuoted ? 1 : 0
+    guard scalar.style != .literal, scalar.style != .folded, start.line <= lines.count else {
+      return nil
+    }
+    let rest = lines[start.line - 1].dropFirst(start.column - 1 + quote)
+    return rest.starts(with: scalar.string.unicodeScalars) ? start.column + quote : nil
+  }
+}

@@ -1,0 +1,85 @@
+/// A JSON text as a value that loses nothing: members keep their order, numbers keep their digits.
+///
+/// What the server sent and we don't know goes back to it unchanged; that is why numbers are text
+/// here. Cold paths only (stream administration, checkpoints, status); events never pass through.
+public enum JSONValue: Sendable, Equatable {
+  case null
+  case bool(Bool)
+  /// The digits as they were written.
+  case number(String)
+  case string(String)
+  case array([JSONValue])
+  case object([Member])
+
+  public struct Member: Sendable, Equatable {
+    public var key: String
+    public var value: JSONValue
+    public init(_ key: String, _ value: JSONValue) {
+      self.key = key
+      self.value = value
+    }
+  }
+
+  public static func int(_ value: some BinaryInteger) -> JSONValue { .number(String(value)) }
+
+  /// The member of an object; nil for other values. Setting replaces it in place or appends it;
+  /// setting nil removes it. Setting on a value that isn't an object makes it one.
+  public subscript(key: String) -> JSONValue? {
+    get {
+      guard case .object(let members) = self else { return nil }
+      return members.first { $0.key == key }?.value
+    }
+    set {
+      var members: [Member] = []
+      if case .object(let present) = self { members = present }
+      if let newValue {
+        if let at = members.firstIndex(where: { $0.key == key }) {
+          members[at].value = newValue
+        } else {
+          members.append(Member(key, newValue))
+        }
+      } else {
+        members.removeAll { $0.key == key }
+      }
+      self = .object(members)
+    }
+  }
+
+  public var stringValue: String? {
+    if case .string(let s) = self { return s }
+    return nil
+  }
+  public var boolValue: Bool? {
+    if case .bool(let b) = self { return b }
+    return nil
+  }
+  public var arrayValue: [JSONValue]? {
+    if case .array(let a) = self { return a }
+    return nil
+  }
+  public var objectValue: [Member]? {
+    if case .object(let o) = self { return o }
+    return nil
+  }
+  /// An integer number that fits.
+  public func integer<T: FixedWidthInteger>(_ type: T.Type = T.self) -> T? {
+    guard case .number(let digits) = self else { return nil }
+    return T(digits)
+  }
+  public var doubleValue: Double? {
+    guard case .number(let digits) = self else { return nil }
+    return Double(digits)
+  }
+}
+
+extension JSONValue: ExpressibleByStringLiteral, ExpressibleByBooleanLiteral,
+  ExpressibleByIntegerLiteral, ExpressibleByArrayLiteral, ExpressibleByDictionaryLiteral
+{
+  public init(stringLiteral value: String) { self = .string(value) }
+  public init(booleanLiteral value: Bool) { self = .bool(value) }
+  public init(integerLiteral value: Int64) { self = .number(String(value)) }
+  public init(arrayLiteral elements: JSONValue...) { self = .array(elements) }
+  public init(dictionaryLiteral elements: (String, JSONValue)...) {
+    self = .object(elements.map { Member($0.0, $0.1) })
+  }
+}

@@ -1,0 +1,230 @@
+public import JSON
+public import NATS
+import NIOCore
+
+/// JetStream's request API over one connection. Every request goes to the stream's (or the meta)
+/// leader; nothing here uses Direct Get, whose answers may be stale (ADR-31).
+///
+/// Configuration travels as raw JSON, so that fields this version doesn't know survive an update.
+public struct JetStreamClient: Sendable {
+  public let connection: NATSConnection
+  public var prefix: String
+  public var timeout: Duration
+
+  public init(_ connection: NATSConnection, prefix: String = "$JS.API", timeout: Duration = .seconds(5)) {
+    self.connection = connection
+    self.prefix = prefix
+    self.timeout = timeout
+  }
+
+  /// Sends one API request; an `error` in the answer becomes a `JetStreamError`.
+  public func request(_ operation: String, _ body: JSONValue? = nil) async throws(JetStreamError) -> JSONValue {
+    let message: NATSMessage
+    do {
+      message = try await connection.request(
+        "\(prefix).\(operation)", payload: body?.utf8 ?? [], timeout: timeout)
+    } catch {
+      let noResponders = error.code == .noResponders
+      throw JetStreamError(
+        code: 0, operation: operation,
+        message: noResponders
+          ? "JetStream does not answer: is it enabled, and is there a leader?"
+          : error.description,
+        remedy: .backOff)
+    }
+    let answer: JSONValue
+    do {
+      answer = try JSONValue(parsing: message.payload.readableBytesView)
+    } catch {
+      throw JetStreamError(
+        code: 0, operation: operation, message: "the answer is \(error)", remedy: .backOff)
+    }
+    if let failure = answer["error"] {
+      throw JetStreamError(
+        code: failure["err_code"]?.integer() ?? 0, operation: operation,
+        serverSays: failure["description"]?.stringValue ?? "")
+    }
+    return answer
+  }
+
+  // MARK: - Streams
+
+  /// The stream's configuration and state, or nil when there is no such stream.
+  public func stream(_ name: String) async throws(JetStreamError) -> StreamInfo? {
+    do {
+      return StreamInfo(try await request("STREAM.INFO.\(name)"))
+    } catch {
+      if error.code == JetStreamCode.streamNotFound { return nil }
+      throw error
+    }
+  }
+
+  /// What `ensureStream` found or did.
+  public enum Ensured: Sendable, Equatable { case created, updated([String]), unchanged }
+
+  /// Makes the stream hold `settings`: creates it, or merges them over what the server has and
+  /// updates only if that changes something. Fields not named in `settings` are left as they are.
+  public func ensureStream(_ name: String, settings: JSONValue) async throws(JetStreamError)
+    -> (Ensured, StreamInfo)
+  {
+    if let present = try await stream(name) {
+      let (merged, changed) = present.config.merging(settings)
+      if changed.isEmpty { return (.unchanged, present) }
+      let answer = try await request("STREAM.UPDATE.\(name)", merged)
+      return (.updated(changed), StreamInfo(answer))
+    }
+    var wanted = settings
+    wanted["name"] = .string(name)
+    let answer = try await request("STREAM.CREATE.\(name)", wanted)
+    return (.created, StreamInfo(answer))
+  }
+
+  /// Creates the durable consumer, or updates it with the merged settings.
+  public func ensureConsumer(stream: String, settings: JSONValue) async throws(JetStreamError) {
+    guard let name = settings["durable_name"]?.stringValue ?? settings["name"]?.stringValue else {
+      throw JetStreamError(
+        code: 0, operation: "CONSUMER.CREATE.\(stream)",
+        message: "a consumer needs durable_name", remedy: .operatorMustAct)
+    }
+    var wanted = settings
+    do {
+      let info = try await request("CONSUMER.INFO.\(stream).\(name)")
+      if let config = info["config"] {
+        let (merged, changed) = config.merging(settings)
+        if changed.isEmpty { return }
+        wanted = merged
+      }
+    } catch {
+      if error.code != JetStreamCode.consumerNotFound { throw error }
+    }
+    wanted["durable_name"] = .string(name)
+    _ = try await request(
+      "CONSUMER.DURABLE.CREATE.\(stream).\(name)",
+      ["stream_name": .string(stream), "config": wanted])
+  }
+
+  /// The message at `sequence`, read from the stream's leader; nil when it is not there.
+  public func message(in stream: String, at sequence: UInt64) async throws(JetStreamError) -> StoredMessage? {
+    try await message(in: stream, query: ["seq": .int(sequence)])
+  }
+
+  /// The last message on a subject (wildcards allowed), read from the leader.
+  public func lastMessage(in stream: String, subject: String) async throws(JetStreamError) -> StoredMessage? {
+    try await message(in: stream, query: ["last_by_subj": .string(subject)])
+  }
+
+  /// The first message at or after `sequence` on a subject (wildcards allowed), from the leader.
+  public func nextMessage(in stream: String, from sequence: UInt64, subject: String = ">")
+    async throws(JetStreamError) -> StoredMessage?
+  {
+    try await message(in: stream, query: ["seq": .int(sequence), "next_by_subj": .string(subject)])
+  }
+
+  private func message(in stream: String, query: JSONValue) async throws(JetStreamError) -> StoredMessage? {
+    let answer: JSONValue
+    do {
+      answer = try await request("STREAM.MSG.GET.\(stream)", query)
+    } catch {
+      if error.code == JetStreamCode.noMessage { return nil }
+      throw error
+    }
+    guard let message = answer["message"], let stored = StoredMessage(message) else {
+      throw JetStreamError(
+        code: 0, operation: "STREAM.MSG.GET.\(stream)", message: "the answer holds no message",
+        remedy: .backOff)
+    }
+    return stored
+  }
+}
+
+/// Codes that are answers rather than failures.
+public enum JetStreamCode {
+  public static let streamNotFound = 10059
+  public static let consumerNotFound = 10014
+  public static let noMessage = 10037
+  public static let wrongLastSequence = 10071
+}
+
+/// STREAM.INFO as the server sent it, with the fields that are asked for often.
+public struct StreamInfo: Sendable {
+  public let raw: JSONValue
+  public init(_ raw: JSONValue) { self.raw = raw }
+
+  public var config: JSONValue { raw["config"] ?? .object([]) }
+  public var firstSequence: UInt64 { raw["state"]?["first_seq"]?.integer() ?? 0 }
+  public var lastSequence: UInt64 { raw["state"]?["last_seq"]?.integer() ?? 0 }
+  public var messages: UInt64 { raw["state"]?["messages"]?.integer() ?? 0 }
+  public var subjects: [String] { config["subjects"]?.arrayValue?.compactMap(\.stringValue) ?? [] }
+  public var replicas: Int { config["num_replicas"]?.integer() ?? 1 }
+  public var allowsAtomic: Bool { config["allow_atomic"]?.boolValue ?? false }
+  public var allowsBatched: Bool { config["allow_batched"]?.boolValue ?? false }
+  /// Largest message the stream takes, headers included; nil when it sets no limit.
+  public var maximumMessageSize: Int? {
+    guard let size = config["max_msg_size"]?.integer(Int.self), size > 0 else { return nil }
+    return size
+  }
+  /// When the stream was created, as the server wrote it: another value means another stream.
+  public var created: String { raw["created"]?.stringValue ?? "" }
+  /// The leader's name in a cluster; nil without one (or without a cluster).
+  public var leader: String? { raw["cluster"]?["leader"]?.stringValue }
+}
+
+/// One stored message.
+public struct StoredMessage: Sendable {
+  public var subject: String
+  public var sequence: UInt64
+  public var headers: [(name: String, value: String)]
+  public var payload: [UInt8]
+
+  init?(_ json: JSONValue) {
+    guard let subject = json["subject"]?.stringValue, let sequence = json["seq"]?.integer(UInt64.self)
+    else { return nil }
+    self.subject = subject
+    self.sequence = sequence
+    self.payload = json["data"]?.stringValue.flatMap { Base64.decode($0) } ?? []
+    self.headers = []
+    if let raw = json["hdrs"]?.stringValue.flatMap({ Base64.decode($0) }) {
+      for line in String(decoding: raw, as: UTF8.self).split(separator: "\r\n").dropFirst() {
+        guard let colon = line.firstIndex(of: ":") else { continue }
+        let value = line[line.index(after: colon)...].drop { $0 == " " }
+        headers.append((String(line[..<colon]), String(value)))
+      }
+    }
+  }
+
+  /// The first header of that name.
+  public func header(_ name: String) -> String? { headers.first { $0.name == name }?.value }
+}
+
+extension JSONValue {
+  /// This object with `changes` laid over it (objects merge, everything else is replaced), and the
+  /// names of the members that differ afterwards.
+  public func merging(_ changes: JSONValue) -> (JSONValue, changed: [String]) {
+    guard case .object(let members) = changes else { return (self, []) }
+    var merged = self
+    var changed: [String] = []
+    for member in members {
+      let present = merged[member.key]
+      if case .object = member.value, let inner = present, case .object = inner {
+        let (value, differs) = inner.merging(member.value)
+        if !differs.isEmpty {
+          merged[member.key] = value
+          changed += differs.map { "\(member.key).\($0)" }
+        }
+      } else if !JSONValue.same(present, member.value) {
+        merged[member.key] = member.value
+        changed.append(member.key)
+      }
+    }
+    return (merged, changed)
+  }
+
+  /// The server leaves out members that hold their zero value.
+  private static func same(_ present: JSONValue?, _ wanted: JSONValue) -> Bool {
+    if let present { return present == wanted }
+    switch wanted {
+    case .null, .bool(false), .number("0"), .string(""), .array([]): return true
+    default: return false
+    }
+  }
+}

@@ -1,0 +1,79 @@
+public import JSON
+import NATS
+import NIOCore
+
+/// A KV bucket (ADR-8), raw: writes are publishes that assert the key's revision, and the real
+/// error code of a lost compare-and-set is seen. Reads go to the leader.
+public struct KeyValueBucket: Sendable {
+  public let jetStream: JetStreamClient
+  public let name: String
+
+  public init(_ jetStream: JetStreamClient, name: String) {
+    self.jetStream = jetStream
+    self.name = name
+  }
+
+  public struct Entry: Sendable {
+    public var value: [UInt8]
+    public var revision: UInt64
+  }
+
+  var stream: String { "KV_\(name)" }
+
+  /// Creates the bucket if it is missing; an existing one keeps its settings.
+  public func ensure(replicas: Int, history: Int = 1, settings: JSONValue = .object([])) async throws(JetStreamError) {
+    if try await jetStream.stream(stream) != nil { return }
+    var config: JSONValue = [
+      "subjects": [.string("$KV.\(name).>")],
+      "max_msgs_per_subject": .int(history),
+      "storage": "file", "retention": "limits", "discard": "new",
+      "num_replicas": .int(replicas), "allow_rollup_hdrs": true, "deny_delete": true,
+      "allow_direct": false, "duplicate_window": .int(120_000_000_000),
+    ]
+    (config, _) = config.merging(settings)
+    _ = try await jetStream.ensureStream(stream, settings: config)
+  }
+
+  /// The latest value, or nil when the key was never written or is deleted.
+  public func get(_ key: String) async throws(JetStreamError) -> Entry? {
+    do {
+      guard let message = try await jetStream.lastMessage(in: stream, subject: subject(key)) else {
+        return nil
+      }
+      if let operation = message.header("KV-Operation"), operation != "PUT" { return nil }
+      return Entry(value: message.payload, revision: message.sequence)
+    } catch {
+      if error.code == JetStreamCode.streamNotFound { return nil }
+      throw error
+    }
+  }
+
+  /// The key's present revision, deleted or not; 0 when it was never written.
+  public func revision(_ key: String) async throws(JetStreamError) -> UInt64 {
+    try await jetStream.lastMessage(in: stream, subject: subject(key))?.sequence ?? 0
+  }
+
+  /// Writes the value if the key's revision is still `expecting` (0: never written).
+  /// Throws code 10071 when somebody else wrote first.
+  public func put(_ key: String, _ value: [UInt8], expecting revision: UInt64) async throws(JetStreamError) -> UInt64 {
+    let headers = NATSHeaders(["Nats-Expected-Last-Subject-Sequence": String(revision)])
+    let answer: NATSMessage
+    do {
+      answer = try await jetStream.connection.request(
+        subject(key), headers: headers, payload: value, timeout: jetStream.timeout)
+    } catch {
+      throw JetStreamError(
+        code: 0, operation: "KV put \(name)/\(key)", message: error.description, remedy: .backOff)
+    }
+    let frame = answer.payload.withUnsafeReadableBytes { AckFrame(payload: $0) }
+    switch frame {
+    case .stored(let sequence, _, _) where sequence > 0: return sequence
+    case .refused(let code, _): throw JetStreamError(code: code, operation: "KV put \(name)/\(key)")
+    default:
+      throw JetStreamError(
+        code: 0, operation: "KV put \(name)/\(key)", message: "no ack came back", remedy: .backOff)
+    }
+  }
+
+  private func subject(_ key: String) -> String { "$KV.\(name).\(key)" }
+}

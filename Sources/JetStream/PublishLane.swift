@@ -1,0 +1,448 @@
+public import BSON
+
+/// How messages reach a stream in order and without gaps. See docs/publish-protocols.md.
+public enum PublishProtocol: String, Sendable, CaseIterable {
+  /// Each message names the stream sequence it expects to follow; one ack a message. Any server.
+  case chain
+  /// Batches of up to 1,000, stored whole or not at all. nats-server 2.12.1, `allow_atomic`.
+  case atomic
+  /// Fast ingest with `gap=fail`; the server acks every few hundred. nats-server 2.14, `allow_batched`.
+  case fast
+  /// One message at a time. For streams that others publish to on older servers.
+  case single
+}
+
+/// Where a lane writes: one per stream and connection epoch.
+public struct LaneOptions: Sendable {
+  public var stream: String
+  public var mode: PublishProtocol
+  /// True: we are the stream's only publisher, and each message (or batch) asserts the sequence
+  /// it follows, so that anything unexpected is refused instead of interleaved.
+  public var exclusive: Bool
+  /// The stream's last sequence when the epoch began.
+  public var baseSequence: UInt64
+  /// Subject prefix that this lane's acks arrive under, without a dot at its end.
+  public var inbox: String
+  /// Unique among all batches ever sent to the stream; at most 40 characters.
+  public var batchPrefix: String
+  /// Most unacknowledged messages.
+  public var window: Int
+  /// Most unacknowledged bytes.
+  public var windowBytes: Int
+
+  public init(
+    stream: String, mode: PublishProtocol, exclusive: Bool, baseSequence: UInt64, inbox: String,
+    batchPrefix: String, window: Int = 4096, windowBytes: Int = 8 << 20
+  ) {
+    self.stream = stream
+    self.mode = mode
+    self.exclusive = exclusive
+    self.baseSequence = baseSequence
+    self.inbox = inbox
+    self.batchPrefix = batchPrefix
+    self.window = window
+    self.windowBytes = windowBytes
+  }
+}
+
+/// What an ack did.
+public struct LaneProgress: Equatable, Sendable {
+  /// Messages at the head that are now known to be stored.
+  public var acked: Int
+  /// How many of those the server had already.
+  public var duplicates: Int
+}
+
+/// One stream's publisher within one connection epoch: writes complete protocol lines into
+/// `output`, counts what is in flight and understands the acks. It does no I/O.
+///
+/// A lane never repairs itself. Whatever goes wrong ends the epoch: the caller reads the stream's
+/// tail again and starts a new lane behind it. Not thread-safe: owned by one event loop.
+public final class PublishLane {
+  public let options: LaneOptions
+  /// Bytes that are complete but not yet with the socket (besides an open message).
+  public var output = ByteWriter(capacity: 256 << 10)
+
+  /// Messages written (and not taken back) in this epoch.
+  public private(set) var sent: UInt64 = 0
+  /// Messages known to be stored in this epoch.
+  public private(set) var acked: UInt64 = 0
+  /// Stream sequence of the last message known to be stored.
+  public private(set) var lastSequence: UInt64
+  /// Protocol that is really in use.
+  public let mode: PublishProtocol
+
+  private let inbox: [UInt8]
+  private var bytesInFlight = 0
+  /// Sizes of messages in flight, oldest first, so that the byte window can shrink with acks.
+  private var sizes = FIFO<Int32>()
+
+  // The message being written.
+  private var messageStart = 0
+  private var replyAt = 0
+  private var sizesAt = 0
+  private var headersAt = 0
+  private var headersEnd = 0
+
+  // The batch being written (atomic and fast).
+  private var batchNumber: UInt64 = 0
+  private var inBatch = 0
+  /// Fast: batch sequence acked so far; for the window.
+  private var batchAcked = 0
+  private var opAt = 0
+  private var subjectOfLast: [UInt8] = []
+  /// Fast: sealed (commit sent), waiting for the batch's final ack.
+  private var sealed = false
+  private var batchBase: UInt64
+  /// Atomic: sizes of committed batches in flight, oldest first.
+  private var batches = FIFO<Int32>()
+  /// Sequence that the next message (or batch) must follow, if all in flight is stored.
+  private var expectedSequence: UInt64
+  private var flowEvery = PublishLane.requestedFlow
+
+  static let requestedFlow = 200
+  static let maximumBatch = 1000
+  static let maximumBatchesInFlight = 8
+  static let maximumFastBatch = 20_000
+  /// Distinct reply subjects: few, so that the server's subject cache always hits; the acks come
+  /// in order, so the number only has to tell neighbours apart.
+  static let replyCycle: UInt64 = 512
+  static let sizeDigits = 8
+
+  public init(_ options: LaneOptions) {
+    self.options = options
+    self.mode = options.mode
+    self.inbox = Array(options.inbox.utf8)
+    self.lastSequence = options.baseSequence
+    self.expectedSequence = options.baseSequence
+    self.batchBase = options.baseSequence
+  }
+
+  public var inFlight: Int { Int(sent &- acked) }
+
+  /// Whether one more message may be written now.
+  public var canSend: Bool {
+    guard bytesInFlight < options.windowBytes else { return false }
+    switch mode {
+    case .single: return inFlight == 0
+    case .chain: return inFlight < options.window
+    case .atomic: return batches.count < Self.maximumBatchesInFlight && inFlight < max(options.window, Self.maximumBatch)
+    case .fast:
+      return !sealed && inBatch - batchAcked < max(2 * flowEvery, 1)
+    }
+  }
+
+  // MARK: - Writing a message
+
+  /// Opens a message; its subject is written into `output` next.
+  public func beginMessage() {
+    messageStart = output.count
+    output.append("HPUB ")
+  }
+
+  /// The subject is complete: writes the reply subject and the head of the headers.
+  public func beginHeaders() {
+    let subjectStart = messageStart &+ 5
+    replyAt = output.count
+    if mode == .fast {
+      subjectOfLast.removeAll(keepingCapacity: true)
+      subjectOfLast.append(contentsOf: output.bytes[subjectStart..<output.count])
+    }
+    output.append(UInt8(ascii: " "))
+    switch mode {
+    case .chain, .single:
+      output.append(inbox)
+      output.append(UInt8(ascii: "."))
+      output.append(decimal: sent % Self.replyCycle)
+      output.append(UInt8(ascii: " "))
+    case .fast:
+      writeFastReply(sequence: inBatch + 1, operation: inBatch == 0 ? 0 : 1)
+    case .atomic: break
+    }
+    sizesAt = output.appendPlaceholder(Self.sizeDigits)
+    output.append(UInt8(ascii: " "))
+    _ = output.appendPlaceholder(Self.sizeDigits)
+    output.append("\r\n")
+    headersAt = output.count
+    output.append("NATS/1.0\r\n")
+  }
+
+  /// The mapped headers are complete: adds the protocol's own and ends the head.
+  public func beginBody() {
+    switch mode {
+    case .chain:
+      writeExpectedSequence()
+    case .single:
+      if options.exclusive { writeExpectedSequence() }
+    case .fast:
+      if inBatch == 0, options.exclusive { writeExpectedSequence() }
+    case .atomic:
+      if inBatch == 0, options.exclusive { writeExpectedSequence() }
+      output.append("Nats-Batch-Id: ")
+      writeBatchID()
+      output.append("\r\nNats-Batch-Sequence: ")
+      output.append(decimal: UInt64(inBatch + 1))
+      output.append("\r\n")
+    }
+    headersEnd = output.count
+    output.append("\r\n")
+  }
+
+  /// Size of the open message as the server counts it: headers and body.
+  public var messageSize: Int { output.count - headersAt }
+
+  /// The body is complete: the message counts as sent.
+  public func endMessage() {
+    let total = output.count - headersAt
+    output.patch(decimal: headersEnd + 2 - headersAt, at: sizesAt, width: Self.sizeDigits)
+    output.patch(decimal: total, at: sizesAt + Self.sizeDigits + 1, width: Self.sizeDigits)
+    output.append("\r\n")
+    let size = output.count - messageStart
+    sizes.append(Int32(clamping: size))
+    bytesInFlight += size
+    sent &+= 1
+    expectedSequence &+= 1
+    if mode == .fast || mode == .atomic { inBatch += 1 }
+    if mode == .atomic, inBatch == Self.maximumBatch { seal() }
+    if mode == .fast, inBatch == Self.maximumFastBatch { seal() }
+  }
+
+  /// Takes the open message back, as if it had never been begun.
+  public func cancelMessage() { output.truncate(to: messageStart) }
+
+  /// Nothing more comes for now: whatever is open must become final, so that it is acknowledged.
+  public func seal() {
+    switch mode {
+    case .chain, .single: return
+    case .atomic:
+      guard inBatch > 0 else { return }
+      commitAtomic()
+      batches.append(Int32(inBatch))
+      batchNumber &+= 1
+      inBatch = 0
+    case .fast:
+      guard inBatch > 0, !sealed else { return }
+      if output.count > 0 {
+        // The last message is still here: make it the commit.
+        output.patch(UInt8(ascii: "2"), at: opAt)
+      } else {
+        writeEndOfBatch()
+      }
+      sealed = true
+    }
+  }
+
+  /// Whether `seal()` has something to do.
+  public var hasOpenBatch: Bool { inBatch > 0 && !sealed }
+
+  /// Whether no further ack can come unless the open batch is sealed.
+  public var waitsForSeal: Bool {
+    switch mode {
+    case .chain, .single: false
+    case .atomic: inBatch > 0 && batches.isEmpty
+    case .fast: inBatch > 0 && !sealed && inBatch - batchAcked < flowEvery
+    }
+  }
+
+  /// Whether `output` may go to the socket now. An atomic batch's last message must still be at
+  /// hand when the batch is sealed.
+  public var mayFlush: Bool { mode != .atomic || inBatch == 0 }
+
+  private func writeExpectedSequence() {
+    output.append("Nats-Expected-Last-Sequence: ")
+    output.append(decimal: expectedSequence)
+    output.append("\r\n")
+  }
+
+  private func writeBatchID() {
+    output.append(options.batchPrefix)
+    output.append(UInt8(ascii: "-"))
+    output.append(decimal: batchNumber)
+  }
+
+  /// `<inbox>.<batch id>.<flow>.<gap>.<sequence>.<operation>.$FI` and a space.
+  private func writeFastReply(sequence: Int, operation: UInt8) {
+    output.append(inbox)
+    output.append(UInt8(ascii: "."))
+    writeBatchID()
+    output.append(UInt8(ascii: "."))
+    output.append(decimal: UInt64(Self.requestedFlow))
+    output.append(".fail.")
+    output.append(decimal: UInt64(sequence))
+    output.append(UInt8(ascii: "."))
+    opAt = output.count
+    output.append(UInt8(ascii: "0") &+ operation)
+    output.append(".$FI ")
+  }
+
+  /// Fast ingest's end of batch without a message (operation 3).
+  private func writeEndOfBatch() {
+    output.append("PUB ")
+    output.append(subjectOfLast)
+    output.append(UInt8(ascii: " "))
+    writeFastReply(sequence: inBatch + 1, operation: 3)
+    output.append("0\r\n\r\n")
+  }
+
+  /// Turns the last message written into the batch's commit: it gets a reply subject and the
+  /// commit header, and its sizes grow accordingly.
+  private func commitAtomic() {
+    var reply = inbox
+    reply.append(UInt8(ascii: "."))
+    reply.append(contentsOf: String(batchNumber % Self.replyCycle).utf8)
+    reply.append(UInt8(ascii: " "))
+    let commit = Array("Nats-Batch-Commit: 1\r\n".utf8)
+    let headerLength = headersEnd + 2 - headersAt + commit.count
+    let bodyLength = output.count - 2 - (headersEnd + 2)
+    output.insert(commit, at: headersEnd)
+    output.clear(at: sizesAt, width: Self.sizeDigits)
+    output.clear(at: sizesAt + Self.sizeDigits + 1, width: Self.sizeDigits)
+    output.patch(decimal: headerLength, at: sizesAt, width: Self.sizeDigits)
+    output.patch(decimal: headerLength + bodyLength, at: sizesAt + Self.sizeDigits + 1, width: Self.sizeDigits)
+    output.insert(reply, at: replyAt + 1)
+  }
+
+  // MARK: - Acks
+
+  /// Takes one ack. `token` is what follows the inbox and its dot in the ack's subject.
+  public func received(token: UnsafeRawBufferPointer, payload: UnsafeRawBufferPointer, status: Int?)
+    throws(JetStreamError) -> LaneProgress
+  {
+    if let status {
+      // The server's own refusal: nobody serves the subject (503), or the like.
+      throw JetStreamError(
+        code: 0, operation: "publish to \(options.stream)",
+        message: status == 503
+          ? "nobody answers for the stream: it is missing, or has no leader"
+          : "the server answered with status \(status)",
+        remedy: .backOff)
+    }
+    switch AckFrame(payload: payload) {
+    case .stored(let sequence, let duplicate, let count):
+      guard sequence > 0 else {
+        throw unexpected("an ack without a sequence: not stored yet", remedy: .backOff)
+      }
+      switch mode {
+      case .chain, .single: return try ackOne(token, sequence, duplicate)
+      case .atomic: return try ackAtomic(token, sequence, count)
+      case .fast: return try ackFast(sequence, count)
+      }
+    case .flow(let sequence, let every):
+      guard mode == .fast else { throw unexpected("a fast-ingest ack", remedy: .reread) }
+      flowEvery = Int(clamping: max(every, 1))
+      return try ackFlow(sequence)
+    case .refused(let code, _):
+      throw JetStreamError(code: code, operation: "publish to \(options.stream)")
+    case .gap(let sequence):
+      throw unexpected("messages before \(sequence) of a batch never arrived", remedy: .reread)
+    case .receipt: return LaneProgress(acked: 0, duplicates: 0)
+    case .unknown: throw unexpected("an answer that is no ack", remedy: .reread)
+    }
+  }
+
+  private func unexpected(_ what: String, remedy: JetStreamError.Remedy) -> JetStreamError {
+    JetStreamError(
+      code: 0, operation: "publish to \(options.stream)", message: what, remedy: remedy)
+  }
+
+  private func number(_ token: UnsafeRawBufferPointer) -> UInt64? {
+    var value: UInt64 = 0
+    guard token.count > 0, token.count < 10 else { return nil }
+    for c in token {
+      guard c >= 48, c <= 57 else { return nil }
+      value = value &* 10 &+ UInt64(c &- 48)
+    }
+    return value
+  }
+
+  private func ackOne(_ token: UnsafeRawBufferPointer, _ sequence: UInt64, _ duplicate: Bool)
+    throws(JetStreamError) -> LaneProgress
+  {
+    guard inFlight > 0, number(token) == acked % Self.replyCycle else {
+      throw unexpected("an ack out of turn", remedy: .reread)
+    }
+    if options.exclusive {
+      guard sequence == lastSequence &+ 1 || duplicate else {
+        throw unexpected(
+          "stored at \(sequence), expected \(lastSequence &+ 1): somebody else writes to the stream",
+          remedy: .reread)
+      }
+      if duplicate, sequence != lastSequence &+ 1, inFlight > 1 {
+        // The server had it from elsewhere, so everything behind it expects the wrong sequence.
+        _ = take(1, lastSequence: lastSequence)
+        var error = unexpected("an id that the stream already holds at \(sequence)", remedy: .reread)
+        error.meansDuplicate = true
+        throw error
+      }
+    }
+    let last = duplicate && sequence <= lastSequence ? lastSequence : sequence
+    if duplicate, options.exclusive { expectedSequence = last }
+    return LaneProgress(acked: take(1, lastSequence: last), duplicates: duplicate ? 1 : 0)
+  }
+
+  private func ackAtomic(_ token: UnsafeRawBufferPointer, _ sequence: UInt64, _ count: UInt64?)
+    throws(JetStreamError) -> LaneProgress
+  {
+    guard let size = batches.first, let count, count == UInt64(size) else {
+      throw unexpected("an ack of a batch of another size", remedy: .reread)
+    }
+    let oldest = batchNumber &- UInt64(batches.count)
+    guard number(token) == oldest % Self.replyCycle else {
+      throw unexpected("a batch's ack out of turn", remedy: .reread)
+    }
+    if options.exclusive {
+      guard sequence == lastSequence &+ count else {
+        throw unexpected("a batch stored at \(sequence), expected \(lastSequence &+ count)", remedy: .reread)
+      }
+    }
+    batches.removeFirst()
+    return LaneProgress(acked: take(Int(size), lastSequence: sequence), duplicates: 0)
+  }
+
+  private func ackFlow(_ sequence: UInt64) throws(JetStreamError) -> LaneProgress {
+    guard let reached = Int(exactly: sequence), reached <= inBatch else {
+      throw unexpected("an ack of more than was sent", remedy: .reread)
+    }
+    guard reached > batchAcked else { return LaneProgress(acked: 0, duplicates: 0) }
+    let more = reached - batchAcked
+    batchAcked = reached
+    // Exact unless the server skipped duplicates, which the batch's final ack tells.
+    return LaneProgress(
+      acked: take(more, lastSequence: batchBase &+ UInt64(reached)), duplicates: 0)
+  }
+
+  private func ackFast(_ sequence: UInt64, _ count: UInt64?) throws(JetStreamError) -> LaneProgress {
+    guard sealed, let count, count == UInt64(inBatch) else {
+      throw unexpected(
+        "a batch ended after \(count ?? 0) of \(inBatch) messages", remedy: .reread)
+    }
+    let highest = batchBase &+ count
+    guard sequence <= highest || !options.exclusive else {
+      throw unexpected(
+        "a batch ended at \(sequence), expected \(highest): somebody else writes to the stream",
+        remedy: .reread)
+    }
+    let more = inBatch - batchAcked
+    let duplicates = options.exclusive ? Int(clamping: highest &- sequence) : 0
+    expectedSequence = sequence
+    batchBase = sequence
+    batchNumber &+= 1
+    inBatch = 0
+    batchAcked = 0
+    sealed = false
+    return LaneProgress(
+      acked: take(more, lastSequence: sequence), duplicates: min(duplicates, Int(clamping: count)))
+  }
+
+  private func take(_ n: Int, lastSequence: UInt64) -> Int {
+    for _ in 0..<n {
+      if let size = sizes.first {
+        bytesInFlight -= Int(size)
+        sizes.removeFirst()
+      }
+    }
+    acked &+= UInt64(n)
+    self.lastSequence = lastSequence
+    return n
+  }
+}

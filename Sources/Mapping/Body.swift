@@ -1,0 +1,188 @@
+import BSON
+import Oplog
+
+// Bodies: the event's facts in a fixed order, documents through the rule's filter.
+
+extension MappingPlan {
+  func writeBody(
+    _ rule: RulePlan, event: borrowing ChangeEvent, into: inout ByteWriter
+  ) throws(MappingError) {
+    let start = into.count
+    do {
+      switch rule.envelope {
+      case .cloudEvents: try writeData(rule, event: event, into: &into)
+      case .changeEvent: try writeChangeEvent(rule, event: event, into: &into)
+      case .document: try writeDocument(rule, event: event, into: &into)
+      }
+    } catch {
+      into.truncate(to: start)
+      throw error
+    }
+  }
+
+  /// `{"operationType", "documentKey"?, "fullDocument"?, "updateDescription"?}`
+  private func writeData(
+    _ rule: RulePlan, event: borrowing ChangeEvent, into: inout ByteWriter
+  ) throws(MappingError) {
+    into.append("{\"operationType\":\"")
+    into.append(event.operation.name)
+    into.append(UInt8(ascii: "\""))
+    try writeDocuments(rule, event: event, into: &into)
+    into.append(UInt8(ascii: "}"))
+  }
+
+  /// `{"operationType", "clusterTime", "wallTime"?, "ns", "documentKey"?, "fullDocument"?,
+  /// "updateDescription"?, "txnNumber"?, "lsid"?, "collectionUUID"?}`
+  private func writeChangeEvent(
+    _ rule: RulePlan, event: borrowing ChangeEvent, into: inout ByteWriter
+  ) throws(MappingError) {
+    do throws(BSONError) {
+      try into.append(factsBefore: event, rule.facts, style: rule.json)
+    } catch {
+      throw MappingError(error, in: "the event")
+    }
+    try writeDocuments(rule, event: event, into: &into)
+    do throws(BSONError) {
+      try into.append(factsAfter: event, rule.facts, style: rule.json)
+    } catch {
+      throw MappingError(error, in: "the event")
+    }
+    into.append(UInt8(ascii: "}"))
+  }
+
+  /// The document itself: what was inserted or put in its place, of a deletion the key.
+  private func writeDocument(
+    _ rule: RulePlan, event: borrowing ChangeEvent, into: inout ByteWriter
+  ) throws(MappingError) {
+    if let document = event.fullDocument {
+      try write(document, rule.fullDocument, rule.json, in: "fullDocument", into: &into)
+    } else if event.operation == .delete, let key = event.documentKey {
+      try write(key, rule.documentKey, rule.json, in: "documentKey", into: &into)
+    } else {
+      throw MappingError(
+        .pathMissing,
+        "fullDocument is missing in this \(event.operation.name), and the envelope is document; "
+          + "use the envelope cloudevents or change_event for it")
+    }
+  }
+
+  private func writeDocuments(
+    _ rule: RulePlan, event: borrowing ChangeEvent, into: inout ByteWriter
+  ) throws(MappingError) {
+    if let key = event.documentKey, !rule.documentKey.isDropped {
+      into.append(",\"documentKey\":")
+      try write(key, rule.documentKey, rule.json, in: "documentKey", into: &into)
+    }
+    if let document = event.fullDocument, !rule.fullDocument.isDropped {
+      into.append(",\"fullDocument\":")
+      try write(document, rule.fullDocument, rule.json, in: "fullDocument", into: &into)
+    }
+    if let update = event.updateDescription, !rule.updateDescription.isDropped {
+      into.append(",\"updateDescription\":")
+      do throws(BSONError) {
+        if rule.updateDescription.isWhole {
+          try into.appendJSON(update, style: rule.json)
+        } else {
+          try writeUpdate(update, rule.updateDescription, rule.json, into: &into)
+        }
+      } catch {
+        throw MappingError(error, in: "updateDescription")
+      }
+    }
+  }
+
+  private func write(
+    _ document: BSONView, _ state: FilterState, _ style: JSONStyle, in place: StaticString,
+    into: inout ByteWriter
+  ) throws(MappingError) {
+    do throws(BSONError) {
+      if state.isWhole {
+        try into.appendJSON(document, style: style)
+      } else {
+        try writeFiltered(document, state, isArray: false, style, depth: 1, into: &into)
+      }
+    } catch {
+      throw MappingError(error, in: "\(place)")
+    }
+  }
+
+  // MARK: Filtering
+
+  private func writeFiltered(
+    _ view: BSONView, _ state: FilterState, isArray: Bool, _ style: JSONStyle, depth: Int,
+    into: inout ByteWriter
+  ) throws(BSONError) {
+    guard depth <= BSONView.maximumDepth else { throw BSONError(.tooDeep, at: 0) }
+    into.append(isArray ? UInt8(ascii: "[") : UInt8(ascii: "{"))
+    var first = true
+    var walk = view.elements()
+    while let element = try walk.next() {
+      let next = filters.step(state, key: element.key, inArray: isArray)
+      let inner = element.document
+      // Short of what `include` names, only documents and arrays can still lead there.
+      if next.isDropped || (inner == nil && next.include >= 0) { continue }
+      if !first { into.append(UInt8(ascii: ",")) }
+      first = false
+      if !isArray {
+        try into.appendJSONString(element.key)
+        into.append(UInt8(ascii: ":"))
+      }
+      if let inner, !next.isWhole {
+        try writeFiltered(
+          inner, next, isArray: element.type == .array, style, depth: depth &+ 1, into: &into)
+      } else {
+        try into.appendJSON(value: element, style: style)
+      }
+    }
+    into.append(isArray ? UInt8(ascii: "]") : UInt8(ascii: "}"))
+  }
+
+  /// `removedFields` and `truncatedArrays` name fields in values: a field that the paths into
+  /// `updatedFields` keep out is kept out there too, unless they are named themselves.
+  private func writeUpdate(
+    _ update: BSONView, _ state: FilterState, _ style: JSONStyle, into: inout ByteWriter
+  ) throws(BSONError) {
+    let fields = filters.step(state, key: rawBytes("updatedFields"), inArray: false)
+    into.append(UInt8(ascii: "{"))
+    var first = true
+    var walk = update.elements()
+    while let element = try walk.next() {
+      let own = filters.step(state, key: element.key, inArray: false)
+      let named = element.key.equals("removedFields") || element.key.equals("truncatedArrays")
+      if named ? own.exclude == FilterState.all : own.isDropped { continue }
+      if !first { into.append(UInt8(ascii: ",")) }
+      first = false
+      try into.appendJSONString(element.key)
+      into.append(UInt8(ascii: ":"))
+      guard let inner = element.document else {
+        try into.appendJSON(value: element, style: style)
+        continue
+      }
+      if named {
+        let include = own.include == FilterState.all ? FilterState.all : fields.include
+        try writeNamedFields(
+          inner, FilterState(include: include, exclude: fields.exclude), style, into: &into)
+      } else {
+        try writeFiltered(
+          inner, own, isArray: element.type == .array, style, depth: 2, into: &into)
+      }
+    }
+    into.append(UInt8(ascii: "}"))
+  }
+
+  private func writeNamedFields(
+    _ array: BSONView, _ state: FilterState, _ style: JSONStyle, into: inout ByteWriter
+  ) throws(BSONError) {
+    into.append(UInt8(ascii: "["))
+    var first = true
+    var walk = array.elements()
+    while let element = try walk.next() {
+      let name = try element.document?.first("field")?.string ?? element.string
+      if let name, filters.step(state, key: name, inArray: false).isDropped { continue }
+      if !first { into.append(UInt8(ascii: ",")) }
+      first = false
+      try into.appendJSON(value: element, style: style)
+    }
+    into.append(UInt8(ascii: "]"))
+  }
+}

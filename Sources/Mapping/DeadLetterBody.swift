@@ -1,0 +1,83 @@
+import BSON
+import Oplog
+
+extension MappingPlan {
+  func writeDeadLetterBody(event: borrowing ChangeEvent, limit: Int, into: inout ByteWriter) {
+    let start = into.count
+    into.append(changeEvent: event, omitting: [])
+    if into.count - start <= limit { return }
+    // Documents are what is large. The largest goes first, until the rest fits.
+    var omitted: [DocumentField] = []
+    let event = copy event
+    let bySize = DocumentField.allCases
+      .map { ($0, $0.view(of: event)?.bytes.count ?? 0) }
+      .filter { $0.1 > 0 }.sorted { $0.1 > $1.1 }
+    for (field, _) in bySize {
+      omitted.append(field)
+      into.truncate(to: start)
+      into.append(changeEvent: event, omitting: omitted)
+      if into.count - start <= limit { return }
+    }
+  }
+}
+
+/// The documents of a change event, in the order bodies have them.
+private enum DocumentField: String, CaseIterable {
+  case documentKey, fullDocument, updateDescription, lsid
+
+  func view(of event: borrowing ChangeEvent) -> BSONView? {
+    switch self {
+    case .documentKey: event.documentKey
+    case .fullDocument: event.fullDocument
+    case .updateDescription: event.updateDescription
+    case .lsid: event.lsid
+    }
+  }
+}
+
+extension ByteWriter {
+  /// The whole event in canonical form; never fails, since nothing takes what fails here.
+  fileprivate mutating func append(
+    changeEvent event: borrowing ChangeEvent, omitting omitted: [DocumentField]
+  ) {
+    let start = count
+    do {
+      try append(factsBefore: event, .all, style: .canonical)
+    } catch {
+      // Only a namespace that is not UTF-8 gets here.
+      truncate(to: start)
+      append("{\"operationType\":\"")
+      append(event.operation.name)
+      append("\"")
+    }
+    for field in DocumentField.allCases where field != .lsid && !omitted.contains(field) {
+      append(field, field.view(of: event))
+    }
+    var after = EventFacts([.txnNumber, .collectionUUID])
+    if !omitted.contains(.lsid) { after.insert(.lsid) }
+    let end = count
+    do { try append(factsAfter: event, after, style: .canonical) } catch { truncate(to: end) }
+    if !omitted.isEmpty {
+      append(",\"omitted\":[\"")
+      append(omitted.map(\.rawValue).joined(separator: "\",\""))
+      append("\"]")
+    }
+    append(UInt8(ascii: "}"))
+  }
+
+  private mutating func append(_ field: DocumentField, _ document: BSONView?) {
+    guard let document else { return }
+    append(",\"")
+    append(field.rawValue)
+    append("\":")
+    let start = count
+    do {
+      try appendJSON(document, style: .canonical)
+    } catch {
+      truncate(to: start)
+      append("{\"$binary\":{\"base64\":\"")
+      appendBase64(document.bytes)
+      append("\",\"subType\":\"00\"}}")
+    }
+  }
+}

@@ -1,0 +1,43 @@
+public import BSON
+
+/// Why an event could not become a message: the value of the header `Tailrace-Error`.
+public enum MappingErrorCode: String, Sendable, CaseIterable {
+  /// A path of the subject, the id or the envelope has no value in this event.
+  case pathMissing = "path_missing"
+  /// The subject would have an empty or overlong token, or be too long itself.
+  case subjectInvalid = "subject_invalid"
+  /// The message id would be empty or too long.
+  case idInvalid = "id_invalid"
+  /// A value that the place can't hold: a document in a subject, text that is not UTF-8.
+  case valueUnsupported = "value_unsupported"
+  /// Headers and body exceed what the server or the stream takes.
+  case payloadTooLarge = "payload_too_large"
+  /// The body does not satisfy the rule's schema.
+  case schemaInvalid = "schema_invalid"
+  /// The event's bytes are not BSON. Not a matter for dead letters: the bridge halts.
+  case corrupt
+  /// No rule takes the event, and `unmatched` says `dead_letter`.
+  case unmatched
+}
+
+/// An event that could not become a message. Made on the cold path only.
+public struct MappingError: Error, Equatable, Sendable, CustomStringConvertible {
+  public var code: MappingErrorCode
+  /// What happened and where, for people; may quote data of the event.
+  public var detail: String
+
+  public init(_ code: MappingErrorCode, _ detail: String) {
+    self.code = code
+    self.detail = detail
+  }
+
+  /// Text that is not UTF-8 is one document's trouble; anything else wrong with the bytes is the
+  /// source's.
+  @usableFromInline
+  init(_ error: BSONError, in place: String) {
+    self.code = error.reason == .invalidUTF8 ? .valueUnsupported : .corrupt
+    self.detail = "\(place): \(error)"
+  }
+
+  public var description: String { "\(code.rawValue): \(detail)" }
+}

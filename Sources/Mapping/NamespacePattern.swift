@@ -1,0 +1,98 @@
+/// A glob over namespaces: one pattern for the database (up to the first dot), one for the
+/// collection (all the rest). `*` stands for any run of characters, also an empty one, within its
+/// part; nothing else is special.
+public struct NamespacePattern: Sendable, Equatable, CustomStringConvertible {
+  /// As it was written.
+  public let text: String
+  let database: [UInt8]
+  let collection: [UInt8]
+
+  public init(parsing text: String) throws(RuleSyntaxError) {
+    guard let dot = text.unicodeScalars.firstIndex(of: ".") else {
+      throw RuleSyntaxError(
+        "the namespace \"\(text)\" has no dot",
+        remedy: "write database.collection, such as \(text.isEmpty ? "chat" : text).*", at: 0)
+    }
+    let database = text.unicodeScalars[..<dot]
+    let collection = text.unicodeScalars[text.unicodeScalars.index(after: dot)...]
+    let collectionStart = database.count + 1
+    guard !database.isEmpty else {
+      throw RuleSyntaxError(
+        "the namespace has no database", remedy: "write database.collection or *.collection", at: 0)
+    }
+    guard !collection.isEmpty else {
+      throw RuleSyntaxError(
+        "the namespace has no collection",
+        remedy: "write \(String(database)).* for all of the database", at: collectionStart)
+    }
+    for (n, scalar) in text.unicodeScalars.enumerated() {
+      let inDatabase = n < collectionStart
+      guard scalar.value > 0x20, scalar.value != 0x7F || !inDatabase else {
+        throw RuleSyntaxError(
+          "a namespace can't hold white space or control characters", remedy: "take it out", at: n)
+      }
+      if inDatabase, "/\\\"$".unicodeScalars.contains(scalar) {
+        throw RuleSyntaxError(
+          "a database's name can't hold \(scalar)", remedy: "only * has a special meaning", at: n)
+      }
+    }
+    self.text = text
+    self.database = Array(String(database).utf8)
+    self.collection = Array(String(collection).utf8)
+  }
+
+  public func matches(database: UnsafeRawBufferPointer, collection: UnsafeRawBufferPointer) -> Bool {
+    Self.matches(self.database, database) && Self.matches(self.collection, collection)
+  }
+
+  /// For cold paths: `database.collection`.
+  public func matches(_ namespace: String) -> Bool {
+    var namespace = namespace
+    return namespace.withUTF8 { bytes in
+      let bytes = UnsafeRawBufferPointer(bytes)
+      guard let dot = bytes.firstIndex(of: UInt8(ascii: ".")) else {
+        return matches(database: bytes, collection: UnsafeRawBufferPointer(start: nil, count: 0))
+      }
+      return matches(
+        database: UnsafeRawBufferPointer(rebasing: bytes[..<dot]),
+        collection: UnsafeRawBufferPointer(rebasing: bytes[(dot + 1)...]))
+    }
+  }
+
+  /// The database's name where the pattern leaves no choice.
+  public var literalDatabase: String? { Self.literal(database) }
+  /// The collection's name where the pattern leaves no choice.
+  public var literalCollection: String? { Self.literal(collection) }
+
+  private static func literal(_ pattern: [UInt8]) -> String? {
+    pattern.contains(UInt8(ascii: "*")) ? nil : String(decoding: pattern, as: UTF8.self)
+  }
+
+  /// Greedy with one point to go back to: linear for one star, never exponential.
+  private static func matches(_ pattern: [UInt8], _ text: UnsafeRawBufferPointer) -> Bool {
+    var p = 0
+    var t = 0
+    var star = -1
+    var resume = 0
+    while t < text.count {
+      if p < pattern.count, pattern[p] == UInt8(ascii: "*") {
+        star = p
+        resume = t
+        p += 1
+      } else if p < pattern.count, pattern[p] == text[t] {
+        p += 1
+        t += 1
+      } else if star >= 0 {
+        resume += 1
+        t = resume
+        p = star + 1
+      } else {
+        return false
+      }
+    }
+    while p < pattern.count, pattern[p] == UInt8(ascii: "*") { p += 1 }
+    return p == pattern.count
+  }
+
+  public var description: String { text }
+}

@@ -1,0 +1,36 @@
+public import Oplog
+
+/// Which operations a rule takes.
+public struct OperationSet: OptionSet, Sendable, Hashable {
+  public let rawValue: UInt16
+
+  public init(rawValue: UInt16) { self.rawValue = rawValue }
+
+  public init(_ operation: OperationType) { self.rawValue = 1 << UInt16(operation.rawValue) }
+
+  /// What changes documents: insert, update, replace, delete.
+  public static let documents: OperationSet = [
+    OperationSet(.insert), OperationSet(.update), OperationSet(.replace), OperationSet(.delete),
+  ]
+
+  public func contains(_ operation: OperationType) -> Bool {
+    rawValue & (1 << UInt16(operation.rawValue)) != 0
+  }
+
+  public var operations: [OperationType] { OperationType.allCases.filter { contains($0) } }
+}
+
+extension OperationType {
+  /// As configurations spell it: `drop_database` where change streams say `dropDatabase`.
+  public var configurationName: String {
+    "\(name)".reduce(into: "") { text, c in
+      text += c.isUppercase ? "_\(c.lowercased())" : String(c)
+    }
+  }
+
+  public init?(configurationName: String) {
+    guard let found = Self.allCases.first(where: { $0.configurationName == configurationName })
+    else { return nil }
+    self = found
+  }
+}

@@ -1,0 +1,70 @@
+public import BSON
+
+/// What happens to an event that a rule takes but can't make a message of.
+public enum OnInvalid: String, Sendable, CaseIterable {
+  case deadLetter = "dead_letter"
+  case drop, halt
+}
+
+/// The shape of a message's body and headers.
+public enum Envelope: String, Sendable, CaseIterable {
+  /// CloudEvents 1.0 in binary mode: `ce-*` headers, the event's data as the body.
+  case cloudEvents = "cloudevents"
+  /// The change event as MongoDB's change streams show it, without their resume token.
+  case changeEvent = "change_event"
+  /// The bare document.
+  case document
+}
+
+/// Where a message's id (`Nats-Msg-Id`) comes from.
+public enum MessageID: Sendable, Equatable {
+  /// `<source>:<seconds>.<increment>.<index>`, with `:<rule>` for matches beyond the first.
+  case positional
+  case template(Template)
+}
+
+/// One rule, checked and ready for a `Mapper`.
+public struct Rule: Sendable, Equatable {
+  public var name: String
+  /// The unit of cut-over.
+  public var group: String
+  public var namespace: NamespacePattern
+  public var operations: OperationSet
+  /// An event that this rule takes goes on to the rules after it.
+  public var continues: Bool
+  public var subject: Template
+  public var id: MessageID
+  public var envelope: Envelope
+  public var json: JSONStyle
+  public var filter: PayloadFilter
+  /// `ce-type`; nil for `<collection>.<operation>`.
+  public var eventType: String?
+  /// `ce-dataschema`; nil leaves the header out.
+  public var dataSchema: String?
+  public var onInvalid: OnInvalid
+  /// Index into the configuration's streams.
+  public var streamIndex: Int
+
+  public init(
+    name: String, group: String? = nil, namespace: NamespacePattern,
+    operations: OperationSet = .documents, continues: Bool = false, subject: Template,
+    id: MessageID = .positional, envelope: Envelope = .cloudEvents, json: JSONStyle = .simplified,
+    filter: PayloadFilter = .everything, eventType: String? = nil, dataSchema: String? = nil,
+    onInvalid: OnInvalid = .deadLetter, streamIndex: Int = 0
+  ) {
+    self.name = name
+    self.group = group ?? name
+    self.namespace = namespace
+    self.operations = operations
+    self.continues = continues
+    self.subject = subject
+    self.id = id
+    self.envelope = envelope
+    self.json = json
+    self.filter = filter
+    self.eventType = eventType
+    self.dataSchema = dataSchema
+    self.onInvalid = onInvalid
+    self.streamIndex = streamIndex
+  }
+}

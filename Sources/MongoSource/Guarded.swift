@@ -1,0 +1,70 @@
+#if canImport(Glibc)
+  internal import Glibc
+#elseif canImport(Musl)
+  internal import Musl
+#endif
+// libbson's headers bring the pthread types along, and the compiler takes them from there.
+internal import CMongoC
+
+/// A value behind a lock, and a way to wait until it is as one needs it.
+///
+/// Invariant behind `@unchecked Sendable`: `value` is touched only between locking and unlocking
+/// `mutex`; `mutex` and `condition` are initialised in `init` and live until `deinit`.
+final class Guarded<Value>: @unchecked Sendable {
+  private let mutex: UnsafeMutablePointer<pthread_mutex_t>
+  private let condition: UnsafeMutablePointer<pthread_cond_t>
+  private var value: Value
+
+  init(_ value: Value) {
+    self.value = value
+    mutex = .allocate(capacity: 1)
+    condition = .allocate(capacity: 1)
+    mutex.initialize(to: pthread_mutex_t())
+    condition.initialize(to: pthread_cond_t())
+    pthread_mutex_init(mutex, nil)
+    var attributes = pthread_condattr_t()
+    pthread_condattr_init(&attributes)
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC)
+    pthread_cond_init(condition, &attributes)
+    pthread_condattr_destroy(&attributes)
+  }
+
+  deinit {
+    pthread_cond_destroy(condition)
+    pthread_mutex_destroy(mutex)
+    condition.deallocate()
+    mutex.deallocate()
+  }
+
+  func withLock<R>(_ body: (inout Value) -> R) -> R {
+    pthread_mutex_lock(mutex)
+    defer { pthread_mutex_unlock(mutex) }
+    return body(&value)
+  }
+
+  /// Wakes everybody in `wait`, to look again.
+  func signal() { pthread_cond_broadcast(condition) }
+
+  /// Waits until `body` returns something, asked at once and after each `signal`; nil after
+  /// `timeout`. Blocks the calling thread.
+  func wait<R>(atMost timeout: Duration? = nil, until body: (inout Value) -> R?) -> R? {
+    var deadline = timespec()
+    if let timeout {
+      clock_gettime(CLOCK_MONOTONIC, &deadline)
+      let (seconds, attoseconds) = timeout.components
+      let nanoseconds = deadline.tv_nsec + Int(attoseconds / 1_000_000_000)
+      deadline.tv_sec += Int(seconds) + nanoseconds / 1_000_000_000
+      deadline.tv_nsec = nanoseconds % 1_000_000_000
+    }
+    pthread_mutex_lock(mutex)
+    defer { pthread_mutex_unlock(mutex) }
+    while true {
+      if let result = body(&value) { return result }
+      if timeout == nil {
+        pthread_cond_wait(condition, mutex)
+      } else if pthread_cond_timedwait(condition, mutex, &deadline) == ETIMEDOUT {
+        return body(&value)
+      }
+    }
+  }
+}

@@ -1,0 +1,52 @@
+package import BSON
+internal import Oplog
+
+/// What a server says of itself in its answer to `hello`; needs no privilege.
+package struct Hello: Sendable {
+  package var setName: String?
+  /// A router of a sharded cluster.
+  package var isRouter = false
+  /// Started as a member of a set that nobody has initiated yet.
+  package var awaitsInitiation = false
+  /// The newest entry this server has, and the newest that it knows a majority to have.
+  package var lastWrite: ResumePoint?
+  package var majority: ResumePoint?
+
+  package init(_ reply: BSONView) throws(BSONError) {
+    var walk = reply.elements()
+    while let element = try walk.next() {
+      if element.key.equals("setName") {
+        setName = element.text
+      } else if element.key.equals("msg") {
+        isRouter = element.string?.equals("isdbgrid") ?? false
+      } else if element.key.equals("isreplicaset") {
+        awaitsInitiation = element.bool ?? false
+      } else if element.key.equals("lastWrite"), element.type == .document {
+        try readLastWrite(BSONView(element.value))
+      }
+    }
+  }
+
+  private mutating func readLastWrite(_ view: BSONView) throws(BSONError) {
+    var walk = view.elements()
+    while let element = try walk.next() {
+      guard element.type == .document else { continue }
+      if element.key.equals("opTime") {
+        lastWrite = try Self.written(BSONView(element.value))
+      } else if element.key.equals("majorityOpTime") {
+        majority = try Self.written(BSONView(element.value))
+      }
+    }
+  }
+
+  /// A member that has nothing to report says (0, 0), term -1.
+  private static func written(_ opTime: BSONView) throws(BSONError) -> ResumePoint? {
+    guard let point = try ResumePoint(opTime), point.position.value != 0 else { return nil }
+    return point
+  }
+}
+
+extension BSONElement {
+  /// A string's text, repaired where it is not UTF-8. For cold paths.
+  var text: String? { string.map { String(decoding: $0, as: UTF8.self) } }
+}

@@ -1,0 +1,20 @@
+internal import CMongoC
+internal import Logging
+
+/// libmongoc's process-wide state.
+enum MongoLibrary {
+  private static let logger = Logger(label: "tailrace.libmongoc")
+
+  /// Runs once, before the first use; never undone, as libmongoc asks for a process's lifetime.
+  private static let started: Void = tailrace_mongo_start { level, message in
+    let text = Redaction.withoutUserInfo(String(cString: message))
+    switch level {
+    case MONGOC_LOG_LEVEL_ERROR, MONGOC_LOG_LEVEL_CRITICAL, MONGOC_LOG_LEVEL_WARNING:
+      logger.warning("\(text)")
+    default:
+      logger.debug("\(text)")
+    }
+  }
+
+  static func start() { _ = started }
+}

@@ -1,0 +1,125 @@
+public import Logging
+
+/// Watches how far the replica set has come, and how far back its oplog reaches, with a client and
+/// a thread of its own, so that health stays known while reading is stuck. Thread-safe.
+public final class MongoMonitor: Sendable {
+  private let poller: Poller
+
+  /// - Parameter interval: the pause between polls.
+  public init(
+    options: MongoSourceOptions, interval: Duration = .seconds(1), logger: Logger
+  ) {
+    poller = Poller(options: options, interval: interval, logger: logger)
+  }
+
+  deinit { poller.requestStop() }
+
+  public var snapshot: MongoSnapshot { poller.snapshot }
+
+  /// Begins polling; without effect if it has begun.
+  public func start() { poller.start() }
+
+  /// Ends polling and waits for the thread, at most two seconds. No `start` afterwards.
+  public func stop() { poller.stop(waiting: .seconds(2)) }
+}
+
+private final class Poller: Sendable {
+  private let options: MongoSourceOptions
+  private let interval: Duration
+  private let logger: Logger
+  private let shared = Guarded(Shared())
+
+  private struct Shared {
+    var snapshot = MongoSnapshot()
+    var threadRuns = false
+    var stopping = false
+  }
+
+  /// A poll asks for little: silence of this length means that nobody is there.
+  private static let replyTimeout = Duration.seconds(4)
+
+  init(options: MongoSourceOptions, interval: Duration, logger: Logger) {
+    var options = options
+    options.awaitTime = .zero
+    self.options = options
+    self.interval = interval
+    self.logger = logger
+  }
+
+  var snapshot: MongoSnapshot { shared.withLock { $0.snapshot } }
+
+  func start() {
+    let begin = shared.withLock { shared in
+      if shared.threadRuns || shared.stopping { return false }
+      shared.threadRuns = true
+      return true
+    }
+    guard begin, !OSThread.start("mongo-monitor", { [self] in run() }) else { return }
+    shared.withLock { shared in
+      shared.threadRuns = false
+      shared.snapshot.error = MongoError(
+        domain: .client, message: "the system refuses to start a thread", place: "monitor",
+        isTransient: true)
+    }
+  }
+
+  func requestStop() {
+    shared.withLock { $0.stopping = true }
+    shared.signal()
+  }
+
+  func stop(waiting limit: Duration) {
+    requestStop()
+    _ = shared.wait(atMost: limit) { $0.threadRuns ? nil : true }
+  }
+
+  private func run() {
+    var connection: MongoConnection?
+    while !shared.withLock({ $0.stopping }) {
+      var snapshot = self.snapshot
+      do {
+        try poll(&connection, &snapshot)
+        if snapshot.error != nil { logger.info("MongoDB answers again") }
+        snapshot.reachable = true
+        snapshot.error = nil
+        snapshot.reachedAt = .now
+      } catch {
+        connection = nil
+        if snapshot.error == nil { logger.debug("\(error)") }
+        snapshot.reachable = false
+        snapshot.error = error
+      }
+      snapshot.at = .now
+      let result = snapshot
+      shared.withLock { $0.snapshot = result }
+      _ = shared.wait(atMost: interval) { $0.stopping ? true : nil }
+    }
+    connection = nil
+    shared.withLock { $0.threadRuns = false }
+    shared.signal()
+  }
+
+  private func poll(
+    _ connection: inout MongoConnection?, _ snapshot: inout MongoSnapshot
+  ) throws(MongoError) {
+    let current: MongoConnection
+    if let connection {
+      current = connection
+    } else {
+      current = try MongoConnection(options, replyTimeout: Self.replyTimeout)
+    }
+    let server = try current.selectServer()
+    if connection == nil {
+      snapshot.version = try current.version(server)
+      connection = current
+    }
+    let hello = try current.hello(server)
+    snapshot.host = server.host
+    snapshot.setName = hello.setName
+    snapshot.lastWrite = hello.lastWrite
+    snapshot.majority = hello.majority
+    let oldest = try current.oldestEntry(on: server)
+    snapshot.oldest = oldest?.point
+    snapshot.oldestWallTime = oldest?.wallTime
+  }
+}

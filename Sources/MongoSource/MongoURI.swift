@@ -1,0 +1,79 @@
+internal import CMongoC
+
+/// A parsed connection string with this program's defaults filled in.
+///
+/// Owned by whoever makes it; not shared between threads.
+final class MongoURI {
+  let pointer: OpaquePointer
+  let redaction: Redaction
+  /// The connection string insists on the primary.
+  let primaryOnly: Bool
+  /// `awaitTime`, shortened where the connection string's socket timeout would cut it off.
+  let awaitTime: Duration
+
+  init(_ options: MongoSourceOptions, replyTimeout: Duration) throws(MongoError) {
+    MongoLibrary.start()
+    var error = bson_error_t()
+    guard let uri = mongoc_uri_new_with_error(options.uri, &error) else {
+      var failure = MongoError(error, place: "connection string", redaction: Redaction())
+      failure.domain = .configuration
+      failure.isTransient = false
+      throw failure
+    }
+    pointer = uri
+    redaction = Redaction(secrets: Self.secrets(of: uri, text: options.uri))
+
+    // libmongoc tells a missing read preference from `primary` by the text only.
+    let namesPreference = options.uri.lowercased().contains("readpreference=")
+    let preference = mongoc_uri_get_read_prefs_t(uri)
+    let isPrimary = mongoc_read_prefs_get_mode(preference) == MONGOC_READ_PRIMARY
+    primaryOnly = namesPreference && isPrimary
+    if isPrimary && !namesPreference {
+      // A majority read from a secondary is as safe, and an election doesn't stop it.
+      let primaryPreferred = mongoc_read_prefs_new(MONGOC_READ_PRIMARY_PREFERRED)
+      mongoc_uri_set_read_prefs_t(uri, primaryPreferred)
+      mongoc_read_prefs_destroy(primaryPreferred)
+    }
+
+    if mongoc_uri_get_appname(uri) == nil {
+      mongoc_uri_set_appname(uri, options.applicationName)
+    }
+    let connect = options.connectTimeout.milliseconds
+    Self.setDefault(uri, MONGOC_URI_CONNECTTIMEOUTMS, connect)
+    // One scan of the members a try: libmongoc would wait five seconds before it looks again at a
+    // member that did not answer, while a new client looks at once. So retrying is done outside.
+    Self.setDefault(uri, MONGOC_URI_SERVERSELECTIONTIMEOUTMS, connect)
+    Self.setDefault(uri, MONGOC_URI_HEARTBEATFREQUENCYMS, 5_000)
+
+    let silence = mongoc_uri_get_option_as_int32(uri, MONGOC_URI_SOCKETTIMEOUTMS, 0)
+    if silence <= 0 {
+      // Never without a limit: a stopped server keeps its connections open.
+      let limit = (options.awaitTime + replyTimeout).milliseconds
+      mongoc_uri_set_option_as_int32(uri, MONGOC_URI_SOCKETTIMEOUTMS, limit)
+      awaitTime = options.awaitTime
+    } else {
+      awaitTime = min(options.awaitTime, .milliseconds(max(silence / 2, 1)))
+    }
+  }
+
+  deinit { mongoc_uri_destroy(pointer) }
+
+  private static func setDefault(_ uri: OpaquePointer, _ option: String, _ value: Int32) {
+    if !mongoc_uri_has_option(uri, option) {
+      mongoc_uri_set_option_as_int32(uri, option, value)
+    }
+  }
+
+  /// The password as libmongoc decoded it and as it was written.
+  private static func secrets(of uri: OpaquePointer, text: String) -> [String] {
+    guard let password = mongoc_uri_get_password(uri) else { return [] }
+    var found = [String(cString: password)]
+    if let scheme = text.firstRange(of: "://"),
+      let at = text[scheme.upperBound...].firstIndex(of: "@"),
+      let colon = text[scheme.upperBound..<at].firstIndex(of: ":")
+    {
+      found.append(String(text[text.index(after: colon)..<at]))
+    }
+    return found
+  }
+}

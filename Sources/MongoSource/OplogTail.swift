@@ -1,0 +1,325 @@
+internal import Logging
+internal import Oplog
+
+/// The reader's thread at work for one `restart`: open, verify, read; after an error, again.
+///
+/// Raw commands instead of libmongoc's cursor: a reply is handed over whole, without a copy of each
+/// entry, and where a batch ends is known, so that nothing waits for an entry that isn't there.
+struct OplogTail {
+  private let mailbox: ReaderMailbox
+  private let generation: UInt64
+  private var resume: ResumePoint
+  /// The entry at `resume` was queued before and must not be again.
+  private var resumeIsQueued = false
+  /// A member that has the entry, where the one that was read from did not.
+  private var preferredHost: String?
+  private var backoff = Backoff()
+  /// Reading is interrupted, which the log was told.
+  private var outage = false
+
+  /// A primary writes a noop at least every 20 seconds. Longer silence than this means that the
+  /// member lost its set or the cursor its way, without any error.
+  private static let longestSilence = Duration.seconds(30)
+  /// How long a member may be behind the position to start at before another is looked for.
+  private static let longestLag = Duration.seconds(5)
+  /// Small, so that the first entry is checked, and published, soon.
+  private static let firstBatch = 100
+  /// A reply this large may have been ended by MongoDB's limit of 16 MB.
+  private static let fullReply = 8 << 20
+
+  /// What ends a cursor. `follow` ends in no other way.
+  private enum End: Error {
+    /// `restart` or `stop`.
+    case superseded
+    /// To be overcome by opening another.
+    case interrupted(MongoError)
+    /// Nothing to worry about, but another is due.
+    case stale
+    /// The entry is on that member.
+    case elsewhere(String)
+    case failed(SourceFailure)
+  }
+
+  init(_ mailbox: ReaderMailbox, generation: UInt64, from point: ResumePoint) {
+    self.mailbox = mailbox
+    self.generation = generation
+    self.resume = point
+  }
+
+  /// Returns when the generation has ended or failed.
+  mutating func run() {
+    while mailbox.isCurrent(generation) {
+      do {
+        try follow()
+      } catch {
+        switch error {
+        case .superseded: return
+        case .stale: continue
+        case .elsewhere(let host):
+          mailbox.logger.notice("reading on at \(host), which still has \(resume)")
+          preferredHost = host
+        case .failed(let failure):
+          mailbox.fail(failure, generation: generation)
+          return
+        case .interrupted(let error):
+          preferredHost = nil
+          if let failure = Self.failure(error) {
+            mailbox.fail(failure, generation: generation)
+            return
+          }
+          retryLater(error)
+        }
+      }
+    }
+  }
+
+  private mutating func retryLater(_ error: MongoError) {
+    let pause = backoff.next()
+    let attempt = backoff.failures
+    mailbox.update(generation: generation) { status in
+      status.phase = .reopening(reason: error.description, attempt: attempt)
+      status.lastError = error
+    }
+    if outage {
+      mailbox.logger.debug("\(error)", metadata: ["attempt": "\(attempt)"])
+    } else {
+      outage = true
+      mailbox.logger.warning("\(error); reopening the oplog at \(resume) until it works")
+    }
+    mailbox.pause(pause, generation: generation)
+  }
+
+  /// Errors that trying again can't cure.
+  private static func failure(_ error: MongoError) -> SourceFailure? {
+    if error.domain == .configuration {
+      return .unsupported("source.uri: \(error.message)")
+    }
+    if error.domain == .server, error.code == ServerCode.readConcernMajorityNotEnabled {
+      return .unsupported(
+        "\(error); the server runs with enableMajorityReadConcern: false, so what is read could "
+          + "be rolled back. Enable it, or set source.read_concern: local")
+    }
+    return nil
+  }
+
+  /// Opens a cursor and reads it to its end.
+  private mutating func follow() throws(End) {
+    let connection = try attempt { () throws(MongoError) in try MongoConnection(mailbox.options) }
+    let server = try selectServer(connection)
+    mailbox.update(generation: generation) { $0.host = server.host }
+    try attempt { () throws(MongoError) in try connection.startSession() }
+
+    let first = try tail(connection, server)
+    do {
+      try proceed(open(first, connection, server), connection, server)
+    } catch {
+      switch error {
+      case .superseded, .stale:
+        // So that the server need not keep it for ten minutes. If it can't be told: no matter.
+        try? connection.killCursor(first.reply.cursor, on: server)
+      case .interrupted, .elsewhere, .failed: break
+      }
+      throw error
+    }
+  }
+
+  /// From the verified first batch on; never returns normally.
+  private mutating func proceed(
+    _ first: Batch, _ connection: MongoConnection, _ server: MongoConnection.Server
+  ) throws(End) {
+    try deliver(first)
+    let cursor = first.reply.cursor
+    let batchSize = max(mailbox.options.batchSize, 1)
+    var lastEntry = ContinuousClock.now
+    while mailbox.isCurrent(generation) {
+      guard cursor != 0 else { throw .interrupted(Self.cursorEnded(server.host)) }
+      let batch = try read(batchSize: batchSize) { () throws(MongoError) in
+        try connection.more(cursor, batch: batchSize, on: server)
+      }
+      if outage { recovered(server.host) }
+      if batch.survey.count > 0 {
+        try deliver(batch)
+        lastEntry = .now
+      } else {
+        mailbox.update(generation: generation) { status in
+          status.phase = .caughtUp
+          status.lastReplyAt = .now
+        }
+        if ContinuousClock.now - lastEntry > Self.longestSilence { throw .stale }
+      }
+      guard batch.reply.cursor != 0 else { throw .interrupted(Self.cursorEnded(server.host)) }
+    }
+    throw .superseded
+  }
+
+  private mutating func recovered(_ host: String) {
+    outage = false
+    backoff.reset()
+    mailbox.update(generation: generation) { $0.reopens += 1 }
+    mailbox.logger.info("reading the oplog again at \(host), after \(resume)")
+  }
+
+  private func selectServer(_ connection: MongoConnection) throws(End) -> MongoConnection.Server {
+    var server = try attempt { () throws(MongoError) in try connection.selectServer() }
+    if let preferredHost {
+      let members = try attempt { () throws(MongoError) in try connection.members() }
+      server = members.first { $0.host == preferredHost } ?? server
+    }
+    if let reason = Unsupported.reason(server) { throw .failed(.unsupported(reason)) }
+    if server.hello.setName == nil {
+      throw .interrupted(
+        MongoError(
+          domain: .selection,
+          message: "\(server.host) is started as a member of a replica set that is not initiated "
+            + "yet; run rs.initiate()", place: "looking for a server", isTransient: true))
+    }
+    return server
+  }
+
+  private func tail(
+    _ connection: MongoConnection, _ server: MongoConnection.Server
+  ) throws(End) -> Batch {
+    let majority = mailbox.options.readConcernMajority
+    return try read(batchSize: Self.firstBatch) { () throws(MongoError) in
+      try connection.tail(
+        from: resume.position, majority: majority, batch: Self.firstBatch, on: server)
+    }
+  }
+
+  /// Waits for the batch that proves the position: its first entry is the one expected.
+  private mutating func open(
+    _ first: Batch, _ connection: MongoConnection, _ server: MongoConnection.Server
+  ) throws(End) -> Batch {
+    var batch = first
+    let opened = ContinuousClock.now
+    while batch.survey.count == 0 {
+      // This member, or the majority, is not as far yet. That is no proof of a loss.
+      let cursor = batch.reply.cursor
+      guard mailbox.isCurrent(generation) else { throw .superseded }
+      guard cursor != 0 else { throw .interrupted(Self.cursorEnded(server.host)) }
+      let position = resume.position
+      mailbox.update(generation: generation) { status in
+        status.phase = .waiting(for: position)
+        status.lastReplyAt = .now
+      }
+      if ContinuousClock.now - opened > Self.longestLag {
+        if !outage {
+          outage = true
+          mailbox.logger.warning("\(server.host) does not have \(resume) yet; waiting for it")
+        }
+        throw .stale
+      }
+      batch = try read(batchSize: Self.firstBatch) { () throws(MongoError) in
+        try connection.more(cursor, batch: Self.firstBatch, on: server)
+      }
+    }
+    guard let found = batch.survey.first, resume.matches(found) else {
+      throw try diagnose(batch.survey.first, connection, server)
+    }
+    return batch
+  }
+
+  /// The entry to resume at is not there: has another member kept it, or is it lost?
+  private func diagnose(
+    _ found: ResumePoint?, _ connection: MongoConnection, _ server: MongoConnection.Server
+  ) throws(End) -> End {
+    let majority = mailbox.options.readConcernMajority
+    var unasked: [String] = []
+    if !connection.primaryOnly {
+      // Members keep oplogs of different lengths: one that was added lately has a short one.
+      let members = try attempt { () throws(MongoError) in try connection.members() }
+      for member in members where member.host != server.host {
+        do {
+          let entry = try connection.firstEntry(
+            from: resume.position, majority: majority, on: member)
+          if let entry, resume.matches(entry.point) { return .elsewhere(member.host) }
+        } catch {
+          unasked.append(member.host)
+        }
+      }
+    }
+    let oldest = try attempt { () throws(MongoError) in try connection.oldestEntry(on: server) }
+    let hello = try attempt { () throws(MongoError) in try connection.hello(server) }
+    let isOlder = oldest.map { resume.position < $0.point.position } ?? false
+    return .failed(
+      .positionLost(
+        PositionLost(
+          reason: isOlder ? .rolledOver : .rolledBack, expected: resume, found: found,
+          oldest: oldest?.point, newest: hello.lastWrite, host: server.host, unasked: unasked)))
+  }
+
+  // MARK: Batches
+
+  /// A reply, and what a look at it gave.
+  private struct Batch {
+    var bytes: MongoReply
+    var reply: CursorReply
+    var survey: CursorReply.Survey
+    /// The server had no more when it answered.
+    var isLast: Bool
+  }
+
+  private func read(
+    batchSize: Int, _ command: () throws(MongoError) -> MongoReply
+  ) throws(End) -> Batch {
+    let bytes = try attempt(command)
+    do {
+      let reply = try CursorReply(bytes.bytes)
+      let survey = try reply.survey()
+      let isLast = survey.count < batchSize && bytes.bytes.count < Self.fullReply
+      return Batch(bytes: bytes, reply: reply, survey: survey, isLast: isLast)
+    } catch {
+      throw .failed(.corruptReply("after \(resume): \(error)"))
+    }
+  }
+
+  /// Queues a batch that has entries, without the first if that was queued before.
+  private mutating func deliver(_ batch: Batch) throws(End) {
+    guard let last = batch.survey.last else { return }
+    let skipFirst = resumeIsQueued && batch.survey.first?.position == resume.position
+    resume = last
+    resumeIsQueued = true
+    guard batch.survey.count > (skipFirst ? 1 : 0) else {
+      mailbox.update(generation: generation) { status in
+        status.phase = .caughtUp
+        status.lastReplyAt = .now
+      }
+      return
+    }
+    let oplogBatch = OplogBatch(
+      batch.bytes, parsed: batch.reply, count: batch.survey.count, last: last,
+      generation: generation, skipFirst: skipFirst)
+    guard mailbox.deliver(oplogBatch, moreWaits: !batch.isLast) else { throw .superseded }
+  }
+
+  private func attempt<T>(_ body: () throws(MongoError) -> T) throws(End) -> T {
+    do {
+      return try body()
+    } catch {
+      throw .interrupted(error)
+    }
+  }
+
+  private static func cursorEnded(_ host: String) -> MongoError {
+    MongoError(
+      domain: .reply, message: "the server closed the cursor",
+      place: "getMore on local.oplog.rs at \(host)", isTransient: true)
+  }
+}
+
+/// Servers that have no oplog to tail.
+enum Unsupported {
+  /// Why, and what to do; nil for a member of a replica set, initiated or not.
+  static func reason(_ server: MongoConnection.Server) -> String? {
+    if server.hello.isRouter {
+      return "\(server.host) is a router of a sharded cluster (mongos), which has no oplog: let "
+        + "source.uri name the members of a shard's replica set, or set source.reader: "
+        + "change_stream"
+    }
+    if server.hello.setName == nil, !server.hello.awaitsInitiation {
+      return "\(server.host) is not a member of a replica set, so it keeps no oplog: start mongod "
+        + "with --replSet (a set of one member will do) and run rs.initiate()"
+    }
+    return nil
+  }
+}

@@ -1,0 +1,74 @@
+import JSON
+internal import NIOCore
+
+/// Who we are, checked before the first connection attempt.
+enum NATSIdentity: Sendable {
+  case none
+  case token(String)
+  case userPassword(user: String, password: String)
+  case nkey(NKey)
+  case credentials(jwt: String, NKey)
+
+  /// - Throws: `badCredentials`.
+  init(_ authentication: NATSAuthentication) throws(NATSError) {
+    switch authentication {
+    case .none: self = .none
+    case .token(let token): self = .token(token)
+    case .userPassword(let user, let password):
+      self = .userPassword(user: user, password: password)
+    case .nkey(let seed): self = .nkey(try NKey(seed: seed))
+    case .credentials(let jwt, let seed):
+      self = .credentials(jwt: jwt, try NKey(seed: seed))
+    }
+  }
+
+  /// What the address says applies where the options say nothing.
+  func filled(from address: NATSServerAddress) -> NATSIdentity {
+    guard case .none = self, let user = address.user, !user.isEmpty else { return self }
+    guard let password = address.password else { return .token(user) }
+    return .userPassword(user: user, password: password)
+  }
+}
+
+/// The line with which a client introduces itself.
+enum ConnectLine {
+  static let clientVersion = "0.1.0"
+
+  /// `CONNECT {…}` and its line end.
+  ///
+  /// - Throws: `authenticationFailed` when the server doesn't know nkeys, `badCredentials`.
+  static func encode(
+    options: NATSOptions, identity: NATSIdentity, info: NATSServerInfo, tls: Bool
+  ) throws(NATSError) -> ByteBuffer {
+    var json: JSONValue = [
+      "verbose": .bool(options.verbose), "pedantic": .bool(options.pedantic),
+      "tls_required": .bool(tls), "name": .string(options.name), "lang": "swift",
+      "version": .string(clientVersion), "protocol": 1, "echo": .bool(options.echo),
+      "headers": .bool(info.headers), "no_responders": .bool(info.headers),
+    ]
+    switch identity {
+    case .none: break
+    case .token(let token): json["auth_token"] = .string(token)
+    case .userPassword(let user, let password):
+      json["user"] = .string(user)
+      json["pass"] = .string(password)
+    case .nkey(let key):
+      guard let nonce = info.nonce else {
+        throw NATSError(
+          .authenticationFailed,
+          "an nkey is configured here, but the server has no nkey users; add the public key "
+            + "\(key.publicKey) there, or configure another authentication")
+      }
+      json["nkey"] = .string(key.publicKey)
+      json["sig"] = .string(Base64URL.encode(try key.sign(nonce.utf8)))
+    case .credentials(let jwt, let key):
+      json["jwt"] = .string(jwt)
+      json["sig"] = .string(Base64URL.encode(try key.sign((info.nonce ?? "").utf8)))
+    }
+    var line = ByteBuffer()
+    line.writeStaticString("CONNECT ")
+    line.writeBytes(json.utf8)
+    line.writeStaticString("\r\n")
+    return line
+  }
+}

@@ -1,0 +1,70 @@
+internal import NIOCore
+import Synchronization
+
+/// What a connection's event loop shares with other threads.
+final class ConnectionShared: Sendable {
+  /// The request inbox is always subscription 1.
+  static let requestSid: UInt64 = 1
+
+  private struct Guarded {
+    var info = NATSServerInfo()
+    var end: NATSError??
+    var onInfo: [@Sendable (NATSServerInfo) -> Void] = []
+    var onError: [@Sendable (NATSError) -> Void] = []
+  }
+
+  private let guarded = Mutex(Guarded())
+  private let lastSid = Atomic<UInt64>(requestSid)
+  private let closedPromise: EventLoopPromise<NATSError?>
+  let outbox: Outbox
+  let requests = RequestTable()
+
+  init(eventLoop: any EventLoop, maxPendingBytes: Int) {
+    closedPromise = eventLoop.makePromise()
+    outbox = Outbox(limit: max(maxPendingBytes, 64 << 10))
+  }
+
+  var closed: EventLoopFuture<NATSError?> { closedPromise.futureResult }
+  var info: NATSServerInfo { guarded.withLock { $0.info } }
+
+  func nextSid() -> UInt64 { lastSid.add(1, ordering: .relaxed).newValue }
+
+  func setInfo(_ info: NATSServerInfo) { guarded.withLock { $0.info = info } }
+
+  func announceInfo() {
+    let (info, callbacks) = guarded.withLock { ($0.info, $0.onInfo) }
+    for callback in callbacks { callback(info) }
+  }
+
+  func announce(_ error: NATSError) {
+    for callback in guarded.withLock({ $0.onError }) { callback(error) }
+  }
+
+  func addInfoCallback(_ callback: @escaping @Sendable (NATSServerInfo) -> Void) {
+    guarded.withLock { $0.onInfo.append(callback) }
+  }
+
+  func addErrorCallback(_ callback: @escaping @Sendable (NATSError) -> Void) {
+    guarded.withLock { $0.onError.append(callback) }
+  }
+
+  /// The connection is over; nil: because we wanted it.
+  func end(_ error: NATSError?) {
+    let first = guarded.withLock { state in
+      guard state.end == nil else { return false }
+      state.end = .some(error)
+      state.onInfo = []
+      state.onError = []
+      return true
+    }
+    if first { closedPromise.succeed(error) }
+  }
+
+  /// What to answer to those who come after the end; nil while the connection lives.
+  func endedError(_ address: NATSServerAddress) -> NATSError? {
+    guard let end = guarded.withLock({ $0.end }) else { return nil }
+    return NATSError(
+      .closed, end.map { "the connection has ended: \($0.message)" } ?? "the connection is closed",
+      server: address.endpoint)
+  }
+}

@@ -1,0 +1,91 @@
+import JSON
+
+/// A server's version; pre-release suffixes are ignored.
+public struct NATSVersion: Sendable, Hashable, Comparable, CustomStringConvertible {
+  public var major: Int
+  public var minor: Int
+  public var patch: Int
+
+  public init(_ major: Int, _ minor: Int, _ patch: Int = 0) {
+    self.major = major
+    self.minor = minor
+    self.patch = patch
+  }
+
+  /// From `2.12.8` or `v2.14.0-RC.1`; nil for anything else.
+  public init?(_ text: String) {
+    var rest = text[...]
+    if rest.first == "v" { rest.removeFirst() }
+    let core = rest.prefix { $0 != "-" && $0 != "+" }
+    let parts = core.split(separator: ".", omittingEmptySubsequences: false)
+    guard parts.count == 3, parts.allSatisfy({ $0.utf8.allSatisfy { (48...57).contains($0) } }),
+      let major = Int(parts[0]), let minor = Int(parts[1]), let patch = Int(parts[2])
+    else { return nil }
+    self.init(major, minor, patch)
+  }
+
+  public static func < (a: NATSVersion, b: NATSVersion) -> Bool {
+    (a.major, a.minor, a.patch) < (b.major, b.minor, b.patch)
+  }
+
+  public var description: String { "\(major).\(minor).\(patch)" }
+}
+
+/// What a server says of itself in INFO, at connect and whenever it changes.
+public struct NATSServerInfo: Sendable, Hashable {
+  public var serverID = ""
+  public var serverName = ""
+  /// 0.0.0 when the server gives none that can be read.
+  public var version = NATSVersion(0, 0, 0)
+  /// Largest message the server takes, headers included, in bytes.
+  public var maxPayload = 1 << 20
+  public var headers = false
+  public var jetstream = false
+  public var authRequired = false
+  public var tlsRequired = false
+  public var tlsAvailable = false
+  /// Other servers of the cluster, `host:port`.
+  public var connectURLs: [String] = []
+  /// The server is about to shut down: connect elsewhere.
+  public var lameDuck = false
+  public var clientID: UInt64 = 0
+  public var clientIP = ""
+  /// To be signed by nkey and JWT users.
+  public var nonce: String?
+  public var cluster: String?
+  public var domain: String?
+
+  public init() {}
+
+  /// - Parameter json: what follows `INFO `.
+  /// - Throws: `protocolViolation`.
+  package init(parsing json: some Sequence<UInt8>) throws(NATSError) {
+    let info: JSONValue
+    do {
+      info = try JSONValue(parsing: json)
+    } catch {
+      throw NATSError(.protocolViolation, "the server's INFO is \(error)")
+    }
+    guard info.objectValue != nil else {
+      throw NATSError(.protocolViolation, "the server's INFO is no JSON object")
+    }
+    serverID = info["server_id"]?.stringValue ?? ""
+    serverName = info["server_name"]?.stringValue ?? ""
+    version = info["version"]?.stringValue.flatMap { NATSVersion($0) } ?? version
+    if let limit = info["max_payload"]?.integer(Int.self), limit > 0, limit <= Int(Int32.max) {
+      maxPayload = limit
+    }
+    headers = info["headers"]?.boolValue ?? false
+    jetstream = info["jetstream"]?.boolValue ?? false
+    authRequired = info["auth_required"]?.boolValue ?? false
+    tlsRequired = info["tls_required"]?.boolValue ?? false
+    tlsAvailable = info["tls_available"]?.boolValue ?? false
+    connectURLs = info["connect_urls"]?.arrayValue?.compactMap(\.stringValue) ?? []
+    lameDuck = info["ldm"]?.boolValue ?? false
+    clientID = info["client_id"]?.integer() ?? 0
+    clientIP = info["client_ip"]?.stringValue ?? ""
+    nonce = info["nonce"]?.stringValue
+    cluster = info["cluster"]?.stringValue
+    domain = info["domain"]?.stringValue
+  }
+}

@@ -1,0 +1,60 @@
+/// Rules for subjects: tokens separated by dots, none empty, no white space or control characters.
+public enum NATSSubject {
+  /// A literal subject, as one may publish to: no token is a wildcard.
+  public static func isValidLiteral(_ subject: some Collection<UInt8>) -> Bool {
+    check(subject, wildcards: false)
+  }
+
+  /// A subject to subscribe to: `*` stands for one token, `>` at the end for one or more.
+  public static func isValidFilter(_ subject: some Collection<UInt8>) -> Bool {
+    check(subject, wildcards: true)
+  }
+
+  private static func check(_ subject: some Collection<UInt8>, wildcards: Bool) -> Bool {
+    var length = 0  // of the current token
+    var wildcard: UInt8?  // set while the token is a wildcard alone
+    var ended = false  // a `>` must be the last token
+    for c in subject {
+      guard c > 0x20, c != 0x7F else { return false }
+      if c == UInt8(ascii: ".") {
+        guard length > 0, wildcard == nil || wildcards else { return false }
+        ended = wildcard == UInt8(ascii: ">")
+        length = 0
+        wildcard = nil
+      } else {
+        guard !ended else { return false }
+        let special = c == UInt8(ascii: "*") || c == UInt8(ascii: ">")
+        wildcard = length == 0 && special ? c : nil
+        length += 1
+      }
+    }
+    return length > 0 && (wildcard == nil || wildcards)
+  }
+
+  static func requireLiteral(_ subject: String) throws(NATSError) {
+    guard isValidLiteral(subject.utf8) else {
+      throw NATSError(
+        .invalidSubject,
+        "cannot publish to '\(subject)': tokens must not be empty, blank or wildcards")
+    }
+    try requireLength(subject)
+  }
+
+  static func requireFilter(_ subject: String) throws(NATSError) {
+    guard isValidFilter(subject.utf8) else {
+      throw NATSError(
+        .invalidSubject,
+        "cannot subscribe to '\(subject)': tokens must not be empty or blank, > only at the end")
+    }
+    try requireLength(subject)
+  }
+
+  /// A server closes the connection when a protocol line exceeds its `max_control_line`, 4096 by
+  /// default; two subjects and the numbers must fit.
+  private static func requireLength(_ subject: String) throws(NATSError) {
+    guard subject.utf8.count <= 2000 else {
+      throw NATSError(
+        .invalidSubject, "the subject '\(subject.prefix(60))…' is longer than 2000 bytes")
+    }
+  }
+}

@@ -1,0 +1,90 @@
+public import BSON
+
+/// What happened, in the vocabulary of MongoDB change streams.
+@frozen
+public enum OperationType: UInt8, Sendable, CaseIterable {
+  case insert, update, replace, delete
+  case drop, rename, dropDatabase, create, createIndexes, dropIndexes, modify
+
+  /// As change streams spell it (`operationType`).
+  @inlinable
+  public var name: StaticString {
+    switch self {
+    case .insert: "insert"
+    case .update: "update"
+    case .replace: "replace"
+    case .delete: "delete"
+    case .drop: "drop"
+    case .rename: "rename"
+    case .dropDatabase: "dropDatabase"
+    case .create: "create"
+    case .createIndexes: "createIndexes"
+    case .dropIndexes: "dropIndexes"
+    case .modify: "modify"
+    }
+  }
+}
+
+/// One change, as views over the oplog entry it came from.
+///
+/// Valid only while the entry's bytes are, and until the next call of `OplogDecoder.begin(_:)` or
+/// `next()`: what the entry doesn't hold ready-made (an `updateDescription`, the `documentKey` of
+/// an insert before 6.0, the namespace of most commands) lives in the decoder's scratch memory.
+public struct ChangeEvent: @unchecked Sendable {
+  public var operation: OperationType
+  public var position: EventPosition
+  /// `db.collection`, or only `db` for events of a whole database; never empty.
+  public var namespace: UnsafeRawBufferPointer
+  /// Length of the database's name within `namespace`.
+  public var databaseLength: Int
+  /// Identity of the document: `_id`, with the shard key where the entry has it.
+  public var documentKey: BSONView?
+  /// The document after an insert or replacement.
+  public var fullDocument: BSONView?
+  /// Of an update: `{updatedFields, removedFields, truncatedArrays}`.
+  public var updateDescription: BSONView?
+  /// Milliseconds since 1970, the primary's clock.
+  public var wallTime: Int64?
+  /// Only of events in a transaction, like `lsid`: a retryable write's number is not reported.
+  public var txnNumber: Int64?
+  public var lsid: BSONView?
+  /// Sixteen bytes, where the entry names its collection's UUID.
+  public var collectionUUID: UnsafeRawBufferPointer?
+  /// Of a rename: the new name, `db.collection`.
+  public var to: UnsafeRawBufferPointer?
+
+  @inlinable
+  public var database: UnsafeRawBufferPointer {
+    UnsafeRawBufferPointer(rebasing: namespace[..<databaseLength])
+  }
+
+  /// Empty for events of a whole database.
+  @inlinable
+  public var collection: UnsafeRawBufferPointer {
+    databaseLength < namespace.count
+      ? UnsafeRawBufferPointer(rebasing: namespace[(databaseLength &+ 1)...])
+      : UnsafeRawBufferPointer(start: nil, count: 0)
+  }
+
+  @inlinable
+  public init(
+    operation: OperationType, position: EventPosition, namespace: UnsafeRawBufferPointer,
+    databaseLength: Int, documentKey: BSONView? = nil, fullDocument: BSONView? = nil,
+    updateDescription: BSONView? = nil, wallTime: Int64? = nil, txnNumber: Int64? = nil,
+    lsid: BSONView? = nil, collectionUUID: UnsafeRawBufferPointer? = nil,
+    to: UnsafeRawBufferPointer? = nil
+  ) {
+    self.operation = operation
+    self.position = position
+    self.namespace = namespace
+    self.databaseLength = databaseLength
+    self.documentKey = documentKey
+    self.fullDocument = fullDocument
+    self.updateDescription = updateDescription
+    self.wallTime = wallTime
+    self.txnNumber = txnNumber
+    self.lsid = lsid
+    self.collectionUUID = collectionUUID
+    self.to = to
+  }
+}

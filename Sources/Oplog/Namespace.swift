@@ -1,0 +1,63 @@
+import BSON
+
+/// A name of the form `db.collection` (or only `db`), and whether its changes are the users' or the server's own.
+struct Namespace {
+  enum Scope {
+    case user
+    /// `<db>.system.views`: its documents are the definitions of views.
+    case views
+    /// `<db>.system.buckets.*`: what time-series collections store, compressed.
+    case timeSeries
+    /// Bookkeeping: the databases `admin`, `config`, `local`, and other `system.*` collections.
+    case server
+  }
+
+  var bytes: UnsafeRawBufferPointer
+  var databaseLength: Int
+  var scope: Scope
+
+  /// The database ends at the first dot; a collection's name may hold more of them.
+  init(_ bytes: UnsafeRawBufferPointer) throws(OplogError) {
+    var dot = 0
+    while dot < bytes.count, bytes.readByte(at: dot) != UInt8(ascii: ".") { dot &+= 1 }
+    guard dot > 0, dot &+ 1 < bytes.count else {
+      throw OplogError(.badNamespace(String(decoding: bytes, as: UTF8.self)))
+    }
+    self.bytes = bytes
+    databaseLength = dot
+    let collection = UnsafeRawBufferPointer(rebasing: bytes[(dot &+ 1)...])
+    if Self.isServerDatabase(UnsafeRawBufferPointer(rebasing: bytes[..<dot])) {
+      scope = .server
+    } else if !collection.hasPrefix("system.") {
+      scope = .user
+    } else if collection.equals("system.views") {
+      scope = .views
+    } else if collection.hasPrefix("system.buckets.") {
+      scope = .timeSeries
+    } else {
+      scope = .server
+    }
+  }
+
+  /// A whole database.
+  init(database: UnsafeRawBufferPointer) {
+    bytes = database
+    databaseLength = database.count
+    scope = Self.isServerDatabase(database) ? .server : .user
+  }
+
+  static func isServerDatabase(_ name: UnsafeRawBufferPointer) -> Bool {
+    switch name.count {
+    case 5: name.equals("admin") || name.equals("local")
+    case 6: name.equals("config")
+    default: false
+    }
+  }
+}
+
+extension UnsafeRawBufferPointer {
+  func hasPrefix(_ prefix: StaticString) -> Bool {
+    let length = prefix.utf8CodeUnitCount
+    return count >= length && UnsafeRawBufferPointer(rebasing: self[..<length]).equals(prefix)
+  }
+}

@@ -1,0 +1,60 @@
+/// Where an oplog entry stands: MongoDB's cluster time, unique and increasing within one oplog.
+@frozen
+public struct OplogPosition: Hashable, Comparable, Sendable, CustomStringConvertible {
+  /// Seconds since 1970.
+  public var seconds: UInt32
+  /// Counts entries within that second, from 1.
+  public var increment: UInt32
+
+  @inlinable
+  public init(seconds: UInt32, increment: UInt32) {
+    self.seconds = seconds
+    self.increment = increment
+  }
+
+  /// Both numbers as one, in oplog order.
+  @inlinable
+  public var value: UInt64 { UInt64(seconds) << 32 | UInt64(increment) }
+
+  @inlinable
+  public static func < (a: Self, b: Self) -> Bool { a.value < b.value }
+
+  /// Reads `<seconds>.<increment>`.
+  public init?(_ text: some StringProtocol) {
+    let parts = text.split(separator: ".", omittingEmptySubsequences: false)
+    guard parts.count == 2, let s = UInt32(parts[0]), let i = UInt32(parts[1]) else { return nil }
+    self.init(seconds: s, increment: i)
+  }
+
+  public var description: String { "\(seconds).\(increment)" }
+}
+
+/// Where a change event stands: the entry that emitted it and its index among that entry's (or
+/// that transaction's) events.
+@frozen
+public struct EventPosition: Hashable, Comparable, Sendable, CustomStringConvertible {
+  public var entry: OplogPosition
+  public var index: UInt32
+
+  @inlinable
+  public init(entry: OplogPosition, index: UInt32) {
+    self.entry = entry
+    self.index = index
+  }
+
+  @inlinable
+  public static func < (a: Self, b: Self) -> Bool {
+    a.entry.value != b.entry.value ? a.entry.value < b.entry.value : a.index < b.index
+  }
+
+  /// Reads `<seconds>.<increment>.<index>`.
+  public init?(_ text: some StringProtocol) {
+    let parts = text.split(separator: ".", omittingEmptySubsequences: false)
+    guard parts.count == 3, let s = UInt32(parts[0]), let i = UInt32(parts[1]),
+      let n = UInt32(parts[2])
+    else { return nil }
+    self.init(entry: OplogPosition(seconds: s, increment: i), index: n)
+  }
+
+  public var description: String { "\(entry).\(index)" }
+}

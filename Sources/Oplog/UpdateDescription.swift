@@ -1,0 +1,278 @@
+import BSON
+
+/// Turns an update's `o` into `{updatedFields, removedFields, truncatedArrays}`, in the order and
+/// with the duplicate keys that change streams show.
+///
+/// A `$v: 2` diff is a tree that follows the document's. A level that is a document has the
+/// sections `d` (removed), `u` (changed), `i` (new), then one `s<field>` for each field whose value
+/// changed within; a level that is an array begins with `a: true`, may go on with `l` (its new
+/// length) and has `u<index>` and `s<index>`. Paths are joined with dots, so a field named "a.b"
+/// looks like `b` within `a`, and both may occur.
+struct UpdateDescription: ~Copyable {
+  /// The server's own limit is 16 MiB. Paths are repeated for every field, so a small entry could
+  /// otherwise ask for any amount of memory.
+  static var maximumSize: Int { 64 << 20 }
+  /// More than this is given back after use.
+  private static var keptSize: Int { 1 << 20 }
+  private static var initialSize: Int { 16 << 10 }
+
+  /// The description, with `updatedFields` written straight into it.
+  private var document = ByteWriter(capacity: initialSize)
+  /// Elements of the two arrays, appended to the description at the end.
+  private var removed = ByteWriter(capacity: 512)
+  private var removedCount = 0
+  private var truncated = ByteWriter(capacity: 512)
+  private var truncatedCount = 0
+  /// The fields above the current level, joined with dots.
+  private var path = ByteWriter(capacity: 512)
+
+  init() {}
+
+  /// The description, or nil if `object` is the whole new document. Valid until the next call.
+  mutating func decode(_ object: BSONView) throws(OplogError) -> BSONView? {
+    var version: Int64?
+    var diff: BSONElement?
+    var set: BSONElement?
+    var unset: BSONElement?
+    var other: UnsafeRawBufferPointer?
+    var firstKey: UnsafeRawBufferPointer?
+    var walk = object.elements()
+    while let element = try walk.nextElement() {
+      let key = element.key
+      // A document may have a field "$v" (5.0 and later), but no modification has an "_id".
+      if key.equals("_id") { return nil }
+      if firstKey == nil { firstKey = key }
+      if key.equals("$v") {
+        version = try element.requireInteger("o.$v")
+      } else if key.equals("diff") {
+        diff = element
+      } else if key.equals("$set") {
+        set = element
+      } else if key.equals("$unset") {
+        unset = element
+      } else if other == nil {
+        other = key
+      }
+    }
+    switch version {
+    case 2:
+      if let unknown = set?.key ?? unset?.key ?? other { throw Self.unknown(unknown) }
+      guard let diff else { throw OplogError(.missingField("o.diff")) }
+      return try describe(diff: try diff.requireDocument("o.diff"))
+    // Without `$v`, operators are what a user's applyOps may hold; servers take them as `$v: 1`.
+    case nil where firstKey?.hasPrefix("$") != true: return nil
+    case 1, nil:
+      if let unknown = diff?.key ?? other { throw Self.unknown(unknown) }
+      return try describe(
+        set: try set?.requireDocument("o.$set"), unset: try unset?.requireDocument("o.$unset"))
+    case .some(let number): throw OplogError(.unsupportedUpdate(version: number))
+    }
+  }
+
+  /// `{$v: 1, $set: {path: value}, $unset: {path: true}}`. As in change streams, a description from
+  /// it has no `truncatedArrays`.
+  private mutating func describe(
+    set: BSONView?, unset: BSONView?
+  ) throws(OplogError) -> BSONView {
+    start()
+    let whole = document.beginDocument()
+    let updatedFields = document.beginDocument(key: "updatedFields")
+    if let set { try appendUpdated(set, depth: 0) }
+    document.endDocument(updatedFields)
+    if let unset { try appendRemoved(unset, depth: 0) }
+    finishRemoved()
+    document.endDocument(whole)
+    return try BSONView(written: document.bytes)
+  }
+
+  /// `{$v: 2, diff: {…}}`
+  private mutating func describe(diff: BSONView) throws(OplogError) -> BSONView {
+    start()
+    let whole = document.beginDocument()
+    let updatedFields = document.beginDocument(key: "updatedFields")
+    try decodeLevel(diff, depth: 0)
+    document.endDocument(updatedFields)
+    finishRemoved()
+    let truncatedArrays = document.beginArray(key: "truncatedArrays")
+    document.append(truncated.bytes)
+    document.endDocument(truncatedArrays)
+    document.endDocument(whole)
+    return try BSONView(written: document.bytes)
+  }
+
+  // MARK: The diff
+
+  /// Sections come in the order of these numbers, each at most once, except `s`.
+  private enum Section: UInt8 {
+    case start, delete, update, insert, within
+  }
+
+  private mutating func decodeLevel(_ diff: BSONView, depth: Int) throws(OplogError) {
+    guard depth < BSONView.maximumDepth else {
+      throw OplogError(.corrupt(BSONError(.tooDeep, at: 0)))
+    }
+    var reached = Section.start
+    var walk = diff.elements()
+    while let element = try walk.nextElement() {
+      let key = element.key
+      guard key.count > 0 else { throw Self.unknown(key) }
+      let name = key.readByte(at: 0)
+      if name == UInt8(ascii: "s") {
+        reached = .within
+        let inner = try element.requireDocument("o.diff.s")
+        try descend(into: key, inner, depth: depth)
+        continue
+      }
+      guard key.count == 1 else { throw Self.unknown(key) }
+      let section: Section
+      switch name {
+      case UInt8(ascii: "d"): section = .delete
+      case UInt8(ascii: "u"): section = .update
+      case UInt8(ascii: "i"): section = .insert
+      case UInt8(ascii: "a") where reached == .start && depth > 0:
+        guard try element.requireBool("o.diff.a") else { throw Self.unknown(key) }
+        return try decodeArray(walk, depth: depth)
+      default: throw Self.unknown(key)
+      }
+      guard section.rawValue > reached.rawValue else { throw Self.unknown(key) }
+      reached = section
+      let fields = try element.requireDocument("o.diff")
+      if section == .delete {
+        try appendRemoved(fields, depth: depth)
+      } else {
+        try appendUpdated(fields, depth: depth)
+      }
+    }
+  }
+
+  /// The rest of an array's level, after its `a: true`.
+  private mutating func decodeArray(_ rest: BSONElements, depth: Int) throws(OplogError) {
+    var isFirst = true
+    var walk = rest
+    while let element = try walk.nextElement() {
+      let key = element.key
+      if isFirst, key.equals("l") {
+        _ = try element.requireInteger("o.diff.l")
+        try appendTruncated(element)
+      } else if Self.endsInIndex(key), key.readByte(at: 0) == UInt8(ascii: "u") {
+        try appendUpdated(element, field: key.withoutFirst, depth: depth)
+      } else if Self.endsInIndex(key), key.readByte(at: 0) == UInt8(ascii: "s") {
+        try descend(into: key, try element.requireDocument("o.diff.s"), depth: depth)
+      } else {
+        throw Self.unknown(key)
+      }
+      isFirst = false
+    }
+  }
+
+  /// Decodes the level of the field that `key` names after its first byte, an `s`.
+  private mutating func descend(
+    into key: UnsafeRawBufferPointer, _ diff: BSONView, depth: Int
+  ) throws(OplogError) {
+    let mark = enter(key.withoutFirst, depth: depth)
+    try decodeLevel(diff, depth: depth &+ 1)
+    path.truncate(to: mark)
+  }
+
+  // MARK: Writing
+
+  private mutating func start() {
+    Self.clear(&document)
+    Self.clear(&removed)
+    Self.clear(&truncated)
+    Self.clear(&path)
+    removedCount = 0
+    truncatedCount = 0
+  }
+
+  private static func clear(_ writer: inout ByteWriter) {
+    if writer.count > keptSize { writer = ByteWriter(capacity: initialSize) }
+    writer.removeAll()
+  }
+
+  /// Adds a field to the path; the result takes it off again. (At the top there is no dot; an empty
+  /// path does not say so, since a field may have an empty name.)
+  private mutating func enter(_ field: UnsafeRawBufferPointer, depth: Int) -> Int {
+    let mark = path.count
+    if depth > 0 { path.append(UInt8(ascii: ".")) }
+    path.append(field)
+    return mark
+  }
+
+  private mutating func appendUpdated(_ fields: BSONView, depth: Int) throws(OplogError) {
+    var walk = fields.elements()
+    while let element = try walk.nextElement() {
+      try appendUpdated(element, field: element.key, depth: depth)
+    }
+  }
+
+  private mutating func appendUpdated(
+    _ element: BSONElement, field: UnsafeRawBufferPointer, depth: Int
+  ) throws(OplogError) {
+    if depth == 0 {
+      document.append(element: element, key: field)
+    } else {
+      let mark = enter(field, depth: depth)
+      document.append(element: element, key: path.bytes)
+      path.truncate(to: mark)
+    }
+    try checkSize()
+  }
+
+  private mutating func appendRemoved(_ fields: BSONView, depth: Int) throws(OplogError) {
+    var walk = fields.elements()
+    while let element = try walk.nextElement() {
+      let mark = enter(element.key, depth: depth)
+      removed.append(index: removedCount, string: path.bytes)
+      removedCount &+= 1
+      path.truncate(to: mark)
+      try checkSize()
+    }
+  }
+
+  private mutating func appendTruncated(_ newSize: BSONElement) throws(OplogError) {
+    let item = truncated.beginDocument(index: truncatedCount)
+    truncated.append(key: "field", string: path.bytes)
+    truncated.append(element: newSize, key: "newSize")
+    truncated.endDocument(item)
+    truncatedCount &+= 1
+    try checkSize()
+  }
+
+  private mutating func finishRemoved() {
+    let removedFields = document.beginArray(key: "removedFields")
+    document.append(removed.bytes)
+    document.endDocument(removedFields)
+  }
+
+  private func checkSize() throws(OplogError) {
+    guard document.count &+ removed.count &+ truncated.count <= Self.maximumSize else {
+      throw OplogError(.updateTooLarge(Self.maximumSize))
+    }
+  }
+
+  // MARK: Keys
+
+  /// One letter and a decimal number.
+  private static func endsInIndex(_ key: UnsafeRawBufferPointer) -> Bool {
+    guard key.count > 1 else { return false }
+    var at = 1
+    while at < key.count {
+      let digit = key.readByte(at: at)
+      guard digit >= UInt8(ascii: "0"), digit <= UInt8(ascii: "9") else { return false }
+      at &+= 1
+    }
+    return true
+  }
+
+  private static func unknown(_ key: UnsafeRawBufferPointer) -> OplogError {
+    OplogError(.unknownDiffSection(String(decoding: key, as: UTF8.self)))
+  }
+}
+
+extension UnsafeRawBufferPointer {
+  /// All but the first byte of a key that has one.
+  fileprivate var withoutFirst: UnsafeRawBufferPointer {
+    UnsafeRawBufferPointer(rebasing: self[1...])
+  }
+}

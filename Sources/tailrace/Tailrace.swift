@@ -1,0 +1,28 @@
+import ArgumentParser
+import Bridge
+import BridgeConfiguration
+
+@main
+struct Tailrace: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "tailrace",
+    abstract: "Carries a system off oplog tailing onto NATS JetStream: nothing lost, doubled or reordered.",
+    discussion: """
+      Exit codes: 0 done, 1 failed check, 64 usage, 69 a server is unavailable, 70 halted on \
+      something it can't understand, 75 position lost (an operator must decide), 78 configuration.
+      """,
+    version: TailraceVersion.current,
+    subcommands: [Run.self, Validate.self])
+}
+
+/// `-c`, shared by all commands.
+struct ConfigurationOption: ParsableArguments {
+  @Option(
+    name: [.customShort("c"), .customLong("config")],
+    help: "Configuration file (default: $TAILRACE_CONFIG, else tailrace.yaml).")
+  var config: String?
+
+  func path(_ environment: [String: String]) -> String {
+    config ?? environment["TAILRACE_CONFIG"] ?? "tailrace.yaml"
+  }
+}

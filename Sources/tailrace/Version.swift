@@ -1,0 +1,3 @@
+enum TailraceVersion {
+  static let current = "0.1.0"
+}

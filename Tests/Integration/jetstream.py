@@ -1,0 +1,162 @@
+"""JetStream as an independent client sees it: nats-py, one short connection a question."""
+
+import asyncio
+import json
+from dataclasses import dataclass
+
+import nats
+import nats.errors
+
+
+@dataclass(frozen=True)
+class Message:
+    sequence: int
+    subject: str
+    headers: dict
+    body: bytes
+
+    @property
+    def id(self):
+        return self.headers.get("Nats-Msg-Id")
+
+    @property
+    def position(self):
+        """(seconds, increment, index)"""
+        return tuple(int(part) for part in self.headers["Tailrace-Position"].split("."))
+
+    @property
+    def json(self):
+        return json.loads(self.body)
+
+
+class JetStreamError(Exception):
+    def __init__(self, error):
+        super().__init__(f"{error.get('err_code')}: {error.get('description')}")
+        self.code = error.get("err_code")
+
+
+class JetStream:
+    def __init__(self, url):
+        self.servers = url.split(",")
+
+    def _run(self, work):
+        async def connected():
+            nc = await nats.connect(self.servers, allow_reconnect=False, connect_timeout=5,
+                                    max_reconnect_attempts=3)
+            try:
+                return await work(nc)
+            finally:
+                await nc.close()
+
+        return asyncio.run(connected())
+
+    @staticmethod
+    async def _api(nc, subject, body=None, seconds=5):
+        answer = await nc.request(
+            f"$JS.API.{subject}", json.dumps(body).encode() if body else b"", timeout=seconds)
+        parsed = json.loads(answer.data)
+        if "error" in parsed:
+            raise JetStreamError(parsed["error"])
+        return parsed
+
+    def api(self, subject, body=None):
+        return self._run(lambda nc: self._api(nc, subject, body))
+
+    def state(self, stream):
+        """The stream's state, or None when it doesn't exist."""
+        try:
+            return self.api(f"STREAM.INFO.{stream}")["state"]
+        except JetStreamError as error:
+            if error.code == 10059:
+                return None
+            raise
+
+    def last_sequence(self, stream):
+        """0 when there is no stream; None when nobody can say."""
+        try:
+            state = self.state(stream)
+            return state["last_seq"] if state else 0
+        except (OSError, nats.errors.Error, asyncio.TimeoutError, JetStreamError):
+            return None
+
+    def holds(self, stream, count):
+        """Whether the stream's last sequence has come to `count`."""
+        last = self.last_sequence(stream)
+        return last is not None and last >= count
+
+    def config(self, stream):
+        return self.api(f"STREAM.INFO.{stream}")["config"]
+
+    def delete_stream(self, stream):
+        self.api(f"STREAM.DELETE.{stream}")
+
+    def purge(self, stream):
+        self.api(f"STREAM.PURGE.{stream}")
+
+    def publish(self, subject, body=b"", headers=None):
+        """One stored message, published by somebody else than the bridge; the PubAck."""
+        async def work(nc):
+            answer = await nc.request(subject, body, timeout=5, headers=headers)
+            return json.loads(answer.data)
+
+        return self._run(work)
+
+    def messages(self, stream):
+        """Every message of the stream, in order."""
+        return self._run(lambda nc: self._messages(nc, stream))
+
+    async def _messages(self, nc, stream, batch=1000):
+        state = (await self._api(nc, f"STREAM.INFO.{stream}"))["state"]
+        if not state["messages"]:
+            return []
+        consumer = (await self._api(nc, f"CONSUMER.CREATE.{stream}", {
+            "stream_name": stream,
+            "config": {"deliver_policy": "all", "ack_policy": "none", "mem_storage": True,
+                       "inactive_threshold": 60_000_000_000, "num_replicas": 1},
+        }))["name"]
+        inbox = nc.new_inbox()
+        arrived = await nc.subscribe(inbox)
+        found, last = [], state["last_seq"]
+        while not found or found[-1].sequence < last:
+            await nc.publish(f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}",
+                             json.dumps({"batch": batch, "expires": 2_000_000_000}).encode(),
+                             reply=inbox)
+            for _ in range(batch):
+                message = await arrived.next_msg(timeout=10)
+                if not message.reply:  # a status: nothing more in this batch
+                    break
+                found.append(Message(message.metadata.sequence.stream, message.subject,
+                                     dict(message.headers or {}), message.data))
+                if found[-1].sequence >= last:
+                    break
+        return found
+
+    # Key-value buckets are streams named KV_<bucket>.
+
+    def get(self, bucket, key):
+        return self._run(lambda nc: self._get(nc, bucket, key))
+
+    async def _get(self, nc, bucket, key):
+        entry = await (await nc.jetstream().key_value(bucket)).get(key)
+        return entry.value
+
+    def put(self, bucket, key, value):
+        async def work(nc):
+            return await (await nc.jetstream().key_value(bucket)).put(key, value)
+
+        return self._run(work)
+
+    def keys(self, bucket):
+        """Keys of a bucket with their values; {} when it doesn't exist."""
+        if self.state(f"KV_{bucket}") is None:
+            return {}
+
+        async def work(nc):
+            store = await nc.jetstream().key_value(bucket)
+            try:
+                names = await store.keys()
+            except nats.js.errors.NoKeysError:
+                return {}
+            return {name: (await store.get(name)).value for name in names}
+
+        return self._run(work)

@@ -1,0 +1,18 @@
+"""kill -9 of the only nats-server: whatever was unacknowledged is sent again, once."""
+
+import time
+
+import pytest
+from faults import endure
+from lab import Lab
+
+
+@pytest.mark.parametrize("publish", ["chain", "atomic", "fast"])
+def test_kill_nats_single(tmp_path, name, publish):
+    with Lab() as lab:
+        def fault(_, dice):
+            lab.kill("nats")
+            time.sleep(dice.uniform(0, 2))
+            lab.start("nats")
+
+        endure(lab, tmp_path, name, fault, stream={"publish": publish})

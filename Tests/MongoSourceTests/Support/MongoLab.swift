@@ -1,0 +1,206 @@
+import Dispatch
+import Foundation
+
+/// Real mongod servers, from scripts/lab.py. They end with this process.
+///
+/// Invariant behind `@unchecked Sendable`: the pipes are used by `send` only, under `lock`.
+final class MongoLab: @unchecked Sendable {
+  struct Failure: Error, CustomStringConvertible { var description: String }
+
+  let uri: String
+  let members: [Member]
+  private let process: Process
+  private let commands: FileHandle
+  private let answers: FileHandle
+  private let lock = NSLock()
+  private var unread = Data()
+
+  struct Member: Sendable {
+    var port: Int
+    var folder: String
+  }
+
+  /// Why there is no mongod, or nil. Fetches it the first time.
+  static let unavailable: String? = {
+    let (code, output) = run(["scripts/fetch.py", "mongod"])
+    return code == 0 ? nil : "no mongod: \(output)"
+  }()
+
+  static var isAvailable: Bool { unavailable == nil }
+
+  /// One member, for tests that leave the server running; shared by them.
+  static let shared = Task.detached { try await start(members: 1) }
+
+  static func start(members: Int) async throws -> MongoLab {
+    try await blocking { try MongoLab(members: members) }
+  }
+
+  private init(members count: Int) throws {
+    process = Process()
+    process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+    process.currentDirectoryURL = Self.root
+    process.arguments = [
+      "python3", "scripts/lab.py", "run", "--mongod", "\(count)", "--nats", "0",
+    ]
+    let input = Pipe()
+    let output = Pipe()
+    process.standardInput = input
+    process.standardOutput = output
+    try process.run()
+    commands = input.fileHandleForWriting
+    answers = output.fileHandleForReading
+    var line = Data()
+    while let byte = try answers.read(upToCount: 1), byte != Data([10]) { line.append(byte) }
+    guard let ready = try? JSONDecoder().decode(Ready.self, from: line) else {
+      throw Failure(description: "lab.py did not start: \(String(decoding: line, as: UTF8.self))")
+    }
+    uri = ready.mongodb_uri
+    members = ready.mongod.map { Member(port: $0.port, folder: $0.dir) }
+  }
+
+  private struct Ready: Decodable {
+    struct Server: Decodable {
+      var pid: Int32
+      var port: Int
+      var dir: String
+    }
+    var mongodb_uri: String
+    var mongod: [Server]
+  }
+
+  private struct Answer: Decodable {
+    var ok: Bool
+    var error: String?
+    var index: Int?
+    var mongod: [Ready.Server]?
+  }
+
+  enum Signal: String { case kill = "KILL", terminate = "TERM" }
+
+  func kill(_ member: Int = 0, _ signal: Signal = .kill) async throws {
+    _ = try await send(#"{"kill":"mongod","index":\#(member),"signal":"\#(signal.rawValue)"}"#)
+  }
+
+  /// Returns when the member answers again.
+  func start(_ member: Int = 0) async throws {
+    _ = try await send(#"{"start":"mongod","index":\#(member)}"#)
+  }
+
+  /// Waits for a primary that takes writes and for all running members to have joined.
+  func waitUntilUsable() async throws { _ = try await send(#"{"wait":"mongod"}"#) }
+
+  func primary() async throws -> Int {
+    guard let index = try await send(#"{"primary":true}"#).index else {
+      throw Failure(description: "there is no primary")
+    }
+    return index
+  }
+
+  /// The process of a member, as it is now.
+  func pid(_ member: Int = 0) async throws -> Int32 {
+    guard let servers = try await send(#"{"status":true}"#).mongod else {
+      throw Failure(description: "lab.py doesn't say its servers")
+    }
+    return servers[member].pid
+  }
+
+  func stop() async throws { _ = try? await send(#"{"stop":true}"#) }
+
+  private func send(_ command: String) async throws -> Answer {
+    try await blocking { [self] in
+      let line = try lock.withLock {
+        try commands.write(contentsOf: Data((command + "\n").utf8))
+        return try readLine()
+      }
+      let answer = try JSONDecoder().decode(Answer.self, from: line)
+      guard answer.ok else {
+        throw Failure(description: "\(command): \(answer.error ?? "refused")")
+      }
+      return answer
+    }
+  }
+
+  private func readLine() throws -> Data {
+    while true {
+      if let end = unread.firstIndex(of: 10) {
+        let line = unread[..<end]
+        unread = Data(unread[(end + 1)...])
+        return Data(line)
+      }
+      let more = answers.availableData
+      guard !more.isEmpty else { throw Failure(description: "lab.py has ended") }
+      unread.append(more)
+    }
+  }
+
+  // MARK: Other servers
+
+  static let root = (0..<4).reduce(URL(fileURLWithPath: #filePath)) { url, _ in
+    url.deletingLastPathComponent()
+  }
+
+  /// Runs a script of the project to its end: its exit code and the last line of what it printed.
+  static func run(_ arguments: [String]) -> (Int32, String) {
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+    process.currentDirectoryURL = root
+    process.arguments = ["python3"] + arguments
+    let output = Pipe()
+    process.standardOutput = output
+    process.standardError = output
+    do { try process.run() } catch { return (-1, "\(error)") }
+    let text = String(
+      decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+    process.waitUntilExit()
+    let last = text.split(separator: "\n").last.map(String.init) ?? ""
+    return (process.terminationStatus, last)
+  }
+}
+
+/// A mongod that belongs to no replica set yet; stopped by `stop` or with this process.
+final class LoneMongod: @unchecked Sendable {
+  let port: Int
+  private let process = Process()
+  private let folder: URL
+
+  var uri: String { "mongodb://127.0.0.1:\(port)/" }
+
+  static func start(_ arguments: [String] = [], version: String? = nil) async throws -> LoneMongod
+  {
+    try await blocking { try LoneMongod(arguments, version: version) }
+  }
+
+  private init(_ arguments: [String], version: String?) throws {
+    let (code, program) = MongoLab.run(["scripts/fetch.py", "mongod"] + (version.map { [$0] } ?? []))
+    guard code == 0 else { throw MongoLab.Failure(description: program) }
+    folder = FileManager.default.temporaryDirectory
+      .appendingPathComponent("tailrace-mongod-\(UUID().uuidString)")
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    port = Int.random(in: 10_000..<32_000)
+    // Through setpriv, so that the kernel stops it should this process end first.
+    process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+    process.arguments =
+      [
+        "setpriv", "--pdeathsig", "KILL", program, "--dbpath", folder.path, "--port", "\(port)",
+        "--bind_ip", "127.0.0.1", "--nounixsocket", "--wiredTigerCacheSizeGB", "0.25",
+      ] + arguments
+    process.standardOutput = FileHandle.nullDevice
+    process.standardError = FileHandle.nullDevice
+    try process.run()
+  }
+
+  func stop() {
+    process.terminate()
+    process.waitUntilExit()
+    try? FileManager.default.removeItem(at: folder)
+  }
+}
+
+/// Runs something that blocks off the cooperative pool.
+func blocking<T: Sendable>(_ body: @escaping @Sendable () throws -> T) async throws -> T {
+  try await withCheckedThrowingContinuation { continuation in
+    DispatchQueue.global().async {
+      continuation.resume(with: Result { try body() })
+    }
+  }
+}

@@ -1,0 +1,121 @@
+import BSON
+import Foundation
+import Logging
+import MongoSource
+import Oplog
+import Synchronization
+import Testing
+
+/// An `OplogReader` and all that was taken from it.
+final class Tap {
+  struct Entry: Equatable {
+    var point: ResumePoint
+    var operation: String
+    var namespace: String
+    /// `o._id` or `o2._id`, where it is a number.
+    var number: Int?
+
+    var position: String { "\(point.position) \(point.term ?? -1)" }
+  }
+
+  let reader: OplogReader
+  private(set) var entries: [Entry] = []
+  private(set) var batches = 0
+  private(set) var generation: UInt64 = 0
+  let changes: Counter
+
+  final class Counter: Sendable {
+    private let value = Atomic<Int>(0)
+    func increase() { value.add(1, ordering: .relaxed) }
+    var count: Int { value.load(ordering: .relaxed) }
+  }
+
+  init(_ options: MongoSourceOptions) {
+    let changes = Counter()
+    self.changes = changes
+    reader = OplogReader(options: options, logger: silentLogger) { changes.increase() }
+  }
+
+  convenience init(_ uri: String) {
+    self.init(MongoSourceOptions(uri: uri))
+  }
+
+  func restart(at point: ResumePoint) {
+    entries.removeAll()
+    generation = reader.restart(at: point)
+  }
+
+  /// Takes what is queued; false if that was nothing.
+  func take() throws -> Bool {
+    guard let batch = reader.next() else { return false }
+    defer { withExtendedLifetime(batch) {} }
+    try #require(batch.generation == generation)
+    var walked = 0
+    var walk = batch.entries()
+    while let element = try walk.next() {
+      entries.append(try Self.entry(BSONView(element.value)))
+      walked += 1
+    }
+    #expect(walked == batch.count)
+    #expect(walked > 0)
+    #expect(entries.last?.point == batch.last)
+    batches += 1
+    return true
+  }
+
+  /// Takes batches until `condition` holds. Fails if reading has failed.
+  func take(
+    _ what: Comment, until condition: (Tap) throws -> Bool,
+    sourceLocation: SourceLocation = #_sourceLocation
+  ) async throws {
+    try await eventually(what, sourceLocation: sourceLocation) {
+      while try take() {}
+      if let failure = reader.failure { throw failure }
+      return try condition(self)
+    }
+  }
+
+  /// Waits, taking nothing.
+  func wait(
+    _ what: Comment, until condition: (SourceStatus) -> Bool,
+    sourceLocation: SourceLocation = #_sourceLocation
+  ) async throws {
+    try await eventually(what, sourceLocation: sourceLocation) { condition(reader.status) }
+  }
+
+  /// The numbers of documents inserted into a collection, in the order they were read.
+  func inserted(_ collection: String) -> [Int] {
+    entries.filter { $0.operation == "i" && $0.namespace == "test.\(collection)" }
+      .compactMap(\.number)
+  }
+
+  private static func entry(_ view: BSONView) throws -> Entry {
+    let point = try #require(try ResumePoint(view))
+    let operation = try text(view, "op")
+    let namespace = try text(view, "ns")
+    let document = try operation == "u" ? view.first("o2") : view.first("o")
+    let number = try document?.document?.first("_id")?.integer
+    return Entry(
+      point: point, operation: operation, namespace: namespace, number: number.map(Int.init))
+  }
+
+  private static func text(_ view: BSONView, _ key: StaticString) throws -> String {
+    let string = try #require(try view.first(key)?.string)
+    return String(decoding: string, as: UTF8.self)
+  }
+}
+
+/// Asks until it holds. The limit only keeps a test that fails from hanging.
+func eventually(
+  _ what: Comment, sourceLocation: SourceLocation = #_sourceLocation,
+  _ condition: () async throws -> Bool
+) async throws {
+  let limit = ContinuousClock.now + .seconds(60)
+  while try await !condition() {
+    try #require(ContinuousClock.now < limit, what, sourceLocation: sourceLocation)
+    try await Task.sleep(for: .milliseconds(5))
+  }
+}
+
+/// Faults are provoked on purpose; their log would only hide what a test says.
+let silentLogger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }

@@ -1,0 +1,186 @@
+import Foundation
+import NATS
+import NIOCore
+import Testing
+
+/// An authority, a certificate for localhost and 127.0.0.1, and one for a client.
+private struct Certificates {
+  let folder: URL
+  func path(_ name: String) -> String { folder.appendingPathComponent(name).path }
+
+  init(_ program: String) throws {
+    let folder = try temporaryFolder()
+    self.folder = folder
+    func openssl(_ arguments: String) throws {
+      let words = arguments.split(separator: " ").map { String($0) }
+      let (status, _) = try run(program, words, in: folder)
+      guard status == 0 else { throw TestFailure("openssl \(arguments): status \(status)") }
+    }
+    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes"
+    for ca in ["ca", "other-ca"] {
+      try openssl("req -x509 \(key) -days 2 -subj /CN=\(ca) -keyout \(ca).key -out \(ca).pem")
+    }
+    let names = [
+      ("server", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
+      ("named", "subjectAltName=DNS:nats.example.org"),
+      ("client", "extendedKeyUsage=clientAuth"),
+    ]
+    for (name, extensions) in names {
+      try extensions.write(
+        to: folder.appendingPathComponent("\(name).ext"), atomically: true, encoding: .utf8)
+      try openssl("req \(key) -subj /CN=\(name) -keyout \(name).key -out \(name).csr")
+      try openssl(
+        "x509 -req -in \(name).csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 "
+          + "-extfile \(name).ext -out \(name).pem")
+    }
+  }
+
+  func server(_ name: String = "server", _ more: String = "") -> String {
+    """
+    tls { cert_file: "\(path("\(name).pem"))", key_file: "\(path("\(name).key"))", timeout: 5
+      ca_file: "\(path("ca.pem"))"
+      \(more)
+    }
+    """
+  }
+}
+
+@Suite(
+  "TLS", .timeLimit(.minutes(5)),
+  .enabled(if: ServerBinary.openssl != nil, "openssl is missing; it makes the certificates"))
+struct TLSTests {
+  private func with(
+    _ version: String, _ configuration: (Certificates) -> String,
+    _ body: (TestServer, Certificates) async throws -> Void
+  ) async throws {
+    let certificates = try Certificates(#require(ServerBinary.openssl))
+    defer { try? FileManager.default.removeItem(at: certificates.folder) }
+    try await TestServer.with(version, configuration: configuration(certificates)) { server in
+      try await body(server, certificates)
+    }
+  }
+
+  private func roundTrip(_ connection: NATSConnection) async throws {
+    let subscription = try await connection.subscribe("t")
+    let payload = [UInt8](repeating: 7, count: 200_000)
+    try await connection.publish("t", headers: ["a": "b"], payload: payload)
+    let message = try await within { try #require(try await subscription.next()) }
+    #expect(Array(message.payload.readableBytesView) == payload)
+    await connection.close()
+    #expect(try await connection.closed.get() == nil)
+  }
+
+  @Test("a server's certificate is checked against the CA file", arguments: ServerBinary.available)
+  func authority(version: String) async throws {
+    try await with(version, { $0.server() }) { server, files in
+      let tls = NATSTLS(caFile: files.path("ca.pem"))
+      // By name, by address, and because the server requires it.
+      for url in [
+        "tls://localhost:\(server.port)", "tls://\(server.address)", "nats://\(server.address)",
+      ] {
+        try await roundTrip(try await server.connect(NATSOptions(tls: tls), url: url))
+      }
+      for wrong in [NATSTLS(caFile: files.path("other-ca.pem")), NATSTLS()] {
+        let error = await failure { try await server.connect(NATSOptions(tls: wrong)) }
+        #expect(error?.code == .tlsFailed)
+        #expect(error?.message.contains("CA file") == true)
+      }
+      // Nothing said about TLS: the server asks for it, the system's authorities don't know it.
+      let plain = await failure { try await server.connect() }
+      #expect(plain?.code == .tlsFailed)
+    }
+  }
+
+  @Test("a certificate for another name is refused, unless that name is expected")
+  func name() async throws {
+    try await with(ServerBinary.newest, { $0.server("named") }) { server, files in
+      let ca = files.path("ca.pem")
+      let url = "tls://localhost:\(server.port)"
+      let error = await failure {
+        try await server.connect(NATSOptions(tls: NATSTLS(caFile: ca)), url: url)
+      }
+      #expect(error?.code == .tlsFailed)
+      #expect(error?.message.contains("name") == true)
+      let named = NATSTLS(caFile: ca, serverName: "nats.example.org")
+      try await roundTrip(try await server.connect(NATSOptions(tls: named), url: url))
+      let chainOnly = NATSTLS(caFile: ca, verify: .noHostname)
+      try await roundTrip(try await server.connect(NATSOptions(tls: chainOnly), url: url))
+      let anything = NATSTLS(verify: .none)
+      try await roundTrip(try await server.connect(NATSOptions(tls: anything), url: url))
+    }
+  }
+
+  @Test("mutual: a server may demand a certificate of ours", arguments: ServerBinary.available)
+  func mutual(version: String) async throws {
+    try await with(version, { $0.server("server", "verify: true") }) { server, files in
+      let ca = files.path("ca.pem")
+      let right = NATSTLS(
+        caFile: ca, certificateFile: files.path("client.pem"), keyFile: files.path("client.key"))
+      try await roundTrip(try await server.connect(NATSOptions(tls: right)))
+      let without = await failure {
+        try await server.connect(NATSOptions(tls: NATSTLS(caFile: ca)))
+      }
+      #expect(without?.code == .tlsFailed || without?.code == .connectionLost)
+      #expect(without?.message.contains("certificate") == true)
+    }
+  }
+
+  @Test("TLS before INFO", arguments: ServerBinary.withHandshakeFirst)
+  func handshakeFirst(version: String) async throws {
+    try await with(version, { $0.server("server", "handshake_first: true") }) { server, files in
+      let ca = files.path("ca.pem")
+      let first = NATSTLS(caFile: ca, handshakeFirst: true)
+      try await roundTrip(try await server.connect(NATSOptions(tls: first)))
+      let error = await failure {
+        try await server.connect(
+          NATSOptions(tls: NATSTLS(caFile: ca), connectTimeout: .milliseconds(500)))
+      }
+      #expect(error?.code == .timeout)
+      #expect(error?.message.contains("handshake_first") == true)
+    }
+  }
+
+  @Test("TLS before INFO with a server that doesn't do it", arguments: ServerBinary.available)
+  func notHandshakeFirst(version: String) async throws {
+    try await with(version, { $0.server() }) { server, files in
+      let tls = NATSTLS(caFile: files.path("ca.pem"), handshakeFirst: true)
+      let error = await failure { try await server.connect(NATSOptions(tls: tls)) }
+      #expect(error?.code == .tlsFailed)
+      #expect(error?.message.contains("handshake_first") == true)
+    }
+  }
+
+  @Test("credentials are not given to a server without TLS where TLS is configured")
+  func notOffered() async throws {
+    try await TestServer.with(ServerBinary.newest) { server in
+      let error = await failure { try await server.connect(url: "tls://\(server.address)") }
+      #expect(error?.code == .tlsFailed)
+      #expect(error?.message.contains("does not offer") == true)
+    }
+  }
+
+  @Test("files that cannot be used are named")
+  func files() async throws {
+    let certificates = try Certificates(#require(ServerBinary.openssl))
+    defer { try? FileManager.default.removeItem(at: certificates.folder) }
+    let path = certificates.path
+    let cases: [(NATSTLS, String)] = [
+      (NATSTLS(caFile: path("none.pem")), "none.pem"),
+      (NATSTLS(caFile: path("server.ext")), "server.ext"),
+      (NATSTLS(certificateFile: path("client.pem")), "key file"),
+      (NATSTLS(certificateFile: path("client.pem"), keyFile: path("none.key")), "none.key"),
+      (
+        NATSTLS(certificateFile: path("client.pem"), keyFile: path("server.key")), "belong together"
+      ),
+    ]
+    for (tls, expected) in cases {
+      let error = await failure {
+        try await NATSConnection.connect(
+          to: [NATSServerAddress(url: "127.0.0.1:1")], options: NATSOptions(tls: tls), logger: quiet
+        )
+      }
+      #expect(error?.code == .badCredentials)
+      #expect(error?.message.contains(expected) == true, "\(error.map { "\($0)" } ?? "nothing")")
+    }
+  }
+}

@@ -1,0 +1,100 @@
+import BSON
+import Oplog
+import Testing
+
+/// Everything a client did in one captured scenario: the oplog's entries and the events that the
+/// server's change stream (cluster-wide, `showExpandedEvents` on 6.0) gave for them.
+@Suite struct ScenarioTests {
+  /// Scenarios that must halt, with the reason.
+  static let refused: [String: OplogError.Reason] = [
+    // A prepared transaction over two entries; its first has `partialTxn`.
+    "txn.prepared.commit.chain": .unsupportedTransaction(.partial),
+    // A create within a transaction ends the entry, so there are two.
+    "txn.createCollection": .unsupportedTransaction(.partial),
+    // Removes documents without naming them; change streams are silent about it.
+    "emptycapped": .unknownCommand("emptycapped"),
+  ]
+
+  @Test func eventsEqualTheServers() throws {
+    var compared = 0
+    var halted = 0
+    try fixture("scenarios") { scenario in
+      let server = try #require(try scenario.text("server"))
+      let name = try #require(try scenario.text("scenario"))
+      let entries = try scenario.documents(in: "entries")
+      var decoder = OplogDecoder()
+      if let reason = Self.refused[name] {
+        let error = try #require(Self.firstError(entries, &decoder), "\(server) \(name) passed")
+        #expect(error.reason == reason, "\(server) \(name)")
+        #expect(error.position != nil)
+        halted += 1
+        return
+      }
+      var derived: [Event] = []
+      for entry in entries { derived += try Self.comparable(entry, server, &decoder) }
+      let expected = try scenario.documents(in: "events").map { try Event(server: $0) }
+      #expect(derived.count == expected.count, "\(server) \(name): \(derived)")
+      for (event, wanted) in zip(derived, expected) {
+        let event = Self.shown(event, like: wanted)
+        #expect(event == wanted, "\(server) \(name)")
+        compared += 1
+      }
+    }
+    #expect(compared == 313)
+    #expect(halted == 9)
+  }
+
+  private static func firstError(
+    _ entries: [BSONView], _ decoder: inout OplogDecoder
+  ) -> OplogError? {
+    for entry in entries {
+      do { _ = try decoder.events(of: entry) } catch { return error }
+    }
+    return nil
+  }
+
+  /// The entry's events without those that this server's change stream leaves out by design.
+  private static func comparable(
+    _ entry: BSONView, _ server: String, _ decoder: inout OplogDecoder
+  ) throws -> [Event] {
+    var events = try decoder.events(of: entry)
+    #expect(events.map(\.position.index) == Array(0..<UInt32(events.count)))
+    // The drop of a rename's target: streams show the rename only.
+    if events.count == 2, events[0].operation == "drop", events[1].operation == "rename" {
+      #expect(events[0].namespace == events[1].to)
+      let target = try entry.first("o")?.document?.first("dropTarget")?.binary
+      #expect(events[0].collectionUUID == target.map { Array($0.bytes) })
+      events.removeFirst()
+    }
+    if server.hasPrefix("6.") { return events }
+    // Expanded events came with 6.0: commands that change no document, and views.
+    if try entry.text("ns")?.hasSuffix(".system.views") == true { return [] }
+    return events.filter {
+      !["create", "createIndexes", "dropIndexes", "modify"].contains($0.operation)
+    }
+  }
+
+  /// Without what this server's events don't show: `collectionUUID` and `wallTime` before 6.0. The
+  /// index within an entry is no field of a server's event.
+  private static func shown(_ event: Event, like wanted: Event) -> Event {
+    var event = event
+    event.position.index = 0
+    if wanted.collectionUUID == nil { event.collectionUUID = nil }
+    if wanted.wallTime == nil { event.wallTime = nil }
+    return event
+  }
+
+  @Test func timeSeriesIsCounted() throws {
+    var decoder = OplogDecoder()
+    var counts: [UInt64] = []
+    try fixture("scenarios") { scenario in
+      guard try scenario.text("scenario")?.hasPrefix("timeseries.") == true else { return }
+      let before = decoder.unsupportedTimeSeries
+      for entry in try scenario.documents(in: "entries") { _ = try decoder.events(of: entry) }
+      counts.append(decoder.unsupportedTimeSeries - before)
+    }
+    // 5.0.4, then 6.0.27: create, insert, close, update, drop.
+    #expect(counts.reduce(0, +) > 0)
+    #expect(counts.count == 10)
+  }
+}

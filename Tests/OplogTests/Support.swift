@@ -1,0 +1,159 @@
+import BSON
+import CLibMongoC
+import Foundation
+import Oplog
+import Testing
+
+/// BSON that libbson made from Extended JSON, so that the tests' input does not come from the code
+/// under test.
+final class Document {
+  private let pointer: OpaquePointer
+  private let view: BSONView
+
+  struct NotJSON: Error { var text: String }
+
+  init(_ json: String) throws {
+    var json = json
+    let parsed = json.withUTF8 { bson_new_from_json($0.baseAddress, $0.count, nil) }
+    guard let parsed, let data = bson_get_data(parsed) else { throw NotJSON(text: json) }
+    pointer = parsed
+    // The first four bytes are the length.
+    let head = UnsafeRawBufferPointer(start: data, count: 4)
+    view = try BSONView(UnsafeRawBufferPointer(start: data, count: Int(head.readInt32(at: 0))))
+  }
+
+  deinit { bson_destroy(pointer) }
+
+  /// The view is valid within `body` only: a `let` would not keep the document until its scope ends.
+  func use<R>(_ body: (BSONView) throws -> R) rethrows -> R {
+    try withExtendedLifetime(self) { try body(view) }
+  }
+
+  var bytes: [UInt8] { use { Array($0.bytes) } }
+}
+
+/// Canonical Extended JSON, as libbson writes it.
+func canonicalJSON(_ bytes: [UInt8]) -> String {
+  let copy = bytes.withUnsafeBufferPointer { bson_new_from_data($0.baseAddress, $0.count) }
+  guard let copy else { return "not BSON: \(bytes)" }
+  defer { bson_destroy(copy) }
+  guard let text = bson_as_canonical_extended_json(copy, nil) else { return "not BSON: \(bytes)" }
+  defer { bson_free(text) }
+  return String(cString: text)
+}
+
+/// Hands out the lines of a file of captured data: canonical Extended JSON, one object a line.
+func fixture(_ name: String, _ body: (BSONView) throws -> Void) throws {
+  let url = try #require(
+    Bundle.module.url(forResource: name, withExtension: "jsonl", subdirectory: "Fixtures"))
+  for line in try String(contentsOf: url, encoding: .utf8).split(separator: "\n") {
+    try Document(String(line)).use(body)
+  }
+}
+
+extension BSONView {
+  /// Elements by walking; throws on corrupt bytes.
+  func list() throws -> [BSONElement] {
+    var result: [BSONElement] = []
+    var walk = elements()
+    while let element = try walk.next() { result.append(element) }
+    return result
+  }
+
+  func text(_ key: StaticString) throws -> String? {
+    try first(key)?.string.map { String(decoding: $0, as: UTF8.self) }
+  }
+
+  func documents(in key: StaticString) throws -> [BSONView] {
+    try first(key)?.document?.list().compactMap(\.document) ?? []
+  }
+}
+
+/// A change event, copied out of the views, so that it can be kept and compared.
+struct Event: Equatable, CustomStringConvertible {
+  var operation = ""
+  var namespace = ""
+  var to: String?
+  var documentKey: [UInt8]?
+  var fullDocument: [UInt8]?
+  var updateDescription: [UInt8]?
+  var position = EventPosition(entry: OplogPosition(seconds: 0, increment: 0), index: 0)
+  var wallTime: Int64?
+  var lsid: [UInt8]?
+  var txnNumber: Int64?
+  var collectionUUID: [UInt8]?
+
+  init(_ event: ChangeEvent) {
+    operation = event.operation.name.description
+    namespace = String(decoding: event.database, as: UTF8.self)
+    if !event.collection.isEmpty {
+      namespace += "." + String(decoding: event.collection, as: UTF8.self)
+    }
+    to = event.to.map { String(decoding: $0, as: UTF8.self) }
+    documentKey = event.documentKey.map { Array($0.bytes) }
+    fullDocument = event.fullDocument.map { Array($0.bytes) }
+    updateDescription = event.updateDescription.map { Array($0.bytes) }
+    position = event.position
+    wallTime = event.wallTime
+    lsid = event.lsid.map { Array($0.bytes) }
+    txnNumber = event.txnNumber
+    collectionUUID = event.collectionUUID.map { Array($0) }
+  }
+
+  /// A server's change event.
+  init(server event: BSONView) throws {
+    operation = try #require(try event.text("operationType"))
+    namespace = try Self.name(event, "ns") ?? ""
+    to = try Self.name(event, "to")
+    documentKey = try event.first("documentKey")?.document.map { Array($0.bytes) }
+    fullDocument = try event.first("fullDocument")?.document.map { Array($0.bytes) }
+    updateDescription = try event.first("updateDescription")?.document.map { Array($0.bytes) }
+    let time = try #require(try event.first("clusterTime")?.timestamp)
+    position.entry = OplogPosition(seconds: time.seconds, increment: time.increment)
+    wallTime = try event.first("wallTime")?.date
+    lsid = try event.first("lsid")?.document.map { Array($0.bytes) }
+    txnNumber = try event.first("txnNumber")?.integer
+    collectionUUID = try event.first("collectionUUID")?.binary.map { Array($0.bytes) }
+  }
+
+  private static func name(_ event: BSONView, _ key: StaticString) throws -> String? {
+    guard let name = try event.first(key)?.document else { return nil }
+    let database = try #require(try name.text("db"))
+    return try name.text("coll").map { "\(database).\($0)" } ?? database
+  }
+
+  var description: String {
+    var parts = ["\(position) \(operation) \(namespace)"]
+    if let to { parts.append("to \(to)") }
+    for (name, bytes) in [
+      ("key", documentKey), ("full", fullDocument), ("update", updateDescription), ("lsid", lsid),
+    ] {
+      if let bytes { parts.append("\(name) \(canonicalJSON(bytes))") }
+    }
+    if let txnNumber { parts.append("txn \(txnNumber)") }
+    return parts.joined(separator: ", ")
+  }
+}
+
+extension OplogDecoder {
+  /// All events of an entry.
+  mutating func events(of entry: BSONView) throws(OplogError) -> [Event] {
+    _ = try begin(entry)
+    var events: [Event] = []
+    while let event = try next() { events.append(Event(event)) }
+    return events
+  }
+
+  mutating func events(_ json: String) throws -> [Event] {
+    try Document(json).use { try events(of: $0) }
+  }
+}
+
+/// Events of an entry written as JSON, with a decoder of its own.
+func events(_ json: String) throws -> [Event] {
+  var decoder = OplogDecoder()
+  return try decoder.events(json)
+}
+
+/// The head that every test entry has, before its own fields.
+let head = #""ts":{"$timestamp":{"t":7,"i":3}},"t":{"$numberLong":"1"},"v":{"$numberLong":"2"}"#

@@ -1,0 +1,219 @@
+#!/usr/bin/env python3
+"""Measures `tailrace run` on this machine: `make bench BENCH_ARGS="..."`.
+
+Catch-up over a backlog of inserts and updates (rate, CPU per event of the bridge, of mongod and of
+nats-server, memory over time), latency from write to delivery at 200 writes a second, and the time
+from start to the first event. Repetitions, medians.
+
+Quote ratios taken in one run, not absolute times. $TAILRACE_REFERENCE may name a directory with the
+C reference programs (bridge.c, lat.c; gcc, libmongoc-dev and libnats-dev are needed); they are then
+built and measured in turn with tailrace, on the same servers and the same backlog.
+"""
+
+import argparse
+import os
+import platform
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from datetime import datetime, timezone
+from pathlib import Path
+
+import fetch
+import lab as labs  # re-runs this program in .tools/venv when needed
+
+import pymongo
+from benchmark.backlog import fill
+from benchmark.latency import RATE, latency
+from benchmark.reference import Reference
+from benchmark.tailrace import BINARY, catch_up, first_event, tailrace_latency
+
+DOCUMENT = fetch.ROOT / "docs" / "benchmarks.md"
+BEGIN, END = "<!-- results: written by make bench -->", "<!-- end of results -->"
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+# --- tables ------------------------------------------------------------------------------------
+
+
+def table(head, rows):
+    widths = [max(len(str(row[i])) for row in [head, *rows]) for i in range(len(head))]
+
+    def line(cells):
+        first, *rest = (str(cell) for cell in cells)
+        return "| " + " | ".join([first.ljust(widths[0]), *(
+            cell.rjust(width) for cell, width in zip(rest, widths[1:]))]) + " |"
+
+    rule = "|" + "|".join(["-" * (widths[0] + 2), *("-" * (w + 1) + ":" for w in widths[1:])]) + "|"
+    return "\n".join([line(head), rule, *map(line, rows)])
+
+
+CATCH_UP_HEAD = ["", "events/s", "bridge µs/event", "mongod µs", "nats-server µs", "peak RSS MiB",
+                 "RSS by quarter MiB", "others' CPU"]
+
+
+def catch_up_row(label, runs):
+    def middle(value):
+        return statistics.median(value(run) for run in runs)
+
+    quarters = [run.quarters for run in runs if len(run.quarters) == 4]
+    shape = " ".join(f"{statistics.median(q[i] for q in quarters) / 1024:.1f}"
+                     for i in range(4)) if quarters else "–"
+    return [label, f"{middle(lambda r: r.rate):,.0f}", f"{middle(lambda r: r.bridge):.2f}",
+            f"{middle(lambda r: r.mongod):.2f}", f"{middle(lambda r: r.nats):.2f}",
+            f"{max(run.rss for run in runs) / 1024:.1f}", shape,
+            f"{middle(lambda r: r.others) * 100:.0f}%"]
+
+
+def machine():
+    cpu = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text())
+    memory = int(re.search(r"MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text())[1]) / 2**20
+
+    def version(*command):
+        text = subprocess.run(command, capture_output=True, text=True)
+        return (text.stdout or text.stderr).strip().splitlines()[0]
+
+    return (f"{cpu[1] if cpu else platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GiB, "
+            f"{platform.system()} {platform.release()}; tailrace {version(BINARY, '--version')}; "
+            f"{version(fetch.mongod(), '--version')}; "
+            f"{version(fetch.nats_server(), '--version')}; "
+            f"{datetime.now(timezone.utc):%Y-%m-%d}")
+
+
+# --- the whole ---------------------------------------------------------------------------------
+
+
+def measure_protocols(options, folder, report):
+    rows = []
+    setups = [("R1, lazy sync", 1, False), ("R1, sync_interval: always", 1, True),
+              ("R3, lazy sync", 3, False)]
+    for label, servers, sync in setups:
+        with labs.Lab(nats=servers, sync_always=sync, oplog_mb=2000, cache_gb=2) as lab:
+            say(f"{label}: filling the oplog")
+            start = fill(lab.uri, options.protocol_events, 0)
+            for publish in ("chain", "atomic", "fast"):
+                runs = []
+                for number in range(options.repetitions):
+                    runs.append(catch_up(folder, lab, f"P{number}{publish}", start,
+                                         options.protocol_events, publish, servers))
+                    say(f"{label}, {publish}: {runs[-1].rate:,.0f} events/s")
+                rows.append(catch_up_row(f"{label}: {publish}", runs))
+    report(f"\nPublish protocols, {options.protocol_events:,} inserts:\n")
+    report(table(CATCH_UP_HEAD, rows))
+
+
+def measure(options, folder, report):
+    events = options.inserts + options.updates
+    sources = os.environ.get("TAILRACE_REFERENCE")
+    reference = Reference(sources, folder) if sources else None
+    with labs.Lab(oplog_mb=4000, cache_gb=2) as lab:
+        say(f"filling the oplog: {options.inserts:,} inserts, {options.updates:,} updates")
+        start = fill(lab.uri, options.inserts, options.updates)
+        ours, theirs = [], []
+        for number in range(options.repetitions):
+            if reference:
+                theirs.append(reference.catch_up(lab, start, events))
+                say(f"reference {number + 1}: {theirs[-1].rate:,.0f} events/s, "
+                    f"{theirs[-1].bridge:.2f} µs")
+            ours.append(catch_up(folder, lab, f"B{number}", start, events, options.publish))
+            say(f"tailrace {number + 1}: {ours[-1].rate:,.0f} events/s, {ours[-1].bridge:.2f} µs, "
+                f"{ours[-1].wall:.1f} s in all")
+        report(f"Catch-up over {options.inserts:,} inserts and {options.updates:,} updates, "
+               f"publish: {options.publish}, medians of {options.repetitions}:\n")
+        rows = [catch_up_row("tailrace", ours)]
+        if theirs:
+            rows.append(catch_up_row("C reference, two threads", theirs))
+            rates = [a.rate / b.rate for a, b in zip(ours, theirs)]
+            costs = [a.bridge / b.bridge for a, b in zip(ours, theirs)]
+            rows.append(["ratio", f"{statistics.median(rates):.2f}",
+                         f"{statistics.median(costs):.2f}", "", "", "", "", ""])
+        report(table(CATCH_UP_HEAD, rows))
+
+        starts = [first_event(folder, lab, f"S{n}", start, options.publish) for n in range(5)]
+        fresh, again = (statistics.median(values) for values in zip(*starts))
+        report(f"\nStart of the process to the first event, median of 5: {fresh:.0f} ms with the "
+               f"stream to be made, {again:.0f} ms from a checkpoint.")
+
+        rows = []
+        for label, journal in (("w:1", False), ("w:1, j:true", True)):
+            def once(subject):
+                return latency(lab, subject, journal, options.seconds)
+
+            found = [tailrace_latency(folder, lab, f"L{n}", options.publish, once)
+                     for n in range(options.repetitions)]
+            say(f"latency, {label}: p50 {[round(one['p50'], 2) for one in found]} ms")
+            rows.append([f"tailrace, writers {label}", *(
+                f"{statistics.median(one[key] for one in found):.2f}"
+                for key in ("p50", "p90", "p99", "ack"))])
+            if reference:
+                found = [reference.latency(lab, options.seconds + 30, once)
+                         for _ in range(options.repetitions)]
+                rows.append([f"C reference, writers {label}", *(
+                    f"{statistics.median(one[key] for one in found):.2f}"
+                    for key in ("p50", "p90", "p99", "ack"))])
+        report(f"\nWrite to delivery at {RATE} writes/s, one member, majority reads, "
+               f"milliseconds (measured from Python):\n")
+        report(table(["", "p50", "p90", "p99", "write ack p50"], rows))
+        if not reference:
+            report("\nNo C reference: $TAILRACE_REFERENCE names no directory, so there are no "
+                   "ratios.")
+
+
+def write(lines):
+    """Puts the results into docs/benchmarks.md, between its marks."""
+    text = DOCUMENT.read_text()
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    DOCUMENT.write_text(f"{before}{BEGIN}\n\n" + "\n".join(lines) + f"\n\n{END}{after}")
+    say(f"wrote {DOCUMENT}")
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        prog="make bench", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--inserts", type=int, default=500_000)
+    parser.add_argument("--updates", type=int, default=200_000)
+    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=15, help="of each latency measurement")
+    parser.add_argument("--publish", default="auto",
+                        choices=["auto", "chain", "atomic", "fast", "single"])
+    parser.add_argument("--protocols", action="store_true",
+                        help="instead: each protocol, with R1, R1 synced and R3")
+    parser.add_argument("--protocol-events", type=int, default=200_000, metavar="N")
+    parser.add_argument("--write", action="store_true", help="results into docs/benchmarks.md")
+    options = parser.parse_args()
+    if not BINARY.exists():
+        print(f"bench: {BINARY} is missing: make build", file=sys.stderr)
+        return 69
+    lines = []
+
+    def report(text):
+        print(text, flush=True)
+        lines.append(text)
+
+    folder = tempfile.mkdtemp(prefix="tailrace-bench-")
+    try:
+        report(f"{machine()}\n")
+        (measure_protocols if options.protocols else measure)(options, folder, report)
+        if options.write:
+            write(lines)
+    except (labs.LabError, fetch.Unavailable, RuntimeError, subprocess.CalledProcessError,
+            pymongo.errors.PyMongoError) as problem:
+        print(f"bench: {problem}", file=sys.stderr)
+        return 69
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

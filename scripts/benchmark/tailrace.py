@@ -1,0 +1,148 @@
+"""The runs of tailrace itself."""
+
+import asyncio
+import json
+import os
+import time
+import urllib.request
+from datetime import datetime, timezone
+from pathlib import Path
+
+import nats
+import pymongo
+import yaml
+
+import fetch
+from benchmark.backlog import DATABASE
+from benchmark.cost import CatchUp, Meter, Process
+from lab import free_ports
+
+BINARY = Path(os.environ.get("TAILRACE_BINARY", fetch.ROOT / ".build" / "release" / "tailrace"))
+
+
+def api(url, subject, body=None):
+    async def ask():
+        connection = await nats.connect(url.split(","))
+        try:
+            answer = await connection.request(
+                f"$JS.API.{subject}", json.dumps(body).encode() if body else b"", timeout=20)
+            return json.loads(answer.data)
+        finally:
+            await connection.close()
+
+    return asyncio.run(ask())
+
+
+def moment(text):
+    """A server's RFC 3339 time with nanoseconds, in seconds."""
+    whole, _, fraction = text.rstrip("Z").partition(".")
+    return (datetime.fromisoformat(whole).replace(tzinfo=timezone.utc).timestamp()
+            + float(f"0.{fraction or 0}"))
+
+
+def configuration(folder, lab, name, subjects, publish, replicas=1):
+    """A configuration of its own for each run, so that none finds another's checkpoint."""
+    file = Path(folder) / f"{name}.yaml"
+    stream = {"name": name, "subjects": [f"{subjects}.>"], "num_replicas": replicas,
+              "duplicate_window": "2m"}
+    if publish != "auto":
+        stream["publish"] = publish
+    file.write_text(yaml.safe_dump({
+        "source": {"uri": lab.uri, "name": "rs0", "start": "now"},
+        "nats": {"servers": lab.nats_url.split(",")},
+        "bridge": {"name": name, "state_bucket": f"STATE_{name}"},
+        "streams": [stream],
+        "rules": [{
+            "name": "all", "match": {"namespace": f"{DATABASE}.*"},
+            "subject": subjects + ".{ns.db}.{ns.coll}", "stream": name,
+            "payload": {"envelope": "cloudevents", "json": "simplified"}}],
+        "dead_letter": {"stream": f"DLQ_{name}", "subject": f"dlq_{name}" + ".{rule}"},
+        "http": {"listen": f"127.0.0.1:{free_ports(1)[0]}"},
+    }, sort_keys=False))
+    return file
+
+
+def forget(lab, name):
+    for stream in (name, f"KV_STATE_{name}", f"DLQ_{name}"):
+        api(lab.nats_url, f"STREAM.DELETE.{stream}")
+
+
+def catch_up(folder, lab, name, start, events, publish="auto", replicas=1):
+    file = configuration(folder, lab, name, name, publish, replicas)
+    log = Path(folder) / f"{name}.log"
+    meter = Meter(lab)
+    process = Process([BINARY, "run", "-c", file, "--from", f"{start.time}.{start.inc}",
+                       "--until", "now"], log=log)
+    code, wall, usage = process.wait()
+    own = usage.ru_utime + usage.ru_stime
+    mongod, server, others = meter.read(own)
+    if code != 0:
+        raise RuntimeError(f"tailrace ended with {code}:\n{log.read_text()[-3000:]}")
+    info = api(lab.nats_url, f"STREAM.INFO.{name}")
+    state = info["state"]
+    if state["messages"] != events:
+        raise RuntimeError(f"{state['messages']} messages in the stream for {events} events")
+    spent = moment(state["last_ts"]) - moment(state["first_ts"])
+    forget(lab, name)
+    return CatchUp(events, events / spent, own / events * 1e6, mongod / events * 1e6,
+                   server / events * 1e6, usage.ru_maxrss, wall, process.quarters(), others)
+
+
+def wait_ready(file, process):
+    listen = yaml.safe_load(file.read_text())["http"]["listen"]
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(f"http://{listen}/readyz", timeout=2):
+                return
+        except OSError:
+            if process.child.poll() is not None:
+                break
+            time.sleep(0.02)
+    raise RuntimeError("tailrace isn't ready")
+
+
+def tailrace_latency(folder, lab, name, publish, measure):
+    """Runs tailrace from now on and `measure(subject)` beside it."""
+    file = configuration(folder, lab, name, name, publish)
+    process = Process([BINARY, "run", "-c", file], log=Path(folder) / f"{name}.log")
+    try:
+        wait_ready(file, process)
+        return measure(f"{name}.>")
+    finally:
+        process.stop()
+        forget(lab, name)
+
+
+def first_event(folder, lab, name, start, publish):
+    """Milliseconds from the start of the process to the first message, on a fresh stream and on a
+    restart from the checkpoint with one new change waiting."""
+    file = configuration(folder, lab, name, name, publish)
+
+    async def timed(*arguments):
+        connection = await nats.connect(lab.nats_url.split(","))
+        arrived = asyncio.get_running_loop().create_future()
+
+        async def on(_):
+            if not arrived.done():
+                arrived.set_result(time.monotonic())
+
+        await connection.subscribe(f"{name}.>", cb=on)
+        await connection.flush()
+        process = Process([BINARY, "run", "-c", file, *arguments],
+                          log=Path(folder) / f"{name}.log")
+        try:
+            return (await asyncio.wait_for(arrived, 30) - process.began) * 1e3
+        finally:
+            await asyncio.sleep(0.5)
+            process.stop()
+            await connection.close()
+
+    with pymongo.MongoClient(lab.uri) as client:
+        after = client.admin.command("hello")["lastWrite"]["majorityOpTime"]["ts"]
+        client[DATABASE].start.insert_one({"at": "first"})
+        fresh = asyncio.run(timed("--from", f"{after.time}.{after.inc}"))
+        client[DATABASE].start.insert_one({"at": "again"})
+        again = asyncio.run(timed())
+    forget(lab, name)
+    return fresh, again

@@ -1,0 +1,80 @@
+#!/usr/bin/env python3
+"""Runs all tests and says how many: `make test`.
+
+    test.py             builds, then Swift's tests, then Tests/Integration
+    test.py --faults    the fault tests of Tests/Integration only; builds nothing
+
+FAULT_ROUNDS sets the rounds of each fault (10), FAULT_SEED repeats a run's choices,
+PYTEST_ADDOPTS is pytest's own. A failed part doesn't keep the next from running.
+"""
+
+import os
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ElementTree
+
+import fetch
+
+SWIFT_REPORT = fetch.ROOT / ".build" / "swift-tests.xml"
+PYTHON_REPORT = fetch.ROOT / ".build" / "integration-tests.xml"
+
+
+def run(*command):
+    print("+", *command, file=sys.stderr, flush=True)
+    began = time.monotonic()
+    code = subprocess.run([str(word) for word in command], cwd=fetch.ROOT).returncode
+    print(f"  {time.monotonic() - began:.0f} s, exit {code}", file=sys.stderr, flush=True)
+    return code
+
+
+def counted(*reports):
+    """(run, failed, skipped) of JUnit reports."""
+    total = failed = skipped = 0
+    for report in reports:
+        if not report.exists():
+            continue
+        for suite in ElementTree.parse(report).getroot().iter("testsuite"):
+            total += int(suite.get("tests", 0))
+            failed += int(suite.get("failures", 0)) + int(suite.get("errors", 0))
+            skipped += int(suite.get("skipped", 0))
+    return total, failed, skipped
+
+
+def main(arguments):
+    faults_only = arguments == ["--faults"]
+    if arguments and not faults_only:
+        print(__doc__.strip(), file=sys.stderr)
+        return 64
+    began = time.monotonic()
+    try:
+        fetch.packages()
+        python = fetch.venv()
+        fetch.mongod()
+        fetch.nats_server()
+    except fetch.Unavailable as problem:
+        fetch.say(problem)
+        return 69
+    for report in (SWIFT_REPORT, PYTHON_REPORT):
+        report.unlink(missing_ok=True)
+    codes = []
+    if not faults_only:
+        code = run("swift", "build", "-c", "release", "--build-tests")
+        if code != 0:
+            return code
+        # Quiet about XCTest, which has no tests here.
+        codes.append(run("swift", "test", "-c", "release", "--skip-build", "--disable-xctest",
+                         "--xunit-output", SWIFT_REPORT))
+    marks = ["-m", "fault"] if faults_only else []
+    codes.append(run(python, "-m", "pytest", "-q", "--junitxml", PYTHON_REPORT, *marks,
+                     "Tests/Integration"))
+    total, failed, skipped = counted(SWIFT_REPORT, PYTHON_REPORT)
+    passed = total - failed - skipped
+    verdict = "PASS" if not any(codes) else "FAIL"
+    print(f"{verdict}: {total} tests ran in {time.monotonic() - began:.0f} s: {passed} passed, "
+          f"{failed} failed, {skipped} skipped", flush=True)
+    return 1 if any(codes) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
