@@ -17,15 +17,21 @@ final class ConnectionShared: Sendable {
   private let lastSid = Atomic<UInt64>(requestSid)
   private let closedPromise: EventLoopPromise<NATSError?>
   let outbox: Outbox
-  let requests = RequestTable()
+  let requests: RequestTable
 
-  init(eventLoop: any EventLoop, maxPendingBytes: Int) {
+  init(eventLoop: any EventLoop, options: NATSOptions) {
     closedPromise = eventLoop.makePromise()
-    outbox = Outbox(limit: max(maxPendingBytes, 64 << 10))
+    outbox = Outbox(limit: max(options.maxPendingBytes, 64 << 10))
+    requests = RequestTable(inbox: NATSInbox.make(prefix: options.inboxPrefix))
   }
 
   var closed: EventLoopFuture<NATSError?> { closedPromise.futureResult }
   var info: NATSServerInfo { guarded.withLock { $0.info } }
+  /// What every publish asks for.
+  var limits: (maxPayload: Int, headers: Bool) {
+    guarded.withLock { ($0.info.maxPayload, $0.info.headers) }
+  }
+  var hasEnded: Bool { guarded.withLock { $0.end != nil } }
 
   func nextSid() -> UInt64 { lastSid.add(1, ordering: .relaxed).newValue }
 

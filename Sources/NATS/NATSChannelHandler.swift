@@ -218,7 +218,10 @@ final class NATSChannelHandler: ChannelInboundHandler {
   private func becomeReady() {
     guard let context else { return }
     subscriptions[ConnectionShared.requestSid] = Subscription(
-      handler: shared.requests, subject: shared.requests.prefix + "*", onEnd: nil)
+      handler: shared.requests, subject: shared.requests.prefix + "*",
+      onEnd: { [requests = shared.requests] error in
+        if let error { requests.end(error) }
+      })
     let bound = NIOLoopBound(self, eventLoop: context.eventLoop)
     let interval = TimeAmount(options.pingInterval)
     pingTimer = context.eventLoop.scheduleRepeatedTask(initialDelay: interval, delay: interval) {

@@ -19,6 +19,10 @@ extension NATSConnection {
     guard !servers.isEmpty else {
       throw NATSError(.connectFailed, "the list of servers is empty; name at least one")
     }
+    guard NATSSubject.isValidLiteral(options.inboxPrefix.utf8) else {
+      throw NATSError(
+        .invalidSubject, "the inbox prefix '\(options.inboxPrefix)' is no subject to publish to")
+    }
     let identity = try NATSIdentity(options.authentication)
     let tls: TLSMaterial?
     if options.tls != nil || servers.contains(where: \.tls) {
@@ -131,7 +135,7 @@ private final class ConnectAttempt: Sendable {
   private func makeHandler(_ eventLoop: any EventLoop) -> NATSChannelHandler {
     NATSChannelHandler(
       address: server, options: options, identity: identity, tls: tls,
-      shared: ConnectionShared(eventLoop: eventLoop, maxPendingBytes: options.maxPendingBytes),
+      shared: ConnectionShared(eventLoop: eventLoop, options: options),
       logger: logger, eventLoop: eventLoop)
   }
 

@@ -60,21 +60,21 @@ extension NATSConnection {
     do throws(NATSError) {
       try NATSSubject.requireLiteral(subject)
       if let reply { try NATSSubject.requireLiteral(reply) }
-      let info = self.info
+      let limits = shared.limits
       var headerLength: Int?
       if let headers, !headers.isEmpty {
-        guard info.headers else {
+        guard limits.headers else {
           throw NATSError(.unsupported, "the server does not take headers")
         }
         try headers.validate()
         headerLength = headers.encodedLength
       }
       let total = payloadLength + (headerLength ?? 0)
-      guard total <= info.maxPayload else {
+      guard total <= limits.maxPayload else {
         throw NATSError(
           .payloadTooLarge,
           "a message of \(total) bytes for '\(subject)' exceeds the server's max_payload of "
-            + "\(info.maxPayload)")
+            + "\(limits.maxPayload)")
       }
       let wake = try shared.outbox.append(bounded: bounded) { out in
         out.writeStaticString(headerLength == nil ? "PUB " : "HPUB ")
@@ -206,6 +206,7 @@ extension NATSConnection {
   }
 
   func dropSubscription(_ sid: UInt64) {
+    guard !shared.hasEnded else { return }
     let handler = handler
     eventLoop.execute { handler.value.unsubscribe(sid, maximum: nil) }
   }

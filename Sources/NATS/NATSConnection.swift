@@ -31,6 +31,7 @@ public final class NATSConnection: Sendable {
   }
 
   deinit {
+    guard !shared.hasEnded else { return }
     let handler = handler
     eventLoop.execute { handler.value.close() }
   }
@@ -82,7 +83,7 @@ public final class NATSConnection: Sendable {
   }
 
   /// An inbox subject that nobody else uses; replies may go to it and below it.
-  public static func newInbox() -> String { NATSInbox.make() }
+  public func newInbox() -> String { NATSInbox.make(prefix: options.inboxPrefix) }
 
   // MARK: - The end
 
@@ -161,7 +162,8 @@ public final class NATSConnection: Sendable {
   }
 
   /// Subscribes without buffering; `handler` is kept until the subscription ends. The subject is
-  /// not checked. The server knows of it before it sees anything written later.
+  /// not checked. The server knows of it before it sees anything written later. While draining and
+  /// after the end no messages come.
   ///
   /// - Returns: the subscription's number.
   public func subscribeRaw(_ subject: String, handler: any NATSRawHandler) -> UInt64 {

@@ -20,6 +20,8 @@ public struct NATSOptions: Sendable {
   public var echo: Bool
   /// Try the servers in random order rather than as listed.
   public var shuffle: Bool
+  /// What reply subjects begin with; users with narrow permissions may be given one of their own.
+  public var inboxPrefix: String
   /// Bytes that may wait for the socket. Beyond this `publish` waits and `enqueue` throws.
   public var maxPendingBytes: Int
 
@@ -27,7 +29,8 @@ public struct NATSOptions: Sendable {
     name: String = "tailrace", authentication: NATSAuthentication = .none, tls: NATSTLS? = nil,
     connectTimeout: Duration = .seconds(5), pingInterval: Duration = .seconds(10),
     maxPingsOutstanding: Int = 2, verbose: Bool = false, pedantic: Bool = false,
-    echo: Bool = true, shuffle: Bool = true, maxPendingBytes: Int = 8 << 20
+    echo: Bool = true, shuffle: Bool = true, inboxPrefix: String = "_INBOX",
+    maxPendingBytes: Int = 8 << 20
   ) {
     self.name = name
     self.authentication = authentication
@@ -39,6 +42,7 @@ public struct NATSOptions: Sendable {
     self.pedantic = pedantic
     self.echo = echo
     self.shuffle = shuffle
+    self.inboxPrefix = inboxPrefix
     self.maxPendingBytes = maxPendingBytes
   }
 }

@@ -20,12 +20,12 @@ final class RequestTable: NATSRawHandler, Sendable {
   }
 
   private let state = Mutex(State())
-  /// `_INBOX.<unique>.`; the subscription is on it and `*`.
+  /// `<inbox>.`; the subscription is on it and `*`.
   let prefix: String
   private let prefixLength: Int
 
-  init() {
-    prefix = NATSInbox.make() + "."
+  init(inbox: String) {
+    prefix = inbox + "."
     prefixLength = prefix.utf8.count
   }
 
@@ -80,7 +80,7 @@ final class RequestTable: NATSRawHandler, Sendable {
     for id in ids { complete(id, .failure(error)) }
   }
 
-  /// The connection has ended.
+  /// The connection has ended, or the server refuses the inbox.
   func end(_ error: NATSError) {
     let waiting = state.withLock { state in
       state.ended = error
@@ -119,11 +119,11 @@ final class RequestTable: NATSRawHandler, Sendable {
 
 /// Subjects that nobody else uses.
 package enum NATSInbox {
-  /// `_INBOX.` and 22 random letters and digits, 131 bits.
-  package static func make() -> String {
+  /// The prefix, a dot, and 22 random letters and digits: 131 bits.
+  package static func make(prefix: String) -> String {
     let alphabet = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789".utf8)
     var random = SystemRandomNumberGenerator()
     let token = (0..<22).map { _ in alphabet[Int(random.next(upperBound: UInt(alphabet.count)))] }
-    return "_INBOX." + String(decoding: token, as: UTF8.self)
+    return prefix + "." + String(decoding: token, as: UTF8.self)
   }
 }

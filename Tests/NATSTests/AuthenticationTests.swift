@@ -145,6 +145,35 @@ struct AuthenticationTests {
       await connection.close()
     }
   }
+
+  @Test("a user who may not use the inbox gets an error, and may be given one of their own")
+  func inbox() async throws {
+    let configuration = """
+      authorization { users: [ { user: u, password: p, permissions: {
+        publish: ">", subscribe: { allow: ["ok", "mine.>"] } } } ] }
+      """
+    try await TestServer.with(ServerBinary.newest, configuration: configuration) { server in
+      let url = "nats://u:p@\(server.address)"
+      let refused = try await server.connect(url: url)
+      for _ in 0..<2 {
+        let error = try await within {
+          await failure { try await refused.request("ok", timeout: .seconds(600)) }
+        }
+        #expect(error?.code == .permissionsViolation)
+        #expect(error?.message.contains("_INBOX") == true)
+      }
+      await refused.close()
+      let own = try await server.connect(NATSOptions(inboxPrefix: "mine.inbox"), url: url)
+      #expect(own.newInbox().hasPrefix("mine.inbox."))
+      let error = await failure { try await own.request("ok") }
+      #expect(error?.code == .noResponders)
+      await own.close()
+      let broken = await failure {
+        try await server.connect(NATSOptions(inboxPrefix: "a.*"), url: url)
+      }
+      #expect(broken?.code == .invalidSubject)
+    }
+  }
 }
 
 /// A fresh key pair of any kind, able to issue JWTs.

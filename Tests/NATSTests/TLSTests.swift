@@ -35,7 +35,7 @@ private struct Certificates {
     }
   }
 
-  func server(_ name: String = "server", _ more: String = "") -> String {
+  func server(_ name: String, _ more: String) -> String {
     """
     tls { cert_file: "\(path("\(name).pem"))", key_file: "\(path("\(name).key"))", timeout: 5
       ca_file: "\(path("ca.pem"))"
@@ -50,12 +50,13 @@ private struct Certificates {
   .enabled(if: ServerBinary.openssl != nil, "openssl is missing; it makes the certificates"))
 struct TLSTests {
   private func with(
-    _ version: String, _ configuration: (Certificates) -> String,
+    _ version: String, certificate: String = "server", _ more: String = "",
     _ body: (TestServer, Certificates) async throws -> Void
   ) async throws {
     let certificates = try Certificates(#require(ServerBinary.openssl))
     defer { try? FileManager.default.removeItem(at: certificates.folder) }
-    try await TestServer.with(version, configuration: configuration(certificates)) { server in
+    try await TestServer.with(version, configuration: certificates.server(certificate, more)) {
+      server in
       try await body(server, certificates)
     }
   }
@@ -72,7 +73,7 @@ struct TLSTests {
 
   @Test("a server's certificate is checked against the CA file", arguments: ServerBinary.available)
   func authority(version: String) async throws {
-    try await with(version, { $0.server() }) { server, files in
+    try await with(version) { server, files in
       let tls = NATSTLS(caFile: files.path("ca.pem"))
       // By name, by address, and because the server requires it.
       for url in [
@@ -93,7 +94,7 @@ struct TLSTests {
 
   @Test("a certificate for another name is refused, unless that name is expected")
   func name() async throws {
-    try await with(ServerBinary.newest, { $0.server("named") }) { server, files in
+    try await with(ServerBinary.newest, certificate: "named") { server, files in
       let ca = files.path("ca.pem")
       let url = "tls://localhost:\(server.port)"
       let error = await failure {
@@ -112,7 +113,7 @@ struct TLSTests {
 
   @Test("mutual: a server may demand a certificate of ours", arguments: ServerBinary.available)
   func mutual(version: String) async throws {
-    try await with(version, { $0.server("server", "verify: true") }) { server, files in
+    try await with(version, "verify: true") { server, files in
       let ca = files.path("ca.pem")
       let right = NATSTLS(
         caFile: ca, certificateFile: files.path("client.pem"), keyFile: files.path("client.key"))
@@ -127,7 +128,7 @@ struct TLSTests {
 
   @Test("TLS before INFO", arguments: ServerBinary.withHandshakeFirst)
   func handshakeFirst(version: String) async throws {
-    try await with(version, { $0.server("server", "handshake_first: true") }) { server, files in
+    try await with(version, "handshake_first: true") { server, files in
       let ca = files.path("ca.pem")
       let first = NATSTLS(caFile: ca, handshakeFirst: true)
       try await roundTrip(try await server.connect(NATSOptions(tls: first)))
@@ -142,7 +143,7 @@ struct TLSTests {
 
   @Test("TLS before INFO with a server that doesn't do it", arguments: ServerBinary.available)
   func notHandshakeFirst(version: String) async throws {
-    try await with(version, { $0.server() }) { server, files in
+    try await with(version) { server, files in
       let tls = NATSTLS(caFile: files.path("ca.pem"), handshakeFirst: true)
       let error = await failure { try await server.connect(NATSOptions(tls: tls)) }
       #expect(error?.code == .tlsFailed)

@@ -54,7 +54,7 @@ public struct StatusServer: Service {
         logger.info("http", metadata: ["listen": "\(channel.localAddress.map { "\($0)" } ?? "\(listen.host)")"])
       },
       logger: quiet)
-    try await application.runService()
+    try await application.run()
   }
 
   private static func json(_ status: HTTPResponse.Status, _ value: JSONValue) -> Response {
