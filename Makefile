@@ -30,7 +30,7 @@ clean: ## removes build products; fetched servers stay in .tools/
 need-python:
 	@command -v python3 >/dev/null || { \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    echo "installing python3" >&2; \
+	    echo "installing python3" >&2; export DEBIAN_FRONTEND=noninteractive; \
 	    { apt-get install -y -qq --no-install-recommends python3-venv || \
 	      { apt-get update -qq && apt-get install -y -qq --no-install-recommends python3-venv; }; \
 	    } >/dev/null; \

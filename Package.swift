@@ -69,9 +69,37 @@ let service: [Target] = [
     ], swiftSettings: strict),
 ]
 
+/// Swift's tests use public and package API only, so they run in release mode like everything else.
 let tests: [Target] = [
   .testTarget(name: "JSONTests", dependencies: ["JSON"], swiftSettings: strict),
   .testTarget(name: "BSONTests", dependencies: ["BSON", "CLibMongoC"], swiftSettings: strict),
+  .testTarget(
+    name: "OplogTests", dependencies: ["BSON", "Oplog", "CLibMongoC"],
+    resources: [.copy("Fixtures")], swiftSettings: strict),
+  .testTarget(name: "MappingTests", dependencies: ["BSON", "Oplog", "Mapping"], swiftSettings: strict),
+  .testTarget(
+    name: "BridgeConfigurationTests",
+    dependencies: ["BridgeConfiguration", "BSON", "JSON", "Mapping", "Oplog"],
+    swiftSettings: strict),
+  .testTarget(
+    name: "NATSTests",
+    dependencies: [
+      "NATS",
+      .product(name: "NIOCore", package: "swift-nio"),
+      .product(name: "NIOPosix", package: "swift-nio"),
+      .product(name: "Crypto", package: "swift-crypto"),
+      .product(name: "Logging", package: "swift-log"),
+    ],
+    exclude: ["peer.py"], swiftSettings: strict),
+  .testTarget(
+    name: "JetStreamTests", dependencies: ["BSON", "JSON", "JetStream", "NATS"],
+    swiftSettings: strict),
+  .testTarget(
+    name: "MongoSourceTests",
+    dependencies: [
+      "BSON", "MongoSource", "Oplog", .product(name: "Logging", package: "swift-log"),
+    ], swiftSettings: strict),
+  .testTarget(name: "BridgeTests", dependencies: ["Bridge", "JSON", "Oplog"], swiftSettings: strict),
 ]
 
 let package = Package(

@@ -27,6 +27,7 @@ them should the process that started them die first.
 """
 
 import argparse
+import fcntl
 import json
 import os
 import select
@@ -74,7 +75,7 @@ class Lab:
         """Starts everything; returns when the set has a primary and JetStream is ready."""
         _remove_stale_folders()
         for attempt in range(5):
-            self.folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
+            self.folder, self._lock = _make_folder()
             try:
                 self._start_all()
                 return self
@@ -108,7 +109,7 @@ class Lab:
         with self.mongod[0].client() as client:
             client.admin.command("replSetInitiate", {
                 "_id": "rs0", "members": members,
-                "settings": {"electionTimeoutMillis": 2000, "heartbeatIntervalMillis": 500}})
+                "settings": {"electionTimeoutMillis": 5000, "heartbeatIntervalMillis": 1000}})
         self.wait_primary()
 
     @property
@@ -205,6 +206,7 @@ class Lab:
                 server.process.wait()
         if self.folder:
             shutil.rmtree(self.folder, ignore_errors=True)
+            self._lock.close()
 
     def description(self):
         """What a caller needs to know, as the JSON line of `run`."""
@@ -217,12 +219,26 @@ class Lab:
         }
 
 
+def _make_folder():
+    """A temporary folder that is this process's as long as it holds the lock in it."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+        lock = open(folder / ".lock", "w")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if folder.exists():  # nobody took it for a stale one in between
+            return folder, lock
+        lock.close()
+
+
 def _remove_stale_folders():
-    """Folders of labs whose process was killed."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
-        owner = folder.name[len(PREFIX):].split("-")[0]
-        if owner.isdigit() and not os.path.exists(f"/proc/{owner}"):
-            shutil.rmtree(folder, ignore_errors=True)
+    """Folders of labs whose process was killed: nobody holds their lock any more."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        try:
+            with open(folder / ".lock") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+        except OSError:
+            pass
 
 
 # --- the program -------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ public struct BSONElements: @unchecked Sendable {
   }
 
   /// The number of bytes the value at `at` takes, checked to lie before `end`.
-  @inlinable
+  @inlinable @inline(__always)
   func valueLength(_ type: BSONType, at: Int) throws(BSONError) -> Int {
     let length: Int
     switch type {

@@ -9,52 +9,62 @@ extension ByteWriter {
   /// - Throws: `.invalidUTF8`, with the offset in `utf8` of the first character that is none.
   public mutating func appendJSONString(_ utf8: UnsafeRawBufferPointer) throws(BSONError) {
     let start = count
-    if let wrong = appendQuoted(utf8) {
+    if let wrong = appendQuoted(utf8, in: utf8) {
       truncate(to: start)
       throw BSONError(.invalidUTF8, at: wrong)
     }
   }
 
-  /// The same; returns the offset of the first byte that isn't UTF-8, and then is left half-written.
-  ///
-  /// Text that needs no escape is all this does by itself: it stores word after word and looks at
-  /// each on the way.
+  /// The same for text within `view`, all of which may be read. Returns the offset in `text` of the
+  /// first byte that isn't UTF-8, and then is left half-written.
   @inline(__always)
-  mutating func appendQuoted(_ text: UnsafeRawBufferPointer) -> Int? {
+  mutating func appendQuoted(
+    _ text: UnsafeRawBufferPointer, in view: UnsafeRawBufferPointer
+  ) -> Int? {
     let length = text.count
-    // Both quotes, and room to store a whole word at the end.
+    // Both quotes, and a whole word that may be stored at the end.
     reserve(length &+ 10)
-    let to = UnsafeMutableRawPointer(base + _count)
-    to.storeBytes(of: UInt8(ascii: "\""), as: UInt8.self)
-    var at = 0
-    while at &+ 8 <= length {
-      let word = text.word(at)
-      if UTF8Scan.bytesToEscape(word) != 0 { break }
-      to.storeBytes(of: word.littleEndian, toByteOffset: at &+ 1, as: UInt64.self)
-      at &+= 8
-    }
-    let left = length &- at
-    if left < 8 {
-      let word = text.lastWord(left)
-      if UTF8Scan.bytesToEscape(word) & (1 << UInt64(left &* 8) &- 1) == 0 {
-        to.storeBytes(of: word.littleEndian, toByteOffset: at &+ 1, as: UInt64.self)
-        to.storeBytes(of: UInt8(ascii: "\""), toByteOffset: length &+ 1, as: UInt8.self)
-        _count &+= length &+ 2
-        return nil
-      }
-    }
-    _count &+= at &+ 1
-    return appendRest(of: text, from: at)
+    let to = base + _count
+    to[0] = UInt8(ascii: "\"")
+    let clean = UTF8Scan.copyClean(text, in: view, to: to + 1)
+    _count &+= clean &+ 1
+    if clean < length { return appendRest(of: text, from: clean) }
+    to[length &+ 1] = UInt8(ascii: "\"")
+    _count &+= 1
+    return nil
   }
 
-  /// Goes on where an escape or a character beyond ASCII may be near.
+  /// A member's key with what stands around it: `separator`, quotes, colon. As `appendQuoted`.
+  @inline(__always)
+  mutating func appendKey(
+    _ key: UnsafeRawBufferPointer, in view: UnsafeRawBufferPointer, separator: UInt8
+  ) -> Int? {
+    let length = key.count
+    reserve(length &+ 12)
+    let to = base + _count
+    to[0] = separator
+    to[1] = UInt8(ascii: "\"")
+    let clean = UTF8Scan.copyClean(key, in: view, to: to + 2)
+    _count &+= clean &+ 2
+    if clean < length {
+      if let wrong = appendRest(of: key, from: clean) { return wrong }
+      append(UInt8(ascii: ":"))
+      return nil
+    }
+    to[length &+ 2] = UInt8(ascii: "\"")
+    to[length &+ 3] = UInt8(ascii: ":")
+    _count &+= 2
+    return nil
+  }
+
+  /// Goes on from the first byte that can't just be copied, and closes the string.
   @inline(never)
-  private mutating func appendRest(of text: UnsafeRawBufferPointer, from: Int) -> Int? {
+  mutating func appendRest(of text: UnsafeRawBufferPointer, from: Int) -> Int? {
     let length = text.count
     var at = from
     while at < length {
       if at &+ 8 <= length {
-        let word = text.word(at)
+        let word = UInt64(bitPattern: text.readInt64(at: at))
         let special = UTF8Scan.bytesToEscape(word)
         UnsafeMutableRawPointer(base + _count).storeBytes(of: word.littleEndian, as: UInt64.self)
         let clean = special == 0 ? 8 : special.trailingZeroBitCount >> 3
@@ -126,6 +136,42 @@ enum UTF8Scan {
     return (word | control | (quote &- ones) & ~quote | (backslash &- ones) & ~backslash) & tops
   }
 
+  /// Copies the bytes before the first one that needs a look, and returns their number.
+  ///
+  /// Safety invariant: `text` lies within `view`; `to` has room for `text` and seven bytes more. A
+  /// last word may be read past the end of `text`, never past that of `view`.
+  @inline(__always)
+  static func copyClean(
+    _ text: UnsafeRawBufferPointer, in view: UnsafeRawBufferPointer, to: UnsafeMutablePointer<UInt8>
+  ) -> Int {
+    guard let from = text.baseAddress, let origin = view.baseAddress else { return 0 }
+    let target = UnsafeMutableRawPointer(to)
+    let length = text.count
+    var at = 0
+    while at &+ 8 <= length {
+      let word = UInt64(littleEndian: from.loadUnaligned(fromByteOffset: at, as: UInt64.self))
+      target.storeBytes(of: word.littleEndian, toByteOffset: at, as: UInt64.self)
+      let special = bytesToEscape(word)
+      if special != 0 { return at &+ special.trailingZeroBitCount >> 3 }
+      at &+= 8
+    }
+    let left = length &- at
+    if left == 0 { return length }
+    var word: UInt64 = 0
+    if from + (at &+ 8) <= origin + view.count {
+      word = UInt64(littleEndian: from.loadUnaligned(fromByteOffset: at, as: UInt64.self))
+    } else {
+      for index in 0..<left {
+        let byte = from.load(fromByteOffset: at &+ index, as: UInt8.self)
+        word |= UInt64(byte) << UInt64(8 &* index)
+      }
+    }
+    target.storeBytes(of: word.littleEndian, toByteOffset: at, as: UInt64.self)
+    // The byte after the last one is the end in any case.
+    let special = bytesToEscape(word) | 0x80 << UInt64(8 &* left)
+    return at &+ special.trailingZeroBitCount >> 3
+  }
+
   /// The length of the character at `at`, or 0 if it is no UTF-8 (Unicode 15, table 3-7).
   @inline(__always)
   static func characterLength(in text: UnsafeRawBufferPointer, at: Int) -> Int {
@@ -164,7 +210,7 @@ enum UTF8Scan {
   static func firstInvalid(in text: UnsafeRawBufferPointer) -> Int? {
     var at = 0
     while at < text.count {
-      if text.count &- at >= 8, text.word(at) & tops == 0 {
+      if text.count &- at >= 8, text.readInt64(at: at) & Int64(bitPattern: tops) == 0 {
         at &+= 8
         continue
       }
@@ -173,29 +219,5 @@ enum UTF8Scan {
       at &+= size
     }
     return nil
-  }
-}
-
-extension UnsafeRawBufferPointer {
-  /// Eight bytes, the first one lowest.
-  @inline(__always)
-  fileprivate func word(_ offset: Int) -> UInt64 { UInt64(bitPattern: readInt64(at: offset)) }
-
-  /// The last `left` bytes, at most seven, the first one lowest and zeros above: one read where
-  /// there is a word that ends there, else reads that overlap.
-  @inline(__always)
-  fileprivate func lastWord(_ left: Int) -> UInt64 {
-    if left == 0 { return 0 }
-    if count >= 8 { return word(count &- 8) >> UInt64(64 &- 8 &* left) }
-    // Then these are all the bytes there are.
-    if left >= 4 {
-      let low = UInt64(UInt32(bitPattern: readInt32(at: 0)))
-      let high = UInt64(UInt32(bitPattern: readInt32(at: left &- 4)))
-      return low | high << UInt64(8 &* (left &- 4))
-    }
-    let middle = left >> 1
-    let last = left &- 1
-    return UInt64(readByte(at: 0)) | UInt64(readByte(at: middle)) << UInt64(8 &* middle)
-      | UInt64(readByte(at: last)) << UInt64(8 &* last)
   }
 }

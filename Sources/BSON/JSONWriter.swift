@@ -64,10 +64,10 @@ extension ByteWriter {
     var walk = document.elements()
     var separator = UInt8(ascii: "{")
     while let element = try walk.next() {
-      append(separator)
+      if let wrong = appendKey(element.key, in: document.bytes, separator: separator) {
+        throw BSONError(.invalidUTF8, at: element.key.offset(in: document.bytes) + wrong)
+      }
       separator = UInt8(ascii: ",")
-      try append(text: element.key, in: document.bytes)
-      append(UInt8(ascii: ":"))
       try appendValue(element, style, in: document.bytes, depth: depth)
     }
     if separator == UInt8(ascii: "{") { append(separator) }
@@ -118,7 +118,7 @@ extension ByteWriter {
   mutating func append(
     text: UnsafeRawBufferPointer, in view: UnsafeRawBufferPointer
   ) throws(BSONError) {
-    if let wrong = appendQuoted(text) {
+    if let wrong = appendQuoted(text, in: view) {
       throw BSONError(.invalidUTF8, at: text.offset(in: view) + wrong)
     }
   }

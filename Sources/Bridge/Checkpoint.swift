@@ -1,4 +1,4 @@
-import JSON
+public import JSON
 public import Oplog
 
 /// How far the bridge is, as kept in KV: written only when everything before it is acknowledged.
@@ -17,6 +17,16 @@ public struct Checkpoint: Sendable, Equatable {
     public var rule: String
     /// The stream's creation time: another value means that the stream was made anew.
     public var created: String
+
+    public init(
+      sequence: UInt64, id: String, position: EventPosition, rule: String, created: String
+    ) {
+      self.sequence = sequence
+      self.id = id
+      self.position = position
+      self.rule = rule
+      self.created = created
+    }
   }
 
   public var bridge: String
@@ -37,6 +47,11 @@ public struct Checkpoint: Sendable, Equatable {
     public var position: OplogPosition
     /// Whether the entry at `position` itself belongs to it.
     public var inclusive: Bool
+
+    public init(position: OplogPosition, inclusive: Bool) {
+      self.position = position
+      self.inclusive = inclusive
+    }
   }
 
   public init(

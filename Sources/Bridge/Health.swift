@@ -1,5 +1,5 @@
-import JSON
-import Oplog
+package import JSON
+package import Oplog
 
 /// What a person (or Kubernetes) is told first.
 public enum HealthStatus: String, Sendable {
@@ -26,64 +26,66 @@ public enum HealthStatus: String, Sendable {
 }
 
 /// What health is judged by. Ages are in seconds; nil means that it never happened.
-struct HealthInputs: Sendable {
-  var mongoReachable = false
-  var mongoDetail = ""
-  var mongoAge: Double?
+package struct HealthInputs: Sendable {
+  package var mongoReachable = false
+  package var mongoDetail = ""
+  package var mongoAge: Double?
   /// The reader's own state: reading, opening, reopening with its reason.
-  var sourceDetail = ""
-  var sourceReading = false
+  package var sourceDetail = ""
+  package var sourceReading = false
 
-  var natsConnected = false
-  var natsDetail = ""
-  var natsAge: Double?
+  package var natsConnected = false
+  package var natsDetail = ""
+  package var natsAge: Double?
 
   /// Last entry processed.
-  var read: OplogPosition?
+  package var read: OplogPosition?
   /// The newest entry that a majority has.
-  var majority: OplogPosition?
-  var inFlight = 0
+  package var majority: OplogPosition?
+  package var inFlight = 0
   /// Since a position or an ack last moved.
-  var progressAge: Double?
+  package var progressAge: Double?
   /// Since an event was last derived.
-  var eventAge: Double?
-  var publishing = false
-  var pipelineDetail = ""
+  package var eventAge: Double?
+  package var publishing = false
+  package var pipelineDetail = ""
 
-  var checkpointAge: Double?
-  var checkpointPosition: OplogPosition?
-  var checkpointError: String?
+  package var checkpointAge: Double?
+  package var checkpointPosition: OplogPosition?
+  package var checkpointError: String?
 
   /// Seconds of oplog behind the checkpoint: how long the bridge may stop.
-  var headroom: Double?
+  package var headroom: Double?
   /// Seconds that the whole oplog spans.
-  var window: Double?
+  package var window: Double?
 
-  var positionLost: String?
-  var failure: String?
+  package var positionLost: String?
+  package var failure: String?
   /// Acknowledged messages that a server lost and that are being written again.
-  var refilling: String?
-  var uptime: Double = 0
+  package var refilling: String?
+  package var uptime: Double = 0
+
+  package init() {}
 }
 
-struct HealthCheck: Sendable, Equatable {
-  var name: String
-  var status: String
-  var detail: String
-  var age: Double?
+package struct HealthCheck: Sendable, Equatable {
+  package var name: String
+  package var status: String
+  package var detail: String
+  package var age: Double?
 }
 
-struct HealthReport: Sendable {
-  var status: HealthStatus
-  var checks: [HealthCheck]
-  var position: OplogPosition?
-  var lag: Double?
+package struct HealthReport: Sendable {
+  package var status: HealthStatus
+  package var checks: [HealthCheck]
+  package var position: OplogPosition?
+  package var lag: Double?
 
   /// No progress for this long, with something to do, is a stall.
-  static let stallAfter = 10.0
+  package static let stallAfter = 10.0
 
   /// Judges by progress: a connection that is up proves nothing, an event that moved does. Pure.
-  static func judge(_ input: HealthInputs) -> HealthReport {
+  package static func judge(_ input: HealthInputs) -> HealthReport {
     var checks: [HealthCheck] = []
     let lag = lagSeconds(input)
     let behind = isBehind(input)
@@ -158,7 +160,7 @@ struct HealthReport: Sendable {
   }
 
   /// Seconds of oplog between what a majority has and what was processed.
-  static func lagSeconds(_ input: HealthInputs) -> Double? {
+  package static func lagSeconds(_ input: HealthInputs) -> Double? {
     guard let majority = input.majority, let read = input.read else { return nil }
     return Double(majority.seconds) - Double(read.seconds) > 0
       ? Double(majority.seconds - read.seconds) : 0
@@ -193,7 +195,7 @@ struct HealthReport: Sendable {
     return "the checkpoint falls off the oplog in \(duration(headroom)) of writes like the past \(duration(window))"
   }
 
-  static func duration(_ seconds: Double) -> String {
+  package static func duration(_ seconds: Double) -> String {
     let s = Int(max(seconds, 0))
     if s < 120 { return "\(s) s" }
     if s < 7200 { return "\(s / 60) min" }
@@ -201,7 +203,7 @@ struct HealthReport: Sendable {
     return "\(s / 86_400) d"
   }
 
-  var json: JSONValue {
+  package var json: JSONValue {
     var value: JSONValue = ["status": .string(status.rawValue)]
     value["checks"] = .object(
       checks.map { check in
@@ -215,7 +217,7 @@ struct HealthReport: Sendable {
   }
 
   /// Three decimals are enough for an age.
-  static func rounded(_ seconds: Double) -> String {
+  package static func rounded(_ seconds: Double) -> String {
     String((seconds * 1000).rounded() / 1000)
   }
 }

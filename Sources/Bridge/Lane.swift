@@ -33,7 +33,7 @@ final class Lane {
   /// Largest message the stream takes, headers and body.
   let maximumMessage: Int
   let created: String
-  var inFlight = FIFO<InFlightEvent>()
+  @exclusivity(unchecked) var inFlight = FIFO<InFlightEvent>()
   /// Everything up to here is stored: by an earlier epoch or an earlier life.
   let horizon: Horizon?
   /// The last of our messages known to be stored.

@@ -1,49 +1,74 @@
-import Oplog
+package import Oplog
 
 /// What was found at the end of one stream, by leader reads, before anything is published.
-struct StreamObservation: Sendable, Equatable {
+package struct StreamObservation: Sendable, Equatable {
   /// One of our messages, as stored.
-  struct Own: Sendable, Equatable {
-    var sequence: UInt64
-    var position: EventPosition
-    var rule: String
-    var id: String
+  package struct Own: Sendable, Equatable {
+    package var sequence: UInt64
+    package var position: EventPosition
+    package var rule: String
+    package var id: String
+
+    package init(sequence: UInt64, position: EventPosition, rule: String, id: String) {
+      self.sequence = sequence
+      self.position = position
+      self.rule = rule
+      self.id = id
+    }
   }
 
-  var name: String
-  var created: String
-  var firstSequence: UInt64
-  var lastSequence: UInt64
+  package var name: String
+  package var created: String
+  package var firstSequence: UInt64
+  package var lastSequence: UInt64
   /// Nobody but the bridge publishes here.
-  var exclusive: Bool
+  package var exclusive: Bool
   /// Dead letters wait for their ack before anything else is sent, so an empty dead-letter stream
   /// proves that none is missing.
-  var isDeadLetter: Bool
+  package var isDeadLetter: Bool
   /// Our last message in the stream, if there is one. Searched from the stream's end down to the
   /// checkpoint's sequence; through the whole stream where that sequence is beyond the end or holds
   /// something else.
-  var tail: Own?
+  package var tail: Own?
   /// The checkpoint's sequence holds a message that isn't the one that was acknowledged.
-  var checkpointOverwritten = false
+  package var checkpointOverwritten = false
+
+  package init(
+    name: String, created: String, firstSequence: UInt64, lastSequence: UInt64, exclusive: Bool,
+    isDeadLetter: Bool, tail: Own?
+  ) {
+    self.name = name
+    self.created = created
+    self.firstSequence = firstSequence
+    self.lastSequence = lastSequence
+    self.exclusive = exclusive
+    self.isDeadLetter = isDeadLetter
+    self.tail = tail
+  }
 }
 
 /// Where to begin reading, and what each stream has already.
-struct ResumePlan: Sendable, Equatable {
+package struct ResumePlan: Sendable, Equatable {
   /// Everything at or before this is stored on that stream.
-  struct Horizon: Sendable, Equatable {
-    var position: EventPosition
-    var rule: String
+  package struct Horizon: Sendable, Equatable {
+    package var position: EventPosition
+    package var rule: String
+
+    package init(position: EventPosition, rule: String) {
+      self.position = position
+      self.rule = rule
+    }
   }
 
   /// Acknowledged messages that a stream no longer has.
-  struct Loss: Sendable, Equatable, CustomStringConvertible {
-    var stream: String
-    var from: EventPosition?
-    var to: EventPosition
-    var acknowledgedSequence: UInt64
-    var lastSequence: UInt64
+  package struct Loss: Sendable, Equatable, CustomStringConvertible {
+    package var stream: String
+    package var from: EventPosition?
+    package var to: EventPosition
+    package var acknowledgedSequence: UInt64
+    package var lastSequence: UInt64
 
-    var description: String {
+    package var description: String {
       """
       stream \(stream) lost acknowledged messages: it ends at sequence \(lastSequence), \
       \(acknowledgedSequence) was acknowledged; refilling \
@@ -52,15 +77,15 @@ struct ResumePlan: Sendable, Equatable {
     }
   }
 
-  var start: OplogPosition
-  var term: Int64?
-  var origin: Checkpoint.Origin
-  var horizons: [String: Horizon]
-  var losses: [Loss]
-  var note: String
+  package var start: OplogPosition
+  package var term: Int64?
+  package var origin: Checkpoint.Origin
+  package var horizons: [String: Horizon]
+  package var losses: [Loss]
+  package var note: String
 }
 
-enum ResumeDecision: Sendable, Equatable {
+package enum ResumeDecision: Sendable, Equatable {
   case resume(ResumePlan)
   /// No trace of this bridge anywhere: begin as `source.start` says.
   case fresh
@@ -74,7 +99,7 @@ extension ResumePlan {
   /// Messages of one stream are published in order and without gaps, so our last message in a
   /// stream says all: what is not after it is stored. The checkpoint adds where to read on and what
   /// had been acknowledged, so that messages the server lost are noticed.
-  static func decide(checkpoint: Checkpoint?, streams: [StreamObservation]) -> ResumeDecision {
+  package static func decide(checkpoint: Checkpoint?, streams: [StreamObservation]) -> ResumeDecision {
     guard let checkpoint else { return recover(streams) }
     var plan = ResumePlan(
       start: checkpoint.resume, term: checkpoint.term, origin: checkpoint.origin, horizons: [:],

@@ -58,46 +58,48 @@ public struct LaneProgress: Equatable, Sendable {
 ///
 /// A lane never repairs itself. Whatever goes wrong ends the epoch: the caller reads the stream's
 /// tail again and starts a new lane behind it. Not thread-safe: owned by one event loop.
+/// `output` is written by one caller at a time, between `beginMessage` and `endMessage`, and no method
+/// here calls out; hence no dynamic exclusivity checks on the hot properties.
 public final class PublishLane {
   public let options: LaneOptions
   /// Bytes that are complete but not yet with the socket (besides an open message).
-  public var output = ByteWriter(capacity: 256 << 10)
+  @exclusivity(unchecked) public var output = ByteWriter(capacity: 256 << 10)
 
   /// Messages written (and not taken back) in this epoch.
-  public private(set) var sent: UInt64 = 0
+  @exclusivity(unchecked) public private(set) var sent: UInt64 = 0
   /// Messages known to be stored in this epoch.
-  public private(set) var acked: UInt64 = 0
+  @exclusivity(unchecked) public private(set) var acked: UInt64 = 0
   /// Stream sequence of the last message known to be stored.
   public private(set) var lastSequence: UInt64
   /// Protocol that is really in use.
   public let mode: PublishProtocol
 
   private let inbox: [UInt8]
-  private var bytesInFlight = 0
+  @exclusivity(unchecked) private var bytesInFlight = 0
   /// Sizes of messages in flight, oldest first, so that the byte window can shrink with acks.
-  private var sizes = FIFO<Int32>()
+  @exclusivity(unchecked) private var sizes = FIFO<Int32>()
 
   // The message being written.
-  private var messageStart = 0
-  private var replyAt = 0
-  private var sizesAt = 0
-  private var headersAt = 0
-  private var headersEnd = 0
+  @exclusivity(unchecked) private var messageStart = 0
+  @exclusivity(unchecked) private var replyAt = 0
+  @exclusivity(unchecked) private var sizesAt = 0
+  @exclusivity(unchecked) private var headersAt = 0
+  @exclusivity(unchecked) private var headersEnd = 0
 
   // The batch being written (atomic and fast).
   private var batchNumber: UInt64 = 0
-  private var inBatch = 0
+  @exclusivity(unchecked) private var inBatch = 0
   /// Fast: batch sequence acked so far; for the window.
-  private var batchAcked = 0
-  private var opAt = 0
-  private var subjectOfLast: [UInt8] = []
+  @exclusivity(unchecked) private var batchAcked = 0
+  @exclusivity(unchecked) private var opAt = 0
+  @exclusivity(unchecked) private var subjectOfLast: [UInt8] = []
   /// Fast: sealed (commit sent), waiting for the batch's final ack.
   private var sealed = false
   private var batchBase: UInt64
   /// Atomic: sizes of committed batches in flight, oldest first.
   private var batches = FIFO<Int32>()
   /// Sequence that the next message (or batch) must follow, if all in flight is stored.
-  private var expectedSequence: UInt64
+  @exclusivity(unchecked) private var expectedSequence: UInt64
   private var flowEvery = PublishLane.requestedFlow
 
   static let requestedFlow = 200

@@ -22,6 +22,12 @@ public struct MongoSourceOptions: Sendable {
   /// How this program is called in the server's log and currentOp.
   public var applicationName: String
 
+  /// A primary writes a noop at least every 20 seconds. Longer silence than this means that the
+  /// member lost its set or the cursor its way, without any error: another cursor is opened.
+  package var longestSilence = Duration.seconds(30)
+  /// How long a member may be behind the position to start at before another is looked for.
+  package var longestLag = Duration.seconds(5)
+
   public init(
     uri: String, readConcernMajority: Bool = true, batchSize: Int = 1000,
     awaitTime: Duration = .milliseconds(250), queuedBatches: Int = 3, queuedBytes: Int = 4 << 20,

@@ -17,11 +17,6 @@ struct OplogTail {
   /// Reading is interrupted, which the log was told.
   private var outage = false
 
-  /// A primary writes a noop at least every 20 seconds. Longer silence than this means that the
-  /// member lost its set or the cursor its way, without any error.
-  private static let longestSilence = Duration.seconds(30)
-  /// How long a member may be behind the position to start at before another is looked for.
-  private static let longestLag = Duration.seconds(5)
   /// Small, so that the first entry is checked, and published, soon.
   private static let firstBatch = 100
   /// A reply this large may have been ended by MongoDB's limit of 16 MB.
@@ -145,7 +140,7 @@ struct OplogTail {
           status.phase = .caughtUp
           status.lastReplyAt = .now
         }
-        if ContinuousClock.now - lastEntry > Self.longestSilence { throw .stale }
+        if ContinuousClock.now - lastEntry > mailbox.options.longestSilence { throw .stale }
       }
       guard batch.reply.cursor != 0 else { throw .interrupted(Self.cursorEnded(server.host)) }
     }
@@ -202,7 +197,7 @@ struct OplogTail {
         status.phase = .waiting(for: position)
         status.lastReplyAt = .now
       }
-      if ContinuousClock.now - opened > Self.longestLag {
+      if ContinuousClock.now - opened > mailbox.options.longestLag {
         if !outage {
           outage = true
           mailbox.logger.warning("\(server.host) does not have \(resume) yet; waiting for it")

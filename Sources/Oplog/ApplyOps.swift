@@ -15,7 +15,9 @@ struct ApplyOps {
   init?(_ object: BSONView) throws(OplogError) {
     var walk = object.elements()
     guard let first = try walk.nextElement(), first.key.equals("applyOps") else { return nil }
-    guard first.type == .array, let array = first.document else { throw first.wrongType("applyOps") }
+    guard first.type == .array, let array = first.document else {
+      throw first.wrongType("applyOps")
+    }
     operations = array.elements()
     while let element = try walk.nextElement() {
       if element.key.equals("partialTxn") {

@@ -30,7 +30,7 @@ struct UpdateDescription: ~Copyable {
 
   /// The description, or nil if `object` is the whole new document. Valid until the next call.
   mutating func decode(_ object: BSONView) throws(OplogError) -> BSONView? {
-    var version: Int64?
+    var version: BSONElement?
     var diff: BSONElement?
     var set: BSONElement?
     var unset: BSONElement?
@@ -43,7 +43,7 @@ struct UpdateDescription: ~Copyable {
       if key.equals("_id") { return nil }
       if firstKey == nil { firstKey = key }
       if key.equals("$v") {
-        version = try element.requireInteger("o.$v")
+        version = element
       } else if key.equals("diff") {
         diff = element
       } else if key.equals("$set") {
@@ -54,7 +54,7 @@ struct UpdateDescription: ~Copyable {
         other = key
       }
     }
-    switch version {
+    switch try version?.requireInteger("o.$v") {
     case 2:
       if let unknown = set?.key ?? unset?.key ?? other { throw Self.unknown(unknown) }
       guard let diff else { throw OplogError(.missingField("o.diff")) }
@@ -180,7 +180,7 @@ struct UpdateDescription: ~Copyable {
     Self.clear(&document)
     Self.clear(&removed)
     Self.clear(&truncated)
-    Self.clear(&path)
+    path.removeAll()  // it is no longer than an entry
     removedCount = 0
     truncatedCount = 0
   }

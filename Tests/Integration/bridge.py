@@ -78,7 +78,7 @@ class Bridge:
         if kind is not None:
             print(f"--- end of {self.log} ---\n{self.tail()}")
 
-    def tail(self, size=6000):
+    def tail(self, size=3000):
         return self.log.read_bytes()[-size:].decode(errors="replace") if self.log.exists() else ""
 
     def start(self, *arguments):

@@ -140,6 +140,9 @@ def expected(lab, database, after):
     Knows no more than what the writer above can have caused."""
     prefix = database + "."
     with client(lab) as mongo:
+        # Everything written so far is majority-committed when this is.
+        mongo.admin.command("appendOplogNote", 1, data={"reader": database},
+                            writeConcern={"w": "majority", "wtimeout": 10000})
         oplog = mongo.local.get_collection("oplog.rs", read_concern=ReadConcern("majority"))
         entries = oplog.find({"ts": {"$gt": after}, "$or": [
             {"ns": {"$regex": f"^{database}\\."}, "op": {"$in": ["i", "u", "d"]}},

@@ -29,6 +29,7 @@ def test_endpoints(lab, jetstream, tmp_path, name):
         wait_until(lambda: jetstream.last_sequence(name) == 50, "50 messages")
         assert bridge.get("/livez")[0] == 200
         assert bridge.get("/readyz")[0] == 200
+        wait_until(lambda: bridge.json("/healthz")[1]["position"], "a position in /healthz")
         code, health = bridge.json("/healthz")
         assert code == 200 and health["status"] in ("ok", "idle"), health
         assert set(health["checks"]) == CHECKS

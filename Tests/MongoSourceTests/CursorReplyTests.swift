@@ -92,7 +92,7 @@ import Testing
     ]
     for bytes in wrong {
       bytes.withUnsafeBytes { raw in
-        #expect(throws: CursorReply.Malformed.self) { try CursorReply(raw) }
+        _ = #expect(throws: CursorReply.Malformed.self) { try CursorReply(raw) }
       }
     }
   }

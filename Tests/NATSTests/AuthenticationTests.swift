@@ -17,7 +17,7 @@ struct AuthenticationTests {
       let error = await failure {
         try await server.connect(NATSOptions(authentication: authentication))
       }
-      #expect(error?.code == .authenticationFailed)
+      #expect(error?.code == .authenticationFailed, "\(String(describing: error))")
       #expect(error?.server == server.address)
     }
   }
@@ -47,7 +47,7 @@ struct AuthenticationTests {
           NATSOptions(authentication: .userPassword(user: "u", password: "wrong")),
           url: "nats://u:p%3A%40w@\(server.address)")
       }
-      #expect(error?.code == .authenticationFailed)
+      #expect(error?.code == .authenticationFailed, "\(String(describing: error))")
       #expect(error?.description.contains("wrong") == false)
     }
   }

@@ -82,7 +82,10 @@ import Testing
     return sum
   }
 
-  private enum Outcome { case events(Int), error, notADocument, unending }
+  private enum Outcome {
+    case events(Int)
+    case error, notADocument, unending
+  }
 
   private static func run(
     _ bytes: [UInt8], _ decoder: inout OplogDecoder, _ sum: inout UInt64

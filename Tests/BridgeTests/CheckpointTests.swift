@@ -1,0 +1,42 @@
+import Bridge
+import JSON
+import Oplog
+import Testing
+
+@Suite struct CheckpointTests {
+  private var sample: Checkpoint {
+    Checkpoint(
+      bridge: "chat", source: "rs0", instance: "abc", version: 42,
+      resume: OplogPosition(seconds: 1_700_000_000, increment: 7), term: 12,
+      origin: Checkpoint.Origin(
+        position: OplogPosition(seconds: 1_600_000_000, increment: 1), inclusive: true),
+      streams: [
+        "CHAT": Checkpoint.Stream(
+          sequence: 9, id: "rs0:1.2.3",
+          position: EventPosition(entry: OplogPosition(seconds: 1, increment: 2), index: 3),
+          rule: "message", created: "2026-01-01T00:00:00Z")
+      ], configurationHash: "00ff")
+  }
+
+  @Test func `what is written is read back`() throws {
+    #expect(try Checkpoint(parsing: sample.json.utf8) == sample)
+    var other = sample
+    other.term = nil
+    other.streams = [:]
+    #expect(try Checkpoint(parsing: other.json.utf8) == other)
+  }
+
+  @Test func `every missing or broken member is an error, never a fresh start`() throws {
+    let whole = sample.json
+    for member in whole.objectValue ?? [] where member.key != "term" && member.key != "streams" {
+      var broken = whole
+      broken[member.key] = nil
+      #expect(throws: CheckpointError.self) { try Checkpoint(parsing: broken.utf8) }
+      broken[member.key] = .bool(true)
+      #expect(throws: CheckpointError.self) { try Checkpoint(parsing: broken.utf8) }
+    }
+    for text in ["", "{}", "null", "{\"format\":2}"] {
+      #expect(throws: CheckpointError.self) { try Checkpoint(parsing: Array(text.utf8)) }
+    }
+  }
+}

@@ -1,0 +1,201 @@
+import JSON
+import JetStream
+import NATS
+import NIOCore
+import Synchronization
+import Testing
+
+/// Which protocols a server has.
+private func modes(_ version: String) -> [PublishProtocol] {
+  let number = NATSVersion(version) ?? NATSVersion(0, 0)
+  var modes: [PublishProtocol] = [.chain, .single]
+  if number >= NATSVersion(2, 12, 1) { modes.append(.atomic) }
+  if number >= NATSVersion(2, 14) { modes.append(.fast) }
+  return modes
+}
+
+/// Publishes through one lane over a real connection: what the pipeline does, without a source.
+///
+/// Sendable invariant: everything is touched on the connection's event loop only.
+private final class Driver: NATSRawHandler, @unchecked Sendable {
+  let connection: NATSConnection
+  let lane: PublishLane
+  let inbox: String
+  private let count: Int
+  private let id: @Sendable (Int) -> String
+  private var next = 0
+  private(set) var duplicates = 0
+  private let done: EventLoopPromise<Void>
+
+  init(
+    _ connection: NATSConnection, _ mode: PublishProtocol, base: UInt64, count: Int,
+    exclusive: Bool = true, id: @escaping @Sendable (Int) -> String
+  ) {
+    self.connection = connection
+    self.count = count
+    self.id = id
+    inbox = NATSConnection.newInbox()
+    lane = PublishLane(
+      LaneOptions(
+        stream: "T", mode: mode, exclusive: exclusive, baseSequence: base, inbox: inbox,
+        batchPrefix: String(UInt64.random(in: 0...UInt64.max), radix: 36), window: 100))
+    done = connection.eventLoop.makePromise()
+  }
+
+  func run() async throws {
+    connection.eventLoop.execute {
+      _ = self.connection.subscribeRaw("\(self.inbox).>", handler: self)
+      self.pump()
+    }
+    try await done.futureResult.get()
+  }
+
+  private func pump() {
+    while next < count, lane.canSend {
+      lane.beginMessage()
+      lane.output.append("t.\(next % 7)")
+      lane.beginHeaders()
+      lane.output.append("Nats-Msg-Id: \(id(next))\r\n")
+      lane.beginBody()
+      lane.output.append("{\"n\":\(next)}")
+      lane.endMessage()
+      next += 1
+    }
+    if next == count || lane.waitsForSeal { lane.seal() }
+    if lane.mayFlush, lane.output.count > 0 {
+      connection.writeRaw(ByteBuffer(bytes: lane.output.bytes))
+      lane.output.removeAll()
+      connection.flushWrites()
+    }
+    if lane.acked == UInt64(count) { done.succeed(()) }
+  }
+
+  func received(_ message: borrowing NATSMessageView) {
+    let token = UnsafeRawBufferPointer(rebasing: message.subject[(inbox.utf8.count + 1)...])
+    do {
+      let progress = try lane.received(
+        token: token, payload: message.payload, status: message.status)
+      duplicates += progress.duplicates
+      pump()
+    } catch {
+      done.fail(error)
+    }
+  }
+}
+
+@Suite struct LaneServerTests {
+  private func prepare(_ jetStream: JetStreamClient, _ version: String) async throws {
+    var settings: JSONValue = ["subjects": ["t.>"], "storage": "file"]
+    if modes(version).contains(.atomic) { settings["allow_atomic"] = true }
+    if modes(version).contains(.fast) { settings["allow_batched"] = true }
+    _ = try await jetStream.ensureStream("T", settings: settings)
+  }
+
+  private func bodies(_ jetStream: JetStreamClient, _ range: ClosedRange<UInt64>) async throws -> [String] {
+    var all: [String] = []
+    for sequence in range {
+      let message = try #require(try await jetStream.message(in: "T", at: sequence))
+      all.append(String(decoding: message.payload, as: UTF8.self))
+    }
+    return all
+  }
+
+  @Test(arguments: ServerBinary.available)
+  func `every protocol stores everything once and in order`(version: String) async throws {
+    try await TestServer.withJetStream(version) { jetStream in
+      try await prepare(jetStream, version)
+      var base: UInt64 = 0
+      for mode in modes(version) {
+        let count = mode == .single ? 50 : 2500
+        let driver = Driver(jetStream.connection, mode, base: base, count: count) { "\(mode)-\($0)" }
+        try await driver.run()
+        let info = try #require(try await jetStream.stream("T"))
+        #expect(info.lastSequence == base + UInt64(count), "\(mode)")
+        #expect(driver.lane.lastSequence == info.lastSequence)
+        let sample = (base + 1)...(base + 50)
+        #expect(try await bodies(jetStream, sample) == (0..<50).map { "{\"n\":\($0)}" })
+        let end = try #require(try await jetStream.message(in: "T", at: info.lastSequence))
+        #expect(String(decoding: end.payload, as: UTF8.self) == "{\"n\":\(count - 1)}")
+        base = info.lastSequence
+      }
+    }
+  }
+
+  @Test(arguments: ServerBinary.available)
+  func `a lane that believes in the wrong tail stores nothing`(version: String) async throws {
+    try await TestServer.withJetStream(version) { jetStream in
+      try await prepare(jetStream, version)
+      try await Driver(jetStream.connection, .chain, base: 0, count: 5) { "a\($0)" }.run()
+      for mode in modes(version) {
+        let driver = Driver(jetStream.connection, mode, base: 3, count: 5) { "\(mode)\($0)" }
+        do {
+          try await driver.run()
+          Issue.record("\(mode) went through behind sequence 3 of 5")
+        } catch let error as JetStreamError {
+          #expect(error.code == JetStreamCode.wrongLastSequence, "\(mode)")
+          #expect(error.remedy == .reread)
+        }
+        #expect(try await jetStream.stream("T")?.lastSequence == 5, "\(mode)")
+      }
+    }
+  }
+
+  @Test(arguments: ServerBinary.available)
+  func `ids the stream holds are counted as duplicates and not stored again`(version: String) async throws {
+    try await TestServer.withJetStream(version) { jetStream in
+      try await prepare(jetStream, version)
+      try await Driver(jetStream.connection, .chain, base: 0, count: 5) { "a\($0)" }.run()
+      let single = Driver(jetStream.connection, .single, base: 5, count: 8) { "a\($0)" }
+      try await single.run()
+      #expect(single.duplicates == 5)
+      #expect(try await jetStream.stream("T")?.lastSequence == 8)
+      if modes(version).contains(.fast) {
+        let fast = Driver(jetStream.connection, .fast, base: 8, count: 10) { "a\($0)" }
+        try await fast.run()
+        #expect(fast.duplicates == 8)
+        #expect(try await jetStream.stream("T")?.lastSequence == 10)
+      }
+      if modes(version).contains(.atomic) {
+        let last = try #require(try await jetStream.stream("T")).lastSequence
+        let atomic = Driver(jetStream.connection, .atomic, base: last, count: 12) { "a\($0)" }
+        do {
+          try await atomic.run()
+          Issue.record("a batch with known ids was stored")
+        } catch let error as JetStreamError {
+          #expect(error.code == 10201)
+          #expect(error.meansDuplicate)
+        }
+        #expect(try await jetStream.stream("T")?.lastSequence == last)
+      }
+    }
+  }
+
+  @Test func `a batch on a stream without the flag is refused with its own code`() async throws {
+    try await TestServer.withJetStream(ServerBinary.newest) { jetStream in
+      _ = try await jetStream.ensureStream("T", settings: ["subjects": ["t.>"], "storage": "file"])
+      for (mode, code) in [(PublishProtocol.atomic, 10174), (.fast, 10205)] {
+        do {
+          try await Driver(jetStream.connection, mode, base: 0, count: 5) { "a\($0)" }.run()
+          Issue.record("\(mode) was accepted")
+        } catch let error as JetStreamError {
+          #expect(error.code == code)
+        }
+      }
+    }
+  }
+
+  @Test func `a stream that is full says so and is not skipped`() async throws {
+    try await TestServer.withJetStream(ServerBinary.newest) { jetStream in
+      _ = try await jetStream.ensureStream(
+        "T",
+        settings: ["subjects": ["t.>"], "storage": "file", "max_msgs": 3, "discard": "new"])
+      do {
+        try await Driver(jetStream.connection, .chain, base: 0, count: 5) { "a\($0)" }.run()
+        Issue.record("five messages in a stream of three")
+      } catch let error as JetStreamError {
+        #expect(error.remedy != .rejectMessage)
+      }
+      #expect(try await jetStream.stream("T")?.lastSequence == 3)
+    }
+  }
+}
