@@ -64,13 +64,20 @@ def fit(text, width):
 COLOURS = {"insert": "32", "created": "32", "delete": "31", "deleted": "31"}
 
 
+def news(body):
+    """The body from its interesting part on; subject and id say the rest."""
+    starts = [body.find(f'"{key}":') for key in ("fullDocument", "updateDescription")]
+    start = max(starts)
+    return "{…" + body[start:] if start > 0 else body
+
+
 def show(sequence, message, headers):
     code = next((COLOURS[word] for word in message.subject.split(".") if word in COLOURS), "33")
-    body = message.data.decode(errors="replace")
-    line = (f"{sequence:>5}  {paint(code, fit(message.subject, 44))}  "
+    body = news(message.data.decode(errors="replace"))
+    line = (f"{sequence:>5}  {paint(code, fit(message.subject, 46))}  "
             f"{paint('2', fit(headers.get('Nats-Msg-Id', ''), 32))}  ")
     if WIDTH >= 120:
-        line += fit(body, WIDTH - 87).rstrip()
+        line += fit(body, WIDTH - 89).rstrip()
     else:
         line += "\n       " + fit(body, max(40, WIDTH - 8)).rstrip()
     print(line, flush=True)
@@ -271,7 +278,7 @@ def watch(binary, log, lab, client):
         after = majority_position(client)
         with Arrivals(lab.nats_url) as arrivals:
             title("Chat traffic, as it arrives in JetStream")
-            print(paint("2", f"{'seq':>5}  {fit('subject', 44)}  {fit('id', 32)}  body"))
+            print(paint("2", f"{'seq':>5}  {fit('subject', 46)}  {fit('id', 32)}  body"))
             chat.start()
             while chat.is_alive():
                 chat.join(0.2)

@@ -1,7 +1,9 @@
 public import Oplog
 
 /// Questions that are asked now and then. Each runs on a thread and a client of its own and takes
-/// at most the options' connect timeout and a few seconds; it is not cut short by cancellation.
+/// at most the options' connect timeout and a few seconds. Nothing is retried: while a server is
+/// down or the set has no primary yet, an error with `isTransient` says so. Cancellation doesn't cut
+/// them short.
 public enum MongoAdmin {
   public struct Identity: Sendable {
     public var setName: String
@@ -19,7 +21,7 @@ public enum MongoAdmin {
       guard let setName = server.hello.setName else {
         throw MongoError(
           domain: .selection,
-          message: Unsupported.reason(server)
+          message: server.unsupported
             ?? "\(server.host) belongs to a replica set that is not initiated yet",
           place: "identify", isTransient: server.hello.awaitsInitiation)
       }

@@ -9,6 +9,9 @@ enum MongoLibrary {
   private static let started: Void = tailrace_mongo_start { level, message in
     let text = Redaction.withoutUserInfo(String(cString: message))
     switch level {
+    // A goodbye that a server which is gone doesn't get.
+    case _ where text.contains("endSessions"):
+      logger.debug("\(text)")
     case MONGOC_LOG_LEVEL_ERROR, MONGOC_LOG_LEVEL_CRITICAL, MONGOC_LOG_LEVEL_WARNING:
       logger.warning("\(text)")
     default:

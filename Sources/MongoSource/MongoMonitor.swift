@@ -84,7 +84,6 @@ private final class Poller: Sendable {
         snapshot.error = nil
         snapshot.reachedAt = .now
       } catch {
-        connection = nil
         if snapshot.error == nil { logger.debug("\(error)") }
         snapshot.reachable = false
         snapshot.error = error
@@ -92,6 +91,8 @@ private final class Poller: Sendable {
       snapshot.at = .now
       let result = snapshot
       shared.withLock { $0.snapshot = result }
+      // After telling, as this may take a while: libmongoc tries to say goodbye.
+      if !result.reachable { connection = nil }
       _ = shared.wait(atMost: interval) { $0.stopping ? true : nil }
     }
     connection = nil

@@ -160,7 +160,7 @@ struct OplogTail {
       let members = try attempt { () throws(MongoError) in try connection.members() }
       server = members.first { $0.host == preferredHost } ?? server
     }
-    if let reason = Unsupported.reason(server) { throw .failed(.unsupported(reason)) }
+    if let reason = server.unsupported { throw .failed(.unsupported(reason)) }
     if server.hello.setName == nil {
       throw .interrupted(
         MongoError(
@@ -299,22 +299,5 @@ struct OplogTail {
     MongoError(
       domain: .reply, message: "the server closed the cursor",
       place: "getMore on local.oplog.rs at \(host)", isTransient: true)
-  }
-}
-
-/// Servers that have no oplog to tail.
-enum Unsupported {
-  /// Why, and what to do; nil for a member of a replica set, initiated or not.
-  static func reason(_ server: MongoConnection.Server) -> String? {
-    if server.hello.isRouter {
-      return "\(server.host) is a router of a sharded cluster (mongos), which has no oplog: let "
-        + "source.uri name the members of a shard's replica set, or set source.reader: "
-        + "change_stream"
-    }
-    if server.hello.setName == nil, !server.hello.awaitsInitiation {
-      return "\(server.host) is not a member of a replica set, so it keeps no oplog: start mongod "
-        + "with --replSet (a set of one member will do) and run rs.initiate()"
-    }
-    return nil
   }
 }

@@ -1,6 +1,7 @@
 """One course for every fault: a load of 2,000 writes a second, the fault at random moments, progress
 within ten seconds of the end of each outage, and an exact stream in the end."""
 
+import math
 import os
 import random
 import time
@@ -20,9 +21,11 @@ def seed():
     return value
 
 
-def endure(lab, folder, name, fault, rounds=ROUNDS, stream=None, settle=None, **changes):
+def endure(lab, folder, name, fault, share=1.0, stream=None, settle=None, **changes):
     """`fault(bridge, dice)` breaks something, waits, and mends it; when it returns, whatever was
-    broken is back. `settle()` runs after progress was seen, before the next round."""
+    broken is back. `settle()` runs after progress was seen, before the next round. `share` of the
+    rounds are enough where the same is done for several protocols."""
+    rounds = math.ceil(ROUNDS * share)
     dice = random.Random(seed())
     make_collections(lab, name)
     jetstream = JetStream(lab.nats_url)

@@ -41,7 +41,7 @@ class JetStream:
 
     def _run(self, work):
         async def connected():
-            nc = await nats.connect(self.servers, allow_reconnect=False, connect_timeout=5,
+            nc = await nats.connect(self.servers, allow_reconnect=False, connect_timeout=1,
                                     max_reconnect_attempts=3)
             try:
                 return await work(nc)
@@ -59,22 +59,23 @@ class JetStream:
             raise JetStreamError(parsed["error"])
         return parsed
 
-    def api(self, subject, body=None):
-        return self._run(lambda nc: self._api(nc, subject, body))
+    def api(self, subject, body=None, seconds=5):
+        return self._run(lambda nc: self._api(nc, subject, body, seconds))
 
-    def state(self, stream):
+    def state(self, stream, seconds=5):
         """The stream's state, or None when it doesn't exist."""
         try:
-            return self.api(f"STREAM.INFO.{stream}")["state"]
+            return self.api(f"STREAM.INFO.{stream}", seconds=seconds)["state"]
         except JetStreamError as error:
             if error.code == 10059:
                 return None
             raise
 
     def last_sequence(self, stream):
-        """0 when there is no stream; None when nobody can say."""
+        """0 when there is no stream; None when nobody can say, which is soon found out: a
+        question that falls into a change of leaders is never answered."""
         try:
-            state = self.state(stream)
+            state = self.state(stream, seconds=0.5)
             return state["last_seq"] if state else 0
         except (OSError, nats.errors.Error, asyncio.TimeoutError, JetStreamError):
             return None

@@ -7,8 +7,8 @@ from faults import endure
 from lab import Lab
 
 
-@pytest.mark.parametrize("publish", ["atomic", "fast", "chain"])
-def test_kill_nats_one_of_three(tmp_path, name, publish):
+@pytest.mark.parametrize("publish, share", [("auto", 1), ("chain", 0.3), ("fast", 0.3)])
+def test_kill_nats_one_of_three(tmp_path, name, publish, share):
     with Lab(nats=3) as lab:
         def fault(_, dice):
             index = dice.randrange(3)
@@ -16,5 +16,5 @@ def test_kill_nats_one_of_three(tmp_path, name, publish):
             time.sleep(dice.uniform(0, 3))
             lab.start("nats", index)
 
-        endure(lab, tmp_path, name, fault, settle=lambda: lab.wait("nats"),
+        endure(lab, tmp_path, name, fault, share, settle=lambda: lab.wait("nats"),
                stream={"publish": publish, "num_replicas": 3})

@@ -6,11 +6,12 @@ import pytest
 from faults import endure
 
 
-@pytest.mark.parametrize("publish", ["chain", "atomic", "fast"])
-def test_kill_tailrace(lab, tmp_path, name, publish):
+@pytest.mark.parametrize(
+    "publish, share", [("auto", 1), ("chain", 0.5), ("atomic", 0.5), ("fast", 0.5)])
+def test_kill_tailrace(lab, tmp_path, name, publish, share):
     def fault(bridge, dice):
         bridge.kill()
         time.sleep(dice.uniform(0, 0.5))
         bridge.start()
 
-    endure(lab, tmp_path, name, fault, stream={"publish": publish})
+    endure(lab, tmp_path, name, fault, share, stream={"publish": publish})

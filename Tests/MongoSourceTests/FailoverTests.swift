@@ -4,8 +4,7 @@ import Oplog
 import Testing
 
 /// A replica set of three whose primary changes.
-@Suite(
-  .serialized, .enabled(if: MongoLab.isAvailable, "needs a mongod; see MongoLab.unavailable"))
+@Suite(.serialized, .needsMongod())
 struct FailoverTests {
   static let servers = Task.detached { try await MongoLab.start(members: 3) }
 
@@ -31,12 +30,14 @@ struct FailoverTests {
     #expect(tap.reader.status.host == host(primary))
 
     try await lab.kill(primary)
+    let killed = ContinuousClock.now
     let before = load.count
     try await tap.take("it reads on elsewhere") { $0.inserted(name).count >= before + 50 }
+    print("primary killed: read on at another within \(ContinuousClock.now - killed)")
     #expect(tap.reader.status.host != host(primary))
     try await lab.start(primary)
     try await lab.waitUntilUsable()
-    try await expectNoGapNorRepetition(tap, from: start, load)
+    try await tap.expectAll(of: load, into: name, from: start)
     tap.reader.stop()
   }
 
@@ -55,7 +56,7 @@ struct FailoverTests {
     let after = try await MongoWriter(lab.uri).command(#"{"hello":1}"#, database: "admin")
     #expect(before != after)
     try await lab.waitUntilUsable()
-    try await expectNoGapNorRepetition(tap, from: start, load)
+    try await tap.expectAll(of: load, into: name, from: start)
     tap.reader.stop()
   }
 
@@ -119,14 +120,5 @@ struct FailoverTests {
     #expect(lost.host == host(emptied))
     strict.reader.stop()
     tap.reader.stop()
-  }
-
-  func expectNoGapNorRepetition(_ tap: Tap, from start: ResumePoint, _ load: Load) async throws {
-    let written = await load.finish()
-    try await tap.take("the last document is read") { $0.inserted(name).last == written - 1 }
-    #expect(tap.inserted(name) == Array(0..<written))
-    let truth = try await MongoWriter(lab.uri).oplog(
-      from: start.position.seconds, start.position.increment)
-    #expect(Array(truth.prefix(tap.entries.count)) == tap.entries.map(\.position))
   }
 }

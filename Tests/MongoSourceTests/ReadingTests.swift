@@ -4,7 +4,7 @@ import Oplog
 import Testing
 
 /// Against one mongod that is left alone.
-@Suite(.enabled(if: MongoLab.isAvailable, "needs a mongod; see MongoLab.unavailable"))
+@Suite(.needsMongod())
 struct ReadingTests {
   let lab: MongoLab
   let writer: MongoWriter

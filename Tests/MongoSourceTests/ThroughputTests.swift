@@ -3,7 +3,7 @@ import MongoSource
 import Testing
 
 /// Prints what reading a backlog costs; judges nothing but that all of it arrives.
-@Suite(.enabled(if: MongoLab.isAvailable, "needs a mongod; see MongoLab.unavailable"))
+@Suite(.needsMongod())
 struct ThroughputTests {
   @Test func aBacklogIsRead() async throws {
     let lab = try await MongoLab.shared.value

@@ -3,7 +3,7 @@ import Oplog
 import Testing
 
 /// Servers that can't be tailed, or not yet.
-@Suite(.enabled(if: MongoLab.isAvailable, "needs a mongod; see MongoLab.unavailable"))
+@Suite(.needsMongod())
 struct UnsupportedServerTests {
   let anywhere = ResumePoint(position: OplogPosition(seconds: 1_600_000_000, increment: 1))
 
@@ -55,7 +55,7 @@ struct UnsupportedServerTests {
   }
 
   /// Only servers up to 4.4 can switch majority reads off.
-  @Test func withoutMajorityReadsNothingIsRead() async throws {
+  @Test(.needsMongod("4.4.2")) func withoutMajorityReadsNothingIsRead() async throws {
     let mongod = try await LoneMongod.start(
       ["--replSet", "old", "--enableMajorityReadConcern", "false"], version: "4.4.2")
     defer { mongod.stop() }

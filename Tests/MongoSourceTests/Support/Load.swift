@@ -4,7 +4,7 @@ import Synchronization
 /// Inserts documents 0, 1, 2, … one by one with majority write concern, whatever happens to the
 /// server: each is repeated until it is acknowledged.
 final class Load: Sendable {
-  private let uri: String
+  let uri: String
   private let collection: String
   private let written = Atomic<Int>(0)
   private let over = Atomic<Bool>(false)

@@ -1,5 +1,6 @@
 import Dispatch
 import Foundation
+import Testing
 
 /// Real mongod servers, from scripts/lab.py. They end with this process.
 ///
@@ -19,14 +20,6 @@ final class MongoLab: @unchecked Sendable {
     var port: Int
     var folder: String
   }
-
-  /// Why there is no mongod, or nil. Fetches it the first time.
-  static let unavailable: String? = {
-    let (code, output) = run(["scripts/fetch.py", "mongod"])
-    return code == 0 ? nil : "no mongod: \(output)"
-  }()
-
-  static var isAvailable: Bool { unavailable == nil }
 
   /// One member, for tests that leave the server running; shared by them.
   static let shared = Task.detached { try await start(members: 1) }
@@ -158,6 +151,8 @@ final class MongoLab: @unchecked Sendable {
 }
 
 /// A mongod that belongs to no replica set yet; stopped by `stop` or with this process.
+///
+/// Invariant behind `@unchecked Sendable`: `process` is used by the test that made it only.
 final class LoneMongod: @unchecked Sendable {
   let port: Int
   private let process = Process()
@@ -171,12 +166,11 @@ final class LoneMongod: @unchecked Sendable {
   }
 
   private init(_ arguments: [String], version: String?) throws {
-    let (code, program) = MongoLab.run(["scripts/fetch.py", "mongod"] + (version.map { [$0] } ?? []))
-    guard code == 0 else { throw MongoLab.Failure(description: program) }
+    let program = try MongoProgram.path(version)
     folder = FileManager.default.temporaryDirectory
       .appendingPathComponent("tailrace-mongod-\(UUID().uuidString)")
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-    port = Int.random(in: 10_000..<32_000)
+    port = Self.freePort()
     // Through setpriv, so that the kernel stops it should this process end first.
     process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
     process.arguments =
@@ -189,10 +183,53 @@ final class LoneMongod: @unchecked Sendable {
     try process.run()
   }
 
+  /// Below the range of outgoing connections, where nothing listens.
+  private static func freePort() -> Int {
+    while true {
+      let port = Int.random(in: 10_000..<32_000)
+      var address = sockaddr_in()
+      address.sin_family = sa_family_t(AF_INET)
+      address.sin_port = in_port_t(port).bigEndian
+      address.sin_addr.s_addr = in_addr_t(0x7F00_0001).bigEndian
+      let probe = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+      defer { close(probe) }
+      let size = socklen_t(MemoryLayout<sockaddr_in>.size)
+      let bound = withUnsafePointer(to: &address) {
+        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { bind(probe, $0, size) }
+      }
+      if bound == 0 { return port }
+    }
+  }
+
   func stop() {
     process.terminate()
     process.waitUntilExit()
     try? FileManager.default.removeItem(at: folder)
+  }
+}
+
+/// mongod as scripts/fetch.py provides it.
+enum MongoProgram {
+  /// Fetches it the first time. Nil is the default version.
+  static func path(_ version: String? = nil) throws -> String {
+    let (code, output) = MongoLab.run(
+      ["scripts/fetch.py", "mongod"] + (version.map { [$0] } ?? []))
+    guard code == 0 else { throw MongoLab.Failure(description: output) }
+    return output
+  }
+}
+
+extension Trait where Self == ConditionTrait {
+  /// Skips, with the reason, where no mongod of that version can be had.
+  static func needsMongod(_ version: String? = nil) -> Self {
+    var missing: String?
+    do {
+      _ = try MongoProgram.path(version)
+    } catch {
+      missing = "no mongod: \(error)"
+    }
+    let reason = missing
+    return .enabled(if: reason == nil, Comment(rawValue: reason ?? ""))
   }
 }
 

@@ -89,6 +89,24 @@ final class Tap {
       .compactMap(\.number)
   }
 
+  /// Ends the load, reads the rest, and compares with what an ordinary cursor finds: neither gap
+  /// nor repetition, and in order.
+  func expectAll(
+    of load: Load, into collection: String, from start: ResumePoint,
+    sourceLocation: SourceLocation = #_sourceLocation
+  ) async throws {
+    let written = await load.finish()
+    try await take(
+      "the last document is read", until: { $0.inserted(collection).last == written - 1 },
+      sourceLocation: sourceLocation)
+    #expect(inserted(collection) == Array(0..<written), sourceLocation: sourceLocation)
+    let truth = try await MongoWriter(load.uri).oplog(
+      from: start.position.seconds, start.position.increment)
+    #expect(
+      Array(truth.prefix(entries.count)) == entries.map(\.position),
+      sourceLocation: sourceLocation)
+  }
+
   private static func entry(_ view: BSONView) throws -> Entry {
     let point = try #require(try ResumePoint(view))
     let operation = try text(view, "op")
