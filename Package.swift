@@ -27,6 +27,7 @@ let ends: [Target] = [
   .target(
     name: "NATS",
     dependencies: [
+      "JSON",
       .product(name: "NIOCore", package: "swift-nio"),
       .product(name: "NIOPosix", package: "swift-nio"),
       .product(name: "NIOSSL", package: "swift-nio-ssl"),
@@ -71,6 +72,11 @@ let service: [Target] = [
 
 /// Swift's tests use public and package API only, so they run in release mode like everything else.
 let tests: [Target] = [
+  // Real nats-servers for tests, from scripts/fetch.py.
+  .target(
+    name: "TestServers",
+    dependencies: ["NATS", .product(name: "Logging", package: "swift-log")],
+    path: "Tests/TestServers", swiftSettings: strict),
   .testTarget(name: "JSONTests", dependencies: ["JSON"], swiftSettings: strict),
   .testTarget(name: "BSONTests", dependencies: ["BSON", "CLibMongoC"], swiftSettings: strict),
   .testTarget(
@@ -84,7 +90,7 @@ let tests: [Target] = [
   .testTarget(
     name: "NATSTests",
     dependencies: [
-      "NATS",
+      "NATS", "TestServers",
       .product(name: "NIOCore", package: "swift-nio"),
       .product(name: "NIOPosix", package: "swift-nio"),
       .product(name: "Crypto", package: "swift-crypto"),
@@ -92,12 +98,16 @@ let tests: [Target] = [
     ],
     exclude: ["peer.py"], swiftSettings: strict),
   .testTarget(
-    name: "JetStreamTests", dependencies: ["BSON", "JSON", "JetStream", "NATS"],
+    name: "JetStreamTests", 
+    dependencies: [
+      "BSON", "JSON", "JetStream", "NATS", "TestServers",
+      .product(name: "NIOCore", package: "swift-nio"),
+    ],
     swiftSettings: strict),
   .testTarget(
     name: "MongoSourceTests",
     dependencies: [
-      "BSON", "MongoSource", "Oplog", .product(name: "Logging", package: "swift-log"),
+      "BSON", "CMongoC", "MongoSource", "Oplog", .product(name: "Logging", package: "swift-log"),
     ], swiftSettings: strict),
   .testTarget(name: "BridgeTests", dependencies: ["Bridge", "JSON", "Oplog"], swiftSettings: strict),
 ]

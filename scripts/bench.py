@@ -145,18 +145,24 @@ def measure(options, folder, report):
             def once(subject):
                 return latency(lab, subject, journal, options.seconds)
 
-            found = [tailrace_latency(folder, lab, f"L{n}", options.publish, once)
-                     for n in range(options.repetitions)]
-            say(f"latency, {label}: p50 {[round(one['p50'], 2) for one in found]} ms")
-            rows.append([f"tailrace, writers {label}", *(
-                f"{statistics.median(one[key] for one in found):.2f}"
-                for key in ("p50", "p90", "p99", "ack"))])
+            found = {"tailrace": [], "C reference": []}
+            for number in range(options.repetitions):  # in turn, like the catch-up
+                found["tailrace"].append(
+                    tailrace_latency(folder, lab, f"L{number}", options.publish, once))
+                if reference:
+                    found["C reference"].append(
+                        reference.latency(lab, options.seconds + 30, once))
+            for who, runs in found.items():
+                if runs:
+                    rows.append([f"{who}, writers {label}", *(
+                        f"{statistics.median(run[key] for run in runs):.2f}"
+                        for key in ("p50", "p90", "p99", "ack"))])
+                    say(f"latency, {label}, {who}: p50 "
+                        f"{[round(run['p50'], 2) for run in runs]} ms")
             if reference:
-                found = [reference.latency(lab, options.seconds + 30, once)
-                         for _ in range(options.repetitions)]
-                rows.append([f"C reference, writers {label}", *(
-                    f"{statistics.median(one[key] for one in found):.2f}"
-                    for key in ("p50", "p90", "p99", "ack"))])
+                ratio = statistics.median(
+                    ours["p50"] / theirs["p50"] for ours, theirs in zip(*found.values()))
+                rows.append([f"ratio, writers {label}", f"{ratio:.2f}", "", "", ""])
         report(f"\nWrite to delivery at {RATE} writes/s, one member, majority reads, "
                f"milliseconds (measured from Python):\n")
         report(table(["", "p50", "p90", "p99", "write ack p50"], rows))

@@ -16,7 +16,9 @@ public struct BSONView: @unchecked Sendable {
   public init(_ raw: UnsafeRawBufferPointer) throws(BSONError) {
     guard raw.count >= 5 else { throw BSONError(.truncated, at: 0) }
     let length = Int(raw.readInt32(at: 0))
-    guard length >= 5, length <= raw.count else { throw BSONError(.badLength(Int64(length)), at: 0) }
+    guard length >= 5, length <= raw.count else {
+      throw BSONError(.badLength(Int64(length)), at: 0)
+    }
     guard raw.readByte(at: length &- 1) == 0 else {
       throw BSONError(.missingTerminator, at: length &- 1)
     }

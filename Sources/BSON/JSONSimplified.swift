@@ -7,7 +7,8 @@ extension ByteWriter {
     switch element.simplifiedForm {
     case .text: try append(text: element.text, in: view)
     case .integer:
-      append(decimal: element.type == .int32 ? Int64(value.readInt32(at: 0)) : value.readInt64(at: 0))
+      append(
+        decimal: element.type == .int32 ? Int64(value.readInt32(at: 0)) : value.readInt64(at: 0))
     case .number: append(shortest: value.readDouble(at: 0))
     case .boolean: value.readByte(at: 0) == 1 ? append("true") : append("false")
     case .null: append("null")

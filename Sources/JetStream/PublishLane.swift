@@ -51,6 +51,11 @@ public struct LaneProgress: Equatable, Sendable {
   public var acked: Int
   /// How many of those the server had already.
   public var duplicates: Int
+
+  public init(acked: Int, duplicates: Int) {
+    self.acked = acked
+    self.duplicates = duplicates
+  }
 }
 
 /// One stream's publisher within one connection epoch: writes complete protocol lines into

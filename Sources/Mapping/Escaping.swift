@@ -1,4 +1,4 @@
-public import BSON
+import BSON
 
 // How values become part of a subject, an id or a header.
 //
@@ -7,7 +7,7 @@ public import BSON
 
 /// Subject tokens: letters, digits, `-`, `_` and `~` stay (RFC 3986's unreserved characters less
 /// the dot, which separates tokens). So a value is always exactly one token, never a wildcard.
-@usableFromInline @inline(__always)
+@inline(__always)
 func staysInToken(_ byte: UInt8) -> Bool {
   // Bit n of each word: ASCII n, and 64 + n.
   let low: UInt64 = 0x03FF_2000_0000_0000  // 0-9 -
@@ -18,32 +18,38 @@ func staysInToken(_ byte: UInt8) -> Bool {
 
 /// Header values: printable ASCII stays, except space, `"` and `%`, as the CloudEvents HTTP
 /// protocol binding (3.1.3.2) asks.
-@usableFromInline @inline(__always)
+@inline(__always)
 func staysInHeader(_ byte: UInt8) -> Bool {
   byte > 0x20 && byte < 0x7F && byte != UInt8(ascii: "\"") && byte != UInt8(ascii: "%")
 }
 
 /// Where a value is going.
-@frozen @usableFromInline
 enum Escaping {
   case token, header
 }
 
+@inline(__always)
+func stays(_ byte: UInt8, in place: Escaping) -> Bool {
+  switch place {
+  case .token: staysInToken(byte)
+  case .header: staysInHeader(byte)
+  }
+}
+
 extension ByteWriter {
-  @inlinable
   mutating func append(escaping bytes: UnsafeRawBufferPointer, for place: Escaping) {
-    reserve(bytes.count)
-    for byte in bytes {
-      let stays =
-        switch place {
-        case .token: staysInToken(byte)
-        case .header: staysInHeader(byte)
-        }
-      if stays { append(byte) } else { append(percent: byte) }
+    var at = 0
+    while at < bytes.count {
+      // Most values stay as they are, as one run.
+      var end = at
+      while end < bytes.count, stays(bytes.readByte(at: end), in: place) { end &+= 1 }
+      append(UnsafeRawBufferPointer(rebasing: bytes[at..<end]))
+      guard end < bytes.count else { return }
+      append(percent: bytes.readByte(at: end))
+      at = end &+ 1
     }
   }
 
-  @usableFromInline
   mutating func append(percent byte: UInt8) {
     append(UInt8(ascii: "%"))
     append(hexDigit(byte >> 4))

@@ -3,7 +3,7 @@ import Oplog
 
 extension MappingPlan {
   func writeHeaders(
-    _ rule: RulePlan, event: borrowing ChangeEvent, match: Int, scratch: inout ByteWriter,
+    _ rule: RulePlan, event: borrowing ChangeEvent, match: Int, scratch: inout Scratch,
     into: inout ByteWriter
   ) throws(MappingError) {
     let start = into.count
@@ -13,7 +13,12 @@ extension MappingPlan {
       try writeID(rule, event: event, match: match, scratch: &scratch, into: &into)
       let idEnd = into.count
       into.append("\r\nTailrace-Position: ")
-      into.append(event.position)
+      if rule.id == nil, match == 0 {
+        // The same digits stand at the end of the id.
+        into.appendCopy(of: (idStart &+ Int(idPrefix.count))..<idEnd)
+      } else {
+        into.append(event.position)
+      }
       into.append(bytes(rule.ruleHeader))
       if rule.envelope == .cloudEvents {
         into.append("ce-specversion: 1.0\r\nce-id: ")
@@ -28,11 +33,11 @@ extension MappingPlan {
 
   /// From the end of `ce-id` on.
   private func writeCloudEventsContext(
-    _ rule: RulePlan, event: borrowing ChangeEvent, scratch: inout ByteWriter,
+    _ rule: RulePlan, event: borrowing ChangeEvent, scratch: inout Scratch,
     into: inout ByteWriter
   ) throws(MappingError) {
     into.append(bytes(ceSource))
-    into.append(uriComponent: event.database)
+    scratch.append(database: event.database, to: &into)
     into.append("\r\nce-type: ")
     if rule.eventType.count > 0 {
       into.append(bytes(rule.eventType))
@@ -46,10 +51,10 @@ extension MappingPlan {
     // A clock beyond RFC 3339's years is as good as none.
     let clusterTime = Int64(event.position.entry.seconds) &* 1000
     let time = event.wallTime ?? clusterTime
-    into.appendISODate(milliseconds: ISODate.range.contains(time) ? time : clusterTime)
+    scratch.append(time: ISODate.range.contains(time) ? time : clusterTime, to: &into)
     into.append("\r\n")
     if let key = event.documentKey {
-      try writeCloudEventsSubject(key, scratch: &scratch, into: &into)
+      try writeCloudEventsSubject(key, scratch: &scratch.bytes, into: &into)
     }
     into.append(bytes(rule.dataSchema))
   }

@@ -11,7 +11,7 @@ public struct Mapper: ~Copyable {
   let plan: MappingPlan
   let rules: [Rule]
   private var cache = NamespaceCache()
-  private var scratch = ByteWriter(capacity: 512)
+  private var scratch = Scratch()
 
   /// `sourceName` is the identity in positional ids and in `ce-source`.
   public init(rules: [Rule], sourceName: String) {

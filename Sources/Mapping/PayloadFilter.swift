@@ -192,7 +192,8 @@ struct FilterTrees: ~Copyable {
   }
 
   /// Goes one key down. A key with dots (`a.0.b`, as updates have them) goes down part by part;
-  /// array indexes are passed over unless a path names them.
+  /// array indexes are passed over, so that paths reach into each element, unless the paths name
+  /// elements by index here.
   func step(_ state: FilterState, key: UnsafeRawBufferPointer, inArray: Bool) -> FilterState {
     var include = state.include
     var exclude = state.exclude
@@ -206,7 +207,7 @@ struct FilterTrees: ~Copyable {
         let next = child(of: include, named: segment)
         if next >= 0 {
           include = nodes[Int(next)].isLeaf ? FilterState.all : next
-        } else if !(mayBeIndex && Self.isIndex(segment)) {
+        } else if !(mayBeIndex && Self.isIndex(segment)) || namesOnlyIndexes(include) {
           include = FilterState.none
         }
       }
@@ -221,6 +222,21 @@ struct FilterTrees: ~Copyable {
       start = end + 1
     }
     return FilterState(include: include, exclude: exclude)
+  }
+
+  private func namesOnlyIndexes(_ node: Int32) -> Bool {
+    var child = nodes[Int(node)].firstChild
+    while child != FilterState.none {
+      let candidate = nodes[Int(child)]
+      let isIndex = names.withUnsafeBytes { bytes in
+        let start = Int(candidate.nameStart)
+        return Self.isIndex(
+          UnsafeRawBufferPointer(rebasing: bytes[start..<(start &+ Int(candidate.nameCount))]))
+      }
+      if !isIndex { return false }
+      child = candidate.nextSibling
+    }
+    return true
   }
 
   private static func isIndex(_ segment: UnsafeRawBufferPointer) -> Bool {

@@ -13,7 +13,7 @@ extension MappingPlan {
   /// On an error `into` may hold a part of the text; callers take it back.
   func write(
     _ template: TemplateRange, escaping: Escaping, event: borrowing ChangeEvent,
-    scratch: inout ByteWriter, into: inout ByteWriter
+    scratch: inout Scratch, into: inout ByteWriter
   ) throws(MappingError) {
     var index = Int(template.start)
     let end = index &+ Int(template.count)
@@ -33,7 +33,7 @@ extension MappingPlan {
   }
 
   func writeSubject(
-    _ rule: RulePlan, event: borrowing ChangeEvent, scratch: inout ByteWriter,
+    _ rule: RulePlan, event: borrowing ChangeEvent, scratch: inout Scratch,
     into: inout ByteWriter
   ) throws(MappingError) {
     let start = into.count
@@ -49,7 +49,7 @@ extension MappingPlan {
   }
 
   func writeID(
-    _ rule: RulePlan, event: borrowing ChangeEvent, match: Int, scratch: inout ByteWriter,
+    _ rule: RulePlan, event: borrowing ChangeEvent, match: Int, scratch: inout Scratch,
     into: inout ByteWriter
   ) throws(MappingError) {
     guard let template = rule.id else {
@@ -75,7 +75,7 @@ extension MappingPlan {
   /// Returns false where the event has no such value.
   private func writeValue(
     _ field: EventField, _ remainder: UnsafeRawBufferPointer, escaping: Escaping,
-    event: borrowing ChangeEvent, scratch: inout ByteWriter, into: inout ByteWriter
+    event: borrowing ChangeEvent, scratch: inout Scratch, into: inout ByteWriter
   ) throws(MappingError) -> Bool {
     let document: BSONView?
     switch field {
@@ -90,15 +90,15 @@ extension MappingPlan {
       into.append(escaping: event.collection, for: escaping)
       return true
     case .clusterTime:
-      scratch.removeAll()
-      scratch.append(event.position.entry)
-      into.append(escaping: scratch.bytes, for: escaping)
+      scratch.bytes.removeAll()
+      scratch.bytes.append(event.position.entry)
+      into.append(escaping: scratch.bytes.bytes, for: escaping)
       return true
     case .wallTime:
       guard let wallTime = event.wallTime else { return false }
-      scratch.removeAll()
-      scratch.appendISODate(milliseconds: wallTime)
-      into.append(escaping: scratch.bytes, for: escaping)
+      scratch.bytes.removeAll()
+      scratch.bytes.appendISODate(milliseconds: wallTime)
+      into.append(escaping: scratch.bytes.bytes, for: escaping)
       return true
     case .txnNumber:
       guard let txnNumber = event.txnNumber else { return false }
@@ -120,7 +120,7 @@ extension MappingPlan {
 
   private func writeScalar(
     _ element: BSONElement, _ field: EventField, _ remainder: UnsafeRawBufferPointer,
-    escaping: Escaping, scratch: inout ByteWriter, into: inout ByteWriter
+    escaping: Escaping, scratch: inout Scratch, into: inout ByteWriter
   ) throws(MappingError) {
     switch element.type {
     case .document, .array:
@@ -132,7 +132,7 @@ extension MappingPlan {
       let supported: Bool
       do {
         supported = try into.append(
-          scalar: element, escaping: escaping, scratch: &scratch)
+          scalar: element, escaping: escaping, scratch: &scratch.bytes)
       } catch {
         throw MappingError(error, in: pathText(field, remainder))
       }

@@ -91,7 +91,9 @@ private final class ConnectAttempt: Sendable {
     defer { timer.cancel() }
     let result = await withTaskCancellationHandler {
       if Task.isCancelled { return Result<NATSConnection, NATSError>.failure(Self.cancelled) }
-      start()
+      // On the loop, so that `connected` follows the connection at once: otherwise a quick server
+      // may have refused us before the handler is looked up.
+      eventLoop.execute { self.start() }
       do {
         return try await outcome.futureResult.get()
       } catch {

@@ -64,40 +64,41 @@ import Testing
   }
 
   /// What is broken, and where the error must point.
-  @Test(arguments: [
-    ("", .truncated, 0),
-    ("05000000", .truncated, 0),
-    ("04000000 00", .badLength(4), 0),
-    ("06000000 00", .badLength(6), 0),
-    ("FFFFFFFF 00", .badLength(-1), 0),
-    ("05000000 01", .missingTerminator, 4),
-    ("07000000 14 00 00", .unknownType(0x14), 4),
-    ("07000000 80 00 00", .unknownType(0x80), 4),
-    ("08000000 10 6161 00", .missingTerminator, 5),
-    ("0B000000 10 6100 000000 00", .truncated, 7),
-    ("0E000000 01 6100 00000000000000", .missingTerminator, 13),
-    ("08000000 08 6100 00", .truncated, 7),
-    ("09000000 08 6100 02 00", .badBoolean(2), 7),
-    ("0A000000 02 6100 0000 00", .truncated, 7),
-    ("0D000000 02 6100 00000000 00 00", .badLength(0), 7),
-    ("0D000000 02 6100 FFFFFF7F 00 00", .badLength(0x7FFF_FFFF), 7),
-    ("0D000000 02 6100 01000000 61 00", .missingTerminator, 11),
-    ("0D000000 03 6100 04000000 00 00", .badLength(4), 7),
-    ("0D000000 04 6100 06000000 00 00", .badLength(6), 7),
-    ("0D000000 03 6100 05000000 01 00", .missingTerminator, 11),
-    ("0D000000 05 6100 01000000 00 00", .badLength(1), 7),
-    ("0D000000 05 6100 FFFFFFFF 00 00", .badLength(-1), 7),
-    ("0F000000 05 6100 02000000 02 0000 00", .badLength(2), 12),
-    ("11000000 05 6100 04000000 02 01000000 00", .badLength(4), 12),
-    ("0A000000 0B 6100 6100 00", .missingTerminator, 7),
-    ("15000000 0C 6100 01000000 01 00000000 00000000 00", .badLength(1), 7),
-    ("1A000000 0C 6100 02000000 6162 00000000 00000000 00000000 00", .missingTerminator, 12),
-    ("16000000 0F 6100 0E000000 02000000 00 05000000 00 00", .badLength(2), 11),
-    ("16000000 0F 6100 0E000000 01000000 00 06000000 00 00", .badLength(6), 16),
-    ("16000000 0F 6100 0E000000 01000000 61 05000000 00 00", .missingTerminator, 15),
-    ("16000000 0F 6100 0E000000 01000000 00 05000000 01 00", .missingTerminator, 20),
-    ("16000000 0F 6100 0D000000 01000000 00 05000000 00 00", .badLength(13), 7),
-  ] as [(String, BSONError.Reason, Int)])
+  @Test(
+    arguments: [
+      ("", .truncated, 0),
+      ("05000000", .truncated, 0),
+      ("04000000 00", .badLength(4), 0),
+      ("06000000 00", .badLength(6), 0),
+      ("FFFFFFFF 00", .badLength(-1), 0),
+      ("05000000 01", .missingTerminator, 4),
+      ("07000000 14 00 00", .unknownType(0x14), 4),
+      ("07000000 80 00 00", .unknownType(0x80), 4),
+      ("08000000 10 6161 00", .missingTerminator, 5),
+      ("0B000000 10 6100 000000 00", .truncated, 7),
+      ("0E000000 01 6100 00000000 000000", .truncated, 7),
+      ("08000000 08 6100 00", .truncated, 7),
+      ("09000000 08 6100 02 00", .badBoolean(2), 7),
+      ("0A000000 02 6100 0000 00", .truncated, 7),
+      ("0D000000 02 6100 00000000 00 00", .badLength(0), 7),
+      ("0D000000 02 6100 FFFFFF7F 00 00", .badLength(0x7FFF_FFFF), 7),
+      ("0D000000 02 6100 01000000 61 00", .missingTerminator, 11),
+      ("0D000000 03 6100 04000000 00 00", .badLength(4), 7),
+      ("0D000000 04 6100 06000000 00 00", .badLength(6), 7),
+      ("0D000000 03 6100 05000000 01 00", .missingTerminator, 11),
+      ("0D000000 05 6100 01000000 00 00", .badLength(1), 7),
+      ("0D000000 05 6100 FFFFFFFF 00 00", .badLength(-1), 7),
+      ("0F000000 05 6100 02000000 02 0000 00", .badLength(2), 12),
+      ("11000000 05 6100 04000000 02 01000000 00", .badLength(4), 12),
+      ("0A000000 0B 6100 6100 00", .missingTerminator, 7),
+      ("15000000 0C 6100 01000000 01 00000000 00000000 00", .badLength(1), 7),
+      ("1A000000 0C 6100 02000000 6162 00000000 00000000 00000000 00", .missingTerminator, 12),
+      ("16000000 0F 6100 0E000000 02000000 00 05000000 00 00", .badLength(2), 11),
+      ("16000000 0F 6100 0E000000 01000000 00 06000000 00 00", .badLength(6), 16),
+      ("16000000 0F 6100 0E000000 01000000 61 05000000 00 00", .missingTerminator, 15),
+      ("16000000 0F 6100 0E000000 01000000 00 05000000 01 00", .missingTerminator, 20),
+      ("16000000 0F 6100 0D000000 01000000 00 05000000 00 00", .badLength(13), 7),
+    ] as [(String, BSONError.Reason, Int)])
   func corruptionIsNamedWithItsPlace(
     digits: String, reason: BSONError.Reason, offset: Int
   ) throws {
@@ -116,7 +117,27 @@ import Testing
     for style in [JSONStyle.simplified, .relaxed, .canonical] {
       #expect(error { _ = try json(bytes, style) } == BSONError(reason, at: offset))
     }
-    #expect(!LibBSON.accepts(bytes))
+  }
+
+  /// `docs/types.md` says so of `bson_validate`: what this module refuses, and libbson doesn't.
+  @Test(arguments: [
+    // A nested document's length is impossible, or it isn't closed.
+    "0C000000 03 6100 04000000 00",
+    "0D000000 03 6100 05000000 01 00",
+    // Code with a scope isn't closed, or its scope.
+    "16000000 0F 6100 0E000000 01000000 61 05000000 00 00",
+    "16000000 0F 6100 0E000000 01000000 00 05000000 01 00",
+    // An unknown type after code with a scope.
+    "19000000 0F 6100 0E000000 01000000 00 05000000 00 14 6200 00",
+    // Text that isn't UTF-8, and an unknown type after that.
+    "0E000000 0E 6100 02000000 FF 00 00",
+    "0B000000 0B 6100 FF00 00 00",
+    "11000000 0E 6100 02000000 FF 00 14 6200 00",
+  ])
+  func libBSONIsLaxer(digits: String) {
+    let bytes = hex(digits)
+    #expect(LibBSON.accepts(bytes))
+    #expect(error { try bytes.withUnsafeBytes { try BSONView($0).validate(utf8: true) } } != nil)
   }
 
   @Test func errorSaysWhatAndWhere() {

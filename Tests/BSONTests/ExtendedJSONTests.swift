@@ -3,47 +3,120 @@ import Testing
 
 /// One vector a type, from the Extended JSON v2 specification's tables.
 @Suite struct ExtendedJSONTests {
-  @Test(arguments: [
-    (.double, littleEndian(1.0), #"{"$numberDouble":"1.0"}"#, "1.0"),
-    (.double, littleEndian(-0.0), #"{"$numberDouble":"-0.0"}"#, "-0.0"),
-    (.double, littleEndian(1.2345678921232e18), #"{"$numberDouble":"1.2345678921232e+18"}"#, "1.2345678921232e+18"),
-    (.double, littleEndian(Double.nan), #"{"$numberDouble":"NaN"}"#, #"{"$numberDouble":"NaN"}"#),
-    (.double, littleEndian(Double.infinity), #"{"$numberDouble":"Infinity"}"#, #"{"$numberDouble":"Infinity"}"#),
-    (.double, littleEndian(-Double.infinity), #"{"$numberDouble":"-Infinity"}"#, #"{"$numberDouble":"-Infinity"}"#),
-    (.string, bsonString("a\"\u{0}\u{E9}"), "\"a\\\"\\u0000\u{E9}\"", "\"a\\\"\\u0000\u{E9}\""),
-    (.document, document { _ in }, "{}", "{}"),
-    (.document, document { $0.append(key: "a", int32: 1) }, #"{"a":{"$numberInt":"1"}}"#, #"{"a":1}"#),
-    (.array, document { _ in }, "[]", "[]"),
-    (.array, document { $0.append(key: "0", int32: 1) }, #"[{"$numberInt":"1"}]"#, "[1]"),
-    (.array, document { $0.append(key: "wrong", int32: 1) }, #"[{"$numberInt":"1"}]"#, "[1]"),
-    (.binary, hex("04000000 80 61626364"), #"{"$binary":{"base64":"YWJjZA==","subType":"80"}}"#, #"{"$binary":{"base64":"YWJjZA==","subType":"80"}}"#),
-    (.binary, hex("06000000 02 02000000 FFFF"), #"{"$binary":{"base64":"//8=","subType":"02"}}"#, #"{"$binary":{"base64":"//8=","subType":"02"}}"#),
-    (.binary, hex("00000000 00"), #"{"$binary":{"base64":"","subType":"00"}}"#, #"{"$binary":{"base64":"","subType":"00"}}"#),
-    (.binary, hex("10000000 04 73FFD26444B34C6990E8E7D1DFC035D4"), #"{"$binary":{"base64":"c//SZESzTGmQ6OfR38A11A==","subType":"04"}}"#, #"{"$binary":{"base64":"c//SZESzTGmQ6OfR38A11A==","subType":"04"}}"#),
-    (.undefined, [], #"{"$undefined":true}"#, #"{"$undefined":true}"#),
-    (.objectID, hex("56E1FC72E0C917E9C4714161"), #"{"$oid":"56e1fc72e0c917e9c4714161"}"#, #"{"$oid":"56e1fc72e0c917e9c4714161"}"#),
-    (.bool, [1], "true", "true"),
-    (.bool, [0], "false", "false"),
-    (.date, littleEndian(0), #"{"$date":{"$numberLong":"0"}}"#, #"{"$date":"1970-01-01T00:00:00Z"}"#),
-    (.date, littleEndian(1_356_351_330_501), #"{"$date":{"$numberLong":"1356351330501"}}"#, #"{"$date":"2012-12-24T12:15:30.501Z"}"#),
-    (.date, littleEndian(1_356_351_330_010), #"{"$date":{"$numberLong":"1356351330010"}}"#, #"{"$date":"2012-12-24T12:15:30.010Z"}"#),
-    (.date, littleEndian(-1), #"{"$date":{"$numberLong":"-1"}}"#, #"{"$date":{"$numberLong":"-1"}}"#),
-    (.date, littleEndian(253_402_300_799_999), #"{"$date":{"$numberLong":"253402300799999"}}"#, #"{"$date":"9999-12-31T23:59:59.999Z"}"#),
-    (.date, littleEndian(253_402_300_800_000), #"{"$date":{"$numberLong":"253402300800000"}}"#, #"{"$date":{"$numberLong":"253402300800000"}}"#),
-    (.null, [], "null", "null"),
-    (.regex, cString("a/\"b") + cString("imx"), #"{"$regularExpression":{"pattern":"a/\"b","options":"imx"}}"#, #"{"$regularExpression":{"pattern":"a/\"b","options":"imx"}}"#),
-    (.regex, cString("") + cString("xmiz\u{1}"), #"{"$regularExpression":{"pattern":"","options":"\u0001imxz"}}"#, #"{"$regularExpression":{"pattern":"","options":"\u0001imxz"}}"#),
-    (.dbPointer, bsonString("b.c") + hex("56E1FC72E0C917E9C4714161"), #"{"$dbPointer":{"$ref":"b.c","$id":{"$oid":"56e1fc72e0c917e9c4714161"}}}"#, #"{"$dbPointer":{"$ref":"b.c","$id":{"$oid":"56e1fc72e0c917e9c4714161"}}}"#),
-    (.javascript, bsonString("f(\"\")"), #"{"$code":"f(\"\")"}"#, #"{"$code":"f(\"\")"}"#),
-    (.javascriptWithScope, hex("1800 0000") + bsonString("abc") + document { $0.append(key: "x", int32: 1) }, #"{"$code":"abc","$scope":{"x":{"$numberInt":"1"}}}"#, #"{"$code":"abc","$scope":{"x":1}}"#),
-    (.symbol, bsonString("s"), #"{"$symbol":"s"}"#, #"{"$symbol":"s"}"#),
-    (.int32, littleEndian(Int32.min), #"{"$numberInt":"-2147483648"}"#, "-2147483648"),
-    (.int64, littleEndian(Int64.min), #"{"$numberLong":"-9223372036854775808"}"#, "-9223372036854775808"),
-    (.timestamp, littleEndian(UInt32.max) + littleEndian(4_000_000_000 as UInt32), #"{"$timestamp":{"t":4000000000,"i":4294967295}}"#, #"{"$timestamp":{"t":4000000000,"i":4294967295}}"#),
-    (.decimal128, hex("96000000 00000000 00000000 00003C30"), #"{"$numberDecimal":"1.50"}"#, #"{"$numberDecimal":"1.50"}"#),
-    (.minKey, [], #"{"$minKey":1}"#, #"{"$minKey":1}"#),
-    (.maxKey, [], #"{"$maxKey":1}"#, #"{"$maxKey":1}"#),
-  ] as [(BSONType, [UInt8], String, String)])
+  @Test(
+    arguments: [
+      (.double, littleEndian(1.0), #"{"$numberDouble":"1.0"}"#, "1.0"),
+      (.double, littleEndian(-0.0), #"{"$numberDouble":"-0.0"}"#, "-0.0"),
+      (
+        .double, littleEndian(1.2345678921232e18), #"{"$numberDouble":"1.2345678921232e+18"}"#,
+        "1.2345678921232e+18"
+      ),
+      (.double, littleEndian(Double.nan), #"{"$numberDouble":"NaN"}"#, #"{"$numberDouble":"NaN"}"#),
+      (
+        .double, littleEndian(Double.infinity), #"{"$numberDouble":"Infinity"}"#,
+        #"{"$numberDouble":"Infinity"}"#
+      ),
+      (
+        .double, littleEndian(-Double.infinity), #"{"$numberDouble":"-Infinity"}"#,
+        #"{"$numberDouble":"-Infinity"}"#
+      ),
+      (.string, bsonString("a\"\u{0}\u{E9}"), "\"a\\\"\\u0000\u{E9}\"", "\"a\\\"\\u0000\u{E9}\""),
+      (.document, document { _ in }, "{}", "{}"),
+      (
+        .document, document { $0.append(key: "a", int32: 1) }, #"{"a":{"$numberInt":"1"}}"#,
+        #"{"a":1}"#
+      ),
+      (.array, document { _ in }, "[]", "[]"),
+      (.array, document { $0.append(key: "0", int32: 1) }, #"[{"$numberInt":"1"}]"#, "[1]"),
+      (.array, document { $0.append(key: "wrong", int32: 1) }, #"[{"$numberInt":"1"}]"#, "[1]"),
+      (
+        .binary, hex("04000000 80 61626364"), #"{"$binary":{"base64":"YWJjZA==","subType":"80"}}"#,
+        #"{"$binary":{"base64":"YWJjZA==","subType":"80"}}"#
+      ),
+      (
+        .binary, hex("06000000 02 02000000 FFFF"), #"{"$binary":{"base64":"//8=","subType":"02"}}"#,
+        #"{"$binary":{"base64":"//8=","subType":"02"}}"#
+      ),
+      (
+        .binary, hex("00000000 00"), #"{"$binary":{"base64":"","subType":"00"}}"#,
+        #"{"$binary":{"base64":"","subType":"00"}}"#
+      ),
+      (
+        .binary, hex("10000000 04 73FFD26444B34C6990E8E7D1DFC035D4"),
+        #"{"$binary":{"base64":"c//SZESzTGmQ6OfR38A11A==","subType":"04"}}"#,
+        #"{"$binary":{"base64":"c//SZESzTGmQ6OfR38A11A==","subType":"04"}}"#
+      ),
+      (.undefined, [], #"{"$undefined":true}"#, #"{"$undefined":true}"#),
+      (
+        .objectID, hex("56E1FC72E0C917E9C4714161"), #"{"$oid":"56e1fc72e0c917e9c4714161"}"#,
+        #"{"$oid":"56e1fc72e0c917e9c4714161"}"#
+      ),
+      (.bool, [1], "true", "true"),
+      (.bool, [0], "false", "false"),
+      (
+        .date, littleEndian(0), #"{"$date":{"$numberLong":"0"}}"#,
+        #"{"$date":"1970-01-01T00:00:00Z"}"#
+      ),
+      (
+        .date, littleEndian(1_356_351_330_501), #"{"$date":{"$numberLong":"1356351330501"}}"#,
+        #"{"$date":"2012-12-24T12:15:30.501Z"}"#
+      ),
+      (
+        .date, littleEndian(1_356_351_330_010), #"{"$date":{"$numberLong":"1356351330010"}}"#,
+        #"{"$date":"2012-12-24T12:15:30.010Z"}"#
+      ),
+      (
+        .date, littleEndian(-1), #"{"$date":{"$numberLong":"-1"}}"#,
+        #"{"$date":{"$numberLong":"-1"}}"#
+      ),
+      (
+        .date, littleEndian(253_402_300_799_999), #"{"$date":{"$numberLong":"253402300799999"}}"#,
+        #"{"$date":"9999-12-31T23:59:59.999Z"}"#
+      ),
+      (
+        .date, littleEndian(253_402_300_800_000), #"{"$date":{"$numberLong":"253402300800000"}}"#,
+        #"{"$date":{"$numberLong":"253402300800000"}}"#
+      ),
+      (.null, [], "null", "null"),
+      (
+        .regex, cString("a/\"b") + cString("imx"),
+        #"{"$regularExpression":{"pattern":"a/\"b","options":"imx"}}"#,
+        #"{"$regularExpression":{"pattern":"a/\"b","options":"imx"}}"#
+      ),
+      (
+        .regex, cString("") + cString("xmiz\u{1}"),
+        #"{"$regularExpression":{"pattern":"","options":"\u0001imxz"}}"#,
+        #"{"$regularExpression":{"pattern":"","options":"\u0001imxz"}}"#
+      ),
+      (
+        .dbPointer, bsonString("b.c") + hex("56E1FC72E0C917E9C4714161"),
+        #"{"$dbPointer":{"$ref":"b.c","$id":{"$oid":"56e1fc72e0c917e9c4714161"}}}"#,
+        #"{"$dbPointer":{"$ref":"b.c","$id":{"$oid":"56e1fc72e0c917e9c4714161"}}}"#
+      ),
+      (.javascript, bsonString("f(\"\")"), #"{"$code":"f(\"\")"}"#, #"{"$code":"f(\"\")"}"#),
+      (
+        .javascriptWithScope,
+        hex("1800 0000") + bsonString("abc") + document { $0.append(key: "x", int32: 1) },
+        #"{"$code":"abc","$scope":{"x":{"$numberInt":"1"}}}"#, #"{"$code":"abc","$scope":{"x":1}}"#
+      ),
+      (.symbol, bsonString("s"), #"{"$symbol":"s"}"#, #"{"$symbol":"s"}"#),
+      (.int32, littleEndian(Int32.min), #"{"$numberInt":"-2147483648"}"#, "-2147483648"),
+      (
+        .int64, littleEndian(Int64.min), #"{"$numberLong":"-9223372036854775808"}"#,
+        "-9223372036854775808"
+      ),
+      (
+        .timestamp, littleEndian(UInt32.max) + littleEndian(4_000_000_000 as UInt32),
+        #"{"$timestamp":{"t":4000000000,"i":4294967295}}"#,
+        #"{"$timestamp":{"t":4000000000,"i":4294967295}}"#
+      ),
+      (
+        .decimal128, hex("96000000 00000000 00000000 00003C30"), #"{"$numberDecimal":"1.50"}"#,
+        #"{"$numberDecimal":"1.50"}"#
+      ),
+      (.minKey, [], #"{"$minKey":1}"#, #"{"$minKey":1}"#),
+      (.maxKey, [], #"{"$maxKey":1}"#, #"{"$maxKey":1}"#),
+    ] as [(BSONType, [UInt8], String, String)])
   func valueIsAsSpecified(
     type: BSONType, value: [UInt8], canonical: String, relaxed: String
   ) throws {

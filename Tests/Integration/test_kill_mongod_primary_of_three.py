@@ -5,9 +5,12 @@ import time
 from faults import endure
 from lab import Lab
 
+# Checkpoints every five seconds: less to replay, so that a killed mongod is soon back.
+FREQUENT = {"syncdelay": 5}
+
 
 def test_kill_mongod_primary_of_three(tmp_path, name):
-    with Lab(mongod=3) as lab:
+    with Lab(mongod=3, parameters=FREQUENT) as lab:
         killed = []
 
         def fault(_, dice):

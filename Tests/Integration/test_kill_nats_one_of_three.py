@@ -7,7 +7,11 @@ from faults import endure
 from lab import Lab
 
 
-@pytest.mark.parametrize("publish, share", [("auto", 1), ("chain", 0.3), ("fast", 0.3)])
+@pytest.mark.parametrize("publish, share", [
+    pytest.param("auto", 1, id="auto"),
+    pytest.param("chain", 0.3, id="chain"),
+    pytest.param("fast", 0.3, id="fast"),
+])
 def test_kill_nats_one_of_three(tmp_path, name, publish, share):
     with Lab(nats=3) as lab:
         def fault(_, dice):

@@ -7,8 +7,12 @@ from faults import endure
 from lab import Lab
 
 
-@pytest.mark.parametrize(
-    "publish, share", [("auto", 1), ("chain", 0.5), ("atomic", 0.5), ("fast", 0.5)])
+@pytest.mark.parametrize("publish, share", [
+    pytest.param("auto", 1, id="auto"),
+    pytest.param("chain", 0.5, id="chain"),
+    pytest.param("atomic", 0.5, id="atomic"),
+    pytest.param("fast", 0.5, id="fast"),
+])
 def test_kill_nats_single(tmp_path, name, publish, share):
     with Lab() as lab:
         def fault(_, dice):

@@ -6,8 +6,12 @@ import pytest
 from faults import endure
 
 
-@pytest.mark.parametrize(
-    "publish, share", [("auto", 1), ("chain", 0.5), ("atomic", 0.5), ("fast", 0.5)])
+@pytest.mark.parametrize("publish, share", [
+    pytest.param("auto", 1, id="auto"),
+    pytest.param("chain", 0.5, id="chain"),
+    pytest.param("atomic", 0.5, id="atomic"),
+    pytest.param("fast", 0.5, id="fast"),
+])
 def test_kill_tailrace(lab, tmp_path, name, publish, share):
     def fault(bridge, dice):
         bridge.kill()

@@ -1,8 +1,10 @@
+import BSON
 import JSON
 import JetStream
 import NATS
 import NIOCore
 import Synchronization
+import TestServers
 import Testing
 
 /// Which protocols a server has.
@@ -34,7 +36,7 @@ private final class Driver: NATSRawHandler, @unchecked Sendable {
     self.connection = connection
     self.count = count
     self.id = id
-    inbox = NATSConnection.newInbox()
+    inbox = "_IN.\(UInt64.random(in: 0...UInt64.max))"
     lane = PublishLane(
       LaneOptions(
         stream: "T", mode: mode, exclusive: exclusive, baseSequence: base, inbox: inbox,
@@ -102,7 +104,7 @@ private final class Driver: NATSRawHandler, @unchecked Sendable {
 
   @Test(arguments: ServerBinary.available)
   func `every protocol stores everything once and in order`(version: String) async throws {
-    try await TestServer.withJetStream(version) { jetStream in
+    try await withJetStream(version) { jetStream in
       try await prepare(jetStream, version)
       var base: UInt64 = 0
       for mode in modes(version) {
@@ -123,7 +125,7 @@ private final class Driver: NATSRawHandler, @unchecked Sendable {
 
   @Test(arguments: ServerBinary.available)
   func `a lane that believes in the wrong tail stores nothing`(version: String) async throws {
-    try await TestServer.withJetStream(version) { jetStream in
+    try await withJetStream(version) { jetStream in
       try await prepare(jetStream, version)
       try await Driver(jetStream.connection, .chain, base: 0, count: 5) { "a\($0)" }.run()
       for mode in modes(version) {
@@ -142,7 +144,7 @@ private final class Driver: NATSRawHandler, @unchecked Sendable {
 
   @Test(arguments: ServerBinary.available)
   func `ids the stream holds are counted as duplicates and not stored again`(version: String) async throws {
-    try await TestServer.withJetStream(version) { jetStream in
+    try await withJetStream(version) { jetStream in
       try await prepare(jetStream, version)
       try await Driver(jetStream.connection, .chain, base: 0, count: 5) { "a\($0)" }.run()
       let single = Driver(jetStream.connection, .single, base: 5, count: 8) { "a\($0)" }
@@ -171,7 +173,7 @@ private final class Driver: NATSRawHandler, @unchecked Sendable {
   }
 
   @Test func `a batch on a stream without the flag is refused with its own code`() async throws {
-    try await TestServer.withJetStream(ServerBinary.newest) { jetStream in
+    try await withJetStream(ServerBinary.newest) { jetStream in
       _ = try await jetStream.ensureStream("T", settings: ["subjects": ["t.>"], "storage": "file"])
       for (mode, code) in [(PublishProtocol.atomic, 10174), (.fast, 10205)] {
         do {
@@ -185,7 +187,7 @@ private final class Driver: NATSRawHandler, @unchecked Sendable {
   }
 
   @Test func `a stream that is full says so and is not skipped`() async throws {
-    try await TestServer.withJetStream(ServerBinary.newest) { jetStream in
+    try await withJetStream(ServerBinary.newest) { jetStream in
       _ = try await jetStream.ensureStream(
         "T",
         settings: ["subjects": ["t.>"], "storage": "file", "max_msgs": 3, "discard": "new"])

@@ -1,12 +1,13 @@
 import JSON
 import JetStream
 import NATS
+import TestServers
 import Testing
 
 @Suite struct StreamTests {
   @Test(arguments: ServerBinary.available)
   func `a stream is created once and updated only where it differs`(version: String) async throws {
-    try await TestServer.withJetStream(version) { jetStream in
+    try await withJetStream(version) { jetStream in
       let settings: JSONValue = [
         "subjects": ["t.>"], "storage": "file", "duplicate_window": 60_000_000_000,
       ]
@@ -25,7 +26,7 @@ import Testing
 
   @Test(arguments: ServerBinary.available.filter { $0 != "2.9.10" })
   func `an update leaves fields alone that it doesn't name`(version: String) async throws {
-    try await TestServer.withJetStream(version) { jetStream in
+    try await withJetStream(version) { jetStream in
       _ = try await jetStream.request(
         "STREAM.CREATE.T",
         [
@@ -42,7 +43,7 @@ import Testing
 
   @Test(arguments: ServerBinary.available)
   func `messages are read back from the leader with their headers`(version: String) async throws {
-    try await TestServer.withJetStream(version) { jetStream in
+    try await withJetStream(version) { jetStream in
       _ = try await jetStream.ensureStream("T", settings: ["subjects": ["t.>"], "storage": "file"])
       for n in 1...3 {
         _ = try await jetStream.connection.request(
@@ -62,7 +63,7 @@ import Testing
 
   @Test(arguments: ServerBinary.available)
   func `a lost compare-and-set carries the server's code`(version: String) async throws {
-    try await TestServer.withJetStream(version) { jetStream in
+    try await withJetStream(version) { jetStream in
       let bucket = KeyValueBucket(jetStream, name: "STATE")
       try await bucket.ensure(replicas: 1)
       try await bucket.ensure(replicas: 1)
@@ -74,7 +75,7 @@ import Testing
       do {
         _ = try await bucket.put("a", Array("three".utf8), expecting: first)
         Issue.record("a stale write went through")
-      } catch {
+      } catch let error as JetStreamError {
         #expect(error.code == JetStreamCode.wrongLastSequence)
       }
       #expect(try await bucket.get("a")?.value == Array("two".utf8))
@@ -83,11 +84,11 @@ import Testing
   }
 
   @Test func `an API error says what was asked and what came back`() async throws {
-    try await TestServer.withJetStream(ServerBinary.newest) { jetStream in
+    try await withJetStream(ServerBinary.newest) { jetStream in
       do {
         _ = try await jetStream.ensureStream("T", settings: ["subjects": ["t.>"], "num_replicas": 9])
         Issue.record("nine replicas on one server")
-      } catch {
+      } catch let error as JetStreamError {
         #expect(error.operation.contains("STREAM.CREATE.T"))
         #expect(error.code != 0)
       }

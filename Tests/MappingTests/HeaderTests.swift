@@ -130,7 +130,7 @@ struct HeaderTests {
       var mapper = Mapper(rules: rules, sourceName: "rs0")
       return try changes.map { change in
         try change.with { event in
-          var out = ByteBuffer()
+          let out = ByteBuffer()
           var next = mapper.firstMatch(event)
           var match = 0
           while let rule = next {

@@ -5,7 +5,7 @@ import Oplog
 // MARK: Values
 
 /// A BSON value as a test writes it.
-indirect enum Value: Equatable {
+indirect enum Value: Equatable, Sendable {
   case string(String)
   case int32(Int32)
   case int64(Int64)
@@ -21,7 +21,7 @@ indirect enum Value: Equatable {
   case array([Value])
   case document([Field])
 
-  struct Field: Equatable {
+  struct Field: Equatable, Sendable {
     var key: String
     var value: Value
   }
@@ -95,7 +95,7 @@ let someObjectID = Value.objectID([0x56, 0xE1, 0xFC, 0x72, 0xE0, 0xC9, 0x17, 0xE
 // MARK: Events
 
 /// A change event as a test writes it.
-struct Change {
+struct Change: Sendable {
   var operation = OperationType.insert
   var position = EventPosition(
     entry: OplogPosition(seconds: 1_732_360_000, increment: 42), index: 0)

@@ -1,3 +1,4 @@
+import BSON
 import Mapping
 import Oplog
 import Testing

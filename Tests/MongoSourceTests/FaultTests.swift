@@ -27,9 +27,7 @@ struct FaultTests {
     try await tap.take("it reads") { $0.inserted(name).count >= 100 }
 
     try await lab.kill(0, signal)
-    try await tap.wait("the loss is noticed") { status in
-      if case .reopening = status.phase { true } else { false }
-    }
+    try await tap.take("the loss is noticed") { $0.attempt >= 1 }
     #expect(tap.reader.status.lastError?.isTransient == true)
     try await lab.start()
     try await lab.waitUntilUsable()
@@ -52,9 +50,7 @@ struct FaultTests {
     let monitor = MongoMonitor(options: options, interval: .milliseconds(50), logger: silentLogger)
     monitor.start()
     tap.restart(at: start)
-    try await tap.wait("it says so and keeps trying") { status in
-      if case .reopening(_, let attempt) = status.phase { attempt >= 3 } else { false }
-    }
+    try await tap.take("it says so and keeps trying") { $0.attempt >= 3 }
     let status = tap.reader.status
     #expect(!status.isConnected)
     #expect(status.lastError?.domain == .selection)
@@ -110,9 +106,7 @@ struct FaultTests {
     let pid = try await lab.pid()
     kill(pid, SIGSTOP)
     defer { kill(pid, SIGCONT) }
-    try await tap.wait("the silence is noticed") { status in
-      if case .reopening(_, let attempt) = status.phase { attempt >= 2 } else { false }
-    }
+    try await tap.take("the silence is noticed") { $0.attempt >= 2 }
     let before = load.count
     kill(pid, SIGCONT)
     try await tap.take("it reads on") { $0.inserted(name).count >= before + 20 }

@@ -2,6 +2,7 @@ import Crypto
 import Foundation
 import NATS
 import NIOCore
+import TestServers
 import Testing
 
 @Suite("Authentication", .timeLimit(.minutes(5)))
@@ -62,7 +63,9 @@ struct AuthenticationTests {
     }
   }
 
-  @Test("an nkey for a server that knows none, and a broken seed, are named before the server")
+  @Test(
+    "an nkey for a server that knows none, and a broken seed, are named before the server",
+    .newestServer)
   func nkeyMisuse() async throws {
     try await TestServer.with(ServerBinary.newest) { server in
       let unknown = await failure {
@@ -146,7 +149,9 @@ struct AuthenticationTests {
     }
   }
 
-  @Test("a user who may not use the inbox gets an error, and may be given one of their own")
+  @Test(
+    "a user who may not use the inbox gets an error, and may be given one of their own",
+    .newestServer)
   func inbox() async throws {
     let configuration = """
       authorization { users: [ { user: u, password: p, permissions: {

@@ -1,3 +1,4 @@
+import TestServers
 import Testing
 
 /// Says which servers the other tests could not use, by being skipped.
@@ -18,4 +19,13 @@ struct AvailabilityTests {
 
   @Test(.enabled(if: ServerBinary.path("2.15.1") != nil, "nats-server 2.15.1 cannot be had here"))
   func server2_15() throws { #expect(try version("2.15.1").contains("2.15.1")) }
+}
+
+extension Trait where Self == ConditionTrait {
+  /// For tests against the newest server alone.
+  static var newestServer: Self {
+    .enabled(
+      if: ServerBinary.path(ServerBinary.newest) != nil,
+      "nats-server \(ServerBinary.newest) cannot be had here")
+  }
 }

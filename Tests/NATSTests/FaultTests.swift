@@ -3,6 +3,7 @@ import NATS
 import NIOCore
 import NIOPosix
 import Synchronization
+import TestServers
 import Testing
 
 @Suite("Faults", .timeLimit(.minutes(5)))
@@ -73,7 +74,7 @@ struct FaultTests {
     }
   }
 
-  @Test("the list is tried through, and every reason is given")
+  @Test("the list is tried through, and every reason is given", .newestServer)
   func failOver() async throws {
     try await TestServer.with(ServerBinary.newest) { server in
       let dead = try await closedPort()
@@ -103,7 +104,7 @@ struct FaultTests {
     }
   }
 
-  @Test("servers of a cluster are learned from each other")
+  @Test("servers of a cluster are learned from each other", .newestServer)
   func cluster() async throws {
     try await TestServer.with(
       ServerBinary.newest, configuration: "cluster { name: c, listen: \"127.0.0.1:-1\" }"
@@ -184,7 +185,7 @@ struct FaultTests {
     try await silent.stop()
   }
 
-  @Test("a connection that is dropped closes")
+  @Test("a connection that is dropped closes", .newestServer)
   func dropped() async throws {
     try await TestServer.with(ServerBinary.newest) { server in
       let closed: EventLoopFuture<NATSError?>

@@ -2,6 +2,7 @@ import Foundation
 import NATS
 import NIOCore
 import Synchronization
+import TestServers
 import Testing
 
 @Suite("Messages", .timeLimit(.minutes(5)))
@@ -107,7 +108,7 @@ struct MessagingTests {
     }
   }
 
-  @Test("a cancelled request ends at once and leaves the connection usable")
+  @Test("a cancelled request ends at once and leaves the connection usable", .newestServer)
   func cancelledRequest() async throws {
     try await TestServer.with(ServerBinary.newest) { server in
       let connection = try await server.connect()
@@ -213,7 +214,7 @@ struct MessagingTests {
     }
   }
 
-  @Test("a full buffer ends the subscription, and says so after what was kept")
+  @Test("a full buffer ends the subscription, and says so after what was kept", .newestServer)
   func slowConsumer() async throws {
     try await TestServer.with(ServerBinary.newest) { server in
       let connection = try await server.connect()
@@ -334,7 +335,7 @@ struct MessagingTests {
     }
   }
 
-  @Test("a raw handler may close the connection in the middle of a read")
+  @Test("a raw handler may close the connection in the middle of a read", .newestServer)
   func closeFromHandler() async throws {
     final class Closer: NATSRawHandler, Sendable {
       let connection: NATSConnection
@@ -363,7 +364,7 @@ struct MessagingTests {
     }
   }
 
-  @Test("publishing waits while the socket takes nothing, and goes on afterwards")
+  @Test("publishing waits while the socket takes nothing, and goes on afterwards", .newestServer)
   func backPressure() async throws {
     try await TestServer.with(ServerBinary.newest) { server in
       let connection = try await server.connect(NATSOptions(maxPendingBytes: 256 << 10))

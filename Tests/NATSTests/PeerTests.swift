@@ -1,6 +1,7 @@
 import Foundation
 import NATS
 import NIOCore
+import TestServers
 import Testing
 
 @Suite(

@@ -1,6 +1,7 @@
 import Foundation
 import NATS
 import NIOCore
+import TestServers
 import Testing
 
 /// An authority, a certificate for localhost and 127.0.0.1, and one for a client.
@@ -92,7 +93,7 @@ struct TLSTests {
     }
   }
 
-  @Test("a certificate for another name is refused, unless that name is expected")
+  @Test("a certificate for another name is refused, unless that name is expected", .newestServer)
   func name() async throws {
     try await with(ServerBinary.newest, certificate: "named") { server, files in
       let ca = files.path("ca.pem")
@@ -151,7 +152,7 @@ struct TLSTests {
     }
   }
 
-  @Test("credentials are not given to a server without TLS where TLS is configured")
+  @Test("credentials are not given to a server without TLS where TLS is configured", .newestServer)
   func notOffered() async throws {
     try await TestServer.with(ServerBinary.newest) { server in
       let error = await failure { try await server.connect(url: "tls://\(server.address)") }

@@ -2,10 +2,11 @@ import Foundation
 import NATS
 import NIOCore
 import NIOPosix
+import TestServers
 import Testing
 
 /// Prints what the fast paths cost; asserts only that nothing is lost.
-@Suite("Throughput", .enabled(if: ServerBinary.path(ServerBinary.newest) != nil), .serialized)
+@Suite("Throughput", .newestServer, .serialized)
 struct ThroughputTests {
   /// CPU time of the calling thread in microseconds: other tests don't count.
   private static func threadTime() -> Double {

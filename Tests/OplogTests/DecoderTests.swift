@@ -313,7 +313,9 @@ import Testing
 
   @Test func views() throws {
     func view(_ op: String, _ o: String, _ o2: String = "{}") throws -> [Event] {
-      try events(#"{\#(head),"op":"\#(op)","ns":"a.system.views","o":\#(o),"o2":\#(o2)}"#)
+      let ui = #"{"$binary":{"base64":"AAECAwQFBgcICQoLDA0ODw==","subType":"04"}}"#
+      return try events(
+        #"{\#(head),"op":"\#(op)","ns":"a.system.views","ui":\#(ui),"o":\#(o),"o2":\#(o2)}"#)
     }
     let id = #"{"_id":"a.v"}"#
     #expect(try view("i", id).map(\.operation) == ["create"])
@@ -321,6 +323,8 @@ import Testing
     let changed = try view("u", #"{"$v":2,"diff":{"u":{"pipeline":[]}}}"#, id)
     #expect(changed.map(\.operation) == ["modify"])
     #expect(changed.map(\.namespace) == ["a.v"])
+    // The entry's UUID is that of system.views.
+    #expect(changed.first?.collectionUUID == nil)
     #expect(changed.first?.documentKey == nil && changed.first?.updateDescription == nil)
   }
 

@@ -75,12 +75,17 @@ final class Tap {
     }
   }
 
-  /// Waits, taking nothing.
+  /// Waits, taking nothing: a reader whose queue is full notices nothing of the server.
   func wait(
     _ what: Comment, until condition: (SourceStatus) -> Bool,
     sourceLocation: SourceLocation = #_sourceLocation
   ) async throws {
     try await eventually(what, sourceLocation: sourceLocation) { condition(reader.status) }
+  }
+
+  /// How often reopening was tried in vain; 0 unless it is going on.
+  var attempt: Int {
+    if case .reopening(_, let attempt) = reader.status.phase { attempt } else { 0 }
   }
 
   /// The numbers of documents inserted into a collection, in the order they were read.

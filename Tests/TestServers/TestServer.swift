@@ -1,23 +1,22 @@
-import Foundation
-import Logging
-import NATS
+package import Foundation
+package import Logging
+package import NATS
 import Synchronization
-import Testing
 
 /// Where servers come from: `scripts/fetch.py`, once per version.
-enum ServerBinary {
-  static let versions = ["2.9.10", "2.10.26", "2.12.8", "2.15.1"]
-  static let newest = "2.15.1"
+package enum ServerBinary {
+  package static let versions = ["2.9.10", "2.10.26", "2.12.8", "2.15.1"]
+  package static let newest = "2.15.1"
 
   /// Those that this machine has or can fetch; `AvailabilityTests` names the others.
-  static let available = versions.filter { path($0) != nil }
-  static let withHandshakeFirst = available.filter {
+  package static let available = versions.filter { path($0) != nil }
+  package static let withHandshakeFirst = available.filter {
     NATSVersion($0).map { $0 >= NATSVersion(2, 10, 4) } ?? false
   }
 
   private static let paths = Mutex<[String: String?]>([:])
 
-  static func path(_ version: String) -> String? {
+  package static func path(_ version: String) -> String? {
     paths.withLock { paths in
       if let known = paths[version] { return known }
       let found = fetch("nats-server", version)
@@ -27,9 +26,9 @@ enum ServerBinary {
   }
 
   /// A Python that has nats-py.
-  static let python = fetch("venv")
+  package static let python = fetch("venv")
 
-  static let openssl = ["/usr/bin/openssl", "/usr/local/bin/openssl", "/opt/homebrew/bin/openssl"]
+  package static let openssl = ["/usr/bin/openssl", "/usr/local/bin/openssl", "/opt/homebrew/bin/openssl"]
     .first { FileManager.default.isExecutableFile(atPath: $0) }
 
   private static func fetch(_ arguments: String...) -> String? {
@@ -46,7 +45,7 @@ enum ServerBinary {
 
 /// Runs a program to its end; its standard output.
 @discardableResult
-func run(_ program: String, _ arguments: [String], in folder: URL? = nil) throws
+package func run(_ program: String, _ arguments: [String], in folder: URL? = nil) throws
   -> (status: Int32, output: String)
 {
   let process = Process()
@@ -63,20 +62,20 @@ func run(_ program: String, _ arguments: [String], in folder: URL? = nil) throws
   return (process.terminationStatus, String(decoding: data, as: UTF8.self))
 }
 
-struct TestFailure: Error, CustomStringConvertible {
-  var description: String
-  init(_ description: String) { self.description = description }
+package struct TestFailure: Error, CustomStringConvertible {
+  package var description: String
+  package init(_ description: String) { self.description = description }
 }
 
 /// A nats-server on a free loopback port, in a temporary folder.
-final class TestServer: Sendable {
-  let version: String
-  let folder: URL
-  let port: Int
+package final class TestServer: Sendable {
+  package let version: String
+  package let folder: URL
+  package let port: Int
   private let process: Mutex<Process>
-  let pid: Int32
+  package let pid: Int32
 
-  var address: String { "127.0.0.1:\(port)" }
+  package var address: String { "127.0.0.1:\(port)" }
 
   private init(version: String, folder: URL, port: Int, process: sending Process) {
     self.version = version
@@ -87,7 +86,7 @@ final class TestServer: Sendable {
   }
 
   /// Starts a server, waits until it listens, and stops it after `body` in any case.
-  static func with<T: Sendable>(
+  package static func with<T: Sendable>(
     _ version: String, configuration: String = "", folder: URL? = nil,
     _ body: (TestServer) async throws -> T
   ) async throws -> T {
@@ -138,7 +137,7 @@ final class TestServer: Sendable {
     throw TestFailure("nats-server \(version) did not start: \(log ?? "no log")")
   }
 
-  func signal(_ number: Int32) { kill(pid, number) }
+  package func signal(_ number: Int32) { kill(pid, number) }
 
   private func stop() async {
     kill(pid, SIGCONT)
@@ -147,7 +146,7 @@ final class TestServer: Sendable {
     try? FileManager.default.removeItem(at: folder)
   }
 
-  func connect(
+  package func connect(
     _ options: NATSOptions = NATSOptions(), url: String? = nil
   ) async throws -> NATSConnection {
     try await NATSConnection.connect(
@@ -157,9 +156,9 @@ final class TestServer: Sendable {
 }
 
 /// The tests look at errors, not at logs.
-let quiet = Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
+package let quiet = Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
 
-func temporaryFolder() throws -> URL {
+package func temporaryFolder() throws -> URL {
   let folder = FileManager.default.temporaryDirectory
     .appendingPathComponent("tailrace-nats-\(UUID().uuidString)")
   try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
@@ -167,7 +166,7 @@ func temporaryFolder() throws -> URL {
 }
 
 /// Gives up on something that would otherwise hang the whole run.
-func within<T: Sendable>(
+package func within<T: Sendable>(
   _ limit: Duration = .seconds(30), _ body: @escaping @Sendable () async throws -> T
 ) async throws -> T {
   try await withThrowingTaskGroup(of: T.self) { group in
@@ -183,7 +182,7 @@ func within<T: Sendable>(
 }
 
 /// The code that `body` fails with; nil when it doesn't.
-func failure<T>(_ body: () async throws -> T) async -> NATSError? {
+package func failure<T>(_ body: () async throws -> T) async -> NATSError? {
   do {
     _ = try await body()
     return nil
