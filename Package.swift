@@ -82,7 +82,8 @@ let tests: [Target] = [
   .testTarget(
     name: "OplogTests", dependencies: ["BSON", "Oplog", "CLibMongoC"],
     resources: [.copy("Fixtures")], swiftSettings: strict),
-  .testTarget(name: "MappingTests", dependencies: ["BSON", "Oplog", "Mapping"], swiftSettings: strict),
+  .testTarget(
+    name: "MappingTests", dependencies: ["BSON", "Oplog", "Mapping"], swiftSettings: strict),
   .testTarget(
     name: "BridgeConfigurationTests",
     dependencies: ["BridgeConfiguration", "BSON", "JSON", "Mapping", "Oplog"],
@@ -98,7 +99,7 @@ let tests: [Target] = [
     ],
     exclude: ["peer.py"], swiftSettings: strict),
   .testTarget(
-    name: "JetStreamTests", 
+    name: "JetStreamTests",
     dependencies: [
       "BSON", "JSON", "JetStream", "NATS", "TestServers",
       .product(name: "NIOCore", package: "swift-nio"),
@@ -109,7 +110,8 @@ let tests: [Target] = [
     dependencies: [
       "BSON", "CMongoC", "MongoSource", "Oplog", .product(name: "Logging", package: "swift-log"),
     ], swiftSettings: strict),
-  .testTarget(name: "BridgeTests", dependencies: ["Bridge", "JSON", "Oplog"], swiftSettings: strict),
+  .testTarget(
+    name: "BridgeTests", dependencies: ["Bridge", "JSON", "Oplog"], swiftSettings: strict),
 ]
 
 let package = Package(

@@ -32,7 +32,7 @@ from benchmark.reference import Reference
 from benchmark.tailrace import BINARY, catch_up, first_event, tailrace_latency
 
 DOCUMENT = fetch.ROOT / "docs" / "benchmarks.md"
-BEGIN, END = "<!-- results: written by make bench -->", "<!-- end of results -->"
+MARKS = "<!-- {}: written by make bench -->", "<!-- end of {} -->"
 
 
 def say(text):
@@ -54,8 +54,8 @@ def table(head, rows):
     return "\n".join([line(head), rule, *map(line, rows)])
 
 
-CATCH_UP_HEAD = ["", "events/s", "bridge µs/event", "mongod µs", "nats-server µs", "peak RSS MiB",
-                 "RSS by quarter MiB", "others' CPU"]
+CATCH_UP_HEAD = ["", "events/s", "bridge µs/event", "mongod µs", "nats-server µs",
+                 "peak RSS MiB", "RSS by quarter MiB", "others' CPU"]
 
 
 def catch_up_row(label, runs):
@@ -171,12 +171,14 @@ def measure(options, folder, report):
                    "ratios.")
 
 
-def write(lines):
-    """Puts the results into docs/benchmarks.md, between its marks."""
-    text = DOCUMENT.read_text()
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    DOCUMENT.write_text(f"{before}{BEGIN}\n\n" + "\n".join(lines) + f"\n\n{END}{after}")
+def write(lines, part):
+    """Puts the results into docs/benchmarks.md, between the marks of that part."""
+    begin, end = (mark.format(part) for mark in MARKS)
+    before, found, rest = DOCUMENT.read_text().partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise RuntimeError(f"{DOCUMENT} has lost its marks: {begin} … {end}")
+    DOCUMENT.write_text(f"{before}{begin}\n\n" + "\n".join(lines) + f"\n\n{end}{after}")
     say(f"wrote {DOCUMENT}")
 
 
@@ -209,7 +211,7 @@ def main():
         report(f"{machine()}\n")
         (measure_protocols if options.protocols else measure)(options, folder, report)
         if options.write:
-            write(lines)
+            write(lines, "protocols" if options.protocols else "results")
     except (labs.LabError, fetch.Unavailable, RuntimeError, subprocess.CalledProcessError,
             pymongo.errors.PyMongoError) as problem:
         print(f"bench: {problem}", file=sys.stderr)

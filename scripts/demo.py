@@ -250,8 +250,12 @@ def demo():
     began = time.monotonic()
     log = Path(tempfile.mkdtemp(prefix="tailrace-demo-")) / "tailrace.log"
     print("Starting a MongoDB replica set and a NATS server with JetStream …", flush=True)
-    with labs.Lab() as lab, pymongo.MongoClient(lab.uri) as client:
-        events, same, code = watch(binary, log, lab, client)
+    try:
+        with labs.Lab() as lab, pymongo.MongoClient(lab.uri) as client:
+            events, same, code = watch(binary, log, lab, client)
+    except KeyboardInterrupt:
+        shutil.rmtree(log.parent)
+        raise
     title("Summary")
     print(f"  {len(events)} changes of {len(set(events.values()))} kinds were written; "
           + ("each arrived exactly once." if same else paint("31", "what arrived differs."))

@@ -117,7 +117,8 @@ def packages(wanted=tuple(PACKAGES)):
             f"missing: {' '.join(missing)} (Debian's names). Install them with this system's "
             "package manager.")
     if os.geteuid() != 0:
-        raise Unavailable(f"missing system packages. Install them with:\n  sudo {' '.join(command)}")
+        raise Unavailable(
+            f"missing system packages. Install them with:\n  sudo {' '.join(command)}")
     with locked("apt"):
         say(f"installing {' '.join(missing)}")
         if not _apt(command[1:], attempts=1):

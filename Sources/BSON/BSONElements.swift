@@ -3,7 +3,7 @@
 /// Safety invariant: as `BSONView`, it borrows bytes that outlive it. `end` is the offset of the
 /// document's closing NUL; nothing beyond it is read, and `4 <= at <= end` between calls.
 @frozen
-public struct BSONElements: @unchecked Sendable {
+public struct BSONElements {
   @usableFromInline let start: UnsafeRawPointer
   @usableFromInline let end: Int
   @usableFromInline var at: Int
@@ -19,7 +19,12 @@ public struct BSONElements: @unchecked Sendable {
   /// The next element, or nil at the closing NUL.
   /// - Throws: what is wrong with it, with the offset in the document. The walk doesn't move on then.
   @inlinable
-  public mutating func next() throws(BSONError) -> BSONElement? {
+  public mutating func next() throws(BSONError) -> BSONElement? { try step() }
+
+  /// `next` for the loops that must be fastest: inlined, it spares handing the element over in
+  /// memory, which took a quarter of the JSON writer's time.
+  @inlinable @inline(__always)
+  mutating func step() throws(BSONError) -> BSONElement? {
     guard at < end else { return nil }
     let tag = byte(at)
     guard let type = BSONType(rawValue: tag) else { throw BSONError(.unknownType(tag), at: at) }

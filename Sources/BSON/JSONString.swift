@@ -163,12 +163,12 @@ enum UTF8Scan {
     } else {
       for index in 0..<left {
         let byte = from.load(fromByteOffset: at &+ index, as: UInt8.self)
-        word |= UInt64(byte) << UInt64(8 &* index)
+        word |= UInt64(byte) &<< UInt64(8 &* index)
       }
     }
     target.storeBytes(of: word.littleEndian, toByteOffset: at, as: UInt64.self)
     // The byte after the last one is the end in any case.
-    let special = bytesToEscape(word) | 0x80 << UInt64(8 &* left)
+    let special = bytesToEscape(word) | 0x80 &<< UInt64(8 &* left)
     return at &+ special.trailingZeroBitCount >> 3
   }
 

@@ -63,7 +63,7 @@ extension ByteWriter {
     guard depth <= BSONView.maximumDepth else { throw BSONError(.tooDeep, at: 0) }
     var walk = document.elements()
     var separator = UInt8(ascii: "{")
-    while let element = try walk.next() {
+    while let element = try walk.step() {
       if let wrong = appendKey(element.key, in: document.bytes, separator: separator) {
         throw BSONError(.invalidUTF8, at: element.key.offset(in: document.bytes) + wrong)
       }
@@ -80,7 +80,7 @@ extension ByteWriter {
     guard depth <= BSONView.maximumDepth else { throw BSONError(.tooDeep, at: 0) }
     var walk = array.elements()
     var separator = UInt8(ascii: "[")
-    while let element = try walk.next() {
+    while let element = try walk.step() {
       append(separator)
       separator = UInt8(ascii: ",")
       try appendValue(element, style, in: array.bytes, depth: depth)
@@ -89,9 +89,12 @@ extension ByteWriter {
     append(UInt8(ascii: "]"))
   }
 
+  @inline(__always)
   private mutating func appendValue(
     _ element: BSONElement, _ style: JSONStyle, in view: UnsafeRawBufferPointer, depth: Int
   ) throws(BSONError) {
+    // The most common type is the same in all styles.
+    if element.type == .string { return try append(text: element.text, in: view) }
     switch style {
     case .simplified: try appendSimplified(element, in: view, depth: depth)
     case .relaxed, .canonical: try appendExtended(element, style, in: view, depth: depth)

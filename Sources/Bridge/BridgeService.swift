@@ -10,8 +10,14 @@ public import ServiceLifecycle
 
 /// Where a run begins and how far it goes, from the command line.
 public struct RunOptions: Sendable {
-  public enum Start: Sendable, Equatable { case now, oldest, at(OplogPosition) }
-  public enum Until: Sendable, Equatable { case forever, now, at(OplogPosition) }
+  public enum Start: Sendable, Equatable {
+    case now, oldest
+    case at(OplogPosition)
+  }
+  public enum Until: Sendable, Equatable {
+    case forever, now
+    case at(OplogPosition)
+  }
 
   /// Overrides `source.start`; where there is a place to resume at, only together with `force`.
   public var from: Start?

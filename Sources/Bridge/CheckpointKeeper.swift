@@ -74,14 +74,18 @@ struct CheckpointKeeper: Sendable {
     guard let message = try await jetStream.message(in: name, at: stream.sequence) else {
       let info = try await jetStream.stream(name)
       guard let info, info.lastSequence >= stream.sequence else {
-        throw mismatch(name, "sequence \(stream.sequence) was acknowledged, the stream ends at \(info?.lastSequence ?? 0)")
+        throw mismatch(
+          name,
+          "sequence \(stream.sequence) was acknowledged, the stream ends at \(info?.lastSequence ?? 0)"
+        )
       }
       return ""
     }
     guard message.header("Tailrace-Position") == stream.position.description else {
       throw mismatch(
         name,
-        "sequence \(stream.sequence) was acknowledged for \(stream.position), it holds \(message.header("Tailrace-Position") ?? "a message of somebody else")")
+        "sequence \(stream.sequence) was acknowledged for \(stream.position), it holds \(message.header("Tailrace-Position") ?? "a message of somebody else")"
+      )
     }
     return message.header("Nats-Msg-Id") ?? ""
   }
@@ -96,7 +100,8 @@ struct CheckpointKeeper: Sendable {
     let (stored, found) = try await store.load()
     if let stored, stored.instance != board.instance {
       throw BridgeError.displaced(
-        "instance \(stored.instance) writes the checkpoint of bridge \(next.bridge) now; two instances of one bridge must not run together")
+        "instance \(stored.instance) writes the checkpoint of bridge \(next.bridge) now; two instances of one bridge must not run together"
+      )
     }
     revision = try await store.save(next, expecting: found)
   }

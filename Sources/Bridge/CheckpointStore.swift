@@ -21,7 +21,9 @@ struct CheckpointStore: Sendable {
   }
 
   /// Replaces it; code 10071 when somebody else did first.
-  func save(_ checkpoint: Checkpoint, expecting revision: UInt64) async throws(JetStreamError) -> UInt64 {
+  func save(_ checkpoint: Checkpoint, expecting revision: UInt64) async throws(JetStreamError)
+    -> UInt64
+  {
     try await bucket.put(key, checkpoint.json.utf8, expecting: revision)
   }
 }

@@ -48,7 +48,9 @@ struct EpochRunner: Sendable {
     }
   }
 
-  private func run(on connection: NATSConnection, _ memory: inout EpochMemory) async throws -> EpochEnd {
+  private func run(on connection: NATSConnection, _ memory: inout EpochMemory) async throws
+    -> EpochEnd
+  {
     memory.servers = connection.knownServers
     let jetStream = JetStreamClient(connection)
     let streams = try await StreamSetup(configuration: configuration, logger: logger)
@@ -145,7 +147,9 @@ struct EpochRunner: Sendable {
   }
 
   /// What a stream lost can't stay in the checkpoint as acknowledged.
-  private func surviving(_ checkpoint: Checkpoint?, _ plan: ResumePlan) -> [String: Checkpoint.Stream] {
+  private func surviving(_ checkpoint: Checkpoint?, _ plan: ResumePlan) -> [String: Checkpoint
+    .Stream]
+  {
     var streams = checkpoint?.streams ?? [:]
     for loss in plan.losses { streams[loss.stream] = nil }
     return streams
@@ -170,11 +174,13 @@ struct EpochRunner: Sendable {
     case .resume(let plan):
       if isFirst, service.options.from != nil {
         throw BridgeError.configuration(
-          "--from is given, but there is a place to resume at (\(plan.start), \(plan.note)): add --force to leave it")
+          "--from is given, but there is a place to resume at (\(plan.start), \(plan.note)): add --force to leave it"
+        )
       }
       report(plan)
       return plan
-    case .fresh: return try await startPlan(service.options.from ?? configuration.start, observations)
+    case .fresh:
+      return try await startPlan(service.options.from ?? configuration.start, observations)
     case .refuse(let why): throw BridgeError.positionLost(why)
     }
   }
@@ -216,7 +222,9 @@ struct EpochRunner: Sendable {
 
   // MARK: - Publish
 
-  private func lanes(_ streams: [PreparedStream], _ plan: ResumePlan, _ checkpoint: Checkpoint, inbox: String)
+  private func lanes(
+    _ streams: [PreparedStream], _ plan: ResumePlan, _ checkpoint: Checkpoint, inbox: String
+  )
     -> [LaneSpecification]
   {
     streams.enumerated().map { index, stream in
@@ -253,7 +261,7 @@ struct EpochRunner: Sendable {
         streams.firstIndex { $0.name == configuration.streams[rule.streamIndex].name } ?? 0
       },
       deadLetterLane: streams.firstIndex { $0.name == configuration.deadLetter.stream } ?? 0,
-      ackTimeout: .seconds(5),
+      ackTimeout: .seconds(3),
       onEnd: { end, mark in continuation.yield(.ended(end, mark)) })
     try await service.eventLoop.submit { [pipeline] in pipeline.begin(epoch, lanes: lanes) }.get()
     connection.closed.whenComplete { result in
@@ -288,7 +296,8 @@ struct EpochRunner: Sendable {
 
   /// Writes checkpoints until the epoch ends.
   private func follow(
-    _ signals: AsyncStream<EpochSignal>, _ connection: NATSConnection, _ keeper: inout CheckpointKeeper
+    _ signals: AsyncStream<EpochSignal>, _ connection: NATSConnection,
+    _ keeper: inout CheckpointKeeper
   ) async throws -> EpochEnd {
     for await signal in signals {
       switch signal {
@@ -328,8 +337,10 @@ struct EpochRunner: Sendable {
       return nil
     } catch let error as JetStreamError {
       if error.remedy == .reread { return .publishFailed(lane: "checkpoint", error) }
+      if board.snapshot.checkpointError == nil {
+        logger.warning("checkpoint not written", metadata: ["error": "\(error)"])
+      }
       board.update { $0.checkpointError = "\(error)" }
-      logger.warning("checkpoint not written", metadata: ["error": "\(error)"])
       return nil
     }
   }

@@ -89,7 +89,9 @@ package struct HealthReport: Sendable {
     var checks: [HealthCheck] = []
     let lag = lagSeconds(input)
     let behind = isBehind(input)
-    let workWaits = behind || input.inFlight > 0 || !input.natsConnected || !input.mongoReachable || !input.publishing
+    let workWaits =
+      behind || input.inFlight > 0 || !input.natsConnected || !input.mongoReachable
+      || !input.publishing
     let quiet = input.progressAge ?? input.uptime
     let stalled = workWaits && quiet > stallAfter
 
@@ -97,7 +99,8 @@ package struct HealthReport: Sendable {
       HealthCheck(
         name: "mongodb",
         status: input.mongoReachable ? (input.sourceReading ? "ok" : "degraded") : "fail",
-        detail: [input.mongoDetail, input.sourceDetail].filter { !$0.isEmpty }.joined(separator: "; "),
+        detail: [input.mongoDetail, input.sourceDetail].filter { !$0.isEmpty }.joined(
+          separator: "; "),
         age: input.mongoAge))
     checks.append(
       HealthCheck(
@@ -125,7 +128,8 @@ package struct HealthReport: Sendable {
     checks.append(
       HealthCheck(
         name: "checkpoint",
-        status: input.checkpointError != nil ? "degraded" : checkpointLate && behind ? "degraded" : "ok",
+        status: input.checkpointError != nil
+          ? "degraded" : checkpointLate && behind ? "degraded" : "ok",
         detail: input.checkpointError ?? input.checkpointPosition.map { "at \($0)" } ?? "none yet",
         age: input.checkpointAge))
 
@@ -134,7 +138,8 @@ package struct HealthReport: Sendable {
       HealthCheck(
         name: "oplog_window", status: tight ? "degraded" : "ok",
         detail: windowDetail(input), age: nil))
-    checks.append(HealthCheck(name: "schema", status: "ok", detail: "no rule has a schema", age: nil))
+    checks.append(
+      HealthCheck(name: "schema", status: "ok", detail: "no rule has a schema", age: nil))
     checks.append(
       HealthCheck(
         name: "lease", status: "ok", detail: "single instance: the stream's sequence is the fence",
@@ -178,9 +183,13 @@ package struct HealthReport: Sendable {
     if !input.natsConnected { why.append("NATS is not connected: \(input.natsDetail)") }
     if input.inFlight > 0 { why.append("\(input.inFlight) messages wait for their ack") }
     if behind, let majority = input.majority {
-      why.append("the oplog is at \(majority), processed up to \(input.read.map(\.description) ?? "nothing")")
+      why.append(
+        "the oplog is at \(majority), processed up to \(input.read.map(\.description) ?? "nothing")"
+      )
     }
-    if !input.publishing, input.natsConnected, !input.pipelineDetail.isEmpty { why.append(input.pipelineDetail) }
+    if !input.publishing, input.natsConnected, !input.pipelineDetail.isEmpty {
+      why.append(input.pipelineDetail)
+    }
     return "no progress for \(Int(quiet)) s: " + why.joined(separator: "; ")
   }
 
@@ -192,7 +201,7 @@ package struct HealthReport: Sendable {
 
   private static func windowDetail(_ input: HealthInputs) -> String {
     guard let headroom = input.headroom, let window = input.window else { return "not known yet" }
-    return "the checkpoint falls off the oplog in \(duration(headroom)) of writes like the past \(duration(window))"
+    return "\(duration(headroom)) of oplog behind the checkpoint, \(duration(window)) in all"
   }
 
   package static func duration(_ seconds: Double) -> String {

@@ -112,7 +112,8 @@ extension Pipeline: NATSRawHandler {
             lane: lane.name,
             JetStreamError(
               code: 0, operation: "publish to \(lane.name)",
-              message: "no ack for \(epoch.ackTimeout.nanoseconds / 1_000_000_000) s; \(lane.inFlight.count) messages wait",
+              message:
+                "no ack for \(epoch.ackTimeout.nanoseconds / 1_000_000_000) s; \(lane.inFlight.count) messages wait",
               remedy: .reread)))
         return
       }

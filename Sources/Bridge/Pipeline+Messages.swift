@@ -24,7 +24,9 @@ extension Pipeline {
       return true
     }
     guard lane.publisher.canSend else { return false }
-    if let error = write(event, rule, into: lane, limit: min(epoch.maximumPayload, lane.maximumMessage)) {
+    if let error = write(
+      event, rule, into: lane, limit: min(epoch.maximumPayload, lane.maximumMessage))
+    {
       counters.rules[rule].lastError = error.detail
       counters.rules[rule].invalid &+= 1
       switch rules[rule].onInvalid {
@@ -47,7 +49,9 @@ extension Pipeline {
       if pending?.isNew == true { counters.unmatched &+= 1 }
       pending = nil
       return true
-    case .halt: throw PipelineFailure.unmatched(event.position, String(decoding: event.namespace, as: UTF8.self))
+    case .halt:
+      throw PipelineFailure.unmatched(
+        event.position, String(decoding: event.namespace, as: UTF8.self))
     case .deadLetter:
       let error = MappingError(.unmatched, "no rule takes this event")
       return try sendDeadLetter(event, nil, error, epoch)
@@ -74,7 +78,9 @@ extension Pipeline {
   }
 
   /// Writes the message into the lane's buffer; on an error nothing of it stays.
-  private func write(_ event: ChangeEvent, _ rule: Int, into lane: Lane, limit: Int) -> MappingError? {
+  private func write(_ event: ChangeEvent, _ rule: Int, into lane: Lane, limit: Int)
+    -> MappingError?
+  {
     let publisher = lane.publisher
     publisher.beginMessage()
     do {

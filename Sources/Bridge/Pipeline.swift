@@ -295,7 +295,9 @@ final class Pipeline: @unchecked Sendable {
       let publisher = lane.publisher
       // Full with nothing on its way back: only the batch's end brings the ack that goes on.
       let stuck = pause == .blocked && !publisher.canSend && publisher.waitsForSeal
-      if publisher.hasOpenBatch, stuck || (mayFinishBatches && (pause == .noInput || lane.isBarrier)) {
+      if publisher.hasOpenBatch,
+        stuck || (mayFinishBatches && (pause == .noInput || lane.isBarrier))
+      {
         publisher.seal()
       }
       guard lane.publisher.output.count > 0, lane.publisher.mayFlush else { continue }

@@ -99,7 +99,9 @@ extension ResumePlan {
   /// Messages of one stream are published in order and without gaps, so our last message in a
   /// stream says all: what is not after it is stored. The checkpoint adds where to read on and what
   /// had been acknowledged, so that messages the server lost are noticed.
-  package static func decide(checkpoint: Checkpoint?, streams: [StreamObservation]) -> ResumeDecision {
+  package static func decide(checkpoint: Checkpoint?, streams: [StreamObservation])
+    -> ResumeDecision
+  {
     guard let checkpoint else { return recover(streams) }
     var plan = ResumePlan(
       start: checkpoint.resume, term: checkpoint.term, origin: checkpoint.origin, horizons: [:],

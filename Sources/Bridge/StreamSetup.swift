@@ -71,14 +71,17 @@ struct StreamSetup: Sendable {
     cautious: Bool
   ) async throws -> PreparedStream {
     let replicas = settings["num_replicas"]?.integer(Int.self)
-    var mode = wanted ?? Self.choose(version: version, replicas: replicas ?? 1, exclusive: exclusive)
+    var mode =
+      wanted ?? Self.choose(version: version, replicas: replicas ?? 1, exclusive: exclusive)
     if let wanted, let least = Self.least(wanted), version < least {
       throw BridgeError.configuration(
-        "stream \(name): publish: \(wanted.rawValue) needs nats-server \(least), this is \(version)")
+        "stream \(name): publish: \(wanted.rawValue) needs nats-server \(least), this is \(version)"
+      )
     }
     if wanted == .chain, !exclusive {
       throw BridgeError.configuration(
-        "stream \(name): publish: chain works only where the bridge is the only publisher (ownership: exclusive)")
+        "stream \(name): publish: chain works only where the bridge is the only publisher (ownership: exclusive)"
+      )
     }
     var settings = settings
     if mode == .atomic { settings["allow_atomic"] = true }
@@ -87,7 +90,9 @@ struct StreamSetup: Sendable {
     switch done {
     case .created: logger.info("stream created", metadata: ["stream": "\(name)"])
     case .updated(let fields):
-      logger.info("stream updated", metadata: ["stream": "\(name)", "fields": "\(fields.joined(separator: " "))"])
+      logger.info(
+        "stream updated",
+        metadata: ["stream": "\(name)", "fields": "\(fields.joined(separator: " "))"])
     case .unchanged: break
     }
     try check(name, info)
@@ -100,7 +105,9 @@ struct StreamSetup: Sendable {
 
   /// By what was measured (docs/publish-protocols.md): replicated streams gain most from atomic
   /// batches, single ones from fast ingest; the chain serves every older server.
-  static func choose(version: NATSVersion, replicas: Int, exclusive: Bool) -> JetStream.PublishProtocol {
+  static func choose(version: NATSVersion, replicas: Int, exclusive: Bool)
+    -> JetStream.PublishProtocol
+  {
     if replicas > 1, version >= firstAtomic { return .atomic }
     if version >= firstFast { return .fast }
     if version >= firstAtomic, !exclusive { return .atomic }
@@ -120,13 +127,19 @@ struct StreamSetup: Sendable {
     let config = info.config
     func refuse(_ why: String) -> BridgeError { .configuration("stream \(name): \(why)") }
     if config["mirror"] != nil { throw refuse("it is a mirror: nothing can be published to it") }
-    if config["sealed"]?.boolValue == true { throw refuse("it is sealed: nothing can be published to it") }
-    if config["no_ack"]?.boolValue == true { throw refuse("no_ack is set: nothing would be acknowledged; set it to false") }
+    if config["sealed"]?.boolValue == true {
+      throw refuse("it is sealed: nothing can be published to it")
+    }
+    if config["no_ack"]?.boolValue == true {
+      throw refuse("no_ack is set: nothing would be acknowledged; set it to false")
+    }
     if config["persist_mode"]?.stringValue == "async" {
       throw refuse("persist_mode is async: an acknowledged event could be lost; set it to default")
     }
     if config["storage"]?.stringValue == "memory", !configuration.allowsMemoryStorage(name) {
-      throw refuse("storage is memory: events would not survive a restart; say storage: memory in the configuration if that is meant")
+      throw refuse(
+        "storage is memory: events would not survive a restart; say storage: memory in the configuration if that is meant"
+      )
     }
   }
 }

@@ -17,7 +17,8 @@ struct StreamTail: Sendable {
       lastSequence: info.lastSequence, exclusive: exclusive, isDeadLetter: isDeadLetter, tail: nil)
     guard info.messages > 0 else { return observation }
     var floor = max(info.firstSequence, 1)
-    if let checkpoint, checkpoint.created == info.created, checkpoint.sequence <= info.lastSequence {
+    if let checkpoint, checkpoint.created == info.created, checkpoint.sequence <= info.lastSequence
+    {
       if checkpoint.sequence >= floor,
         let there = try await jetStream.message(in: stream, at: checkpoint.sequence),
         own(there)?.position != checkpoint.position
@@ -32,7 +33,8 @@ struct StreamTail: Sendable {
   }
 
   /// Our last message between the two sequences, newest first.
-  private func lastOwn(in stream: String, from last: UInt64, downTo floor: UInt64) async throws(JetStreamError)
+  private func lastOwn(in stream: String, from last: UInt64, downTo floor: UInt64)
+    async throws(JetStreamError)
     -> StreamObservation.Own?
   {
     var next = last

@@ -144,7 +144,8 @@ public struct NATSServer: Sendable, Equatable, CustomStringConvertible {
     else { throw AddressError("this is not the address of a NATS server", remedy: example) }
     if let port {
       guard let number = UInt16(port), number > 0 else {
-        throw AddressError("the server's port is not a number", remedy: "use a port from 1 to 65535")
+        throw AddressError(
+          "the server's port is not a number", remedy: "use a port from 1 to 65535")
       }
       self.port = Int(number)
     } else {
@@ -171,7 +172,8 @@ public struct ListenAddress: Sendable, Equatable, CustomStringConvertible {
       !host.contains(where: \.isWhitespace), !host.contains("/")
     else {
       throw AddressError(
-        "\"\(text)\" is not an address to listen on", remedy: "write host:port, such as 127.0.0.1:8080"
+        "\"\(text)\" is not an address to listen on",
+        remedy: "write host:port, such as 127.0.0.1:8080"
       )
     }
     self.host = host.isEmpty ? "0.0.0.0" : host

@@ -66,7 +66,7 @@ public struct BridgeConfiguration: Sendable {
     guard let source, let nats, let deadLetter, let http else { return nil }
     return BridgeConfiguration(
       file: root.problems.file, source: source, nats: nats, bridge: bridge,
-      streams: streams.map(\.spec), rules: rules, unmatched: unmatched, deadLetter: deadLetter,
+      streams: streams, rules: rules, unmatched: unmatched, deadLetter: deadLetter,
       http: http, log: log)
   }
 }

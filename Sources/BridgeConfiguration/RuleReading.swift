@@ -4,7 +4,7 @@ import Oplog
 
 /// Reads `rules`, with the streams they may publish to.
 struct RuleReading {
-  let streams: [PlacedStream]
+  let streams: [StreamSpec]
   let problems: ProblemList
 
   func readAll(_ root: Section) -> [Rule] {
@@ -53,7 +53,7 @@ struct RuleReading {
     if let subject, let scalar = section.scalar("subject") {
       checkPossible(subject, in: scalar, operations: match.operations)
       if let streamIndex {
-        checkCoverage(subject, in: scalar, match: match, stream: streams[streamIndex].spec)
+        checkCoverage(subject, in: scalar, match: match, stream: streams[streamIndex])
       }
     }
     if case .template(let template) = id, let scalar = section.scalar("id") {
@@ -164,7 +164,8 @@ struct RuleReading {
     let offset = scalar.text.offset(of: text) ?? 0
     problems.add(
       scalar.position(at: offset), "\(text) has no value in any \(list(names)) event",
-      "use documentKey" + (operations.contains(.update) ? ", or updateDescription for updates" : ""))
+      "use documentKey" + (operations.contains(.update) ? ", or updateDescription for updates" : "")
+    )
   }
 
   private func checkCoverage(
@@ -220,7 +221,8 @@ struct RuleReading {
     }
     section.unavailable("rename", "Leave it out, and rename where the event is consumed")
     section.unavailable("redact", "Leave the field out altogether, with exclude")
-    _ = section.choice("full_document", default: FullDocument.whenAvailable, unavailable: ["required"])
+    _ = section.choice(
+      "full_document", default: FullDocument.whenAvailable, unavailable: ["required"])
     section.finish()
     let filter = PayloadFilter(include: include, exclude: exclude)
     if envelope == .document, filter.leavesNoDocument {
@@ -250,7 +252,8 @@ struct RuleReading {
     let bad = scalar.text.unicodeScalars.enumerated().first { !(0x21...0x7E).contains($1.value) }
     guard let bad else { return scalar.text }
     problems.add(
-      scalar.position(at: bad.offset), "\(section.path("event_type")) holds white space or other "
+      scalar.position(at: bad.offset),
+      "\(section.path("event_type")) holds white space or other "
         + "than printable ASCII", "write a name such as chat.message.created")
     return nil
   }
@@ -266,7 +269,7 @@ struct RuleReading {
   }
 
   private func readStream(_ section: Section) -> Int? {
-    let names = streams.map(\.spec.name)
+    let names = streams.map(\.name)
     guard let scalar = section.scalar("stream") else {
       if section.node("stream") == nil, streams.count > 1 {
         section.missing("stream", "name one: \(list(names))")
@@ -278,7 +281,8 @@ struct RuleReading {
     problems.add(
       scalar.position, "there is no stream \(scalar.text)",
       near.map { "did you mean \($0)?" }
-        ?? (names.isEmpty ? "define it under streams" : "define it under streams, or use \(list(names))"))
+        ?? (names.isEmpty
+          ? "define it under streams" : "define it under streams, or use \(list(names))"))
     return nil
   }
 }

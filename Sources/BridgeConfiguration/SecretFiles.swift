@@ -23,7 +23,7 @@ enum SmallFile {
     var chunk = [UInt8](repeating: 0, count: 64 << 10)
     while true {
       let count = chunk.withUnsafeMutableBytes { buffer in
-        system_read(descriptor, buffer.baseAddress, buffer.count)
+        readBytes(descriptor, buffer.baseAddress, buffer.count)
       }
       if count < 0, errno == EINTR { continue }
       guard count >= 0 else { throw lastFailure() }
@@ -49,7 +49,8 @@ enum SmallFile {
 }
 
 /// The C function, under a name that `SmallFile.read` doesn't hide.
-private func system_read(_ descriptor: Int32, _ buffer: UnsafeMutableRawPointer?, _ count: Int) -> Int
+private func readBytes(_ descriptor: Int32, _ buffer: UnsafeMutableRawPointer?, _ count: Int)
+  -> Int
 {
   read(descriptor, buffer, count)
 }
@@ -63,7 +64,8 @@ extension Section {
     guard let file = scalar(fileKey) else { return direct.map { ($0.text, $0) } }
     if direct != nil {
       problems.add(
-        position(of: fileKey), "both \(path(key)) and \(path(fileKey)) are given", "keep one of them")
+        position(of: fileKey), "both \(path(key)) and \(path(fileKey)) are given",
+        "keep one of them")
       return nil
     }
     guard let content = content(of: file, key: fileKey) else { return nil }

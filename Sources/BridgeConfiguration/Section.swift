@@ -200,7 +200,6 @@ final class Section {
     }
   }
 
-  func strings(_ key: String) -> [String]? { scalars(key)?.map(\.text) }
 }
 
 /// `a, b or c`

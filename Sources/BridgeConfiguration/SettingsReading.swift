@@ -146,7 +146,7 @@ extension BridgeSettings {
 }
 
 extension DeadLetterSettings {
-  static func read(_ section: Section, streams: [PlacedStream]) -> DeadLetterSettings? {
+  static func read(_ section: Section, streams: [StreamSpec]) -> DeadLetterSettings? {
     let stream = section.scalar("stream")
     if let stream { StreamSpec.checkStreamName(stream, section: section, key: "stream") }
     let name = stream?.text ?? "TAILRACE_DLQ"
@@ -161,8 +161,7 @@ extension DeadLetterSettings {
     }
     let place = given?.position ?? section.position
     let shape = SubjectShape(pattern: subject.pattern)
-    for placed in streams {
-      let spec = placed.spec
+    for spec in streams {
       if spec.name == name {
         if !spec.subjects.contains(where: { shape.isCovered(by: $0) }) {
           section.problems.add(
@@ -201,7 +200,8 @@ extension HTTPSettings {
 extension LogSettings {
   static func read(_ section: Section) -> LogSettings {
     let settings = LogSettings(
-      level: section.choice("level", default: .info), format: section.choice("format", default: .json))
+      level: section.choice("level", default: .info),
+      format: section.choice("format", default: .json))
     section.finish()
     return settings
   }

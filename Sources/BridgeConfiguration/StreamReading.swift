@@ -1,12 +1,6 @@
 import JSON
 import Mapping
 
-/// A stream and where it stands, for problems that show later.
-struct PlacedStream {
-  var spec: StreamSpec
-  var position: TextPosition
-}
-
 extension StreamSpec {
   /// Fields of JetStream's stream configuration up to server 2.15, for finding misspelt ones. A
   /// field that is like none of them passes: servers may know more than this list.
@@ -31,45 +25,45 @@ extension StreamSpec {
     "metadata", "pause_until", "priority_groups", "priority_policy", "priority_timeout",
   ]
   private static let consumerDurations: Set = [
-    "ack_wait", "inactive_threshold", "max_expires", "backoff", "idle_heartbeat", "priority_timeout",
+    "ack_wait", "inactive_threshold", "max_expires", "backoff", "idle_heartbeat",
+    "priority_timeout",
   ]
   private static let sizes: Set = ["max_bytes", "max_msg_size"]
 
-  static func readAll(_ root: Section) -> [PlacedStream] {
+  static func readAll(_ root: Section) -> [StreamSpec] {
     guard let node = root.node("streams") else {
       root.missing("streams", "add one: streams: [{ name: CHANGES, subjects: [\"changes.>\"] }]")
       return []
     }
     guard case .sequence(let items, _) = node else {
-      root.problems.add(node.position, "streams is \(node.kind), not a list", "write - name: … items")
+      root.problems.add(
+        node.position, "streams is \(node.kind), not a list", "write - name: … items")
       return []
     }
     if items.isEmpty {
       root.problems.add(
-        node.position, "streams is empty", "add one: - { name: CHANGES, subjects: [\"changes.>\"] }")
+        node.position, "streams is empty", "add one: - { name: CHANGES, subjects: [\"changes.>\"] }"
+      )
     }
-    var streams: [PlacedStream] = []
+    var streams: [StreamSpec] = []
     for (index, item) in items.enumerated() {
       let section = Section(
         item, name: "streams[\(index)]", at: item.position, problems: root.problems)
       guard let stream = read(section) else { continue }
-      let others = streams.map(\.spec)
-      if others.contains(where: { $0.name == stream.name }) {
+      if streams.contains(where: { $0.name == stream.name }) {
         root.problems.add(
           section.node("name")?.position ?? section.position,
           "there is another stream named \(stream.name)", "give each stream a name of its own")
       } else {
-        reportOverlap(stream, with: others, section: section)
+        reportOverlap(section, with: streams)
       }
-      streams.append(PlacedStream(spec: stream, position: section.position))
+      streams.append(stream)
     }
     return streams
   }
 
   /// JetStream takes a subject into one stream only.
-  private static func reportOverlap(
-    _ stream: StreamSpec, with others: [StreamSpec], section: Section
-  ) {
+  private static func reportOverlap(_ section: Section, with others: [StreamSpec]) {
     for scalar in section.scalars("subjects") ?? [] {
       for other in others {
         guard let taken = other.subjects.first(where: { subjectsOverlap($0, scalar.text) }) else {
@@ -166,7 +160,8 @@ extension StreamSpec {
   static func checkSubject(_ scalar: ConfigScalar, problems: ProblemList) {
     let tokens = scalar.text.split(separator: ".", omittingEmptySubsequences: false)
     let trouble: String?
-    if scalar.text.contains(where: { $0.isWhitespace || $0.asciiValue.map { $0 < 0x20 } ?? false }) {
+    if scalar.text.contains(where: { $0.isWhitespace || $0.asciiValue.map { $0 < 0x20 } ?? false })
+    {
       trouble = "holds white space"
     } else if tokens.contains("") {
       trouble = "has an empty token"

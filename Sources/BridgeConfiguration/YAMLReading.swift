@@ -1,11 +1,13 @@
 import Yams
 
 /// Reads YAML into a tree with places: variables replaced, aliases and merge keys resolved.
-struct YAMLReading {
+final class YAMLReading {
   let substitution: EnvironmentSubstitution
   let problems: ProblemList
   private let lines: [[Unicode.Scalar]]
   private let yaml: String
+  /// Aliases repeat what they name: a few lines of them can stand for more than memory holds.
+  private var nodesLeft = 100_000
 
   init(yaml: String, environment: [String: String], problems: ProblemList) {
     self.yaml = yaml.hasPrefix("\u{FEFF}") ? String(yaml.dropFirst()) : yaml
@@ -41,7 +43,8 @@ struct YAMLReading {
       let during = context.map { " (\($0.text) that starts at line \($0.mark.line))" } ?? ""
       problems.add(
         position(mark), "not valid YAML: \(problem)\(during)",
-        "Check indentation, and quote text that holds : # { } [ ] , or starts with a special character")
+        "Check indentation, and quote text that holds : # { } [ ] , or starts with a special character"
+      )
     case .duplicatedKeysInMapping(let duplicates, let context):
       problems.add(
         position(context.mark),
@@ -50,8 +53,9 @@ struct YAMLReading {
     case .reader(let problem, let offset, _, _):
       let before = yaml.prefix(offset ?? 0)
       let line = before.filter(\.isNewline).count + 1
-      let column = (before.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline)
-        .last?.unicodeScalars.count ?? 0) + 1
+      let column =
+        (before.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline)
+          .last?.unicodeScalars.count ?? 0) + 1
       problems.add(
         TextPosition(line: line, column: column), "not valid YAML: \(problem)",
         "Save the file as UTF-8 without control characters")
@@ -65,10 +69,21 @@ struct YAMLReading {
   }
 
   private func convert(_ node: Node) -> ConfigNode {
+    nodesLeft -= 1
+    guard nodesLeft > 0 else {
+      if nodesLeft == 0 {
+        problems.add(
+          position(node.mark), "the configuration holds more than 100,000 values",
+          "use fewer aliases")
+      }
+      return .sequence([], position(node.mark))
+    }
     switch node {
     case .scalar(let scalar): return .scalar(convert(scalar, replacing: true))
     case .sequence(let sequence):
-      return .sequence(sequence.map { convert($0) }, position(sequence.mark))
+      var items: [ConfigNode] = []
+      for item in sequence where nodesLeft > 0 { items.append(convert(item)) }
+      return .sequence(items, position(sequence.mark))
     case .mapping(let mapping):
       return .mapping(entries(mapping), position(mapping.mark))
     case .alias(let alias):
@@ -82,7 +97,7 @@ struct YAMLReading {
   private func entries(_ mapping: Node.Mapping) -> [(key: ConfigScalar, value: ConfigNode)] {
     var entries: [(key: ConfigScalar, value: ConfigNode)] = []
     var merged: [(key: ConfigScalar, value: ConfigNode)] = []
-    for (key, value) in mapping {
+    for (key, value) in mapping where nodesLeft > 0 {
       guard case .scalar(let scalar) = key else {
         problems.add(position(key.mark), "a key that is not text", "Write key: value")
         continue

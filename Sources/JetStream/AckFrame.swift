@@ -70,7 +70,9 @@ private struct FlatScanner {
   var current: UInt8 { at < bytes.count ? bytes[at] : 0 }
 
   mutating func skipSpace() {
-    while at < bytes.count, bytes[at] == 0x20 || bytes[at] == 0x0A || bytes[at] == 0x0D || bytes[at] == 9 {
+    while at < bytes.count,
+      bytes[at] == 0x20 || bytes[at] == 0x0A || bytes[at] == 0x0D || bytes[at] == 9
+    {
       at &+= 1
     }
   }
@@ -163,7 +165,9 @@ private struct FlatScanner {
       return depth < 8
     case UInt8(ascii: "t"), UInt8(ascii: "f"), UInt8(ascii: "n"):
       if depth == 1, key.matches("duplicate") { duplicate = current == UInt8(ascii: "t") }
-      while at < bytes.count, bytes[at] >= UInt8(ascii: "a"), bytes[at] <= UInt8(ascii: "z") { at &+= 1 }
+      while at < bytes.count, bytes[at] >= UInt8(ascii: "a"), bytes[at] <= UInt8(ascii: "z") {
+        at &+= 1
+      }
       return true
     default:
       guard let value = number() else { return false }

@@ -9,29 +9,27 @@ import NIOCore
 public struct JetStreamClient: Sendable {
   public let connection: NATSConnection
   public var prefix: String
+  /// For one answer. A request that falls into a leader's election is never answered, so a short
+  /// wait and another try come through sooner than a long wait.
   public var timeout: Duration
+  /// How often a question is put before its timeout counts.
+  public var attempts: Int
 
-  public init(_ connection: NATSConnection, prefix: String = "$JS.API", timeout: Duration = .seconds(5)) {
+  public init(
+    _ connection: NATSConnection, prefix: String = "$JS.API", timeout: Duration = .seconds(1),
+    attempts: Int = 5
+  ) {
     self.connection = connection
     self.prefix = prefix
     self.timeout = timeout
+    self.attempts = attempts
   }
 
   /// Sends one API request; an `error` in the answer becomes a `JetStreamError`.
-  public func request(_ operation: String, _ body: JSONValue? = nil) async throws(JetStreamError) -> JSONValue {
-    let message: NATSMessage
-    do {
-      message = try await connection.request(
-        "\(prefix).\(operation)", payload: body?.utf8 ?? [], timeout: timeout)
-    } catch {
-      let noResponders = error.code == .noResponders
-      throw JetStreamError(
-        code: 0, operation: operation,
-        message: noResponders
-          ? "JetStream does not answer: is it enabled, and is there a leader?"
-          : error.description,
-        remedy: .backOff)
-    }
+  public func request(_ operation: String, _ body: JSONValue? = nil) async throws(JetStreamError)
+    -> JSONValue
+  {
+    let message = try await ask(operation, body?.utf8 ?? [])
     let answer: JSONValue
     do {
       answer = try JSONValue(parsing: message.payload.readableBytesView)
@@ -47,6 +45,27 @@ public struct JetStreamClient: Sendable {
     return answer
   }
 
+  /// All of the API's requests here can be repeated without harm.
+  private func ask(_ operation: String, _ body: [UInt8]) async throws(JetStreamError) -> NATSMessage
+  {
+    var left = attempts
+    while true {
+      left -= 1
+      do {
+        return try await connection.request(
+          "\(prefix).\(operation)", payload: body, timeout: timeout)
+      } catch {
+        if error.code == .timeout, left > 0 { continue }
+        throw JetStreamError(
+          code: 0, operation: operation,
+          message: error.code == .noResponders
+            ? "JetStream does not answer: is it enabled, and is there a leader?"
+            : error.description,
+          remedy: .backOff)
+      }
+    }
+  }
+
   // MARK: - Streams
 
   /// The stream's configuration and state, or nil when there is no such stream.
@@ -60,7 +79,11 @@ public struct JetStreamClient: Sendable {
   }
 
   /// What `ensureStream` found or did.
-  public enum Ensured: Sendable, Equatable { case created, updated([String]), unchanged }
+  public enum Ensured: Sendable, Equatable {
+    case created
+    case updated([String])
+    case unchanged
+  }
 
   /// Makes the stream hold `settings`: creates it, or merges them over what the server has and
   /// updates only if that changes something. Fields not named in `settings` are left as they are.
@@ -104,12 +127,16 @@ public struct JetStreamClient: Sendable {
   }
 
   /// The message at `sequence`, read from the stream's leader; nil when it is not there.
-  public func message(in stream: String, at sequence: UInt64) async throws(JetStreamError) -> StoredMessage? {
+  public func message(in stream: String, at sequence: UInt64) async throws(JetStreamError)
+    -> StoredMessage?
+  {
     try await message(in: stream, query: ["seq": .int(sequence)])
   }
 
   /// The last message on a subject (wildcards allowed), read from the leader.
-  public func lastMessage(in stream: String, subject: String) async throws(JetStreamError) -> StoredMessage? {
+  public func lastMessage(in stream: String, subject: String) async throws(JetStreamError)
+    -> StoredMessage?
+  {
     try await message(in: stream, query: ["last_by_subj": .string(subject)])
   }
 
@@ -120,7 +147,9 @@ public struct JetStreamClient: Sendable {
     try await message(in: stream, query: ["seq": .int(sequence), "next_by_subj": .string(subject)])
   }
 
-  private func message(in stream: String, query: JSONValue) async throws(JetStreamError) -> StoredMessage? {
+  private func message(in stream: String, query: JSONValue) async throws(JetStreamError)
+    -> StoredMessage?
+  {
     let answer: JSONValue
     do {
       answer = try await request("STREAM.MSG.GET.\(stream)", query)
@@ -177,7 +206,8 @@ public struct StoredMessage: Sendable {
   public var payload: [UInt8]
 
   init?(_ json: JSONValue) {
-    guard let subject = json["subject"]?.stringValue, let sequence = json["seq"]?.integer(UInt64.self)
+    guard let subject = json["subject"]?.stringValue,
+      let sequence = json["seq"]?.integer(UInt64.self)
     else { return nil }
     self.subject = subject
     self.sequence = sequence

@@ -21,7 +21,9 @@ public struct KeyValueBucket: Sendable {
   var stream: String { "KV_\(name)" }
 
   /// Creates the bucket if it is missing; an existing one keeps its settings.
-  public func ensure(replicas: Int, history: Int = 1, settings: JSONValue = .object([])) async throws(JetStreamError) {
+  public func ensure(replicas: Int, history: Int = 1, settings: JSONValue = .object([]))
+    async throws(JetStreamError)
+  {
     if try await jetStream.stream(stream) != nil { return }
     var config: JSONValue = [
       "subjects": [.string("$KV.\(name).>")],
@@ -55,12 +57,14 @@ public struct KeyValueBucket: Sendable {
 
   /// Writes the value if the key's revision is still `expecting` (0: never written).
   /// Throws code 10071 when somebody else wrote first.
-  public func put(_ key: String, _ value: [UInt8], expecting revision: UInt64) async throws(JetStreamError) -> UInt64 {
+  public func put(_ key: String, _ value: [UInt8], expecting revision: UInt64)
+    async throws(JetStreamError) -> UInt64
+  {
     let headers = NATSHeaders(["Nats-Expected-Last-Subject-Sequence": String(revision)])
     let answer: NATSMessage
     do {
       answer = try await jetStream.connection.request(
-        subject(key), headers: headers, payload: value, timeout: jetStream.timeout)
+        subject(key), headers: headers, payload: value, timeout: .seconds(3))
     } catch {
       throw JetStreamError(
         code: 0, operation: "KV put \(name)/\(key)", message: error.description, remedy: .backOff)

@@ -66,7 +66,8 @@ extension PublishLane {
       if duplicate, sequence != lastSequence &+ 1, inFlight > 1 {
         // The server had it from elsewhere, so everything behind it expects the wrong sequence.
         _ = take(1, lastSequence: lastSequence)
-        var error = unexpected("an id that the stream already holds at \(sequence)", remedy: .reread)
+        var error = unexpected(
+          "an id that the stream already holds at \(sequence)", remedy: .reread)
         error.meansDuplicate = true
         throw error
       }
@@ -88,7 +89,8 @@ extension PublishLane {
     }
     if options.exclusive {
       guard sequence == lastSequence &+ count else {
-        throw unexpected("a batch stored at \(sequence), expected \(lastSequence &+ count)", remedy: .reread)
+        throw unexpected(
+          "a batch stored at \(sequence), expected \(lastSequence &+ count)", remedy: .reread)
       }
     }
     batches.removeFirst()
@@ -107,7 +109,8 @@ extension PublishLane {
       acked: take(more, lastSequence: batchBase &+ UInt64(reached)), duplicates: 0)
   }
 
-  private func ackFast(_ sequence: UInt64, _ count: UInt64?) throws(JetStreamError) -> LaneProgress {
+  private func ackFast(_ sequence: UInt64, _ count: UInt64?) throws(JetStreamError) -> LaneProgress
+  {
     guard sealed, let count, count == UInt64(inBatch) else {
       throw unexpected(
         "a batch ended after \(count ?? 0) of \(inBatch) messages", remedy: .reread)

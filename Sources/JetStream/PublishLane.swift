@@ -133,7 +133,9 @@ public final class PublishLane {
     switch mode {
     case .single: return inFlight == 0
     case .chain: return inFlight < options.window
-    case .atomic: return batches.count < Self.maximumBatchesInFlight && inFlight < max(options.window, Self.maximumBatch)
+    case .atomic:
+      return batches.count < Self.maximumBatchesInFlight
+        && inFlight < max(options.window, Self.maximumBatch)
     case .fast:
       return !sealed && inBatch - batchAcked < max(2 * flowEvery, 1)
     }
@@ -305,7 +307,8 @@ public final class PublishLane {
     output.clear(at: sizesAt, width: Self.sizeDigits)
     output.clear(at: sizesAt + Self.sizeDigits + 1, width: Self.sizeDigits)
     output.patch(decimal: headerLength, at: sizesAt, width: Self.sizeDigits)
-    output.patch(decimal: headerLength + bodyLength, at: sizesAt + Self.sizeDigits + 1, width: Self.sizeDigits)
+    output.patch(
+      decimal: headerLength + bodyLength, at: sizesAt + Self.sizeDigits + 1, width: Self.sizeDigits)
     output.insert(reply, at: replyAt + 1)
   }
 }

@@ -30,7 +30,8 @@ public struct DeadLetterSubject: Sendable, Equatable, CustomStringConvertible {
       case .placeholder(let other, let at):
         throw RuleSyntaxError(
           "a dead letter's subject can't hold {\(other)}",
-          remedy: "use {rule}, {error}, {operationType} or {ns.db}, which no dead letter lacks", at: at)
+          remedy: "use {rule}, {error}, {operationType} or {ns.db}, which no dead letter lacks",
+          at: at)
       }
     }
     self.text = text

@@ -83,7 +83,8 @@ public struct EventPath: Sendable, Equatable {
     }
     if !field.isDocument, segments.count > consumed {
       throw RuleSyntaxError(
-        "\(field.name) has no fields", remedy: "write \(field.name) alone", at: segments[consumed].at)
+        "\(field.name) has no fields", remedy: "write \(field.name) alone",
+        at: segments[consumed].at)
     }
     self.field = field
     self.remainder = segments[consumed...].map(\.text).joined(separator: ".")
@@ -114,7 +115,9 @@ private func editDistance(_ a: String, _ b: String) -> Int {
     var row = [i + 1]
     for j in b.indices {
       var best = min(last[j] + (a[i] == b[j] ? 0 : 1), last[j + 1] + 1, row[j] + 1)
-      if i > 0, j > 0, a[i] == b[j - 1], a[i - 1] == b[j] { best = min(best, beforeLast[j - 1] + 1) }
+      if i > 0, j > 0, a[i] == b[j - 1], a[i - 1] == b[j] {
+        best = min(best, beforeLast[j - 1] + 1)
+      }
       row.append(best)
     }
     beforeLast = last

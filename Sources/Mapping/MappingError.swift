@@ -1,4 +1,4 @@
-public import BSON
+import BSON
 
 /// Why an event could not become a message: the value of the header `Tailrace-Error`.
 public enum MappingErrorCode: String, Sendable, CaseIterable {
@@ -33,7 +33,6 @@ public struct MappingError: Error, Equatable, Sendable, CustomStringConvertible 
 
   /// Text that is not UTF-8 is one document's trouble; anything else wrong with the bytes is the
   /// source's.
-  @usableFromInline
   init(_ error: BSONError, in place: String) {
     self.code = error.reason == .invalidUTF8 ? .valueUnsupported : .corrupt
     self.detail = "\(place): \(error)"

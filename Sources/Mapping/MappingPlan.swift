@@ -57,7 +57,10 @@ struct MappingPlan: ~Copyable {
   private(set) var ceSource = PoolRange.empty
 
   init(rules: [Rule], sourceName: String) {
-    idPrefix = keep { $0.append(sourceName, escapedFor: .header); $0.append(":") }
+    idPrefix = keep {
+      $0.append(sourceName, escapedFor: .header)
+      $0.append(":")
+    }
     ceSource = keep {
       $0.append("\r\nce-source: /mongodb/")
       $0.append(uriComponent: sourceName)

@@ -41,7 +41,8 @@ public struct NamespacePattern: Sendable, Equatable, CustomStringConvertible {
     self.collection = Array(String(collection).utf8)
   }
 
-  public func matches(database: UnsafeRawBufferPointer, collection: UnsafeRawBufferPointer) -> Bool {
+  public func matches(database: UnsafeRawBufferPointer, collection: UnsafeRawBufferPointer) -> Bool
+  {
     Self.matches(self.database, database) && Self.matches(self.collection, collection)
   }
 

@@ -103,12 +103,11 @@ public struct PayloadFilter: Sendable, Equatable {
 }
 
 /// Where a walk through a document stands relative to a filter's paths.
-@frozen @usableFromInline
 struct FilterState: Equatable {
   /// A node of the include tree, or `all`, or `none`.
-  @usableFromInline var include: Int32
+  var include: Int32
   /// A node of the exclude tree, or `none` (nothing below is excluded), or `all` (this is).
-  @usableFromInline var exclude: Int32
+  var exclude: Int32
 
   static let all: Int32 = -1
   static let none: Int32 = -2
@@ -181,7 +180,8 @@ struct FilterTrees: ~Copyable {
       if Int(candidate.nameCount) == name.count {
         let same = names.withUnsafeBytes { bytes in
           UnsafeRawBufferPointer(
-            rebasing: bytes[Int(candidate.nameStart)..<Int(candidate.nameStart + candidate.nameCount)]
+            rebasing: bytes[
+              Int(candidate.nameStart)..<Int(candidate.nameStart + candidate.nameCount)]
           ).equals(name)
         }
         if same { return child }

@@ -32,7 +32,8 @@ public struct Template: Sendable, Equatable, CustomStringConvertible {
     let parts = try Self.split(text)
     guard !parts.isEmpty else {
       throw RuleSyntaxError(
-        "the id is empty", remedy: "write positional, or a template such as {documentKey._id}.created",
+        "the id is empty",
+        remedy: "write positional, or a template such as {documentKey._id}.created",
         at: 0)
     }
     var pieces: [Piece] = []
@@ -75,7 +76,8 @@ public struct Template: Sendable, Equatable, CustomStringConvertible {
       let example = path.field == .updateDescription ? "updatedFields.status" : "_id"
       throw RuleSyntaxError(
         "\(text) is a document, not a single value",
-        remedy: "name a field in it, such as \(text).\(path.field == .lsid ? "id" : example)", at: at)
+        remedy: "name a field in it, such as \(text).\(path.field == .lsid ? "id" : example)",
+        at: at)
     }
     return path
   }

@@ -22,7 +22,8 @@ extension MappingPlan {
       if let field = step.field {
         let before = into.count
         let found = try writeValue(
-          field, bytes(step.bytes), escaping: escaping, event: event, scratch: &scratch, into: &into)
+          field, bytes(step.bytes), escaping: escaping, event: event, scratch: &scratch, into: &into
+        )
         guard found else { throw pathMissing(step, event) }
         guard into.count > before else { throw emptyValue(step, escaping) }
       } else {
@@ -111,7 +112,9 @@ extension MappingPlan {
     }
     guard let document else { return false }
     let element: BSONElement?
-    do { element = try document.find(remainder) } catch { throw MappingError(error, in: field.name) }
+    do { element = try document.find(remainder) } catch {
+      throw MappingError(error, in: field.name)
+    }
     guard let element else { return false }
     try writeScalar(
       element, field, remainder, escaping: escaping, scratch: &scratch, into: &into)

@@ -1,10 +1,11 @@
+// libbson's headers bring the pthread types along, and the compiler takes them from there.
+internal import CMongoC
+
 #if canImport(Glibc)
   internal import Glibc
 #elseif canImport(Musl)
   internal import Musl
 #endif
-// libbson's headers bring the pthread types along, and the compiler takes them from there.
-internal import CMongoC
 
 /// A value behind a lock, and a way to wait until it is as one needs it.
 ///

@@ -214,7 +214,8 @@ final class MongoConnection {
   }
 
   private func checkThread() {
-    precondition(pthread_equal(owner, pthread_self()) != 0, "a MongoConnection is used on two threads")
+    precondition(
+      pthread_equal(owner, pthread_self()) != 0, "a MongoConnection is used on two threads")
   }
 
   private static func decode<T>(

@@ -13,7 +13,10 @@ struct Run: AsyncParsableCommand {
 
   @OptionGroup var file: ConfigurationOption
 
-  @Option(help: "Begin at now, oldest, or <seconds>.<increment>; only where there is no checkpoint, or with --force.")
+  @Option(
+    help:
+      "Begin at now, oldest, or <seconds>.<increment>; only where there is no checkpoint, or with --force."
+  )
   var from: String?
 
   @Option(help: "Stop at now or at <seconds>.<increment>, once all of it is acknowledged.")
@@ -22,7 +25,8 @@ struct Run: AsyncParsableCommand {
   @Flag(help: "With --from: leave the present position.")
   var force = false
 
-  @Flag(name: .customLong("no-wait"), help: "Exit with 69 if a server can't be reached at the start.")
+  @Flag(
+    name: .customLong("no-wait"), help: "Exit with 69 if a server can't be reached at the start.")
   var noWait = false
 
   func validate() throws {
@@ -91,7 +95,9 @@ struct Run: AsyncParsableCommand {
 }
 
 /// Every problem of the file at once, then exit code 78.
-func loadConfiguration(_ path: String, _ environment: [String: String]) throws -> BridgeConfiguration {
+func loadConfiguration(_ path: String, _ environment: [String: String]) throws
+  -> BridgeConfiguration
+{
   do {
     return try BridgeConfiguration.load(path: path, environment: environment)
   } catch {

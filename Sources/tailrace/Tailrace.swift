@@ -6,7 +6,8 @@ import BridgeConfiguration
 struct Tailrace: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "tailrace",
-    abstract: "Carries a system off oplog tailing onto NATS JetStream: nothing lost, doubled or reordered.",
+    abstract:
+      "Carries a system off oplog tailing onto NATS JetStream: nothing lost, doubled or reordered.",
     discussion: """
       Exit codes: 0 done, 1 failed check, 64 usage, 69 a server is unavailable, 70 halted on \
       something it can't understand, 75 position lost (an operator must decide), 78 configuration.

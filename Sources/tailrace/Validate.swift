@@ -25,7 +25,9 @@ struct Validate: ParsableCommand {
             .init("streams", .int(configuration.streams.count)),
           ]).text(pretty: true))
       } else {
-        print("\(path): valid, \(configuration.rules.count) rules to \(configuration.streams.count) streams")
+        print(
+          "\(path): valid, \(configuration.rules.count) rules to \(configuration.streams.count) streams"
+        )
       }
     } catch {
       if json {
@@ -38,7 +40,8 @@ struct Validate: ParsableCommand {
         }
         print(
           JSONValue.object([
-            .init("file", .string(path)), .init("valid", false), .init("problems", .array(problems)),
+            .init("file", .string(path)), .init("valid", false),
+            .init("problems", .array(problems)),
           ]).text(pretty: true))
       } else {
         print(error.description)

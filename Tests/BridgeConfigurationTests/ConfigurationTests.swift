@@ -232,7 +232,8 @@ struct ConfigurationTests {
       ])
   }
 
-  @Test("the hash changes with what determines messages, and with nothing else") func hash() throws {
+  @Test("the hash changes with what determines messages, and with nothing else") func hash() throws
+  {
     let yaml = """
       source: { name: rs0 }
       streams: [{ name: S, subjects: [s.>] }]
@@ -248,7 +249,8 @@ struct ConfigurationTests {
       ("subject: s.x", "subject: s.x, payload: { exclude: [fullDocument.a] }"),
       ("subject: s.x", "subject: s.x, payload: { include: [fullDocument.a] }"),
       ("subject: s.x", "subject: s.x, payload: { envelope: document }"),
-      ("subject: s.x", "subject: s.x, event_type: e"), ("subject: s.x", "subject: s.x, continue: true"),
+      ("subject: s.x", "subject: s.x, event_type: e"),
+      ("subject: s.x", "subject: s.x, continue: true"),
     ] {
       #expect(try configuration(yaml.replacing(old, with: new)).hash != hash, "\(new)")
     }

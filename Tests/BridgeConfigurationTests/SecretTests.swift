@@ -96,7 +96,9 @@ struct SecretTests {
     #expect(!"\(list)".contains("hunter2"))
   }
 
-  @Test("credentials in a server's address are used where no other are given") func serverAddress() throws {
+  @Test("credentials in a server's address are used where no other are given") func serverAddress()
+    throws
+  {
     #expect(
       try configuration(base + "nats: { servers: [\"nats://bob:p%40ss@h\"] }").nats.authentication
         == .user("bob", password: Secret("p@ss")))

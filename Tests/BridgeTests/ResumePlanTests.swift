@@ -27,7 +27,8 @@ private func checkpoint(_ resume: String, _ streams: [String: (UInt64, String)])
     bridge: "b", source: "rs0", instance: "i", version: 7, resume: entry(resume), term: 3,
     origin: Checkpoint.Origin(position: entry("100.1"), inclusive: false),
     streams: streams.mapValues {
-      Checkpoint.Stream(sequence: $0.0, id: "id", position: position($0.1), rule: "r", created: "c1")
+      Checkpoint.Stream(
+        sequence: $0.0, id: "id", position: position($0.1), rule: "r", created: "c1")
     }, configurationHash: "h")
 }
 

@@ -1,5 +1,5 @@
-"""One course for every fault: a load of 2,000 writes a second, the fault at random moments, progress
-within ten seconds of the end of each outage, and an exact stream in the end."""
+"""One course for every fault: a load of 2,000 writes a second, the fault at random moments,
+progress within ten seconds of the end of each outage, and an exact stream in the end."""
 
 import math
 import os

@@ -127,7 +127,8 @@ def exact_under_load(lab, folder, name, writes=3000, **changes):
 def test_three_replicas(tmp_path, name):
     with Lab(mongod=3, nats=3) as lab:
         exact_under_load(lab, tmp_path, name, stream={"num_replicas": 3})
-        assert JetStream(lab.nats_url).config(name)["num_replicas"] == 3
+        for stream in (name, f"KV_STATE_{name}", f"DLQ_{name}"):
+            assert JetStream(lab.nats_url).config(stream)["num_replicas"] == 3, stream
 
 
 def test_until_now_is_bounded_and_repeatable(lab, jetstream, tmp_path, name):

@@ -1,4 +1,4 @@
-"""What can't be published goes to the dead-letter stream with its reason, and the stream goes on."""
+"""What can't be published goes to the dead-letter stream with its reason; the stream goes on."""
 
 from bridge import Bridge, configuration, wait_until
 from load import client, make_collections

@@ -1,4 +1,4 @@
-"""What deploy/ holds is well-formed, agrees with the program, and passes the tools that check it."""
+"""What deploy/ holds is well-formed, agrees with the program, and passes the tools for it."""
 
 import os
 import shutil

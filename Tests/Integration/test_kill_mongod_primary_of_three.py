@@ -1,4 +1,4 @@
-"""kill -9 of the primary of three: a new one takes over, the old one rolls back what only it had."""
+"""kill -9 of the primary of three: another takes over, the old one rolls back what only it had."""
 
 import time
 

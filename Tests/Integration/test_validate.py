@@ -57,7 +57,8 @@ def test_every_error_with_its_place(tmp_path):
         assert (number in places) == wrong, f"line {number}: {line}\n{text}"
 
 
-@pytest.mark.parametrize("text", ["", "[]", "source: [", "source: {uri: 5}\n", "\x00\x01", "a: &a [*a]"])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "source: [", "source: {uri: 5}\n", "\x00\x01", "a: &a [*a]"])
 def test_not_a_configuration(tmp_path, text):
     code, output = validate(tmp_path, text)
     assert code == 78

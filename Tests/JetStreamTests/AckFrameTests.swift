@@ -31,19 +31,23 @@ private func frame(_ text: String) -> AckFrame {
         #"{"error":{"code":400,"err_code":10071,"description":"wrong last sequence: 3"},"stream":"T","seq":0}"#
       ) == .refused(code: 10071, status: 400))
     #expect(
-      frame(#"{"type":"err","seq":2,"error":{"code":400,"err_code":10071,"description":"x \"y\" }"}}"#)
+      frame(
+        #"{"type":"err","seq":2,"error":{"code":400,"err_code":10071,"description":"x \"y\" }"}}"#)
         == .refused(code: 10071, status: 400))
     #expect(frame(#"{"error":{"code":503}}"#) == .refused(code: 0, status: 503))
   }
 
-  @Test(arguments: ["{", "[]", "x", #"{"stream":"T"}"#, #"{"seq":-1}"#, #"{"seq":99999999999999999999}"#, "\0"])
+  @Test(arguments: [
+    "{", "[]", "x", #"{"stream":"T"}"#, #"{"seq":-1}"#, #"{"seq":99999999999999999999}"#, "\0",
+  ])
   func `anything else is unknown, never an ack`(text: String) {
     #expect(frame(text) == .unknown)
   }
 
   @Test func `mutated answers never crash and never turn a refusal into an ack`() {
     var random = SplitMix(seed: 42)
-    let refusal = Array(#"{"error":{"code":400,"err_code":10071,"description":"wrong"},"stream":"T","seq":0}"#.utf8)
+    let refusal = Array(
+      #"{"error":{"code":400,"err_code":10071,"description":"wrong"},"stream":"T","seq":0}"#.utf8)
     for _ in 0..<100_000 {
       var bytes = refusal
       // One byte inside the numbers or the punctuation, or a truncation.

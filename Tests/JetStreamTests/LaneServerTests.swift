@@ -93,7 +93,9 @@ private final class Driver: NATSRawHandler, @unchecked Sendable {
     _ = try await jetStream.ensureStream("T", settings: settings)
   }
 
-  private func bodies(_ jetStream: JetStreamClient, _ range: ClosedRange<UInt64>) async throws -> [String] {
+  private func bodies(_ jetStream: JetStreamClient, _ range: ClosedRange<UInt64>) async throws
+    -> [String]
+  {
     var all: [String] = []
     for sequence in range {
       let message = try #require(try await jetStream.message(in: "T", at: sequence))
@@ -109,7 +111,9 @@ private final class Driver: NATSRawHandler, @unchecked Sendable {
       var base: UInt64 = 0
       for mode in modes(version) {
         let count = mode == .single ? 50 : 2500
-        let driver = Driver(jetStream.connection, mode, base: base, count: count) { "\(mode)-\($0)" }
+        let driver = Driver(jetStream.connection, mode, base: base, count: count) {
+          "\(mode)-\($0)"
+        }
         try await driver.run()
         let info = try #require(try await jetStream.stream("T"))
         #expect(info.lastSequence == base + UInt64(count), "\(mode)")
@@ -143,7 +147,9 @@ private final class Driver: NATSRawHandler, @unchecked Sendable {
   }
 
   @Test(arguments: ServerBinary.available)
-  func `ids the stream holds are counted as duplicates and not stored again`(version: String) async throws {
+  func `ids the stream holds are counted as duplicates and not stored again`(version: String)
+    async throws
+  {
     try await withJetStream(version) { jetStream in
       try await prepare(jetStream, version)
       try await Driver(jetStream.connection, .chain, base: 0, count: 5) { "a\($0)" }.run()

@@ -18,8 +18,11 @@ private func lines(_ bytes: UnsafeRawBufferPointer) throws -> [Line] {
   var found: [Line] = []
   var at = 0
   while at < all.count {
-    guard let end = all[at...].firstIndex(of: 13), all[end + 1] == 10 else { throw Malformed(at: at) }
-    let words = String(decoding: all[at..<end], as: UTF8.self).split(separator: " ").map(String.init)
+    guard let end = all[at...].firstIndex(of: 13), all[end + 1] == 10 else {
+      throw Malformed(at: at)
+    }
+    let words = String(decoding: all[at..<end], as: UTF8.self).split(separator: " ").map(
+      String.init)
     let payload = end + 2
     switch words.first {
     case "HPUB":
@@ -27,7 +30,9 @@ private func lines(_ bytes: UnsafeRawBufferPointer) throws -> [Line] {
         payload + total + 2 <= all.count, all[payload + total] == 13, all[payload + total + 1] == 10
       else { throw Malformed(at: at) }
       let text = String(decoding: all[payload..<(payload + head)], as: UTF8.self)
-      guard text.hasPrefix("NATS/1.0\r\n"), text.hasSuffix("\r\n\r\n") else { throw Malformed(at: at) }
+      guard text.hasPrefix("NATS/1.0\r\n"), text.hasSuffix("\r\n\r\n") else {
+        throw Malformed(at: at)
+      }
       found.append(
         Line(
           verb: "HPUB", subject: words[1], reply: words.count == 5 ? words[2] : "",
@@ -86,10 +91,12 @@ private func ack(_ lane: PublishLane, _ token: String, _ payload: String, status
         "Nats-Expected-Last-Sequence: 10", "Nats-Expected-Last-Sequence: 11",
         "Nats-Expected-Last-Sequence: 12",
       ])
-    #expect(wrote.map(\.headers.first) == ["Nats-Msg-Id: m0", "Nats-Msg-Id: m1", "Nats-Msg-Id: m2"])
+    #expect(
+      wrote.map(\.headers.first) == ["Nats-Msg-Id: m0", "Nats-Msg-Id: m1", "Nats-Msg-Id: m2"])
     #expect(wrote.map(\.body) == ["", "x", "xx"])
     #expect(lane.inFlight == 3)
-    #expect(try ack(lane, "0", #"{"stream":"T","seq":11}"#) == LaneProgress(acked: 1, duplicates: 0))
+    #expect(
+      try ack(lane, "0", #"{"stream":"T","seq":11}"#) == LaneProgress(acked: 1, duplicates: 0))
     #expect(lane.inFlight == 2)
     #expect(lane.lastSequence == 11)
   }
@@ -135,7 +142,9 @@ private func ack(_ lane: PublishLane, _ token: String, _ payload: String, status
     #expect(try lines(lane.output.bytes)[1].headers.last == "Nats-Expected-Last-Sequence: 11")
   }
 
-  @Test func `a duplicate met one at a time is settled, and the next message follows the tail`() throws {
+  @Test func `a duplicate met one at a time is settled, and the next message follows the tail`()
+    throws
+  {
     let lane = makeLane(.single)
     send(lane, 0)
     #expect(
@@ -215,7 +224,8 @@ private func ack(_ lane: PublishLane, _ token: String, _ payload: String, status
     lane.seal()
     #expect(
       try lines(lane.output.bytes) == [
-        Line(verb: "PUB", subject: "t.2", reply: "_IN.0.b-0.200.fail.4.3.$FI", headers: [], body: "")
+        Line(
+          verb: "PUB", subject: "t.2", reply: "_IN.0.b-0.200.fail.4.3.$FI", headers: [], body: "")
       ])
     #expect(try ack(lane, "x", #"{"stream":"T","seq":13,"batch":"b-0","count":3}"#).acked == 3)
   }

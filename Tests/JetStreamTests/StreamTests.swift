@@ -47,7 +47,8 @@ import Testing
       _ = try await jetStream.ensureStream("T", settings: ["subjects": ["t.>"], "storage": "file"])
       for n in 1...3 {
         _ = try await jetStream.connection.request(
-          "t.\(n)", headers: ["Nats-Msg-Id": "m\(n)", "X": "é \(n)"], payload: Array("body \(n)".utf8))
+          "t.\(n)", headers: ["Nats-Msg-Id": "m\(n)", "X": "é \(n)"],
+          payload: Array("body \(n)".utf8))
       }
       let second = try #require(try await jetStream.message(in: "T", at: 2))
       #expect(second.subject == "t.2")
@@ -86,7 +87,8 @@ import Testing
   @Test func `an API error says what was asked and what came back`() async throws {
     try await withJetStream(ServerBinary.newest) { jetStream in
       do {
-        _ = try await jetStream.ensureStream("T", settings: ["subjects": ["t.>"], "num_replicas": 9])
+        _ = try await jetStream.ensureStream(
+          "T", settings: ["subjects": ["t.>"], "num_replicas": 9])
         Issue.record("nine replicas on one server")
       } catch let error as JetStreamError {
         #expect(error.operation.contains("STREAM.CREATE.T"))

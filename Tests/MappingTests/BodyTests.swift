@@ -26,7 +26,8 @@ struct BodyTests {
       try written.body(Self.transaction)
         == #"{"operationType":"update","documentKey":{"_id":"m1"},"updateDescription":"#
         + #"{"updatedFields":{"msg":"x"},"removedFields":["y"]}}"#)
-    #expect(try written.body(.delete()) == #"{"operationType":"delete","documentKey":{"_id":"m1"}}"#)
+    #expect(
+      try written.body(.delete()) == #"{"operationType":"delete","documentKey":{"_id":"m1"}}"#)
     #expect(
       try written.body(Change(operation: .dropDatabase, namespace: "db", documentKey: nil))
         == #"{"operationType":"dropDatabase"}"#)
@@ -76,7 +77,8 @@ struct BodyTests {
     #expect(try written.body(.delete()) == #"{"_id":"m1"}"#)
     #expect(mappingError { try written.body(Self.update) }?.code == .pathMissing)
     #expect(
-      mappingError { try written.body(Change(operation: .drop, documentKey: nil)) }?.code == .pathMissing)
+      mappingError { try written.body(Change(operation: .drop, documentKey: nil)) }?.code
+        == .pathMissing)
   }
 
   @Test("JSON styles") func styles() throws {

@@ -27,17 +27,21 @@ struct DeadLetterTests {
 
         """)
     #expect(
-      letter.body == #"{"operationType":"insert","clusterTime":{"$timestamp":{"t":1732360000,"i":42}},"#
+      letter.body
+        == #"{"operationType":"insert","clusterTime":{"$timestamp":{"t":1732360000,"i":42}},"#
         + #""wallTime":{"$date":{"$numberLong":"1732360000123"}},"ns":{"db":"rocketchat","#
         + #""coll":"rocketchat_message"},"documentKey":{"_id":"m1"},"#
         + #""fullDocument":{"n":{"$numberInt":"1"}}}"#)
   }
 
-  @Test("the subject stands there when it can be derived; filters don't apply") func tooLarge() throws {
+  @Test("the subject stands there when it can be derived; filters don't apply") func tooLarge()
+    throws
+  {
     let written = Written(
       try rule("chat.{fullDocument.rid}", envelope: .document, exclude: ["fullDocument.secret"]))
     let letter = try written.deadLetter(
-      .insert(["rid": "a b", "secret": "s"]), match: 1, error: MappingError(.payloadTooLarge, "big"))
+      .insert(["rid": "a b", "secret": "s"]), match: 1, error: MappingError(.payloadTooLarge, "big")
+    )
     #expect(
       letter.headers == """
         Nats-Msg-Id: rs0:1732360000.42.0:r\r
@@ -58,7 +62,8 @@ struct DeadLetterTests {
       letter.headers.hasPrefix(
         "Nats-Msg-Id: rs0:1732360000.42.0\r\nTailrace-Position: 1732360000.42.0\r\n"
           + "Tailrace-Rule: r\r\nTailrace-Error: path_missing\r\n"))
-    let own = try written.deadLetter(.insert(["key": "k"]), error: MappingError(.schemaInvalid, "x"))
+    let own = try written.deadLetter(
+      .insert(["key": "k"]), error: MappingError(.schemaInvalid, "x"))
     #expect(own.headers.hasPrefix("Nats-Msg-Id: k\r\n"))
   }
 
@@ -92,11 +97,14 @@ struct DeadLetterTests {
   @Test("subjects of dead letters") func subjects() throws {
     let written = Written(try rule(name: "a.b"))
     let letter = try written.deadLetter(
-      .delete(), error: MappingError(.idInvalid, "x"), subject: "d.{rule}.{error}.{operationType}.{ns.db}-x")
+      .delete(), error: MappingError(.idInvalid, "x"),
+      subject: "d.{rule}.{error}.{operationType}.{ns.db}-x")
     #expect(letter.subject == "d.a%2Eb.id_invalid.delete.rocketchat-x")
     #expect(try DeadLetterSubject(parsing: "d.{rule}.x-{error}").pattern == "d.*.*")
     #expect(try DeadLetterSubject(parsing: "dead").pattern == "dead")
-    for (text, offset) in [("", 0), ("d.{ns.coll}", 3), ("d.{rule", 2), ("d..{rule}", 2), ("d.*", 2)] {
+    for (text, offset) in [
+      ("", 0), ("d.{ns.coll}", 3), ("d.{rule", 2), ("d..{rule}", 2), ("d.*", 2),
+    ] {
       #expect(error { _ = try DeadLetterSubject(parsing: text) }?.offset == offset)
     }
   }
@@ -107,10 +115,13 @@ struct DeadLetterTests {
       change, error: MappingError(.valueUnsupported, "x"))
     #expect(
       letter.body.hasSuffix(
-        #""documentKey":{"_id":"m1"},"fullDocument":{"$binary":{"base64":"DgAAAAJzAAIAAADpAAA=","subType":"00"}}}"#))
+        #""documentKey":{"_id":"m1"},"fullDocument":{"$binary":{"base64":"DgAAAAJzAAIAAADpAAA=","subType":"00"}}}"#
+      ))
   }
 
-  @Test("documents that would be too large are named instead, the largest first") func limit() throws {
+  @Test("documents that would be too large are named instead, the largest first") func limit()
+    throws
+  {
     var change = Change.insert(["text": .string(String(repeating: "x", count: 10_000))])
     change.lsid = ["id": 1]
     let written = Written(try rule())
@@ -118,7 +129,8 @@ struct DeadLetterTests {
     let letter = try written.deadLetter(change, error: error, limit: 1000)
     #expect(letter.body.utf8.count < 1000)
     #expect(letter.body.contains(#""documentKey":{"_id":"m1"}"#))
-    #expect(letter.body.hasSuffix(#","lsid":{"id":{"$numberInt":"1"}},"omitted":["fullDocument"]}"#))
+    #expect(
+      letter.body.hasSuffix(#","lsid":{"id":{"$numberInt":"1"}},"omitted":["fullDocument"]}"#))
     #expect(try written.deadLetter(change, error: error, limit: 20_000).body.contains("xxxx"))
     let least = try written.deadLetter(change, error: error, limit: 1)
     #expect(least.body.hasSuffix(#""omitted":["fullDocument","documentKey","lsid"]}"#))

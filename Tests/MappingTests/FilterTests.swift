@@ -17,19 +17,27 @@ struct FilterTests {
 
   @Test("exclude") func exclude() throws {
     #expect(
-      try document(exclude: ["fullDocument.md", "fullDocument.u.secret", "fullDocument.urls.meta", "fullDocument.a.b"])
+      try document(exclude: [
+        "fullDocument.md", "fullDocument.u.secret", "fullDocument.urls.meta", "fullDocument.a.b",
+      ])
         == #"{"_id":"m1","msg":"hi","u":{"_id":"u1","username":"bob"},"#
         + #""urls":[{"url":"x"},{"url":"y"},3,[{"url":"z"}]]}"#)
     #expect(
-      try document(exclude: ["fullDocument.u", "fullDocument.u.username", "fullDocument.urls.0", "fullDocument.nothing"])
+      try document(exclude: [
+        "fullDocument.u", "fullDocument.u.username", "fullDocument.urls.0", "fullDocument.nothing",
+      ])
         == #"{"_id":"m1","msg":"hi","urls":[{"url":"y"},3,[]],"md":{"k":1},"a.b":5}"#)
   }
 
   @Test("include") func include() throws {
     #expect(
-      try document(include: ["fullDocument.msg", "fullDocument.u.username", "fullDocument.urls.url"])
+      try document(include: [
+        "fullDocument.msg", "fullDocument.u.username", "fullDocument.urls.url",
+      ])
         == #"{"msg":"hi","u":{"username":"bob"},"urls":[{"url":"x"},{"url":"y"},[{"url":"z"}]]}"#)
-    #expect(try document(include: ["fullDocument.urls.1", "fullDocument.msg.deep"]) == #"{"urls":[{"url":"y"}]}"#)
+    #expect(
+      try document(include: ["fullDocument.urls.1", "fullDocument.msg.deep"])
+        == #"{"urls":[{"url":"y"}]}"#)
     #expect(
       try document(include: ["fullDocument.urls.1", "fullDocument.urls.url"])
         == #"{"urls":[{"url":"x"},{"url":"y"},[{"url":"z"}]]}"#)
@@ -39,7 +47,8 @@ struct FilterTests {
 
   @Test("exclude takes away from what include leaves") func both() throws {
     #expect(
-      try document(include: ["fullDocument.u"], exclude: ["fullDocument.u.secret", "fullDocument.msg"])
+      try document(
+        include: ["fullDocument.u"], exclude: ["fullDocument.u.secret", "fullDocument.msg"])
         == #"{"u":{"_id":"u1","username":"bob"}}"#)
     #expect(try document(include: ["fullDocument.u.secret"], exclude: ["fullDocument.u"]) == "{}")
   }
@@ -51,7 +60,8 @@ struct FilterTests {
     let insert = Change.insert(["_id": "m1", "msg": "hi"], key: ["shard": 2, "_id": "m1"])
     #expect(
       try body(insert, include: ["fullDocument.msg"])
-        == #"{"operationType":"insert","documentKey":{"shard":2,"_id":"m1"},"fullDocument":{"msg":"hi"}}"#)
+        == #"{"operationType":"insert","documentKey":{"shard":2,"_id":"m1"},"fullDocument":{"msg":"hi"}}"#
+    )
     #expect(
       try body(insert, include: ["documentKey._id"])
         == #"{"operationType":"insert","documentKey":{"_id":"m1"}}"#)
@@ -64,8 +74,12 @@ struct FilterTests {
     let all = Written(
       try rule(
         envelope: .changeEvent,
-        exclude: ["clusterTime", "wallTime", "ns", "txnNumber", "lsid", "collectionUUID", "documentKey"]))
-    #expect(try all.body(BodyTests.transaction).hasPrefix(#"{"operationType":"update","updateDescription":{"#))
+        exclude: [
+          "clusterTime", "wallTime", "ns", "txnNumber", "lsid", "collectionUUID", "documentKey",
+        ]))
+    #expect(
+      try all.body(BodyTests.transaction).hasPrefix(
+        #"{"operationType":"update","updateDescription":{"#))
     #expect(try all.body(BodyTests.transaction).hasSuffix(#"["y"]}}"#))
   }
 
@@ -108,7 +122,10 @@ struct FilterTests {
 
   @Test(
     "impossible paths",
-    arguments: [("", 0), ("msg", 0), ("fullDocument.", 13), ("fullDocument..a", 13), (".a", 0), ("operationType", 0)])
+    arguments: [
+      ("", 0), ("msg", 0), ("fullDocument.", 13), ("fullDocument..a", 13), (".a", 0),
+      ("operationType", 0),
+    ])
   func impossible(_ path: String, _ offset: Int) {
     #expect(error { _ = try PayloadFilter.Path(include: path) }?.offset == offset)
     #expect(error { _ = try PayloadFilter.Path(exclude: path) }?.offset == offset)
@@ -132,7 +149,8 @@ struct FilterTests {
         document, include: include.isEmpty ? nil : include, exclude: exclude)
       let written = Written(
         try rule(
-          envelope: .document, json: .canonical, include: include.map { "fullDocument." + $0.joined(separator: ".") },
+          envelope: .document, json: .canonical,
+          include: include.map { "fullDocument." + $0.joined(separator: ".") },
           exclude: exclude.map { "fullDocument." + $0.joined(separator: ".") }))
       let plain = Written(try rule(envelope: .document, json: .canonical))
       let got = try written.body(.insert(document))

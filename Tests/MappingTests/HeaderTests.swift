@@ -34,7 +34,9 @@ struct HeaderTests {
   }
 
   /// The value of one header line.
-  func value(_ name: String, _ rule: Rule, _ change: Change, source: String = "rs0") throws -> String? {
+  func value(_ name: String, _ rule: Rule, _ change: Change, source: String = "rs0") throws
+    -> String?
+  {
     try Written(rule, source: source).headers(change).split(separator: "\r\n")
       .first { $0.hasPrefix("\(name): ") }.map { String($0.dropFirst(name.count + 2)) }
   }
@@ -55,9 +57,11 @@ struct HeaderTests {
   @Test(
     "the subject is the document's _id",
     arguments: [
-      (Value.string("a b"), "a%20b"), (.string("é\r\n"), "%C3%A9%0D%0A"), (.string("50%\""), "50%25%22"),
+      (Value.string("a b"), "a%20b"), (.string("é\r\n"), "%C3%A9%0D%0A"),
+      (.string("50%\""), "50%25%22"),
       (.int32(7), "7"), (someObjectID, "56e1fc72e0c917e9c4714161"),
-      (.document([.init(key: "a", value: 1)]), "{%22a%22:1}"), (.timestamp(1, 2), "{%22t%22:1,%22i%22:2}"),
+      (.document([.init(key: "a", value: 1)]), "{%22a%22:1}"),
+      (.timestamp(1, 2), "{%22t%22:1,%22i%22:2}"),
     ])
   func subject(_ id: Value, _ expected: String) throws {
     #expect(try value("ce-subject", try rule(), .delete(key: ["shard": 1, "_id": id])) == expected)
@@ -80,13 +84,16 @@ struct HeaderTests {
 
   @Test("a schema closes the list") func schema() throws {
     let written = Written(try rule(dataSchema: "urn:chat:message:1"))
-    #expect(try written.headers(.delete()).hasSuffix("ce-subject: m1\r\nce-dataschema: urn:chat:message:1\r\n"))
+    #expect(
+      try written.headers(.delete()).hasSuffix(
+        "ce-subject: m1\r\nce-dataschema: urn:chat:message:1\r\n"))
   }
 
   @Test("positional ids: position, and the rule for further matches") func positional() throws {
     let written = Written(try rule(name: "one"), try rule(name: "two"))
     var change = Change.delete()
-    change.position = EventPosition(entry: OplogPosition(seconds: .max, increment: .max), index: .max)
+    change.position = EventPosition(
+      entry: OplogPosition(seconds: .max, increment: .max), index: .max)
     #expect(try written.id(change) == "rs0:4294967295.4294967295.4294967295")
     #expect(try written.id(change, rule: 1, match: 1) == "rs0:4294967295.4294967295.4294967295:two")
     #expect(
@@ -112,7 +119,8 @@ struct HeaderTests {
     for _ in 0..<2000 {
       var text = "x"
       for _ in 0..<chance.below(10) {
-        text.unicodeScalars.append(chance.pick(["\r", "\n", "\0", ":", " ", "é", "%", "a", "\u{85}"]))
+        text.unicodeScalars.append(
+          chance.pick(["\r", "\n", "\0", ":", " ", "é", "%", "a", "\u{85}"]))
       }
       let headers = try written.headers(.insert(["v": .string(text)], key: ["_id": .string(text)]))
       let lines = headers.split(separator: "\r\n", omittingEmptySubsequences: false)
@@ -144,7 +152,8 @@ struct HeaderTests {
     }
     var chance = Chance(seed: 4)
     let changes = (0..<300).map { n in
-      var change = Change.insert(["v": .int32(Int32(n))], key: ["_id": .int32(Int32(chance.below(50)))])
+      var change = Change.insert(
+        ["v": .int32(Int32(n))], key: ["_id": .int32(Int32(chance.below(50)))])
       change.namespace = chance.pick(["a.b", "a.c", "b.c", "c.d.e"])
       change.position.index = UInt32(n)
       return change

@@ -7,7 +7,8 @@ struct MatchingTests {
   @Test(
     "namespaces",
     arguments: [
-      ("rocketchat.users", "rocketchat.users", true), ("rocketchat.users", "rocketchat.users2", false),
+      ("rocketchat.users", "rocketchat.users", true),
+      ("rocketchat.users", "rocketchat.users2", false),
       ("rocketchat.*", "rocketchat.users", true), ("rocketchat.*", "rocketchat.a.b", true),
       ("rocketchat.*", "rocketchat2.users", false), ("*.users", "a.users", true),
       ("*.users", "a.b.users", false), ("*.users", "a.users.b", false), ("*.*", "a.b", true),
@@ -42,14 +43,17 @@ struct MatchingTests {
       let expected = definition(pattern[...], text[...])
       matched += expected ? 1 : 0
       #expect(
-        try NamespacePattern(parsing: "d.\(String(pattern))").matches("d.\(String(text))") == expected)
+        try NamespacePattern(parsing: "d.\(String(pattern))").matches("d.\(String(text))")
+          == expected)
     }
     #expect(matched > 1000)
   }
 
   @Test(
     "impossible namespaces",
-    arguments: [("", 0), ("users", 0), (".users", 0), ("db.", 3), ("d b.c", 1), ("db.c d", 4), ("d$.c", 1)])
+    arguments: [
+      ("", 0), ("users", 0), (".users", 0), ("db.", 3), ("d b.c", 1), ("db.c d", 4), ("d$.c", 1),
+    ])
   func impossible(_ pattern: String, _ offset: Int) {
     #expect(error { _ = try NamespacePattern(parsing: pattern) }?.offset == offset)
   }

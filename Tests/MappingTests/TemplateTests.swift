@@ -8,7 +8,8 @@ struct TemplateTests {
   @Test(
     "values as tokens",
     arguments: [
-      (Value.string("GENERAL"), "GENERAL"), (.int32(-5), "-5"), (.int64(.max), "9223372036854775807"),
+      (Value.string("GENERAL"), "GENERAL"), (.int32(-5), "-5"),
+      (.int64(.max), "9223372036854775807"),
       (.double(1.5), "1%2E5"), (.double(2), "2%2E0"), (.bool(true), "true"), (.null, "null"),
       (someObjectID, "56e1fc72e0c917e9c4714161"), (.date(0), "1970-01-01T00%3A00%3A00%2E000Z"),
       (.double(.nan), "NaN"),
@@ -82,7 +83,8 @@ struct TemplateTests {
   @Test("what is missing makes the event invalid, in subject and id") func missing() throws {
     let cases: [(String, Change)] = [
       ("fullDocument.rid", .insert(["x": 1])), ("fullDocument.rid", .delete()),
-      ("fullDocument.rid.x", .insert(["rid": "text"])), ("fullDocument.ri", .insert(["rid": "text"])),
+      ("fullDocument.rid.x", .insert(["rid": "text"])),
+      ("fullDocument.ri", .insert(["rid": "text"])),
       ("updateDescription.updatedFields.a", .insert([:])), ("txnNumber", .insert([:])),
       ("lsid.id", .insert([:])), ("wallTime", Change(wallTime: nil)),
       ("ns.coll", Change(operation: .dropDatabase, namespace: "db", documentKey: nil)),
@@ -97,7 +99,8 @@ struct TemplateTests {
     }
     let update = mappingError { try Written(try rule("x.{fullDocument.a}")).subject(.update([:])) }
     #expect(
-      update?.detail == "fullDocument.a is missing: the oplog holds no full document for an update; "
+      update?.detail
+        == "fullDocument.a is missing: the oplog holds no full document for an update; "
         + "use documentKey or updateDescription")
   }
 
@@ -106,7 +109,8 @@ struct TemplateTests {
     let error = mappingError { try written.subject(.insert(["v": ""])) }
     #expect(error == MappingError(.subjectInvalid, "fullDocument.v is an empty string"))
     #expect(mappingError { try written.headers(.insert(["v": ""])) }?.code == .idInvalid)
-    #expect(mappingError { try written.subject(.insert(["v": .binary(0, [])])) }?.code == .subjectInvalid)
+    #expect(
+      mappingError { try written.subject(.insert(["v": .binary(0, [])])) }?.code == .subjectInvalid)
   }
 
   @Test("lengths are bounded") func lengths() throws {
@@ -125,7 +129,8 @@ struct TemplateTests {
     // Escapes count as what they are written as.
     let dots = Change.insert(["v": .string(String(repeating: ".", count: 86))])
     #expect(mappingError { try written.subject(dots) }?.code == .subjectInvalid)
-    let many = Written(try rule(Array(repeating: "{fullDocument.v}", count: 5).joined(separator: ".")))
+    let many = Written(
+      try rule(Array(repeating: "{fullDocument.v}", count: 5).joined(separator: ".")))
     #expect(mappingError { try many.subject(change(250)) }?.code == .subjectInvalid)
     #expect(try written.id(change(1023)).utf8.count == 1024)
     #expect(mappingError { try written.id(change(1024)) }?.code == .idInvalid)
@@ -137,7 +142,8 @@ struct TemplateTests {
       ("", 0), (".a", 0), ("a.", 1), ("a..b", 2), ("{documentKey._id}.", 17),
       ("{documentKey._id}..a", 18), ("a b", 1), ("a*", 1), ("a.>", 2), ("a%2E", 1), ("é", 0),
       ("a\u{1}", 1), ("$JS.x", 0), ("{", 0), ("a}", 1), ("{a", 0), ("{a{", 2), ("{}", 1),
-      ("{nothing}", 1), ("a.{ns}", 3), ("{ns.name}", 4), ("{documentKey}", 1), ("{fullDocument.}", 14),
+      ("{nothing}", 1), ("a.{ns}", 3), ("{ns.name}", 4), ("{documentKey}", 1),
+      ("{fullDocument.}", 14),
       ("{.x}", 1), ("{operationType.x}", 15), ("{clusterTime.t}", 13), ("{lsid}", 1),
     ])
   func impossible(_ text: String, _ offset: Int) {
@@ -168,8 +174,13 @@ struct TemplateTests {
   }
 
   @Test("a near miss is named") func nearMiss() {
-    #expect(error { _ = try Template(subject: "{fulldocument.x}") }?.remedy == "did you mean fullDocument?")
-    #expect(error { _ = try Template(subject: "{docKey._id}") }?.remedy.contains("paths start with") == true)
-    #expect(error { _ = try Template(subject: "{rid}") }?.remedy.contains("fullDocument.rid") == true)
+    #expect(
+      error { _ = try Template(subject: "{fulldocument.x}") }?.remedy
+        == "did you mean fullDocument?")
+    #expect(
+      error { _ = try Template(subject: "{docKey._id}") }?.remedy.contains("paths start with")
+        == true)
+    #expect(
+      error { _ = try Template(subject: "{rid}") }?.remedy.contains("fullDocument.rid") == true)
   }
 }

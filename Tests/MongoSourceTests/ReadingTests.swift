@@ -37,9 +37,8 @@ struct ReadingTests {
     }
     #expect(tap.entries.first?.point == start)
     #expect(tap.inserted(name) == Array(0..<250))
-    #expect(
-      tap.entries.filter { $0.namespace == "test.\(name)" }.suffix(2).map(\.operation) == ["u", "d"]
-    )
+    let operations = tap.entries.filter { $0.namespace == "test.\(name)" }.map(\.operation)
+    #expect(operations.suffix(2) == ["u", "d"])
     let truth = try await writer.oplog(from: start.position.seconds, start.position.increment)
     #expect(Array(truth.prefix(tap.entries.count)) == tap.entries.map(\.position))
     let status = tap.reader.status

@@ -14,7 +14,8 @@ struct ThroughputTests {
     for n in stride(from: 0, to: total, by: 2000) {
       try await writer.insert(n..<n + 2000, into: "throughput", filler: 230)
     }
-    let (changes, change) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
+    let (changes, change) = AsyncStream.makeStream(
+      of: Void.self, bufferingPolicy: .bufferingNewest(1))
     let reader = OplogReader(options: options, logger: silentLogger) { change.yield() }
     let began = (clock: ContinuousClock.now, cpu: Self.cpuSeconds())
     reader.restart(at: start)

@@ -40,8 +40,7 @@ struct UnsupportedServerTests {
     #expect(tap.reader.failure == nil)
     let writer = try MongoWriter(options.uri)
     try await writer.command(
-      #"{"replSetInitiate":{"_id":"late","members":[{"_id":0,"host":"127.0.0.1:\#(mongod.port)"}]}}"#,
-      database: "admin")
+      mongod.initiate("late"), database: "admin")
     // Now there is an oplog, and the made-up position isn't in it.
     try await tap.wait("reading has failed") { $0.phase == .failed }
     guard case .positionLost(let lost) = tap.reader.failure else {
@@ -62,8 +61,7 @@ struct UnsupportedServerTests {
     let options = MongoSourceOptions(uri: mongod.uri + "?directConnection=true")
     try await eventually("the set is initiated") {
       (try? await MongoWriter(options.uri).command(
-        #"{"replSetInitiate":{"_id":"old","members":[{"_id":0,"host":"127.0.0.1:\#(mongod.port)"}]}}"#,
-        database: "admin")) != nil
+        mongod.initiate("old"), database: "admin")) != nil
     }
     let tap = Tap(options)
     tap.restart(at: anywhere)

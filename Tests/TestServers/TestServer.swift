@@ -28,8 +28,10 @@ package enum ServerBinary {
   /// A Python that has nats-py.
   package static let python = fetch("venv")
 
-  package static let openssl = ["/usr/bin/openssl", "/usr/local/bin/openssl", "/opt/homebrew/bin/openssl"]
-    .first { FileManager.default.isExecutableFile(atPath: $0) }
+  package static let openssl = [
+    "/usr/bin/openssl", "/usr/local/bin/openssl", "/opt/homebrew/bin/openssl",
+  ]
+  .first { FileManager.default.isExecutableFile(atPath: $0) }
 
   private static func fetch(_ arguments: String...) -> String? {
     let root = URL(fileURLWithPath: #filePath).resolvingSymlinksInPath()

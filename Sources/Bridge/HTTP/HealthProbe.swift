@@ -18,7 +18,8 @@ struct HealthProbe: Sendable {
     inputs.mongoReachable = mongo.reachable
     inputs.mongoDetail =
       mongo.reachable
-      ? "\(mongo.setName ?? "?"), mongod \(mongo.version ?? "?")" : mongo.error?.description ?? "not reached yet"
+      ? "\(mongo.setName ?? "?"), mongod \(mongo.version ?? "?")"
+      : mongo.error?.description ?? "not reached yet"
     inputs.mongoAge = StatusBoard.age(mongo.at)
     inputs.sourceDetail = source.summary
     inputs.sourceReading = source.isConnected

@@ -29,8 +29,10 @@ struct MetricsPage: Sendable {
     }
     page.family("tailrace_rule_events_total", "counter", "The same for each rule.")
     for rule in facts.counters?.rules ?? [] {
-      for (outcome, count) in rule.outcomes.named where outcome != "unmatched" && outcome != "dry_run" {
-        page.sample("tailrace_rule_events_total", ["rule": rule.name, "outcome": outcome], Double(count))
+      for (outcome, count) in rule.outcomes.named
+      where outcome != "unmatched" && outcome != "dry_run" {
+        page.sample(
+          "tailrace_rule_events_total", ["rule": rule.name, "outcome": outcome], Double(count))
       }
     }
     page.family("tailrace_rule_invalid_total", "counter", "Events whose message could not be made.")
@@ -40,7 +42,8 @@ struct MetricsPage: Sendable {
     page.gauge("tailrace_events_per_second", "Published over the last second.", facts.rate)
     page.gauge("tailrace_in_flight", "Messages waiting for their ack.", Double(facts.inFlight))
     if let lag = health.lag {
-      page.gauge("tailrace_lag_seconds", "Oplog seconds between a majority and what was processed.", lag)
+      page.gauge(
+        "tailrace_lag_seconds", "Oplog seconds between a majority and what was processed.", lag)
     }
     if let window = inputs.window {
       page.gauge("tailrace_oplog_window_seconds", "Seconds that the oplog spans.", window)
@@ -57,13 +60,16 @@ struct MetricsPage: Sendable {
         "tailrace_checkpoint_position_seconds", "Cluster time of the checkpoint.",
         Double(checkpoint.seconds))
     }
-    page.family("tailrace_stream_last_sequence", "gauge", "Last acknowledged sequence of each stream.")
+    page.family(
+      "tailrace_stream_last_sequence", "gauge", "Last acknowledged sequence of each stream.")
     for stream in facts.streams {
       page.sample("tailrace_stream_last_sequence", ["stream": stream.name], Double(stream.sequence))
     }
     page.gauge("tailrace_epoch", "NATS connections since the process began.", Double(facts.epoch))
     page.gauge("tailrace_nats_connected", "1 while connected.", facts.natsConnected ? 1 : 0)
-    page.gauge("tailrace_mongodb_reachable", "1 while the replica set answers.", inputs.mongoReachable ? 1 : 0)
+    page.gauge(
+      "tailrace_mongodb_reachable", "1 while the replica set answers.",
+      inputs.mongoReachable ? 1 : 0)
     page.counter(
       "tailrace_messages_lost_by_server_total",
       "Acknowledged messages that a stream did not hold any more.", facts.lostMessages)

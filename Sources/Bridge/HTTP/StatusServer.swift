@@ -49,9 +49,12 @@ public struct StatusServer: Service {
     let listen = service.configuration.http.listen
     let application = Application(
       router: router,
-      configuration: .init(address: .hostname(listen.host, port: listen.port), serverName: "tailrace"),
+      configuration: .init(
+        address: .hostname(listen.host, port: listen.port), serverName: "tailrace"),
       onServerRunning: { [logger] channel in
-        logger.info("http", metadata: ["listen": "\(channel.localAddress.map { "\($0)" } ?? "\(listen.host)")"])
+        logger.info(
+          "http",
+          metadata: ["listen": "\(channel.localAddress.map { "\($0)" } ?? "\(listen.host)")"])
       },
       logger: quiet)
     try await application.run()

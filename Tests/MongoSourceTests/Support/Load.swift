@@ -35,7 +35,6 @@ final class Load: Sendable {
       do {
         let current = try writer ?? MongoWriter(uri)
         writer = current
-        // A repeated document is reported inside a reply that is otherwise good.
         try await current.insert(n..<n + 1, into: collection)
         written.store(n + 1, ordering: .releasing)
       } catch {

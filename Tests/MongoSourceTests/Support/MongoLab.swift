@@ -44,11 +44,17 @@ final class MongoLab: @unchecked Sendable {
     answers = output.fileHandleForReading
     var line = Data()
     while let byte = try answers.read(upToCount: 1), byte != Data([10]) { line.append(byte) }
-    guard let ready = try? JSONDecoder().decode(Ready.self, from: line) else {
+    guard let ready = try? Self.decoder.decode(Ready.self, from: line) else {
       throw Failure(description: "lab.py did not start: \(String(decoding: line, as: UTF8.self))")
     }
-    uri = ready.mongodb_uri
+    uri = ready.mongodbUri
     members = ready.mongod.map { Member(port: $0.port, folder: $0.dir) }
+  }
+
+  private static var decoder: JSONDecoder {
+    let decoder = JSONDecoder()
+    decoder.keyDecodingStrategy = .convertFromSnakeCase
+    return decoder
   }
 
   private struct Ready: Decodable {
@@ -57,7 +63,7 @@ final class MongoLab: @unchecked Sendable {
       var port: Int
       var dir: String
     }
-    var mongodb_uri: String
+    var mongodbUri: String
     var mongod: [Server]
   }
 
@@ -68,7 +74,10 @@ final class MongoLab: @unchecked Sendable {
     var mongod: [Ready.Server]?
   }
 
-  enum Signal: String { case kill = "KILL", terminate = "TERM" }
+  enum Signal: String {
+    case kill = "KILL"
+    case terminate = "TERM"
+  }
 
   func kill(_ member: Int = 0, _ signal: Signal = .kill) async throws {
     _ = try await send(#"{"kill":"mongod","index":\#(member),"signal":"\#(signal.rawValue)"}"#)
@@ -105,7 +114,7 @@ final class MongoLab: @unchecked Sendable {
         try commands.write(contentsOf: Data((command + "\n").utf8))
         return try readLine()
       }
-      let answer = try JSONDecoder().decode(Answer.self, from: line)
+      let answer = try Self.decoder.decode(Answer.self, from: line)
       guard answer.ok else {
         throw Failure(description: "\(command): \(answer.error ?? "refused")")
       }
@@ -160,8 +169,7 @@ final class LoneMongod: @unchecked Sendable {
 
   var uri: String { "mongodb://127.0.0.1:\(port)/" }
 
-  static func start(_ arguments: [String] = [], version: String? = nil) async throws -> LoneMongod
-  {
+  static func start(_ arguments: [String] = [], version: String? = nil) async throws -> LoneMongod {
     try await blocking { try LoneMongod(arguments, version: version) }
   }
 
@@ -181,6 +189,12 @@ final class LoneMongod: @unchecked Sendable {
     process.standardOutput = FileHandle.nullDevice
     process.standardError = FileHandle.nullDevice
     try process.run()
+  }
+
+  /// The command that makes it a replica set of its own.
+  func initiate(_ set: String) -> String {
+    let member = #"{"_id":0,"host":"127.0.0.1:\#(port)"}"#
+    return #"{"replSetInitiate":{"_id":"\#(set)","members":[\#(member)]}}"#
   }
 
   /// Below the range of outgoing connections, where nothing listens.

@@ -58,15 +58,33 @@ final class MongoWriter: @unchecked Sendable {
     }
   }
 
-  /// Inserts `{_id: n, …}` for each number, in one command.
+  /// Inserts `{_id: n, …}` for each number, in one command. What is there already is no error:
+  /// an insert that was interrupted can be repeated.
   func insert(
     _ numbers: Range<Int>, into collection: String, filler: Int = 0, majority: Bool = true
   ) async throws {
     let text = String(repeating: "x", count: filler)
     let documents = numbers.map { #"{"_id":\#($0),"text":"\#(text)"}"# }.joined(separator: ",")
-    try await command(
+    let reply = try await command(
       #"{"insert":"\#(collection)","documents":[\#(documents)],"#
         + #""writeConcern":{"w":\#(majority ? #""majority""# : "1")}}"#)
+    // A server that steps down may say so inside of a reply that is otherwise good.
+    let outcome = try JSONDecoder().decode(Outcome.self, from: Data(reply.utf8))
+    let errors = (outcome.writeErrors ?? []) + [outcome.writeConcernError].compactMap(\.self)
+    if let error = errors.first(where: { $0.code != Self.duplicateKey }) {
+      throw Failure(code: error.code, description: error.errmsg ?? "")
+    }
+  }
+
+  private static let duplicateKey: UInt32 = 11000
+
+  private struct Outcome: Decodable {
+    struct Fault: Decodable {
+      var code: UInt32
+      var errmsg: String?
+    }
+    var writeErrors: [Fault]?
+    var writeConcernError: Fault?
   }
 
   /// The positions (`seconds.increment` and term) of everything from there on, by an ordinary
