@@ -18,7 +18,7 @@ extension ByteWriter {
   @inlinable
   public mutating func beginDocument() -> Int { appendPlaceholder(4, fill: 0) }
 
-  /// Closes the document or array that `mark` belongs to. Traps beyond 2 GiB, which BSON can't hold.
+  /// Closes the document or array that `mark` belongs to. Traps beyond 2 GiB: BSON can't hold more.
   @inlinable
   public mutating func endDocument(_ mark: Int) {
     append(0 as UInt8)

@@ -17,7 +17,7 @@ public struct BSONElements {
   }
 
   /// The next element, or nil at the closing NUL.
-  /// - Throws: what is wrong with it, with the offset in the document. The walk doesn't move on then.
+  /// - Throws: what is wrong with it, with the offset in the document. The walk then stays there.
   @inlinable
   public mutating func next() throws(BSONError) -> BSONElement? { try step() }
 

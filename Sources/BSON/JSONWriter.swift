@@ -9,12 +9,12 @@ public enum JSONStyle: UInt8, Sendable {
   case canonical
 }
 
-/// BSON to JSON, compact, in one pass over the bytes. Order and repetition of keys stay. Nothing is
-/// allocated besides the writer's own memory. On error the writer is as it was before the call.
+/// BSON to JSON, compact, in one pass over the bytes. Order and repetition of keys stay. Nothing
+/// is allocated besides the writer's own memory. On error the writer is as it was before the call.
 extension ByteWriter {
   /// Writes a document as a JSON object.
-  /// - Throws: what is wrong with the bytes, with the offset in `document`: any broken element, text
-  ///   that isn't UTF-8, nesting beyond `BSONView.maximumDepth`.
+  /// - Throws: what is wrong with the bytes, with the offset in `document`: any broken element,
+  ///   text that isn't UTF-8, nesting beyond `BSONView.maximumDepth`.
   public mutating func appendJSON(
     _ document: BSONView, style: JSONStyle
   ) throws(BSONError) {
@@ -40,8 +40,8 @@ extension ByteWriter {
     }
   }
 
-  /// Writes the value of an element, without its key. Throws as `appendJSON`, with the offset in the
-  /// element's value.
+  /// Writes the value of an element, without its key. Throws as `appendJSON`, with the offset in
+  /// the element's value.
   public mutating func appendJSON(
     value element: BSONElement, style: JSONStyle
   ) throws(BSONError) {

@@ -91,6 +91,14 @@ public final class PublishLane {
   @exclusivity(unchecked) var headersAt = 0
   @exclusivity(unchecked) var headersEnd = 0
 
+  // Ids of the open message and of the one before: the chain asserts them besides the sequence. A
+  // sequence alone is not enough in a pipeline: one foreign message makes the server refuse the next
+  // of ours and then take the one after it, whose sequence fits by coincidence.
+  @exclusivity(unchecked)
+  var idOfLast: [UInt8] = []
+  @exclusivity(unchecked)
+  var idOfThis: [UInt8] = []
+
   // The batch being written (atomic and fast).
   var batchNumber: UInt64 = 0
   @exclusivity(unchecked) var inBatch = 0
@@ -109,7 +117,8 @@ public final class PublishLane {
 
   static let requestedFlow = 200
   static let maximumBatch = 1000
-  static let maximumBatchesInFlight = 8
+  /// With two in flight, a foreign message as large as the first could let the second through.
+  static let maximumBatchesInFlight = 1
   static let maximumFastBatch = 20_000
   /// Distinct reply subjects: few, so that the server's subject cache always hits; the acks come
   /// in order, so the number only has to tell neighbours apart.
@@ -180,6 +189,12 @@ public final class PublishLane {
   public func beginBody() {
     switch mode {
     case .chain:
+      noteID()
+      if !idOfLast.isEmpty, sent > 0 {
+        output.append("Nats-Expected-Last-Msg-Id: ")
+        output.append(idOfLast)
+        output.append("\r\n")
+      }
       writeExpectedSequence()
     case .single:
       if options.exclusive { writeExpectedSequence() }
@@ -209,6 +224,7 @@ public final class PublishLane {
     let size = output.count - messageStart
     sizes.append(Int32(clamping: size))
     bytesInFlight += size
+    if mode == .chain { swap(&idOfLast, &idOfThis) }
     sent &+= 1
     expectedSequence &+= 1
     if mode == .fast || mode == .atomic { inBatch += 1 }
@@ -256,6 +272,15 @@ public final class PublishLane {
   /// Whether `output` may go to the socket now. An atomic batch's last message must still be at
   /// hand when the batch is sealed.
   public var mayFlush: Bool { mode != .atomic || inBatch == 0 }
+
+  /// Remembers the id of the open message, which `Nats-Msg-Id` begins its headers with.
+  private func noteID() {
+    let first = headersAt &+ 10 &+ 13
+    idOfThis.removeAll(keepingCapacity: true)
+    var at = first
+    while at < output.count, output.bytes[at] != 13 { at &+= 1 }
+    if at > first { idOfThis.append(contentsOf: output.bytes[first..<at]) }
+  }
 
   private func writeExpectedSequence() {
     output.append("Nats-Expected-Last-Sequence: ")

@@ -35,8 +35,12 @@ struct StrictJSON {
 
   private var current: UInt8 { at < bytes.count ? bytes[at] : 0 }
 
+  private static func isSpace(_ byte: UInt8) -> Bool {
+    byte == 0x20 || byte == 0x09 || byte == 0x0A || byte == 0x0D
+  }
+
   private mutating func skipSpace() {
-    while [0x20, 0x09, 0x0A, 0x0D].contains(current) { at += 1 }
+    while Self.isSpace(current) { at += 1 }
   }
 
   private mutating func punctuation(_ byte: UInt8) -> Bool {
@@ -69,8 +73,9 @@ struct StrictJSON {
 
   private mutating func literal() throws {
     let start = at
-    let ends: [UInt8] = [0x2C, 0x5D, 0x7D, 0x20, 0x09, 0x0A, 0x0D]
-    while at < bytes.count, !ends.contains(bytes[at]) { at += 1 }
+    while at < bytes.count, !Self.isSpace(bytes[at]), ![0x2C, 0x5D, 0x7D].contains(bytes[at]) {
+      at += 1
+    }
     let text = String(decoding: bytes[start..<at], as: UTF8.self)
     guard ["true", "false", "null"].contains(text) || Self.isNumber(bytes[start..<at]) else {
       throw malformed
@@ -124,14 +129,15 @@ struct StrictJSON {
     skipSpace()
   }
 
+  private static let simpleEscapes: [UInt8: UInt8] = [
+    0x22: 0x22, 0x5C: 0x5C, 0x2F: 0x2F, 0x62: 8, 0x66: 12, 0x6E: 10, 0x72: 13, 0x74: 9,
+  ]
+
   private mutating func escape(into decoded: inout [UInt8]) throws {
-    let simple: [UInt8: UInt8] = [
-      0x22: 0x22, 0x5C: 0x5C, 0x2F: 0x2F, 0x62: 8, 0x66: 12, 0x6E: 10, 0x72: 13, 0x74: 9,
-    ]
     at += 1
     let kind = current
     at += 1
-    if let byte = simple[kind] {
+    if let byte = Self.simpleEscapes[kind] {
       decoded.append(byte)
     } else {
       // Escapes of characters beyond U+007F would be correct JSON, but the writer has none.

@@ -86,7 +86,7 @@ private final class Driver: NATSRawHandler, @unchecked Sendable {
 }
 
 @Suite struct LaneServerTests {
-  private func prepare(_ jetStream: JetStreamClient, _ version: String) async throws {
+  func prepare(_ jetStream: JetStreamClient, _ version: String) async throws {
     var settings: JSONValue = ["subjects": ["t.>"], "storage": "file"]
     if modes(version).contains(.atomic) { settings["allow_atomic"] = true }
     if modes(version).contains(.fast) { settings["allow_batched"] = true }
@@ -204,6 +204,39 @@ private final class Driver: NATSRawHandler, @unchecked Sendable {
         #expect(error.remedy != .rejectMessage)
       }
       #expect(try await jetStream.stream("T")?.lastSequence == 3)
+    }
+  }
+}
+
+extension LaneServerTests {
+  /// A foreign message in the middle of a pipeline makes the expected sequences fit again one
+  /// message later. Whatever the server then takes must be a prefix of ours.
+  @Test(arguments: ServerBinary.available)
+  func `a foreign message in the pipeline never leaves a gap`(version: String) async throws {
+    try await withJetStream(version) { jetStream in
+      try await prepare(jetStream, version)
+      for mode in modes(version) {
+        let base = try #require(try await jetStream.stream("T")).lastSequence
+        let driver = Driver(jetStream.connection, mode, base: base, count: 3000) { "\(mode)-\($0)" }
+        async let foreign: Void = {
+          for n in 0..<3 {
+            try await Task.sleep(for: .milliseconds(3))
+            _ = try? await jetStream.connection.request("t.foreign", payload: Array("f\(n)".utf8))
+          }
+        }()
+        // It ends well or is refused; both are right.
+        try? await driver.run()
+        try await foreign
+        try await jetStream.connection.flush()
+        let last = try #require(try await jetStream.stream("T")).lastSequence
+        var next = 0
+        for sequence in (base + 1)...max(last, base + 1) where sequence <= last {
+          let message = try #require(try await jetStream.message(in: "T", at: sequence))
+          if message.subject == "t.foreign" { continue }
+          #expect(String(decoding: message.payload, as: UTF8.self) == "{\"n\":\(next)}", "\(mode)")
+          next += 1
+        }
+      }
     }
   }
 }
