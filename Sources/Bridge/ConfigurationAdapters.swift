@@ -71,16 +71,6 @@ extension BridgeConfiguration {
   func allowsMemoryStorage(_ stream: String) -> Bool {
     streams.first { $0.name == stream }?.settings["storage"]?.stringValue == "memory"
   }
-
-  /// A digest of what determines ids, bodies and order: another value, other messages.
-  public func messagesDigest(sourceName: String) -> String {
-    var digest: UInt64 = 0xCBF2_9CE4_8422_2325
-    for byte in "\(sourceName)\n\(rules)".utf8 {
-      digest = (digest ^ UInt64(byte)) &* 0x100_0000_01B3
-    }
-    let text = String(digest, radix: 16)
-    return String(repeating: "0", count: 16 - text.count) + text
-  }
 }
 
 extension StreamSpec {

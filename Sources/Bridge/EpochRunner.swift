@@ -67,7 +67,7 @@ struct EpochRunner: Sendable {
         bridge: configuration.bridge.name, source: sourceName, instance: board.instance,
         version: max(checkpoint?.version ?? 0, stored?.version ?? 0), resume: plan.start,
         term: plan.term, origin: plan.origin, streams: surviving(checkpoint, plan),
-        configurationHash: configuration.messagesDigest(sourceName: sourceName)),
+        configurationHash: configuration.hash(sourceName: sourceName)),
       revision: revision)
     // Before anything is published: a crash from now on must come back to this very place.
     try await keeper.save(nil)

@@ -13,7 +13,7 @@ public struct SourceSettings: Sendable, Equatable {
     case now
     /// At the oldest entry the oplog still holds.
     case oldest
-    /// Behind this entry, which the oplog must still hold.
+    /// At this entry, which the oplog must still hold; its own events are the first.
     case position(OplogPosition)
   }
 
