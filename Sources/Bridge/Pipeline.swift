@@ -295,9 +295,9 @@ final class Pipeline: @unchecked Sendable {
       let publisher = lane.publisher
       // Full with nothing on its way back: only the batch's end brings the ack that goes on.
       let stuck = pause == .blocked && !publisher.canSend && publisher.waitsForSeal
-      if publisher.hasOpenBatch,
-        stuck || (mayFinishBatches && (pause == .noInput || lane.isBarrier))
-      {
+      // Nothing more comes for this lane soon: the oplog is read, or another lane holds things up.
+      let quiet = pause == .noInput || (pause == .blocked && publisher.canSend)
+      if publisher.hasOpenBatch, stuck || (mayFinishBatches && (quiet || lane.isBarrier)) {
         publisher.seal()
       }
       guard lane.publisher.output.count > 0, lane.publisher.mayFlush else { continue }
