@@ -40,6 +40,8 @@ final class Lane {
   var acked: Acked?
   /// No message of ours was ever stored here: the first is awaited before the next entry begins.
   var awaitsFirst: Bool
+  /// The entry of the message written last.
+  var lastSent: OplogPosition?
   /// When the oldest unacknowledged message last saw progress.
   var waitingSince: NIODeadline?
 

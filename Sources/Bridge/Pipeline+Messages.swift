@@ -106,6 +106,7 @@ extension Pipeline {
 
   private func sent(_ event: ChangeEvent, rule: UInt16, _ lane: Lane, _ epoch: Epoch) {
     if lane.inFlight.isEmpty { lane.waitingSince = .now() }
+    lane.lastSent = event.position.entry
     lane.inFlight.append(
       InFlightEvent(position: event.position, term: header?.term ?? -1, rule: rule))
     if lane.publisher.output.count > Self.flushBytes, lane.publisher.mayFlush {

@@ -288,16 +288,17 @@ final class Pipeline: @unchecked Sendable {
   static let flushBytes = 64 << 10
 
   private func flush(_ epoch: Epoch, _ pause: Pause) {
-    // A transaction of MongoDB stays in one batch where it fits: nothing is sealed inside one.
-    let mayFinishBatches = !entryOpen
+    let openEntry = entryOpen ? header?.position : nil
     var wrote = false
     for lane in lanes {
       let publisher = lane.publisher
       // Full with nothing on its way back: only the batch's end brings the ack that goes on.
       let stuck = pause == .blocked && !publisher.canSend && publisher.waitsForSeal
+      // A transaction of MongoDB stays in one batch where it fits: nothing is sealed inside one.
+      let insideEntry = openEntry != nil && lane.lastSent == openEntry
       // Nothing more comes for this lane soon: the oplog is read, or another lane holds things up.
       let quiet = pause == .noInput || (pause == .blocked && publisher.canSend)
-      if publisher.hasOpenBatch, stuck || (mayFinishBatches && (quiet || lane.isBarrier)) {
+      if publisher.hasOpenBatch, stuck || (!insideEntry && (quiet || lane.isBarrier)) {
         publisher.seal()
       }
       guard lane.publisher.output.count > 0, lane.publisher.mayFlush else { continue }
