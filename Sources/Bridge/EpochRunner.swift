@@ -311,10 +311,9 @@ struct EpochRunner: Sendable {
       case .stop:
         board.update { $0.phase = "draining" }
         service.eventLoop.execute { [pipeline] in pipeline.drain() }
-        let deadline = service.eventLoop.scheduleTask(in: .seconds(10)) { [pipeline] in
+        service.eventLoop.scheduleTask(in: .seconds(10)) { [pipeline] in
           pipeline.abandon("the outstanding acks did not come within 10 s")
         }
-        _ = deadline
       case .tick:
         if connection.info.lameDuck {
           if let mark = try await self.mark() { keeper.remember(mark) }

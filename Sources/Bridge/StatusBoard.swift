@@ -39,7 +39,6 @@ final class StatusBoard: Sendable {
     var losses: [ResumePlan.Loss] = []
     var lostMessages: UInt64 = 0
     var errors: [LoggedError] = []
-    var epochEnds: UInt64 = 0
     var timeSeriesSkipped: UInt64 = 0
   }
 
