@@ -75,6 +75,10 @@ bson_t *tailrace_command_oldest(void) {
       "projection", "{", "ts", BCON_INT32(1), "t", BCON_INT32(1), "wall", BCON_INT32(1), "}");
 }
 
+bson_t *tailrace_command_from(const uint8_t *bytes, uint32_t length) {
+  return bson_new_from_data(bytes, length);
+}
+
 bool tailrace_run(mongoc_client_t *client, mongoc_client_session_t *session, uint32_t server_id,
                   const char *database, bson_t *command, tailrace_reply *reply,
                   bson_error_t *error) {

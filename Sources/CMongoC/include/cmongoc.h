@@ -65,6 +65,9 @@ bson_t *tailrace_command_entry(uint32_t seconds, uint32_t increment, bool majori
 /* The oldest entry of the oplog: position fields only. */
 bson_t *tailrace_command_oldest(void);
 
+/* A command that Swift wrote as BSON; a copy of the bytes. NULL if they aren't one document. */
+bson_t *_Nullable tailrace_command_from(const uint8_t *bytes, uint32_t length);
+
 /* One BSON document, owned by whoever holds it. */
 typedef struct tailrace_reply {
   uint8_t *_Nullable bytes;
