@@ -6,6 +6,8 @@
 
 FAULT_ROUNDS sets the rounds of each fault (10), FAULT_SEED repeats a run's choices,
 PYTEST_ADDOPTS is pytest's own. A failed part doesn't keep the next from running.
+Two files of Tests/Integration run at a time, each worker with servers of its own: a fault is
+mostly waiting. TEST_WORKERS sets how many.
 """
 
 import os
@@ -66,8 +68,9 @@ def main(arguments):
         codes.append(run("swift", "test", "-c", "release", "--skip-build", "--disable-xctest",
                          "--xunit-output", SWIFT_REPORT))
     marks = ["-m", "fault"] if faults_only else []
-    codes.append(run(python, "-m", "pytest", "-q", "--junitxml", PYTHON_REPORT, *marks,
-                     "Tests/Integration"))
+    workers = os.environ.get("TEST_WORKERS", "2")
+    codes.append(run(python, "-m", "pytest", "-q", "-n", workers, "--dist", "loadfile",
+                     "--junitxml", PYTHON_REPORT, *marks, "Tests/Integration"))
     total, failed, skipped = counted(SWIFT_REPORT, PYTHON_REPORT)
     passed = total - failed - skipped
     verdict = "PASS" if not any(codes) else "FAIL"
