@@ -11,7 +11,7 @@ public import ServiceLifecycle
 /// Where a run begins and how far it goes, from the command line.
 public struct RunOptions: Sendable {
   public enum Start: Sendable, Equatable {
-    case now, oldest
+    case now, oldest, snapshot
     case at(OplogPosition)
   }
   public enum Until: Sendable, Equatable {
@@ -41,7 +41,7 @@ public final class BridgeService: Service {
   let logger: Logger
   let board: StatusBoard
   let stopRequest = StopRequest()
-  let reader: OplogReader
+  let reader: EventReader
   let monitor: MongoMonitor
   let eventLoop: any EventLoop
   let sourceOptions: MongoSourceOptions
@@ -57,7 +57,14 @@ public final class BridgeService: Service {
     group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
     eventLoop = group.next()
     sourceOptions = configuration.mongoSourceOptions
-    reader = OplogReader(options: sourceOptions, logger: logger) { [trigger] in trigger.fire() }
+    switch configuration.source.reader {
+    case .oplog:
+      reader = .oplog(
+        OplogReader(options: sourceOptions, logger: logger) { [trigger] in trigger.fire() })
+    case .changeStream:
+      reader = .changeStream(
+        ChangeStreamReader(options: sourceOptions, logger: logger) { [trigger] in trigger.fire() })
+    }
     monitor = MongoMonitor(options: sourceOptions, interval: .seconds(1), logger: logger)
   }
 
@@ -88,7 +95,7 @@ public final class BridgeService: Service {
   private func runEpochs() async throws {
     guard let sourceName = try await sourceName() else { return }
     let pipeline = Pipeline(
-      eventLoop: eventLoop, reader: reader, rules: configuration.rules, sourceName: sourceName,
+      eventLoop: eventLoop, feed: EventFeed(reader: reader, images: nil), rules: configuration.rules, sourceName: sourceName,
       deadLetterSubject: configuration.deadLetter.subject, unmatched: configuration.unmatched,
       logger: logger)
     trigger.set { [eventLoop] in eventLoop.execute { pipeline.sourceChanged() } }
@@ -109,11 +116,14 @@ public final class BridgeService: Service {
         case .finished: return
         case .halted(let failure): throw BridgeError.halted(failure.description)
         case .sourceFailed: throw sourceFailure()
-        case .publishFailed(let lane, let error):
+        case .publishFailed(let lane, let error, _):
           note("publishing stopped; the stream's tail is read again", "stream \(lane): \(error)")
           if error.remedy == .reread { backoff.reset() }
         case .connectionLost(let why):
           note("NATS connection lost", why)
+          backoff.reset()
+        case .needsEarlier(let previous):
+          memory.transactionStart = try await transactionStart(before: previous)
           backoff.reset()
         case .abandoned(let why):
           note("stopped before everything was acknowledged; the next start resumes exactly", why)
@@ -135,6 +145,24 @@ public final class BridgeService: Service {
   private func note(_ what: String, _ why: String) {
     board.note(error: "\(what): \(why)")
     logger.warning("\(what)", metadata: ["reason": "\(why)"])
+  }
+
+  /// A transaction's entries are linked backwards; the first one is where reading has to begin.
+  private func transactionStart(before previous: OplogPosition) async throws -> OplogPosition {
+    let first = try await askMongo { try await MongoAdmin.transactionStart($0, from: previous) }
+    guard let first else {
+      let why = """
+        a transaction that commits after the place to resume at has earlier entries, of which the \
+        one at \(previous) or those before it are no longer in the oplog. Decide where to go on: \
+        run --from <position>|oldest|now --force
+        """
+      board.update { $0.positionLost = why }
+      throw BridgeError.positionLost(why)
+    }
+    logger.info(
+      "reading from further back, for a transaction that began there",
+      metadata: ["at": "\(first)"])
+    return first
   }
 
   private func sourceFailure() -> BridgeError {

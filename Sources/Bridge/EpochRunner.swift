@@ -15,6 +15,10 @@ struct EpochMemory: Sendable {
   var cautious: Set<String> = []
   /// Servers learned from INFO, besides those configured.
   var servers: [NATSServerAddress] = []
+  /// A stream that may hold later events without an earlier one.
+  var suspect: SuspectTail?
+  /// The first entry of a transaction that began before the place that was resumed at.
+  var transactionStart: OplogPosition?
   /// Whether any epoch came as far as publishing.
   var hasPublished = false
 }
@@ -60,7 +64,16 @@ struct EpochRunner: Sendable {
     try await store.bucket.ensure(replicas: streams.map(\.info.replicas).max() ?? 1)
     let (stored, revision) = try await load(store)
     let checkpoint = try newest(memory.checkpoint, stored)
-    let plan = try await resumePlan(jetStream, streams, checkpoint)
+    var plan = try await resumePlan(jetStream, streams, checkpoint, memory.suspect)
+    memory.suspect = memory.suspect.flatMap { suspect in
+      // Until a later epoch finds them stored.
+      plan.missing[suspect.stream].map { suspect.replacing($0) }
+    }
+    let floor = plan.start
+    if let first = memory.transactionStart {
+      plan.moveBack(to: first)
+      memory.transactionStart = nil
+    }
     var keeper = CheckpointKeeper(
       store: store, board: board,
       base: Checkpoint(
@@ -73,13 +86,17 @@ struct EpochRunner: Sendable {
     try await keeper.save(nil)
     memory.checkpoint = keeper.current
 
-    let end = try await publish(on: connection, streams, plan, &keeper)
+    let end = try await publish(on: connection, streams, plan, floor: floor, &keeper)
     memory.checkpoint = keeper.current
     memory.hasPublished = true
-    if case .publishFailed(let lane, let error) = end, error.meansDuplicate {
-      memory.cautious = [lane]
-    } else {
-      memory.cautious = []
+    memory.cautious = []
+    if case .publishFailed(let lane, let error, let unanswered) = end {
+      if error.meansDuplicate { memory.cautious = [lane] }
+      if error.code == JetStreamCode.wrongLastSequence, !unanswered.isEmpty {
+        let fresh = SuspectTail(
+          stream: lane, acknowledged: keeper.current.streams[lane], unanswered: [])
+        memory.suspect = (memory.suspect ?? fresh).adding(unanswered)
+      }
     }
     return end
   }
@@ -156,7 +173,8 @@ struct EpochRunner: Sendable {
   }
 
   private func resumePlan(
-    _ jetStream: JetStreamClient, _ streams: [PreparedStream], _ checkpoint: Checkpoint?
+    _ jetStream: JetStreamClient, _ streams: [PreparedStream], _ checkpoint: Checkpoint?,
+    _ suspect: SuspectTail?
   ) async throws -> ResumePlan {
     let tail = StreamTail(jetStream: jetStream)
     var observations: [StreamObservation] = []
@@ -171,7 +189,8 @@ struct EpochRunner: Sendable {
       return try await startPlan(from, observations)
     }
     switch ResumePlan.decide(checkpoint: checkpoint, streams: observations) {
-    case .resume(let plan):
+    case .resume(var plan):
+      if let suspect { try await repair(&plan, suspect, tail, observations) }
       if isFirst, service.options.from != nil {
         throw BridgeError.configuration(
           "--from is given, but there is a place to resume at (\(plan.start), \(plan.note)): add --force to leave it"
@@ -185,6 +204,29 @@ struct EpochRunner: Sendable {
     }
   }
 
+  /// Somebody else's message in an exclusive stream may have kept out some of ours and let later ones
+  /// in: those are sent late, and it is said so.
+  private func repair(
+    _ plan: inout ResumePlan, _ suspect: SuspectTail, _ tail: StreamTail,
+    _ observations: [StreamObservation]
+  ) async throws {
+    guard let stream = observations.first(where: { $0.name == suspect.stream }) else { return }
+    let stored = try await tail.own(
+      in: stream.name, after: suspect.acknowledged?.sequence ?? 0, through: stream.lastSequence)
+    guard let end = plan.horizons[stream.name]?.position else { return }
+    let missing = suspect.missing(stored, end: end)
+    guard let first = missing.first else { return }
+    let what = """
+      stream \(stream.name) is exclusive, but somebody else published to it: \(missing.count) events \
+      from \(first.position) on were refused while later ones were stored. They are sent now, behind \
+      those: out of order
+      """
+    board.note(error: what)
+    logger.error("\(what)")
+    plan.missing[stream.name] = missing
+    plan.moveBack(to: first.position.entry)
+  }
+
   /// A first start (or a forced one): what the streams hold already is still not sent again.
   private func startPlan(
     _ start: RunOptions.Start, _ observations: [StreamObservation]
@@ -192,6 +234,7 @@ struct EpochRunner: Sendable {
     let point: ResumePoint
     switch start {
     case .now: point = try await service.askMongo { try await MongoAdmin.majorityPosition($0) }
+    case .snapshot: throw BridgeError.configuration("start: snapshot is not built yet")
     case .oldest: point = try await service.askMongo { try await MongoAdmin.oldestPosition($0) }
     case .at(let position): point = ResumePoint(position: position, term: nil)
     }
@@ -233,12 +276,18 @@ struct EpochRunner: Sendable {
         publisher: LaneOptions(
           stream: stream.name, mode: stream.mode, exclusive: stream.exclusive,
           baseSequence: stream.info.lastSequence, inbox: "\(inbox).\(index)",
-          batchPrefix: "\(board.instance)-\(number)"),
+          batchPrefix: "\(board.instance)-\(number)",
+          assertsPredecessor: stream.info.replicas == 1),
         maximumMessage: stream.info.maximumMessageSize ?? Int.max, created: stream.info.created,
         horizon: plan.horizons[stream.name].map { horizon in
           Lane.Horizon(
             position: horizon.position,
             rule: configuration.rules.firstIndex { $0.name == horizon.rule } ?? Int.max)
+        },
+        missing: (plan.missing[stream.name] ?? []).map { message in
+          Lane.Horizon(
+            position: message.position,
+            rule: configuration.rules.firstIndex { $0.name == message.rule } ?? Int.max)
         },
         acked: checkpoint.streams[stream.name].map {
           Lane.Acked(sequence: $0.sequence, position: $0.position, rule: $0.rule)
@@ -248,7 +297,7 @@ struct EpochRunner: Sendable {
 
   private func publish(
     on connection: NATSConnection, _ streams: [PreparedStream], _ plan: ResumePlan,
-    _ keeper: inout CheckpointKeeper
+    floor: OplogPosition, _ keeper: inout CheckpointKeeper
   ) async throws -> EpochEnd {
     let inbox = "_TAILRACE.\(board.instance).\(number)"
     let lanes = lanes(streams, plan, keeper.current, inbox: inbox)
@@ -256,7 +305,7 @@ struct EpochRunner: Sendable {
     let generation = service.reader.restart(at: ResumePoint(position: plan.start, term: plan.term))
     let epoch = Pipeline.Epoch(
       connection: connection, generation: generation, origin: plan.origin, start: plan.start,
-      startTerm: plan.term ?? -1, maximumPayload: connection.info.maxPayload, inbox: inbox,
+      startTerm: plan.term ?? -1, floor: floor, maximumPayload: connection.info.maxPayload, inbox: inbox,
       laneOfRule: configuration.rules.map { rule in
         streams.firstIndex { $0.name == configuration.streams[rule.streamIndex].name } ?? 0
       },
@@ -335,7 +384,7 @@ struct EpochRunner: Sendable {
       try await keeper.save(mark)
       return nil
     } catch let error as JetStreamError {
-      if error.remedy == .reread { return .publishFailed(lane: "checkpoint", error) }
+      if error.remedy == .reread { return .publishFailed(lane: "checkpoint", error, unanswered: []) }
       if board.snapshot.checkpointError == nil {
         logger.warning("checkpoint not written", metadata: ["error": "\(error)"])
       }

@@ -21,6 +21,7 @@ struct LaneSpecification: Sendable {
   var maximumMessage: Int
   var created: String
   var horizon: Lane.Horizon?
+  var missing: [Lane.Horizon]
   var acked: Lane.Acked?
 }
 
@@ -36,6 +37,8 @@ final class Lane {
   @exclusivity(unchecked) var inFlight = FIFO<InFlightEvent>()
   /// Everything up to here is stored: by an earlier epoch or an earlier life.
   let horizon: Horizon?
+  /// What the stream lacks before its horizon: sent late.
+  private var missing: [Horizon]
   /// The last of our messages known to be stored.
   var acked: Acked?
   /// No message of ours was ever stored here: the first is awaited before the next entry begins.
@@ -45,7 +48,7 @@ final class Lane {
   /// When the oldest unacknowledged message last saw progress.
   var waitingSince: NIODeadline?
 
-  struct Horizon: Sendable {
+  struct Horizon: Sendable, Equatable {
     var position: EventPosition
     /// Rules up to this index have had their message of the event at `position`.
     var rule: Int
@@ -64,8 +67,14 @@ final class Lane {
     maximumMessage = specification.maximumMessage
     created = specification.created
     horizon = specification.horizon
+    missing = specification.missing
     acked = specification.acked
     awaitsFirst = specification.acked == nil && specification.horizon == nil
+  }
+
+  /// A message from before the horizon, which the stream lacked, is on its way.
+  func isLate(_ position: EventPosition) -> Bool {
+    horizon.map { position <= $0.position && !missing.isEmpty } ?? false
   }
 
   /// Whether the next oplog entry has to wait for this lane's acks.
@@ -74,6 +83,7 @@ final class Lane {
   /// Whether the stream has this event's message for this rule already.
   func holds(_ position: EventPosition, rule: Int) -> Bool {
     guard let horizon else { return false }
+    if !missing.isEmpty, missing.contains(Horizon(position: position, rule: rule)) { return false }
     if position < horizon.position { return true }
     return position == horizon.position && rule <= horizon.rule
   }

@@ -30,7 +30,18 @@ extension Pipeline: NATSRawHandler {
         schedulePump()
       }
     } catch {
-      fail(.publishFailed(lane: lane.name, error))
+      fail(
+        .publishFailed(
+          lane: lane.name, error,
+          unanswered: lane.publisher.mayLeaveGaps ? unanswered(lane) : []))
+    }
+  }
+
+  private func unanswered(_ lane: Lane) -> [ResumePlan.Horizon] {
+    lane.inFlight.elements.map { event in
+      let rule = Int(event.rule)
+      return ResumePlan.Horizon(
+        position: event.position, rule: rule < rules.count ? rules[rule].name : "")
     }
   }
 
@@ -40,9 +51,12 @@ extension Pipeline: NATSRawHandler {
       guard let event = lane.inFlight.first else { break }
       lane.inFlight.removeFirst()
       let rule = Int(event.rule)
-      lane.acked = Lane.Acked(
-        sequence: lane.publisher.lastSequence, position: event.position,
-        rule: rule < rules.count ? rules[rule].name : "")
+      // What the stream had already, or gets late, says nothing of where its end is.
+      if !(progress.acked == 1 && duplicates == 1), !lane.isLate(event.position) {
+        lane.acked = Lane.Acked(
+          sequence: lane.publisher.lastSequence, position: event.position,
+          rule: rule < rules.count ? rules[rule].name : "")
+      }
       guard isUncounted(lane, event.position, rule) else { continue }
       counted[lane.name] = Lane.Horizon(position: event.position, rule: rule)
       count(lane, rule, duplicate: duplicates > 0)
@@ -84,20 +98,22 @@ extension Pipeline: NATSRawHandler {
   func mark() -> PipelineMark? {
     eventLoop.preconditionInEventLoop()
     guard let epoch else { return nil }
-    var resume = epoch.start
-    var term = epoch.startTerm
-    if let lastEntry { (resume, term) = (lastEntry.position, lastEntry.term) }
-    if entryOpen, let header { (resume, term) = (header.position, header.term) }
+    var done = OpTime(position: epoch.start, term: epoch.startTerm)
+    if let lastEntry = feed.lastEntry { done = lastEntry }
+    if feed.entryOpen, let header = feed.header {
+      done = OpTime(position: header.position, term: header.term)
+    }
     for lane in lanes {
-      if let oldest = lane.inFlight.first, oldest.position.entry <= resume {
-        (resume, term) = (oldest.position.entry, oldest.term)
+      if let oldest = lane.inFlight.first, oldest.position.entry <= done.position {
+        done = OpTime(position: oldest.position.entry, term: oldest.term)
       }
     }
+    let resume = feed.resume(from: done)
     return PipelineMark(
-      resume: resume, term: term < 0 ? nil : term, origin: epoch.origin,
+      resume: resume.position, term: resume.term < 0 ? nil : resume.term, origin: epoch.origin,
       lanes: lanes.map { ($0.name, $0.created, $0.acked) },
       inFlight: lanes.reduce(0) { $0 + $1.inFlight.count },
-      read: lastEntry?.position)
+      read: feed.lastEntry?.position)
   }
 
   /// Ends the epoch when a lane has waited for an ack for too long. Called by a timer.
@@ -114,14 +130,14 @@ extension Pipeline: NATSRawHandler {
               code: 0, operation: "publish to \(lane.name)",
               message:
                 "no ack for \(epoch.ackTimeout.nanoseconds / 1_000_000_000) s; \(lane.inFlight.count) messages wait",
-              remedy: .reread)))
+              remedy: .reread), unanswered: []))
         return
       }
     }
   }
 
   func finishIfSettled(_ end: EpochEnd) {
-    guard pending == nil, !entryOpen, lanes.allSatisfy(\.inFlight.isEmpty) else { return }
+    guard pending == nil, !feed.entryOpen, lanes.allSatisfy(\.inFlight.isEmpty) else { return }
     fail(end)
   }
 
@@ -135,5 +151,5 @@ extension Pipeline: NATSRawHandler {
   }
 
   /// Entries of time-series buckets, which carry no events.
-  var unsupportedTimeSeries: UInt64 { decoder.unsupportedTimeSeries }
+  var unsupportedTimeSeries: UInt64 { feed.unsupportedTimeSeries }
 }

@@ -108,7 +108,7 @@ extension Pipeline {
     if lane.inFlight.isEmpty { lane.waitingSince = .now() }
     lane.lastSent = event.position.entry
     lane.inFlight.append(
-      InFlightEvent(position: event.position, term: header?.term ?? -1, rule: rule))
+      InFlightEvent(position: event.position, term: feed.header?.term ?? -1, rule: rule))
     if lane.publisher.output.count > Self.flushBytes, lane.publisher.mayFlush {
       write(lane, epoch)
       epoch.connection.flushWrites()

@@ -17,12 +17,11 @@ import Oplog
 /// without the dynamic exclusivity check (a tenth of the time otherwise).
 final class Pipeline: @unchecked Sendable {
   let eventLoop: any EventLoop
-  let reader: OplogReader
+  let feed: EventFeed
   let logger: Logger
   let deadLetterSubject: DeadLetterSubject
   let unmatchedPolicy: Unmatched
 
-  @exclusivity(unchecked) var decoder = OplogDecoder()
   @exclusivity(unchecked) var mapper: Mapper
   let rules: [Rule]
 
@@ -33,12 +32,6 @@ final class Pipeline: @unchecked Sendable {
   var subscription: UInt64 = 0
   var pumpScheduled = false
 
-  // What is being read.
-  var batch: OplogBatch?
-  @exclusivity(unchecked) var entries: BSONElements?
-  @exclusivity(unchecked) var entryOpen = false
-  @exclusivity(unchecked) var header: OplogEntryHeader?
-  @exclusivity(unchecked) var lastEntry: (position: OplogPosition, term: Int64)?
   @exclusivity(unchecked) var pending: Pending?
 
   // Across epochs.
@@ -68,6 +61,9 @@ final class Pipeline: @unchecked Sendable {
     var origin: Checkpoint.Origin
     var start: OplogPosition
     var startTerm: Int64
+    /// Events of earlier entries are none of this bridge's life: they are read only for the sake of
+    /// transactions that commit later.
+    var floor: OplogPosition
     /// Largest message the server takes, headers and body.
     var maximumPayload: Int
     /// Acks arrive under it: `<inbox>.<lane>.<token>`.
@@ -80,11 +76,11 @@ final class Pipeline: @unchecked Sendable {
   }
 
   init(
-    eventLoop: any EventLoop, reader: OplogReader, rules: [Rule], sourceName: String,
+    eventLoop: any EventLoop, feed: EventFeed, rules: [Rule], sourceName: String,
     deadLetterSubject: DeadLetterSubject, unmatched: Unmatched, logger: Logger
   ) {
     self.eventLoop = eventLoop
-    self.reader = reader
+    self.feed = feed
     self.rules = rules
     self.mapper = Mapper(rules: rules, sourceName: sourceName)
     self.deadLetterSubject = deadLetterSubject
@@ -105,12 +101,8 @@ final class Pipeline: @unchecked Sendable {
     epoch.connection.onWritabilityChange { [weak self] writable in
       if writable { self?.schedulePump() }
     }
-    batch = nil
-    entries = nil
-    entryOpen = false
-    header = nil
+    feed.begin(generation: epoch.generation)
     pending = nil
-    lastEntry = nil
     for lane in lanes where counted[lane.name] == nil { counted[lane.name] = lane.horizon }
     schedulePump()
   }
@@ -121,10 +113,8 @@ final class Pipeline: @unchecked Sendable {
     guard let ended = epoch else { return }
     epoch = nil
     ended.connection.unsubscribeRaw(subscription)
-    batch = nil
-    entries = nil
+    feed.end()
     pending = nil
-    entryOpen = false
   }
 
   func fail(_ end: EpochEnd) {
@@ -182,9 +172,11 @@ final class Pipeline: @unchecked Sendable {
       flush(epoch, pause)
       if draining || reachedEnd {
         finishIfSettled(.finished)
-      } else if pause == .noInput, reader.failure != nil {
+      } else if pause == .noInput, feed.reader.failure != nil {
         finishIfSettled(.sourceFailed)
       }
+    } catch let missing as MissingEntries {
+      fail(.needsEarlier(missing.previous))
     } catch let failure as PipelineFailure {
       flush(epoch, .noInput)
       fail(.halted(failure))
@@ -197,7 +189,7 @@ final class Pipeline: @unchecked Sendable {
     while true {
       guard epoch.connection.isWritable else { return .socketFull }
       if pending == nil {
-        if !entryOpen, lanes.contains(where: \.isBarrier) { return .blocked }
+        if !feed.entryOpen, lanes.contains(where: \.isBarrier) { return .blocked }
         guard try derive(epoch) else { return .noInput }
         continue
       }
@@ -208,78 +200,41 @@ final class Pipeline: @unchecked Sendable {
   /// Brings the next event into `pending` (or finds that there is none: false).
   private func derive(_ epoch: Epoch) throws -> Bool {
     while true {
-      if entryOpen {
-        if let event = try nextEvent() {
-          if isBeforeOrigin(event.position.entry, epoch) { continue }
-          let isNew = derivedUpTo.map { event.position > $0 } ?? true
-          if isNew {
-            derivedUpTo = event.position
-            counters.derived &+= 1
-          }
-          pending = Pending(
-            event: event, rule: mapper.firstMatch(event), match: 0, invalid: nil, isNew: isNew)
-          return true
+      do {
+        guard case .event(let event) = try feed.next(mayOpen: { !draining && !reachedEnd }) else {
+          return false
         }
-        entryOpen = false
-        if let header { lastEntry = (header.position, header.term) }
-        continue
+        if isBeforeOrigin(event.position.entry, epoch) { continue }
+        let isNew = derivedUpTo.map { event.position > $0 } ?? true
+        if isNew {
+          derivedUpTo = event.position
+          counters.derived &+= 1
+        }
+        pending = Pending(
+          event: event, rule: mapper.firstMatch(event), match: 0, invalid: nil, isNew: isNew)
+        return true
+      } catch let missing as MissingEntries where isNotNeeded(missing, epoch) {
+        feed.passOver(missing)
       }
-      if draining || reachedEnd { return false }
-      guard let element = try nextEntry(epoch) else {
-        guard let next = takeBatch(epoch) else { return false }
-        batch = next
-        entries = next.entries()
-        continue
+    }
+  }
+
+  /// Whether the transaction's events are none of this bridge's, or stored on every stream.
+  private func isNotNeeded(_ missing: MissingEntries, _ epoch: Epoch) -> Bool {
+    let commit = missing.entry.position
+    return isBeforeOrigin(commit, epoch)
+      || lanes.allSatisfy { lane in
+        lane.isDeadLetter || lane.horizon.map { $0.position.entry > commit } == true
       }
-      try open(element)
-    }
-  }
-
-  private func takeBatch(_ epoch: Epoch) -> OplogBatch? {
-    batch = nil
-    entries = nil
-    while let next = reader.next() {
-      if next.generation == epoch.generation { return next }
-    }
-    return nil
-  }
-
-  private func nextEntry(_ epoch: Epoch) throws -> BSONElement? {
-    do {
-      return try entries?.next()
-    } catch {
-      throw PipelineFailure.corrupt(after: lastEntry?.position, "\(error)")
-    }
-  }
-
-  private func open(_ element: BSONElement) throws {
-    do {
-      let opened = try decoder.begin(try BSONView(element.value))
-      header = opened
-      entryOpen = true
-      counters.entries &+= 1
-    } catch let error as OplogError {
-      throw PipelineFailure.oplog(error)
-    } catch {
-      throw PipelineFailure.corrupt(after: lastEntry?.position, "\(error)")
-    }
-  }
-
-  private func nextEvent() throws -> ChangeEvent? {
-    do {
-      return try decoder.next()
-    } catch {
-      throw PipelineFailure.oplog(error)
-    }
   }
 
   private func isBeforeOrigin(_ position: OplogPosition, _ epoch: Epoch) -> Bool {
-    position < epoch.origin.position
+    position < epoch.floor || position < epoch.origin.position
       || (position == epoch.origin.position && !epoch.origin.inclusive)
   }
 
   var reachedEnd: Bool {
-    guard let until, let lastEntry else { return false }
+    guard let until, let lastEntry = feed.lastEntry else { return false }
     return lastEntry.position >= until
   }
 
@@ -288,7 +243,7 @@ final class Pipeline: @unchecked Sendable {
   static let flushBytes = 64 << 10
 
   private func flush(_ epoch: Epoch, _ pause: Pause) {
-    let openEntry = entryOpen ? header?.position : nil
+    let openEntry = feed.entryOpen ? feed.header?.position : nil
     var wrote = false
     for lane in lanes {
       let publisher = lane.publisher

@@ -39,7 +39,8 @@ final class PipelineReporter: @unchecked Sendable {
 
   private func report() {
     pipeline.checkTimeouts()
-    let counters = pipeline.counters
+    var counters = pipeline.counters
+    counters.entries = pipeline.feed.count
     let outcomes = counters.outcomes
     let now = ContinuousClock.now
     let settled = outcomes.total

@@ -7,12 +7,17 @@ enum EpochEnd: Sendable {
   /// Everything up to the wanted end is acknowledged.
   case finished
   /// A stream refused, or didn't answer; the next epoch reads its tail again.
-  case publishFailed(lane: String, JetStreamError)
+  /// `unanswered` are the events behind the last acknowledged one that the stream may hold with
+  /// gaps between them; empty where its protocol rules that out.
+  case publishFailed(lane: String, JetStreamError, unanswered: [ResumePlan.Horizon])
   /// Going on would skip or invent something.
   case halted(PipelineFailure)
   case connectionLost(String)
   /// The reader stopped; its `failure` says why.
   case sourceFailed
+  /// A transaction commits whose entries begin before the place that was read from: the one before
+  /// those that were seen is there.
+  case needsEarlier(OplogPosition)
   /// Told to stop, and the last acks did not come in time.
   case abandoned(String)
 }

@@ -83,6 +83,37 @@ package struct ResumePlan: Sendable, Equatable {
   package var horizons: [String: Horizon]
   package var losses: [Loss]
   package var note: String
+  /// By stream: what it lacks before its horizon, because a foreign message came between.
+  package var missing: [String: [Horizon]] = [:]
+}
+
+/// What a stream may hold behind the last acknowledged message, if its protocol can leave gaps.
+struct SuspectTail: Sendable {
+  var stream: String
+  var acknowledged: Checkpoint.Stream?
+  /// What was sent and not acknowledged, in order.
+  var unanswered: [ResumePlan.Horizon]
+
+  /// The messages that are missing although a later one, `end` at the latest, is stored.
+  func missing(_ stored: [StreamObservation.Own], end: EventPosition) -> [ResumePlan.Horizon] {
+    let found = Set(stored.map { "\($0.position) \($0.rule)" })
+    return unanswered.filter {
+      $0.position < end && !found.contains("\($0.position) \($0.rule)")
+    }
+  }
+
+  func replacing(_ unanswered: [ResumePlan.Horizon]) -> SuspectTail {
+    var copy = self
+    copy.unanswered = unanswered
+    return copy
+  }
+
+  /// With what a later epoch left unanswered.
+  func adding(_ later: [ResumePlan.Horizon]) -> SuspectTail {
+    var sum = self
+    sum.unanswered = unanswered.filter { !later.contains($0) } + later
+    return sum
+  }
 }
 
 package enum ResumeDecision: Sendable, Equatable {
@@ -138,7 +169,8 @@ extension ResumePlan {
     return .resume(plan)
   }
 
-  private mutating func moveBack(to position: OplogPosition) {
+  /// Begins reading at `position`, if that is earlier.
+  mutating func moveBack(to position: OplogPosition) {
     guard position < start else { return }
     start = position
     term = nil

@@ -32,40 +32,58 @@ struct StreamTail: Sendable {
     return observation
   }
 
+  /// Our messages behind a sequence, oldest first.
+  func own(in stream: String, after floor: UInt64, through last: UInt64)
+    async throws(JetStreamError) -> [StreamObservation.Own]
+  {
+    var found: [StreamObservation.Own] = []
+    var next = floor + 1
+    while next <= last {
+      let high = min(last, next + UInt64(Self.stride) - 1)
+      found += try await own(in: stream, next...high)
+      next = high + 1
+    }
+    return found
+  }
+
   /// Our last message between the two sequences, newest first.
   private func lastOwn(in stream: String, from last: UInt64, downTo floor: UInt64)
     async throws(JetStreamError)
     -> StreamObservation.Own?
   {
     var next = last
-    var step = 1
+    let step = Self.stride
     while next >= floor, next > 0 {
       let low = next >= UInt64(step) ? max(floor, next - UInt64(step) + 1) : floor
       let range = low...next
-      let found: [StreamObservation.Own]
-      do {
-        found = try await withThrowingTaskGroup(of: StreamObservation.Own?.self) { group in
-          for sequence in range {
-            group.addTask {
-              try await jetStream.message(in: stream, at: sequence).flatMap(own)
-            }
-          }
-          var all: [StreamObservation.Own] = []
-          for try await one in group { if let one { all.append(one) } }
-          return all
-        }
-      } catch let error as JetStreamError {
-        throw error
-      } catch {
-        throw JetStreamError(
-          code: 0, operation: "STREAM.MSG.GET.\(stream)", message: "\(error)", remedy: .backOff)
-      }
-      if let newest = found.max(by: { $0.sequence < $1.sequence }) { return newest }
+      // The newest is the last, but for messages that were sent late.
+      let newest = try await own(in: stream, range).max { $0.position < $1.position }
+      if let newest { return newest }
       guard low > floor else { return nil }
       next = low - 1
-      step = Self.stride
     }
     return nil
+  }
+
+  /// Our messages among those sequences, oldest first; all are asked for at once.
+  private func own(in stream: String, _ range: ClosedRange<UInt64>) async throws(JetStreamError)
+    -> [StreamObservation.Own]
+  {
+    do {
+      return try await withThrowingTaskGroup(of: StreamObservation.Own?.self) { group in
+        for sequence in range {
+          group.addTask { try await jetStream.message(in: stream, at: sequence).flatMap(own) }
+        }
+        var all: [StreamObservation.Own] = []
+        for try await one in group { if let one { all.append(one) } }
+        return all.sorted { $0.sequence < $1.sequence }
+      }
+    } catch let error as JetStreamError {
+      throw error
+    } catch {
+      throw JetStreamError(
+        code: 0, operation: "STREAM.MSG.GET.\(stream)", message: "\(error)", remedy: .backOff)
+    }
   }
 
   /// The message as one of ours, or nil if somebody else published it.

@@ -25,6 +25,8 @@ extension BridgeConfiguration {
       digest.add("\(rule.json)")
       digest.add(rule.filter.include)
       digest.add(rule.filter.exclude)
+      digest.add(rule.fullDocument.rawValue)
+      digest.add(rule.fullDocumentBeforeChange.rawValue)
       digest.add(rule.eventType ?? "")
       digest.add(rule.dataSchema ?? "")
       digest.add(streams.indices.contains(rule.streamIndex) ? streams[rule.streamIndex].name : "")

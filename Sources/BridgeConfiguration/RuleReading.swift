@@ -51,19 +51,24 @@ struct RuleReading {
 
     guard let match else { return nil }
     if let subject, let scalar = section.scalar("subject") {
-      checkPossible(subject, in: scalar, operations: match.operations)
+      checkPossible(
+        subject, in: scalar, operations: match.operations,
+        updatesHaveDocuments: payload.map { $0.fullDocument != .off } ?? true)
       if let streamIndex {
         checkCoverage(subject, in: scalar, match: match, stream: streams[streamIndex])
       }
     }
     if case .template(let template) = id, let scalar = section.scalar("id") {
-      checkPossible(template, in: scalar, operations: match.operations)
+      checkPossible(
+        template, in: scalar, operations: match.operations,
+        updatesHaveDocuments: payload.map { $0.fullDocument != .off } ?? true)
     }
     guard let name, let subject, let id, let payload, let streamIndex else { return nil }
     return Rule(
       name: name, group: group?.text, namespace: match.namespace, operations: match.operations,
       continues: continues, subject: subject, id: id, envelope: payload.envelope,
-      json: payload.json, filter: payload.filter, eventType: eventType, onInvalid: onInvalid,
+      json: payload.json, filter: payload.filter, fullDocument: payload.fullDocument,
+      fullDocumentBeforeChange: payload.fullDocumentBeforeChange, eventType: eventType, onInvalid: onInvalid,
       streamIndex: streamIndex)
   }
 
@@ -156,9 +161,13 @@ struct RuleReading {
 
   /// A path that none of the rule's operations can fill makes every event invalid.
   private func checkPossible(
-    _ template: Template, in scalar: ConfigScalar, operations: OperationSet
+    _ template: Template, in scalar: ConfigScalar, operations: OperationSet,
+    updatesHaveDocuments: Bool
   ) {
-    guard let path = template.impossiblePath(for: operations) else { return }
+    guard
+      let path = template.impossiblePath(
+        for: operations, updatesHaveDocuments: updatesHaveDocuments)
+    else { return }
     let names = operations.operations.map(\.configurationName)
     let text = path.remainder.isEmpty ? path.field.name : "\(path.field.name).\(path.remainder)"
     let offset = scalar.text.offset(of: text) ?? 0
@@ -190,6 +199,8 @@ struct RuleReading {
     var envelope: Envelope
     var json: JSONStyle
     var filter: PayloadFilter
+    var fullDocument: DocumentLookup
+    var fullDocumentBeforeChange: DocumentLookup
   }
 
   private enum JSONWord: String, CaseIterable {
@@ -204,11 +215,6 @@ struct RuleReading {
     }
   }
 
-  private enum FullDocument: String, CaseIterable {
-    case whenAvailable = "when_available"
-    case off
-  }
-
   private func readPayload(_ section: Section) -> Payload? {
     let envelope: Envelope = section.choice(
       "envelope", default: .cloudEvents, unavailable: ["cloudevents_structured", "debezium"])
@@ -221,8 +227,10 @@ struct RuleReading {
     }
     section.unavailable("rename", "Leave it out, and rename where the event is consumed")
     section.unavailable("redact", "Leave the field out altogether, with exclude")
-    _ = section.choice(
-      "full_document", default: FullDocument.whenAvailable, unavailable: ["required"])
+    // Off unless asked for: only then is a message a pure function of the oplog.
+    let fullDocument: DocumentLookup = section.choice("full_document", default: .off)
+    let beforeChange: DocumentLookup = section.choice(
+      "full_document_before_change", default: .off)
     section.finish()
     let filter = PayloadFilter(include: include, exclude: exclude)
     if envelope == .document, filter.leavesNoDocument {
@@ -230,7 +238,9 @@ struct RuleReading {
         section.position, "the envelope is document, and include and exclude leave nothing of it",
         "include a path that starts with fullDocument")
     }
-    return Payload(envelope: envelope, json: json.style, filter: filter)
+    return Payload(
+      envelope: envelope, json: json.style, filter: filter, fullDocument: fullDocument,
+      fullDocumentBeforeChange: beforeChange)
   }
 
   private func paths(

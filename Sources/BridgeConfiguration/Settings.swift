@@ -7,12 +7,30 @@ public struct SourceSettings: Sendable, Equatable {
     case majority, local
   }
 
+  /// Which way changes are read: both give the same events.
+  public enum Reader: String, Sendable, CaseIterable {
+    /// local.oplog.rs, raw.
+    case oplog
+    /// The server's change stream, where the oplog can't be read.
+    case changeStream = "change_stream"
+  }
+
+  /// What happens when the oplog no longer holds the position.
+  public enum OnPositionLost: String, Sendable, CaseIterable {
+    /// Exit 75: an operator decides.
+    case halt
+    /// The present documents are published as snapshot events, and reading goes on behind them.
+    case snapshot
+  }
+
   /// Where to begin when there is no checkpoint.
   public enum Start: Sendable, Equatable {
     /// At the newest entry.
     case now
     /// At the oldest entry the oplog still holds.
     case oldest
+    /// With the present documents, then the changes since.
+    case snapshot
     /// At this entry, which the oplog must still hold; its own events are the first.
     case position(OplogPosition)
   }
@@ -20,8 +38,10 @@ public struct SourceSettings: Sendable, Equatable {
   public var uri: MongoURI
   /// The identity in message ids; nil for the replica set's name.
   public var name: String?
+  public var reader: Reader
   public var readConcern: ReadConcern
   public var start: Start
+  public var onPositionLost: OnPositionLost
 }
 
 /// How to reach NATS.

@@ -2,9 +2,6 @@ import Mapping
 import Oplog
 
 extension SourceSettings {
-  private enum Reader: String, CaseIterable { case oplog }
-  private enum OnPositionLost: String, CaseIterable { case halt }
-
   static func read(_ section: Section) -> SourceSettings? {
     var uri: MongoURI? = nil
     let fallback = "mongodb://127.0.0.1:27017/?replicaSet=rs0"
@@ -16,29 +13,30 @@ extension SourceSettings {
     }
     let name = section.scalar("name")
     if let name { section.checkName(name, key: "name") }
-    // One value each is left in this version; the keys are read for their words.
-    _ = section.choice("reader", default: Reader.oplog, unavailable: ["change_stream"])
-    _ = section.choice(
-      "on_position_lost", default: OnPositionLost.halt, unavailable: ["snapshot"])
+    let reader: Reader = section.choice("reader", default: .oplog)
+    let onPositionLost: OnPositionLost = section.choice("on_position_lost", default: .halt)
     let readConcern: ReadConcern = section.choice("read_concern", default: .majority)
     let start = readStart(section)
     section.finish()
     guard let uri else { return nil }
-    return SourceSettings(uri: uri, name: name?.text, readConcern: readConcern, start: start)
+    return SourceSettings(
+      uri: uri, name: name?.text, reader: reader, readConcern: readConcern, start: start,
+      onPositionLost: onPositionLost)
   }
 
   private static func readStart(_ section: Section) -> Start {
-    guard let scalar = section.scalar("start", "write now, oldest or <seconds>.<increment>") else {
-      return .now
-    }
+    guard
+      let scalar = section.scalar("start", "write now, oldest, snapshot or <seconds>.<increment>")
+    else { return .now }
     switch scalar.text {
     case "now": return .now
     case "oldest": return .oldest
+    case "snapshot": return .snapshot
     default:
       if let position = OplogPosition(scalar.text) { return .position(position) }
       section.report(
-        scalar, key: "start", words: ["now", "oldest", "\"<seconds>.<increment>\""],
-        unavailable: ["snapshot"])
+        scalar, key: "start",
+        words: ["now", "oldest", "snapshot", "\"<seconds>.<increment>\""], unavailable: [])
       return .now
     }
   }

@@ -64,7 +64,8 @@ bson_t *tailrace_command_entry(uint32_t seconds, uint32_t increment, bool majori
       "find", BCON_UTF8("oplog.rs"),
       "filter", "{", "ts", "{", "$gte", BCON_TIMESTAMP(seconds, increment), "}", "}",
       "limit", BCON_INT32(1), "singleBatch", BCON_BOOL(true),
-      "projection", "{", "ts", BCON_INT32(1), "t", BCON_INT32(1), "wall", BCON_INT32(1), "}",
+      "projection", "{", "ts", BCON_INT32(1), "t", BCON_INT32(1), "wall", BCON_INT32(1),
+      "prevOpTime", BCON_INT32(1), "}",
       "readConcern", "{", "level", BCON_UTF8(level(majority)), "}");
 }
 

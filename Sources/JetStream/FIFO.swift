@@ -10,6 +10,9 @@ public struct FIFO<Element: BitwiseCopyable> {
 
   public var first: Element? { count > 0 ? slots[head] : nil }
 
+  /// All of them, oldest first; a copy, for cold paths.
+  public var elements: [Element] { (0..<count).map { slots[(head + $0) % slots.count] } }
+
   public mutating func append(_ element: Element) {
     if count == slots.count { grow(filling: element) }
     var at = head &+ count

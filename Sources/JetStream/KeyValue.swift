@@ -20,6 +20,11 @@ public struct KeyValueBucket: Sendable {
 
   var stream: String { "KV_\(name)" }
 
+  /// Whether the bucket has been created.
+  public var exists: Bool {
+    get async throws(JetStreamError) { try await jetStream.stream(stream) != nil }
+  }
+
   /// Creates the bucket if it is missing; an existing one keeps its settings.
   public func ensure(replicas: Int, history: Int = 1, settings: JSONValue = .object([]))
     async throws(JetStreamError)

@@ -19,6 +19,10 @@ public struct LaneOptions: Sendable {
   /// True: we are the stream's only publisher, and each message (or batch) asserts the sequence
   /// it follows, so that anything unexpected is refused instead of interleaved.
   public var exclusive: Bool
+  /// The chain also names the id that each message follows, so that a foreign message can't lead to
+  /// a gap. Not for replicated streams: a follower that had to catch up does not know the last id,
+  /// refuses what its leader stored and never becomes current again (seen on nats-server 2.15.1).
+  public var assertsPredecessor: Bool
   /// The stream's last sequence when the epoch began.
   public var baseSequence: UInt64
   /// Subject prefix that this lane's acks arrive under, without a dot at its end.
@@ -32,11 +36,13 @@ public struct LaneOptions: Sendable {
 
   public init(
     stream: String, mode: PublishProtocol, exclusive: Bool, baseSequence: UInt64, inbox: String,
-    batchPrefix: String, window: Int = 4096, windowBytes: Int = 8 << 20
+    batchPrefix: String, assertsPredecessor: Bool = true, window: Int = 4096,
+    windowBytes: Int = 8 << 20
   ) {
     self.stream = stream
     self.mode = mode
     self.exclusive = exclusive
+    self.assertsPredecessor = assertsPredecessor
     self.baseSequence = baseSequence
     self.inbox = inbox
     self.batchPrefix = batchPrefix
@@ -134,6 +140,9 @@ public final class PublishLane {
     self.batchBase = options.baseSequence
   }
 
+  /// Whether a foreign message can make the server store a later one of ours without an earlier one.
+  public var mayLeaveGaps: Bool { mode == .chain && !options.assertsPredecessor }
+
   public var inFlight: Int { Int(sent &- acked) }
 
   /// Whether one more message may be written now.
@@ -189,7 +198,7 @@ public final class PublishLane {
   public func beginBody() {
     switch mode {
     case .chain:
-      noteID()
+      if options.assertsPredecessor { noteID() }
       if !idOfLast.isEmpty, sent > 0 {
         output.append("Nats-Expected-Last-Msg-Id: ")
         output.append(idOfLast)
@@ -224,7 +233,7 @@ public final class PublishLane {
     let size = output.count - messageStart
     sizes.append(Int32(clamping: size))
     bytesInFlight += size
-    if mode == .chain { swap(&idOfLast, &idOfThis) }
+    if mode == .chain, options.assertsPredecessor { swap(&idOfLast, &idOfThis) }
     sent &+= 1
     expectedSequence &+= 1
     if mode == .fast || mode == .atomic { inBatch += 1 }

@@ -7,6 +7,18 @@ extension MappingPlan {
   func writeBody(
     _ rule: RulePlan, event: borrowing ChangeEvent, into: inout ByteWriter
   ) throws(MappingError) {
+    if rule.requiresImage, event.operation == .update, event.fullDocument == nil {
+      throw MappingError(
+        .imageMissing, "full_document is required, and this update's document can't be had")
+    }
+    if rule.requiresBeforeChange, event.fullDocumentBeforeChange == nil,
+      OperationSet.changes.contains(event.operation)
+    {
+      throw MappingError(
+        .imageMissing,
+        "full_document_before_change is required, and the server kept none for this "
+          + "\(event.operation.name); enable changeStreamPreAndPostImages on the collection")
+    }
     let start = into.count
     do {
       switch rule.envelope {
@@ -62,7 +74,9 @@ extension MappingPlan {
       throw MappingError(
         .pathMissing,
         "fullDocument is missing in this \(event.operation.name), and the envelope is document; "
-          + "use the envelope cloudevents or change_event for it")
+          + (event.operation == .update
+            ? "set full_document, or use the envelope cloudevents or change_event for it"
+            : "use the envelope cloudevents or change_event for it"))
     }
   }
 
@@ -76,6 +90,11 @@ extension MappingPlan {
     if let document = event.fullDocument, !rule.fullDocument.isDropped {
       into.append(",\"fullDocument\":")
       try write(document, rule.fullDocument, rule.json, in: "fullDocument", into: &into)
+    }
+    if let document = event.fullDocumentBeforeChange, !rule.beforeChange.isDropped {
+      into.append(",\"fullDocumentBeforeChange\":")
+      try write(
+        document, rule.beforeChange, rule.json, in: "fullDocumentBeforeChange", into: &into)
     }
     if let update = event.updateDescription, !rule.updateDescription.isDropped {
       into.append(",\"updateDescription\":")

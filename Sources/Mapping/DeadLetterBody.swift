@@ -23,12 +23,13 @@ extension MappingPlan {
 
 /// The documents of a change event, in the order bodies have them.
 private enum DocumentField: String, CaseIterable {
-  case documentKey, fullDocument, updateDescription, lsid
+  case documentKey, fullDocument, fullDocumentBeforeChange, updateDescription, lsid
 
   func view(of event: borrowing ChangeEvent) -> BSONView? {
     switch self {
     case .documentKey: event.documentKey
     case .fullDocument: event.fullDocument
+    case .fullDocumentBeforeChange: event.fullDocumentBeforeChange
     case .updateDescription: event.updateDescription
     case .lsid: event.lsid
     }

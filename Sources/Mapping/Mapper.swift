@@ -43,6 +43,48 @@ public struct Mapper: ~Copyable {
     return nil
   }
 
+  // MARK: Images
+
+  /// What documents an event's rules want that its oplog entry does not hold.
+  @frozen
+  public struct WantedImages: OptionSet, Sendable {
+    public let rawValue: UInt8
+    @inlinable public init(rawValue: UInt8) { self.rawValue = rawValue }
+    /// The document after an update.
+    public static let after = WantedImages(rawValue: 1)
+    /// The document before an update, replacement or deletion.
+    public static let before = WantedImages(rawValue: 2)
+  }
+
+  /// Whether any rule can want one.
+  public var wantsImages: Bool { plan.wantsImages }
+
+  /// What the rules that take the event want of it.
+  public mutating func wantedImages(_ event: borrowing ChangeEvent) -> WantedImages {
+    guard OperationSet.changes.contains(event.operation) else { return [] }
+    var wanted: WantedImages = []
+    var rule = firstMatch(event)
+    while let index = rule {
+      let plan = self.plan.rules[index]
+      if plan.wantsImage, event.operation == .update { wanted.insert(.after) }
+      if plan.wantsBeforeChange { wanted.insert(.before) }
+      rule = nextMatch(event, after: index)
+    }
+    return wanted
+  }
+
+  /// Whether some rule may want an image in this namespace: its changes bound what a read can show.
+  public mutating func watchesImages(in event: borrowing ChangeEvent) -> Bool {
+    let database = event.database
+    let collection = event.collection
+    let rules = self.rules
+    let candidates = cache.lookup(event.namespace, ruleCount: rules.count) { rule in
+      rules[rule].namespace.matches(database: database, collection: collection)
+    }
+    for index in candidates where plan.rules[Int(cache.rules[index])].wantsImage { return true }
+    return false
+  }
+
   public mutating func writeSubject(
     rule: Int, event: borrowing ChangeEvent, into: inout ByteWriter
   ) throws(MappingError) {

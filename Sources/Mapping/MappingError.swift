@@ -14,6 +14,8 @@ public enum MappingErrorCode: String, Sendable, CaseIterable {
   case payloadTooLarge = "payload_too_large"
   /// The body does not satisfy the rule's schema.
   case schemaInvalid = "schema_invalid"
+  /// A rule requires an update's full document (or the one before the change), and it can't be had.
+  case imageMissing = "image_missing"
   /// The event's bytes are not BSON. Not a matter for dead letters: the bridge halts.
   case corrupt
   /// No rule takes the event, and `unmatched` says `dead_letter`.

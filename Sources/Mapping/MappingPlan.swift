@@ -41,6 +41,12 @@ struct RulePlan {
   var dataSchema: PoolRange
   var documentKey: FilterState
   var fullDocument: FilterState
+  var beforeChange: FilterState
+  var wantsImage: Bool
+  var wantsBeforeChange: Bool
+  /// An event whose image is missing is invalid.
+  var requiresImage: Bool
+  var requiresBeforeChange: Bool
   var updateDescription: FilterState
   var facts: EventFacts
 }
@@ -50,6 +56,7 @@ struct MappingPlan: ~Copyable {
   private(set) var rules: [RulePlan] = []
   private(set) var steps: [TemplateStep] = []
   private(set) var filters = FilterTrees()
+  private(set) var wantsImages = false
   private var pool = ByteWriter(capacity: 1024)
   /// `<source>:`, the start of positional ids.
   private(set) var idPrefix = PoolRange.empty
@@ -100,6 +107,7 @@ struct MappingPlan: ~Copyable {
     var id: TemplateRange? = nil
     if case .template(let template) = rule.id { id = add(template) }
 
+    if rule.fullDocument != .off || rule.fullDocumentBeforeChange != .off { wantsImages = true }
     let include = filters.add(rule.filter.includePaths, empty: FilterState.all)
     let exclude = filters.add(rule.filter.excludePaths, empty: FilterState.none)
     let root = FilterState(include: include, exclude: exclude)
@@ -129,6 +137,11 @@ struct MappingPlan: ~Copyable {
           $0.append("\r\n")
         },
         documentKey: documentKey, fullDocument: state(of: "fullDocument", in: root),
+        beforeChange: state(of: "fullDocumentBeforeChange", in: root),
+        wantsImage: rule.fullDocument != .off,
+        wantsBeforeChange: rule.fullDocumentBeforeChange != .off,
+        requiresImage: rule.fullDocument == .required,
+        requiresBeforeChange: rule.fullDocumentBeforeChange == .required,
         updateDescription: state(of: "updateDescription", in: root), facts: facts))
   }
 

@@ -13,6 +13,9 @@ public struct OperationSet: OptionSet, Sendable, Hashable {
     OperationSet(.insert), OperationSet(.update), OperationSet(.replace), OperationSet(.delete),
   ]
 
+  /// What a document was there before: update, replace, delete.
+  public static let changes = documents.subtracting(OperationSet(.insert))
+
   public func contains(_ operation: OperationType) -> Bool {
     rawValue & (1 << UInt16(operation.rawValue)) != 0
   }

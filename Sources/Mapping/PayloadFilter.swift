@@ -6,8 +6,8 @@ import BSON
 ///   what it names is left; `documentKey` stays whole unless a path goes into it; the event's own
 ///   facts (operation, times, namespace) always stay.
 /// - `exclude` is applied after it and may name any field but `operationType`.
-/// - A path into `fullDocument` means the same field in `updateDescription`, so that what is kept
-///   out of documents does not come back in their updates.
+/// - A path into `fullDocument` means the same field in `updateDescription` and in
+///   `fullDocumentBeforeChange`, so that what is kept out of documents does not come back there.
 /// - Paths go through arrays: `attachments.url` means the `url` of each attachment.
 public struct PayloadFilter: Sendable, Equatable {
   /// Canonical text of the paths, as configured.
@@ -32,14 +32,17 @@ public struct PayloadFilter: Sendable, Equatable {
     self.exclude = exclude.map(\.text)
     includePaths = include.flatMap { path in
       switch path.segments.first {
-      case "fullDocument" where path.segments.count == 1: [path.segments, ["updateDescription"]]
-      case "fullDocument": [path.segments, Self.mirrored(path.segments)]
+      case "fullDocument" where path.segments.count == 1:
+        [path.segments, ["updateDescription"], Self.beforeChange(path.segments)]
+      case "fullDocument":
+        [path.segments, Self.mirrored(path.segments), Self.beforeChange(path.segments)]
       default: [path.segments]
       }
     }
     excludePaths = exclude.flatMap { path in
       path.segments.first == "fullDocument" && path.segments.count > 1
-        ? [path.segments, Self.mirrored(path.segments)] : [path.segments]
+        ? [path.segments, Self.mirrored(path.segments), Self.beforeChange(path.segments)]
+        : [path.segments]
     }
   }
 
@@ -47,6 +50,10 @@ public struct PayloadFilter: Sendable, Equatable {
   public var leavesNoDocument: Bool {
     exclude.contains("fullDocument")
       || !include.isEmpty && !includePaths.contains { $0.first == "fullDocument" }
+  }
+
+  private static func beforeChange(_ segments: [String]) -> [String] {
+    ["fullDocumentBeforeChange"] + segments.dropFirst()
   }
 
   private static func mirrored(_ segments: [String]) -> [String] {
@@ -59,14 +66,18 @@ public struct PayloadFilter: Sendable, Equatable {
     let segments: [String]
 
     public init(include text: String) throws(RuleSyntaxError) {
-      try self.init(text, roots: ["fullDocument", "updateDescription", "documentKey"], leaves: [])
+      try self.init(text, roots: Self.documents, leaves: [])
     }
 
     public init(exclude text: String) throws(RuleSyntaxError) {
       try self.init(
-        text, roots: ["fullDocument", "updateDescription", "documentKey"],
+        text, roots: Self.documents,
         leaves: ["clusterTime", "wallTime", "ns", "txnNumber", "lsid", "collectionUUID"])
     }
+
+    private static let documents = [
+      "fullDocument", "updateDescription", "documentKey", "fullDocumentBeforeChange",
+    ]
 
     private init(_ text: String, roots: [String], leaves: [String]) throws(RuleSyntaxError) {
       let segments = text.split(separator: ".", omittingEmptySubsequences: false).map(String.init)

@@ -16,6 +16,16 @@ public enum Envelope: String, Sendable, CaseIterable {
   case document
 }
 
+/// Whether an event gets a document that its oplog entry does not hold.
+public enum DocumentLookup: String, Sendable, CaseIterable {
+  /// Not asked for.
+  case off
+  /// Where it can be had.
+  case whenAvailable = "when_available"
+  /// An event without it is invalid.
+  case required
+}
+
 /// Where a message's id (`Nats-Msg-Id`) comes from.
 public enum MessageID: Sendable, Equatable {
   /// `<source>:<seconds>.<increment>.<index>`, with `:<rule>` for matches beyond the first.
@@ -37,6 +47,10 @@ public struct Rule: Sendable, Equatable {
   public var envelope: Envelope
   public var json: JSONStyle
   public var filter: PayloadFilter
+  /// The document after an update.
+  public var fullDocument: DocumentLookup
+  /// The document before an update, replacement or deletion.
+  public var fullDocumentBeforeChange: DocumentLookup
   /// `ce-type`; nil for `<collection>.<operation>`.
   public var eventType: String?
   /// `ce-dataschema`; nil leaves the header out.
@@ -49,7 +63,8 @@ public struct Rule: Sendable, Equatable {
     name: String, group: String? = nil, namespace: NamespacePattern,
     operations: OperationSet = .documents, continues: Bool = false, subject: Template,
     id: MessageID = .positional, envelope: Envelope = .cloudEvents, json: JSONStyle = .simplified,
-    filter: PayloadFilter = .everything, eventType: String? = nil, dataSchema: String? = nil,
+    filter: PayloadFilter = .everything, fullDocument: DocumentLookup = .off,
+    fullDocumentBeforeChange: DocumentLookup = .off, eventType: String? = nil, dataSchema: String? = nil,
     onInvalid: OnInvalid = .deadLetter, streamIndex: Int = 0
   ) {
     self.name = name
@@ -62,6 +77,8 @@ public struct Rule: Sendable, Equatable {
     self.envelope = envelope
     self.json = json
     self.filter = filter
+    self.fullDocument = fullDocument
+    self.fullDocumentBeforeChange = fullDocumentBeforeChange
     self.eventType = eventType
     self.dataSchema = dataSchema
     self.onInvalid = onInvalid

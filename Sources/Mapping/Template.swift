@@ -1,4 +1,5 @@
 import BSON
+import Oplog
 
 /// Text with `{path}` in it: the recipe of a subject or a message id.
 public struct Template: Sendable, Equatable, CustomStringConvertible {
@@ -66,8 +67,16 @@ public struct Template: Sendable, Equatable, CustomStringConvertible {
   }
 
   /// The first path that no operation of the set can fill; then the template can never be used.
-  public func impossiblePath(for operations: OperationSet) -> EventPath? {
-    paths.first { operations.isDisjoint(with: $0.field.operations) }
+  /// Updates have a full document where the rule asks for it.
+  public func impossiblePath(
+    for operations: OperationSet, updatesHaveDocuments: Bool = false
+  ) -> EventPath? {
+    paths.first { path in
+      if path.field == .fullDocument, updatesHaveDocuments, operations.contains(.update) {
+        return false
+      }
+      return operations.isDisjoint(with: path.field.operations)
+    }
   }
 
   private static func scalarPath(_ text: String, at: Int) throws(RuleSyntaxError) -> EventPath {

@@ -79,6 +79,23 @@ public enum MongoAdmin {
     try await entry(options, at: position) != nil
   }
 
+  /// The first entry of the transaction that the entry at `position` belongs to: follows
+  /// `prevOpTime` back. Nil if one of them is no longer in the oplog.
+  public static func transactionStart(
+    _ options: MongoSourceOptions, from position: OplogPosition
+  ) async throws(MongoError) -> OplogPosition? {
+    try await ask(options) { connection, server throws(MongoError) in
+      var position = position
+      while true {
+        let entry = try connection.firstEntry(
+          from: position, majority: options.readConcernMajority, on: server)
+        guard let entry, entry.point.position == position else { return nil }
+        guard let previous = entry.previous, previous < position else { return position }
+        position = previous
+      }
+    }
+  }
+
   private static func ask<T: Sendable>(
     _ options: MongoSourceOptions,
     _ question:

@@ -163,6 +163,8 @@ final class MongoConnection {
     var point: ResumePoint
     /// Milliseconds since 1970, by the primary's clock.
     var wallTime: Int64?
+    /// The entry that this one goes on from, of a transaction or of retryable writes.
+    var previous: OplogPosition?
   }
 
   /// The first entry at or after `position`; nil if the server has none yet.
@@ -197,7 +199,12 @@ final class MongoConnection {
       guard let element = try walk.next() else { return nil }
       let entry = try BSONView(element.value)
       guard let point = try ResumePoint(entry) else { return nil }
-      return EntryHead(point: point, wallTime: try entry.first("wall")?.date)
+      let link = try entry.first("prevOpTime")?.document.flatMap { view throws(BSONError) in
+        try ResumePoint(view)
+      }
+      return EntryHead(
+        point: point, wallTime: try entry.first("wall")?.date,
+        previous: link.flatMap { $0.position.value == 0 ? nil : $0.position })
     }
   }
 

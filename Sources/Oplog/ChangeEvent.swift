@@ -25,6 +25,27 @@ public enum OperationType: UInt8, Sendable, CaseIterable {
   }
 }
 
+/// How the full document that an update shows was come by.
+@frozen
+public enum ImageKind: UInt8, Sendable, CaseIterable {
+  /// Exactly as the update left it.
+  case post
+  /// As it was when it was looked up: changes after the update may be in it.
+  case lookup
+  /// There is none: deleted since, or no longer to be had.
+  case none
+
+  /// As the header `Tailrace-Image` spells it.
+  @inlinable
+  public var name: StaticString {
+    switch self {
+    case .post: "post"
+    case .lookup: "lookup"
+    case .none: "none"
+    }
+  }
+}
+
 /// One change, as views over the oplog entry it came from.
 ///
 /// Valid only while the entry's bytes are, and until the next call of `OplogDecoder.begin(_:)` or
@@ -52,6 +73,12 @@ public struct ChangeEvent: @unchecked Sendable {
   public var collectionUUID: UnsafeRawBufferPointer?
   /// Of a rename: the new name, `db.collection`.
   public var to: UnsafeRawBufferPointer?
+  /// Of an update whose full document was asked for: what `fullDocument` is. The oplog itself has
+  /// none; whoever fetched it sets both.
+  public var image: ImageKind?
+  /// The document before an update, replacement or deletion, where it was asked for and is kept by
+  /// the server; set by whoever fetched it.
+  public var fullDocumentBeforeChange: BSONView?
 
   @inlinable
   public var database: UnsafeRawBufferPointer {

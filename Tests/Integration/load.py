@@ -148,15 +148,17 @@ def expected(lab, database, after):
             {"ns": {"$regex": f"^{database}\\."}, "op": {"$in": ["i", "u", "d"]}},
             {"ns": "admin.$cmd", "op": "c", "o.applyOps": {"$exists": True}},
         ]}, batch_size=5000).sort("$natural", 1)
-        events = []
+        events, open_chains = [], {}
         for entry in entries:
             operations = [entry]
             if entry["op"] == "c":
-                operations = entry["o"]["applyOps"]
-                if not any(op["ns"].startswith(prefix) for op in operations):
+                assert "lsid" in entry and not entry["o"].get("prepare"), \
+                    f"unexpected shape: {entry}"
+                key = (str(entry["lsid"]), entry["txnNumber"])
+                operations = open_chains.pop(key, []) + entry["o"]["applyOps"]
+                if entry["o"].get("partialTxn"):
+                    open_chains[key] = operations
                     continue
-                assert "lsid" in entry and not entry["o"].get("partialTxn") \
-                    and not entry["o"].get("prepare"), f"unexpected shape: {entry}"
             for index, op in enumerate(operations):
                 if not op["ns"].startswith(prefix):
                     continue

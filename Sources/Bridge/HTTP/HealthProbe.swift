@@ -4,7 +4,7 @@ import Oplog
 /// Gathers what health is judged by, from the board, the reader and the monitor.
 struct HealthProbe: Sendable {
   let board: StatusBoard
-  let reader: OplogReader
+  let reader: EventReader
   let monitor: MongoMonitor
 
   func report() -> HealthReport { HealthReport.judge(inputs()) }

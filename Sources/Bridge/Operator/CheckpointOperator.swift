@@ -1,0 +1,133 @@
+public import BridgeConfiguration
+import JSON
+import JetStream
+public import Logging
+import MongoSource
+import NATS
+public import Oplog
+
+/// The stored checkpoint in an operator's hands: `tailrace checkpoint show|set|export`.
+public struct CheckpointOperator: Sendable {
+  private let configuration: BridgeConfiguration
+  private let logger: Logger
+
+  public init(_ configuration: BridgeConfiguration, logger: Logger) {
+    self.configuration = configuration
+    self.logger = logger
+  }
+
+  /// What is stored; nil where nothing is.
+  public func show() async throws(BridgeError) -> Checkpoint? {
+    try await withStore { store throws(BridgeError) in
+      try await isCreated(store) ? try await load(store).checkpoint : nil
+    }
+  }
+
+  /// Makes `position` the place to resume at. The oplog must hold an entry there.
+  ///
+  /// What the streams hold is not sent again: going back fills in only what is missing behind each
+  /// stream's last message. Going forward leaves out what lies between. A bridge that runs notices
+  /// that its checkpoint was replaced, and stops.
+  public func set(_ position: OplogPosition) async throws(BridgeError) -> Checkpoint {
+    let point: ResumePoint?
+    let name: String
+    do {
+      point = try await MongoAdmin.entry(configuration.mongoSourceOptions, at: position)
+      if let given = configuration.source.name {
+        name = given
+      } else {
+        name = try await MongoAdmin.identify(configuration.mongoSourceOptions).setName
+      }
+    } catch {
+      throw .unavailable("MongoDB: \(error)")
+    }
+    guard let point else {
+      throw .positionLost(
+        "the oplog holds no entry at \(position); the nearest are shown by tailrace doctor")
+    }
+    return try await withStore { store throws(BridgeError) in
+      if try await !isCreated(store) { try await create(store) }
+      let (stored, revision) = try await load(store)
+      var next =
+        stored
+        ?? Checkpoint(
+          bridge: configuration.bridge.name, source: name, instance: "", version: 0,
+          resume: position, term: point.term,
+          origin: Checkpoint.Origin(position: position, inclusive: true), streams: [:],
+          configurationHash: configuration.hash(sourceName: name))
+      guard next.source == name else {
+        throw .configuration(
+          "the checkpoint belongs to source \(next.source), and the configuration reads \(name)")
+      }
+      next.resume = position
+      next.term = point.term
+      if position < next.origin.position {
+        next.origin = Checkpoint.Origin(position: position, inclusive: true)
+      }
+      next.instance = "operator"
+      next.version &+= 1
+      do {
+        _ = try await store.save(next, expecting: revision)
+      } catch {
+        throw .unavailable("the checkpoint was not written: \(error)")
+      }
+      return next
+    }
+  }
+
+  private func load(_ store: CheckpointStore) async throws(BridgeError)
+    -> (checkpoint: Checkpoint?, revision: UInt64)
+  {
+    do {
+      return try await store.load()
+    } catch let error as CheckpointError {
+      throw .positionLost("\(error) (key \(store.key) of bucket \(store.bucket.name))")
+    } catch {
+      throw .unavailable("\(error)")
+    }
+  }
+
+  private func withStore<T: Sendable>(
+    _ body: (CheckpointStore) async throws(BridgeError) -> T
+  ) async throws(BridgeError) -> T {
+    let connection: NATSConnection
+    do {
+      connection = try await NATSConnection.connect(
+        to: configuration.natsServers, options: try configuration.natsOptions(), logger: logger)
+    } catch let error as BridgeError {
+      throw error
+    } catch {
+      throw .unavailable("NATS: \(error)")
+    }
+    let store = CheckpointStore(
+      JetStreamClient(connection), bucket: configuration.bridge.stateBucket,
+      bridge: configuration.bridge.name)
+    let result: Result<T, BridgeError>
+    do throws(BridgeError) {
+      result = .success(try await body(store))
+    } catch {
+      result = .failure(error)
+    }
+    await connection.close()
+    return try result.get()
+  }
+
+  private func isCreated(_ store: CheckpointStore) async throws(BridgeError) -> Bool {
+    do {
+      return try await store.bucket.exists
+    } catch {
+      throw .unavailable("\(error)")
+    }
+  }
+
+  private func create(_ store: CheckpointStore) async throws(BridgeError) {
+    let replicas = configuration.streams.compactMap {
+      $0.settings["num_replicas"]?.integer(Int.self)
+    }
+    do {
+      try await store.bucket.ensure(replicas: replicas.max() ?? 1)
+    } catch {
+      throw .unavailable("\(error)")
+    }
+  }
+}

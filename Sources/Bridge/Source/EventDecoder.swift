@@ -1,0 +1,54 @@
+import BSON
+import Oplog
+
+/// The decoder for whichever documents a batch holds.
+struct EventDecoder: ~Copyable {
+  private var oplog = OplogDecoder()
+  private var changes = ChangeStreamDecoder()
+  private var batch = BatchKind.oplog
+
+  private enum BatchKind {
+    case oplog
+    case changeStream(generation: UInt64)
+  }
+
+  init() {}
+
+  /// What follows comes from this batch.
+  mutating func begin(_ batch: EventBatch) {
+    switch batch {
+    case .oplog: self.batch = .oplog
+    case .changeStream(let batch): self.batch = .changeStream(generation: batch.generation)
+    }
+  }
+
+  @inline(__always)
+  mutating func begin(_ entry: BSONView) throws(OplogError) -> OplogEntryHeader {
+    switch batch {
+    case .oplog: try oplog.begin(entry)
+    case .changeStream(let generation): try changes.begin(entry, generation: generation)
+    }
+  }
+
+  @inline(__always)
+  mutating func next() throws(OplogError) -> ChangeEvent? {
+    switch batch {
+    case .oplog: try oplog.next()
+    case .changeStream: try changes.next()
+    }
+  }
+
+  /// The first entry of the transaction that the present entry commits, if it has several. A change
+  /// stream shows transactions at their commit alone.
+  var transactionStart: OpTime? {
+    switch batch {
+    case .oplog: oplog.transactionStart
+    case .changeStream: nil
+    }
+  }
+
+  var oldestOpenTransaction: OpTime? { oplog.oldestOpenTransaction }
+  mutating func forgetTransactions() { oplog.forgetTransactions() }
+  var openTransactions: Int { oplog.openTransactions }
+  var unsupportedTimeSeries: UInt64 { oplog.unsupportedTimeSeries }
+}

@@ -1,0 +1,177 @@
+import BSON
+import MongoSource
+import Oplog
+
+/// What the pipeline reads: a reader's batches, entry by entry and event by event, and how far that
+/// has come. Owned by the pipeline's event loop.
+final class EventFeed {
+  enum Input {
+    case event(ChangeEvent)
+    /// Nothing is there for the moment.
+    case nothing
+    /// Documents are being fetched for events that are there.
+    case waiting
+  }
+
+  let reader: EventReader
+  private let images: ImageStage?
+  @exclusivity(unchecked) private var decoder = EventDecoder()
+
+  /// The reader's generation whose batches belong to this epoch.
+  private var generation: UInt64 = 0
+  private var batch: EventBatch?
+  @exclusivity(unchecked) private var entries: BSONElements?
+
+  /// The entry whose events are being taken.
+  @exclusivity(unchecked) private(set) var header: OplogEntryHeader?
+  @exclusivity(unchecked) private(set) var entryOpen = false
+  /// The last entry of which nothing is left.
+  @exclusivity(unchecked) private(set) var lastEntry: OpTime?
+  /// Entries read, those without events included, since the process began.
+  @exclusivity(unchecked) private(set) var count: UInt64 = 0
+  /// Transactions over several entries, in the order of their commits, until all is acknowledged.
+  @exclusivity(unchecked) private var transactions: [EmittedTransaction] = []
+
+  init(reader: EventReader, images: ImageStage?) {
+    self.reader = reader
+    self.images = images
+  }
+
+  /// A transaction over several entries whose events are on their way.
+  private struct EmittedTransaction {
+    /// The entry its events belong to.
+    var commit: OplogPosition
+    /// Its first entry, where reading has to begin to see it again.
+    var begin: OpTime
+  }
+
+  /// Begins a new epoch: what was read before is forgotten.
+  func begin(generation: UInt64) {
+    end()
+    self.generation = generation
+    header = nil
+    lastEntry = nil
+    transactions = []
+    decoder.forgetTransactions()
+    images?.begin()
+  }
+
+  func end() {
+    batch = nil
+    entries = nil
+    entryOpen = false
+    images?.end()
+  }
+
+  /// The next event. `mayOpen`: whether another entry may be begun.
+  ///
+  /// Throws `PipelineFailure`, and `MissingEntries` where a transaction's earlier entries were not
+  /// read; after `passOver()` it goes on behind that entry.
+  func next(mayOpen: () -> Bool) throws -> Input {
+    while true {
+      if entryOpen {
+        guard images?.mayStep() ?? true else { return .waiting }
+        images?.step()
+        if let event = try nextEvent() {
+          return .event(images?.complete(event) ?? event)
+        }
+        entryOpen = false
+        if let header { lastEntry = OpTime(position: header.position, term: header.term) }
+        continue
+      }
+      guard mayOpen() else { return .nothing }
+      guard images?.mayStep() ?? true else { return .waiting }
+      guard let element = try nextEntry() else {
+        guard takeBatch() else { return .nothing }
+        continue
+      }
+      images?.step()
+      try open(element)
+    }
+  }
+
+  private func takeBatch() -> Bool {
+    // Behind its last event a change stream tells how far it is.
+    if let reached = batch?.reached, lastEntry.map({ $0.position < reached }) ?? true {
+      lastEntry = OpTime(position: reached, term: -1)
+    }
+    batch = nil
+    entries = nil
+    while let next = reader.next() {
+      guard next.generation == generation else { continue }
+      batch = next
+      entries = next.entries()
+      decoder.begin(next)
+      images?.begin(next)
+      return true
+    }
+    return false
+  }
+
+  private func nextEntry() throws -> BSONElement? {
+    do {
+      return try entries?.next()
+    } catch {
+      throw PipelineFailure.corrupt(after: lastEntry?.position, "\(error)")
+    }
+  }
+
+  private func open(_ element: BSONElement) throws {
+    do {
+      let opened = try decoder.begin(try BSONView(element.value))
+      header = opened
+      entryOpen = true
+      count &+= 1
+      if let first = decoder.transactionStart {
+        transactions.append(EmittedTransaction(commit: opened.position, begin: first))
+      }
+    } catch let error as OplogError {
+      guard case .missingEarlierEntries(let previous) = error.reason, let position = error.position
+      else { throw PipelineFailure.oplog(error) }
+      let point = try? ResumePoint(BSONView(element.value))
+      throw MissingEntries(
+        previous: previous, entry: OpTime(position: position, term: point?.term ?? -1))
+    } catch {
+      throw PipelineFailure.corrupt(after: lastEntry?.position, "\(error)")
+    }
+  }
+
+  /// Goes on behind an entry whose events aren't needed.
+  func passOver(_ missing: MissingEntries) {
+    lastEntry = missing.entry
+    count &+= 1
+  }
+
+  private func nextEvent() throws -> ChangeEvent? {
+    do {
+      return try decoder.next()
+    } catch {
+      throw PipelineFailure.oplog(error)
+    }
+  }
+
+  // MARK: - How far it is
+
+  /// Where reading would have to begin, if everything before `acknowledged` is: entries of a
+  /// transaction are needed until its last event is.
+  func resume(from acknowledged: OpTime) -> OpTime {
+    var place = acknowledged
+    transactions.removeAll { $0.commit < acknowledged.position }
+    for transaction in transactions where transaction.begin.position < place.position {
+      place = transaction.begin
+    }
+    if let open = decoder.oldestOpenTransaction, open.position < place.position { place = open }
+    return place
+  }
+
+  var openTransactions: Int { decoder.openTransactions }
+  var unsupportedTimeSeries: UInt64 { decoder.unsupportedTimeSeries }
+}
+
+/// Not a failure: a transaction commits whose entries begin before the place that was read from.
+struct MissingEntries: Error {
+  /// The newest entry that was not read.
+  var previous: OplogPosition
+  /// The one that commits.
+  var entry: OpTime
+}
