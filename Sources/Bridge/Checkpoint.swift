@@ -37,6 +37,8 @@ public struct Checkpoint: Sendable, Equatable {
   public var version: UInt64
   public var resume: OplogPosition
   public var term: Int64?
+  /// A change stream's own word for a place at or before `resume`.
+  public var resumeToken: [UInt8]?
   /// Where the bridge first began; nothing before it was ever promised.
   public var origin: Origin
   public var streams: [String: Stream]
@@ -78,6 +80,7 @@ public struct Checkpoint: Sendable, Equatable {
       "position": .string(resume.description),
     ]
     if let term { value["term"] = .int(term) }
+    if let resumeToken { value["resume_token"] = .string(Self.hex(resumeToken)) }
     value["origin"] = [
       "position": .string(origin.position.description), "inclusive": .bool(origin.inclusive),
     ]
@@ -93,6 +96,16 @@ public struct Checkpoint: Sendable, Equatable {
       })
     value["configuration"] = .string(configurationHash)
     return value
+  }
+
+  private static func hex(_ bytes: [UInt8]) -> String {
+    bytes.map { byte in String(byte >> 4, radix: 16) + String(byte & 15, radix: 16) }.joined()
+  }
+
+  private static func bytes(hex: String) -> [UInt8]? {
+    let digits = hex.compactMap(\.hexDigitValue)
+    guard digits.count == hex.count, digits.count.isMultiple(of: 2) else { return nil }
+    return stride(from: 0, to: digits.count, by: 2).map { UInt8(digits[$0] << 4 | digits[$0 + 1]) }
   }
 
   /// Reads what `json` wrote. A checkpoint that can't be read is an error, never a fresh start.
@@ -130,6 +143,7 @@ public struct Checkpoint: Sendable, Equatable {
     version = try number("version", json)
     resume = try entry("position", json)
     term = json["term"]?.integer(Int64.self)
+    resumeToken = json["resume_token"]?.stringValue.flatMap(Self.bytes(hex:))
     guard let origin = json["origin"], let inclusive = origin["inclusive"]?.boolValue else {
       throw CheckpointError(message: "'origin' is missing")
     }

@@ -1,4 +1,5 @@
 import JetStream
+import MongoSource
 import Oplog
 
 /// Turns low-water marks into checkpoints: reads each stream's last acknowledged message back from
@@ -54,6 +55,7 @@ struct CheckpointKeeper: Sendable {
     var next = current
     next.resume = mark.resume
     next.term = mark.term
+    if let token = mark.token { next.resumeToken = token.bytes }
     for lane in mark.lanes {
       guard let acked = lane.acked else { continue }
       if let known = next.streams[lane.name], known.sequence == acked.sequence,

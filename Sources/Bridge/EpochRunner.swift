@@ -74,14 +74,13 @@ struct EpochRunner: Sendable {
       plan.moveBack(to: first)
       memory.transactionStart = nil
     }
-    var keeper = CheckpointKeeper(
-      store: store, board: board,
-      base: Checkpoint(
-        bridge: configuration.bridge.name, source: sourceName, instance: board.instance,
-        version: max(checkpoint?.version ?? 0, stored?.version ?? 0), resume: plan.start,
-        term: plan.term, origin: plan.origin, streams: surviving(checkpoint, plan),
-        configurationHash: configuration.hash(sourceName: sourceName)),
-      revision: revision)
+    var base = Checkpoint(
+      bridge: configuration.bridge.name, source: sourceName, instance: board.instance,
+      version: max(checkpoint?.version ?? 0, stored?.version ?? 0), resume: plan.start,
+      term: plan.term, origin: plan.origin, streams: surviving(checkpoint, plan),
+      configurationHash: configuration.hash(sourceName: sourceName))
+    base.resumeToken = checkpoint?.resumeToken
+    var keeper = CheckpointKeeper(store: store, board: board, base: base, revision: revision)
     // Before anything is published: a crash from now on must come back to this very place.
     try await keeper.save(nil)
     memory.checkpoint = keeper.current
@@ -302,7 +301,10 @@ struct EpochRunner: Sendable {
     let inbox = "_TAILRACE.\(board.instance).\(number)"
     let lanes = lanes(streams, plan, keeper.current, inbox: inbox)
     let (signals, continuation) = AsyncStream.makeStream(of: EpochSignal.self)
-    let generation = service.reader.restart(at: ResumePoint(position: plan.start, term: plan.term))
+    let token = keeper.current.resumeToken.flatMap { ResumeToken(bytes: $0) }
+      .flatMap { token in token.position.map { $0 <= plan.start } ?? false ? token : nil }
+    let generation = service.reader.restart(
+      at: ResumePoint(position: plan.start, term: plan.term), after: token)
     let epoch = Pipeline.Epoch(
       connection: connection, generation: generation, origin: plan.origin, start: plan.start,
       startTerm: plan.term ?? -1, floor: floor, maximumPayload: connection.info.maxPayload, inbox: inbox,

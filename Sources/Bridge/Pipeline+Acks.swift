@@ -110,7 +110,8 @@ extension Pipeline: NATSRawHandler {
     }
     let resume = feed.resume(from: done)
     return PipelineMark(
-      resume: resume.position, term: resume.term < 0 ? nil : resume.term, origin: epoch.origin,
+      resume: resume.position, term: resume.term < 0 ? nil : resume.term,
+      token: feed.token(notBehind: resume.position), origin: epoch.origin,
       lanes: lanes.map { ($0.name, $0.created, $0.acked) },
       inFlight: lanes.reduce(0) { $0 + $1.inFlight.count },
       read: feed.lastEntry?.position)

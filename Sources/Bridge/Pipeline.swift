@@ -172,7 +172,7 @@ final class Pipeline: @unchecked Sendable {
       flush(epoch, pause)
       if draining || reachedEnd {
         finishIfSettled(.finished)
-      } else if pause == .noInput, feed.reader.failure != nil {
+      } else if pause == .noInput, !feed.isWaiting, feed.reader.failure != nil {
         finishIfSettled(.sourceFailed)
       }
     } catch let missing as MissingEntries {

@@ -1,5 +1,6 @@
 import JetStream
 import Mapping
+import MongoSource
 import Oplog
 
 /// Why an epoch ended.
@@ -76,6 +77,8 @@ struct PipelineCounters: Sendable {
 struct PipelineMark: Sendable {
   var resume: OplogPosition
   var term: Int64?
+  /// Of a change stream.
+  var token: ResumeToken?
   var origin: Checkpoint.Origin
   var lanes: [(name: String, created: String, acked: Lane.Acked?)]
   var inFlight: Int

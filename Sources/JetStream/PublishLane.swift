@@ -90,12 +90,20 @@ public final class PublishLane {
   /// Sizes of messages in flight, oldest first, so that the byte window can shrink with acks.
   @exclusivity(unchecked) var sizes = FIFO<Int32>()
 
-  // The message being written.
-  @exclusivity(unchecked) var messageStart = 0
-  @exclusivity(unchecked) var replyAt = 0
-  @exclusivity(unchecked) var sizesAt = 0
-  @exclusivity(unchecked) var headersAt = 0
-  @exclusivity(unchecked) var headersEnd = 0
+  /// Where the parts of a message stand in `output`.
+  private struct Place {
+    var start = 0
+    var reply = 0
+    var sizes = 0
+    var headers = 0
+    var headersEnd = 0
+    /// Fast: the operation in the reply subject.
+    var operation = 0
+  }
+  /// The message being written, which may yet be taken back, …
+  @exclusivity(unchecked) private var open = Place()
+  /// … and the last that was not, which a seal makes its batch's end.
+  @exclusivity(unchecked) private var last = Place()
 
   // Ids of the open message and of the one before: the chain asserts them besides the sequence. A
   // sequence alone is not enough in a pipeline: one foreign message makes the server refuse the next
@@ -110,8 +118,9 @@ public final class PublishLane {
   @exclusivity(unchecked) var inBatch = 0
   /// Fast: batch sequence acked so far; for the window.
   @exclusivity(unchecked) var batchAcked = 0
-  @exclusivity(unchecked) var opAt = 0
+  /// Fast: subjects of the last message and of the open one.
   @exclusivity(unchecked) var subjectOfLast: [UInt8] = []
+  @exclusivity(unchecked) var subjectOfThis: [UInt8] = []
   /// Fast: sealed (commit sent), waiting for the batch's final ack.
   var sealed = false
   var batchBase: UInt64
@@ -163,17 +172,17 @@ public final class PublishLane {
 
   /// Opens a message; its subject is written into `output` next.
   public func beginMessage() {
-    messageStart = output.count
+    open.start = output.count
     output.append("HPUB ")
   }
 
   /// The subject is complete: writes the reply subject and the head of the headers.
   public func beginHeaders() {
-    let subjectStart = messageStart &+ 5
-    replyAt = output.count
+    let subjectStart = open.start &+ 5
+    open.reply = output.count
     if mode == .fast {
-      subjectOfLast.removeAll(keepingCapacity: true)
-      subjectOfLast.append(contentsOf: output.bytes[subjectStart..<output.count])
+      subjectOfThis.removeAll(keepingCapacity: true)
+      subjectOfThis.append(contentsOf: output.bytes[subjectStart..<output.count])
     }
     output.append(UInt8(ascii: " "))
     switch mode {
@@ -186,11 +195,11 @@ public final class PublishLane {
       writeFastReply(sequence: inBatch + 1, operation: inBatch == 0 ? 0 : 1)
     case .atomic: break
     }
-    sizesAt = output.appendPlaceholder(Self.sizeDigits)
+    open.sizes = output.appendPlaceholder(Self.sizeDigits)
     output.append(UInt8(ascii: " "))
     _ = output.appendPlaceholder(Self.sizeDigits)
     output.append("\r\n")
-    headersAt = output.count
+    open.headers = output.count
     output.append("NATS/1.0\r\n")
   }
 
@@ -217,22 +226,24 @@ public final class PublishLane {
       output.append(decimal: UInt64(inBatch + 1))
       output.append("\r\n")
     }
-    headersEnd = output.count
+    open.headersEnd = output.count
     output.append("\r\n")
   }
 
   /// Size of the open message as the server counts it: headers and body.
-  public var messageSize: Int { output.count - headersAt }
+  public var messageSize: Int { output.count - open.headers }
 
   /// The body is complete: the message counts as sent.
   public func endMessage() {
-    let total = output.count - headersAt
-    output.patch(decimal: headersEnd + 2 - headersAt, at: sizesAt, width: Self.sizeDigits)
-    output.patch(decimal: total, at: sizesAt + Self.sizeDigits + 1, width: Self.sizeDigits)
+    let total = output.count - open.headers
+    output.patch(decimal: open.headersEnd + 2 - open.headers, at: open.sizes, width: Self.sizeDigits)
+    output.patch(decimal: total, at: open.sizes + Self.sizeDigits + 1, width: Self.sizeDigits)
     output.append("\r\n")
-    let size = output.count - messageStart
+    let size = output.count - open.start
     sizes.append(Int32(clamping: size))
     bytesInFlight += size
+    last = open
+    if mode == .fast { swap(&subjectOfLast, &subjectOfThis) }
     if mode == .chain, options.assertsPredecessor { swap(&idOfLast, &idOfThis) }
     sent &+= 1
     expectedSequence &+= 1
@@ -242,7 +253,7 @@ public final class PublishLane {
   }
 
   /// Takes the open message back, as if it had never been begun.
-  public func cancelMessage() { output.truncate(to: messageStart) }
+  public func cancelMessage() { output.truncate(to: open.start) }
 
   /// Nothing more comes for now: whatever is open must become final, so that it is acknowledged.
   public func seal() {
@@ -258,7 +269,7 @@ public final class PublishLane {
       guard inBatch > 0, !sealed else { return }
       if output.count > 0 {
         // The last message is still here: make it the commit.
-        output.patch(UInt8(ascii: "2"), at: opAt)
+        output.patch(UInt8(ascii: "2"), at: last.operation)
       } else {
         writeEndOfBatch()
       }
@@ -284,7 +295,7 @@ public final class PublishLane {
 
   /// Remembers the id of the open message, which `Nats-Msg-Id` begins its headers with.
   private func noteID() {
-    let first = headersAt &+ 10 &+ 13
+    let first = open.headers &+ 10 &+ 13
     idOfThis.removeAll(keepingCapacity: true)
     var at = first
     while at < output.count, output.bytes[at] != 13 { at &+= 1 }
@@ -313,7 +324,7 @@ public final class PublishLane {
     output.append(".fail.")
     output.append(decimal: UInt64(sequence))
     output.append(UInt8(ascii: "."))
-    opAt = output.count
+    open.operation = output.count
     output.append(UInt8(ascii: "0") &+ operation)
     output.append(".$FI ")
   }
@@ -335,14 +346,14 @@ public final class PublishLane {
     reply.append(contentsOf: String(batchNumber % Self.replyCycle).utf8)
     reply.append(UInt8(ascii: " "))
     let commit = Array("Nats-Batch-Commit: 1\r\n".utf8)
-    let headerLength = headersEnd + 2 - headersAt + commit.count
-    let bodyLength = output.count - 2 - (headersEnd + 2)
-    output.insert(commit, at: headersEnd)
-    output.clear(at: sizesAt, width: Self.sizeDigits)
-    output.clear(at: sizesAt + Self.sizeDigits + 1, width: Self.sizeDigits)
-    output.patch(decimal: headerLength, at: sizesAt, width: Self.sizeDigits)
+    let headerLength = last.headersEnd + 2 - last.headers + commit.count
+    let bodyLength = output.count - 2 - (last.headersEnd + 2)
+    output.insert(commit, at: last.headersEnd)
+    output.clear(at: last.sizes, width: Self.sizeDigits)
+    output.clear(at: last.sizes + Self.sizeDigits + 1, width: Self.sizeDigits)
+    output.patch(decimal: headerLength, at: last.sizes, width: Self.sizeDigits)
     output.patch(
-      decimal: headerLength + bodyLength, at: sizesAt + Self.sizeDigits + 1, width: Self.sizeDigits)
-    output.insert(reply, at: replyAt + 1)
+      decimal: headerLength + bodyLength, at: last.sizes + Self.sizeDigits + 1, width: Self.sizeDigits)
+    output.insert(reply, at: last.reply + 1)
   }
 }

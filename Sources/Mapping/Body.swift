@@ -96,6 +96,14 @@ extension MappingPlan {
       try write(
         document, rule.beforeChange, rule.json, in: "fullDocumentBeforeChange", into: &into)
     }
+    if let description = event.operationDescription {
+      into.append(",\"operationDescription\":")
+      try write(description, .whole, rule.json, in: "operationDescription", into: &into)
+    }
+    if let state = event.stateBeforeChange {
+      into.append(",\"stateBeforeChange\":")
+      try write(state, .whole, rule.json, in: "stateBeforeChange", into: &into)
+    }
     if let update = event.updateDescription, !rule.updateDescription.isDropped {
       into.append(",\"updateDescription\":")
       do throws(BSONError) {

@@ -23,7 +23,8 @@ extension MappingPlan {
 
 /// The documents of a change event, in the order bodies have them.
 private enum DocumentField: String, CaseIterable {
-  case documentKey, fullDocument, fullDocumentBeforeChange, updateDescription, lsid
+  case documentKey, fullDocument, fullDocumentBeforeChange, updateDescription
+  case operationDescription, stateBeforeChange, lsid
 
   func view(of event: borrowing ChangeEvent) -> BSONView? {
     switch self {
@@ -31,6 +32,8 @@ private enum DocumentField: String, CaseIterable {
     case .fullDocument: event.fullDocument
     case .fullDocumentBeforeChange: event.fullDocumentBeforeChange
     case .updateDescription: event.updateDescription
+    case .operationDescription: event.operationDescription
+    case .stateBeforeChange: event.stateBeforeChange
     case .lsid: event.lsid
     }
   }

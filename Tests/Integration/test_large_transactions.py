@@ -63,7 +63,7 @@ def test_kill_tailrace_between_the_entries(tmp_path, name):
 
 
 def test_hundred_thousand_operations(tmp_path, name):
-    with Lab() as lab:
+    with Lab(cache_gb=1.5) as lab:
         make_collections(lab, name)
         jetstream = JetStream(lab.nats_url)
         with Bridge(tmp_path, configuration(lab, name)) as bridge, client(lab) as mongo:
@@ -86,8 +86,13 @@ def test_hundred_thousand_operations(tmp_path, name):
             assert bridge.terminate() == 0
 
 
-def test_start_between_the_entries(lab, jetstream, tmp_path, name):
+def test_start_between_the_entries(tmp_path, name):
     """The place to start at lies behind a transaction's first entries and before its commit."""
+    with Lab(cache_gb=1.5) as lab:
+        start_between_the_entries(lab, JetStream(lab.nats_url), tmp_path, name)
+
+
+def start_between_the_entries(lab, jetstream, tmp_path, name):
     make_collections(lab, name)
     with client(lab) as mongo:
         before = now(lab)

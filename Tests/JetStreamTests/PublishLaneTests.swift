@@ -117,6 +117,42 @@ private func ack(_ lane: PublishLane, _ token: String, _ payload: String, status
     }
   }
 
+  /// Longer subject and headers than the message before, so that places mixed up would show.
+  private func takeBack(_ lane: PublishLane) {
+    lane.beginMessage()
+    lane.output.append("t.taken.back.with.a.long.subject")
+    lane.beginHeaders()
+    lane.output.append("Nats-Msg-Id: taken-back\r\nX: \(String(repeating: "x", count: 300))\r\n")
+    lane.beginBody()
+    lane.output.append("{}")
+    lane.cancelMessage()
+  }
+
+  @Test(arguments: [PublishProtocol.atomic, .fast])
+  func `the batch's end is the last message that was not taken back`(mode: PublishProtocol) throws {
+    let plain = makeLane(mode)
+    send(plain, 0)
+    send(plain, 1)
+    plain.seal()
+    let lane = makeLane(mode)
+    send(lane, 0)
+    send(lane, 1)
+    takeBack(lane)
+    lane.seal()
+    #expect(try lines(lane.output.bytes) == lines(plain.output.bytes))
+  }
+
+  @Test func `a fast batch whose last message is gone ends on its subject, whatever was taken back`()
+    throws
+  {
+    let lane = makeLane(.fast)
+    send(lane, 0)
+    lane.output.removeAll()
+    takeBack(lane)
+    lane.seal()
+    #expect(try lines(lane.output.bytes).map(\.subject) == ["t.0"])
+  }
+
   @Test func `the window closes and opens again`() throws {
     let lane = makeLane(.chain, window: 2)
     send(lane, 0)

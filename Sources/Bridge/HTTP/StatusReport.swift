@@ -70,7 +70,7 @@ struct StatusReport: Sendable {
 
   private func source(_ inputs: HealthInputs) -> JSONValue {
     [
-      "reader": "oplog", "reachable": .bool(inputs.mongoReachable),
+      "reader": .string(probe.reader.name), "reachable": .bool(inputs.mongoReachable),
       "detail": .string(inputs.mongoDetail), "state": .string(inputs.sourceDetail),
     ]
   }

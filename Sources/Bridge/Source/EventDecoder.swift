@@ -1,4 +1,5 @@
 import BSON
+import MongoSource
 import Oplog
 
 /// The decoder for whichever documents a batch holds.
@@ -44,6 +45,15 @@ struct EventDecoder: ~Copyable {
     switch batch {
     case .oplog: oplog.transactionStart
     case .changeStream: nil
+    }
+  }
+
+  /// Where the event handed out last stands: its entry, which of a transaction need not be the one
+  /// that commits, and its operation there. Nil where a change stream doesn't tell.
+  var operationPlace: (entry: OplogPosition, operation: Int64)? {
+    switch batch {
+    case .oplog: oplog.operationPlace
+    case .changeStream: changes.operationPlace
     }
   }
 

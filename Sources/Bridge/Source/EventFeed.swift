@@ -31,6 +31,8 @@ final class EventFeed {
   @exclusivity(unchecked) private(set) var count: UInt64 = 0
   /// Transactions over several entries, in the order of their commits, until all is acknowledged.
   @exclusivity(unchecked) private var transactions: [EmittedTransaction] = []
+  /// Places in a change stream, behind batches that are done.
+  private var tokens: [(position: OplogPosition, token: ResumeToken)] = []
 
   init(reader: EventReader, images: ImageStage?) {
     self.reader = reader
@@ -52,6 +54,7 @@ final class EventFeed {
     header = nil
     lastEntry = nil
     transactions = []
+    tokens = []
     decoder.forgetTransactions()
     images?.begin()
   }
@@ -94,6 +97,9 @@ final class EventFeed {
     // Behind its last event a change stream tells how far it is.
     if let reached = batch?.reached, lastEntry.map({ $0.position < reached }) ?? true {
       lastEntry = OpTime(position: reached, term: -1)
+    }
+    if let reached = batch?.reached, let token = batch?.resumeToken {
+      tokens.append((reached, token))
     }
     batch = nil
     entries = nil
@@ -163,6 +169,16 @@ final class EventFeed {
     if let open = decoder.oldestOpenTransaction, open.position < place.position { place = open }
     return place
   }
+
+  /// The newest place in a change stream that is not behind `position`.
+  func token(notBehind position: OplogPosition) -> ResumeToken? {
+    guard let newest = tokens.lastIndex(where: { $0.position <= position }) else { return nil }
+    tokens.removeFirst(newest)
+    return tokens.first?.token
+  }
+
+  /// Documents are being fetched for events that are there.
+  var isWaiting: Bool { images?.isWaiting ?? false }
 
   var openTransactions: Int { decoder.openTransactions }
   var unsupportedTimeSeries: UInt64 { decoder.unsupportedTimeSeries }

@@ -9,10 +9,19 @@ enum EventReader: Sendable {
   case changeStream(ChangeStreamReader)
 
   /// Forgets what is queued, and reads from `point` on; the generation of the batches from there.
-  func restart(at point: ResumePoint) -> UInt64 {
+  /// `token`, at or before the point, proves to a change stream that the history is the same.
+  func restart(at point: ResumePoint, after token: ResumeToken?) -> UInt64 {
     switch self {
     case .oplog(let reader): reader.restart(at: point)
-    case .changeStream(let reader): reader.restart(at: point)
+    case .changeStream(let reader): reader.restart(at: point, after: token)
+    }
+  }
+
+  /// As the configuration spells it.
+  var name: String {
+    switch self {
+    case .oplog: "oplog"
+    case .changeStream: "change_stream"
     }
   }
 
