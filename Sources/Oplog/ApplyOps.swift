@@ -6,6 +6,18 @@ import BSON
 /// (`multiOpType: 1`), the server's batched writes, and what users apply with the command of that
 /// name. `lsid` counts only beside `o`: within `o` it is an argument of the user's command.
 struct ApplyOps {
+  /// What an entry of this command is in its transaction.
+  enum Role {
+    /// All there is: its operations count at once.
+    case whole
+    /// The transaction goes on in a later entry.
+    case part
+    /// The last of the transaction's operations; a later entry commits or aborts it.
+    case prepare
+    /// The last of the transaction's operations, which commits it. Earlier entries have the others.
+    case last
+  }
+
   /// The operations, in order.
   let operations: BSONElements
   private var isPartial = false
@@ -28,15 +40,25 @@ struct ApplyOps {
     }
   }
 
-  /// Throws unless the entry alone says what happened and that it is final.
-  func checkComplete(in entry: Operation) throws(OplogError) {
-    if isPartial { throw OplogError(.unsupportedTransaction(.partial)) }
-    if isPrepared { throw OplogError(.unsupportedTransaction(.prepared)) }
+  func role(in entry: Operation) throws(OplogError) -> Role {
     switch entry.multiOpType {
-    case 0: if entry.hasPrevious { throw OplogError(.unsupportedTransaction(.endOfChain)) }
+    case 0:
+      guard isPartial || isPrepared else { return entry.previous == nil ? .whole : .last }
+      guard !(isPartial && isPrepared) else {
+        throw OplogError(.unsupportedTransaction(.contradictory))
+      }
+      return isPartial ? .part : .prepare
     // Entries of a vectored insert are applied each by itself; `prevOpTime` only links retries.
-    case 1: break
+    case 1:
+      try checkWhole()
+      return .whole
     default: throw OplogError(.unsupportedTransaction(.unknownForm(entry.multiOpType)))
     }
+  }
+
+  /// Throws if the operations are marked as a part of something, where there is nothing they could
+  /// be a part of: within another `applyOps`, for one.
+  func checkWhole() throws(OplogError) {
+    if isPartial || isPrepared { throw OplogError(.unsupportedTransaction(.contradictory)) }
   }
 }

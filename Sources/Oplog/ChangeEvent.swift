@@ -62,7 +62,8 @@ public struct ChangeEvent: @unchecked Sendable {
   public var documentKey: BSONView?
   /// The document after an insert or replacement.
   public var fullDocument: BSONView?
-  /// Of an update: `{updatedFields, removedFields, truncatedArrays}`.
+  /// Of an update: `{updatedFields, removedFields, truncatedArrays}`, and `disambiguatedPaths` where
+  /// the decoder was asked for them.
   public var updateDescription: BSONView?
   /// Milliseconds since 1970, the primary's clock.
   public var wallTime: Int64?
@@ -79,6 +80,26 @@ public struct ChangeEvent: @unchecked Sendable {
   /// The document before an update, replacement or deletion, where it was asked for and is kept by
   /// the server; set by whoever fetched it.
   public var fullDocumentBeforeChange: BSONView?
+
+  /// Of `create`, `createIndexes`, `dropIndexes`, `modify` and `rename`: what exactly was done, in
+  /// the form that change streams show with `showExpandedEvents`.
+  @inlinable
+  public var operationDescription: BSONView? {
+    get { BSONView(at: operationDescriptionStart) }
+    set { operationDescriptionStart = newValue?.bytes.baseAddress }
+  }
+
+  /// Of `modify`: `{collectionOptions, indexOptions}` as they were before, where the entry has them.
+  @inlinable
+  public var stateBeforeChange: BSONView? {
+    get { BSONView(at: stateBeforeChangeStart) }
+    set { stateBeforeChangeStart = newValue?.bytes.baseAddress }
+  }
+
+  // Events are copied a few times on their way, and with two more views in them each cost a sixth
+  // more. So these, which are rare, are kept as no more than their start.
+  @usableFromInline var operationDescriptionStart: UnsafeRawPointer?
+  @usableFromInline var stateBeforeChangeStart: UnsafeRawPointer?
 
   @inlinable
   public var database: UnsafeRawBufferPointer {
@@ -113,5 +134,16 @@ public struct ChangeEvent: @unchecked Sendable {
     self.lsid = lsid
     self.collectionUUID = collectionUUID
     self.to = to
+  }
+}
+
+extension BSONView {
+  /// The document that begins at `start`, which is where another view's bytes began: a document
+  /// begins with its length.
+  @inlinable
+  init?(at start: UnsafeRawPointer?) {
+    guard let start else { return nil }
+    let length = UnsafeRawBufferPointer(start: start, count: 4).readInt32(at: 0)
+    try? self.init(UnsafeRawBufferPointer(start: start, count: Int(length)))
   }
 }

@@ -1,6 +1,7 @@
 import BSON
 
-/// A command entry (`op: "c"`) other than `applyOps`: what it does, as far as events tell.
+/// A command entry (`op: "c"`) other than `applyOps` and `commitTransaction`: what it does, as far as
+/// events tell.
 struct Command {
   enum Effect {
     /// Recognised, and without an event: it changes neither documents nor a collection's shape.
@@ -58,13 +59,14 @@ struct Command {
       guard truncated.scope == .server else { throw Self.unknown(key) }
       effect = .none
     } else if key.equals("commitTransaction") {
-      throw OplogError(.unsupportedTransaction(.commit))
+      // Within a list of operations: an entry's own is not seen here.
+      throw OplogError(.unsupportedTransaction(.contradictory))
     } else {
       throw Self.unknown(key)
     }
   }
 
-  /// An aborted transaction was never visible; index builds count when they commit; `dbCheck`
+  /// An aborted transaction was never visible (one that has a name is not seen here); index builds count when they commit; `dbCheck`
   /// compares members; database metadata (8.0 and later) is the sharding catalogue's.
   private static func hasNoEffect(_ key: UnsafeRawBufferPointer) -> Bool {
     key.equals("startIndexBuild") || key.equals("abortIndexBuild")

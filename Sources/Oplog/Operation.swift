@@ -46,8 +46,9 @@ struct Operation {
   var wallTime: Int64?
   var lsid: BSONView?
   var txnNumber: Int64?
-  /// `prevOpTime` names an earlier write: of the transaction, or of the retryable writes.
-  var hasPrevious = false
+  /// What `prevOpTime` names: the write before this one in the transaction, or among the retryable
+  /// writes. Nil if it is the first.
+  var previous: OplogPosition?
   var multiOpType: Int64 = 0
 
   init() {}
@@ -92,7 +93,8 @@ struct Operation {
           guard let ts = try time.element("ts") else {
             throw OplogError(.missingField("prevOpTime.ts"))
           }
-          hasPrevious = try ts.requirePosition("prevOpTime.ts").value != 0
+          let position = try ts.requirePosition("prevOpTime.ts")
+          previous = position.value == 0 ? nil : position
         }
       case 11:
         if key.equals("fromMigrate") {
@@ -105,6 +107,12 @@ struct Operation {
     }
     guard let op else { throw OplogError(.missingField("op")) }
     kind = try OperationKind(op)
+  }
+
+  /// Which transaction (or retryable write) it belongs to, if any.
+  var transaction: TransactionName? {
+    guard let lsid, let txnNumber else { return nil }
+    return TransactionName(lsid: lsid, number: txnNumber)
   }
 
   /// `o`, which every operation has.

@@ -28,6 +28,11 @@ public struct OplogEntryHeader: Sendable {
 /// time-series buckets, which are counted. Anything the decoder does not know is an error and
 /// never skipped; after an error every call throws it again, until `begin` starts another entry.
 ///
+/// A transaction over several entries has its events where it commits, at that entry's position.
+/// Until then its entries are kept, in memory or in temporary files, and `oldestOpenTransaction`
+/// says from where they would have to be read again. A reader that goes back calls
+/// `forgetTransactions`.
+///
 /// What an event shows stays valid as `ChangeEvent` says; the caller keeps the entry's bytes alive
 /// until it has taken the last event. Not thread-safe. Scratch memory is reused, so a steady stream
 /// of entries allocates nothing.
@@ -35,32 +40,53 @@ public struct OplogDecoder: ~Copyable {
   /// Servers refuse `applyOps` nested more than ten deep.
   static var maximumNesting: Int { 16 }
 
-  /// Operations on time-series buckets, which were passed over: neither the oplog nor change
-  /// streams tell of single measurements.
-  public private(set) var unsupportedTimeSeries: UInt64 = 0
+  /// Whether `updateDescription` has `disambiguatedPaths`, as change streams of 6.1 and later show
+  /// with `showExpandedEvents`: which of the dots in a path are within a field's name, and which of
+  /// the numbers are. Only for updates of `$v: 2`; those of 4.4 don't tell.
+  public var disambiguatesPaths: Bool {
+    get { updates.disambiguatesPaths }
+    set { updates.disambiguatesPaths = newValue }
+  }
 
   /// The operation whose event is asked for next, if `isPending`; read in place, since it is large.
-  private var operation = Operation()
+  var operation = Operation()
   private var isPending = false
   /// The lists of operations that are being walked: an `applyOps`, and those within it.
-  private var lists: [BSONElements] = []
+  var lists: [BSONElements] = []
   /// The second event of an operation that has two.
-  private var followUp: ChangeEvent?
+  var followUp: ChangeEvent?
   private var failure: OplogError?
 
   // What all events of the entry share.
-  private var position = OplogPosition(seconds: 0, increment: 0)
-  private var wallTime: Int64?
-  private var lsid: BSONView?
-  private var txnNumber: Int64?
+  var position = OplogPosition(seconds: 0, increment: 0)
+  var wallTime: Int64?
+  var lsid: BSONView?
+  var txnNumber: Int64?
   /// How many events the entry has had so far.
-  private var index: UInt32 = 0
+  var index: UInt32 = 0
 
-  private var updates = UpdateDescription()
+  // Transactions over several entries; see OplogDecoder+Transactions.swift.
+  var transactions: TransactionStore
+  var emission: Emission?
+  /// The first entry of the transaction, not ended yet, that began first. As long as it is needed,
+  /// a reader's checkpoint must not pass it.
+  public internal(set) var oldestOpenTransaction: OpTime?
+  /// The first entry of the transaction that the entry just begun ended, if it had several: needed
+  /// until all its events are acknowledged.
+  public internal(set) var transactionStart: OpTime?
+
+  var timeSeries = TimeSeriesCounts()
+  var updates = UpdateDescription()
+  var descriptions = OperationDescription()
   /// Holds what an event needs and the entry has only in pieces: a document key or a namespace.
-  private var scratch = ByteWriter(capacity: 1024)
+  var scratch = ByteWriter(capacity: 1024)
 
-  public init() {
+  /// - Parameters:
+  ///   - transactionMemory: how many bytes of open transactions' entries may be in memory; what
+  ///     exceeds it goes to a temporary file for each transaction.
+  ///   - temporaryDirectory: where those files go; nil: where `TMPDIR` says, or in /tmp.
+  public init(transactionMemory: Int = 8 << 20, temporaryDirectory: String? = nil) {
+    transactions = TransactionStore(budget: transactionMemory, directory: temporaryDirectory)
     lists.reserveCapacity(Self.maximumNesting)
   }
 
@@ -73,12 +99,9 @@ public struct OplogDecoder: ~Copyable {
       guard let position = operation.position else { throw OplogError(.missingField("ts")) }
       self.position = position
       wallTime = operation.wallTime
-      if let list = try applyOps() {
-        if operation.multiOpType == 0, let id = operation.lsid, let number = operation.txnNumber {
-          lsid = id
-          txnNumber = number
-        }
-        lists.append(list)
+      if oldestOpenTransaction != nil { supersede() }
+      if operation.kind == .command {
+        isPending = try !beginTransaction(entry)
       } else {
         isPending = true
       }
@@ -104,14 +127,24 @@ public struct OplogDecoder: ~Copyable {
       }
       return nil
     } catch {
-      throw fail(error, at: position)
+      throw fail(error, at: emission?.part ?? position)
     }
+  }
+
+  /// Forgets the entry, its events, and all open transactions: for a reader that goes on at an
+  /// earlier position, or after a gap.
+  public mutating func forgetTransactions() {
+    reset()
+    transactions.removeAll()
+    oldestOpenTransaction = nil
   }
 
   private mutating func reset() {
     isPending = false
     if followUp != nil { followUp = nil }
     if failure != nil { failure = nil }
+    if emission != nil { emission = nil }
+    transactionStart = nil
     lsid = nil
     txnNumber = nil
     index = 0
@@ -133,147 +166,30 @@ public struct OplogDecoder: ~Copyable {
       isPending = false
       return true
     }
-    while !lists.isEmpty {
-      guard let element = try lists[lists.count &- 1].nextElement() else {
-        lists.removeLast()
-        continue
+    repeat {
+      while !lists.isEmpty {
+        guard let element = try lists[lists.count &- 1].nextElement() else {
+          lists.removeLast()
+          continue
+        }
+        operation = Operation()
+        try operation.read(try element.requireDocument("applyOps"))
+        guard let list = try nestedApplyOps() else { return true }
+        guard lists.count < Self.maximumNesting else {
+          throw OplogError(.unsupportedTransaction(.tooDeep))
+        }
+        lists.append(list)
       }
-      operation = Operation()
-      try operation.read(try element.requireDocument("applyOps"))
-      guard let list = try applyOps() else { return true }
-      guard lists.count < Self.maximumNesting else {
-        throw OplogError(.unsupportedTransaction(.tooDeep))
-      }
-      lists.append(list)
-    }
+    } while try nextPart()
     return false
   }
 
   /// The current operation's own list, if it is an `applyOps` that counts.
-  private func applyOps() throws(OplogError) -> BSONElements? {
+  private func nestedApplyOps() throws(OplogError) -> BSONElements? {
     guard operation.kind == .command, !operation.fromMigrate,
       let command = try ApplyOps(operation.requireObject())
     else { return nil }
-    try command.checkComplete(in: operation)
+    try command.checkWhole()
     return command.operations
-  }
-
-  // MARK: One operation
-
-  /// The current operation's event (it is not an `applyOps`); nil if it has none.
-  private mutating func event() throws(OplogError) -> ChangeEvent? {
-    if operation.fromMigrate { return nil }
-    switch operation.kind {
-    case .noop, .internalChange: return nil
-    case .command: return try commandEvent()
-    case .insert, .update, .delete: break
-    }
-    guard let name = operation.namespace else { throw OplogError(.missingField("ns")) }
-    let namespace = try Namespace(name)
-    switch namespace.scope {
-    case .user: return try documentEvent(in: namespace)
-    case .views: return try viewEvent()
-    case .timeSeries:
-      unsupportedTimeSeries &+= 1
-      return nil
-    case .server: return nil
-    }
-  }
-
-  private mutating func documentEvent(in namespace: Namespace) throws(OplogError) -> ChangeEvent {
-    let object = try operation.requireObject()
-    switch operation.kind {
-    case .insert:
-      let key = if let given = operation.object2 { given } else { try documentKey(of: object) }
-      return makeEvent(.insert, namespace, documentKey: key, fullDocument: object)
-    case .delete:
-      return makeEvent(.delete, namespace, documentKey: object)
-    default:
-      guard let key = operation.object2 else { throw OplogError(.missingField("o2")) }
-      guard let description = try updates.decode(object) else {
-        return makeEvent(.replace, namespace, documentKey: key, fullDocument: object)
-      }
-      return makeEvent(.update, namespace, documentKey: key, updateDescription: description)
-    }
-  }
-
-  /// `{_id}`, for entries before 6.0: an insert's oplog entry named no key then. (In a sharded
-  /// collection the shard key is missing from it; those servers did not log it.)
-  private mutating func documentKey(of object: BSONView) throws(OplogError) -> BSONView {
-    guard let id = try object.element("_id") else { throw OplogError(.missingField("o._id")) }
-    scratch.removeAll()
-    let mark = scratch.beginDocument()
-    scratch.append(element: id)
-    scratch.endDocument(mark)
-    return try BSONView(written: scratch.bytes)
-  }
-
-  private mutating func commandEvent() throws(OplogError) -> ChangeEvent? {
-    let command = try Command(of: operation)
-    switch command.effect {
-    case .none: return nil
-    case .database:
-      let namespace = Namespace(database: command.database)
-      return namespace.scope == .user ? makeEvent(.dropDatabase, namespace) : nil
-    case .collection(let type, let name):
-      scratch.removeAll()
-      scratch.append(command.database)
-      scratch.append(UInt8(ascii: "."))
-      scratch.append(name)
-      let namespace = try Namespace(scratch.bytes)
-      return namespace.scope == .user ? makeEvent(type, namespace) : nil
-    case .rename(let rename):
-      guard rename.from.scope == .user || rename.to.scope == .user else { return nil }
-      // The target that a rename overwrites is gone before the new one takes its name; change
-      // streams leave that to be inferred.
-      var dropped: ChangeEvent?
-      if rename.dropsTarget, rename.to.scope == .user {
-        dropped = makeEvent(.drop, rename.to)
-        dropped?.collectionUUID = rename.droppedUUID
-      }
-      var renamed = makeEvent(.rename, rename.from)
-      renamed.to = rename.to.bytes
-      guard let dropped else { return renamed }
-      followUp = renamed
-      return dropped
-    }
-  }
-
-  /// A view is created, changed and dropped by writing to `system.views`; its name is the `_id`.
-  private mutating func viewEvent() throws(OplogError) -> ChangeEvent? {
-    let type: OperationType
-    let holder: BSONView?
-    switch operation.kind {
-    case .insert: (type, holder) = (.create, operation.object)
-    case .delete: (type, holder) = (.drop, operation.object)
-    default: (type, holder) = (.modify, operation.object2)
-    }
-    guard let id = try holder?.element("_id") else { throw OplogError(.missingField("_id")) }
-    let namespace = try Namespace(try id.requireString("_id"))
-    guard namespace.scope == .user else { return nil }
-    var event = makeEvent(type, namespace)
-    event.collectionUUID = nil  // that of system.views
-    return event
-  }
-
-  @inline(__always)
-  private mutating func makeEvent(
-    _ type: OperationType, _ namespace: Namespace, documentKey: BSONView? = nil,
-    fullDocument: BSONView? = nil, updateDescription: BSONView? = nil
-  ) -> ChangeEvent {
-    let at = EventPosition(entry: position, index: index)
-    index &+= 1
-    return ChangeEvent(
-      operation: type, position: at, namespace: namespace.bytes,
-      databaseLength: namespace.databaseLength, documentKey: documentKey,
-      fullDocument: fullDocument, updateDescription: updateDescription, wallTime: wallTime,
-      txnNumber: txnNumber, lsid: lsid, collectionUUID: operation.collectionUUID)
-  }
-}
-
-extension BSONView {
-  /// A document that this module wrote itself.
-  init(written bytes: UnsafeRawBufferPointer) throws(OplogError) {
-    do { try self.init(bytes) } catch { throw OplogError(.corrupt(error)) }
   }
 }

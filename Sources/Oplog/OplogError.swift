@@ -26,18 +26,22 @@ public struct OplogError: Error, Equatable, Sendable, CustomStringConvertible {
     /// An update description of more than `UpdateDescription.maximumSize` bytes.
     case updateTooLarge(Int)
     case unsupportedTransaction(TransactionForm)
+    /// The entry commits a transaction of which earlier entries were not read, the one at
+    /// `previous` first of all. Nothing is wrong with the oplog: reading began in the middle of the
+    /// transaction, and has to begin at its first entry (see `ChainLink`).
+    case missingEarlierEntries(previous: OplogPosition)
+    /// An open transaction did not fit in memory, and keeping it in a temporary file failed.
+    case spillFailed(directory: String, detail: String)
   }
 
-  /// The forms of `applyOps` that need more than one entry to be understood.
+  /// Transactions and lists of operations that make no sense.
   public enum TransactionForm: Equatable, Sendable {
-    /// `partialTxn: true`: the transaction goes on in a later entry.
-    case partial
-    /// The last entry of a transaction that began in an earlier one (`prevOpTime` is set).
-    case endOfChain
-    /// `prepare: true`: committed or aborted by a later entry.
-    case prepared
-    /// `commitTransaction`, which commits an earlier `prepare`.
-    case commit
+    /// Operations marked as a part of a transaction (`partialTxn`, `prepare`) where they can be none,
+    /// as within another `applyOps`, or a transaction committed as it was not begun.
+    case contradictory
+    /// A transaction that is prepared, or committed after that, and not named by `lsid` and
+    /// `txnNumber`.
+    case unnamed
     /// A `multiOpType` that is neither 0 nor 1.
     case unknownForm(Int64)
     /// `applyOps` within `applyOps`, deeper than any server allows.
@@ -76,6 +80,12 @@ extension OplogError.Reason: CustomStringConvertible {
     case .updateTooLarge(let size):
       "its update description takes more than \(size) bytes"
     case .unsupportedTransaction(let form): form.description
+    case .missingEarlierEntries(let previous):
+      "it commits a transaction of which earlier entries, the last of them at \(previous), were not"
+        + " read"
+    case .spillFailed(let directory, let detail):
+      "it belongs to a transaction too large for memory, and the temporary file in \(directory)"
+        + " that should hold it failed (\(detail))"
     }
   }
 
@@ -89,8 +99,12 @@ extension OplogError.Reason: CustomStringConvertible {
     case .unknownCommand, .updateTooLarge:
       "Nothing was skipped; look at the entry, then move the checkpoint past it on purpose"
     case .unsupportedTransaction:
-      "Nothing was skipped; only transactions that fit one oplog entry are supported,"
-        + " so the checkpoint must be moved past this one on purpose"
+      "Nothing was skipped; read from another member, and look at the entry"
+    case .missingEarlierEntries:
+      "Nothing was skipped; read again from the transaction's first entry, which prevOpTime leads to"
+    case .spillFailed:
+      "Nothing was skipped; make room there, or let TMPDIR name a directory with room, then start"
+        + " again"
     }
   }
 }
@@ -98,10 +112,8 @@ extension OplogError.Reason: CustomStringConvertible {
 extension OplogError.TransactionForm: CustomStringConvertible {
   public var description: String {
     switch self {
-    case .partial: "it holds a part of a transaction that goes on in a later entry"
-    case .endOfChain: "it ends a transaction that began in an earlier entry"
-    case .prepared: "it prepares a transaction that a later entry commits or aborts"
-    case .commit: "it commits a transaction that an earlier entry prepared"
+    case .contradictory: "its parts of a transaction do not go together"
+    case .unnamed: "it prepares or commits a transaction without naming it (lsid, txnNumber)"
     case .unknownForm(let type): "its multiOpType \(type) is unknown (known are 0 and 1)"
     case .tooDeep: "its applyOps are nested more than \(OplogDecoder.maximumNesting) deep"
     }

@@ -67,3 +67,20 @@ public struct EventPosition: Hashable, Comparable, Sendable, CustomStringConvert
 
   public var description: String { "\(entry).\(index)" }
 }
+
+/// Where an entry stands and the election term it was written in, which MongoDB calls its optime.
+/// After a rollback another entry may stand at the same position, but never of the same term.
+@frozen
+public struct OpTime: Hashable, Sendable, CustomStringConvertible {
+  public var position: OplogPosition
+  /// -1 if the entry has none.
+  public var term: Int64
+
+  @inlinable
+  public init(position: OplogPosition, term: Int64) {
+    self.position = position
+    self.term = term
+  }
+
+  public var description: String { "\(position) (term \(term))" }
+}

@@ -1,7 +1,7 @@
 import BSON
 
-/// Turns an update's `o` into `{updatedFields, removedFields, truncatedArrays}`, in the order and
-/// with the duplicate keys that change streams show.
+/// Turns an update's `o` into `{updatedFields, removedFields, truncatedArrays}` and, on request,
+/// `disambiguatedPaths`, in the order and with the duplicate keys that change streams show.
 ///
 /// A `$v: 2` diff is a tree that follows the document's. A level that is a document has the
 /// sections `d` (removed), `u` (changed), `i` (new), then one `s<field>` for each field whose value
@@ -25,6 +25,9 @@ struct UpdateDescription: ~Copyable {
   private var truncatedCount = 0
   /// The fields above the current level, joined with dots.
   private var path = ByteWriter(capacity: 512)
+
+  var disambiguatesPaths = false
+  private var ambiguous = DisambiguatedPaths()
 
   init() {}
 
@@ -70,7 +73,8 @@ struct UpdateDescription: ~Copyable {
   }
 
   /// `{$v: 1, $set: {path: value}, $unset: {path: true}}`. As in change streams, a description from
-  /// it has no `truncatedArrays`.
+  /// it has no `truncatedArrays`. The paths come ready-made: which of their dots are within a name,
+  /// nobody can tell.
   private mutating func describe(
     set: BSONView?, unset: BSONView?
   ) throws(OplogError) -> BSONView {
@@ -96,6 +100,11 @@ struct UpdateDescription: ~Copyable {
     let truncatedArrays = document.beginArray(key: "truncatedArrays")
     document.append(truncated.bytes)
     document.endDocument(truncatedArrays)
+    if disambiguatesPaths {
+      let paths = document.beginDocument(key: "disambiguatedPaths")
+      document.append(ambiguous.bytes)
+      document.endDocument(paths)
+    }
     document.endDocument(whole)
     return try BSONView(written: document.bytes)
   }
@@ -155,9 +164,10 @@ struct UpdateDescription: ~Copyable {
         _ = try element.requireInteger("o.diff.l")
         try appendTruncated(element)
       } else if Self.endsInIndex(key), key.readByte(at: 0) == UInt8(ascii: "u") {
-        try appendUpdated(element, field: key.withoutFirst, depth: depth)
+        try appendUpdated(element, field: key.withoutFirst, depth: depth, isIndex: true)
       } else if Self.endsInIndex(key), key.readByte(at: 0) == UInt8(ascii: "s") {
-        try descend(into: key, try element.requireDocument("o.diff.s"), depth: depth)
+        try descend(
+          into: key, try element.requireDocument("o.diff.s"), depth: depth, isIndex: true)
       } else {
         throw Self.unknown(key)
       }
@@ -167,11 +177,11 @@ struct UpdateDescription: ~Copyable {
 
   /// Decodes the level of the field that `key` names after its first byte, an `s`.
   private mutating func descend(
-    into key: UnsafeRawBufferPointer, _ diff: BSONView, depth: Int
+    into key: UnsafeRawBufferPointer, _ diff: BSONView, depth: Int, isIndex: Bool = false
   ) throws(OplogError) {
-    let mark = enter(key.withoutFirst, depth: depth)
+    let mark = enter(key.withoutFirst, depth: depth, isIndex: isIndex)
     try decodeLevel(diff, depth: depth &+ 1)
-    path.truncate(to: mark)
+    leave(to: mark)
   }
 
   // MARK: Writing
@@ -183,6 +193,7 @@ struct UpdateDescription: ~Copyable {
     path.removeAll()  // it is no longer than an entry
     removedCount = 0
     truncatedCount = 0
+    if disambiguatesPaths { ambiguous.start(keeping: Self.keptSize) }
   }
 
   private static func clear(_ writer: inout ByteWriter) {
@@ -190,13 +201,21 @@ struct UpdateDescription: ~Copyable {
     writer.removeAll()
   }
 
-  /// Adds a field to the path; the result takes it off again. (At the top there is no dot; an empty
+  /// Adds a field to the path; `leave` takes it off again. (At the top there is no dot; an empty
   /// path does not say so, since a field may have an empty name.)
-  private mutating func enter(_ field: UnsafeRawBufferPointer, depth: Int) -> Int {
+  private mutating func enter(
+    _ field: UnsafeRawBufferPointer, depth: Int, isIndex: Bool = false
+  ) -> Int {
     let mark = path.count
     if depth > 0 { path.append(UInt8(ascii: ".")) }
+    if disambiguatesPaths { ambiguous.enter(field, at: path.count, isIndex: isIndex) }
     path.append(field)
     return mark
+  }
+
+  private mutating func leave(to mark: Int) {
+    path.truncate(to: mark)
+    if disambiguatesPaths { ambiguous.leave() }
   }
 
   private mutating func appendUpdated(_ fields: BSONView, depth: Int) throws(OplogError) {
@@ -207,14 +226,15 @@ struct UpdateDescription: ~Copyable {
   }
 
   private mutating func appendUpdated(
-    _ element: BSONElement, field: UnsafeRawBufferPointer, depth: Int
+    _ element: BSONElement, field: UnsafeRawBufferPointer, depth: Int, isIndex: Bool = false
   ) throws(OplogError) {
-    if depth == 0 {
+    if depth == 0, !disambiguatesPaths {
       document.append(element: element, key: field)
     } else {
-      let mark = enter(field, depth: depth)
+      let mark = enter(field, depth: depth, isIndex: isIndex)
       document.append(element: element, key: path.bytes)
-      path.truncate(to: mark)
+      if disambiguatesPaths { ambiguous.add(path.bytes) }
+      leave(to: mark)
     }
     try checkSize()
   }
@@ -225,7 +245,8 @@ struct UpdateDescription: ~Copyable {
       let mark = enter(element.key, depth: depth)
       removed.append(index: removedCount, string: path.bytes)
       removedCount &+= 1
-      path.truncate(to: mark)
+      if disambiguatesPaths { ambiguous.add(path.bytes) }
+      leave(to: mark)
       try checkSize()
     }
   }
@@ -236,6 +257,7 @@ struct UpdateDescription: ~Copyable {
     truncated.append(element: newSize, key: "newSize")
     truncated.endDocument(item)
     truncatedCount &+= 1
+    if disambiguatesPaths { ambiguous.add(path.bytes) }
     try checkSize()
   }
 
@@ -246,7 +268,8 @@ struct UpdateDescription: ~Copyable {
   }
 
   private func checkSize() throws(OplogError) {
-    guard document.count &+ removed.count &+ truncated.count <= Self.maximumSize else {
+    let size = document.count &+ removed.count &+ truncated.count &+ ambiguous.bytes.count
+    guard size <= Self.maximumSize else {
       throw OplogError(.updateTooLarge(Self.maximumSize))
     }
   }

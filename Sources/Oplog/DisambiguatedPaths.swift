@@ -1,0 +1,80 @@
+import BSON
+
+/// Collects `disambiguatedPaths`: for each path of an update description that can be read in several
+/// ways, the path and its components.
+///
+/// As in change streams of 6.1 and later, a path is ambiguous if a field's name in it holds a dot, or
+/// is a number that could be taken for an array's index (so not at the front of the path). An index
+/// by itself is not; in the list of components it is an int32, and a field's name is a string.
+struct DisambiguatedPaths: ~Copyable {
+  private struct Component {
+    /// Where it begins in the path.
+    var start: Int
+    var isIndex: Bool
+    /// The path up to here, this component included, is ambiguous.
+    var isAmbiguous: Bool
+  }
+
+  private var components: [Component] = []
+  /// The elements of the document, in the order in which the paths came.
+  private var entries = ByteWriter(capacity: 512)
+
+  init() {}
+
+  var bytes: UnsafeRawBufferPointer { entries.bytes }
+
+  mutating func start(keeping keptSize: Int) {
+    components.removeAll(keepingCapacity: true)
+    if entries.count > keptSize { entries = ByteWriter(capacity: 512) }
+    entries.removeAll()
+  }
+
+  mutating func enter(_ field: UnsafeRawBufferPointer, at start: Int, isIndex: Bool) {
+    let isAmbiguous =
+      if let last = components.last, last.isAmbiguous { true } else {
+        !isIndex && (field.hasDot || (!components.isEmpty && field.isNumber))
+      }
+    components.append(Component(start: start, isIndex: isIndex, isAmbiguous: isAmbiguous))
+  }
+
+  mutating func leave() { components.removeLast() }
+
+  /// Adds the path, whose components were entered, if it is ambiguous.
+  mutating func add(_ path: UnsafeRawBufferPointer) {
+    guard let last = components.last, last.isAmbiguous else { return }
+    let list = entries.beginArray(key: path)
+    for (at, component) in components.enumerated() {
+      let end = at + 1 < components.count ? components[at + 1].start - 1 : path.count
+      let text = UnsafeRawBufferPointer(rebasing: path[component.start..<end])
+      if component.isIndex, let index = text.index {
+        entries.appendHeader(.int32, index: at)
+        entries.append(littleEndian: index)
+      } else {
+        entries.append(index: at, string: text)
+      }
+    }
+    entries.endDocument(list)
+  }
+}
+
+extension UnsafeRawBufferPointer {
+  fileprivate var hasDot: Bool { contains(UInt8(ascii: ".")) }
+
+  /// Decimal digits, without a zero in front unless it is the only one: "01" can be no index.
+  fileprivate var isNumber: Bool {
+    guard count > 0, count == 1 || readByte(at: 0) != UInt8(ascii: "0") else { return false }
+    return allSatisfy { $0 >= UInt8(ascii: "0") && $0 <= UInt8(ascii: "9") }
+  }
+
+  /// The number of these decimal digits, if it fits.
+  fileprivate var index: Int32? {
+    var value: Int32 = 0
+    for digit in self {
+      let (tens, isTooLarge) = value.multipliedReportingOverflow(by: 10)
+      let (sum, overflows) = tens.addingReportingOverflow(Int32(digit) - 48)
+      if isTooLarge || overflows { return nil }
+      value = sum
+    }
+    return value
+  }
+}
