@@ -116,12 +116,14 @@ extension OplogDecoder {
     guard let entry = try chain.next() else {
       let last = emission?.lastOperations
       emission = nil
+      operationNumber = -1
       if let last { lists.append(last) }
       return last != nil
     }
     operation = Operation()
     try operation.read(entry)
     emission?.part = operation.position
+    operationNumber = -1
     // It was one when it was kept.
     guard let command = try ApplyOps(operation.requireObject()) else {
       throw OplogError(.missingField("o.applyOps"))

@@ -64,6 +64,8 @@ public struct OplogDecoder: ~Copyable {
   var txnNumber: Int64?
   /// How many events the entry has had so far.
   var index: UInt32 = 0
+  /// Of the current operation, among those of its entry's `applyOps`.
+  var operationNumber: Int64 = -1
 
   // Transactions over several entries; see OplogDecoder+Transactions.swift.
   var transactions: TransactionStore
@@ -131,6 +133,13 @@ public struct OplogDecoder: ~Copyable {
     }
   }
 
+  /// Where the operation of the event handed out last stands: its entry, which of a transaction need
+  /// not be the one that commits, and its place in that entry's `applyOps` (0 outside of one). So
+  /// the server names pre-images.
+  public var operationPlace: (entry: OplogPosition, operation: Int64) {
+    (emission?.part ?? position, max(operationNumber, 0))
+  }
+
   /// Forgets the entry, its events, and all open transactions: for a reader that goes on at an
   /// earlier position, or after a gap.
   public mutating func forgetTransactions() {
@@ -148,6 +157,7 @@ public struct OplogDecoder: ~Copyable {
     lsid = nil
     txnNumber = nil
     index = 0
+    operationNumber = -1
     if !lists.isEmpty { lists.removeAll(keepingCapacity: true) }
   }
 
@@ -172,6 +182,7 @@ public struct OplogDecoder: ~Copyable {
           lists.removeLast()
           continue
         }
+        if lists.count == 1 { operationNumber &+= 1 }
         operation = Operation()
         try operation.read(try element.requireDocument("applyOps"))
         guard let list = try nestedApplyOps() else { return true }
