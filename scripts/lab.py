@@ -196,7 +196,9 @@ class Lab:
         """Stops everything and removes the folder."""
         servers = [server for server in [*self.nats, *self.mongod] if server.running]
         for server in servers:
-            server.process.send_signal(signal.SIGTERM)
+            # A mongod takes ten seconds for its goodbyes, and its data go anyway.
+            server.process.send_signal(
+                signal.SIGKILL if server.kind == "mongod" else signal.SIGTERM)
         deadline = time.monotonic() + STOP_SECONDS
         for server in servers:
             try:

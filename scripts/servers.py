@@ -193,7 +193,9 @@ class Mongod(Server):
             "--setParameter", "diagnosticDataCollectionEnabled=false",
         ]
         for name, value in parameters.items():
-            self.command += ["--setParameter", f"{name}={value}"]
+            # As a parameter at the start, this one is overwritten by the option's default.
+            self.command += (["--syncdelay", str(value)] if name == "syncdelay"
+                             else ["--setParameter", f"{name}={value}"])
 
     def client(self, seconds=2):
         return pymongo.MongoClient(

@@ -11,13 +11,17 @@ from jetstream import JetStream  # noqa: E402
 from lab import Lab  # noqa: E402
 
 
+# Files whose tests take FAULT_ROUNDS into account.
+FAULTS = ("test_cut_", "test_frozen_", "test_kill_", "test_stepdown", "test_term_")
+
+
 def pytest_configure(config):
     config.addinivalue_line("markers", "fault: kills servers or the bridge, again and again")
 
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        if item.path.name.startswith(("test_kill_", "test_term_")):
+        if item.path.name.startswith(FAULTS):
             item.add_marker(pytest.mark.fault)
 
 

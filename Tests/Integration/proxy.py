@@ -1,0 +1,72 @@
+"""A TCP proxy that can be cut, as a network is: connections stay open and carry nothing."""
+
+import socket
+import threading
+
+from lab import free_ports
+
+
+class Proxy:
+    """Forwards a port of its own to another one. Ends with the process, or with `close`."""
+
+    def __init__(self, target):
+        self.target = target
+        self.port, = free_ports(1)
+        self.open = threading.Event()
+        self.open.set()
+        self.sockets = set()
+        self.listener = socket.create_server(("127.0.0.1", self.port))
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self):
+        """From now on nothing passes. What is under way is kept, as TCP would send it again."""
+        self.open.clear()
+
+    def mend(self):
+        self.open.set()
+
+    def close(self):
+        self.listener.close()
+        self.mend()
+        for one in list(self.sockets):
+            self._drop(one)
+
+    def _accept(self):
+        while True:
+            try:
+                near, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._connect, args=(near,), daemon=True).start()
+
+    def _connect(self, near):
+        self.open.wait()
+        try:
+            far = socket.create_connection(("127.0.0.1", self.target), 5)
+            far.settimeout(None)
+        except OSError:
+            near.close()
+            return
+        for one in (near, far):
+            one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.sockets.add(one)
+        threading.Thread(target=self._pump, args=(near, far), daemon=True).start()
+        self._pump(far, near)
+
+    def _pump(self, source, sink):
+        try:
+            while data := source.recv(1 << 16):
+                self.open.wait()
+                sink.sendall(data)
+        except OSError:
+            pass
+        self._drop(source)
+        self._drop(sink)
+
+    def _drop(self, one):
+        self.sockets.discard(one)
+        try:
+            one.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # it is over already
+        one.close()
