@@ -59,6 +59,9 @@ package struct HealthInputs: Sendable {
   /// Seconds that the whole oplog spans.
   package var window: Double?
 
+  /// Time-series collections that were written to: their changes can't be published.
+  package var unsupported: [String] = []
+
   package var positionLost: String?
   package var failure: String?
   /// Acknowledged messages that a server lost and that are being written again.
@@ -99,8 +102,8 @@ package struct HealthReport: Sendable {
       HealthCheck(
         name: "mongodb",
         status: input.mongoReachable ? (input.sourceReading ? "ok" : "degraded") : "fail",
-        detail: [input.mongoDetail, input.sourceDetail].filter { !$0.isEmpty }.joined(
-          separator: "; "),
+        detail: [input.mongoDetail, input.sourceDetail, unsupportedDetail(input)]
+          .filter { !$0.isEmpty }.joined(separator: "; "),
         age: input.mongoAge))
     checks.append(
       HealthCheck(
@@ -162,6 +165,13 @@ package struct HealthReport: Sendable {
       status = .ok
     }
     return HealthReport(status: status, checks: checks, position: input.read, lag: lag)
+  }
+
+  private static func unsupportedDetail(_ input: HealthInputs) -> String {
+    guard !input.unsupported.isEmpty else { return "" }
+    let shown = input.unsupported.prefix(5).joined(separator: ", ")
+    let more = input.unsupported.count > 5 ? " and \(input.unsupported.count - 5) more" : ""
+    return "not published, because time-series: \(shown)\(more)"
   }
 
   /// Seconds of oplog between what a majority has and what was processed.

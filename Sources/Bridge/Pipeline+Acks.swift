@@ -150,7 +150,4 @@ extension Pipeline: NATSRawHandler {
         sequence: lane.publisher.lastSequence, position: lane.acked?.position)
     }
   }
-
-  /// Entries of time-series buckets, which carry no events.
-  var unsupportedTimeSeries: UInt64 { feed.unsupportedTimeSeries }
 }

@@ -48,6 +48,7 @@ final class PipelineReporter: @unchecked Sendable {
     let derived = counters.derived != lastDerived
     let mark = pipeline.mark()
     let streams = pipeline.streams()
+    let feed = pipeline.feed.facts
     let rate = publishRate(outcomes.published, now)
     board.update { facts in
       facts.counters = counters
@@ -57,7 +58,7 @@ final class PipelineReporter: @unchecked Sendable {
       if facts.firstPublishedAfter == nil, outcomes.published > 0 {
         facts.firstPublishedAfter = now - board.started
       }
-      facts.timeSeriesSkipped = pipeline.unsupportedTimeSeries
+      facts.feed = feed
       guard let mark else { return }
       facts.read = mark.read ?? facts.read
       facts.resume = mark.resume

@@ -39,7 +39,7 @@ final class StatusBoard: Sendable {
     var losses: [ResumePlan.Loss] = []
     var lostMessages: UInt64 = 0
     var errors: [LoggedError] = []
-    var timeSeriesSkipped: UInt64 = 0
+    var feed = FeedFacts()
   }
 
   struct LoggedError: Sendable {

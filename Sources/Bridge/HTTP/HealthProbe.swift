@@ -43,6 +43,7 @@ struct HealthProbe: Sendable {
         inputs.headroom = Double(checkpoint.seconds) - Double(oldest.seconds)
       }
     }
+    inputs.unsupported = facts.feed.timeSeries.map(\.collection)
     inputs.positionLost = facts.positionLost
     inputs.failure = facts.positionLost == nil ? facts.failure : nil
     inputs.refilling = facts.losses.first.map(\.description)

@@ -73,10 +73,35 @@ struct MetricsPage: Sendable {
     page.counter(
       "tailrace_messages_lost_by_server_total",
       "Acknowledged messages that a stream did not hold any more.", facts.lostMessages)
+    append(facts.feed, to: &page)
+    return page.text
+  }
+
+  private func append(_ feed: FeedFacts, to page: inout Page) {
+    page.gauge(
+      "tailrace_open_transactions",
+      "Transactions of several oplog entries that have not ended; the checkpoint waits for them.",
+      Double(feed.openTransactions))
+    page.family(
+      "tailrace_transaction_bytes", "gauge", "Bytes kept of those transactions, by where they are.")
+    page.sample(
+      "tailrace_transaction_bytes", ["where": "memory"], Double(feed.transactionBytesHeld))
+    page.sample(
+      "tailrace_transaction_bytes", ["where": "file"], Double(feed.transactionBytesSpilled))
     page.counter(
       "tailrace_unsupported_time_series_entries_total",
-      "Entries of time-series buckets, which are not published.", facts.timeSeriesSkipped)
-    return page.text
+      "Operations on time-series buckets, which are not published.", feed.timeSeriesSkipped)
+    guard let images = feed.images else { return }
+    page.family(
+      "tailrace_images_total", "counter",
+      "Documents looked up for events that don't carry them, by how true they are.")
+    for (kind, count) in [
+      ("post", images.post), ("pre", images.pre), ("lookup", images.lookup), ("none", images.none),
+    ] {
+      page.sample("tailrace_images_total", ["kind": kind], Double(count))
+    }
+    page.counter(
+      "tailrace_image_round_trips_total", "Commands sent for them.", images.roundTrips)
   }
 
   private struct Page {

@@ -38,6 +38,16 @@ struct StatusReport: Sendable {
       "window_seconds": optional(inputs.window), "headroom_seconds": optional(inputs.headroom),
     ]
     value["checkpoint"] = checkpoint(facts)
+    value["transactions"] = [
+      "open": .int(facts.feed.openTransactions),
+      "oldest_position": optional(facts.feed.oldestOpenTransaction),
+      "bytes_in_memory": .int(facts.feed.transactionBytesHeld),
+      "bytes_in_files": .int(facts.feed.transactionBytesSpilled),
+    ]
+    value["unsupported_time_series"] = .array(
+      facts.feed.timeSeries.map {
+        ["collection": .string($0.collection), "operations": .int($0.operations)]
+      })
     value["losses"] = .array(facts.losses.map { .string($0.description) })
     value["messages_lost_by_server"] = .int(facts.lostMessages)
     value["cutover_groups"] = .array(groups)

@@ -60,5 +60,9 @@ struct EventDecoder: ~Copyable {
   var oldestOpenTransaction: OpTime? { oplog.oldestOpenTransaction }
   mutating func forgetTransactions() { oplog.forgetTransactions() }
   var openTransactions: Int { oplog.openTransactions }
+  var transactionBytes: (held: Int, spilled: Int) {
+    (oplog.transactionBytesHeld, oplog.transactionBytesSpilled)
+  }
   var unsupportedTimeSeries: UInt64 { oplog.unsupportedTimeSeries }
+  var timeSeriesCounts: [TimeSeriesCount] { oplog.unsupportedTimeSeriesByCollection }
 }

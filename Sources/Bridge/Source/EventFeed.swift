@@ -180,8 +180,28 @@ final class EventFeed {
   /// Documents are being fetched for events that are there.
   var isWaiting: Bool { images?.isWaiting ?? false }
 
-  var openTransactions: Int { decoder.openTransactions }
-  var unsupportedTimeSeries: UInt64 { decoder.unsupportedTimeSeries }
+  var facts: FeedFacts {
+    var facts = FeedFacts()
+    facts.openTransactions = decoder.openTransactions
+    facts.oldestOpenTransaction = decoder.oldestOpenTransaction?.position
+    (facts.transactionBytesHeld, facts.transactionBytesSpilled) = decoder.transactionBytes
+    facts.timeSeriesSkipped = decoder.unsupportedTimeSeries
+    if facts.timeSeriesSkipped > 0 { facts.timeSeries = decoder.timeSeriesCounts }
+    facts.images = images?.status
+    return facts
+  }
+}
+
+/// What is known of the reading, for status and metrics.
+struct FeedFacts: Sendable {
+  /// Transactions of several entries that have begun and not ended; the checkpoint waits for them.
+  var openTransactions = 0
+  var oldestOpenTransaction: OplogPosition?
+  var transactionBytesHeld = 0
+  var transactionBytesSpilled = 0
+  var timeSeriesSkipped: UInt64 = 0
+  var timeSeries: [TimeSeriesCount] = []
+  var images: ImageStatus?
 }
 
 /// Not a failure: a transaction commits whose entries begin before the place that was read from.

@@ -110,6 +110,8 @@ final class ImageStage: @unchecked Sendable {
 
   func step() { taken += 1 }
 
+  var status: ImageStatus { reader.status }
+
   /// The event with its images.
   func complete(_ event: ChangeEvent) -> ChangeEvent {
     guard nextSlot < slots.count, slots[nextSlot].position == event.position, let answer else {
