@@ -1,3 +1,4 @@
+import MongoSource
 import Oplog
 
 /// /metrics in Prometheus' text format. Rendered on request from copies; docs/metrics.md lists it.

@@ -122,7 +122,7 @@ final class ImageStage: @unchecked Sendable {
     var event = event
     if let number = slot.after {
       let image = answer[number - firstAnswered]
-      event.image = image.kind == .post ? .post : image.kind == .lookup ? .lookup : ImageKind.none
+      event.image = image.kind
       event.fullDocument = image.document
     }
     if let number = slot.before {
