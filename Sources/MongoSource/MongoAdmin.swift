@@ -79,7 +79,7 @@ public enum MongoAdmin {
     try await entry(options, at: position) != nil
   }
 
-  private static func ask<T: Sendable>(
+  static func ask<T: Sendable>(
     _ options: MongoSourceOptions,
     _ question:
       @escaping @Sendable (MongoConnection, MongoConnection.Server) throws(MongoError) -> T
