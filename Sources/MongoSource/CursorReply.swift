@@ -9,6 +9,8 @@ package struct CursorReply {
   package var documents: BSONView
   /// The server's own position when it answered.
   package var operationTime: OplogPosition?
+  /// The place after the batch, if the cursor is a change stream's.
+  package var resumeToken: BSONView?
 
   /// Why bytes that should be such an answer are not.
   package struct Malformed: Error, Equatable, Sendable, CustomStringConvertible {
@@ -28,12 +30,14 @@ package struct CursorReply {
     self.cursor = cursor
     self.documents = documents
     self.operationTime = fields.operationTime
+    self.resumeToken = fields.resumeToken
   }
 
   private struct Fields {
     var cursor: Int64?
     var documents: BSONView?
     var operationTime: OplogPosition?
+    var resumeToken: BSONView?
 
     mutating func read(_ bytes: UnsafeRawBufferPointer) throws(BSONError) {
       var walk = try BSONView(bytes).elements()
@@ -55,6 +59,8 @@ package struct CursorReply {
           element.key.equals("nextBatch") || element.key.equals("firstBatch")
         {
           documents = try BSONView(element.value)
+        } else if element.key.equals("postBatchResumeToken") {
+          resumeToken = element.document
         }
       }
     }

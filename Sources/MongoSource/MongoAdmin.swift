@@ -96,7 +96,7 @@ public enum MongoAdmin {
     }
   }
 
-  private static func ask<T: Sendable>(
+  static func ask<T: Sendable>(
     _ options: MongoSourceOptions,
     _ question:
       @escaping @Sendable (MongoConnection, MongoConnection.Server) throws(MongoError) -> T

@@ -5,7 +5,7 @@ public import Oplog
 /// One reply of the server with the oplog entries in it, exactly as received.
 ///
 /// Immutable, so any thread may read it; its bytes are freed with it.
-public final class OplogBatch: Sendable {
+public final class OplogBatch: Sendable, ReaderBatch {
   /// The `restart` of the reader this belongs to.
   public let generation: UInt64
   /// Size of the whole reply.

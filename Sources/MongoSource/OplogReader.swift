@@ -6,14 +6,19 @@ public import Logging
 /// overcome by reopening at the last entry queued, so the batches of one generation follow each
 /// other without gap or repetition. All methods are thread-safe and, but for `stop`, don't block.
 public final class OplogReader: Sendable {
-  private let mailbox: ReaderMailbox
+  private let mailbox: OplogTail.Mailbox
 
   /// - Parameter onChange: called on the reader's thread when the queue stops being empty, on
   ///   failure, and when the phase of `status` changes. It must not block, nor call `stop`.
   public init(
     options: MongoSourceOptions, logger: Logger, onChange: @escaping @Sendable () -> Void
   ) {
-    mailbox = ReaderMailbox(options: options, logger: logger, onChange: onChange)
+    mailbox = OplogTail.Mailbox(
+      options: options, logger: logger, thread: "oplog-reader", onChange: onChange
+    ) { mailbox, generation, point in
+      var tail = OplogTail(mailbox, generation: generation, from: point)
+      tail.run()
+    }
   }
 
   deinit { mailbox.requestStop() }

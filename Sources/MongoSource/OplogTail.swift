@@ -6,7 +6,9 @@ internal import Oplog
 /// Raw commands instead of libmongoc's cursor: a reply is handed over whole, without a copy of each
 /// entry, and where a batch ends is known, so that nothing waits for an entry that isn't there.
 struct OplogTail {
-  private let mailbox: ReaderMailbox
+  typealias Mailbox = ReaderMailbox<OplogBatch, ResumePoint>
+
+  private let mailbox: Mailbox
   private let generation: UInt64
   private var resume: ResumePoint
   /// The entry at `resume` was queued before and must not be again.
@@ -35,7 +37,7 @@ struct OplogTail {
     case failed(SourceFailure)
   }
 
-  init(_ mailbox: ReaderMailbox, generation: UInt64, from point: ResumePoint) {
+  init(_ mailbox: Mailbox, generation: UInt64, from point: ResumePoint) {
     self.mailbox = mailbox
     self.generation = generation
     self.resume = point

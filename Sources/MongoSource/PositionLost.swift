@@ -37,7 +37,7 @@ public struct PositionLost: Error, Sendable, CustomStringConvertible {
 
   public var description: String {
     let range =
-      "\(host) holds \(oldest.map { "\($0)" } ?? "nothing known") "
+      "\(host) holds \(oldest.map { "\($0)" } ?? "an unknown oldest entry") "
       + "to \(newest.map { "\($0)" } ?? "the present")"
     var text: String
     switch reason {

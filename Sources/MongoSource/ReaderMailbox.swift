@@ -1,18 +1,29 @@
 internal import Logging
 
-/// What the reader's thread and its users share.
-final class ReaderMailbox: Sendable {
+/// What a reader hands over.
+protocol ReaderBatch: Sendable {
+  var generation: UInt64 { get }
+  var byteCount: Int { get }
+  var count: Int { get }
+  var last: ResumePoint { get }
+}
+
+/// What a reader's thread and its users share. `Start` is where a `restart` begins.
+final class ReaderMailbox<Batch: ReaderBatch, Start: Sendable>: Sendable {
   let options: MongoSourceOptions
   let logger: Logger
   private let onChange: @Sendable () -> Void
+  /// The thread's work for one `restart`; its name.
+  private let read: @Sendable (ReaderMailbox, UInt64, Start) -> Void
+  private let thread: String
   private let shared = Guarded(Shared())
 
   private struct Shared {
-    var queue: [OplogBatch] = []
+    var queue: [Batch] = []
     var queuedBytes = 0
     var generation: UInt64 = 0
     /// Where to start, until the thread has taken it up.
-    var pending: ResumePoint?
+    var pending: Start?
     var failure: SourceFailure?
     var status = SourceStatus()
     var threadRuns = false
@@ -23,15 +34,21 @@ final class ReaderMailbox: Sendable {
     }
   }
 
-  init(options: MongoSourceOptions, logger: Logger, onChange: @escaping @Sendable () -> Void) {
+  init(
+    options: MongoSourceOptions, logger: Logger, thread: String,
+    onChange: @escaping @Sendable () -> Void,
+    read: @escaping @Sendable (ReaderMailbox, UInt64, Start) -> Void
+  ) {
     self.options = options
     self.logger = logger
+    self.thread = thread
     self.onChange = onChange
+    self.read = read
   }
 
   // MARK: The user's side
 
-  func restart(at point: ResumePoint) -> UInt64 {
+  func restart(at point: Start) -> UInt64 {
     let (generation, startThread) = shared.withLock { shared in
       shared.queue.removeAll(keepingCapacity: true)
       shared.queuedBytes = 0
@@ -46,15 +63,15 @@ final class ReaderMailbox: Sendable {
       return (shared.generation, start)
     }
     shared.signal()
-    if startThread, !OSThread.start("oplog-reader", { [self] in run() }) {
+    if startThread, !OSThread.start(thread, { [self] in run() }) {
       shared.withLock { $0.threadRuns = false }
       fail(.unsupported("the system refuses to start a thread"), generation: generation)
     }
     return generation
   }
 
-  func take() -> OplogBatch? {
-    let batch = shared.withLock { shared -> OplogBatch? in
+  func take() -> Batch? {
+    let batch = shared.withLock { shared -> Batch? in
       guard !shared.queue.isEmpty else { return nil }
       let batch = shared.queue.removeFirst()
       shared.queuedBytes -= batch.byteCount
@@ -93,16 +110,15 @@ final class ReaderMailbox: Sendable {
 
   private func run() {
     while let (generation, point) = nextAssignment() {
-      var tail = OplogTail(self, generation: generation, from: point)
-      tail.run()
+      read(self, generation, point)
     }
     shared.withLock { $0.threadRuns = false }
     shared.signal()
   }
 
   /// Waits for the next `restart`; nil when it's over.
-  private func nextAssignment() -> (UInt64, ResumePoint)? {
-    shared.wait { shared -> Wake<(UInt64, ResumePoint)>? in
+  private func nextAssignment() -> (UInt64, Start)? {
+    shared.wait { shared -> Wake<(UInt64, Start)>? in
       if shared.stopping { return .ended }
       guard let point = shared.pending else { return nil }
       shared.pending = nil
@@ -134,7 +150,7 @@ final class ReaderMailbox: Sendable {
   }
 
   /// Queues a batch, once there is room. False if the generation has ended meanwhile.
-  func deliver(_ batch: OplogBatch, moreWaits: Bool) -> Bool {
+  func deliver(_ batch: Batch, moreWaits: Bool) -> Bool {
     let limit = (batches: options.queuedBatches, bytes: options.queuedBytes)
     let wake = shared.wait { shared -> Wake<Bool>? in
       guard shared.isCurrent(batch.generation) else { return .ended }
@@ -149,7 +165,7 @@ final class ReaderMailbox: Sendable {
       shared.status.entriesRead += UInt64(batch.count)
       shared.status.bytesRead += UInt64(batch.byteCount)
       shared.status.lastRead = batch.last
-      shared.status.lastBatchAt = now
+      if batch.count > 0 { shared.status.lastBatchAt = now }
       shared.status.lastReplyAt = now
       let phase = moreWaits ? SourceStatus.Phase.reading : .caughtUp
       let phaseChanged = shared.status.phase != phase
