@@ -20,6 +20,10 @@ public import BSON
 /// What an event shows is valid as `ChangeEvent` says, with this decoder in `OplogDecoder`'s place.
 /// Not thread-safe; a steady stream of documents allocates nothing.
 public struct ChangeStreamDecoder: ~Copyable {
+  /// Whether `updateDescription` keeps the `disambiguatedPaths` that servers from 6.1 on add, as
+  /// `OplogDecoder.disambiguatesPaths`. (Older ones give none.)
+  public var disambiguatesPaths = false
+
   private var event = ChangeStreamEvent()
   private var isPending = false
   /// The second event of a document that has two.
@@ -39,12 +43,6 @@ public struct ChangeStreamDecoder: ~Copyable {
   private static var keptSize: Int { 1 << 20 }
 
   public init() {}
-
-  /// As `OplogDecoder.operationPlace`; nil in a transaction, of which a document doesn't tell which
-  /// of its entries it is from.
-  public var operationPlace: (entry: OplogPosition, operation: Int64)? {
-    event.txnNumber == nil ? (position, 0) : nil
-  }
 
   /// Reads a document's head and prepares its events. Throws: the caller halts.
   ///
@@ -85,6 +83,13 @@ public struct ChangeStreamDecoder: ~Copyable {
     } catch {
       throw fail(error, at: position)
     }
+  }
+
+  /// Where the operation of the event handed out last stands, as `OplogDecoder.operationPlace`. Nil
+  /// in a transaction: that may have several entries, and a change stream shows the last one's place
+  /// alone.
+  public var operationPlace: (entry: OplogPosition, operation: Int64)? {
+    event.txnNumber == nil ? (position, 0) : nil
   }
 
   private mutating func reset() {
@@ -171,12 +176,12 @@ public struct ChangeStreamDecoder: ~Copyable {
     return dropped
   }
 
-  /// `{updatedFields, removedFields, truncatedArrays}`. Servers from 6.1 on add
-  /// `disambiguatedPaths`, which the oplog reader doesn't have.
+  /// `{updatedFields, removedFields, truncatedArrays}`, and `disambiguatedPaths` if asked for.
   private mutating func updateDescription() throws(OplogError) -> BSONView {
     guard let given = event.updateDescription else {
       throw OplogError(.missingField("updateDescription"))
     }
+    if disambiguatesPaths { return given }
     guard try given.element("disambiguatedPaths") != nil else { return given }
     if description.count > Self.keptSize { description = ByteWriter(capacity: 1024) }
     description.removeAll()
@@ -198,8 +203,10 @@ public struct ChangeStreamDecoder: ~Copyable {
       namespace: namespace.bytes, databaseLength: namespace.databaseLength,
       wallTime: event.wallTime, txnNumber: event.txnNumber, lsid: event.lsid,
       collectionUUID: event.collectionUUID)
-    change.operationDescription = event.operationDescription
-    change.stateBeforeChange = event.stateBeforeChange
+    if type != .drop {
+      change.operationDescription = event.operationDescription
+      change.stateBeforeChange = event.stateBeforeChange
+    }
     return change
   }
 }

@@ -18,9 +18,8 @@ struct ChangeStreamEvent {
   var documentKey: BSONView?
   var fullDocument: BSONView?
   var updateDescription: BSONView?
-  /// What a command did, from 6.0 on.
+  /// What a command did, and how the collection was before, from 6.0 on.
   var operationDescription: BSONView?
-  /// What it was before a `collMod`, from 6.0 on.
   var stateBeforeChange: BSONView?
   var collectionUUID: UnsafeRawBufferPointer?
   var lsid: BSONView?

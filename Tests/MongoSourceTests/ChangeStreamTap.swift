@@ -17,6 +17,8 @@ struct ObservedEvent: Equatable {
   var lsid: [UInt8]?
   var txnNumber: Int64?
   var collectionUUID: [UInt8]?
+  var operationDescription: [UInt8]?
+  var stateBeforeChange: [UInt8]?
 
   init(_ event: ChangeEvent) {
     operation = event.operation
@@ -30,6 +32,8 @@ struct ObservedEvent: Equatable {
     lsid = event.lsid.map { Array($0.bytes) }
     txnNumber = event.txnNumber
     collectionUUID = event.collectionUUID.map { Array($0) }
+    operationDescription = event.operationDescription.map { Array($0.bytes) }
+    stateBeforeChange = event.stateBeforeChange.map { Array($0.bytes) }
   }
 
   var database: Substring { namespace.prefix { $0 != "." } }
@@ -48,7 +52,8 @@ extension ObservedEvent: CustomStringConvertible {
     if let to { parts.append("to \(to)") }
     for (name, bytes) in [
       ("key", documentKey), ("full", fullDocument), ("update", updateDescription), ("lsid", lsid),
-      ("uuid", collectionUUID),
+      ("uuid", collectionUUID), ("description", operationDescription),
+      ("before", stateBeforeChange),
     ] {
       if let bytes { parts.append("\(name) \(Self.text(bytes))") }
     }
