@@ -225,7 +225,7 @@ final class MongoConnection {
       pthread_equal(owner, pthread_self()) != 0, "a MongoConnection is used on two threads")
   }
 
-  private static func decode<T>(
+  static func decode<T>(
     _ place: @autoclosure () -> String, _ body: () throws(BSONError) -> T
   ) throws(MongoError) -> T {
     do {
