@@ -25,14 +25,16 @@ public enum OperationType: UInt8, Sendable, CaseIterable {
   }
 }
 
-/// How the full document that an update shows was come by.
+/// How true to its event a document is that was read for it afterwards.
 @frozen
 public enum ImageKind: UInt8, Sendable, CaseIterable {
-  /// Exactly as the update left it.
+  /// Exactly as the event left it.
   case post
-  /// As it was when it was looked up: changes after the update may be in it.
+  /// As it was just before the event.
+  case pre
+  /// As it was at some later moment: the exact state can't be read any more.
   case lookup
-  /// There is none: deleted since, or no longer to be had.
+  /// There is none: deleted since, its collection gone, or a pre-image never kept or expired.
   case none
 
   /// As the header `Tailrace-Image` spells it.
@@ -40,6 +42,7 @@ public enum ImageKind: UInt8, Sendable, CaseIterable {
   public var name: StaticString {
     switch self {
     case .post: "post"
+    case .pre: "pre"
     case .lookup: "lookup"
     case .none: "none"
     }
