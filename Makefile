@@ -1,9 +1,9 @@
 # One verb per need. Everything builds in release mode, so that dependencies build once.
 .DEFAULT_GOAL := help
-.PHONY: help demo build test lint bench soak clean need-python
+.PHONY: help demo build test test-matrix lint bench soak clean need-python
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: need-python ## see changes of a MongoDB arrive in JetStream; sets everything up first
 	@python3 scripts/demo.py
@@ -14,6 +14,9 @@ build: need-python ## .build/release/tailrace
 
 test: need-python ## unit tests, then integration tests against real servers
 	@python3 scripts/test.py
+
+test-matrix: need-python build ## what depends on MongoDB, on every mongod that can be had; MATRIX_ARGS="6.0.27"
+	@python3 scripts/matrix.py $(MATRIX_ARGS)
 
 lint: ## style of the Swift sources (swift format; configuration in .swift-format)
 	swift format lint --strict --recursive --parallel Sources Tests Package.swift

@@ -54,12 +54,14 @@ class Lab:
     """A replica set of 1 or 3 members and 1 or 3 NATS servers (0: none).
 
     Use it from the main thread, or from one that lives as long as the lab: the servers die with
-    the thread that started them. `version`s are those of fetch.py; None takes the default."""
+    the thread that started them. `version`s are those of fetch.py; None takes the default, for
+    mongod that of $TAILRACE_MONGOD_VERSION."""
 
     def __init__(self, mongod=1, mongod_version=None, nats=1, nats_version=None, nats_conf="",
                  sync_always=False, oplog_mb=990, cache_gb=0.5, parameters=None):
         self._want_mongod, self._want_nats = mongod, nats
-        self._mongod_program = fetch.mongod(mongod_version) if mongod else None
+        version = mongod_version or os.environ.get("TAILRACE_MONGOD_VERSION")
+        self._mongod_program = fetch.mongod(version) if mongod else None
         self._nats_program = fetch.nats_server(nats_version) if nats else None
         self._nats_conf, self._sync_always = nats_conf, sync_always
         self._oplog_mb, self._cache_gb, self._parameters = oplog_mb, cache_gb, parameters or {}
