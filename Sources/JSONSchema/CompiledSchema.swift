@@ -45,4 +45,7 @@ public final class CompiledSchema: Sendable {
   ) throws(SchemaError) {
     try self.init(.object([.init("$ref", .string(uri))]), uri: "", options: options, set: set)
   }
+
+  /// How JSON that is at hand as a value is judged. Slow: for tools and tests.
+  public func explain(_ value: JSONValue) -> SchemaReport { Explainer.report(model, value) }
 }

@@ -1,4 +1,5 @@
 import BSON
+import JSON
 
 /// Judges values by a compiled schema. It holds memory that is used again for each value, so that a
 /// valid value allocates nothing: one for each thread.
@@ -40,6 +41,41 @@ public final class SchemaValidator {
     state.pointee.members = members
     defer { state.pointee.members = UnsafeBufferPointer(start: nil, count: 0) }
     return judge(.document, Runner(state: state).membersValue, size: size)
+  }
+
+  // MARK: Explaining
+
+  /// What is wrong with a document, in full; or what a schema says about a valid one. Slow: for
+  /// those that `validate` refused.
+  public func explain(_ document: BSONView) -> SchemaReport {
+    explain(value: Self.element(document))
+  }
+
+  /// The same for an element's value.
+  public func explain(value element: BSONElement) -> SchemaReport {
+    report { () throws(SchemaFault) in
+      try InstanceValue.value(element, schema.options.style)
+    }
+  }
+
+  /// The same for the object of these members.
+  public func explain(members: UnsafeBufferPointer<BSONElement>) -> SchemaReport {
+    report { () throws(SchemaFault) in
+      try InstanceValue.value(members, schema.options.style)
+    }
+  }
+
+  private func report(_ value: () throws(SchemaFault) -> JSONValue) -> SchemaReport {
+    do throws(SchemaFault) {
+      return Explainer.report(schema.model, try value())
+    } catch {
+      return Explainer.report(schema.model, error)
+    }
+  }
+
+  private static func element(_ document: BSONView) -> BSONElement {
+    let nothing = UnsafeRawBufferPointer(start: nil, count: 0)
+    return BSONElement(type: .document, key: nothing, value: document.bytes)
   }
 
   private func judge(_ type: BSONType, _ value: UnsafeRawBufferPointer, size: Int) -> Bool {

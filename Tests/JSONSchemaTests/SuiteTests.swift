@@ -1,3 +1,4 @@
+import Foundation
 import JSON
 import JSONSchema
 import Testing
@@ -34,9 +35,17 @@ struct SuiteTests {
         failures.append("\(test.name): can't be held in BSON")
         continue
       }
-      let isValid = try? value.use { validator.validate(value: $0) }
-      if isValid != test.isValid {
-        failures.append("\(test.name): \(isValid.map { "\($0)" } ?? "corrupt")")
+      let verdict = try? value.use { validator.validate(value: $0) }
+      if verdict != test.isValid {
+        failures.append("\(test.name): \(verdict.map { "\($0)" } ?? "corrupt")")
+      }
+      // The explainer comes to the same by other means.
+      let report = try? value.use { validator.explain(value: $0) }
+      if report?.isValid != test.isValid {
+        failures.append("\(test.name): explained \(report?.violations.first?.error ?? "valid")")
+      }
+      if validator.schema.explain(test.instance).isValid != test.isValid {
+        failures.append("\(test.name): explained as JSON")
       }
     }
     return failures
@@ -72,5 +81,34 @@ struct SuiteTests {
     let failures = Self.failures(cases, SchemaOptions(defaultDraft: draft.draft))
     #expect(failures == [])
     print("json schema: \(draft), formats \(cases.count - failures.count)/\(cases.count)")
+  }
+
+  /// The output format "basic", by the schemas that the suite has for it.
+  @Test(arguments: Suite.drafts.prefix(2))
+  func output(draft: Suite.Draft) throws {
+    var set = Suite.remotes
+    let folder = try #require(Suite.folder).appending(path: "output-tests/\(draft.folder)")
+    let version = draft.folder.dropFirst(5)
+    set.add(
+      try JSONValue(parsing: Data(contentsOf: folder.appending(path: "output-schema.json"))),
+      uri: "https://json-schema.org/draft/\(version)/output/schema")
+    let cases = try Suite.cases("output-tests/\(draft.folder)/content")
+    #expect(cases.count == 4)
+    for test in cases {
+      let schema = try CompiledSchema(
+        test.schema, options: SchemaOptions(defaultDraft: draft.draft), set: set)
+      let output = try #require(Wrapped(test.instance)).use {
+        SchemaValidator(schema).explain(value: $0).basicOutput
+      }
+      let expected = try CompiledSchema(
+        try #require(test.output?["basic"]), options: SchemaOptions(defaultDraft: draft.draft),
+        set: set)
+      let problems = expected.explain(output).violations
+      #expect(problems == [], "\(test.name): \(output.text())")
+      let isValid = try #require(Wrapped(output)).use {
+        SchemaValidator(expected).validate(value: $0)
+      }
+      #expect(isValid)
+    }
   }
 }
