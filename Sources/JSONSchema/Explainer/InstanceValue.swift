@@ -6,9 +6,9 @@ enum InstanceValue {
   static func value(
     _ element: BSONElement, _ style: JSONStyle, depth: Int = 0
   ) throws(SchemaFault) -> JSONValue {
-    guard depth <= BSONView.maximumDepth else { throw .tooDeep }
     switch element.type {
     case .document, .array:
+      guard depth < BSONView.maximumDepth else { throw .tooDeep }
       guard let document = element.document else { throw .corrupt(BSONError(.truncated, at: 0)) }
       let members = try members(document, style, depth: depth)
       return element.type == .array ? .array(members.map(\.value)) : .object(members)

@@ -36,6 +36,7 @@ struct CodePointSet: Sendable, Equatable {
   init(_ point: UInt32) { self.init((point, point)) }
 
   var isEmpty: Bool { ranges.isEmpty }
+  var isASCII: Bool { (ranges.last?.high ?? 0) < 0x80 }
 
   func union(_ other: CodePointSet) -> CodePointSet { CodePointSet(ranges + other.ranges) }
 

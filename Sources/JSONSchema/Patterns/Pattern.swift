@@ -28,7 +28,7 @@ final class Pattern: Sendable {
     self.text = text
     let (node, groups) = try PatternParser.parse(text)
     if let automaton = PatternAutomaton(node) {
-      if let table = PatternTable(automaton) {
+      if let table = PatternTable(automaton, node) {
         form = .table(table)
       } else {
         form = .automaton(automaton)

@@ -23,6 +23,21 @@ indirect enum PatternNode: Sendable {
   case backreference(Int)
 }
 
+extension PatternNode {
+  /// For `^[…]{least,most}$` with a set within ASCII: the parts of that.
+  var wholeRun: (set: CodePointSet, least: Int, most: Int)? {
+    guard case .sequence(let parts) = self, parts.count == 3, case .start = parts[0],
+      case .end = parts[2]
+    else { return nil }
+    switch parts[1] {
+    case .set(let set) where set.isASCII: return (set, 1, 1)
+    case .repeated(.set(let set), let least, let most, _, _) where set.isASCII:
+      return (set, least, most ?? .max)
+    default: return nil
+    }
+  }
+}
+
 /// Parses by ECMA-262's grammar for patterns with the flag u: what other dialects have beyond it
 /// is an error.
 struct PatternParser {

@@ -17,17 +17,52 @@ final class PatternTable: @unchecked Sendable {
     fileprivate let acceptsAtEnd: UnsafeMutablePointer<Bool>
     fileprivate let shift: Int
     fileprivate let start: UInt16
+    /// Where the whole text must be so many characters out of one set within ASCII, for each byte
+    /// whether it is one of them.
+    fileprivate let members: UnsafeMutablePointer<UInt8>?
+    fileprivate let least: Int
+    fileprivate let most: Int
 
     /// Whether the pattern is found in `text`, which must be UTF-8.
     @inline(__always)
     func matches(_ text: UnsafeRawBufferPointer) -> Bool {
+      if let members {
+        guard text.count >= least, text.count <= most else { return false }
+        var all: UInt8 = 1
+        for byte in text { all &= members[Int(byte)] }
+        return all == 1
+      }
       var state = start
       if state <= 1 { return state == 1 }
       for byte in text {
-        state = rows[Int(state) &<< shift | Int(classes[Int(byte)])]
+        let next = rows[Int(state) &<< shift | Int(classes[Int(byte)])]
+        // Staying is guessed right mostly, and then the next look-up needn't wait for this one.
+        if next == state { continue }
+        state = next
         if state <= 1 { return state == 1 }
       }
       return acceptsAtEnd[Int(state)]
+    }
+
+    /// Whether every text of a form is matched, or none is: the form says which bytes may stand at
+    /// each place. Nil if it depends.
+    func verdict(_ form: [[UInt8]]) -> Bool? {
+      var states: Set<UInt16> = [start]
+      for place in form {
+        var next: Set<UInt16> = []
+        for state in states {
+          if state <= 1 {
+            next.insert(state)
+            continue
+          }
+          for byte in place {
+            next.insert(rows[Int(state) &<< shift | Int(classes[Int(byte)])])
+          }
+        }
+        states = next
+      }
+      let verdicts = Set(states.map { $0 <= 1 ? $0 == 1 : acceptsAtEnd[Int($0)] })
+      return verdicts.count == 1 ? verdicts.first : nil
     }
   }
 
@@ -40,15 +75,19 @@ final class PatternTable: @unchecked Sendable {
     view.classes.deallocate()
     view.rows.deallocate()
     view.acceptsAtEnd.deallocate()
+    view.members?.deallocate()
   }
 
   /// Nil if the table would be too large.
-  init?(_ automaton: PatternAutomaton) {
+  init?(_ automaton: PatternAutomaton, _ node: PatternNode) {
     var builder = Builder(automaton)
     guard builder.build() else { return nil }
+    let run = node.wholeRun
+    let members = run.map { run in (0...255).map { run.set.contains($0) ? 1 : 0 as UInt8 } }
     view = View(
       classes: Self.copied(builder.classes), rows: Self.copied(builder.rows),
-      acceptsAtEnd: Self.copied(builder.acceptsAtEnd), shift: builder.shift, start: builder.start)
+      acceptsAtEnd: Self.copied(builder.acceptsAtEnd), shift: builder.shift, start: builder.start,
+      members: members.map(Self.copied), least: run?.least ?? 0, most: run?.most ?? 0)
   }
 
   private static func copied<Element>(_ array: [Element]) -> UnsafeMutablePointer<Element> {

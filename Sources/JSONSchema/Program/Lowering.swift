@@ -123,7 +123,8 @@ struct Lowering {
       case .annotation: break
       }
     }
-    if let string {
+    if var string {
+      StringForms.judge(&string)
       node.string = Int32(tables.strings.count)
       tables.strings.append(string)
     }

@@ -57,7 +57,13 @@ struct StringPlan {
   var pattern: Int32 = -1
   var format: StringFormat?
   var content: ContentCheck = .none
+  /// What is known of all strings of a form (see `StringForms`), whatever they are.
+  var objectID = KnownVerdict.unknown
+  var uuid = KnownVerdict.unknown
+  var dateTime = KnownVerdict.unknown
 }
+
+enum KnownVerdict: UInt8 { case unknown, valid, invalid }
 
 struct NumberPlan {
   var bounds = NumberBounds()

@@ -46,18 +46,29 @@ extension Runner {
     }
   }
 
-  /// A string that is none in BSON. What its form alone tells needn't be written first.
-  @inline(never)
+  /// A string that is none in BSON. What is known by its form needn't be written first.
+  @inline(__always)
   private func checkRendered(
     _ plan: UnsafeMutablePointer<StringPlan>, _ type: BSONType, _ value: Bytes
   ) -> Bool {
-    let element = BSONElement(type: type, key: Bytes(start: nil, count: 0), value: value)
-    let form = element.simplifiedForm
-    if plan.pointee.pattern < 0, plan.pointee.content == .none, let length = form.fixedLength {
-      guard length >= plan.pointee.least, length <= plan.pointee.most else { return false }
-      guard let format = plan.pointee.format else { return true }
-      if let verdict = form.satisfies(format) { return verdict }
+    let known: KnownVerdict
+    switch type {
+    case .objectID: known = plan.pointee.objectID
+    case .date:
+      known =
+        ISODate.range.contains(value.readInt64(at: 0)) ? plan.pointee.dateTime : .unknown
+    case .binary:
+      known = value.count == 21 && value.readByte(at: 4) == 4 ? plan.pointee.uuid : .unknown
+    default: known = .unknown
     }
+    if known == .unknown { return checkText(plan, type, value) }
+    return known == .valid
+  }
+
+  @inline(never)
+  private func checkText(
+    _ plan: UnsafeMutablePointer<StringPlan>, _ type: BSONType, _ value: Bytes
+  ) -> Bool {
     guard let text = text(type, value) else { return false }
     let length = UTF8Decoding.length(text)
     guard length >= 0 else { return fail(.invalidUTF8) }
@@ -158,27 +169,5 @@ extension Runner {
       }
     }
     return (digits, exponent)
-  }
-}
-
-extension SimplifiedForm {
-  /// The number of characters, where the form alone tells.
-  var fixedLength: Int? {
-    switch self {
-    case .objectID, .dateTime: 24
-    case .uuid: 36
-    default: nil
-    }
-  }
-
-  /// Whether strings of this form have a format, where the form alone tells.
-  func satisfies(_ format: StringFormat) -> Bool? {
-    switch (self, format) {
-    case (.dateTime, .dateTime), (.uuid, .uuid): true
-    case (.dateTime, .date), (.dateTime, .time), (.dateTime, .uuid): false
-    case (.uuid, .dateTime), (.uuid, .date), (.uuid, .time): false
-    case (.objectID, .dateTime), (.objectID, .date), (.objectID, .time), (.objectID, .uuid): false
-    default: nil
-    }
   }
 }
