@@ -1,0 +1,142 @@
+import JSON
+
+extension Explainer {
+  mutating func judgeScalar(
+    _ keyword: Keyword, _ context: Context, _ outcome: inout Outcome
+  ) throws(SchemaFault) {
+    let value = context.value
+    switch keyword {
+    case .type(let types):
+      let own = Lowering.types(of: value)
+      guard types.isDisjoint(with: own) else { return }
+      outcome.violations.append(
+        violation(
+          context,
+          "\(Self.excerpt(value)) is \(Self.article(own)), and \(types.description) is asked for"))
+    case .const(let constant):
+      guard !JSONEquality.areEqual(value, constant) else { return }
+      outcome.violations.append(
+        violation(context, "\(Self.excerpt(value)) is not \(Self.excerpt(constant))"))
+    case .enumeration(let values):
+      guard !values.contains(where: { JSONEquality.areEqual(value, $0) }) else { return }
+      let list = values.prefix(20).map(Self.excerpt).joined(separator: ", ")
+      outcome.violations.append(
+        violation(
+          context,
+          "\(Self.excerpt(value)) is none of \(list)\(values.count > 20 ? ", …" : "")"))
+    case .multipleOf, .bound: judgeNumber(keyword, context, &outcome)
+    default: try judgeString(keyword, context, &outcome)
+    }
+  }
+
+  private static func article(_ types: JSONTypes) -> String {
+    switch types {
+    case .integer: "an integer"
+    case .fraction: "a number"
+    case .array, .object: "an \(types.description)"
+    case .null: "null"
+    default: "a \(types.description)"
+    }
+  }
+
+  private func judgeNumber(
+    _ keyword: Keyword, _ context: Context, _ outcome: inout Outcome
+  ) {
+    guard case .number(let text) = context.value, let number = ExactDecimal(text) else { return }
+    switch keyword {
+    case .multipleOf(let decimal, let divisor):
+      guard !number.isMultiple(of: divisor) else { return }
+      outcome.violations.append(
+        violation(context, "\(text) is not a multiple of \(decimal.description)"))
+    case .bound(let bound, let decimal):
+      let order = number.compared(to: decimal)
+      let limit = decimal.description
+      let complaint: String?
+      switch bound {
+      case .minimum: complaint = order < 0 ? "is less than \(limit)" : nil
+      case .maximum: complaint = order > 0 ? "is more than \(limit)" : nil
+      case .exclusiveMinimum: complaint = order <= 0 ? "is not more than \(limit)" : nil
+      case .exclusiveMaximum: complaint = order >= 0 ? "is not less than \(limit)" : nil
+      }
+      if let complaint { outcome.violations.append(violation(context, "\(text) \(complaint)")) }
+    default: break
+    }
+  }
+
+  private mutating func judgeString(
+    _ keyword: Keyword, _ context: Context, _ outcome: inout Outcome
+  ) throws(SchemaFault) {
+    // These annotate whatever the value is.
+    switch keyword {
+    case .format(_, let name, _):
+      outcome.annotations.append(annotation(context, .string(name)))
+    case .content(_, let announced): outcome.annotations.append(annotation(context, announced))
+    default: break
+    }
+    guard case .string(var text) = context.value else { return }
+    let excerpt = Self.excerpt(context.value)
+    switch keyword {
+    case .minLength(let least):
+      let length = text.unicodeScalars.count
+      guard length < least else { return }
+      outcome.violations.append(
+        violation(context, "\(excerpt) has \(length) characters, fewer than \(least)"))
+    case .maxLength(let most):
+      let length = text.unicodeScalars.count
+      guard length > most else { return }
+      outcome.violations.append(
+        violation(context, "\(excerpt) has \(length) characters, more than \(most)"))
+    case .pattern(let pattern):
+      guard try !search(pattern, text) else { return }
+      outcome.violations.append(
+        violation(context, "\(excerpt) doesn't match the pattern \(pattern.text)"))
+    case .format(let format?, _, true):
+      guard !text.withUTF8({ format.accepts(UnsafeRawBufferPointer($0)) }) else { return }
+      outcome.violations.append(violation(context, "\(excerpt) is not \(format.description)"))
+    case .content(let check, let announced):
+      guard !text.withUTF8({ check.accepts(UnsafeRawBufferPointer($0)) }) else { return }
+      outcome.violations.append(violation(context, "\(excerpt) is not \(announced.text())"))
+    default: break
+    }
+  }
+}
+
+extension ExactDecimal {
+  /// Written without an exponent where that is short.
+  var description: String {
+    let text = digits.map(String.init).joined()
+    let sign = isNegative ? "-" : ""
+    if isZero { return "0" }
+    if (0...20).contains(exponent) { return sign + text + String(repeating: "0", count: exponent) }
+    let whole = digits.count + exponent
+    if exponent < 0, whole > 0 { return sign + text.prefix(whole) + "." + text.dropFirst(whole) }
+    if exponent < 0, whole > -6 {
+      return sign + "0." + String(repeating: "0", count: -whole) + text
+    }
+    return "\(sign)\(text)e\(exponent)"
+  }
+}
+
+/// Equality as JSON Schema has it.
+enum JSONEquality {
+  static func areEqual(_ a: JSONValue, _ b: JSONValue) -> Bool {
+    switch (a, b) {
+    case (.null, .null): return true
+    case (.bool(let a), .bool(let b)): return a == b
+    case (.number(let a), .number(let b)):
+      guard let a = ExactDecimal(a), let b = ExactDecimal(b) else { return false }
+      return a.compared(to: b) == 0
+    // By code points: Swift's strings are equal when they only look alike.
+    case (.string(let a), .string(let b)): return a.utf8.elementsEqual(b.utf8)
+    case (.array(let a), .array(let b)):
+      return a.count == b.count && zip(a, b).allSatisfy { areEqual($0, $1) }
+    case (.object(let a), .object(let b)):
+      return a.count == b.count
+        && a.allSatisfy { member in
+          b.first { $0.key.utf8.elementsEqual(member.key.utf8) }
+            .map { areEqual($0.value, member.value) } ?? false
+        }
+    default: return false
+    }
+  }
+}

@@ -1,0 +1,65 @@
+/// Characters of UTF-8.
+enum UTF8Decoding {
+  /// The character at `at` and its length in bytes, or nil if there is none (Unicode 15, table
+  /// 3-7).
+  @inline(__always)
+  static func codePoint(
+    _ text: UnsafeRawBufferPointer, _ at: Int
+  ) -> (point: UInt32, length: Int)? {
+    let left = text.count &- at
+    guard left > 0 else { return nil }
+    let first = text[at]
+    if first < 0x80 { return (UInt32(first), 1) }
+    guard left > 1 else { return nil }
+    let second = UInt32(text[at &+ 1])
+    guard second & 0xC0 == 0x80 else { return nil }
+    if first < 0xE0 {
+      return first < 0xC2 ? nil : (UInt32(first & 0x1F) << 6 | second & 0x3F, 2)
+    }
+    guard left > 2 else { return nil }
+    let third = UInt32(text[at &+ 2])
+    guard third & 0xC0 == 0x80 else { return nil }
+    if first < 0xF0 {
+      let point = UInt32(first & 0x0F) << 12 | (second & 0x3F) << 6 | third & 0x3F
+      return point < 0x800 || point >> 11 == 0x1B ? nil : (point, 3)
+    }
+    guard left > 3, first < 0xF5 else { return nil }
+    let fourth = UInt32(text[at &+ 3])
+    guard fourth & 0xC0 == 0x80 else { return nil }
+    let point =
+      UInt32(first & 0x07) << 18 | (second & 0x3F) << 12 | (third & 0x3F) << 6 | fourth & 0x3F
+    return point < 0x10000 || point > 0x10FFFF ? nil : (point, 4)
+  }
+
+  /// The number of characters, or -1 if the text isn't UTF-8.
+  @inline(__always)
+  static func length(_ text: UnsafeRawBufferPointer) -> Int {
+    let count = text.count
+    guard let base = text.baseAddress else { return 0 }
+    var at = 0
+    while at &+ 8 <= count {
+      let word = base.loadUnaligned(fromByteOffset: at, as: UInt64.self)
+      if word & 0x8080_8080_8080_8080 != 0 { return lengthBeyondASCII(text, from: at) }
+      at &+= 8
+    }
+    while at < count {
+      if base.load(fromByteOffset: at, as: UInt8.self) >= 0x80 {
+        return lengthBeyondASCII(text, from: at)
+      }
+      at &+= 1
+    }
+    return count
+  }
+
+  @inline(never)
+  private static func lengthBeyondASCII(_ text: UnsafeRawBufferPointer, from start: Int) -> Int {
+    var at = start
+    var characters = start
+    while at < text.count {
+      guard let (_, length) = codePoint(text, at) else { return -1 }
+      at &+= length
+      characters &+= 1
+    }
+    return characters
+  }
+}

@@ -1,0 +1,139 @@
+import JSON
+
+/// JSON's types as schemas count them, an integer being a number of its own kind.
+struct JSONTypes: OptionSet, Sendable, Equatable {
+  let rawValue: UInt8
+  static let null = JSONTypes(rawValue: 1 << 0)
+  static let boolean = JSONTypes(rawValue: 1 << 1)
+  static let integer = JSONTypes(rawValue: 1 << 2)
+  /// A number that isn't an integer.
+  static let fraction = JSONTypes(rawValue: 1 << 3)
+  static let string = JSONTypes(rawValue: 1 << 4)
+  static let array = JSONTypes(rawValue: 1 << 5)
+  static let object = JSONTypes(rawValue: 1 << 6)
+  static let number: JSONTypes = [.integer, .fraction]
+  static let all = JSONTypes(rawValue: 0x7F)
+
+  init(rawValue: UInt8) { self.rawValue = rawValue }
+
+  init?(name: String) {
+    switch name {
+    case "null": self = .null
+    case "boolean": self = .boolean
+    case "integer": self = .integer
+    case "number": self = .number
+    case "string": self = .string
+    case "array": self = .array
+    case "object": self = .object
+    default: return nil
+    }
+  }
+
+  /// `string`, `null or integer`, …
+  var description: String {
+    var names: [String] = []
+    if contains(.null) { names.append("null") }
+    if contains(.boolean) { names.append("boolean") }
+    if contains(.number) {
+      names.append("number")
+    } else if contains(.integer) {
+      names.append("integer")
+    }
+    if contains(.string) { names.append("string") }
+    if contains(.array) { names.append("array") }
+    if contains(.object) { names.append("object") }
+    return names.joined(separator: " or ")
+  }
+}
+
+/// An index into `SchemaModel.schemas`.
+typealias SchemaID = Int
+
+/// One keyword of a schema, understood. Schemas below are indices.
+enum Keyword: Sendable {
+  case type(JSONTypes)
+  case const(JSONValue)
+  case enumeration([JSONValue])
+
+  case multipleOf(ExactDecimal, DecimalDivisor)
+  case bound(Bound, ExactDecimal)
+
+  case minLength(Int)
+  case maxLength(Int)
+  case pattern(Pattern)
+  case format(StringFormat?, name: String, asserts: Bool)
+  case content(ContentCheck, JSONValue)
+
+  case minItems(Int)
+  case maxItems(Int)
+  case uniqueItems
+  case prefixItems([SchemaID])
+  /// The schema of the items from an index on.
+  case items(SchemaID, from: Int)
+  /// `evaluates`: whether what it matches counts as evaluated, as from 2020-12 on.
+  case contains(SchemaID, least: Int, most: Int?, evaluates: Bool)
+  case unevaluatedItems(SchemaID)
+
+  case minProperties(Int)
+  case maxProperties(Int)
+  case required([String])
+  case properties([(name: String, schema: SchemaID)])
+  case patternProperties([(pattern: Pattern, schema: SchemaID)])
+  /// With the names and patterns beside it, which it leaves alone.
+  case additionalProperties(SchemaID, names: [String], patterns: [Pattern])
+  case propertyNames(SchemaID)
+  case dependentRequired([(name: String, required: [String])])
+  case dependentSchemas([(name: String, schema: SchemaID)])
+  case unevaluatedProperties(SchemaID)
+
+  case allOf([SchemaID])
+  case anyOf([SchemaID])
+  case oneOf([SchemaID])
+  case not(SchemaID)
+  case condition(SchemaID, then: SchemaID?, otherwise: SchemaID?)
+  case reference(SchemaID)
+  /// The initial target, and the anchor that is looked for in the dynamic scope.
+  case dynamicReference(SchemaID, anchor: String)
+
+  /// Says nothing about validity.
+  case annotation(JSONValue)
+
+  enum Bound: Sendable { case minimum, maximum, exclusiveMinimum, exclusiveMaximum }
+}
+
+/// What draft-07 lets `contentEncoding` and `contentMediaType` assert, where switched on.
+enum ContentCheck: Sendable {
+  case none, base64, json, base64JSON
+}
+
+/// A schema as it was read: keywords in the order in which they are judged.
+struct SchemaNode: Sendable {
+  enum Content: Sendable {
+    case always
+    case never
+    case keywords([(name: String, keyword: Keyword)])
+  }
+  /// Index of its resource in `SchemaModel.resources`.
+  var resource: Int
+  /// JSON pointer from the start of its resource.
+  var pointer: String
+  var content: Content = .always
+}
+
+/// Everything that a compiled schema consists of, before it is laid out for speed and as failures
+/// are explained by.
+struct SchemaModel: Sendable {
+  struct Resource: Sendable {
+    var uri: String
+    /// Where a dynamic reference to an anchor leads when this resource is the outermost that has
+    /// it.
+    var dynamicAnchors: [String: SchemaID] = [:]
+  }
+  var schemas: [SchemaNode]
+  var resources: [Resource]
+  var root: SchemaID
+  var usesDynamicScope: Bool
+
+  /// 2019-09's recursive anchor has no name; this one can't be written in a schema.
+  static let recursiveAnchor = "\u{0}"
+}

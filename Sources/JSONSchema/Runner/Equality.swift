@@ -1,0 +1,296 @@
+import BSON
+
+// Equality as JSON Schema has it: numbers by their exact value, objects without their order.
+
+extension Runner {
+  // MARK: With constants
+
+  func isAny(_ step: UnsafeMutablePointer<ProgramStep>, _ type: BSONType, _ value: Bytes) -> Bool {
+    if let text = text(type, value), isString(type, value) {
+      return state.pointee.tables[Int(step.pointee.a)].count > 0 && entry(step.pointee.a, text) >= 0
+    }
+    for index in 0..<step.pointee.c where isEqual(step.pointee.b &+ index, type, value) {
+      return true
+    }
+    return false
+  }
+
+  /// Whether JSON has a string for the value.
+  private func isString(_ type: BSONType, _ value: Bytes) -> Bool {
+    let kind = state.pointee.types[Int(type.rawValue)]
+    if kind == ValueTypes.double { return isPlain && !value.readDouble(at: 0).isFinite }
+    return kind == JSONTypes.string.rawValue
+  }
+
+  func isEqual(_ constant: Int32, _ type: BSONType, _ value: Bytes) -> Bool {
+    let constant = state.pointee.program.constants + Int(constant)
+    switch constant.pointee.kind {
+    case .null: return state.pointee.types[Int(type.rawValue)] == JSONTypes.null.rawValue
+    case .boolean:
+      return type == .bool && value.readByte(at: 0) == UInt8(constant.pointee.value)
+    case .number: return isEqual(number: constant.pointee.value, type, value)
+    case .string:
+      guard isString(type, value), let text = text(type, value) else { return false }
+      let expected = Bytes(
+        start: state.pointee.text + Int(constant.pointee.value), count: Int(constant.pointee.count))
+      return text.equals(expected)
+    case .array: return type == .array && isEqual(array: constant, value)
+    case .object:
+      if type == .document { return isEqual(object: constant, value) }
+      guard isWritten(type, value),
+        let document = writtenDocument(type, value, &state.pointee.plain)
+      else { return false }
+      return asPlain { isEqual(object: constant, document) }
+    }
+  }
+
+  /// Whether JSON has an object for a value that is none in BSON.
+  private func isWritten(_ type: BSONType, _ value: Bytes) -> Bool {
+    let kind = state.pointee.types[Int(type.rawValue)]
+    if kind == ValueTypes.double { return !isPlain && !value.readDouble(at: 0).isFinite }
+    return kind == ValueTypes.written
+  }
+
+  private func asPlain(_ body: () -> Bool) -> Bool {
+    let types = state.pointee.types
+    state.pointee.types = state.pointee.plainTypes
+    defer { state.pointee.types = types }
+    return body()
+  }
+
+  private func isEqual(number index: Int32, _ type: BSONType, _ value: Bytes) -> Bool {
+    let number = state.pointee.program.constantNumbers + Int(index)
+    switch numeric(type, value) {
+    case .integer(let integer):
+      return number.pointee.isInteger && number.pointee.integer == integer
+    case .double(let double): return number.pointee.isDouble && number.pointee.double == double
+    case nil: return false
+    }
+  }
+
+  private enum Numeric {
+    case integer(Int64)
+    case double(Double)
+  }
+
+  /// A value that JSON has as a number.
+  @inline(__always)
+  private func numeric(_ type: BSONType, _ value: Bytes) -> Numeric? {
+    switch state.pointee.types[Int(type.rawValue)] {
+    case JSONTypes.integer.rawValue:
+      return .integer(type == .int32 ? Int64(value.readInt32(at: 0)) : value.readInt64(at: 0))
+    case ValueTypes.double:
+      let double = value.readDouble(at: 0)
+      return double.isFinite ? .double(double) : nil
+    default: return nil
+    }
+  }
+
+  private func isEqual(
+    array constant: UnsafeMutablePointer<ProgramConstant>, _ value: Bytes
+  ) -> Bool {
+    let children = state.pointee.lists + Int(constant.pointee.value)
+    let count = Int(constant.pointee.count)
+    var at = 0
+    let isFine = forEach(value) { element in
+      guard at < count, isEqual(children[at], element.type, element.value) else { return false }
+      at &+= 1
+      return true
+    }
+    return isFine && at == count
+  }
+
+  private func isEqual(
+    object constant: UnsafeMutablePointer<ProgramConstant>, _ value: Bytes
+  ) -> Bool {
+    let count = Int(constant.pointee.count)
+    let table = constant.pointee.value
+    var members = 0
+    var found = 0
+    let seen = state.pointee.pushBits(words: count / 64 + 1)
+    defer { state.pointee.popBits(seen) }
+    let isFine = forEach(value) { element in
+      members &+= 1
+      let index = entry(table, element.key)
+      guard index >= 0,
+        isEqual(entryPointer(table, index).pointee.node, element.type, element.value)
+      else { return false }
+      if !state.pointee.isSet(index, in: seen) { found &+= 1 }
+      state.pointee.mark(index, in: seen)
+      return true
+    }
+    return isFine && members == count && found == count
+  }
+
+  // MARK: Of two values
+
+  func isEqual(
+    _ type: BSONType, _ value: Bytes, _ otherType: BSONType, _ other: Bytes
+  ) -> Bool {
+    state.pointee.stepsLeft &-= 1
+    guard state.pointee.stepsLeft > 0 else { return fail(.tooComplex) }
+    if let number = numeric(type, value) {
+      guard let otherNumber = numeric(otherType, other) else { return false }
+      return isEqual(number, otherNumber)
+    }
+    if isString(type, value) {
+      guard isString(otherType, other), let text = text(type, value),
+        let otherText = Self.text(
+          otherType, other, isPlain: isPlain, &state.pointee.otherRendered)
+      else { return false }
+      return text.equals(otherText)
+    }
+    if type == .document || isWritten(type, value) {
+      guard otherType == .document || isWritten(otherType, other) else { return false }
+      return isEqualObject(type, value, otherType, other)
+    }
+    if type == .array { return otherType == .array && isEqualArray(value, other) }
+    if type == .bool { return otherType == .bool && value.readByte(at: 0) == other.readByte(at: 0) }
+    // What is left is null.
+    return state.pointee.types[Int(otherType.rawValue)] == JSONTypes.null.rawValue
+  }
+
+  private func isEqual(_ number: Numeric, _ other: Numeric) -> Bool {
+    switch (number, other) {
+    case (.integer(let a), .integer(let b)): return a == b
+    // Different doubles are written differently.
+    case (.double(let a), .double(let b)): return a == b
+    case (.integer(let a), .double(let b)), (.double(let b), .integer(let a)):
+      guard Double(a) == b else { return false }
+      if a.magnitude <= 1 << 53 { return true }
+      var (digits, exponent) = written(b)
+      while exponent > 0 {
+        let (product, tooLarge) = digits.multipliedReportingOverflow(by: 10)
+        guard !tooLarge else { return false }
+        digits = product
+        exponent -= 1
+      }
+      // "….0" of a large double.
+      while exponent < 0, digits % 10 == 0 {
+        digits /= 10
+        exponent += 1
+      }
+      return exponent == 0 && digits == a.magnitude
+    }
+  }
+
+  private func isEqualArray(_ value: Bytes, _ other: Bytes) -> Bool {
+    guard enterDeeper() else { return false }
+    defer { state.pointee.depth &-= 1 }
+    guard let document = Self.document(other) else { return false }
+    var rest = document.elements()
+    let isFine = forEach(value) { element in
+      guard let next = try? rest.advance() else { return false }
+      return isEqual(element.type, element.value, next.type, next.value)
+    }
+    guard isFine else { return false }
+    // Nothing may be left of the other one.
+    do throws(BSONError) {
+      return try rest.advance() == nil
+    } catch {
+      return fail(.corrupt(error))
+    }
+  }
+
+  private func enterDeeper() -> Bool {
+    guard state.pointee.depth < RunState.maximumDepth else { return fail(.tooDeep) }
+    state.pointee.depth &+= 1
+    return true
+  }
+
+  private func isEqualObject(
+    _ type: BSONType, _ value: Bytes, _ otherType: BSONType, _ other: Bytes
+  ) -> Bool {
+    guard enterDeeper() else { return false }
+    defer { state.pointee.depth &-= 1 }
+    if type == .document, otherType == .document { return isEqualObject(value, other) }
+    // Documents and written objects are never alike by accident of their inner types: both are
+    // compared as what is written.
+    guard let document = written(type, value, &state.pointee.plain),
+      let otherDocument = written(otherType, other, &state.pointee.otherPlain)
+    else { return false }
+    return asPlain { isEqualObject(document, otherDocument) }
+  }
+
+  private func written(
+    _ type: BSONType, _ value: Bytes, _ memory: inout ByteWriter
+  ) -> Bytes? {
+    writtenDocument(type, value, &memory)
+  }
+
+  private func isEqualObject(_ value: Bytes, _ other: Bytes) -> Bool {
+    var count = 0
+    var otherCount = 0
+    let isFine =
+      forEach(other) { _ in
+        otherCount &+= 1
+        return true
+      }
+      && forEach(value) { element in
+        count &+= 1
+        return hasEqual(element, in: other)
+      }
+    return isFine && count == otherCount
+  }
+
+  private func hasEqual(_ element: BSONElement, in other: Bytes) -> Bool {
+    var isEqual = false
+    let isMissing = forEach(other) { candidate in
+      guard candidate.key.equals(element.key) else { return true }
+      isEqual = self.isEqual(element.type, element.value, candidate.type, candidate.value)
+      return false
+    }
+    return !isMissing && isEqual
+  }
+
+  // MARK: Hashes
+
+  /// Feeds a value to a hasher such that equal values feed the same.
+  func hash(_ type: BSONType, _ value: Bytes, _ hasher: inout Hasher) {
+    if let number = numeric(type, value) {
+      switch number {
+      case .integer(let integer): hasher.combine(Double(integer))
+      case .double(let double): hasher.combine(double)
+      }
+      return
+    }
+    if isString(type, value) {
+      if let text = text(type, value) { hasher.combine(bytes: text) }
+      return
+    }
+    if type == .document {
+      hash(object: value, &hasher)
+    } else if isWritten(type, value) {
+      guard let document = writtenDocument(type, value, &state.pointee.plain) else { return }
+      _ = asPlain {
+        hash(object: document, &hasher)
+        return true
+      }
+    } else if type == .array {
+      guard enterDeeper() else { return }
+      defer { state.pointee.depth &-= 1 }
+      hasher.combine(UInt8(1))
+      _ = forEach(value) { element in
+        hash(element.type, element.value, &hasher)
+        return !hasFault
+      }
+    } else {
+      hasher.combine(type == .bool ? value.readByte(at: 0) : 2)
+    }
+  }
+
+  private func hash(object value: Bytes, _ hasher: inout Hasher) {
+    guard enterDeeper() else { return }
+    defer { state.pointee.depth &-= 1 }
+    // The order doesn't count: members' hashes are added up.
+    var sum = 0
+    _ = forEach(value) { element in
+      var member = Hasher()
+      member.combine(bytes: element.key)
+      hash(element.type, element.value, &member)
+      sum &+= member.finalize()
+      return !hasFault
+    }
+    hasher.combine(sum)
+  }
+}

@@ -1,0 +1,173 @@
+import BSON
+
+extension Runner {
+  // MARK: Strings
+
+  @inline(__always)
+  func checkString(_ index: Int32, _ type: BSONType, _ value: Bytes) -> Bool {
+    guard type == .string else {
+      return index < 0 || checkRendered(state.pointee.program.strings + Int(index), type, value)
+    }
+    let text = Bytes(rebasing: value[4..<(value.count &- 1)])
+    let length = UTF8Decoding.length(text)
+    guard length >= 0 else { return fail(.invalidUTF8) }
+    if index < 0 { return true }
+    return check(state.pointee.program.strings + Int(index), text, length)
+  }
+
+  @inline(__always)
+  private func check(
+    _ plan: UnsafeMutablePointer<StringPlan>, _ text: Bytes, _ length: Int
+  ) -> Bool {
+    guard length >= plan.pointee.least, length <= plan.pointee.most else { return false }
+    if plan.pointee.pattern >= 0 {
+      guard search(plan.pointee.table, plan.pointee.pattern, text) else { return false }
+    }
+    if let format = plan.pointee.format {
+      guard format.accepts(text) else { return false }
+    }
+    return plan.pointee.content == .none || plan.pointee.content.accepts(text)
+  }
+
+  /// Looks for a pattern.
+  @inline(__always)
+  func search(_ table: PatternTable.View?, _ pattern: Int32, _ text: Bytes) -> Bool {
+    if let table { return table.matches(text) }
+    return searchSlowly(pattern, text)
+  }
+
+  @inline(never)
+  private func searchSlowly(_ index: Int32, _ text: Bytes) -> Bool {
+    let pattern = state.pointee.program.patterns[Int(index)]
+    switch pattern.search(text, &state.pointee.patternScratch) {
+    case .found: return true
+    case .missing: return false
+    case .tooComplex: return fail(.patternTooComplex(pattern: pattern.text))
+    }
+  }
+
+  /// A string that is none in BSON. What is known by its form needn't be written first.
+  @inline(__always)
+  private func checkRendered(
+    _ plan: UnsafeMutablePointer<StringPlan>, _ type: BSONType, _ value: Bytes
+  ) -> Bool {
+    let known: KnownVerdict
+    switch type {
+    case .objectID: known = plan.pointee.objectID
+    case .date:
+      known =
+        ISODate.range.contains(value.readInt64(at: 0)) ? plan.pointee.dateTime : .unknown
+    case .binary:
+      known = value.count == 21 && value.readByte(at: 4) == 4 ? plan.pointee.uuid : .unknown
+    default: known = .unknown
+    }
+    if known == .unknown { return checkText(plan, type, value) }
+    return known == .valid
+  }
+
+  @inline(never)
+  private func checkText(
+    _ plan: UnsafeMutablePointer<StringPlan>, _ type: BSONType, _ value: Bytes
+  ) -> Bool {
+    guard let text = text(type, value) else { return false }
+    let length = UTF8Decoding.length(text)
+    guard length >= 0 else { return fail(.invalidUTF8) }
+    return check(plan, text, length)
+  }
+
+  /// The text of a value that JSON has as a string, or nil for others. Valid until the next call.
+  @inline(__always)
+  func text(_ type: BSONType, _ value: Bytes) -> Bytes? {
+    if type == .string { return Bytes(rebasing: value[4..<(value.count &- 1)]) }
+    return Self.text(type, value, isPlain: isPlain, &state.pointee.rendered)
+  }
+
+  /// The same into other memory.
+  @inline(never)
+  static func text(
+    _ type: BSONType, _ value: Bytes, isPlain: Bool, _ memory: inout ByteWriter
+  ) -> Bytes? {
+    if type == .string { return Bytes(rebasing: value[4..<(value.count &- 1)]) }
+    guard isPlain else { return nil }
+    let element = BSONElement(type: type, key: Bytes(start: nil, count: 0), value: value)
+    memory.removeAll()
+    switch element.simplifiedForm {
+    case .text: return element.string
+    case .objectID: memory.appendHex(value)
+    case .dateTime, .milliseconds: memory.appendISODate(milliseconds: value.readInt64(at: 0))
+    case .nonFiniteNumber: memory.append(shortest: value.readDouble(at: 0))
+    case .decimal:
+      guard let bits = element.decimal128 else { return nil }
+      memory.appendDecimal128(high: bits.high, low: bits.low)
+    case .uuid:
+      guard let uuid = element.uuid else { return nil }
+      memory.appendUUID(uuid)
+    case .base64:
+      guard let binary = element.binary else { return nil }
+      memory.appendBase64(binary.bytes)
+    default: return nil
+    }
+    return memory.bytes
+  }
+
+  // MARK: Numbers
+
+  @inline(__always)
+  func checkNumber(_ index: Int32, _ type: BSONType, _ value: Bytes) -> Bool {
+    let plan = state.pointee.program.numbers + Int(index)
+    switch type {
+    case .int32: return check(plan, Int64(value.readInt32(at: 0)))
+    case .int64: return check(plan, value.readInt64(at: 0))
+    default: return check(plan, value.readDouble(at: 0))
+    }
+  }
+
+  @inline(__always)
+  private func check(_ plan: UnsafeMutablePointer<NumberPlan>, _ integer: Int64) -> Bool {
+    plan.pointee.bounds.contains(integer)
+      && (!plan.pointee.hasDivisor || plan.pointee.divisor.divides(integer))
+  }
+
+  private func check(_ plan: UnsafeMutablePointer<NumberPlan>, _ double: Double) -> Bool {
+    guard plan.pointee.bounds.contains(double) else { return false }
+    if !plan.pointee.hasDivisor { return true }
+    let (digits, exponent) = written(double)
+    return plan.pointee.divisor.divides(digits: digits, exponent: exponent)
+  }
+
+  /// A finite double as JSON has it, its sign aside: digits times ten to the exponent.
+  func written(_ double: Double) -> (digits: UInt64, exponent: Int) {
+    if double.magnitude <= 0x1p53, double.rounded(.towardZero) == double {
+      return (UInt64(double.magnitude), 0)
+    }
+    state.pointee.rendered.removeAll()
+    state.pointee.rendered.append(shortest: double)
+    var digits: UInt64 = 0
+    var exponent = 0
+    var isFraction = false
+    var reader = TextReader(state.pointee.rendered.bytes)
+    _ = reader.eat("-")
+    while !reader.isAtEnd {
+      let byte = reader.current
+      reader.at += 1
+      if byte == UInt8(ascii: ".") {
+        isFraction = true
+      } else if byte == UInt8(ascii: "e") {
+        let isBelow = reader.eat("-")
+        _ = reader.eat("+")
+        var power = 0
+        while TextReader.isDigit(reader.current) {
+          power = power * 10 + Int(reader.current - 0x30)
+          reader.at += 1
+        }
+        exponent += isBelow ? -power : power
+        break
+      } else {
+        // Seventeen digits at most, and the zero of "1.0".
+        digits = digits &* 10 &+ UInt64(byte - 0x30)
+        if isFraction { exponent -= 1 }
+      }
+    }
+    return (digits, exponent)
+  }
+}

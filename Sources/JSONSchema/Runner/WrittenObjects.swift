@@ -1,0 +1,28 @@
+import BSON
+
+// Values that are objects in JSON but not in BSON: timestamps, and nearly everything in Extended
+// JSON. They are written by the JSON writer and read back as a document of plain types, so that
+// they are judged by what is written, whatever that is.
+
+extension Runner {
+  /// The document that JSON has for a value, in `memory`; nil after a fault.
+  @inline(never)
+  func writtenDocument(
+    _ type: BSONType, _ value: Bytes, _ memory: inout ByteWriter
+  ) -> Bytes? {
+    memory.removeAll()
+    state.pointee.plainText.removeAll()
+    let element = BSONElement(type: type, key: Bytes(start: nil, count: 0), value: value)
+    do throws(BSONError) {
+      try state.pointee.plainText.appendJSON(value: element, style: state.pointee.style)
+    } catch {
+      _ = fail(.corrupt(error))
+      return nil
+    }
+    guard PlainBSON.append(json: state.pointee.plainText.bytes, to: &memory) else {
+      _ = fail(.tooDeep)
+      return nil
+    }
+    return memory.bytes
+  }
+}
