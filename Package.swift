@@ -12,6 +12,7 @@ let pure: [Target] = [
   .target(name: "BSON", swiftSettings: strict),
   .target(name: "Oplog", dependencies: ["BSON"], swiftSettings: strict),
   .target(name: "Mapping", dependencies: ["BSON", "Oplog"], swiftSettings: strict),
+  .target(name: "JSONSchema", dependencies: ["BSON", "JSON"], swiftSettings: strict),
 ]
 
 /// The two ends: MongoDB through libmongoc, NATS on SwiftNIO. They don't know each other.
@@ -84,6 +85,8 @@ let tests: [Target] = [
     resources: [.copy("Fixtures")], swiftSettings: strict),
   .testTarget(
     name: "MappingTests", dependencies: ["BSON", "Oplog", "Mapping"], swiftSettings: strict),
+  .testTarget(
+    name: "JSONSchemaTests", dependencies: ["BSON", "JSON", "JSONSchema"], swiftSettings: strict),
   .testTarget(
     name: "BridgeConfigurationTests",
     dependencies: ["BridgeConfiguration", "BSON", "JSON", "Mapping", "Oplog"],

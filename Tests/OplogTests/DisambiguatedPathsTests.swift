@@ -1,3 +1,4 @@
+import Foundation
 import BSON
 import Oplog
 import Testing
@@ -25,7 +26,8 @@ import Testing
         == #"{ "updatedFields" : { "a" : "1" }, "removedFields" : [  ], "truncatedArrays" : [  ], "#
         + #""disambiguatedPaths" : {  } }"#)
     var decoder = OplogDecoder()
-    #expect(!decoder.disambiguatesPaths)
+    let isAsked = decoder.disambiguatesPaths
+    #expect(!isAsked)
     let entry = #"{\#(head),"op":"u","ns":"a.b","o":{"$v":2,"diff":{"u":{"a.b":1}}},"o2":{}}"#
     let without = try #require(try decoder.events(entry).first?.updateDescription)
     #expect(!canonicalJSON(without).contains("disambiguatedPaths"))

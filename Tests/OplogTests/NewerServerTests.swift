@@ -1,3 +1,4 @@
+import Foundation
 import BSON
 import Oplog
 import Testing
