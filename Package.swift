@@ -63,7 +63,7 @@ let service: [Target] = [
   .executableTarget(
     name: "tailrace",
     dependencies: [
-      "Bridge", "BridgeConfiguration", "JSON", "Oplog",
+      "Bridge", "BridgeConfiguration", "JSON", "MongoSource", "Oplog",
       .product(name: "ArgumentParser", package: "swift-argument-parser"),
       .product(name: "Logging", package: "swift-log"),
       .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),

@@ -11,7 +11,7 @@ public import ServiceLifecycle
 /// Where a run begins and how far it goes, from the command line.
 public struct RunOptions: Sendable {
   public enum Start: Sendable, Equatable {
-    case now, oldest, snapshot
+    case now, oldest
     case at(OplogPosition)
   }
   public enum Until: Sendable, Equatable {

@@ -233,7 +233,6 @@ struct EpochRunner: Sendable {
     let point: ResumePoint
     switch start {
     case .now: point = try await service.askMongo { try await MongoAdmin.majorityPosition($0) }
-    case .snapshot: throw BridgeError.configuration("start: snapshot is not built yet")
     case .oldest: point = try await service.askMongo { try await MongoAdmin.oldestPosition($0) }
     case .at(let position): point = ResumePoint(position: position, term: nil)
     }

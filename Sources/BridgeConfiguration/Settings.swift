@@ -19,8 +19,6 @@ public struct SourceSettings: Sendable, Equatable {
   public enum OnPositionLost: String, Sendable, CaseIterable {
     /// Exit 75: an operator decides.
     case halt
-    /// The present documents are published as snapshot events, and reading goes on behind them.
-    case snapshot
   }
 
   /// Where to begin when there is no checkpoint.
@@ -29,8 +27,6 @@ public struct SourceSettings: Sendable, Equatable {
     case now
     /// At the oldest entry the oplog still holds.
     case oldest
-    /// With the present documents, then the changes since.
-    case snapshot
     /// At this entry, which the oplog must still hold; its own events are the first.
     case position(OplogPosition)
   }

@@ -13,7 +13,7 @@ extension MappingPlan {
       try writeID(rule, event: event, match: match, scratch: &scratch, into: &into)
       let idEnd = into.count
       into.append("\r\nTailrace-Position: ")
-      if rule.id == nil, match == 0, !event.position.isSnapshot {
+      if rule.id == nil, match == 0 {
         // The same digits stand at the end of the id.
         into.appendCopy(of: (idStart &+ Int(idPrefix.count))..<idEnd)
       } else {
@@ -25,7 +25,6 @@ extension MappingPlan {
         into.appendCopy(of: idStart..<idEnd)
         try writeCloudEventsContext(rule, event: event, scratch: &scratch, into: &into)
       }
-      if event.position.isSnapshot { into.append("Tailrace-Snapshot: true\r\n") }
       if let image = event.image {
         into.append("Tailrace-Image: ")
         into.append(image.name)

@@ -69,40 +69,8 @@ extension MappingPlan {
     _ rule: RulePlan?, event: borrowing ChangeEvent, match: Int, into: inout ByteWriter
   ) {
     into.append(bytes(idPrefix))
-    if event.position.isSnapshot {
-      writeSnapshotID(event, into: &into)
-    } else {
-      into.append(event.position)
-    }
+    into.append(event.position)
     if match > 0, let rule { into.append(bytes(rule.idSuffix)) }
-  }
-
-  /// `snapshot:<seconds>.<increment>:<namespace>:<_id>`: the same however often, and in whatever
-  /// order, the document is read. The `_id` is canonical Extended JSON, so that 1 and "1" differ; a
-  /// long one is replaced by a hash of 128 bits.
-  private func writeSnapshotID(_ event: borrowing ChangeEvent, into: inout ByteWriter) {
-    into.append("snapshot:")
-    into.append(event.position.entry)
-    into.append(UInt8(ascii: ":"))
-    into.append(escaping: event.namespace, for: .header)
-    into.append(UInt8(ascii: ":"))
-    guard let key = event.documentKey else { return }
-    var text = ByteWriter(capacity: 256)
-    do throws(BSONError) {
-      if let id = try key.first("_id") { try text.appendJSON(value: id, style: .canonical) }
-    } catch {
-      // Text that is no UTF-8: the bytes themselves tell documents apart as well.
-      text.removeAll()
-      text.append(key.bytes)
-    }
-    guard text.count > 160 else { return into.append(escaping: text.bytes, for: .header) }
-    for seed: UInt64 in [0xCBF2_9CE4_8422_2325, 0x9AE1_6A3B_2F90_404F] {
-      var hash = seed
-      for byte in text.bytes { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01B3 }
-      for shift in stride(from: 60, through: 0, by: -4) {
-        into.append(hexDigit(UInt8(truncatingIfNeeded: hash >> UInt64(shift)) & 15))
-      }
-    }
   }
 
   /// Returns false where the event has no such value.

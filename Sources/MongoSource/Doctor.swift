@@ -57,19 +57,4 @@ extension MongoURI {
     let source = mongoc_uri_get_auth_source(pointer).map { String(cString: $0) } ?? "admin"
     return (String(cString: name), source)
   }
-
-  /// `host:port` of each address in the connection string; none where DNS names them (SRV).
-  var hosts: [String] {
-    var hosts: [String] = []
-    var next = mongoc_uri_get_hosts(pointer)
-    while let entry = next {
-      // A C array of characters, closed by a NUL.
-      let host = withUnsafeBytes(of: entry.pointee.host_and_port) { bytes in
-        String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
-      }
-      hosts.append(host)
-      next = UnsafePointer(entry.pointee.next)
-    }
-    return hosts
-  }
 }

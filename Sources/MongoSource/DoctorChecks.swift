@@ -251,10 +251,10 @@ extension NoContact {
             + "(rs.conf().members) can't be reached from this machine.")
       ]
     }
+    // The message has a word on each address.
     return [
       Diagnosis(
-        reachable, .fail,
-        ([error.message] + addresses).joined(separator: "; "),
+        reachable, .fail, error.message,
         remedy: "# Is mongod running, does it listen on that address (net.bindIp), does a firewall "
           + "let port and address through? Does it demand TLS (tls=true in source.uri)?")
     ]

@@ -83,7 +83,7 @@ extension DoctorExaminer {
     }
   }
 
-  /// Three of the newest changes, the largest: of many, or of few where that takes too long.
+  /// Ten of the newest changes, the largest: of many, or of few where that takes too long.
   func largest() -> Answer<[DoctorFacts.LargeEntry]> {
     let many = largest(of: 20_000)
     if case .failed(let error) = many, error.domain == .server { return largest(of: 500) }
@@ -95,7 +95,7 @@ extension DoctorExaminer {
       #"{"aggregate":"oplog.rs","pipeline":[{"$limit":\#(count)},"#
         + #"{"$match":{"op":{"$in":["i","u","d"]}}},"#
         + #"{"$project":{"_id":0,"ns":1,"bytes":{"$bsonSize":"$$ROOT"}}},"#
-        + #"{"$sort":{"bytes":-1}},{"$limit":3}],"hint":{"$natural":-1},"cursor":{},"#
+        + #"{"$sort":{"bytes":-1}},{"$limit":10}],"hint":{"$natural":-1},"cursor":{},"#
         + #""maxTimeMS":\#(Self.maxTime)}"#, in: "local"
     ) { reply in
       var entries: [DoctorFacts.LargeEntry] = []

@@ -119,7 +119,11 @@ extension DoctorFacts {
 
   private func sizeCheck(_ limit: Int, _ demands: MongoDemands) -> Diagnosis {
     let id = "mongodb.document_size"
-    let entries = (largest.value ?? []).filter { Double($0.bytes) > Double(limit) * Self.margin }
+    // Largest first: one of each collection.
+    var named: Set<String> = []
+    let entries = (largest.value ?? []).filter {
+      Double($0.bytes) > Double(limit) * Self.margin && named.insert($0.namespace).inserted
+    }
     let averages = (collections.value?.all ?? []).filter {
       ($0.averageSize ?? 0) > Double(limit) * Self.averageShare
     }

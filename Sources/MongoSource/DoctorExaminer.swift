@@ -104,7 +104,8 @@ final class DoctorExaminer {
   ) -> Answer<T> {
     if let lost { return .failed(lost) }
     guard ContinuousClock.now < deadline else {
-      return .notAsked("not asked: the time limit of \(demands.timeLimit) was up")
+      let limit = durationText(Int(demands.timeLimit.components.seconds))
+      return .notAsked("not asked: the time limit of \(limit) was up")
     }
     do {
       return .known(try question(connection, server))

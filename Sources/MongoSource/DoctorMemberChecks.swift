@@ -89,7 +89,7 @@ extension DoctorFacts {
         behind.map { "\($0.0) is \(durationText($0.1)) behind" }.joined(separator: "; "),
         remedy: "rs.printSecondaryReplicationInfo()")
     }
-    guard head > 0 else { return Diagnosis(id, .warn, "can't be seen") }
+    guard head > 0 else { return Diagnosis(id, .warn, "can't be seen: \(states.obstacle)") }
     return Diagnosis(
       id, .ok, "\(newest.count) members and the majority are within \(Self.longLag) s")
   }

@@ -42,15 +42,6 @@ public struct EventPosition: Hashable, Comparable, Sendable, CustomStringConvert
     self.index = index
   }
 
-  /// Documents of a snapshot count from here, at the position the snapshot was taken at: behind
-  /// that entry's own events, of which no entry can have as many.
-  @inlinable
-  public static var firstSnapshotIndex: UInt32 { 1 << 31 }
-
-  /// A document that was there, not a change.
-  @inlinable
-  public var isSnapshot: Bool { index >= Self.firstSnapshotIndex }
-
   @inlinable
   public static func < (a: Self, b: Self) -> Bool {
     a.entry.value != b.entry.value ? a.entry.value < b.entry.value : a.index < b.index

@@ -111,40 +111,45 @@ struct UpdateDescription: ~Copyable {
 
   // MARK: The diff
 
-  /// Sections come in the order of these numbers, each at most once, except `s`.
-  private enum Section: UInt8 {
-    case start, delete, update, insert, within
+  /// Servers write them in this order, `s` last. What they mean doesn't depend on it, so any order is
+  /// taken; but each comes at most once, except `s`, and none behind that.
+  private struct Sections: OptionSet {
+    var rawValue: UInt8
+    static let delete = Sections(rawValue: 1)
+    static let update = Sections(rawValue: 2)
+    static let insert = Sections(rawValue: 4)
+    static let within = Sections(rawValue: 8)
   }
 
   private mutating func decodeLevel(_ diff: BSONView, depth: Int) throws(OplogError) {
     guard depth < BSONView.maximumDepth else {
       throw OplogError(.corrupt(BSONError(.tooDeep, at: 0)))
     }
-    var reached = Section.start
+    var seen: Sections = []
     var walk = diff.elements()
     while let element = try walk.nextElement() {
       let key = element.key
       guard key.count > 0 else { throw Self.unknown(key) }
       let name = key.readByte(at: 0)
       if name == UInt8(ascii: "s") {
-        reached = .within
+        seen.insert(.within)
         let inner = try element.requireDocument("o.diff.s")
         try descend(into: key, inner, depth: depth)
         continue
       }
       guard key.count == 1 else { throw Self.unknown(key) }
-      let section: Section
+      let section: Sections
       switch name {
       case UInt8(ascii: "d"): section = .delete
       case UInt8(ascii: "u"): section = .update
       case UInt8(ascii: "i"): section = .insert
-      case UInt8(ascii: "a") where reached == .start && depth > 0:
+      case UInt8(ascii: "a") where seen.isEmpty && depth > 0:
         guard try element.requireBool("o.diff.a") else { throw Self.unknown(key) }
         return try decodeArray(walk, depth: depth)
       default: throw Self.unknown(key)
       }
-      guard section.rawValue > reached.rawValue else { throw Self.unknown(key) }
-      reached = section
+      guard seen.isDisjoint(with: section.union(.within)) else { throw Self.unknown(key) }
+      seen.insert(section)
       let fields = try element.requireDocument("o.diff")
       if section == .delete {
         try appendRemoved(fields, depth: depth)

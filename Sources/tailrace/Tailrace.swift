@@ -13,7 +13,7 @@ struct Tailrace: AsyncParsableCommand {
       something it can't understand, 75 position lost (an operator must decide), 78 configuration.
       """,
     version: TailraceVersion.current,
-    subcommands: [Run.self, Validate.self, Decode.self, CheckpointCommand.self])
+    subcommands: [Run.self, Validate.self, Decode.self, CheckpointCommand.self, DoctorCommand.self])
 }
 
 /// `-c`, shared by all commands.

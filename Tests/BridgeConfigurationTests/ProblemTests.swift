@@ -93,9 +93,6 @@ struct ProblemTests {
         "source: {uri: mongodb://h, uri_file: x}",
         "12:28: both source.uri and source.uri_file are given"),
       ProblemCase("source: {name: a b}", "12:16: source.name can't be \"a b\""),
-      ProblemCase(
-        "source: {reader: change_stream}",
-        "12:18: source.reader: change_stream is not available in this version of tailrace"),
       ProblemCase("source: {reader: oplogg}", "12:18: source.reader can't be \"oplogg\""),
       ProblemCase(
         "source: {read_concern: linearizable}",
@@ -387,9 +384,11 @@ struct ProblemTests {
         "15:15: rules[1].payload.rename is not available in this version of tailrace",
         "15:31: rules[1].payload.redact is not available in this version of tailrace"),
       ProblemCase(
-        "name: r\nmatch: {namespace: a.b}\nsubject: changes.x\npayload: {full_document: required}",
-        "15:30: rules[1].payload.full_document: required is not available in this version of tailrace"
-      ),
+        "name: r\nmatch: {namespace: a.b}\nsubject: changes.x\npayload: {full_document: always}",
+        "15:30: rules[1].payload.full_document can't be \"always\""),
+      ProblemCase(
+        "name: r\nmatch: {namespace: a.b, operations: [update]}\nsubject: \"changes.{fullDocument.x}\"\npayload: {full_document: off}",
+        "14:24: fullDocument.x has no value in any update event"),
       ProblemCase(
         "name: r\nmatch: {namespace: a.b}\nsubject: changes.x\nevent_type: a b",
         "15:18: rules[1].event_type holds white space or other than printable ASCII"),

@@ -101,7 +101,7 @@ struct TemplateTests {
     #expect(
       update?.detail
         == "fullDocument.a is missing: the oplog holds no full document for an update; "
-        + "use documentKey or updateDescription")
+        + "set payload.full_document, or use documentKey or updateDescription")
   }
 
   @Test("an empty value is never an empty token") func empty() throws {

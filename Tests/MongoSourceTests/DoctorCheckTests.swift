@@ -456,7 +456,8 @@ import Testing
 
   @Test func whoeverAnswersInsteadIsNamed() throws {
     let error = MongoError(
-      domain: .selection, message: "No suitable servers found", place: "looking for a server",
+      domain: .selection, message: "No suitable servers found: connection refused",
+      place: "looking for a server",
       isTransient: true)
     func found(_ kind: NoContact.Stranger.Kind) throws -> Diagnosis {
       let found = NoContact(error, found: [.init(host: "db1:27017", kind: kind)])
@@ -470,7 +471,7 @@ import Testing
     #expect(try found(.standalone).remedy?.contains("rs.initiate(") == true)
     #expect(try found(.uninitiated).remedy?.contains(#"host: "db1:27017""#) == true)
     #expect(try found(.member(set: "other")).remedy?.contains("replicaSet=other") == true)
-    let silent = try found(.silent("connection refused"))
+    let silent = try found(.silent("no answer"))
     #expect(silent.id == "mongodb.reachable")
     #expect(silent.evidence.contains("connection refused"))
     for verdict in [router, silent] { #expect(verdict.verdict == .fail) }

@@ -28,12 +28,12 @@ struct DoctorRoleTests {
     let mongod = try await LoneMongod.start(["--replSet", "guarded", "--keyFile", keyFile.path])
     let set = Guarded(mongod: mongod, keyFile: keyFile)
     // Until there is a user, whoever comes from this machine may make the first one.
-    let direct = mongod.uri + "?directConnection=true"
+    let first = try MongoWriter(mongod.uri + "?directConnection=true")
     try await eventually("the set is initiated") {
-      (try? await MongoWriter(direct).command(mongod.initiate("guarded"), database: "admin")) != nil
+      (try? await first.command(mongod.initiate("guarded"), database: "admin")) != nil
     }
     try await eventually("it has a first user") {
-      (try? await MongoWriter(direct).command(
+      (try? await first.command(
         #"{"createUser":"root","pwd":"hunter2secret","roles":["root"]}"#, database: "admin")) != nil
     }
     return set

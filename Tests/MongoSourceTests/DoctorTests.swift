@@ -142,6 +142,12 @@ struct DoctorTests {
       alone.stop()
       new.stop()
     }
+    for mongod in [alone, new] {
+      try await eventually("it answers") {
+        (try? await MongoWriter(mongod.uri + "?directConnection=true").command(
+          #"{"hello":1}"#, database: "admin")) != nil
+      }
+    }
     for query in ["", "?directConnection=true", "?replicaSet=rs0"] {
       let found = await examine(alone.uri + query)
       #expect(found["mongodb.replica_set"]?.verdict == .fail, "\(query): \(found)")
@@ -165,8 +171,9 @@ struct DoctorTests {
     #expect(refused["mongodb.reachable"]?.evidence.contains("refused") == true)
     let wrong = await examine("mongodb://app:hunter2secret@\(host)/?replicaSet=other")
     #expect(wrong["mongodb.replica_set"]?.remedy?.contains("replicaSet=rs0") == true)
-    let nonsense = await examine("mongodb://app:hunter2@secret@\(host)/")
-    #expect(nonsense["mongodb.reachable"]?.verdict == .fail)
+    let unescaped = await examine("mongodb://app:secret@hunter2@\(host)/")
+    #expect(unescaped["mongodb.reachable"]?.verdict == .fail)
+    #expect(unescaped["mongodb.reachable"]?.evidence.contains("%40") == true)
   }
 
   /// Only servers up to 4.4 can switch majority reads off.

@@ -1,5 +1,6 @@
 import Foundation
 import BSON
+import Foundation
 import Oplog
 import Testing
 
@@ -26,8 +27,7 @@ import Testing
         == #"{ "updatedFields" : { "a" : "1" }, "removedFields" : [  ], "truncatedArrays" : [  ], "#
         + #""disambiguatedPaths" : {  } }"#)
     var decoder = OplogDecoder()
-    let isAsked = decoder.disambiguatesPaths
-    #expect(!isAsked)
+    #expect(decoder.disambiguatesPaths == false)
     let entry = #"{\#(head),"op":"u","ns":"a.b","o":{"$v":2,"diff":{"u":{"a.b":1}}},"o2":{}}"#
     let without = try #require(try decoder.events(entry).first?.updateDescription)
     #expect(!canonicalJSON(without).contains("disambiguatedPaths"))
@@ -81,7 +81,7 @@ import Testing
        "sm":{"u":{"x":1}},"sa.b":{"u":{"1":3}},"sa":{"i":{"b.1":4}}}
       """#)
     #expect(
-      text == #"{ "a.b" : [ "a.b" ], "c.d" : [ "c.d" ], "r.r" : [ "r.r" ], "a.1" : [ "a", "1" ], "#
+      text == #"{ "r.r" : [ "r.r" ], "a.b" : [ "a.b" ], "c.d" : [ "c.d" ], "a.1" : [ "a", "1" ], "#
         + #""l.l" : [ "l.l" ], "l.l.0" : [ "l.l", { "$numberInt" : "0" } ], "#
         + #""l.l.1.z" : [ "l.l", { "$numberInt" : "1" }, "z" ], "#
         + #""a.b.1" : [ "a.b", "1" ], "a.b.1" : [ "a", "b.1" ] }"#)

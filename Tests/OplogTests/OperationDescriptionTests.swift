@@ -18,7 +18,7 @@ import Testing
     #expect(
       try described(#"{"create":"b","capped":true,"size":"x"}"#)
         == #"{ "capped" : true, "size" : "x" }"#)
-    #expect(try described(#"{"create":"b"}"#) == "{  }")
+    #expect(try described(#"{"create":"b"}"#) == "{ }")
     #expect(
       try described(#"{"createIndexes":"b","v":"2","key":{"a":"1"},"name":"a_1"}"#)
         == #"{ "indexes" : [ { "v" : "2", "key" : { "a" : "1" }, "name" : "a_1" } ] }"#)
@@ -45,10 +45,10 @@ import Testing
       all.first?.stateBeforeChange.map(canonicalJSON)
         == #"{ "collectionOptions" : { "uuid" : "x" }, "indexOptions" : { "hidden" : false } }"#)
     let bare = try command(#"{"collMod":"b"}"#)
-    #expect(bare.first?.operationDescription.map(canonicalJSON) == "{  }")
+    #expect(bare.first?.operationDescription.map(canonicalJSON) == "{ }")
     #expect(bare.first?.stateBeforeChange == nil)
     let empty = try command(#"{"collMod":"b"}"#, "{}")
-    #expect(empty.first?.stateBeforeChange.map(canonicalJSON) == "{  }")
+    #expect(empty.first?.stateBeforeChange.map(canonicalJSON) == "{ }")
   }
 
   @Test func aRenameTellsItsTargetTwice() throws {
