@@ -175,7 +175,7 @@ import Testing
     for _ in 0..<20 { deep = #"{"op":"c","ns":"admin.$cmd","o":{"applyOps":[\#(deep)]}}"# }
     #expect(reason(applyOps(deep)) == .unsupportedTransaction(.tooDeep))
     let partial = #"{"op":"c","ns":"a.$cmd","o":{"applyOps":[],"partialTxn":true}}"#
-    #expect(reason(applyOps(partial)) == .unsupportedTransaction(.partial))
+    #expect(reason(applyOps(partial)) == .unsupportedTransaction(.contradictory))
   }
 
   @Test func aVectoredInsertIsNoTransaction() throws {
@@ -191,23 +191,6 @@ import Testing
   @Test func aMigratedOrEmptyListHasNoEvents() throws {
     #expect(try events(applyOps(inner, #","fromMigrate":true"#)).isEmpty)
     #expect(try events(applyOps("", ",\(session),\(first)")).isEmpty)
-  }
-
-  @Test func whatNeedsMoreThanOneEntryHalts() {
-    let whole = ",\(session),\(first)"
-    let open = #","partialTxn":true"#
-    #expect(reason(applyOps(inner, whole, o: open)) == .unsupportedTransaction(.partial))
-    #expect(reason(applyOps(inner, o: open)) == .unsupportedTransaction(.partial))
-    let prepared = #","prepare":true"#
-    #expect(reason(applyOps(inner, whole, o: prepared)) == .unsupportedTransaction(.prepared))
-    #expect(
-      reason(applyOps(inner, ",\(session),\(later)", o: #","count":2"#))
-        == .unsupportedTransaction(.endOfChain))
-    #expect(
-      reason(#"{\#(head),"op":"c","ns":"admin.$cmd","o":{"commitTransaction":1}}"#)
-        == .unsupportedTransaction(.commit))
-    #expect(
-      reason(applyOps(inner, ",\(session),\"prevOpTime\":{}")) == .missingField("prevOpTime.ts"))
   }
 
   /// A retryable write is linked to the one before it, and no transaction.

@@ -186,13 +186,26 @@ import Testing
       OplogError(.wrongType(field: "ns", found: .int32), at: Self.position).description.contains(
         "its field \"ns\" is of type int32"))
     #expect(
-      OplogError(.unsupportedTransaction(.prepared), at: Self.position).description.contains(
-        "it prepares a transaction that a later entry commits or aborts"))
+      OplogError(
+        .missingEarlierEntries(previous: OplogPosition(seconds: 6, increment: 2)), at: Self.position
+      ).description
+        == "cannot decode the oplog entry at 7.3: it commits a transaction of which earlier entries, "
+        + "the last of them at 6.2, were not read. Nothing was skipped; read again from the "
+        + "transaction's first entry, which prevOpTime leads to.")
+    #expect(
+      OplogError(
+        .spillFailed(directory: "/x", detail: "creating it: No such file or directory (2)"),
+        at: Self.position
+      ).description
+        == "cannot decode the oplog entry at 7.3: it belongs to a transaction too large for memory, "
+        + "and the temporary file in /x that should hold it failed (creating it: No such file or "
+        + "directory (2)). Nothing was skipped; make room there, or let TMPDIR name a directory with "
+        + "room, then start again.")
   }
 
   @Test func everySentenceIsWhole() {
     let forms: [OplogError.TransactionForm] = [
-      .partial, .endOfChain, .prepared, .commit, .unknownForm(9), .tooDeep,
+      .contradictory, .unnamed, .unknownForm(9), .tooDeep,
     ]
     let reasons: [OplogError.Reason] =
       [
@@ -200,6 +213,7 @@ import Testing
         .wrongType(field: "o", found: .null), .badNamespace("x"), .unsupportedVersion(3),
         .unknownOperation("x"), .unknownCommand("x"), .unsupportedUpdate(version: 3),
         .unknownDiffSection("b"), .updateTooLarge(1),
+        .missingEarlierEntries(previous: Self.position), .spillFailed(directory: "/x", detail: "y"),
       ] + forms.map { .unsupportedTransaction($0) }
     let sentences = reasons.map { OplogError($0, at: Self.position).description }
     #expect(Set(sentences).count == reasons.count)

@@ -77,6 +77,8 @@ struct Event: Equatable, CustomStringConvertible {
   var documentKey: [UInt8]?
   var fullDocument: [UInt8]?
   var updateDescription: [UInt8]?
+  var operationDescription: [UInt8]?
+  var stateBeforeChange: [UInt8]?
   var position = EventPosition(entry: OplogPosition(seconds: 0, increment: 0), index: 0)
   var wallTime: Int64?
   var lsid: [UInt8]?
@@ -93,6 +95,8 @@ struct Event: Equatable, CustomStringConvertible {
     documentKey = event.documentKey.map { Array($0.bytes) }
     fullDocument = event.fullDocument.map { Array($0.bytes) }
     updateDescription = event.updateDescription.map { Array($0.bytes) }
+    operationDescription = event.operationDescription.map { Array($0.bytes) }
+    stateBeforeChange = event.stateBeforeChange.map { Array($0.bytes) }
     position = event.position
     wallTime = event.wallTime
     lsid = event.lsid.map { Array($0.bytes) }
@@ -108,6 +112,10 @@ struct Event: Equatable, CustomStringConvertible {
     documentKey = try event.first("documentKey")?.document.map { Array($0.bytes) }
     fullDocument = try event.first("fullDocument")?.document.map { Array($0.bytes) }
     updateDescription = try event.first("updateDescription")?.document.map { Array($0.bytes) }
+    operationDescription = try event.first("operationDescription")?.document.map {
+      Array($0.bytes)
+    }
+    stateBeforeChange = try event.first("stateBeforeChange")?.document.map { Array($0.bytes) }
     let time = try #require(try event.first("clusterTime")?.timestamp)
     position.entry = OplogPosition(seconds: time.seconds, increment: time.increment)
     wallTime = try event.first("wallTime")?.date
@@ -126,7 +134,8 @@ struct Event: Equatable, CustomStringConvertible {
     var parts = ["\(position) \(operation) \(namespace)"]
     if let to { parts.append("to \(to)") }
     for (name, bytes) in [
-      ("key", documentKey), ("full", fullDocument), ("update", updateDescription), ("lsid", lsid),
+      ("key", documentKey), ("full", fullDocument), ("update", updateDescription),
+      ("operation", operationDescription), ("before", stateBeforeChange), ("lsid", lsid),
     ] {
       if let bytes { parts.append("\(name) \(canonicalJSON(bytes))") }
     }
@@ -146,6 +155,73 @@ extension OplogDecoder {
 
   mutating func events(_ json: String) throws -> [Event] {
     try Document(json).use { try events(of: $0) }
+  }
+}
+
+/// Where the tests' entries stand: their places differ by whole seconds.
+func place(_ seconds: UInt32) -> OplogPosition { OplogPosition(seconds: seconds, increment: 1) }
+
+/// The entries of one transaction, as JSON. `at` is an entry's place, `after` that of the entry it is
+/// linked to (0: of none), and each operation inserts a document with one of the `ids`.
+struct Transaction {
+  var session = "s"
+  var number = 1
+  var term = 1
+
+  func entry(_ at: Int, after: Int, _ o: String) -> String {
+    head(at) + #""lsid":\#(lsid),"txnNumber":{"$numberLong":"\#(number)"},"#
+      + #""prevOpTime":\#(Self.link(after)),"o":\#(o)}"#
+  }
+
+  func head(_ at: Int) -> String {
+    #"{"ts":{"$timestamp":{"t":\#(at),"i":1}},"t":{"$numberLong":"\#(term)"},"#
+      + #""wall":{"$date":{"$numberLong":"\#(at)000"}},"op":"c","ns":"admin.$cmd","#
+  }
+
+  var lsid: String { #"{"id":"\#(session)"}"# }
+
+  static func link(_ after: Int) -> String {
+    #"{"ts":{"$timestamp":{"t":\#(after),"i":\#(after == 0 ? 0 : 1)}},"#
+      + #""t":{"$numberLong":"\#(after == 0 ? -1 : 1)"}}"#
+  }
+
+  static func operations(_ ids: [Int]) -> String {
+    let operations = ids.map {
+      #"{"op":"i","ns":"a.b","o":{"_id":\#($0)},"o2":{"_id":\#($0)}}"#
+    }
+    return #""applyOps":[\#(operations.joined(separator: ","))]"#
+  }
+
+  func part(_ at: Int, after: Int = 0, _ ids: Int...) -> String {
+    entry(at, after: after, #"{\#(Self.operations(ids)),"partialTxn":true}"#)
+  }
+
+  func prepare(_ at: Int, after: Int = 0, _ ids: Int...) -> String {
+    entry(at, after: after, #"{\#(Self.operations(ids)),"prepare":true}"#)
+  }
+
+  func last(_ at: Int, after: Int, _ ids: Int...) -> String {
+    entry(at, after: after, #"{\#(Self.operations(ids)),"count":{"$numberLong":"\#(ids.count)"}}"#)
+  }
+
+  func whole(_ at: Int, _ ids: Int...) -> String {
+    entry(at, after: 0, "{\(Self.operations(ids))}")
+  }
+
+  func commit(_ at: Int, after: Int) -> String {
+    let time = #"{"$timestamp":{"t":\#(after),"i":1}}"#
+    return entry(at, after: after, #"{"commitTransaction":1,"commitTimestamp":\#(time)}"#)
+  }
+
+  func abort(_ at: Int, after: Int) -> String {
+    entry(at, after: after, #"{"abortTransaction":1}"#)
+  }
+
+  /// A retryable write in the same session, with the same number.
+  func write(_ at: Int, _ id: Int) -> String {
+    #"{"ts":{"$timestamp":{"t":\#(at),"i":1}},"t":{"$numberLong":"\#(term)"},"op":"d","ns":"a.b","#
+      + #""o":{"_id":\#(id)},"lsid":\#(lsid),"txnNumber":{"$numberLong":"\#(number)"},"stmtId":0,"#
+      + #""prevOpTime":\#(Self.link(0))}"#
   }
 }
 
