@@ -1,21 +1,15 @@
 import BSON
+import Foundation
 import Oplog
 import Testing
 
 /// Captured entries with seeded damage: each must end, in events or in an error of the decoder's
 /// own. (That it stays within the bytes is best seen with `--sanitize=address`.)
+///
+/// `FUZZ_ROUNDS` sets how many entries each test reads.
 @Suite struct FuzzTests {
-  /// SplitMix64: the same damage in every run.
-  private struct Random: RandomNumberGenerator {
-    var state: UInt64
-    mutating func next() -> UInt64 {
-      state &+= 0x9E37_79B9_7F4A_7C15
-      var z = state
-      z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-      z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-      return z ^ (z >> 31)
-    }
-  }
+  private static let rounds =
+    ProcessInfo.processInfo.environment["FUZZ_ROUNDS"].flatMap(Int.init) ?? 200_000
 
   private static let types: [UInt8] = Array(0x00...0x14) + [0x7F, 0xFF]
   private static let letters = Array("abdilsuv$0129._".utf8)
@@ -36,7 +30,7 @@ import Testing
   }
 
   /// Damages `bytes` in one of several ways, mostly such that the frame still fits.
-  private static func damage(_ bytes: inout [UInt8], _ random: inout Random) {
+  private static func damage(_ bytes: inout [UInt8], _ random: inout SeededRandom) {
     let at = Int.random(in: 4..<bytes.count, using: &random)
     switch Int.random(in: 0..<8, using: &random) {
     case 0: bytes[at] = UInt8.random(in: .min ... .max, using: &random)
@@ -73,10 +67,15 @@ import Testing
   /// Reads every byte that an event shows, so that a view outside the entry is noticed.
   private static func touch(_ event: ChangeEvent) -> UInt64 {
     var sum: UInt64 = 0
-    for view in [event.documentKey, event.fullDocument, event.updateDescription, event.lsid] {
+    for view in [
+      event.documentKey, event.fullDocument, event.updateDescription, event.lsid,
+      event.operationDescription, event.stateBeforeChange,
+    ] {
       for byte in view?.bytes ?? .init(start: nil, count: 0) { sum &+= UInt64(byte) }
     }
-    for bytes in [event.namespace, event.database, event.collection, event.to] {
+    for bytes in [
+      event.namespace, event.database, event.collection, event.to, event.collectionUUID,
+    ] {
       for byte in bytes ?? .init(start: nil, count: 0) { sum &+= UInt64(byte) }
     }
     return sum
@@ -97,11 +96,12 @@ import Testing
     guard let entry = try? BSONView(UnsafeRawBufferPointer(buffer)) else { return .notADocument }
     do {
       _ = try decoder.begin(entry)
+      let kept = decoder.transactionBytesHeld + decoder.transactionBytesSpilled
       var count = 0
       while let event = try decoder.next() {
         sum &+= touch(event)
         count += 1
-        if count > bytes.count { return .unending }
+        if count > bytes.count + kept { return .unending }
       }
       return .events(count)
     } catch { return .error }
@@ -109,11 +109,16 @@ import Testing
 
   @Test func damagedEntriesEndInEventsOrAnError() throws {
     let seeds = try Self.seeds()
-    var random = Random(state: 20_240_229)
-    var decoder = OplogDecoder()
+    var random = SeededRandom(state: 20_240_229)
+    let rounds = Self.rounds
+    var decoder = OplogDecoder(transactionMemory: 4000)
     var (events, silent, errors, notDocuments, unending) = (0, 0, 0, 0, 0)
     var sum: UInt64 = 0
-    for _ in 0..<400_000 {
+    for round in 0..<rounds {
+      if round % 500 == 0 {
+        decoder.forgetTransactions()
+        decoder.disambiguatesPaths.toggle()
+      }
       var bytes = seeds[Int.random(in: 0..<seeds.count, using: &random)]
       for _ in 0..<Int.random(in: 1...4, using: &random) where bytes.count > 8 {
         Self.damage(&bytes, &random)
@@ -127,13 +132,87 @@ import Testing
       }
     }
     #expect(unending == 0)
-    #expect(events + silent + errors + notDocuments == 400_000)
+    #expect(events + silent + errors + notDocuments == rounds)
     // The damage is neither too much nor too little to say something.
-    #expect(events > 40_000)
-    #expect(errors > 40_000)
+    #expect(events > rounds / 10)
+    #expect(errors > rounds / 10)
     #expect(sum > 0)
     // After all that, the decoder still works.
     #expect(try decoder.events(#"{\#(head),"op":"d","ns":"a.b","o":{"_id":1}}"#).count == 1)
+  }
+
+  /// Transactions over several entries and prepared ones, as they were captured and as they are made
+  /// here, with a few of their entries damaged, doubled, left out or out of order.
+  private static func sequences() throws -> [[[UInt8]]] {
+    var sequences: [[[UInt8]]] = []
+    try fixture("scenarios") { scenario in
+      guard try scenario.text("scenario")?.hasPrefix("txn.") == true else { return }
+      sequences.append(try scenario.documents(in: "entries").map { Array($0.bytes) })
+    }
+    for seed in 1...20 as ClosedRange<UInt64> {
+      sequences.append(RestartTests.Workload(seed: seed, entries: 40).entries.map(\.bytes))
+    }
+    return sequences
+  }
+
+  @Test func damagedTransactionsEndInEventsOrAnError() throws {
+    let sequences = try Self.sequences()
+    let rounds = Self.rounds
+    let budget = 1500
+    var random = SeededRandom(state: 20_251_125)
+    var decoder = OplogDecoder(transactionMemory: budget)
+    var (read, events, silent, errors, missing, spilled, mostOpen) = (0, 0, 0, 0, 0, 0, 0)
+    var sum: UInt64 = 0
+    while read < rounds {
+      for entry in sequences[Int.random(in: 0..<sequences.count, using: &random)] {
+        var bytes = entry
+        var copies = 1
+        switch Int.random(in: 0..<16, using: &random) {
+        case 0: copies = 0
+        case 1: copies = 2
+        case 2...5: Self.damage(&bytes, &random)
+        default: break
+        }
+        for _ in 0..<copies {
+          read += 1
+          switch Self.run(bytes, &decoder, &sum) {
+          case .events(0): silent += 1
+          case .events: events += 1
+          case .error: errors += 1
+          case .notADocument: break
+          case .unending: Issue.record("unending")
+          }
+          #expect(decoder.transactionBytesHeld <= budget)
+          if decoder.transactionBytesSpilled > 0 { spilled += 1 }
+          mostOpen = max(mostOpen, decoder.openTransactions)
+        }
+        if Int.random(in: 0..<200, using: &random) == 0 { decoder.forgetTransactions() }
+      }
+      // What was left out or damaged leaves transactions open for good.
+      if decoder.openTransactions > 100 { decoder.forgetTransactions() }
+      if case .missing = Self.afterAGap(&decoder) { missing += 1 }
+    }
+    #expect(events > rounds / 20)
+    #expect(errors > rounds / 100)
+    #expect(missing > 0)
+    #expect(spilled > rounds / 100)
+    #expect(mostOpen > 5)
+    #expect(sum > 0)
+  }
+
+  private enum Gap { case missing, other }
+
+  /// A commit that nothing came before, as a check that the decoder still tells what it lacks.
+  private static func afterAGap(_ decoder: inout OplogDecoder) -> Gap {
+    do {
+      _ = try decoder.events(Transaction(session: "gap").commit(5, after: 4))
+      return .other
+    } catch {
+      guard let error = error as? OplogError,
+        error.reason == .missingEarlierEntries(previous: place(4))
+      else { return .other }
+      return .missing
+    }
   }
 
   /// Every prefix of an entry, with its length made to fit and without.
@@ -141,6 +220,7 @@ import Testing
     var decoder = OplogDecoder()
     var sum: UInt64 = 0
     for seed in try Self.seeds() {
+      decoder.forgetTransactions()
       for length in stride(from: 0, to: seed.count, by: 3) {
         var bytes = Array(seed[..<length])
         #expect(Self.isNotADocument(Self.run(bytes, &decoder, &sum)))
