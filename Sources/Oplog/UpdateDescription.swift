@@ -125,14 +125,20 @@ struct UpdateDescription: ~Copyable {
     guard depth < BSONView.maximumDepth else {
       throw OplogError(.corrupt(BSONError(.tooDeep, at: 0)))
     }
-    var seen: Sections = []
+    var reached = Section.start
+    // Written in front, but change streams tell of it behind what was changed and added.
+    var deleted: BSONView?
     var walk = diff.elements()
     while let element = try walk.nextElement() {
       let key = element.key
       guard key.count > 0 else { throw Self.unknown(key) }
       let name = key.readByte(at: 0)
       if name == UInt8(ascii: "s") {
-        seen.insert(.within)
+        if let fields = deleted {
+          deleted = nil
+          try appendRemoved(fields, depth: depth)
+        }
+        reached = .within
         let inner = try element.requireDocument("o.diff.s")
         try descend(into: key, inner, depth: depth)
         continue
@@ -152,11 +158,12 @@ struct UpdateDescription: ~Copyable {
       seen.insert(section)
       let fields = try element.requireDocument("o.diff")
       if section == .delete {
-        try appendRemoved(fields, depth: depth)
+        deleted = fields
       } else {
         try appendUpdated(fields, depth: depth)
       }
     }
+    if let deleted { try appendRemoved(deleted, depth: depth) }
   }
 
   /// The rest of an array's level, after its `a: true`.

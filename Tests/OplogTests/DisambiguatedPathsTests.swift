@@ -1,4 +1,3 @@
-import Foundation
 import BSON
 import Foundation
 import Oplog
@@ -38,8 +37,8 @@ import Testing
 
   /// An index alone leaves no doubt: an array is what is there.
   @Test(arguments: [
-    #"{"u":{"a":1,"0":2},"i":{"12":3},"d":{"7":false}}"#, #"{"sarr":{"a":true,"u0":1}}"#,
-    #"{"sarr":{"a":true,"l":1,"s2":{"a":true,"s1":{"u":{"x":1},"d":{"y":false}}}}}"#,
+    #"{"d":{"7":false},"u":{"a":1,"0":2},"i":{"12":3}}"#, #"{"sarr":{"a":true,"u0":1}}"#,
+    #"{"sarr":{"a":true,"l":1,"s2":{"a":true,"s1":{"d":{"y":false},"u":{"x":1}}}}}"#,
     #"{"sn":{"u":{"01":1,"1x":2,"-1":3,"":4}}}"#,
   ])
   func clearPathsAreNotListed(_ diff: String) throws {
@@ -73,7 +72,8 @@ import Testing
     #expect(try paths(diff) == wanted)
   }
 
-  @Test func pathsComeInTheOrderOfTheDiffAndMayRepeat() throws {
+  /// On each level: what was changed, what was added, what was removed, then what lies deeper.
+  @Test func pathsComeInTheOrderOfTheDescriptionAndMayRepeat() throws {
     let text = try paths(
       #"""
       {"d":{"r.r":false},"u":{"a.b":1,"plain":1},"i":{"c.d":1},
@@ -81,7 +81,7 @@ import Testing
        "sm":{"u":{"x":1}},"sa.b":{"u":{"1":3}},"sa":{"i":{"b.1":4}}}
       """#)
     #expect(
-      text == #"{ "r.r" : [ "r.r" ], "a.b" : [ "a.b" ], "c.d" : [ "c.d" ], "a.1" : [ "a", "1" ], "#
+      text == #"{ "a.b" : [ "a.b" ], "c.d" : [ "c.d" ], "r.r" : [ "r.r" ], "a.1" : [ "a", "1" ], "#
         + #""l.l" : [ "l.l" ], "l.l.0" : [ "l.l", { "$numberInt" : "0" } ], "#
         + #""l.l.1.z" : [ "l.l", { "$numberInt" : "1" }, "z" ], "#
         + #""a.b.1" : [ "a.b", "1" ], "a.b.1" : [ "a", "b.1" ] }"#)
@@ -118,7 +118,7 @@ import Testing
   }
 
   /// What changes nothing but this: all captured updates, with it taken off again.
-  @Test func therestIsTheSame() throws {
+  @Test func theRestIsTheSame() throws {
     var plain = OplogDecoder()
     var rich = OplogDecoder()
     rich.disambiguatesPaths = true

@@ -1,5 +1,5 @@
-import Foundation
 import BSON
+import Foundation
 import Oplog
 import Testing
 
