@@ -201,7 +201,7 @@ final class MongoConnection {
     }
   }
 
-  private func run(
+  func run(
     _ command: OpaquePointer, database: String, on server: Server, place: String
   ) throws(MongoError) -> MongoReply {
     checkThread()
@@ -218,7 +218,7 @@ final class MongoConnection {
       pthread_equal(owner, pthread_self()) != 0, "a MongoConnection is used on two threads")
   }
 
-  private static func decode<T>(
+  static func decode<T>(
     _ place: @autoclosure () -> String, _ body: () throws(BSONError) -> T
   ) throws(MongoError) -> T {
     do {

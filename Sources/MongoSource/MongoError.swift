@@ -47,10 +47,14 @@ public struct MongoError: Error, Sendable, CustomStringConvertible {
 
 /// Server error codes this module decides on (src/mongo/base/error_codes.yml).
 enum ServerCode {
+  static let badValue: UInt32 = 2
   static let unauthorized: UInt32 = 13
   static let authenticationFailed: UInt32 = 18
   static let commandNotFound: UInt32 = 59
   static let readConcernMajorityNotEnabled: UInt32 = 148
+  static let snapshotTooOld: UInt32 = 239
+  static let snapshotUnavailable: UInt32 = 246
+  static let collectionUUIDMismatch: UInt32 = 361
 
   static let permanent: Set<UInt32> = [
     unauthorized, authenticationFailed, commandNotFound, readConcernMajorityNotEnabled,

@@ -1,0 +1,165 @@
+internal import BSON
+internal import Oplog
+
+/// A request's bytes told apart: which collections and documents it is about. Documents are told
+/// by the bytes of their `_id`.
+struct ImageCatalog {
+  struct Collection {
+    var database: String
+    /// The name within the database.
+    var name: [UInt8]
+    /// Sixteen bytes, where an event named it. A namespace that stands for one collection after
+    /// the other is several entries here.
+    var uuid: [UInt8]?
+    /// Document by `_id`: type and value.
+    var documents: [[UInt8]: Int] = [:]
+  }
+
+  struct Document {
+    var collection: Int
+    /// Type and value of `_id`.
+    var id: [UInt8]
+    /// The document key, where it has more than `_id`: the shard key.
+    var key: [UInt8]?
+  }
+
+  struct PreImage {
+    var uuid: [UInt8]
+    var entry: OplogPosition
+    var operation: Int64
+    var image: Int
+  }
+
+  private(set) var collections: [Collection] = []
+  private(set) var documents: [Document] = []
+  private(set) var changes: [ImagePlan.Change] = []
+  /// The image of each change; nil where none is wanted.
+  private(set) var imageOf: [Int?] = []
+  private(set) var preImages: [PreImage] = []
+
+  /// The index in `collections` of a namespace and UUID.
+  private var numbers: [[UInt8]: Int] = [:]
+
+  /// - Parameter limit: only images with smaller numbers are wanted.
+  init(_ request: ImageRequest, limit: Int) {
+    // First what there is, so that an event of a whole collection or database meets all of them.
+    var numberOf = [Int](repeating: -1, count: request.records.count)
+    for (index, record) in request.records.enumerated() where record.kind == .document {
+      numberOf[index] = document(record, request.bytes)
+    }
+    for (index, record) in request.records.enumerated() {
+      let image = record.image >= 0 && Int(record.image) < limit ? Int(record.image) : nil
+      switch record.kind {
+      case .document:
+        // A key without an `_id` can't be looked for; it stays without an image.
+        guard numberOf[index] >= 0 else { continue }
+        add(record.time, .document(numberOf[index]), image)
+      case .collection, .database: addBarriers(record, request.bytes)
+      case .everything: add(record.time, .everything, nil)
+      case .preImage:
+        guard let image else { continue }
+        preImages.append(
+          PreImage(
+            uuid: Array(request.bytes[record.uuid.range]), entry: record.time,
+            operation: record.operation, image: image))
+      }
+    }
+  }
+
+  /// The document whose `_id` bytes these are.
+  func document(in collection: Int, id: BSONElement) -> Int? {
+    collections[collection].documents[id.identity]
+  }
+
+  /// Whether a document found by its `_id` has the shard key that the event named.
+  func matches(_ document: Int, _ found: BSONView) -> Bool {
+    guard let key = documents[document].key else { return true }
+    return key.withUnsafeBytes { bytes in
+      (try? Self.holds(found, BSONView(bytes))) ?? false
+    }
+  }
+
+  private mutating func add(_ time: OplogPosition, _ scope: ImagePlan.Change.Scope, _ image: Int?) {
+    changes.append(ImagePlan.Change(time: time, scope: scope, isWanted: image != nil))
+    imageOf.append(image)
+  }
+
+  private mutating func addBarriers(_ record: ImageRequest.Record, _ bytes: [UInt8]) {
+    let namespace = bytes[record.namespace.range]
+    let (database, name) = Self.split(namespace, Int(record.databaseLength))
+    for (index, collection) in collections.enumerated()
+    where collection.database == database
+      && (record.kind == .database || collection.name.elementsEqual(name))
+    {
+      add(record.time, .collection(index), nil)
+    }
+  }
+
+  private mutating func document(_ record: ImageRequest.Record, _ bytes: [UInt8]) -> Int {
+    let collection = collection(record, bytes)
+    let key = bytes[record.key.range]
+    let found = key.withUnsafeBytes { raw -> (id: [UInt8], isAll: Bool)? in
+      guard let view = try? BSONView(raw), let id = try? view.first("_id") else { return nil }
+      // Length, type, "_id" with its NUL, value, NUL.
+      return (id.identity, view.bytes.count == id.value.count + 10)
+    }
+    guard let found else { return -1 }
+    if let known = collections[collection].documents[found.id] { return known }
+    let number = documents.count
+    documents.append(
+      Document(collection: collection, id: found.id, key: found.isAll ? nil : Array(key)))
+    collections[collection].documents[found.id] = number
+    return number
+  }
+
+  private mutating func collection(_ record: ImageRequest.Record, _ bytes: [UInt8]) -> Int {
+    let namespace = bytes[record.namespace.range]
+    let uuid = bytes[record.uuid.range]
+    let identity = Array(namespace) + [0] + Array(uuid)
+    if let known = numbers[identity] { return known }
+    let (database, name) = Self.split(namespace, Int(record.databaseLength))
+    numbers[identity] = collections.count
+    collections.append(
+      Collection(database: database, name: Array(name), uuid: uuid.isEmpty ? nil : Array(uuid)))
+    return collections.count - 1
+  }
+
+  private static func split(
+    _ namespace: ArraySlice<UInt8>, _ databaseLength: Int
+  ) -> (database: String, name: ArraySlice<UInt8>) {
+    (
+      String(decoding: namespace.prefix(databaseLength), as: UTF8.self),
+      namespace.dropFirst(databaseLength + 1)
+    )
+  }
+
+  /// Whether `document` has the same values where `key` has any; null stands for a missing one.
+  private static func holds(_ document: BSONView, _ key: BSONView) throws(BSONError) -> Bool {
+    var walk = key.elements()
+    while let wanted = try walk.next() {
+      if let found = try value(in: document, at: wanted.key) {
+        guard found.type == wanted.type, found.value.equals(wanted.value) else { return false }
+      } else if wanted.type != .null {
+        return false
+      }
+    }
+    return true
+  }
+
+  /// A field by its dotted path; a field that is called so as a whole goes first.
+  private static func value(
+    in document: BSONView, at path: UnsafeRawBufferPointer
+  ) throws(BSONError) -> BSONElement? {
+    var walk = document.elements()
+    while let element = try walk.next() {
+      if element.key.equals(path) { return element }
+      let length = element.key.count
+      guard let inner = element.document, path.count > length, path[length] == UInt8(ascii: "."),
+        path.prefix(length).elementsEqual(element.key)
+      else { continue }
+      let rest = UnsafeRawBufferPointer(rebasing: path[(length + 1)...])
+      if let found = try value(in: inner, at: rest) { return found }
+    }
+    return nil
+  }
+}
