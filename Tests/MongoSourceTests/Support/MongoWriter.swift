@@ -121,7 +121,21 @@ final class MongoWriter: @unchecked Sendable {
     }
   }
 
-  private static func failure(_ error: bson_error_t) -> Failure {
+  /// Gives `body` a session of its own.
+  func withSession(
+    _ body: @escaping @Sendable (OpaquePointer, OpaquePointer) throws -> Void
+  ) async throws {
+    try await perform { client in
+      var error = bson_error_t()
+      guard let session = mongoc_client_start_session(client, nil, &error) else {
+        throw Self.failure(error)
+      }
+      defer { mongoc_client_session_destroy(session) }
+      try body(client, session)
+    }
+  }
+
+  static func failure(_ error: bson_error_t) -> Failure {
     let text = withUnsafePointer(to: error) { String(cString: tailrace_error_message($0)) }
     return Failure(code: error.code, description: text)
   }
