@@ -27,6 +27,10 @@ public struct MongoSourceOptions: Sendable {
   package var longestSilence = Duration.seconds(30)
   /// How long a member may be behind the position to start at before another is looked for.
   package var longestLag = Duration.seconds(5)
+  /// How many documents a snapshot asks for at once: fewer the larger they are.
+  package var snapshotPage = 2...5000
+  /// Off for collections without an index on `_id`, which some very old ones lack.
+  package var snapshotUsesIndex = true
 
   public init(
     uri: String, readConcernMajority: Bool = true, batchSize: Int = 1000,
