@@ -163,8 +163,3 @@ struct ImageCatalog {
     return nil
   }
 }
-
-extension BSONElement {
-  /// Type and value in one, which is what makes an `_id`.
-  var identity: [UInt8] { [type.rawValue] + Array(value) }
-}

@@ -1,5 +1,3 @@
-internal import Oplog
-
 /// What an `ImageReader` is doing, and has done since it was made.
 public struct ImageStatus: Sendable {
   public enum Phase: Equatable, Sendable {

@@ -254,6 +254,16 @@ final class ImageLoad: Sendable {
 }
 
 extension MongoWriter {
+  /// The bytes of a document given as Extended JSON.
+  static func bson(_ json: String) throws -> [UInt8] {
+    var error = bson_error_t()
+    guard let document = bson_new_from_json(json, -1, &error) else { throw failure(error) }
+    defer { bson_destroy(document) }
+    guard let bytes = bson_get_data(document) else { return [] }
+    let length = UnsafeRawPointer(bytes).loadUnaligned(as: Int32.self)
+    return Array(UnsafeBufferPointer(start: bytes, count: Int(length)))
+  }
+
   /// Runs one command as a transaction of its own.
   func transaction(_ json: String, database: String = "test") async throws {
     try await withSession { client, session in

@@ -185,6 +185,57 @@ struct ImageTests {
     tap.stop()
   }
 
+  @Test func cappedCollectionsAreLookedUp() async throws {
+    let writer = try MongoWriter(lab.uri)
+    try await writer.command(#"{"create":"\#(name)","capped":true,"size":100000}"#)
+    try await writer.insert(0..<2, into: name)
+    let start = try await MongoAdmin.majorityPosition(options)
+    for n in 1...2 {
+      try await writer.command(
+        #"{"update":"\#(name)","updates":[{"q":{"_id":0},"u":{"$set":{"a":\#(n)}}}],"#
+          + #""writeConcern":{"w":"majority"}}"#)
+    }
+    let tap = ImageTap(options, collections: name)
+    tap.start(at: start)
+    try await tap.read("all is read", until: { $0.seen.count >= 2 })
+    #expect(tap.seen.last?.found?["a"] == 2)
+    #expect(tap.count(.lookup) == 2)
+    tap.stop()
+  }
+
+  /// Keys of sharded collections have more than an id, and the rest must fit, too.
+  @Test(arguments: [
+    (#"{"x":1,"s.k":5,"_id":0}"#, true), (#"{"x":2,"s.k":5,"_id":0}"#, false),
+    (#"{"x":1,"s.k":"5","_id":0}"#, false), (#"{"x":1,"s.k":5,"none":null,"_id":0}"#, true),
+    (#"{"_id":0,"none":1}"#, false), (#"{"_id":0}"#, true),
+  ])
+  func aKeyFitsAsAWhole(key: String, fits: Bool) async throws {
+    let writer = try MongoWriter(lab.uri)
+    try await writer.command(
+      #"{"insert":"\#(name)","documents":[{"_id":0,"x":1,"s":{"j":0,"k":5}}],"#
+        + #""writeConcern":{"w":"majority"}}"#)
+    let position = try await MongoAdmin.majorityPosition(options).position
+    let keyBytes = try MongoWriter.bson(key)
+    let namespace = Array("test.\(name)".utf8)
+    var request = ImageRequest()
+    try namespace.withUnsafeBytes { namespace in
+      try keyBytes.withUnsafeBytes { key in
+        let event = ChangeEvent(
+          operation: .update, position: EventPosition(entry: position, index: 0),
+          namespace: namespace, databaseLength: 4, documentKey: try BSONView(key))
+        _ = request.add(event, wanted: true)
+      }
+    }
+    let reader = ImageReader(options: options, logger: silentLogger)
+    let asked = request
+    let answer = await withCheckedContinuation { continuation in
+      reader.submit(asked, generation: 0) { continuation.resume(returning: $0) }
+    }
+    #expect(answer.count == 1)
+    #expect(answer[0].kind == (fits ? .post : .none))
+    reader.stop()
+  }
+
   @Test func nothingIsAnsweredAfterARestart() async throws {
     let reader = ImageReader(options: options, logger: silentLogger)
     let first = reader.restart()
