@@ -201,7 +201,7 @@ final class MongoConnection {
     }
   }
 
-  private func run(
+  func run(
     _ command: OpaquePointer, database: String, on server: Server, place: String
   ) throws(MongoError) -> MongoReply {
     checkThread()

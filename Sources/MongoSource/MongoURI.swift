@@ -6,6 +6,8 @@ internal import CMongoC
 final class MongoURI {
   let pointer: OpaquePointer
   let redaction: Redaction
+  /// `host:port` of each address; none where DNS names them (SRV).
+  let hosts: [String]
   /// The connection string insists on the primary.
   let primaryOnly: Bool
   /// `awaitTime`, shortened where the connection string's socket timeout would cut it off.
@@ -19,6 +21,14 @@ final class MongoURI {
       failure.domain = .configuration
       failure.isTransient = false
       throw failure
+    }
+    // libmongoc takes what follows the first @ for a host, and names it in its errors.
+    hosts = Self.hosts(of: uri)
+    if hosts.contains(where: { $0.contains("@") }) {
+      mongoc_uri_destroy(uri)
+      throw MongoError(
+        domain: .configuration, message: "an @ in user or password must be written as %40",
+        place: "connection string", isTransient: false)
     }
     pointer = uri
     redaction = Redaction(secrets: Self.secrets(of: uri, text: options.uri))
@@ -62,6 +72,20 @@ final class MongoURI {
     if !mongoc_uri_has_option(uri, option) {
       mongoc_uri_set_option_as_int32(uri, option, value)
     }
+  }
+
+  private static func hosts(of uri: OpaquePointer) -> [String] {
+    var hosts: [String] = []
+    var next = mongoc_uri_get_hosts(uri)
+    while let entry = next {
+      // A C array of characters, closed by a NUL.
+      let host = withUnsafeBytes(of: entry.pointee.host_and_port) { bytes in
+        String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+      }
+      hosts.append(host)
+      next = UnsafePointer(entry.pointee.next)
+    }
+    return hosts
   }
 
   /// The password as libmongoc decoded it and as it was written.

@@ -6,6 +6,7 @@ import Testing
   @Test(arguments: [
     "mongodb://app:hunter2secret@127.0.0.1:99999/",
     "mongodb://app:hunter2secret@@127.0.0.1/",
+    "mongodb://app:secret@hunter2@127.0.0.1/",
     "mongodb://app:hunter2/secret@127.0.0.1/",
     "mongodb://app:hunter2secret@",
     "postgres://app:hunter2secret@127.0.0.1/",

@@ -216,7 +216,8 @@ final class LoneMongod: @unchecked Sendable {
   }
 
   func stop() {
-    process.terminate()
+    // Its goodbyes to other members would take long, and its data go anyway.
+    kill(process.processIdentifier, SIGKILL)
     process.waitUntilExit()
     try? FileManager.default.removeItem(at: folder)
   }
@@ -224,8 +225,12 @@ final class LoneMongod: @unchecked Sendable {
 
 /// mongod as scripts/fetch.py provides it.
 enum MongoProgram {
-  /// Fetches it the first time. Nil is the default version.
+  /// The version that tests run on unless they ask for another; lab.py obeys it, too.
+  static let chosen = ProcessInfo.processInfo.environment["TAILRACE_MONGOD_VERSION"]
+
+  /// Fetches it the first time. Nil is the chosen version, or else the default.
   static func path(_ version: String? = nil) throws -> String {
+    let version = version ?? chosen
     let (code, output) = MongoLab.run(
       ["scripts/fetch.py", "mongod"] + (version.map { [$0] } ?? []))
     guard code == 0 else { throw MongoLab.Failure(description: output) }

@@ -1,0 +1,283 @@
+// The judgement of what was seen: pure, so that every verdict can be tested without the deployment
+// that leads to it. A check that can't be made for lack of rights is a warning, never a failure.
+
+extension DoctorFacts {
+  /// Every check, in the order in which one would look.
+  package func diagnose(_ demands: MongoDemands) -> [Diagnosis] {
+    var checks = [reachable, versionCheck, featureCheck, setCheck]
+    checks.append(accessCheck)
+    checks.append(oplogReadCheck(demands))
+    checks.append(majorityCheck)
+    if oplog.value != nil {
+      checks.append(windowCheck(demands))
+      if let checkpoint = demands.checkpoint { checks.append(checkpointCheck(checkpoint)) }
+    }
+    checks.append(membersCheck)
+    checks.append(lagCheck)
+    checks.append(toleranceCheck)
+    checks.append(clockCheck)
+    checks += collectionChecks(demands)
+    return checks
+  }
+
+  private var reachable: Diagnosis {
+    Diagnosis(
+      "mongodb.reachable", .ok,
+      "\(host) answers"
+        + (access.user.map { ", authenticated as \($0.name)" } ?? ", without authentication"))
+  }
+
+  // MARK: Version
+
+  /// Releases it was run against, and those whose oplog was only read about.
+  private static let tested = ["4.4", "5.0", "6.0"]
+  private static let supported = ["7.0", "8.0", "8.1", "8.2"]
+
+  private var versionCheck: Diagnosis {
+    let id = "mongodb.version"
+    guard let version = version.value else {
+      return Diagnosis(id, .warn, "can't be seen: \(self.version.obstacle)")
+    }
+    let numbers = version.split(separator: ".").prefix(2)
+    let release = numbers.joined(separator: ".")
+    let rehearsal =
+      "# Rehearse with the real load before relying on it:\ntailrace run --dry-run --until now"
+    switch release {
+    case _ where Self.tested.contains(release):
+      return Diagnosis(id, .ok, "\(version): supported and tested")
+    case _ where Self.supported.contains(release):
+      return Diagnosis(
+        id, .warn,
+        "\(version): supported, but not among the tested "
+          + "(\(Self.tested.joined(separator: ", ")))", remedy: rehearsal)
+    case _ where Self.isBefore(release, 4, 4):
+      return Diagnosis(
+        id, .fail, "\(version) is too old: its oplog has other forms",
+        remedy: "// Upgrade the replica set to 4.4 or newer, one release at a time.")
+    default:
+      return Diagnosis(
+        id, .warn,
+        "\(version) is not a release that this program knows; it halts at the first "
+          + "oplog entry of an unknown kind", remedy: rehearsal)
+    }
+  }
+
+  private static func isBefore(_ release: String, _ major: Int, _ minor: Int) -> Bool {
+    let numbers = release.split(separator: ".").map { Int($0) ?? .max }
+    return (numbers.first ?? .max, numbers.count > 1 ? numbers[1] : 0) < (major, minor)
+  }
+
+  private var featureCheck: Diagnosis {
+    let id = "mongodb.feature_compatibility"
+    guard let feature = feature.value else {
+      return Diagnosis(
+        id, .warn, "can't be seen (find on admin.system.version): \(self.feature.obstacle)",
+        remedy: self.feature.isForbidden ? DoctorRole.grant(DoctorRole.doctor) : nil)
+    }
+    if let target = feature.target {
+      return Diagnosis(
+        id, .warn,
+        "on its way from \(feature.version) to \(target): the forms of oplog entries "
+          + "change when it is done",
+        remedy: "db.adminCommand({ getParameter: 1, featureCompatibilityVersion: 1 })"
+          + "  // see it finish before the migration begins")
+    }
+    if Self.isBefore(feature.version, 4, 4) {
+      return Diagnosis(
+        id, .fail, "\(feature.version): the oplog is written in forms from before 4.4",
+        remedy: "db.adminCommand({ setFeatureCompatibilityVersion: \"4.4\" })")
+    }
+    return Diagnosis(id, .ok, feature.version)
+  }
+
+  // MARK: The set
+
+  private var setCheck: Diagnosis {
+    let id = "mongodb.replica_set"
+    if let shard = feature.value?.shard {
+      return Diagnosis(
+        id, .warn,
+        "\(set.name) is the shard \(shard) of a cluster: its oplog holds this shard's "
+          + "documents only, and documents that were moved here by the balancer are left out",
+        remedy: "// Run a bridge for each shard, with a source.name of its own, or set "
+          + "source.reader: change_stream with the address of a mongos.")
+    }
+    return Diagnosis(
+      id, .ok, "\(set.name): \(set.dataMembers.count) with data, \(set.arbiters.count) arbiters")
+  }
+
+  private var accessCheck: Diagnosis {
+    let id = "mongodb.access"
+    let remote = Set(access.hosts + set.dataMembers).filter { !Self.isLoopback($0) }.sorted()
+    guard !remote.isEmpty else {
+      return Diagnosis(id, .ok, "every member is on this machine")
+    }
+    var weak: [String] = []
+    var remedies: [String] = []
+    if !access.usesTLS {
+      weak.append("the connection is not encrypted")
+      remedies.append(
+        "# In source.uri (and net.tls.mode: requireTLS in mongod.conf):\n"
+          + "tls=true&tlsCAFile=/path/to/ca.pem")
+    }
+    if access.user == nil {
+      weak.append(
+        oplog.value == nil
+          ? "source.uri names no user" : "the oplog can be read by anybody without a password")
+      remedies.append(DoctorRole.commands(databases: []))
+    }
+    let to = remote.prefix(3).joined(separator: ", ")
+    guard !weak.isEmpty else {
+      return Diagnosis(id, .ok, "encrypted and authenticated to \(to)")
+    }
+    return Diagnosis(
+      id, .warn, "to \(to): \(weak.joined(separator: "; "))",
+      remedy: remedies.joined(separator: "\n"))
+  }
+
+  package static func isLoopback(_ host: String) -> Bool {
+    // A path is a Unix socket.
+    host.hasPrefix("127.") || host.hasPrefix("localhost") || host.hasPrefix("[::1]")
+      || host.hasPrefix("::1") || host.hasPrefix("/")
+  }
+
+  // MARK: Rights
+
+  private func oplogReadCheck(_ demands: MongoDemands) -> Diagnosis {
+    let id = "mongodb.oplog_read"
+    switch oplog {
+    case .known(let ends):
+      return Diagnosis(id, .ok, "local.oplog.rs from \(ends.oldest) to \(ends.newest)")
+    case .forbidden:
+      let who = access.user.map { "the user \($0.name)" } ?? "a client without a user"
+      return Diagnosis(
+        id, .fail, "\(who) may not read local.oplog.rs (readAnyDatabase does not include it)",
+        remedy: DoctorRole.commands(databases: demands.databases, user: access.user)
+          + (access.user == nil ? "\n# Then put that user into source.uri." : ""))
+    case .failed:
+      return Diagnosis(
+        id, .fail, "local.oplog.rs can't be read: \(oplog.obstacle)",
+        remedy: "# Again; if it stays so, mongod's log at \(host) tells more.\ntailrace doctor")
+    case .notAsked(let why):
+      return Diagnosis(id, .warn, "can't be seen: \(why)")
+    }
+  }
+
+  private var majorityCheck: Diagnosis {
+    let id = "mongodb.read_concern"
+    if case .failed(let error) = majorityRead,
+      error.code == ServerCode.readConcernMajorityNotEnabled
+    {
+      return Diagnosis(
+        id, readsMajority ? .fail : .warn,
+        "the server runs with enableMajorityReadConcern: false, so what is read may be rolled back",
+        remedy: "# Remove replication.enableMajorityReadConcern: false from mongod.conf (or the "
+          + "option from the command line) of every member and restart them one by one.\n"
+          + "# To go on without, accepting events that a failover undoes:\n"
+          + "source: { read_concern: local }")
+    }
+    guard majorityRead.value != nil else {
+      return Diagnosis(id, .warn, "can't be tried: \(majorityRead.obstacle)")
+    }
+    guard readsMajority else {
+      return Diagnosis(
+        id, .warn, "source.read_concern is local: changes that a failover undoes are published too",
+        remedy: "source: { read_concern: majority }")
+    }
+    return Diagnosis(id, .ok, "majority reads of the oplog work")
+  }
+}
+
+extension Answer {
+  package var isForbidden: Bool {
+    if case .forbidden = self { true } else { false }
+  }
+}
+
+extension NoContact {
+  package func diagnose(_ demands: MongoDemands) -> [Diagnosis] {
+    let addresses = found.map(\.said)
+    let reachable = "mongodb.reachable"
+    let set = "mongodb.replica_set"
+    switch error.domain {
+    case .configuration:
+      return [
+        Diagnosis(
+          reachable, .fail, "source.uri: \(error.message)",
+          remedy: "source: { uri: \"mongodb://host1:27017,host2:27017/?replicaSet=rs0\" }")
+      ]
+    case .authentication:
+      return [
+        Diagnosis(
+          reachable, .fail, "the credentials in source.uri are refused: \(error.message)",
+          remedy: "# Check user and password (percent-encoded) and, at the end of source.uri, the "
+            + "database the user was made in:\nauthSource=admin")
+      ]
+    default: break
+    }
+    if found.contains(where: \.isRouter) {
+      return [
+        Diagnosis(
+          set, .fail, "\(addresses.joined(separator: "; ")): a router has no oplog",
+          remedy: "# Name the members of a shard's replica set, a bridge for each shard, or:\n"
+            + "source: { reader: change_stream }")
+      ]
+    }
+    if let host = found.first(where: \.isStandalone)?.host {
+      return [
+        Diagnosis(
+          set, .fail,
+          "\(addresses.joined(separator: "; ")): a server outside of a replica set "
+            + "keeps no oplog",
+          remedy:
+            "# Restart mongod with replication.replSetName (--replSet rs0), then in mongosh:\n"
+            + Self.initiate(host))
+      ]
+    }
+    if let host = found.first(where: \.isUninitiated)?.host {
+      return [
+        Diagnosis(
+          set, .fail, addresses.joined(separator: "; "), remedy: Self.initiate(host))
+      ]
+    }
+    let names = found.compactMap(\.setName)
+    if let name = names.first {
+      return [
+        Diagnosis(
+          set, .fail,
+          "\(error.message). Asked directly: \(addresses.joined(separator: "; "))",
+          remedy: "# If source.uri names another set, correct it: replicaSet=\(name)\n"
+            + "# Otherwise no member fits its readPreference, or the members' own addresses "
+            + "(rs.conf().members) can't be reached from this machine.")
+      ]
+    }
+    // The message has a word on each address.
+    return [
+      Diagnosis(
+        reachable, .fail, error.message,
+        remedy: "# Is mongod running, does it listen on that address (net.bindIp), does a firewall "
+          + "let port and address through? Does it demand TLS (tls=true in source.uri)?")
+    ]
+  }
+
+  private static func initiate(_ host: String) -> String {
+    "rs.initiate({ _id: \"rs0\", members: [{ _id: 0, host: \(jsonText(host)) }] })"
+  }
+}
+
+extension NoContact.Stranger {
+  fileprivate var said: String {
+    switch kind {
+    case .silent(let why): "\(host) doesn't answer: \(why)"
+    case .router: "\(host) is a mongos"
+    case .standalone: "\(host) is a mongod on its own"
+    case .uninitiated: "\(host) waits for rs.initiate()"
+    case .member(let set): "\(host) belongs to the replica set \(set)"
+    }
+  }
+
+  fileprivate var isRouter: Bool { if case .router = kind { true } else { false } }
+  fileprivate var isStandalone: Bool { if case .standalone = kind { true } else { false } }
+  fileprivate var isUninitiated: Bool { if case .uninitiated = kind { true } else { false } }
+  fileprivate var setName: String? { if case .member(let set) = kind { set } else { nil } }
+}

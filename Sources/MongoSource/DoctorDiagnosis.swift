@@ -1,0 +1,48 @@
+/// What one check found.
+public struct Diagnosis: Sendable, Equatable, CustomStringConvertible {
+  public enum Verdict: String, Sendable, CaseIterable {
+    case ok
+    /// Works now; may hurt later, or can't be seen with these rights.
+    case warn
+    /// Doesn't work, or will not for long.
+    case fail
+  }
+
+  /// Stable, e.g. `mongodb.oplog_window`.
+  public var id: String
+  public var verdict: Verdict
+  /// What was seen, with the figures that led to the verdict. Holds no secret.
+  public var evidence: String
+  /// What to do about it: commands for mongosh are ready to paste, explanations in them are
+  /// comments. Nil where nothing is to be done.
+  public var remedy: String?
+
+  public init(_ id: String, _ verdict: Verdict, _ evidence: String, remedy: String? = nil) {
+    self.id = id
+    self.verdict = verdict
+    self.evidence = evidence
+    self.remedy = remedy
+  }
+
+  public var description: String {
+    "\(verdict.rawValue) \(id): \(evidence)" + (remedy.map { "\n\($0)" } ?? "")
+  }
+}
+
+/// What the deployment is checked against, besides what every bridge needs.
+public struct MongoDemands: Sendable {
+  /// Where reading will go on.
+  public var checkpoint: ResumePoint?
+  /// The databases that rules match. Empty: all.
+  public var databases: [String] = []
+  /// Collections (`db.collection`) whose events want the document as it was before.
+  public var preImages: [String] = []
+  /// The largest message that the NATS servers take (`max_payload`).
+  public var maxPayload: Int?
+  /// How far back the oplog should reach: the longest outage to be survived.
+  public var minimumWindow = Duration.seconds(24 * 3600)
+  /// After this, nothing more is asked; what is under way ends within seconds.
+  public var timeLimit = Duration.seconds(20)
+
+  public init() {}
+}

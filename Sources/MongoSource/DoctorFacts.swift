@@ -1,0 +1,252 @@
+internal import Oplog
+
+/// What was asked, and what came of it.
+package enum Answer<Value: Sendable>: Sendable {
+  case known(Value)
+  /// The user's rights don't reach that far.
+  case forbidden
+  case failed(MongoError)
+  /// Why not, e.g. because the time was up.
+  case notAsked(String)
+
+  package var value: Value? {
+    if case .known(let value) = self { value } else { nil }
+  }
+
+  /// Why there is no value, in words.
+  package var obstacle: String {
+    switch self {
+    case .known: ""
+    case .forbidden: "the user lacks the right"
+    case .failed(let error): error.description
+    case .notAsked(let why): why
+    }
+  }
+}
+
+/// All that the checks judge: what a look at a deployment brought to light.
+package struct DoctorFacts: Sendable {
+  /// The member that answers questions, by the read preference.
+  package var host = ""
+  package var set = SetView()
+  package var access = Access()
+  /// This bridge reads with majority read concern.
+  package var readsMajority = true
+
+  package var version: Answer<String> = .notAsked("")
+  package var feature: Answer<Feature> = .notAsked("")
+  package var oplog: Answer<OplogEnds> = .notAsked("")
+  package var majorityRead: Answer<Bool> = .notAsked("")
+  package var oplogSize: Answer<OplogSize> = .notAsked("")
+  /// Hours, 0 for none.
+  package var retention: Answer<Double> = .notAsked("")
+  /// The first entry at or after the checkpoint; nil inside if there is none yet.
+  package var checkpointEntry: Answer<ResumePoint?> = .notAsked("")
+  package var states: Answer<[MemberState]> = .notAsked("")
+  package var configuration: Answer<[Voter]> = .notAsked("")
+  /// The members that hold data and that this machine reaches.
+  package var members: [MemberView] = []
+  package var collections: Answer<Collections> = .notAsked("")
+  /// The largest of the newest oplog entries.
+  package var largest: Answer<[LargeEntry]> = .notAsked("")
+
+  package init() {}
+
+  /// What a member says of its set in its answer to `hello`, which needs no right.
+  package struct SetView: Sendable {
+    package var name = ""
+    /// Voting or not; hidden members are never named.
+    package var dataMembers: [String] = []
+    package var arbiters: [String] = []
+    package var lastWrite: ResumePoint?
+    package var majority: ResumePoint?
+
+    package init() {}
+  }
+
+  /// How the connection string gets there.
+  package struct Access: Sendable {
+    package var usesTLS = false
+    package var user: (name: String, source: String)?
+    package var hosts: [String] = []
+
+    package init() {}
+  }
+
+  package struct Feature: Sendable {
+    /// The feature compatibility version, e.g. "6.0".
+    package var version: String
+    /// While an upgrade or downgrade is under way.
+    package var target: String?
+    /// The set is this shard of a cluster.
+    package var shard: String?
+
+    package init(version: String, target: String? = nil, shard: String? = nil) {
+      self.version = version
+      self.target = target
+      self.shard = shard
+    }
+  }
+
+  package struct OplogEnds: Sendable {
+    package var oldest: ResumePoint
+    package var newest: ResumePoint
+
+    package init(oldest: ResumePoint, newest: ResumePoint) {
+      self.oldest = oldest
+      self.newest = newest
+    }
+
+    /// Seconds from the first entry to the last.
+    package var seconds: Int {
+      max(Int(newest.position.seconds) - Int(oldest.position.seconds), 0)
+    }
+  }
+
+  package struct OplogSize: Sendable {
+    package var bytes: Double
+    package var maximum: Double
+
+    package init(bytes: Double, maximum: Double) {
+      self.bytes = bytes
+      self.maximum = maximum
+    }
+  }
+
+  /// A member as the set itself sees it (replSetGetStatus).
+  package struct MemberState: Sendable {
+    package var host: String
+    /// PRIMARY, SECONDARY, ARBITER, RECOVERING, (not reachable/healthy), …
+    package var state: String
+    package var healthy: Bool
+    /// Seconds since 1970 of its newest entry; 0 where it has none to tell.
+    package var optime: UInt32
+    package var message: String
+
+    package init(
+      host: String, state: String, healthy: Bool, optime: UInt32, message: String = ""
+    ) {
+      self.host = host
+      self.state = state
+      self.healthy = healthy
+      self.optime = optime
+      self.message = message
+    }
+  }
+
+  /// A member as configured (local.system.replset).
+  package struct Voter: Sendable {
+    package var host: String
+    package var votes: Int
+    package var isArbiter: Bool
+    package var isHidden: Bool
+    package var delaySeconds: Int
+
+    package init(
+      host: String, votes: Int = 1, isArbiter: Bool = false, isHidden: Bool = false,
+      delaySeconds: Int = 0
+    ) {
+      self.host = host
+      self.votes = votes
+      self.isArbiter = isArbiter
+      self.isHidden = isHidden
+      self.delaySeconds = delaySeconds
+    }
+  }
+
+  /// A member as seen from this machine.
+  package struct MemberView: Sendable {
+    package var host: String
+    package var lastWrite: ResumePoint?
+    package var oldest: ResumePoint?
+    /// How far its clock is ahead of this machine's, and by how much that may be wrong, in
+    /// milliseconds.
+    package var skew: Int64?
+    package var uncertainty: Int64
+
+    package init(
+      host: String, lastWrite: ResumePoint? = nil, oldest: ResumePoint? = nil, skew: Int64? = nil,
+      uncertainty: Int64 = 0
+    ) {
+      self.host = host
+      self.lastWrite = lastWrite
+      self.oldest = oldest
+      self.skew = skew
+      self.uncertainty = uncertainty
+    }
+  }
+
+  package struct Collections: Sendable {
+    package var all: [Collection] = []
+    /// Databases whose collections may not be listed.
+    package var hidden: [String] = []
+    /// Why the list is not complete.
+    package var incomplete: String?
+
+    package init(_ all: [Collection] = [], hidden: [String] = [], incomplete: String? = nil) {
+      self.all = all
+      self.hidden = hidden
+      self.incomplete = incomplete
+    }
+  }
+
+  package struct Collection: Sendable {
+    package var namespace: String
+    package var isTimeSeries = false
+    package var isCapped = false
+    package var hasPreImages = false
+    /// In bytes.
+    package var averageSize: Double?
+
+    package init(
+      _ namespace: String, isTimeSeries: Bool = false, isCapped: Bool = false,
+      hasPreImages: Bool = false, averageSize: Double? = nil
+    ) {
+      self.namespace = namespace
+      self.isTimeSeries = isTimeSeries
+      self.isCapped = isCapped
+      self.hasPreImages = hasPreImages
+      self.averageSize = averageSize
+    }
+  }
+
+  package struct LargeEntry: Sendable {
+    package var namespace: String
+    package var bytes: Int
+
+    package init(namespace: String, bytes: Int) {
+      self.namespace = namespace
+      self.bytes = bytes
+    }
+  }
+}
+
+/// Nothing that can be tailed was found: what answered instead.
+package struct NoContact: Sendable {
+  package var error: MongoError
+  package var found: [Stranger]
+
+  package init(_ error: MongoError, found: [Stranger] = []) {
+    self.error = error
+    self.found = found
+  }
+
+  /// One address of the connection string, asked directly.
+  package struct Stranger: Sendable {
+    package enum Kind: Sendable {
+      case silent(String)
+      case router
+      case standalone
+      case uninitiated
+      case member(set: String)
+    }
+
+    package var host: String
+    package var kind: Kind
+
+    package init(host: String, kind: Kind) {
+      self.host = host
+      self.kind = kind
+    }
+  }
+}
