@@ -95,7 +95,8 @@ public final class BridgeService: Service {
   private func runEpochs() async throws {
     guard let sourceName = try await sourceName() else { return }
     let pipeline = Pipeline(
-      eventLoop: eventLoop, feed: EventFeed(reader: reader, images: imageStage()), rules: configuration.rules, sourceName: sourceName,
+      eventLoop: eventLoop, feed: EventFeed(reader: reader, images: imageStage()),
+      rules: configuration.rules, sourceName: sourceName,
       deadLetterSubject: configuration.deadLetter.subject, unmatched: configuration.unmatched,
       logger: logger)
     trigger.set { [eventLoop] in eventLoop.execute { pipeline.sourceChanged() } }

@@ -306,7 +306,8 @@ struct EpochRunner: Sendable {
       at: ResumePoint(position: plan.start, term: plan.term), after: token)
     let epoch = Pipeline.Epoch(
       connection: connection, generation: generation, origin: plan.origin, start: plan.start,
-      startTerm: plan.term ?? -1, floor: floor, maximumPayload: connection.info.maxPayload, inbox: inbox,
+      startTerm: plan.term ?? -1, floor: floor, maximumPayload: connection.info.maxPayload,
+      inbox: inbox,
       laneOfRule: configuration.rules.map { rule in
         streams.firstIndex { $0.name == configuration.streams[rule.streamIndex].name } ?? 0
       },
@@ -385,7 +386,9 @@ struct EpochRunner: Sendable {
       try await keeper.save(mark)
       return nil
     } catch let error as JetStreamError {
-      if error.remedy == .reread { return .publishFailed(lane: "checkpoint", error, unanswered: []) }
+      if error.remedy == .reread {
+        return .publishFailed(lane: "checkpoint", error, unanswered: [])
+      }
       if board.snapshot.checkpointError == nil {
         logger.warning("checkpoint not written", metadata: ["error": "\(error)"])
       }

@@ -68,7 +68,8 @@ struct RuleReading {
       name: name, group: group?.text, namespace: match.namespace, operations: match.operations,
       continues: continues, subject: subject, id: id, envelope: payload.envelope,
       json: payload.json, filter: payload.filter, fullDocument: payload.fullDocument,
-      fullDocumentBeforeChange: payload.fullDocumentBeforeChange, eventType: eventType, onInvalid: onInvalid,
+      fullDocumentBeforeChange: payload.fullDocumentBeforeChange, eventType: eventType,
+      onInvalid: onInvalid,
       streamIndex: streamIndex)
   }
 

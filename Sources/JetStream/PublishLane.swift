@@ -236,7 +236,8 @@ public final class PublishLane {
   /// The body is complete: the message counts as sent.
   public func endMessage() {
     let total = output.count - open.headers
-    output.patch(decimal: open.headersEnd + 2 - open.headers, at: open.sizes, width: Self.sizeDigits)
+    output.patch(
+      decimal: open.headersEnd + 2 - open.headers, at: open.sizes, width: Self.sizeDigits)
     output.patch(decimal: total, at: open.sizes + Self.sizeDigits + 1, width: Self.sizeDigits)
     output.append("\r\n")
     let size = output.count - open.start
@@ -353,7 +354,8 @@ public final class PublishLane {
     output.clear(at: last.sizes + Self.sizeDigits + 1, width: Self.sizeDigits)
     output.patch(decimal: headerLength, at: last.sizes, width: Self.sizeDigits)
     output.patch(
-      decimal: headerLength + bodyLength, at: last.sizes + Self.sizeDigits + 1, width: Self.sizeDigits)
+      decimal: headerLength + bodyLength, at: last.sizes + Self.sizeDigits + 1,
+      width: Self.sizeDigits)
     output.insert(reply, at: last.reply + 1)
   }
 }

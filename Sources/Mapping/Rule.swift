@@ -64,7 +64,8 @@ public struct Rule: Sendable, Equatable {
     operations: OperationSet = .documents, continues: Bool = false, subject: Template,
     id: MessageID = .positional, envelope: Envelope = .cloudEvents, json: JSONStyle = .simplified,
     filter: PayloadFilter = .everything, fullDocument: DocumentLookup = .off,
-    fullDocumentBeforeChange: DocumentLookup = .off, eventType: String? = nil, dataSchema: String? = nil,
+    fullDocumentBeforeChange: DocumentLookup = .off, eventType: String? = nil,
+    dataSchema: String? = nil,
     onInvalid: OnInvalid = .deadLetter, streamIndex: Int = 0
   ) {
     self.name = name

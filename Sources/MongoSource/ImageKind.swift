@@ -1,16 +1,5 @@
 public import BSON
-
-/// How true to its event a document is that was read for it afterwards.
-public enum ImageKind: UInt8, Sendable, CaseIterable {
-  /// The document exactly as the event left it.
-  case post
-  /// The document as it was just before the event.
-  case pre
-  /// The document at some later moment: the exact state can't be read any more.
-  case lookup
-  /// There is none: deleted since, its collection gone, or a pre-image never kept or expired.
-  case none
-}
+public import Oplog
 
 /// One document that was asked for.
 public struct Image: Sendable {

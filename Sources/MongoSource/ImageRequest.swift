@@ -124,6 +124,17 @@ public struct ImageRequest: Sendable {
     count = max(count - taken, 0)
   }
 
+  /// The same stretch, asking only for the images from `first` on; they are numbered anew.
+  public func remaining(from first: Int) -> ImageRequest {
+    var rest = self
+    rest.records.removeAll { $0.kind == .preImage && $0.image < Int32(first) }
+    for at in rest.records.indices where rest.records[at].image >= 0 {
+      rest.records[at].image = max(rest.records[at].image - Int32(first), -1)
+    }
+    rest.count = count - first
+    return rest
+  }
+
   private mutating func next() -> Int32 {
     count += 1
     return Int32(count - 1)

@@ -1,3 +1,5 @@
+internal import Oplog
+
 /// What an `ImageReader` is doing, and has done since it was made.
 public struct ImageStatus: Sendable {
   public enum Phase: Equatable, Sendable {

@@ -125,7 +125,7 @@ struct UpdateDescription: ~Copyable {
     guard depth < BSONView.maximumDepth else {
       throw OplogError(.corrupt(BSONError(.tooDeep, at: 0)))
     }
-    var reached = Section.start
+    var seen: Sections = []
     // Written in front, but change streams tell of it behind what was changed and added.
     var deleted: BSONView?
     var walk = diff.elements()
@@ -138,7 +138,7 @@ struct UpdateDescription: ~Copyable {
           deleted = nil
           try appendRemoved(fields, depth: depth)
         }
-        reached = .within
+        seen.insert(.within)
         let inner = try element.requireDocument("o.diff.s")
         try descend(into: key, inner, depth: depth)
         continue

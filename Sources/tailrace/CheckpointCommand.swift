@@ -84,7 +84,8 @@ struct CheckpointCommand: AsyncParsableCommand {
         checkpoints throws(BridgeError) in
         try await checkpoints.set(wanted)
       }
-      print(json ? checkpoint.json.text(pretty: true) : "the bridge resumes at \(checkpoint.resume)")
+      print(
+        json ? checkpoint.json.text(pretty: true) : "the bridge resumes at \(checkpoint.resume)")
     }
   }
 

@@ -36,7 +36,9 @@ struct DoctorCommand: AsyncParsableCommand {
     } else {
       for check in found {
         let verdict = check.verdict.rawValue
-        print("\(verdict)\(String(repeating: " ", count: 5 - verdict.count))\(check.id): \(check.evidence)")
+        print(
+          "\(verdict)\(String(repeating: " ", count: 5 - verdict.count))\(check.id): \(check.evidence)"
+        )
         for line in check.remedy?.split(separator: "\n") ?? [] { print("       \(line)") }
       }
       let warned = found.filter { $0.verdict == .warn }.count

@@ -142,7 +142,8 @@ private func ack(_ lane: PublishLane, _ token: String, _ payload: String, status
     #expect(try lines(lane.output.bytes) == lines(plain.output.bytes))
   }
 
-  @Test func `a fast batch whose last message is gone ends on its subject, whatever was taken back`()
+  @Test
+  func `a fast batch whose last message is gone ends on its subject, whatever was taken back`()
     throws
   {
     let lane = makeLane(.fast)

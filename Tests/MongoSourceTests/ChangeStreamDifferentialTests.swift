@@ -17,8 +17,9 @@ struct ChangeStreamDifferentialTests {
     return (0..<(UInt64(text) ?? 2)).map { $0 + 1 }
   }()
 
-  static let operations = Int(
-    ProcessInfo.processInfo.environment["DIFFERENTIAL_OPERATIONS"] ?? "2000") ?? 2000
+  static let operations =
+    Int(
+      ProcessInfo.processInfo.environment["DIFFERENTIAL_OPERATIONS"] ?? "2000") ?? 2000
 
   let lab: MongoLab
   let options: MongoSourceOptions

@@ -145,7 +145,13 @@ struct Workload {
       fields.append(("arr", [["x": 1], ["x": 2], 3, "four", [5, [6]], ["x": 7, "y": ["z": 8]]]))
     }
     if random.chance(20) { fields.append(("text", .string(text(2000)))) }
-    return .document(fields)
+    return Self.unique(fields)
+  }
+
+  /// A server that computes the difference of documents with a key twice in them crashes.
+  private static func unique(_ fields: Value.Fields) -> Value {
+    var seen: Set<String> = []
+    return .document(fields.filter { seen.insert($0.key).inserted })
   }
 
   /// A replacement may not hold operators; the server keeps the `_id`.
@@ -158,7 +164,8 @@ struct Workload {
   private mutating func field() -> String {
     random.pick([
       "a", "b", "c", "s", "sa", "ss", "sss", "u", "i", "d", "l", "o", "ua", "u0", "s0", "0", "1",
-      "01", "10", "diff", "n", "arr", "v", "", " ", "x.y", "a.b", "$v", "$x", "_x", "日本", "é", "€uro",
+      "01", "10", "diff", "n", "arr", "v", "", " ", "x.y", "a.b", "$v", "$x", "_x", "日本", "é",
+      "€uro",
       "lang/Straße", "quote\"d", "back\\slash", "tab\t", "null", "true", "_id2", "updatedFields",
     ])
   }
@@ -169,7 +176,9 @@ struct Workload {
 
   private mutating func value(depth: Int = 0) -> Value {
     switch random.below(depth < 4 ? 28 : 22) {
-    case 0: return .double(random.pick([0, -0.0, 1, -1.5, .pi, 1e300, .infinity, .nan, .leastNonzeroMagnitude]))
+    case 0:
+      return .double(
+        random.pick([0, -0.0, 1, -1.5, .pi, 1e300, .infinity, .nan, .leastNonzeroMagnitude]))
     case 1...3: return .string(text(20))
     case 4: return .binary(0, bytes())
     case 5: return .binary(random.pick([1, 2, 5, 6, 0x80]), bytes())
@@ -189,13 +198,14 @@ struct Workload {
     case 19: return .int64(Int64(bitPattern: random.next()))
     case 20:
       return random.pick([
-        .decimal(high: 0x3040_0000_0000_0000, low: 15), .decimal(high: 0x7C00_0000_0000_0000, low: 0),
+        .decimal(high: 0x3040_0000_0000_0000, low: 15),
+        .decimal(high: 0x7C00_0000_0000_0000, low: 0),
       ])
     case 21: return random.chance(50) ? .minKey : .maxKey
     case 22...24:
       return .array((0..<random.below(6)).map { _ in value(depth: depth + 1) })
     default:
-      return .document((0..<random.below(5)).map { _ in (field(), value(depth: depth + 1)) })
+      return Self.unique((0..<random.below(5)).map { _ in (field(), value(depth: depth + 1)) })
     }
   }
 
@@ -228,8 +238,10 @@ struct Workload {
 
   private mutating func path() -> String {
     random.pick([
-      "a", "b", "s", "u", "n", "n.a", "n.a.b", "n.a.c", "n.a.c.1", "n.a.c.7", "n.s", "n.new.deep.er",
-      "arr.0", "arr.0.x", "arr.5.y.z", "arr.9", "arr.4.1", "x.y", "0", "0.1", "日本", "ss.s", "d.i.u", "v",
+      "a", "b", "s", "u", "n", "n.a", "n.a.b", "n.a.c", "n.a.c.1", "n.a.c.7", "n.s",
+      "n.new.deep.er",
+      "arr.0", "arr.0.x", "arr.5.y.z", "arr.9", "arr.4.1", "x.y", "0", "0.1", "日本", "ss.s", "d.i.u",
+      "v",
     ])
   }
 
@@ -272,13 +284,15 @@ struct Workload {
     var stages: [Value] = []
     for _ in 0...random.below(2) {
       switch random.below(7) {
-      case 0: stages.append(["$set": .document(some { ($0.path(), ["$literal": $0.value(depth: 3)]) })])
+      case 0:
+        stages.append(["$set": Self.unique(some { ($0.path(), ["$literal": $0.value(depth: 3)]) })])
       case 1: stages.append(["$unset": .array(some { ("", .string($0.path())) }.map(\.value))])
       case 2:
         stages.append(["$set": ["arr": ["$slice": ["$arr", .int32(Int32(1 + random.below(4)))]]]])
       case 3: stages.append(["$set": ["n.a.c": ["$slice": ["$n.a.c", 2]]]])
       case 4: stages.append(["$set": ["arr": ["$concatArrays": ["$arr", [1, 2]]]]])
-      case 5: stages.append(["$replaceWith": ["$mergeObjects": ["$$ROOT", ["m": value(depth: 3)]]]])
+      case 5:
+        stages.append(["$replaceWith": ["$mergeObjects": ["$$ROOT", ["m": value(depth: 3)]]]])
       default: stages.append(["$set": ["arr": ["$reverseArray": "$arr"], "n": ["a": ["b": "$a"]]]])
       }
     }
@@ -343,7 +357,8 @@ struct Workload {
       let index: Value = random.chance(20) ? "*" : .string(other)
       await attempt("dropIndexes", [("dropIndexes", name), ("index", index)], database)
     case 5:
-      await attempt("collMod", [("collMod", name), ("validator", ["a": ["$ne": "never"]])], database)
+      await attempt(
+        "collMod", [("collMod", name), ("validator", ["a": ["$ne": "never"]])], database)
     case 6: await attempt("drop", [("drop", .string(other))], database)
     case 7, 8:
       await attempt(

@@ -54,7 +54,6 @@ final class StreamWriter: @unchecked Sendable {
     }
   }
 
-
   /// The commands as one transaction, committed unless one of them fails.
   func transaction(
     _ commands: [(command: Value.Fields, database: String)], commit: Bool = true

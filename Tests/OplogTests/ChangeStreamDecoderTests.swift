@@ -28,7 +28,8 @@ import Testing
     }
   }
 
-  static let insert = #""ns":{"db":"a","coll":"b.c"},"documentKey":{"_id":1},"fullDocument":{"_id":1}"#
+  static let insert =
+    #""ns":{"db":"a","coll":"b.c"},"documentKey":{"_id":1},"fullDocument":{"_id":1}"#
 
   private func position(_ seconds: UInt32, _ increment: UInt32, _ index: UInt32) -> EventPosition {
     EventPosition(entry: OplogPosition(seconds: seconds, increment: increment), index: index)
@@ -98,7 +99,8 @@ import Testing
     let uuid = #"{"$binary":{"base64":"XzjqW7N+RqS35LDqhe5abg==","subType":"04"}}"#
     let rename =
       #"\#(Self.head("rename")),"ns":{"db":"a","coll":"b"},"to":{"db":"a","coll":"c"}"#
-    let other = #""collectionUUID":{"$binary":{"base64":"jATNkS6yR1GsYaLag7e/lA==","subType":"04"}}"#
+    let other =
+      #""collectionUUID":{"$binary":{"base64":"jATNkS6yR1GsYaLag7e/lA==","subType":"04"}}"#
     let all = try streamEvents([
       #"{\#(rename),\#(other),"operationDescription":{"to":{"db":"a","coll":"c"},"dropTarget":\#(uuid)}}"#
     ])
