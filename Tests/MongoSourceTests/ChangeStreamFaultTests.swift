@@ -10,13 +10,11 @@ struct ChangeStreamFaultTests {
 
   let lab: MongoLab
   let options: MongoSourceOptions
-  let difference: Difference
   let name = "c\(UUID().uuidString.prefix(8))"
 
   init() async throws {
     lab = try await Self.server.value
     options = MongoSourceOptions(uri: lab.uri)
-    difference = Difference(version: try await MongoAdmin.identify(options).version)
   }
 
   @Test(arguments: [MongoLab.Signal.kill, .terminate])
