@@ -150,11 +150,10 @@ extension SchemaReader {
     if let value = object["oneOf"] {
       keywords.append(("oneOf", .oneOf(try schemas(object, "oneOf", value))))
     }
-    if object["not"] != nil { keywords.append(("not", .not(try schema(object, "/not")))) }
-    if object["if"] != nil {
-      let test = try schema(object, "/if")
-      let then = object["then"] == nil ? nil : try schema(object, "/then")
-      let otherwise = object["else"] == nil ? nil : try schema(object, "/else")
+    if let inner = schema(object, keyword: "not") { keywords.append(("not", .not(inner))) }
+    if let test = schema(object, keyword: "if") {
+      let then = schema(object, keyword: "then")
+      let otherwise = schema(object, keyword: "else")
       keywords.append(("if", .condition(test, then: then, otherwise: otherwise)))
     }
   }
@@ -184,34 +183,31 @@ extension SchemaReader {
         from = prefix.count
         keywords.append(("prefixItems", .prefixItems(prefix)))
       }
-      if object["items"] != nil {
-        keywords.append(("items", .items(try schema(object, "/items"), from: from)))
+      if let rest = schema(object, keyword: "items") {
+        keywords.append(("items", .items(rest, from: from)))
       }
     } else if let value = object["items"] {
       if let elements = value.arrayValue {
-        var prefix: [SchemaID] = []
-        for index in elements.indices { prefix.append(try schema(object, "/items/\(index)")) }
+        let prefix = elements.enumerated().map { schema(object, "/items/\($0)", $1) }
         keywords.append(("items", .prefixItems(prefix)))
-        if object["additionalItems"] != nil {
-          let rest = try schema(object, "/additionalItems")
+        if let rest = schema(object, keyword: "additionalItems") {
           keywords.append(("additionalItems", .items(rest, from: prefix.count)))
         }
       } else {
-        keywords.append(("items", .items(try schema(object, "/items"), from: 0)))
+        keywords.append(("items", .items(schema(object, "/items", value), from: 0)))
       }
     }
-    if object["contains"] != nil {
+    if let inner = schema(object, keyword: "contains") {
       var least = 1
       var most: Int?
       if object.draft != .draft7, object.vocabularies.contains(.validation) {
         least = try count(object, "minContains") ?? 1
         most = try count(object, "maxContains")
       }
-      let schema = try schema(object, "/contains")
       keywords.append(
         (
           "contains",
-          .contains(schema, least: least, most: most, evaluates: object.draft == .draft2020)
+          .contains(inner, least: least, most: most, evaluates: object.draft == .draft2020)
         ))
     }
   }
@@ -257,16 +253,15 @@ extension SchemaReader {
       patterns = matched.map(\.pattern)
       keywords.append(("patternProperties", .patternProperties(matched)))
     }
-    if object["additionalProperties"] != nil {
-      let schema = try schema(object, "/additionalProperties")
+    if let rest = schema(object, keyword: "additionalProperties") {
       keywords.append(
         (
           "additionalProperties",
-          .additionalProperties(schema, names: known, patterns: patterns)
+          .additionalProperties(rest, names: known, patterns: patterns)
         ))
     }
-    if object["propertyNames"] != nil {
-      keywords.append(("propertyNames", .propertyNames(try schema(object, "/propertyNames"))))
+    if let names = schema(object, keyword: "propertyNames") {
+      keywords.append(("propertyNames", .propertyNames(names)))
     }
     if object.draft != .draft7, let value = object["dependentSchemas"] {
       let named = try namedSchemas(object, "dependentSchemas", value)
@@ -291,7 +286,7 @@ extension SchemaReader {
         required.append((member.key, try names(object, "dependencies", member.value)))
       } else {
         let steps = "/dependencies/" + JSONPointer.escaped(member.key)
-        named.append((member.key, try schema(object, steps)))
+        named.append((member.key, schema(object, steps, member.value)))
       }
     }
     if !required.isEmpty { keywords.append(("dependencies", .dependentRequired(required))) }
@@ -301,15 +296,13 @@ extension SchemaReader {
   /// Last, since they judge by what all others have looked at.
   mutating func readUnevaluated(
     _ object: SchemaObject, into keywords: inout Keywords
-  ) throws(SchemaError) {
+  ) {
     guard object.draft != .draft7, object.vocabularies.contains(.unevaluated) else { return }
-    if object["unevaluatedItems"] != nil {
-      let schema = try schema(object, "/unevaluatedItems")
-      keywords.append(("unevaluatedItems", .unevaluatedItems(schema)))
+    if let rest = schema(object, keyword: "unevaluatedItems") {
+      keywords.append(("unevaluatedItems", .unevaluatedItems(rest)))
     }
-    if object["unevaluatedProperties"] != nil {
-      let schema = try schema(object, "/unevaluatedProperties")
-      keywords.append(("unevaluatedProperties", .unevaluatedProperties(schema)))
+    if let rest = schema(object, keyword: "unevaluatedProperties") {
+      keywords.append(("unevaluatedProperties", .unevaluatedProperties(rest)))
     }
   }
 

@@ -6,8 +6,8 @@ struct SchemaReader {
   let options: SchemaOptions
   private var schemas: [SchemaNode] = []
   private var ids: [SchemaPlace: SchemaID] = [:]
-  /// Places that have an id but weren't read yet.
-  private var open: [(SchemaID, SchemaPlace)] = []
+  /// Places that have an id but weren't read yet, with the schema where it was at hand.
+  private var open: [(SchemaID, SchemaPlace, JSONValue?)] = []
   private var dynamicNames: Set<String> = []
   private var patterns: [String: Pattern] = [:]
 
@@ -52,11 +52,11 @@ struct SchemaReader {
   }
 
   private mutating func readOpen() throws(SchemaError) {
-    while let (id, place) = open.popLast() {
+    while let (id, place, value) = open.popLast() {
       guard schemas.count <= Self.maximumSchemas else {
         throw registry.error(at: place, "more than \(Self.maximumSchemas) schemas")
       }
-      schemas[id].content = try content(at: place)
+      schemas[id].content = try content(at: place, value)
     }
   }
 
@@ -89,12 +89,12 @@ struct SchemaReader {
     }
   }
 
-  private mutating func id(of place: SchemaPlace) -> SchemaID {
+  private mutating func id(of place: SchemaPlace, _ value: JSONValue? = nil) -> SchemaID {
     if let known = ids[place] { return known }
     let id = schemas.count
     ids[place] = id
     schemas.append(SchemaNode(resource: place.resource, pointer: place.pointer))
-    open.append((id, place))
+    open.append((id, place, value))
     return id
   }
 
@@ -111,8 +111,10 @@ struct SchemaReader {
     }
   }
 
-  private mutating func content(at place: SchemaPlace) throws(SchemaError) -> SchemaNode.Content {
-    guard let value = registry.value(at: place) else {
+  private mutating func content(
+    at place: SchemaPlace, _ known: JSONValue?
+  ) throws(SchemaError) -> SchemaNode.Content {
+    guard let value = known ?? registry.value(at: place) else {
       throw registry.error(at: place, "there is no schema here")
     }
     guard let members = try content(value, at: place) else {
@@ -138,14 +140,20 @@ struct SchemaReader {
     try readArrays(object, into: &keywords)
     try readObjects(object, into: &keywords)
     readAnnotations(object, into: &keywords)
-    try readUnevaluated(object, into: &keywords)
+    readUnevaluated(object, into: &keywords)
     return .keywords(keywords)
   }
 
   // MARK: What the readers of keywords need
 
-  mutating func schema(_ object: SchemaObject, _ steps: String) throws(SchemaError) -> SchemaID {
-    id(of: registry.place(below: object.place, steps))
+  /// A schema below another one.
+  mutating func schema(_ object: SchemaObject, _ steps: String, _ value: JSONValue) -> SchemaID {
+    id(of: registry.place(below: object.place, steps), value)
+  }
+
+  /// The schema that a keyword holds, if it is there.
+  mutating func schema(_ object: SchemaObject, keyword: String) -> SchemaID? {
+    object[keyword].map { schema(object, "/" + keyword, $0) }
   }
 
   mutating func schemas(
@@ -154,9 +162,7 @@ struct SchemaReader {
     guard let elements = value.arrayValue, !elements.isEmpty else {
       throw error(object, keyword, "needs a list of schemas that isn't empty")
     }
-    var ids: [SchemaID] = []
-    for index in elements.indices { ids.append(try schema(object, "/\(keyword)/\(index)")) }
-    return ids
+    return elements.enumerated().map { schema(object, "/\(keyword)/\($0)", $1) }
   }
 
   mutating func namedSchemas(
@@ -168,7 +174,7 @@ struct SchemaReader {
     var named: [(name: String, schema: SchemaID)] = []
     for member in members {
       let steps = "/\(keyword)/" + JSONPointer.escaped(member.key)
-      named.append((member.key, try schema(object, steps)))
+      named.append((member.key, schema(object, steps, member.value)))
     }
     return named
   }

@@ -76,8 +76,8 @@ extension CodePointSet {
 
 /// A set of code points as an automaton over the bytes of their UTF-8: a graph without cycles whose
 /// nodes are shared where they are alike.
-struct ByteGraph {
-  struct Edge: Hashable {
+struct ByteGraph: Sendable {
+  struct Edge: Hashable, Sendable {
     var low: UInt8
     var high: UInt8
     /// The node that follows; `accept` after the last byte.

@@ -23,7 +23,8 @@ struct PatternAutomaton: Sendable {
   private(set) var edges: [Edge] = []
   private(set) var start: Int32 = 0
   private(set) var usesWords = false
-  private(set) var hasAssertions = false
+  /// Graphs of the sets met so far: repetitions meet them again and again. Emptied in the end.
+  private var graphs: [(set: CodePointSet, graph: ByteGraph)] = []
 
   /// More states are left to the backtracking matcher.
   private static let maximumStates = 20_000
@@ -34,6 +35,7 @@ struct PatternAutomaton: Sendable {
     states.append(.match)
     guard let start = build(node, then: 0) else { return nil }
     self.start = start
+    graphs = []
   }
 
   private mutating func add(_ state: State) -> Int32? {
@@ -69,13 +71,10 @@ struct PatternAutomaton: Sendable {
     case .repeated(let inner, let least, let most, _, _):
       return build(repeated: inner, least: least, most: most, then: next)
     case .start:
-      hasAssertions = true
       return add(.assertion(.start, next))
     case .end:
-      hasAssertions = true
       return add(.assertion(.end, next))
     case .wordBoundary(let isNegated):
-      hasAssertions = true
       usesWords = true
       return add(.assertion(isNegated ? .notWordBoundary : .wordBoundary, next))
     case .look, .backreference: return nil
@@ -109,7 +108,13 @@ struct PatternAutomaton: Sendable {
 
   /// One character: the graph of its bytes, with `next` where it accepts.
   private mutating func build(_ set: CodePointSet, then next: Int32) -> Int32? {
-    let graph = ByteGraph(set)
+    let graph: ByteGraph
+    if let known = graphs.first(where: { $0.set == set }) {
+      graph = known.graph
+    } else {
+      graph = ByteGraph(set)
+      graphs.append((set, graph))
+    }
     // A graph's nodes are in order: targets come before what leads to them.
     var numbers: [Int32] = []
     for node in graph.nodes {

@@ -35,9 +35,7 @@ struct Lowering {
     // A schema that only refers to another one is that one, unless entering it counts.
     if !model.usesDynamicScope {
       for _ in 0..<model.schemas.count {
-        guard case .keywords(let keywords) = model.schemas[id].content, keywords.count == 1,
-          case .reference(let target) = keywords[0].keyword
-        else { break }
+        guard let target = onlyReference(id) else { break }
         id = target
       }
     }
@@ -57,6 +55,17 @@ struct Lowering {
       }
     }
     return numbers[id]
+  }
+
+  /// What a schema refers to, if it says nothing else.
+  private func onlyReference(_ id: SchemaID) -> SchemaID? {
+    guard case .keywords(let keywords) = model.schemas[id].content else { return nil }
+    var target: SchemaID?
+    for (_, keyword) in keywords where !isSilent(keyword) {
+      guard target == nil, case .reference(let reference) = keyword else { return nil }
+      target = reference
+    }
+    return target
   }
 
   private func isSilent(_ keyword: Keyword) -> Bool {
@@ -454,6 +463,7 @@ struct Lowering {
 
   /// The names that a schema demands of an object to hold one of some strings.
   private func tags(of id: SchemaID) -> [(name: String, values: [String])] {
+    if !model.usesDynamicScope, let target = onlyReference(id) { return tags(of: target) }
     guard case .keywords(let keywords) = model.schemas[id].content else { return [] }
     var isObject = false
     var required: [String] = []
@@ -463,8 +473,6 @@ struct Lowering {
       case .type(let types): isObject = types == .object
       case .required(let names): required = names
       case .properties(let properties): named = properties
-      case .reference(let target) where keywords.count == 1 && !model.usesDynamicScope:
-        return tags(of: target)
       default: break
       }
     }
