@@ -31,7 +31,7 @@ extension OplogDecoder {
   /// Drops what the entry just read shows to be dead. Only called while transactions are open.
   @inline(never)
   mutating func supersede() {
-    transactions.supersede(by: operation.transaction, term: operation.term)
+    guard transactions.supersede(by: operation.transaction, term: operation.term) else { return }
     oldestOpenTransaction = transactions.oldest
   }
 

@@ -18,6 +18,8 @@ struct TransactionStore {
   let directory: String?
 
   private var chains: [TransactionChain] = []
+  /// How many of them have no name.
+  private var unnamed = 0
   /// Bytes of entries that are in memory.
   private(set) var heldBytes = 0
 
@@ -31,7 +33,7 @@ struct TransactionStore {
   var spilledBytes: Int { chains.reduce(0) { $0 + $1.spilledBytes } }
 
   /// The first entry of the chain that began first.
-  var oldest: OpTime? { chains.map(\.first).min { $0.position < $1.position } }
+  var oldest: OpTime? { chains.min { $0.first.position < $1.first.position }?.first }
 
   /// Adds an entry that its transaction goes on after.
   mutating func hold(
@@ -47,6 +49,7 @@ struct TransactionStore {
       if let name { discard(name) }
       chain = TransactionChain(name, first: place, missing: previous)
       chains.append(chain)
+      if chain.hasNoName { unnamed += 1 }
     }
     do throws(OplogError) {
       try append(entry, to: chain)
@@ -75,13 +78,18 @@ struct TransactionStore {
 
   /// Forgets what can no longer be committed when an entry of `name` and `term` is seen: in each
   /// session a higher number ends what was before, except what has been prepared; and batched
-  /// writes, of which nothing tells that they failed, are written within one term.
-  mutating func supersede(by name: TransactionName?, term: Int64) {
+  /// writes, of which nothing tells that they failed, are written within one term. True if there
+  /// was something to forget.
+  mutating func supersede(by name: TransactionName?, term: Int64) -> Bool {
+    guard name != nil || unnamed > 0 else { return false }
+    let before = chains.count
     for chain in chains where chain.isSuperseded(by: name, term: term) { remove(chain) }
+    return chains.count < before
   }
 
   mutating func removeAll() {
     chains.removeAll()
+    unnamed = 0
     heldBytes = 0
   }
 
@@ -92,6 +100,7 @@ struct TransactionStore {
 
   private mutating func remove(_ chain: TransactionChain) {
     heldBytes -= chain.heldBytes
+    if chain.hasNoName { unnamed -= 1 }
     chains.removeAll { $0 === chain }
   }
 

@@ -280,7 +280,8 @@ struct UpdateDescription: ~Copyable {
   }
 
   private func checkSize() throws(OplogError) {
-    let size = document.count &+ removed.count &+ truncated.count &+ ambiguous.bytes.count
+    var size = document.count &+ removed.count &+ truncated.count
+    if disambiguatesPaths { size &+= ambiguous.bytes.count }
     guard size <= Self.maximumSize else {
       throw OplogError(.updateTooLarge(Self.maximumSize))
     }

@@ -310,17 +310,4 @@ import Testing
     #expect(changed.first?.collectionUUID == nil)
     #expect(changed.first?.documentKey == nil && changed.first?.updateDescription == nil)
   }
-
-  private func reason(_ json: String) -> OplogError.Reason? {
-    do {
-      let all = try events(json)
-      Issue.record("no error, but \(all)")
-      return nil
-    } catch let error as OplogError {
-      return error.reason
-    } catch {
-      Issue.record(error)
-      return nil
-    }
-  }
 }

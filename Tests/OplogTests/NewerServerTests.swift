@@ -8,20 +8,6 @@ import Testing
   private let uuid = #"{"$binary":{"base64":"AAECAwQFBgcICQoLDA0ODw==","subType":"04"}}"#
   private let version = #""versionContext":{"OFCV":{"version":"8.2"}}"#
 
-  private func reason(_ json: String) -> OplogError.Reason? {
-    do {
-      let all = try events(json)
-      Issue.record("no error, but \(all)")
-      return nil
-    } catch let error as OplogError {
-      #expect(error.position == OplogPosition(seconds: 7, increment: 3))
-      return error.reason
-    } catch {
-      Issue.record(error)
-      return nil
-    }
-  }
-
   @Test func fieldsBesideTheChangeAreNoMatter() throws {
     let tail = #""rid":{"$numberLong":"9"},\#(version),"stmtId":[0,1],"destinedRecipient":"x""#
     let inserted = try events(

@@ -233,3 +233,30 @@ func events(_ json: String) throws -> [Event] {
 
 /// The head that every test entry has, before its own fields.
 let head = #""ts":{"$timestamp":{"t":7,"i":3}},"t":{"$numberLong":"1"},"v":{"$numberLong":"2"}"#
+
+/// Why the entry halts; a decoder of its own reads it.
+func reason(_ json: String) -> OplogError.Reason? {
+  var decoder = OplogDecoder()
+  return reason(json, &decoder)
+}
+
+func reason(_ json: String, _ decoder: inout OplogDecoder) -> OplogError.Reason? {
+  do {
+    let all = try decoder.events(json)
+    Issue.record("no error, but \(all)")
+    return nil
+  } catch let error as OplogError {
+    #expect(error.position != nil)
+    return error.reason
+  } catch {
+    Issue.record(error)
+    return nil
+  }
+}
+
+/// Keys of documents that `Transaction` inserts.
+func keys(_ ids: Int...) throws -> [[UInt8]?] {
+  try ids.map { try Document(#"{"_id":\#($0)}"#).bytes }
+}
+
+func keys(of events: [Event]) -> [[UInt8]?] { events.map(\.documentKey) }

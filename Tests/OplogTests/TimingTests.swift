@@ -6,8 +6,11 @@ import Testing
 /// Prints what an entry costs and asserts nothing about time. The goal in a release build is
 /// 0.5 µs for an insert and 1 µs for an update.
 @Suite struct TimingTests {
-  private static func measure(_ name: String, rounds: Int = 20_000, _ json: String) throws {
+  private static func measure(
+    _ name: String, rounds: Int = 20_000, after open: [String] = [], _ json: String
+  ) throws {
     var decoder = OplogDecoder()
+    for entry in open { _ = try decoder.events(entry) }
     var events = 0
     var best = Double.infinity
     try Document(json).use { entry in
@@ -57,6 +60,11 @@ import Testing
     try Self.measure(
       "update", #"{"op":"u","ns":"chat.message","o":\#(diff),"o2":\#(id),\#(Self.tail)}"#)
     try Self.measure("delete", #"{"op":"d","ns":"chat.message","o":\#(id),\#(Self.tail)}"#)
+    let open = ["one", "two", "three"].map { Transaction(session: $0, number: 9).part(5, 1) }
+    try Self.measure(
+      "insert, retryable, while three transactions are open", after: open,
+      #"{\#(Self.session),"op":"i","ns":"chat.message","o":\#(Self.message),"#
+        + #""o2":\#(id),\#(Self.tail)}"#)
     let inner = #"{"op":"i","ns":"chat.message","o":\#(Self.message),"o2":\#(id)}"#
     let list = Array(repeating: inner, count: 100).joined(separator: ",")
     try Self.measure(

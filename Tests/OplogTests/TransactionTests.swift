@@ -7,27 +7,6 @@ import Testing
   private let one = Transaction(session: "one")
   private let two = Transaction(session: "two")
 
-  private func ids(_ events: [Event]) -> [[UInt8]?] { events.map(\.documentKey) }
-
-  private func keys(_ ids: Int...) throws -> [[UInt8]?] {
-    try ids.map { try Document(#"{"_id":\#($0)}"#).bytes }
-  }
-
-  private func reason(
-    _ json: String, _ decoder: inout OplogDecoder
-  ) -> OplogError.Reason? {
-    do {
-      let all = try decoder.events(json)
-      Issue.record("no error, but \(all)")
-      return nil
-    } catch let error as OplogError {
-      return error.reason
-    } catch {
-      Issue.record(error)
-      return nil
-    }
-  }
-
   private static func next(_ decoder: inout OplogDecoder) throws -> Bool {
     try decoder.next() != nil
   }
@@ -43,7 +22,7 @@ import Testing
     #expect(decoder.openTransactions == 1)
     #expect(decoder.transactionBytesHeld > 0)
     let all = try decoder.events(one.last(12, after: 11, 4, 5))
-    #expect(try ids(all) == keys(1, 2, 3, 4, 5))
+    #expect(try keys(of: all) == keys(1, 2, 3, 4, 5))
     #expect(all.map(\.position.index) == [0, 1, 2, 3, 4])
     #expect(all.allSatisfy { $0.position.entry == place(12) && $0.wallTime == 12000 })
     let lsid = try Document(one.lsid).bytes
@@ -64,7 +43,7 @@ import Testing
     #expect(try decoder.events(two.write(12, 7)).map(\.operation) == ["delete"])
     #expect(decoder.oldestOpenTransaction?.position == place(10))
     let all = try decoder.events(one.commit(13, after: 11))
-    #expect(try ids(all) == keys(1, 2))
+    #expect(try keys(of: all) == keys(1, 2))
     #expect(all.map(\.position.index) == [0, 1])
     #expect(all.allSatisfy { $0.position.entry == place(13) && $0.wallTime == 13000 })
     #expect(decoder.transactionStart?.position == place(10))
@@ -74,7 +53,7 @@ import Testing
   @Test func aPreparedTransactionMayBeOneEntry() throws {
     var decoder = OplogDecoder()
     #expect(try decoder.events(one.prepare(11, 1, 2)).isEmpty)
-    #expect(try ids(decoder.events(one.commit(13, after: 11))) == keys(1, 2))
+    #expect(try keys(of: decoder.events(one.commit(13, after: 11))) == keys(1, 2))
     #expect(decoder.transactionStart?.position == place(11))
   }
 
@@ -95,7 +74,7 @@ import Testing
     var other = one
     other.number = 2
     #expect(try decoder.events(other.abort(16, after: 14)).isEmpty)
-    #expect(try ids(decoder.events(one.commit(17, after: 15))) == keys(1))
+    #expect(try keys(of: decoder.events(one.commit(17, after: 15))) == keys(1))
   }
 
   @Test func chainsInterleave() throws {
@@ -106,10 +85,10 @@ import Testing
     #expect(try decoder.events(one.part(13, after: 10, 2)).isEmpty)
     #expect(decoder.openTransactions == 2)
     #expect(decoder.oldestOpenTransaction?.position == place(10))
-    #expect(try ids(decoder.events(one.last(14, after: 13, 3))) == keys(1, 2, 3))
+    #expect(try keys(of: decoder.events(one.last(14, after: 13, 3))) == keys(1, 2, 3))
     #expect(decoder.oldestOpenTransaction?.position == place(11))
     #expect(try decoder.events(one.write(15, 3)).count == 1)
-    #expect(try ids(decoder.events(two.last(16, after: 12, 23))) == keys(21, 22, 23))
+    #expect(try keys(of: decoder.events(two.last(16, after: 12, 23))) == keys(21, 22, 23))
     #expect(decoder.oldestOpenTransaction == nil)
   }
 
@@ -121,7 +100,7 @@ import Testing
     #expect(try decoder.events(one.part(13)).isEmpty)
     #expect(try decoder.events(one.last(14, after: 13)).isEmpty)
     #expect(try decoder.events(one.part(15)).isEmpty)
-    #expect(try ids(decoder.events(one.last(16, after: 15, 1))) == keys(1))
+    #expect(try keys(of: decoder.events(one.last(16, after: 15, 1))) == keys(1))
     #expect(decoder.openTransactions == 0)
   }
 
@@ -141,7 +120,7 @@ import Testing
     var decoder = OplogDecoder()
     #expect(try decoder.events(part).isEmpty)
     let all = try decoder.events(last)
-    #expect(try ids(all) == keys(1, 2))
+    #expect(try keys(of: all) == keys(1, 2))
     let bytes = try Document(lsid).bytes
     #expect(all.allSatisfy { $0.lsid == bytes && $0.txnNumber == 0 })
   }
@@ -206,12 +185,12 @@ import Testing
     var newTerm = two
     newTerm.term = 5
     _ = try decoder.events(newTerm.write(14, 9))
-    #expect(try ids(decoder.events(higher.last(15, after: 10, 2))) == keys(1, 2))
+    #expect(try keys(of: decoder.events(higher.last(15, after: 10, 2))) == keys(1, 2))
     // What is prepared waits for its commit, whatever comes.
     #expect(try decoder.events(one.prepare(16, 1)).isEmpty)
     _ = try decoder.events(higher.write(17, 9))
     #expect(decoder.openTransactions == 1)
-    #expect(try ids(decoder.events(one.commit(18, after: 16))) == keys(1))
+    #expect(try keys(of: decoder.events(one.commit(18, after: 16))) == keys(1))
   }
 
   @Test func aChainMayBeginAgain() throws {
@@ -219,7 +198,7 @@ import Testing
     #expect(try decoder.events(one.part(10, 1)).isEmpty)
     #expect(try decoder.events(one.part(11, 5)).isEmpty)
     #expect(decoder.openTransactions == 1)
-    #expect(try ids(decoder.events(one.last(12, after: 11, 6))) == keys(5, 6))
+    #expect(try keys(of: decoder.events(one.last(12, after: 11, 6))) == keys(5, 6))
   }
 
   // MARK: Without a session
@@ -239,7 +218,7 @@ import Testing
     #expect(try decoder.events(batched(11, after: 0, [21], open)).isEmpty)
     #expect(try decoder.events(batched(12, after: 10, [2], open)).isEmpty)
     let all = try decoder.events(batched(13, after: 12, [3]))
-    #expect(try ids(all) == keys(1, 2, 3))
+    #expect(try keys(of: all) == keys(1, 2, 3))
     #expect(all.allSatisfy { $0.lsid == nil && $0.txnNumber == nil })
     #expect(decoder.openTransactions == 1)
     // Nothing would tell that the primary failed in the middle, but a new term.
@@ -247,108 +226,6 @@ import Testing
     #expect(decoder.openTransactions == 0)
     #expect(
       reason(batched(15, after: 11, [22]), &decoder) == .missingEarlierEntries(previous: place(11)))
-  }
-
-  // MARK: Reading from the middle
-
-  @Test func theEndAloneAsksForItsBeginning() throws {
-    var decoder = OplogDecoder()
-    let missing = OplogError(.missingEarlierEntries(previous: place(11)), at: place(12))
-    #expect(throws: missing) { try decoder.events(one.last(12, after: 11, 4)) }
-    #expect(throws: missing) { try Self.next(&decoder) }
-    let commit = OplogError(.missingEarlierEntries(previous: place(11)), at: place(13))
-    #expect(throws: commit) { try decoder.events(one.commit(13, after: 11)) }
-    // It is the caller's choice to pass over it.
-    #expect(try decoder.events(two.write(14, 7)).count == 1)
-    #expect(decoder.openTransactions == 0)
-  }
-
-  @Test func anIncompleteChainComplainsWhenItCommits() throws {
-    var decoder = OplogDecoder()
-    #expect(try decoder.events(one.part(11, after: 10, 2)).isEmpty)
-    #expect(try decoder.events(one.part(12, after: 11, 3)).isEmpty)
-    #expect(decoder.oldestOpenTransaction?.position == place(11))
-    #expect(
-      reason(one.last(13, after: 12, 4), &decoder) == .missingEarlierEntries(previous: place(10)))
-    #expect(decoder.openTransactions == 0)
-    #expect(try decoder.events(two.prepare(14, after: 9, 2)).isEmpty)
-    #expect(
-      reason(two.commit(15, after: 14), &decoder) == .missingEarlierEntries(previous: place(9)))
-  }
-
-  @Test func anIncompleteChainMayBeAborted() throws {
-    var decoder = OplogDecoder()
-    #expect(try decoder.events(one.part(11, after: 10, 2)).isEmpty)
-    #expect(try decoder.events(one.abort(12, after: 11)).isEmpty)
-    #expect(try decoder.events(two.prepare(13, after: 9, 2)).isEmpty)
-    #expect(try decoder.events(two.abort(14, after: 13)).isEmpty)
-    #expect(decoder.openTransactions == 0)
-  }
-
-  @Test func aGapWithinAChainIsNoticed() throws {
-    var decoder = OplogDecoder()
-    #expect(try decoder.events(one.part(10, 1)).isEmpty)
-    // 11 was not read.
-    #expect(try decoder.events(one.part(12, after: 11, 3)).isEmpty)
-    #expect(
-      reason(one.last(13, after: 12, 4), &decoder) == .missingEarlierEntries(previous: place(11)))
-    #expect(try decoder.events(two.part(14, 1)).isEmpty)
-    #expect(
-      reason(two.last(16, after: 15, 4), &decoder) == .missingEarlierEntries(previous: place(15)))
-    #expect(decoder.openTransactions == 0)
-  }
-
-  @Test func readingAgainGivesTheSame() throws {
-    let entries = [
-      one.part(10, 1), two.prepare(11, 21), one.part(12, after: 10, 2), one.last(13, after: 12, 3),
-    ]
-    var decoder = OplogDecoder()
-    var first: [Event] = []
-    for entry in entries { first += try decoder.events(entry) }
-    decoder.forgetTransactions()
-    #expect(decoder.openTransactions == 0 && decoder.oldestOpenTransaction == nil)
-    #expect(decoder.transactionBytesHeld == 0)
-    #expect(try decoder.next() == nil)
-    var second: [Event] = []
-    for entry in entries { second += try decoder.events(entry) }
-    #expect(first == second)
-    #expect(first.count == 3)
-    #expect(try ids(decoder.events(two.commit(14, after: 11))) == keys(21))
-    // In the midst of its events, and of an error.
-    #expect(try decoder.events(one.part(15, 1)).isEmpty)
-    try Document(one.last(16, after: 15, 2)).use { entry in
-      _ = try decoder.begin(entry)
-      #expect(try decoder.next() != nil)
-      decoder.forgetTransactions()
-      #expect(try decoder.next() == nil)
-    }
-    _ = reason(two.commit(17, after: 3), &decoder)
-    decoder.forgetTransactions()
-    #expect(try decoder.next() == nil)
-  }
-
-  // MARK: Links
-
-  @Test func aLinkLeadsToTheEntryBefore() throws {
-    try Document(one.last(13, after: 12, 1)).use { entry in
-      let link = try ChainLink(entry)
-      #expect(link.place == OpTime(position: place(13), term: 1))
-      #expect(link.previous == place(12))
-      #expect(link.lsid.map { Array($0.bytes) } == (try Document(one.lsid).bytes))
-      #expect(link.txnNumber == 1)
-    }
-    let first = try Document(one.part(10, 1)).use { try ChainLink($0).previous }
-    #expect(first == nil)
-    try Document(#"{\#(head),"op":"d","ns":"a.b","o":{"_id":1}}"#).use {
-      let link = try ChainLink($0)
-      #expect(link.previous == nil && link.lsid == nil && link.txnNumber == nil)
-    }
-    #expect(
-      throws: OplogError(.unknownOperation("?"), at: OplogPosition(seconds: 7, increment: 3))
-    ) { try Document(#"{\#(head),"op":"?"}"#).use { try ChainLink($0).previous } }
-    #expect(throws: OplogError(.missingField("ts"))) {
-      try Document(#"{"op":"n","o":{}}"#).use { try ChainLink($0).previous }
-    }
   }
 
   // MARK: What makes no sense
