@@ -11,7 +11,10 @@ let pure: [Target] = [
   .target(name: "JSON", swiftSettings: strict),
   .target(name: "BSON", swiftSettings: strict),
   .target(name: "Oplog", dependencies: ["BSON"], swiftSettings: strict),
-  .target(name: "Mapping", dependencies: ["BSON", "Oplog"], swiftSettings: strict),
+  .target(
+    name: "Mapping",
+    dependencies: ["BSON", "Oplog", .product(name: "Crypto", package: "swift-crypto")],
+    swiftSettings: strict),
   .target(name: "JSONSchema", dependencies: ["BSON", "JSON"], swiftSettings: strict),
 ]
 

@@ -11,7 +11,7 @@ public import ServiceLifecycle
 /// Where a run begins and how far it goes, from the command line.
 public struct RunOptions: Sendable {
   public enum Start: Sendable, Equatable {
-    case now, oldest
+    case now, oldest, snapshot
     case at(OplogPosition)
   }
   public enum Until: Sendable, Equatable {
@@ -23,6 +23,9 @@ public struct RunOptions: Sendable {
   public var from: Start?
   public var until: Until = .forever
   public var force = false
+  /// Publishes the documents that are there, after what the tail still has to, and ends. With
+  /// `force` at once, anew, and whatever the checkpoint says.
+  public var snapshot = false
   /// False: give up with exit code 69 when a server can't be reached at the start.
   public var waitForServers = true
 
@@ -42,6 +45,7 @@ public final class BridgeService: Service {
   let board: StatusBoard
   let stopRequest = StopRequest()
   let reader: EventReader
+  let snapshotReader: SnapshotReader
   let monitor: MongoMonitor
   let eventLoop: any EventLoop
   let sourceOptions: MongoSourceOptions
@@ -65,7 +69,22 @@ public final class BridgeService: Service {
       reader = .changeStream(
         ChangeStreamReader(options: sourceOptions, logger: logger) { [trigger] in trigger.fire() })
     }
+    let rules = configuration.rules.filter { $0.operations.contains(.insert) }
+    snapshotReader = SnapshotReader(
+      options: sourceOptions,
+      filter: { database, collection in
+        rules.contains { $0.namespace.matches("\(database).\(collection)") }
+      }, logger: logger
+    ) { [trigger] in trigger.fire() }
     monitor = MongoMonitor(options: sourceOptions, interval: .seconds(1), logger: logger)
+  }
+
+  /// As configured.
+  public var name: String { configuration.bridge.name }
+
+  /// How the last snapshot of this run ended; nil if none did.
+  public var finishedSnapshot: SnapshotReport? {
+    board.snapshot.finishedSnapshot.map { SnapshotReport(status: $0) }
   }
 
   public func run() async throws {
@@ -88,6 +107,7 @@ public final class BridgeService: Service {
     }
     monitor.stop()
     reader.stop()
+    snapshotReader.stop()
     try await group.shutdownGracefully()
     try outcome.get()
   }
@@ -114,9 +134,17 @@ public final class BridgeService: Service {
         service: self, pipeline: pipeline, sourceName: sourceName, number: number)
       do {
         switch try await epoch.run(&memory) {
-        case .finished: return
+        case .finished:
+          guard let place = memory.catchUp, !stopRequest.isRequested else { return }
+          memory.snapshotAt = place
+          backoff.reset()
+        case .snapshotFinished:
+          if options.snapshot { return }
+          backoff.reset()
         case .halted(let failure): throw BridgeError.halted(failure.description)
-        case .sourceFailed: throw sourceFailure()
+        case .sourceFailed(let failure):
+          try await overcome(failure, &memory)
+          backoff.reset()
         case .publishFailed(let lane, let error, _):
           note("publishing stopped; the stream's tail is read again", "stream \(lane): \(error)")
           if error.remedy == .reread { backoff.reset() }
@@ -124,7 +152,7 @@ public final class BridgeService: Service {
           note("NATS connection lost", why)
           backoff.reset()
         case .needsEarlier(let previous):
-          memory.transactionStart = try await transactionStart(before: previous)
+          try await goBack(before: previous, &memory)
           backoff.reset()
         case .abandoned(let why):
           note("stopped before everything was acknowledged; the next start resumes exactly", why)
@@ -160,32 +188,40 @@ public final class BridgeService: Service {
   }
 
   /// A transaction's entries are linked backwards; the first one is where reading has to begin.
-  private func transactionStart(before previous: OplogPosition) async throws -> OplogPosition {
+  private func goBack(before previous: OplogPosition, _ memory: inout EpochMemory) async throws {
     let first = try await askMongo { try await MongoAdmin.transactionStart($0, from: previous) }
     guard let first else {
-      let why = """
+      return try await positionLost(
+        """
         a transaction that commits after the place to resume at has earlier entries, of which the \
         one at \(previous) or those before it are no longer in the oplog. Decide where to go on: \
         run --from <position>|oldest|now --force
-        """
-      board.update { $0.positionLost = why }
-      throw BridgeError.positionLost(why)
+        """, &memory)
     }
+    memory.transactionStart = first
     logger.info(
       "reading from further back, for a transaction that began there",
       metadata: ["at": "\(first)"])
-    return first
   }
 
-  private func sourceFailure() -> BridgeError {
-    switch reader.failure {
-    case .positionLost(let lost):
-      board.update { $0.positionLost = lost.description }
-      return .positionLost(lost.description)
-    case .unsupported(let why): return .configuration(why)
-    case .corruptReply(let why): return .halted(why)
-    case nil: return .halted("the reader stopped without a reason")
+  private func overcome(_ failure: SourceFailure, _ memory: inout EpochMemory) async throws {
+    switch failure {
+    case .positionLost(let lost): try await positionLost(lost.description, &memory)
+    case .unsupported(let why): throw BridgeError.configuration(why)
+    case .corruptReply(let why): throw BridgeError.halted(why)
     }
+  }
+
+  /// Only a snapshot leads on from here. An operator decides, by configuration or afterwards.
+  private func positionLost(_ why: String, _ memory: inout EpochMemory) async throws {
+    guard options.snapshot || configuration.source.onPositionLost == .snapshot else {
+      board.update { $0.positionLost = why }
+      throw BridgeError.positionLost(why)
+    }
+    board.note(error: "a snapshot closes the gap: \(why)")
+    logger.error("a snapshot closes the gap", metadata: ["reason": "\(why)"])
+    memory.catchUp = nil
+    memory.snapshotAt = try await askMongo { try await MongoAdmin.majorityPosition($0) }
   }
 
   /// Identity in message ids: configured, or the replica set's name. Nil: told to stop meanwhile.

@@ -1,4 +1,5 @@
 public import JSON
+public import MongoSource
 public import Oplog
 
 /// How far the bridge is, as kept in KV: written only when everything before it is acknowledged.
@@ -43,6 +44,37 @@ public struct Checkpoint: Sendable, Equatable {
   public var origin: Origin
   public var streams: [String: Stream]
   public var configurationHash: String
+  /// The last snapshot, whether it is over or not.
+  public var snapshot: Snapshot?
+
+  /// A snapshot's course. While it goes on, `resume` stands at its position.
+  public struct Snapshot: Sendable, Equatable {
+    /// The entry it stands at: it shows what came before, and the tail what comes after.
+    public var position: OplogPosition
+    public var term: Int64?
+    /// After which documents to go on; nil: it is over.
+    public var marker: SnapshotMarker?
+    /// The lowest index that a message of a document behind `marker` can have.
+    public var floor: UInt32
+
+    public init(at point: ResumePoint) {
+      position = point.position
+      term = point.term
+      marker = SnapshotMarker(beginningAt: point)
+      floor = SnapshotDecoder.firstIndex
+    }
+
+    init(position: OplogPosition, term: Int64?, marker: SnapshotMarker?, floor: UInt32) {
+      self.position = position
+      self.term = term
+      self.marker = marker
+      self.floor = floor
+    }
+
+    public var isOver: Bool { marker == nil }
+
+    public var point: ResumePoint { ResumePoint(position: position, term: term) }
+  }
 
   /// The beginning of everything this bridge publishes.
   public struct Origin: Sendable, Equatable {
@@ -95,6 +127,20 @@ public struct Checkpoint: Sendable, Equatable {
           ])
       })
     value["configuration"] = .string(configurationHash)
+    if let snapshot { value["snapshot"] = json(snapshot) }
+    return value
+  }
+
+  private func json(_ snapshot: Snapshot) -> JSONValue {
+    var value: JSONValue = [
+      "position": .string(snapshot.position.description), "over": .bool(snapshot.isOver),
+    ]
+    if let term = snapshot.term { value["term"] = .int(term) }
+    guard let marker = snapshot.marker else { return value }
+    value["documents"] = .int(marker.documents)
+    value["namespace"] = .string(marker.namespace)
+    value["marker"] = .string(Self.hex(marker.encoded()))
+    value["floor"] = .int(snapshot.floor)
     return value
   }
 
@@ -149,6 +195,18 @@ public struct Checkpoint: Sendable, Equatable {
     }
     self.origin = Origin(position: try entry("position", origin), inclusive: inclusive)
     configurationHash = try text("configuration", json)
+    if let value = json["snapshot"] {
+      let isOver = value["over"]?.boolValue ?? false
+      let marker = value["marker"]?.stringValue.flatMap(Self.bytes(hex:))
+        .flatMap { SnapshotMarker(encoded: $0) }
+      let floor = value["floor"]?.integer(UInt32.self)
+      guard isOver || (marker != nil && floor != nil) else {
+        throw CheckpointError(message: "'snapshot' has no marker that can be read")
+      }
+      snapshot = Snapshot(
+        position: try entry("position", value), term: value["term"]?.integer(Int64.self),
+        marker: isOver ? nil : marker, floor: floor ?? 0)
+    }
     streams = [:]
     for member in json["streams"]?.objectValue ?? [] {
       guard let position = EventPosition(try text("position", member.value)) else {

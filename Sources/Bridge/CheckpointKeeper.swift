@@ -22,8 +22,17 @@ struct CheckpointKeeper: Sendable {
   ///
   /// Throws `JetStreamError` with remedy `reread` when a stream does not hold what it acknowledged,
   /// `BridgeError.displaced` when another instance writes this checkpoint.
-  mutating func save(_ mark: PipelineMark?) async throws {
+  ///
+  /// `place`: the snapshot is over, and all of it acknowledged; the tail goes on from there.
+  mutating func save(
+    _ mark: PipelineMark?, finishingSnapshotAt place: ResumePoint? = nil
+  ) async throws {
     var next = mark.map(applying) ?? current
+    if let place {
+      next.resume = place.position
+      next.term = place.term
+      next.snapshot?.marker = nil
+    }
     guard next != current || !everSaved else {
       board.update { $0.checkpointAt = .now }
       return
@@ -56,6 +65,7 @@ struct CheckpointKeeper: Sendable {
     next.resume = mark.resume
     next.term = mark.term
     if let token = mark.token { next.resumeToken = token.bytes }
+    if let snapshot = mark.snapshot { next.snapshot = snapshot }
     for lane in mark.lanes {
       guard let acked = lane.acked else { continue }
       if let known = next.streams[lane.name], known.sequence == acked.sequence,

@@ -17,6 +17,7 @@ extension BridgeConfiguration {
     switch source.start {
     case .now: .now
     case .oldest: .oldest
+    case .snapshot: .snapshot
     case .position(let position): .at(position)
     }
   }

@@ -21,6 +21,18 @@ struct EpochMemory: Sendable {
   var transactionStart: OplogPosition?
   /// Whether any epoch came as far as publishing.
   var hasPublished = false
+  /// Whether it was decided where this run begins, and written down.
+  var hasBegun = false
+  /// A snapshot is to be made, at this place.
+  var snapshotAt: ResumePoint?
+  /// … once everything up to here has been published.
+  var catchUp: ResumePoint?
+}
+
+/// What an epoch publishes.
+enum EpochCourse: Sendable {
+  case tail(ResumePlan)
+  case snapshot(SnapshotPlan)
 }
 
 /// One epoch: connect, make the streams ready, find the place, publish until something ends it.
@@ -30,9 +42,9 @@ struct EpochRunner: Sendable {
   let sourceName: String
   let number: UInt64
 
-  private var configuration: BridgeConfiguration { service.configuration }
-  private var board: StatusBoard { service.board }
-  private var logger: Logger { service.logger }
+  var configuration: BridgeConfiguration { service.configuration }
+  var board: StatusBoard { service.board }
+  var logger: Logger { service.logger }
 
   func run(_ memory: inout EpochMemory) async throws -> EpochEnd {
     board.update {
@@ -64,7 +76,29 @@ struct EpochRunner: Sendable {
     try await store.bucket.ensure(replicas: streams.map(\.info.replicas).max() ?? 1)
     let (stored, revision) = try await load(store)
     let checkpoint = try newest(memory.checkpoint, stored)
-    var plan = try await resumePlan(jetStream, streams, checkpoint, memory.suspect)
+    let kept = KeptState(
+      store: store, revision: revision, version: max(checkpoint?.version ?? 0, stored?.version ?? 0)
+    )
+    switch try await course(jetStream, streams, checkpoint, &memory) {
+    case .tail(let plan):
+      return try await tail(on: connection, streams, plan, checkpoint, kept, &memory)
+    case .snapshot(let plan):
+      return try await snapshot(on: connection, streams, plan, checkpoint, kept, &memory)
+    }
+  }
+
+  /// Where the checkpoint is kept, and what was found there.
+  struct KeptState {
+    var store: CheckpointStore
+    var revision: UInt64
+    var version: UInt64
+  }
+
+  private func tail(
+    on connection: NATSConnection, _ streams: [PreparedStream], _ decided: ResumePlan,
+    _ checkpoint: Checkpoint?, _ kept: KeptState, _ memory: inout EpochMemory
+  ) async throws -> EpochEnd {
+    var plan = decided
     memory.suspect = memory.suspect.flatMap { suspect in
       // Until a later epoch finds them stored.
       plan.missing[suspect.stream].map { suspect.replacing($0) }
@@ -76,24 +110,18 @@ struct EpochRunner: Sendable {
     }
     var base = Checkpoint(
       bridge: configuration.bridge.name, source: sourceName, instance: board.instance,
-      version: max(checkpoint?.version ?? 0, stored?.version ?? 0), resume: plan.start,
-      term: plan.term, origin: plan.origin, streams: surviving(checkpoint, plan),
+      version: kept.version, resume: plan.start, term: plan.term, origin: plan.origin,
+      streams: surviving(checkpoint, plan),
       configurationHash: configuration.hash(sourceName: sourceName))
     base.resumeToken = checkpoint?.resumeToken
-    var keeper = CheckpointKeeper(store: store, board: board, base: base, revision: revision)
-    // Before anything is published: a crash from now on must come back to this very place.
-    try await keeper.save(nil)
-    memory.checkpoint = keeper.current
-
-    let end = try await publish(on: connection, streams, plan, floor: floor, &keeper)
-    memory.checkpoint = keeper.current
-    memory.hasPublished = true
-    memory.cautious = []
+    base.snapshot = checkpoint?.snapshot.flatMap { $0.isOver ? $0 : nil }
+    let end = try await publish(
+      on: connection, streams, base, kept, .tail(plan, floor: floor), &memory)
     if case .publishFailed(let lane, let error, let unanswered) = end {
       if error.meansDuplicate { memory.cautious = [lane] }
       if error.code == JetStreamCode.wrongLastSequence, !unanswered.isEmpty {
         let fresh = SuspectTail(
-          stream: lane, acknowledged: keeper.current.streams[lane], unanswered: [])
+          stream: lane, acknowledged: memory.checkpoint?.streams[lane], unanswered: [])
         memory.suspect = (memory.suspect ?? fresh).adding(unanswered)
       }
     }
@@ -171,10 +199,11 @@ struct EpochRunner: Sendable {
     return streams
   }
 
-  private func resumePlan(
+  /// Decides what this epoch publishes, and from where.
+  private func course(
     _ jetStream: JetStreamClient, _ streams: [PreparedStream], _ checkpoint: Checkpoint?,
-    _ suspect: SuspectTail?
-  ) async throws -> ResumePlan {
+    _ memory: inout EpochMemory
+  ) async throws -> EpochCourse {
     let tail = StreamTail(jetStream: jetStream)
     var observations: [StreamObservation] = []
     for stream in streams {
@@ -183,24 +212,61 @@ struct EpochRunner: Sendable {
           stream: stream.name, info: stream.info, exclusive: stream.exclusive,
           isDeadLetter: stream.isDeadLetter, checkpoint: checkpoint?.streams[stream.name]))
     }
-    let isFirst = number == 1
-    if isFirst, let from = service.options.from, service.options.force {
-      return try await startPlan(from, observations)
+    let isForced = !memory.hasBegun && service.options.force
+    if let point = memory.snapshotAt {
+      return try await newSnapshot(
+        at: point, since: memory.catchUp == nil ? nil : checkpoint?.origin, tail, observations,
+        checkpoint)
+    }
+    if isForced, service.options.snapshot {
+      return try await newSnapshot(at: nil, tail, observations, checkpoint)
+    }
+    if isForced, let from = service.options.from {
+      return .tail(try await startPlan(from, observations))
+    }
+    if let checkpoint, let snapshot = checkpoint.snapshot, !snapshot.isOver {
+      try refuseFrom(memory, "a snapshot at \(snapshot.position) that is not over")
+      logger.info("a snapshot goes on", metadata: ["at": "\(snapshot.position)"])
+      return .snapshot(
+        try await SnapshotPlan(snapshot, checkpoint.origin, tail, observations, checkpoint))
     }
     switch ResumePlan.decide(checkpoint: checkpoint, streams: observations) {
     case .resume(var plan):
-      if let suspect { try await repair(&plan, suspect, tail, observations) }
-      if isFirst, service.options.from != nil {
-        throw BridgeError.configuration(
-          "--from is given, but there is a place to resume at (\(plan.start), \(plan.note)): add --force to leave it"
-        )
-      }
+      if let suspect = memory.suspect { try await repair(&plan, suspect, tail, observations) }
+      try refuseFrom(memory, "a place to resume at (\(plan.start), \(plan.note))")
       report(plan)
-      return plan
+      if service.options.snapshot, memory.catchUp == nil {
+        memory.catchUp = try await service.askMongo { try await MongoAdmin.majorityPosition($0) }
+      }
+      return .tail(plan)
     case .fresh:
-      return try await startPlan(service.options.from ?? configuration.start, observations)
-    case .refuse(let why): throw BridgeError.positionLost(why)
+      let start = service.options.from ?? configuration.start
+      if service.options.snapshot || start == .snapshot {
+        return try await newSnapshot(at: nil, tail, observations, nil)
+      }
+      return .tail(try await startPlan(start, observations))
+    case .needsSnapshot(let why):
+      guard service.options.snapshot || configuration.source.onPositionLost == .snapshot else {
+        throw BridgeError.positionLost(why)
+      }
+      note("a snapshot begins", why)
+      return try await newSnapshot(at: nil, tail, observations, checkpoint)
+    case .refuse(let why):
+      guard service.options.snapshot else { throw BridgeError.positionLost(why) }
+      note("a snapshot begins", why)
+      return try await newSnapshot(at: nil, tail, observations, checkpoint)
     }
+  }
+
+  private func note(_ what: String, _ why: String) {
+    board.note(error: "\(what): \(why)")
+    logger.warning("\(what)", metadata: ["reason": "\(why)"])
+  }
+
+  private func refuseFrom(_ memory: EpochMemory, _ place: String) throws {
+    guard !memory.hasBegun, service.options.from != nil else { return }
+    throw BridgeError.configuration(
+      "--from is given, but there is \(place): add --force to leave it")
   }
 
   /// Somebody else's message in an exclusive stream may have kept out some of ours and let later ones
@@ -235,6 +301,7 @@ struct EpochRunner: Sendable {
     case .now: point = try await service.askMongo { try await MongoAdmin.majorityPosition($0) }
     case .oldest: point = try await service.askMongo { try await MongoAdmin.oldestPosition($0) }
     case .at(let position): point = ResumePoint(position: position, term: nil)
+    case .snapshot: throw BridgeError.halted("a snapshot is no place in the oplog")
     }
     var plan = ResumePlan(
       start: point.position, term: point.term,
@@ -263,13 +330,19 @@ struct EpochRunner: Sendable {
 
   // MARK: - Publish
 
+  /// What one epoch publishes, decided in full.
+  enum Work {
+    case tail(ResumePlan, floor: OplogPosition)
+    case snapshot(SnapshotPlan)
+  }
+
   private func lanes(
-    _ streams: [PreparedStream], _ plan: ResumePlan, _ checkpoint: Checkpoint, inbox: String
+    _ streams: [PreparedStream], _ work: Work, _ checkpoint: Checkpoint, inbox: String
   )
     -> [LaneSpecification]
   {
     streams.enumerated().map { index, stream in
-      LaneSpecification(
+      var lane = LaneSpecification(
         name: stream.name, isDeadLetter: stream.isDeadLetter,
         publisher: LaneOptions(
           stream: stream.name, mode: stream.mode, exclusive: stream.exclusive,
@@ -277,50 +350,104 @@ struct EpochRunner: Sendable {
           batchPrefix: "\(board.instance)-\(number)",
           assertsPredecessor: stream.info.replicas == 1),
         maximumMessage: stream.info.maximumMessageSize ?? Int.max, created: stream.info.created,
-        horizon: plan.horizons[stream.name].map { horizon in
-          Lane.Horizon(
-            position: horizon.position,
-            rule: configuration.rules.firstIndex { $0.name == horizon.rule } ?? Int.max)
-        },
-        missing: (plan.missing[stream.name] ?? []).map { message in
-          Lane.Horizon(
-            position: message.position,
-            rule: configuration.rules.firstIndex { $0.name == message.rule } ?? Int.max)
-        },
+        horizon: nil, missing: [],
         acked: checkpoint.streams[stream.name].map {
           Lane.Acked(sequence: $0.sequence, position: $0.position, rule: $0.rule)
         })
+      switch work {
+      case .tail(let plan, _):
+        lane.horizon = plan.horizons[stream.name].map(horizon)
+        lane.missing = (plan.missing[stream.name] ?? []).map(horizon)
+      case .snapshot(let plan): lane.stored = plan.stored[stream.name] ?? []
+      }
+      return lane
     }
   }
 
-  private func publish(
-    on connection: NATSConnection, _ streams: [PreparedStream], _ plan: ResumePlan,
-    floor: OplogPosition, _ keeper: inout CheckpointKeeper
-  ) async throws -> EpochEnd {
-    let inbox = "_TAILRACE.\(board.instance).\(number)"
-    let lanes = lanes(streams, plan, keeper.current, inbox: inbox)
-    let (signals, continuation) = AsyncStream.makeStream(of: EpochSignal.self)
-    let token = keeper.current.resumeToken.flatMap { ResumeToken(bytes: $0) }
-      .flatMap { token in token.position.map { $0 <= plan.start } ?? false ? token : nil }
-    let generation = service.reader.restart(
-      at: ResumePoint(position: plan.start, term: plan.term), after: token)
-    let epoch = Pipeline.Epoch(
-      connection: connection, generation: generation, origin: plan.origin, start: plan.start,
-      startTerm: plan.term ?? -1, floor: floor, maximumPayload: connection.info.maxPayload,
-      inbox: inbox,
+  private func horizon(_ place: ResumePlan.Horizon) -> Lane.Horizon {
+    Lane.Horizon(
+      position: place.position,
+      rule: configuration.rules.firstIndex { $0.name == place.rule } ?? Int.max)
+  }
+
+  /// Has the source read from the epoch's place on.
+  private func epoch(
+    _ work: Work, _ checkpoint: Checkpoint, on connection: NATSConnection,
+    _ streams: [PreparedStream], inbox: String,
+    onEnd: @escaping @Sendable (EpochEnd, PipelineMark?) -> Void
+  ) -> Pipeline.Epoch {
+    let source: EventSource
+    let generation: UInt64
+    let floor: OplogPosition
+    switch work {
+    case .tail(let plan, let lowest):
+      let token = checkpoint.resumeToken.flatMap { ResumeToken(bytes: $0) }
+        .flatMap { token in token.position.map { $0 <= plan.start } ?? false ? token : nil }
+      source = .tail(service.reader)
+      generation = service.reader.restart(
+        at: ResumePoint(position: plan.start, term: plan.term), after: token)
+      floor = lowest
+    case .snapshot(let plan):
+      source = .snapshot(service.snapshotReader)
+      generation = service.snapshotReader.restart(from: plan.snapshot.marker)
+      floor = plan.snapshot.position
+    }
+    return Pipeline.Epoch(
+      connection: connection, source: source, generation: generation, origin: checkpoint.origin,
+      start: checkpoint.resume, startTerm: checkpoint.term ?? -1, floor: floor,
+      maximumPayload: connection.info.maxPayload, inbox: inbox,
       laneOfRule: configuration.rules.map { rule in
         streams.firstIndex { $0.name == configuration.streams[rule.streamIndex].name } ?? 0
       },
       deadLetterLane: streams.firstIndex { $0.name == configuration.deadLetter.stream } ?? 0,
-      ackTimeout: .seconds(3),
-      onEnd: { end, mark in continuation.yield(.ended(end, mark)) })
+      ackTimeout: .seconds(3), onEnd: onEnd)
+  }
+
+  func publish(
+    on connection: NATSConnection, _ streams: [PreparedStream], _ base: Checkpoint,
+    _ kept: KeptState, _ work: Work, _ memory: inout EpochMemory
+  ) async throws -> EpochEnd {
+    var keeper = CheckpointKeeper(
+      store: kept.store, board: board, base: base, revision: kept.revision)
+    // Before anything is published: a crash from now on must come back to this very place.
+    try await keeper.save(nil)
+    memory.checkpoint = keeper.current
+    memory.hasBegun = true
+    memory.snapshotAt = nil
+    let end = try await publish(on: connection, streams, work, stopAfter: memory.catchUp, &keeper)
+    memory.checkpoint = keeper.current
+    memory.hasPublished = true
+    memory.cautious = []
+    return end
+  }
+
+  private func publish(
+    on connection: NATSConnection, _ streams: [PreparedStream], _ work: Work,
+    stopAfter: ResumePoint?, _ keeper: inout CheckpointKeeper
+  ) async throws -> EpochEnd {
+    let inbox = "_TAILRACE.\(board.instance).\(number)"
+    let lanes = lanes(streams, work, keeper.current, inbox: inbox)
+    let (signals, continuation) = AsyncStream.makeStream(of: EpochSignal.self)
+    var prepared = epoch(work, keeper.current, on: connection, streams, inbox: inbox) {
+      continuation.yield(.ended($0, $1))
+    }
+    var interval = configuration.bridge.checkpointInterval
+    switch work {
+    case .tail: prepared.stopAfter = stopAfter?.position
+    case .snapshot(let plan):
+      prepared.snapshot = plan.snapshot
+      prepared.firstIndex = plan.firstIndex
+      // What is behind a checkpoint has to be looked up in the streams, message by message.
+      interval = min(interval, .milliseconds(200))
+    }
+    let epoch = prepared
     try await service.eventLoop.submit { [pipeline] in pipeline.begin(epoch, lanes: lanes) }.get()
     connection.closed.whenComplete { result in
       let why = (try? result.get())?.description ?? "the connection was closed"
       continuation.yield(.ended(.connectionLost(why), nil))
     }
     service.stopRequest.attach(continuation)
-    let ticker = Task { [interval = configuration.bridge.checkpointInterval] in
+    let ticker = Task { [interval] in
       while !Task.isCancelled {
         try? await Task.sleep(for: interval)
         continuation.yield(.tick)
@@ -350,11 +477,15 @@ struct EpochRunner: Sendable {
     _ signals: AsyncStream<EpochSignal>, _ connection: NATSConnection,
     _ keeper: inout CheckpointKeeper
   ) async throws -> EpochEnd {
+    var progress = SnapshotProgressLog()
     for await signal in signals {
       switch signal {
       case .ended(.finished, let mark):
         try await keeper.save(mark)
         return .finished
+      case .ended(.snapshotFinished(let place), let mark):
+        try await keeper.save(mark, finishingSnapshotAt: place)
+        return .snapshotFinished(tailFrom: place)
       case .ended(let end, let mark):
         if let mark = try await self.mark() ?? mark { keeper.remember(mark) }
         if case .sourceFailed = end { try? await keeper.save(mark) }
@@ -366,6 +497,7 @@ struct EpochRunner: Sendable {
           pipeline.abandon("the outstanding acks did not come within 10 s")
         }
       case .tick:
+        progress.tell(board, logger)
         if connection.info.lameDuck {
           if let mark = try await self.mark() { keeper.remember(mark) }
           return .connectionLost("the server is shutting down (lame duck)")

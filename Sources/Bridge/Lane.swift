@@ -22,6 +22,9 @@ struct LaneSpecification: Sendable {
   var created: String
   var horizon: Lane.Horizon?
   var missing: [Lane.Horizon]
+  /// In a snapshot: ids of messages that the stream holds although the snapshot's marker is before
+  /// their documents.
+  var stored: Set<[UInt8]> = []
   var acked: Lane.Acked?
 }
 
@@ -39,6 +42,8 @@ final class Lane {
   let horizon: Horizon?
   /// What the stream lacks before its horizon: sent late.
   private var missing: [Horizon]
+  /// Of a snapshot that is resumed: what the stream holds already, until it is met.
+  @exclusivity(unchecked) var stored: Set<[UInt8]>
   /// The last of our messages known to be stored.
   var acked: Acked?
   /// No message of ours was ever stored here: the first is awaited before the next entry begins.
@@ -68,6 +73,7 @@ final class Lane {
     created = specification.created
     horizon = specification.horizon
     missing = specification.missing
+    stored = specification.stored
     acked = specification.acked
     awaitsFirst = specification.acked == nil && specification.horizon == nil
   }

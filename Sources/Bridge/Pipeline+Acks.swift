@@ -98,6 +98,7 @@ extension Pipeline: NATSRawHandler {
   func mark() -> PipelineMark? {
     eventLoop.preconditionInEventLoop()
     guard let epoch else { return nil }
+    if let snapshot = epoch.snapshot { return mark(epoch, snapshot) }
     var done = OpTime(position: epoch.start, term: epoch.startTerm)
     if let lastEntry = feed.lastEntry { done = lastEntry }
     if feed.entryOpen, let header = feed.header {
@@ -115,6 +116,24 @@ extension Pipeline: NATSRawHandler {
       lanes: lanes.map { ($0.name, $0.created, $0.acked) },
       inFlight: lanes.reduce(0) { $0 + $1.inFlight.count },
       read: feed.lastEntry?.position)
+  }
+
+  /// The same in a snapshot: the oplog's place stays, the snapshot's moves.
+  private func mark(_ epoch: Epoch, _ snapshot: Checkpoint.Snapshot) -> PipelineMark {
+    var settled = pending?.event.position.index ?? feed.snapshotIndex
+    for lane in lanes {
+      if let oldest = lane.inFlight.first { settled = min(settled, oldest.position.index) }
+    }
+    if let (index, marker) = feed.marker(settledBefore: settled) {
+      self.epoch?.snapshot?.marker = marker
+      // What a stream holds from before a restart has lower numbers, until all of it was met.
+      if lanes.allSatisfy(\.stored.isEmpty) { self.epoch?.snapshot?.floor = index }
+    }
+    return PipelineMark(
+      resume: epoch.start, term: epoch.startTerm < 0 ? nil : epoch.startTerm,
+      snapshot: self.epoch?.snapshot ?? snapshot, origin: epoch.origin,
+      lanes: lanes.map { ($0.name, $0.created, $0.acked) },
+      inFlight: lanes.reduce(0) { $0 + $1.inFlight.count }, read: feed.lastEntry?.position)
   }
 
   /// Ends the epoch when a lane has waited for an ack for too long. Called by a timer.

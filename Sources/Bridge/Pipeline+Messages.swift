@@ -18,7 +18,7 @@ extension Pipeline {
     }
     if pending?.invalid != nil { return try settleInvalid(event, rule, epoch) }
     let lane = lanes[epoch.laneOfRule[rule]]
-    if lane.holds(event.position, rule: rule) {
+    if lane.holds(event.position, rule: rule) || isStored(event, rule, lane) {
       countStored(lane, event.position, rule)
       advance(event, rule)
       return true
@@ -41,6 +41,14 @@ extension Pipeline {
     sent(event, rule: UInt16(rule), lane, epoch)
     advance(event, rule)
     return true
+  }
+
+  /// Whether the stream got this event's message when an earlier life of the snapshot came by.
+  private func isStored(_ event: ChangeEvent, _ rule: Int?, _ lane: Lane) -> Bool {
+    guard !lane.stored.isEmpty else { return false }
+    identity.removeAll()
+    mapper.writeIdentity(rule: rule, event: event, match: pending?.match ?? 0, into: &identity)
+    return lane.stored.remove(Array(identity.bytes)) != nil
   }
 
   private func settleUnmatched(_ event: ChangeEvent, _ epoch: Epoch) throws -> Bool {
@@ -120,7 +128,7 @@ extension Pipeline {
   ) throws -> Bool {
     let lane = lanes[epoch.deadLetterLane]
     let ruleIndex = rule ?? Int(InFlightEvent.noRule)
-    if lane.holds(event.position, rule: ruleIndex) {
+    if lane.holds(event.position, rule: ruleIndex) || isStored(event, rule, lane) {
       countStored(lane, event.position, ruleIndex)
     } else {
       guard lane.publisher.canSend else { return false }

@@ -33,6 +33,8 @@ final class Pipeline: @unchecked Sendable {
   var pumpScheduled = false
 
   @exclusivity(unchecked) var pending: Pending?
+  /// An id to be looked up.
+  @exclusivity(unchecked) var identity = ByteWriter(capacity: 256)
 
   // Across epochs.
   @exclusivity(unchecked) var counters: PipelineCounters
@@ -56,7 +58,8 @@ final class Pipeline: @unchecked Sendable {
   /// What an epoch works with.
   struct Epoch: Sendable {
     var connection: NATSConnection
-    /// The reader's generation whose batches belong to this epoch.
+    var source: EventSource
+    /// The source's generation whose batches belong to this epoch.
     var generation: UInt64
     var origin: Checkpoint.Origin
     var start: OplogPosition
@@ -72,6 +75,12 @@ final class Pipeline: @unchecked Sendable {
     var laneOfRule: [Int]
     var deadLetterLane: Int
     var ackTimeout: TimeAmount
+    /// Reads no further than the entry there.
+    var stopAfter: OplogPosition?
+    /// Of a snapshot: how far it was when the epoch began.
+    var snapshot: Checkpoint.Snapshot?
+    /// … and the number of its first event.
+    var firstIndex = SnapshotDecoder.firstIndex
     var onEnd: @Sendable (EpochEnd, PipelineMark?) -> Void
   }
 
@@ -101,7 +110,7 @@ final class Pipeline: @unchecked Sendable {
     epoch.connection.onWritabilityChange { [weak self] writable in
       if writable { self?.schedulePump() }
     }
-    feed.begin(generation: epoch.generation)
+    feed.begin(epoch.source, generation: epoch.generation, firstIndex: epoch.firstIndex)
     pending = nil
     for lane in lanes where counted[lane.name] == nil { counted[lane.name] = lane.horizon }
     schedulePump()
@@ -172,8 +181,12 @@ final class Pipeline: @unchecked Sendable {
       flush(epoch, pause)
       if draining || reachedEnd {
         finishIfSettled(.finished)
-      } else if pause == .noInput, !feed.isWaiting, feed.reader.failure != nil {
-        finishIfSettled(.sourceFailed)
+      } else if pause == .noInput, !feed.isWaiting {
+        if let failure = feed.source.failure {
+          finishIfSettled(.sourceFailed(failure))
+        } else if let place = feed.source.tailFrom {
+          finishIfSettled(.snapshotFinished(tailFrom: place))
+        }
       }
     } catch let missing as MissingEntries {
       fail(.needsEarlier(missing.previous))
@@ -229,13 +242,15 @@ final class Pipeline: @unchecked Sendable {
   }
 
   private func isBeforeOrigin(_ position: OplogPosition, _ epoch: Epoch) -> Bool {
-    position < epoch.floor || position < epoch.origin.position
+    if epoch.snapshot != nil { return false }
+    return position < epoch.floor || position < epoch.origin.position
       || (position == epoch.origin.position && !epoch.origin.inclusive)
   }
 
   var reachedEnd: Bool {
-    guard let until, let lastEntry = feed.lastEntry else { return false }
-    return lastEntry.position >= until
+    guard let epoch, epoch.snapshot == nil, let lastEntry = feed.lastEntry else { return false }
+    if let until, lastEntry.position >= until { return true }
+    return epoch.stopAfter.map { lastEntry.position >= $0 } ?? false
   }
 
   // MARK: - The socket

@@ -1,4 +1,5 @@
 import Metrics
+import MongoSource
 import NIOCore
 import Oplog
 
@@ -49,6 +50,10 @@ final class PipelineReporter: @unchecked Sendable {
     let mark = pipeline.mark()
     let streams = pipeline.streams()
     let feed = pipeline.feed.facts
+    var snapshot: SnapshotStatus?
+    if pipeline.epoch?.snapshot != nil, case .snapshot(let reader) = pipeline.feed.source {
+      snapshot = reader.status
+    }
     let rate = publishRate(outcomes.published, now)
     board.update { facts in
       facts.counters = counters
@@ -59,6 +64,7 @@ final class PipelineReporter: @unchecked Sendable {
         facts.firstPublishedAfter = now - board.started
       }
       facts.feed = feed
+      facts.snapshot = snapshot
       guard let mark else { return }
       facts.read = mark.read ?? facts.read
       facts.resume = mark.resume

@@ -14,8 +14,10 @@ enum EpochEnd: Sendable {
   /// Going on would skip or invent something.
   case halted(PipelineFailure)
   case connectionLost(String)
-  /// The reader stopped; its `failure` says why.
-  case sourceFailed
+  /// The reader stopped.
+  case sourceFailed(SourceFailure)
+  /// Everything of the snapshot is acknowledged.
+  case snapshotFinished(tailFrom: ResumePoint)
   /// A transaction commits whose entries begin before the place that was read from: the one before
   /// those that were seen is there.
   case needsEarlier(OplogPosition)
@@ -79,6 +81,8 @@ struct PipelineMark: Sendable {
   var term: Int64?
   /// Of a change stream.
   var token: ResumeToken?
+  /// In a snapshot.
+  var snapshot: Checkpoint.Snapshot?
   var origin: Checkpoint.Origin
   var lanes: [(name: String, created: String, acked: Lane.Acked?)]
   var inFlight: Int

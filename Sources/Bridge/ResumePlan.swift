@@ -122,6 +122,8 @@ package enum ResumeDecision: Sendable, Equatable {
   case fresh
   /// Going on would be guessing. Exit 75 with this explanation.
   case refuse(String)
+  /// Messages of a snapshot are gone, which no oplog brings back: only another snapshot helps.
+  case needsSnapshot(String)
 }
 
 extension ResumePlan {
@@ -153,6 +155,8 @@ extension ResumePlan {
       {
         // Limits or consumers removed our messages; the sequence proves that they were there.
         plan.horizons[stream.name] = Horizon(position: acked.position, rule: acked.rule)
+      } else if let why = lostSnapshot(checkpoint, stream, acked) {
+        return .needsSnapshot(why)
       } else {
         plan.losses.append(
           Loss(
@@ -167,6 +171,21 @@ extension ResumePlan {
       }
     }
     return .resume(plan)
+  }
+
+  /// Explains a loss that reaches into what a snapshot that is over has published.
+  private static func lostSnapshot(
+    _ checkpoint: Checkpoint, _ stream: StreamObservation, _ acked: Checkpoint.Stream
+  ) -> String? {
+    guard let snapshot = checkpoint.snapshot, snapshot.isOver,
+      acked.position.entry >= snapshot.position,
+      stream.tail.map({ $0.position.entry <= snapshot.position }) ?? true
+    else { return nil }
+    return """
+      stream \(stream.name) lost acknowledged messages (it ends at sequence \(stream.lastSequence), \
+      \(acked.sequence) was acknowledged), among them some of the snapshot at \(snapshot.position), \
+      which the oplog can't bring back. Publish another one: tailrace snapshot --force
+      """
   }
 
   /// Begins reading at `position`, if that is earlier.
@@ -192,6 +211,16 @@ extension ResumePlan {
           """)
       }
       return .fresh
+    }
+    if let newest = tails.max(by: { $0.position < $1.position }),
+      newest.position.index >= SnapshotDecoder.firstIndex
+    {
+      return .needsSnapshot(
+        """
+        there is no checkpoint, and the bridge's last messages are of the snapshot at \
+        \(newest.position.entry), so it can't be told how far that came. Publish another one: \
+        tailrace snapshot
+        """)
     }
     for stream in streams where stream.tail == nil && stream.exclusive && stream.lastSequence > 0 {
       return .refuse(

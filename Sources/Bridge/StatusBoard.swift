@@ -40,6 +40,10 @@ final class StatusBoard: Sendable {
     var lostMessages: UInt64 = 0
     var errors: [LoggedError] = []
     var feed = FeedFacts()
+    /// While a snapshot goes on.
+    var snapshot: SnapshotStatus?
+    /// How the last one of this process ended.
+    var finishedSnapshot: SnapshotStatus?
   }
 
   struct LoggedError: Sendable {

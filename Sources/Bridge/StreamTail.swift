@@ -46,6 +46,27 @@ struct StreamTail: Sendable {
     return found
   }
 
+  /// Ids of our messages of the snapshot at `position` that have an index of `floor` or more: from the
+  /// stream's end back to the first message of ours that comes before those.
+  func identities(
+    in stream: String, ofSnapshotAt position: OplogPosition, from floor: UInt32,
+    _ sequences: ClosedRange<UInt64>
+  ) async throws(JetStreamError) -> Set<[UInt8]> {
+    let bound = EventPosition(entry: position, index: floor)
+    var found: Set<[UInt8]> = []
+    var high = sequences.upperBound
+    while high >= sequences.lowerBound {
+      let low = high - min(UInt64(Self.stride * 4) - 1, high - sequences.lowerBound)
+      let messages = try await own(in: stream, low...high)
+      for message in messages where message.position >= bound {
+        found.insert(Array(message.id.utf8))
+      }
+      guard messages.allSatisfy({ $0.position >= bound }), low > 0 else { break }
+      high = low - 1
+    }
+    return found
+  }
+
   /// Our last message between the two sequences, newest first.
   private func lastOwn(in stream: String, from last: UInt64, downTo floor: UInt64)
     async throws(JetStreamError)

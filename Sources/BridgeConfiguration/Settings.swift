@@ -19,6 +19,8 @@ public struct SourceSettings: Sendable, Equatable {
   public enum OnPositionLost: String, Sendable, CaseIterable {
     /// Exit 75: an operator decides.
     case halt
+    /// The documents that are there are published, and reading goes on behind them.
+    case snapshot
   }
 
   /// Where to begin when there is no checkpoint.
@@ -27,6 +29,8 @@ public struct SourceSettings: Sendable, Equatable {
     case now
     /// At the oldest entry the oplog still holds.
     case oldest
+    /// With the documents that are there, then with what follows.
+    case snapshot
     /// At this entry, which the oplog must still hold; its own events are the first.
     case position(OplogPosition)
   }

@@ -14,8 +14,7 @@ extension SourceSettings {
     let name = section.scalar("name")
     if let name { section.checkName(name, key: "name") }
     let reader: Reader = section.choice("reader", default: .oplog)
-    let onPositionLost: OnPositionLost = section.choice(
-      "on_position_lost", default: .halt, unavailable: ["snapshot"])
+    let onPositionLost: OnPositionLost = section.choice("on_position_lost", default: .halt)
     let readConcern: ReadConcern = section.choice("read_concern", default: .majority)
     let start = readStart(section)
     section.finish()
@@ -27,16 +26,17 @@ extension SourceSettings {
 
   private static func readStart(_ section: Section) -> Start {
     guard
-      let scalar = section.scalar("start", "write now, oldest or <seconds>.<increment>")
+      let scalar = section.scalar("start", "write now, oldest, snapshot or <seconds>.<increment>")
     else { return .now }
     switch scalar.text {
     case "now": return .now
     case "oldest": return .oldest
+    case "snapshot": return .snapshot
     default:
       if let position = OplogPosition(scalar.text) { return .position(position) }
       section.report(
         scalar, key: "start",
-        words: ["now", "oldest", "\"<seconds>.<increment>\""], unavailable: ["snapshot"])
+        words: ["now", "oldest", "snapshot", "\"<seconds>.<increment>\""], unavailable: [])
       return .now
     }
   }

@@ -13,7 +13,7 @@ extension MappingPlan {
       try writeID(rule, event: event, match: match, scratch: &scratch, into: &into)
       let idEnd = into.count
       into.append("\r\nTailrace-Position: ")
-      if rule.id == nil, match == 0 {
+      if rule.id == nil, match == 0, !event.isSnapshot {
         // The same digits stand at the end of the id.
         into.appendCopy(of: (idStart &+ Int(idPrefix.count))..<idEnd)
       } else {
@@ -30,6 +30,7 @@ extension MappingPlan {
         into.append(image.name)
         into.append("\r\n")
       }
+      if event.isSnapshot { into.append("Tailrace-Snapshot: true\r\n") }
     } catch {
       into.truncate(to: start)
       throw error
@@ -103,6 +104,7 @@ extension MappingPlan {
     into.append("\r\nTailrace-Rule: ")
     into.append(name, escapedFor: .header)
     into.append("\r\n")
+    if event.isSnapshot { into.append("Tailrace-Snapshot: true\r\n") }
   }
 }
 

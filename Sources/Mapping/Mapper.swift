@@ -122,6 +122,18 @@ public struct Mapper: ~Copyable {
     }
   }
 
+  /// The id of the event's message, or of its dead letter where that has another: where the rule's own
+  /// can't be derived, or no rule took the event.
+  public mutating func writeIdentity(
+    rule: Int?, event: borrowing ChangeEvent, match: Int, into: inout ByteWriter
+  ) {
+    if let rule, (try? writeID(rule: rule, event: event, match: match, into: &into)) != nil {
+      return
+    }
+    plan.writePositionalID(
+      rule.map { plan.rules[$0] }, event: event, match: match, into: &into)
+  }
+
   // MARK: Dead letters
 
   /// The subject of the event's dead letter. `rule` is nil where no rule took the event.

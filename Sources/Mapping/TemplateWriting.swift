@@ -69,7 +69,11 @@ extension MappingPlan {
     _ rule: RulePlan?, event: borrowing ChangeEvent, match: Int, into: inout ByteWriter
   ) {
     into.append(bytes(idPrefix))
-    into.append(event.position)
+    if event.isSnapshot {
+      into.append(snapshotIdentity: event)
+    } else {
+      into.append(event.position)
+    }
     if match > 0, let rule { into.append(bytes(rule.idSuffix)) }
   }
 

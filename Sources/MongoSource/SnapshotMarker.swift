@@ -32,6 +32,13 @@ public struct SnapshotMarker: Hashable, Sendable {
     self.bytes = bytes
   }
 
+  /// The beginning of a snapshot at `position`: nothing is read yet.
+  public init(beginningAt position: ResumePoint) {
+    self.init(
+      position: position, isExact: true, collectionUUID: [UInt8](repeating: 0, count: 16),
+      namespace: "", lastID: nil, documents: 0, bytes: 0)
+  }
+
   /// As a BSON document, to be stored.
   public func encoded() -> [UInt8] {
     var writer = ByteWriter(capacity: 256)

@@ -35,4 +35,9 @@ public struct SnapshotStatus: Sendable {
   public var queuedBytes = 0
 
   public init() {}
+
+  /// Where to tail from, once everything is read and taken; nil before.
+  public var tailFrom: ResumePoint? {
+    if case .finished(let position) = phase, queuedBatches == 0 { position } else { nil }
+  }
 }

@@ -61,6 +61,8 @@ public struct ChangeEvent: @unchecked Sendable {
   public var namespace: UnsafeRawBufferPointer
   /// Length of the database's name within `namespace`.
   public var databaseLength: Int
+  /// Nothing that happened: a document as it was found, told as an insert (`docs/snapshot.md`).
+  public var isSnapshot = false
   /// Identity of the document: `_id`, with the shard key where the entry has it.
   public var documentKey: BSONView?
   /// The document after an insert or replacement.

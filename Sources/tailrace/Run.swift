@@ -64,33 +64,35 @@ struct Run: AsyncParsableCommand {
     let environment = ProcessInfo.processInfo.environment
     let configuration = try loadConfiguration(file.path(environment), environment)
     let logger = makeLogger(configuration.log)
-    let bridge = BridgeService(
-      configuration: configuration, options: try options(), logger: logger)
-    let server = StatusServer(for: bridge, version: TailraceVersion.current, logger: logger)
-    var quiet = logger
-    quiet.logLevel = max(logger.logLevel, .warning)
-    var group = ServiceGroupConfiguration(
-      services: [
-        .init(service: server, failureTerminationBehavior: .gracefullyShutdownGroup),
-        .init(
-          service: bridge, successTerminationBehavior: .gracefullyShutdownGroup,
-          failureTerminationBehavior: .gracefullyShutdownGroup),
-      ],
-      gracefulShutdownSignals: [.sigterm, .sigint], logger: quiet)
-    group.maximumGracefulShutdownDuration = .seconds(20)
-    logger.info(
-      "tailrace \(TailraceVersion.current)",
-      metadata: ["bridge": "\(configuration.bridge.name)", "rules": "\(configuration.rules.count)"])
-    do {
-      try await ServiceGroup(configuration: group).run()
-      logger.info("done")
-    } catch let error as BridgeError {
-      printError(error.description)
-      throw ExitCode(error.exitCode)
-    } catch {
-      printError("\(error)")
-      throw ExitCode(70)
-    }
+    try await serve(
+      BridgeService(configuration: configuration, options: try options(), logger: logger), logger)
+  }
+}
+
+/// Runs the bridge, with its HTTP server, until it ends or is told to stop.
+func serve(_ bridge: BridgeService, _ logger: Logger) async throws {
+  let server = StatusServer(for: bridge, version: TailraceVersion.current, logger: logger)
+  var quiet = logger
+  quiet.logLevel = max(logger.logLevel, .warning)
+  var group = ServiceGroupConfiguration(
+    services: [
+      .init(service: server, failureTerminationBehavior: .gracefullyShutdownGroup),
+      .init(
+        service: bridge, successTerminationBehavior: .gracefullyShutdownGroup,
+        failureTerminationBehavior: .gracefullyShutdownGroup),
+    ],
+    gracefulShutdownSignals: [.sigterm, .sigint], logger: quiet)
+  group.maximumGracefulShutdownDuration = .seconds(20)
+  logger.info("tailrace \(TailraceVersion.current)", metadata: ["bridge": "\(bridge.name)"])
+  do {
+    try await ServiceGroup(configuration: group).run()
+    logger.info("done")
+  } catch let error as BridgeError {
+    printError(error.description)
+    throw ExitCode(error.exitCode)
+  } catch {
+    printError("\(error)")
+    throw ExitCode(70)
   }
 }
 

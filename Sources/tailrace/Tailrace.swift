@@ -13,7 +13,10 @@ struct Tailrace: AsyncParsableCommand {
       something it can't understand, 75 position lost (an operator must decide), 78 configuration.
       """,
     version: TailraceVersion.current,
-    subcommands: [Run.self, Validate.self, Decode.self, CheckpointCommand.self, DoctorCommand.self])
+    subcommands: [
+      Run.self, SnapshotCommand.self, Validate.self, Decode.self, CheckpointCommand.self,
+      DoctorCommand.self,
+    ])
 }
 
 /// `-c`, shared by all commands.

@@ -23,6 +23,10 @@ struct HealthProbe: Sendable {
     inputs.mongoAge = StatusBoard.age(mongo.at)
     inputs.sourceDetail = source.summary
     inputs.sourceReading = source.isConnected
+    if let snapshot = facts.snapshot {
+      inputs.sourceDetail = "snapshot: \(snapshot.summary)"
+      inputs.sourceReading = snapshot.isReading
+    }
     inputs.natsConnected = facts.natsConnected
     inputs.natsDetail = facts.natsDetail
     inputs.natsAge = StatusBoard.age(facts.natsSince)
@@ -62,6 +66,29 @@ extension SourceStatus {
     case .reopening(let reason, let attempt): "reopening, attempt \(attempt): \(reason)"
     case .failed: "failed"
     case .stopped: "stopped"
+    }
+  }
+}
+
+extension SnapshotStatus {
+  /// What it is doing, in a few words.
+  var summary: String {
+    switch phase {
+    case .idle, .opening: "looking at the collections"
+    case .reading:
+      "reading \(progress.namespace ?? "?") from \(host ?? "?")"
+        + (progress.fraction.map { ", \(Int($0 * 100)) %" } ?? "")
+    case .reopening(let reason, let attempt): "reopening, attempt \(attempt): \(reason)"
+    case .finished: "all is read"
+    case .failed: "failed"
+    case .stopped: "stopped"
+    }
+  }
+
+  var isReading: Bool {
+    switch phase {
+    case .reading, .finished: true
+    case .idle, .opening, .reopening, .failed, .stopped: false
     }
   }
 }

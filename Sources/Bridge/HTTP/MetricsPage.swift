@@ -75,7 +75,28 @@ struct MetricsPage: Sendable {
       "tailrace_messages_lost_by_server_total",
       "Acknowledged messages that a stream did not hold any more.", facts.lostMessages)
     append(facts.feed, to: &page)
+    if let snapshot = facts.snapshot { append(snapshot, to: &page) }
     return page.text
+  }
+
+  /// Only while a snapshot goes on.
+  private func append(_ snapshot: SnapshotStatus, to page: inout Page) {
+    let progress = snapshot.progress
+    let now = ContinuousClock.now
+    page.gauge(
+      "tailrace_snapshot_documents", "Documents the snapshot has read.", Double(progress.documents))
+    page.gauge(
+      "tailrace_snapshot_estimated_documents", "What all of them come to, by the server's counts.",
+      Double(progress.estimatedDocuments))
+    page.gauge("tailrace_snapshot_bytes", "Bytes of documents read.", Double(progress.bytes))
+    if let rate = progress.rate(at: now) {
+      page.gauge(
+        "tailrace_snapshot_documents_per_second", "Over the last twenty seconds.", rate.documents)
+    }
+    if let left = progress.remaining(at: now) {
+      page.gauge(
+        "tailrace_snapshot_remaining_seconds", "At the present rate.", left.seconds)
+    }
   }
 
   private func append(_ feed: FeedFacts, to page: inout Page) {

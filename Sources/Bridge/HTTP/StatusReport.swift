@@ -44,6 +44,8 @@ struct StatusReport: Sendable {
       "bytes_in_memory": .int(facts.feed.transactionBytesHeld),
       "bytes_in_files": .int(facts.feed.transactionBytesSpilled),
     ]
+    value["snapshot"] =
+      (facts.snapshot ?? facts.finishedSnapshot).map { SnapshotReport(status: $0).json } ?? .null
     value["unsupported_time_series"] = .array(
       facts.feed.timeSeries.map {
         ["collection": .string($0.collection), "operations": .int($0.operations)]

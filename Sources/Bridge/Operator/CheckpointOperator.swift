@@ -61,6 +61,8 @@ public struct CheckpointOperator: Sendable {
       }
       next.resume = position
       next.term = point.term
+      // Somebody who sets a place wants to tail from it.
+      if next.snapshot?.isOver == false { next.snapshot = nil }
       if position < next.origin.position {
         next.origin = Checkpoint.Origin(position: position, inclusive: true)
       }

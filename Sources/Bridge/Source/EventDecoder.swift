@@ -6,11 +6,13 @@ import Oplog
 struct EventDecoder: ~Copyable {
   private var oplog = OplogDecoder()
   private var changes = ChangeStreamDecoder()
+  private var documents = SnapshotDecoder()
   private var batch = BatchKind.oplog
 
   private enum BatchKind {
     case oplog
     case changeStream(generation: UInt64)
+    case snapshot
   }
 
   init() {}
@@ -20,7 +22,16 @@ struct EventDecoder: ~Copyable {
     switch batch {
     case .oplog: self.batch = .oplog
     case .changeStream(let batch): self.batch = .changeStream(generation: batch.generation)
+    case .snapshot(let batch):
+      self.batch = .snapshot
+      documents.begin(batch)
     }
+  }
+
+  /// The index of the next document's event, of a snapshot.
+  var snapshotIndex: UInt32 {
+    get { documents.nextIndex }
+    set { documents.nextIndex = newValue }
   }
 
   @inline(__always)
@@ -28,6 +39,7 @@ struct EventDecoder: ~Copyable {
     switch batch {
     case .oplog: try oplog.begin(entry)
     case .changeStream(let generation): try changes.begin(entry, generation: generation)
+    case .snapshot: try documents.begin(entry)
     }
   }
 
@@ -36,6 +48,7 @@ struct EventDecoder: ~Copyable {
     switch batch {
     case .oplog: try oplog.next()
     case .changeStream: try changes.next()
+    case .snapshot: documents.next()
     }
   }
 
@@ -44,7 +57,7 @@ struct EventDecoder: ~Copyable {
   var transactionStart: OpTime? {
     switch batch {
     case .oplog: oplog.transactionStart
-    case .changeStream: nil
+    case .changeStream, .snapshot: nil
     }
   }
 
@@ -54,6 +67,7 @@ struct EventDecoder: ~Copyable {
     switch batch {
     case .oplog: oplog.operationPlace
     case .changeStream: changes.operationPlace
+    case .snapshot: nil
     }
   }
 

@@ -13,8 +13,10 @@ final class EventFeed {
     case waiting
   }
 
-  let reader: EventReader
+  private(set) var source: EventSource
   private let images: ImageStage?
+  /// `images`, in epochs in which events may want them: a snapshot's have all there is.
+  @exclusivity(unchecked) private var stage: ImageStage?
   @exclusivity(unchecked) private var decoder = EventDecoder()
 
   /// The reader's generation whose batches belong to this epoch.
@@ -33,9 +35,11 @@ final class EventFeed {
   @exclusivity(unchecked) private var transactions: [EmittedTransaction] = []
   /// Places in a change stream, behind batches that are done.
   private var tokens: [(position: OplogPosition, token: ResumeToken)] = []
+  /// Places in a snapshot, behind batches that are done: every event before `index` comes before it.
+  private var markers: [(index: UInt32, marker: SnapshotMarker)] = []
 
   init(reader: EventReader, images: ImageStage?) {
-    self.reader = reader
+    self.source = .tail(reader)
     self.images = images
   }
 
@@ -47,16 +51,21 @@ final class EventFeed {
     var begin: OpTime
   }
 
-  /// Begins a new epoch: what was read before is forgotten.
-  func begin(generation: UInt64) {
+  /// Begins a new epoch: what was read before is forgotten. A snapshot's events are numbered from
+  /// `firstIndex` on.
+  func begin(_ source: EventSource, generation: UInt64, firstIndex: UInt32) {
     end()
+    self.source = source
+    stage = if case .snapshot = source { nil } else { images }
     self.generation = generation
+    decoder.snapshotIndex = firstIndex
+    markers = []
     header = nil
     lastEntry = nil
     transactions = []
     tokens = []
     decoder.forgetTransactions()
-    images?.begin()
+    stage?.begin()
   }
 
   func end() {
@@ -73,22 +82,22 @@ final class EventFeed {
   func next(mayOpen: () -> Bool) throws -> Input {
     while true {
       if entryOpen {
-        guard images?.mayStep() ?? true else { return .waiting }
-        images?.step()
+        guard stage?.mayStep() ?? true else { return .waiting }
+        stage?.step()
         if let event = try nextEvent() {
-          return .event(images?.complete(event) ?? event)
+          return .event(stage?.complete(event) ?? event)
         }
         entryOpen = false
         if let header { lastEntry = OpTime(position: header.position, term: header.term) }
         continue
       }
       guard mayOpen() else { return .nothing }
-      guard images?.mayStep() ?? true else { return .waiting }
+      guard stage?.mayStep() ?? true else { return .waiting }
       guard let element = try nextEntry() else {
         guard takeBatch() else { return .nothing }
         continue
       }
-      images?.step()
+      stage?.step()
       try open(element)
     }
   }
@@ -101,14 +110,15 @@ final class EventFeed {
     if let reached = batch?.reached, let token = batch?.resumeToken {
       tokens.append((reached, token))
     }
+    if let marker = batch?.marker { markers.append((decoder.snapshotIndex, marker)) }
     batch = nil
     entries = nil
-    while let next = reader.next() {
+    while let next = source.next() {
       guard next.generation == generation else { continue }
       batch = next
       entries = next.entries()
       decoder.begin(next)
-      images?.begin(next)
+      stage?.begin(next)
       return true
     }
     return false
@@ -123,6 +133,9 @@ final class EventFeed {
   }
 
   private func open(_ element: BSONElement) throws {
+    guard decoder.snapshotIndex < .max else {
+      throw PipelineFailure.unexpected("a snapshot of more than four billion documents")
+    }
     do {
       let opened = try decoder.begin(try BSONView(element.value))
       header = opened
@@ -177,8 +190,20 @@ final class EventFeed {
     return tokens.first?.token
   }
 
+  /// The furthest place in the snapshot that only events before `index` come before; nil if nothing
+  /// new can be said.
+  func marker(settledBefore index: UInt32) -> (index: UInt32, marker: SnapshotMarker)? {
+    guard let last = markers.lastIndex(where: { $0.index <= index }) else { return nil }
+    let found = markers[last]
+    markers.removeFirst(last + 1)
+    return found
+  }
+
+  /// The index of the next event, of a snapshot.
+  var snapshotIndex: UInt32 { decoder.snapshotIndex }
+
   /// Documents are being fetched for events that are there.
-  var isWaiting: Bool { images?.isWaiting ?? false }
+  var isWaiting: Bool { stage?.isWaiting ?? false }
 
   var facts: FeedFacts {
     var facts = FeedFacts()

@@ -54,15 +54,45 @@ enum EventReader: Sendable {
   }
 }
 
-/// One reply of the server: oplog entries, or the documents of a change stream.
+/// What the feed takes its batches from in one epoch.
+enum EventSource: Sendable {
+  case tail(EventReader)
+  case snapshot(SnapshotReader)
+
+  func next() -> EventBatch? {
+    switch self {
+    case .tail(let reader): reader.next()
+    case .snapshot(let reader): reader.next().map { .snapshot($0) }
+    }
+  }
+
+  var failure: SourceFailure? {
+    switch self {
+    case .tail(let reader): reader.failure
+    case .snapshot(let reader): reader.failure
+    }
+  }
+
+  /// Of a snapshot whose last batch has been taken: where to tail from.
+  var tailFrom: ResumePoint? {
+    switch self {
+    case .tail: nil
+    case .snapshot(let reader): reader.status.tailFrom
+    }
+  }
+}
+
+/// One reply of the server: oplog entries, the documents of a change stream, or those of a collection.
 enum EventBatch: Sendable {
   case oplog(OplogBatch)
   case changeStream(ChangeStreamBatch)
+  case snapshot(SnapshotBatch)
 
   var generation: UInt64 {
     switch self {
     case .oplog(let batch): batch.generation
     case .changeStream(let batch): batch.generation
+    case .snapshot(let batch): batch.generation
     }
   }
 
@@ -71,21 +101,30 @@ enum EventBatch: Sendable {
     switch self {
     case .oplog(let batch): batch.entries()
     case .changeStream(let batch): batch.entries()
+    case .snapshot(let batch): batch.elements()
     }
   }
 
   /// How far a change stream is after the batch, even if no event was in it.
   var reached: OplogPosition? {
     switch self {
-    case .oplog: nil
+    case .oplog, .snapshot: nil
     case .changeStream(let batch): batch.last.position
+    }
+  }
+
+  /// Where a snapshot goes on.
+  var marker: SnapshotMarker? {
+    switch self {
+    case .oplog, .changeStream: nil
+    case .snapshot(let batch): batch.marker
     }
   }
 
   /// Where a change stream goes on.
   var resumeToken: ResumeToken? {
     switch self {
-    case .oplog: nil
+    case .oplog, .snapshot: nil
     case .changeStream(let batch): batch.resumeToken
     }
   }

@@ -1,0 +1,52 @@
+import ArgumentParser
+import Bridge
+import BridgeConfiguration
+import Foundation
+import JSON
+import Logging
+
+struct SnapshotCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "snapshot",
+    abstract:
+      "Publishes the documents that the rules' collections hold; the tail goes on behind them.",
+    discussion: """
+      Where the bridge has run before, first what the tail still has to publish. Interrupted, it goes \
+      on where it was. Afterwards `tailrace run` goes on with the first change behind the snapshot. \
+      Don't run it beside another instance of the same bridge.
+      """)
+
+  @OptionGroup var file: ConfigurationOption
+
+  @Flag(
+    help: """
+      Begin at once and anew: leave a snapshot that is not over, a position, and what lies between \
+      that and now.
+      """)
+  var force = false
+
+  @Flag(
+    name: .customLong("no-wait"), help: "Exit with 69 if a server can't be reached at the start.")
+  var noWait = false
+
+  @Flag(help: "Machine-readable output.") var json = false
+
+  func run() async throws {
+    let environment = ProcessInfo.processInfo.environment
+    let configuration = try loadConfiguration(file.path(environment), environment)
+    let logger = makeLogger(configuration.log)
+    var options = RunOptions()
+    options.snapshot = true
+    options.force = force
+    options.waitForServers = !noWait
+    let bridge = BridgeService(configuration: configuration, options: options, logger: logger)
+    try await serve(bridge, logger)
+    guard let report = bridge.finishedSnapshot else {
+      print(json ? "{\"finished\":false}" : "stopped: the next start goes on from here")
+      return
+    }
+    var value = report.json
+    value["finished"] = true
+    print(json ? value.text(pretty: true) : "finished: \(report.line)")
+  }
+}
