@@ -117,7 +117,8 @@ let tests: [Target] = [
       "BSON", "CMongoC", "MongoSource", "Oplog", .product(name: "Logging", package: "swift-log"),
     ], swiftSettings: strict),
   .testTarget(
-    name: "BridgeTests", dependencies: ["Bridge", "JSON", "Oplog"], swiftSettings: strict),
+    name: "BridgeTests", dependencies: ["Bridge", "JSON", "MongoSource", "Oplog"],
+    swiftSettings: strict),
 ]
 
 let package = Package(

@@ -99,11 +99,11 @@ struct ProblemTests {
         "12:24: source.read_concern can't be \"linearizable\""),
       ProblemCase("source: {start: tomorrow}", "12:17: source.start can't be \"tomorrow\""),
       ProblemCase(
-        "source: {start: snapshot}",
-        "12:17: source.start: snapshot is not available in this version of tailrace"),
+        "source: {start: snapshots}",
+        "12:17: source.start can't be \"snapshots\""),
       ProblemCase(
-        "source: {on_position_lost: snapshot}",
-        "12:28: source.on_position_lost: snapshot is not available in this version of tailrace"),
+        "source: {on_position_lost: ignore}",
+        "12:28: source.on_position_lost can't be \"ignore\""),
       ProblemCase("source: {urii: x}", "12:10: unknown key urii in source"),
       ProblemCase("source: 5", "12:9: source is a single value"),
       ProblemCase("nats: {servers: []}", "12:8: nats.servers is empty"),

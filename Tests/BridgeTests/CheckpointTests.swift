@@ -1,5 +1,6 @@
 import Bridge
 import JSON
+import MongoSource
 import Oplog
 import Testing
 
@@ -24,6 +25,24 @@ import Testing
     other.term = nil
     other.streams = [:]
     #expect(try Checkpoint(parsing: other.json.utf8) == other)
+  }
+
+  @Test func `a snapshot that goes on, and one that is over`() throws {
+    let place = ResumePoint(position: OplogPosition(seconds: 1_700_000_000, increment: 7), term: 3)
+    var going = sample
+    going.snapshot = Checkpoint.Snapshot(at: place)
+    #expect(try Checkpoint(parsing: going.json.utf8) == going)
+    var over = going
+    over.snapshot?.marker = nil
+    let read = try Checkpoint(parsing: over.json.utf8)
+    #expect(read.snapshot?.isOver == true)
+    #expect(read.snapshot?.point == place)
+    // One whose marker can't be read must not pass for one that is over.
+    for member in ["marker", "floor"] {
+      var broken = going.json
+      broken["snapshot"]?[member] = nil
+      #expect(throws: CheckpointError.self) { try Checkpoint(parsing: broken.utf8) }
+    }
   }
 
   @Test func `every missing or broken member is an error, never a fresh start`() throws {

@@ -1,4 +1,5 @@
 import Bridge
+import MongoSource
 import Oplog
 import Testing
 
@@ -42,6 +43,40 @@ private func resume(_ decision: ResumeDecision) throws -> ResumePlan {
 struct Unexpected: Error { var what: String }
 
 @Suite struct ResumePlanTests {
+  /// An index that snapshots alone have.
+  private let late = UInt32(1) << 24
+
+  @Test func `messages of a snapshot that a server lost can't be read from the oplog again`() throws
+  {
+    var there = checkpoint("300.1", ["A": (10, "300.5.0")])
+    let place = ResumePoint(position: entry("300.1"), term: 3)
+    there.snapshot = Checkpoint.Snapshot(at: place)
+    there.snapshot?.marker = nil
+    // The stream ends within the snapshot, or has nothing at all.
+    for tail in [stream(last: 4, tail: "300.1.\(late + 3)"), stream(last: 0)] {
+      let decision = ResumePlan.decide(checkpoint: there, streams: [tail])
+      guard case .needsSnapshot(let why) = decision else {
+        throw Unexpected(what: "\(decision)")
+      }
+      #expect(why.contains("tailrace snapshot --force"))
+    }
+    // It ends behind the snapshot: the oplog has the rest.
+    let plan = try resume(
+      ResumePlan.decide(checkpoint: there, streams: [stream(last: 7, tail: "300.3.0")]))
+    #expect(plan.start == entry("300.1") && plan.losses.count == 1)
+  }
+
+  @Test func `without a checkpoint, the end of a snapshot can't be told from its middle`() throws {
+    let inside = stream(last: 4, tail: "300.1.\(late + 3)")
+    guard case .needsSnapshot = ResumePlan.decide(checkpoint: nil, streams: [inside]) else {
+      throw Unexpected(what: "a snapshot was taken for complete")
+    }
+    // Another stream has had events from behind the snapshot: so it was over.
+    let behind = stream("B", last: 9, tail: "300.7.0")
+    let plan = try resume(ResumePlan.decide(checkpoint: nil, streams: [inside, behind]))
+    #expect(plan.start == entry("300.1"))
+  }
+
   @Test func `no trace anywhere is a first start`() {
     #expect(ResumePlan.decide(checkpoint: nil, streams: [stream(last: 0)]) == .fresh)
     #expect(
