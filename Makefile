@@ -1,6 +1,6 @@
 # One verb per need. Everything builds in release mode, so that dependencies build once.
 .DEFAULT_GOAL := help
-.PHONY: help demo build test test-matrix lint bench soak clean need-python
+.PHONY: help demo build test test-matrix differential lint bench soak clean need-python
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +17,11 @@ test: need-python ## unit tests, then integration tests against real servers
 
 test-matrix: need-python build ## what depends on MongoDB, on every mongod that can be had; MATRIX_ARGS="6.0.27"
 	@python3 scripts/matrix.py $(MATRIX_ARGS)
+
+differential: need-python build ## the decoder against the server's change streams: twenty seeds of a minute; MONGOD="6.0.27 5.0.4"
+	@for version in $(or $(MONGOD),6.0.27 5.0.4); do \
+	  DIFFERENTIAL_SEEDS=$${DIFFERENTIAL_SEEDS:-20} DIFFERENTIAL_SECONDS=$${DIFFERENTIAL_SECONDS:-60} \
+	  TAILRACE_MONGOD_VERSION=$$version python3 scripts/test.py --differential || exit 1; done
 
 lint: ## style of the Swift sources (swift format; configuration in .swift-format)
 	swift format lint --strict --recursive --parallel Sources Tests Package.swift

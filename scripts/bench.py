@@ -108,6 +108,25 @@ def measure_protocols(options, folder, report):
     report(table(CATCH_UP_HEAD, rows))
 
 
+def measure_parts(options, folder, report):
+    """What the pure parts cost, in CPU time: printed by the timing tests of each module."""
+    subprocess.run(["swift", "build", "-c", "release", "--build-tests"], cwd=fetch.ROOT, check=True,
+                   stdout=sys.stderr)
+    best = {}
+    for number in range(options.repetitions):
+        done = subprocess.run(
+            ["swift", "test", "-c", "release", "--skip-build", "--disable-xctest", "--filter",
+             "TimingTests"], cwd=fetch.ROOT, capture_output=True, text=True, check=True)
+        for module, case, cost in re.findall(r"^([a-z ]+): (.*), (\d+) ns", done.stdout, re.M):
+            best.setdefault((module, case), []).append(int(cost))
+        say(f"run {number + 1} of {options.repetitions}")
+    if not best:
+        raise RuntimeError("no timing test printed anything")
+    report(f"\nCPU time of the parts, nanoseconds, least of {options.repetitions} runs:\n")
+    report(table(["", "ns"], [[f"{module}: {case}", f"{min(costs):,}"]
+                              for (module, case), costs in best.items()]))
+
+
 def measure(options, folder, report):
     events = options.inserts + options.updates
     sources = os.environ.get("TAILRACE_REFERENCE")
@@ -194,6 +213,8 @@ def main():
                         choices=["auto", "chain", "atomic", "fast", "single"])
     parser.add_argument("--protocols", action="store_true",
                         help="instead: each protocol, with R1, R1 synced and R3")
+    parser.add_argument("--parts", action="store_true",
+                        help="instead: CPU time of decoding an entry, judging an event, …")
     parser.add_argument("--protocol-events", type=int, default=200_000, metavar="N")
     parser.add_argument("--write", action="store_true", help="results into docs/benchmarks.md")
     options = parser.parse_args()
@@ -209,9 +230,11 @@ def main():
     folder = tempfile.mkdtemp(prefix="tailrace-bench-")
     try:
         report(f"{machine()}\n")
-        (measure_protocols if options.protocols else measure)(options, folder, report)
+        part = "protocols" if options.protocols else "parts" if options.parts else "results"
+        what = {"protocols": measure_protocols, "parts": measure_parts, "results": measure}
+        what[part](options, folder, report)
         if options.write:
-            write(lines, "protocols" if options.protocols else "results")
+            write(lines, part)
     except (labs.LabError, fetch.Unavailable, RuntimeError, subprocess.CalledProcessError,
             pymongo.errors.PyMongoError) as problem:
         print(f"bench: {problem}", file=sys.stderr)

@@ -3,6 +3,7 @@
 
     test.py             builds, then Swift's tests, then Tests/Integration
     test.py --faults    the fault tests of Tests/Integration only; builds nothing
+    test.py --differential    test_differential.py only; builds nothing
 
 FAULT_ROUNDS sets the rounds of each fault (10), FAULT_SEED repeats a run's choices,
 PYTEST_ADDOPTS is pytest's own. A failed part doesn't keep the next from running.
@@ -44,8 +45,14 @@ def counted(*reports):
 
 
 def main(arguments):
-    faults_only = arguments == ["--faults"]
-    if arguments and not faults_only:
+    whole = not arguments
+    choices = {
+        (): ["Tests/Integration"],
+        ("--faults",): ["-m", "fault", "Tests/Integration"],
+        ("--differential",): ["-s", "-p", "no:xdist", "Tests/Integration/test_differential.py"],
+    }
+    choice = choices.get(tuple(arguments))
+    if choice is None:
         print(__doc__.strip(), file=sys.stderr)
         return 64
     began = time.monotonic()
@@ -60,19 +67,18 @@ def main(arguments):
     for report in (*SWIFT_REPORTS, PYTHON_REPORT):
         report.unlink(missing_ok=True)
     codes = []
-    if not faults_only:
+    if whole:
         code = run("swift", "build", "-c", "release", "--build-tests")
         if code != 0:
             return code
         # Quiet about XCTest, which has no tests here. Those that start mongods run by themselves: on
         # two cores the others' servers would look hung beside them.
-        for report, choice in zip(SWIFT_REPORTS, ("--skip", "--filter")):
+        for report, half in zip(SWIFT_REPORTS, ("--skip", "--filter")):
             codes.append(run("swift", "test", "-c", "release", "--skip-build", "--disable-xctest",
-                             choice, "MongoSourceTests", "--xunit-output", report))
-    marks = ["-m", "fault"] if faults_only else []
-    workers = os.environ.get("TEST_WORKERS", "2")
-    codes.append(run(python, "-m", "pytest", "-q", "-n", workers, "--dist", "loadfile",
-                     "--junitxml", PYTHON_REPORT, *marks, "Tests/Integration"))
+                             half, "MongoSourceTests", "--xunit-output", report))
+    workers = ["-n", os.environ.get("TEST_WORKERS", "2"), "--dist", "loadfile"]
+    codes.append(run(python, "-m", "pytest", "-q", "--junitxml", PYTHON_REPORT,
+                     *(workers if "no:xdist" not in choice else []), *choice))
     total, failed, skipped = counted(*SWIFT_REPORTS, PYTHON_REPORT)
     passed = total - failed - skipped
     verdict = "PASS" if not any(codes) else "FAIL"

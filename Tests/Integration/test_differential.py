@@ -7,6 +7,7 @@ DIFFERENTIAL_SEEDS (2), DIFFERENTIAL_FIRST (1) and DIFFERENTIAL_SECONDS (3) make
 
 import json
 import os
+import re
 import struct
 import subprocess
 import time
@@ -96,7 +97,10 @@ def derived(lab, after):
                  for entry in oplog.find({"ts": {"$gt": after}}).sort("$natural", 1)]
     done = subprocess.run([BINARY, "decode"], input="\n".join(lines), capture_output=True,
                           text=True)
-    assert done.returncode == 0, done.stderr
+    if done.returncode != 0:
+        number = re.search(r"line (\d+)", done.stderr)
+        raise AssertionError(
+            f"{done.stderr}: {lines[int(number[1]) - 1][:4000] if number else ''}")
     return [dict(json.loads(line, object_pairs_hook=hooked))
             for line in done.stdout.splitlines()]
 
