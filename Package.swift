@@ -9,7 +9,7 @@ let strict: [SwiftSetting] = [
 /// Pure modules: no I/O, no NIO, no libmongoc. They build and test in seconds.
 let pure: [Target] = [
   .target(name: "JSON", swiftSettings: strict),
-  .target(name: "BSON", swiftSettings: strict),
+  .target(name: "BSON", dependencies: ["JSON"], swiftSettings: strict),
   .target(name: "Oplog", dependencies: ["BSON"], swiftSettings: strict),
   .target(
     name: "Mapping",

@@ -25,6 +25,11 @@ extension ByteWriter {
     patch(littleEndian: Int32(count &- mark), at: mark)
   }
 
+  /// Closes code with scope, begun like a document: its length is counted alike, but no zero byte ends it.
+  mutating func endCodeWithScope(_ mark: Int) {
+    patch(littleEndian: Int32(count &- mark), at: mark)
+  }
+
   /// Starts a document within the open one.
   @inlinable
   public mutating func beginDocument(key: UnsafeRawBufferPointer) -> Int {

@@ -4,6 +4,67 @@ public enum ISODate {
   /// end of year 9999, in the proleptic Gregorian calendar.
   @inlinable
   public static var range: ClosedRange<Int64> { -62_167_219_200_000...253_402_300_799_999 }
+
+  /// Reads RFC 3339 (`2026-11-23T13:00:00.123Z`, `…+01:00`, also `…+0100`), digits beyond
+  /// milliseconds cut off. Nil for anything else.
+  public static func milliseconds(parsing text: String) -> Int64? {
+    var rest = Array(text.utf8)[...]
+    func number(_ digits: Int) -> Int64? {
+      guard rest.count >= digits else { return nil }
+      var value: Int64 = 0
+      for digit in rest.prefix(digits) {
+        guard (48...57).contains(digit) else { return nil }
+        value = value * 10 + Int64(digit - 48)
+      }
+      rest = rest.dropFirst(digits)
+      return value
+    }
+    func mark(_ choices: String) -> UInt8? {
+      guard let first = rest.first, choices.utf8.contains(first) else { return nil }
+      rest = rest.dropFirst()
+      return first
+    }
+    guard let year = number(4), mark("-") != nil, let month = number(2), mark("-") != nil,
+      let day = number(2), mark("Tt ") != nil, let hour = number(2), mark(":") != nil,
+      let minute = number(2), mark(":") != nil, let second = number(2)
+    else { return nil }
+    var fraction: Int64 = 0
+    if mark(".") != nil {
+      let digits = rest.prefix { (48...57).contains($0) }
+      guard !digits.isEmpty else { return nil }
+      rest = rest.dropFirst(digits.count)
+      for place in 0..<3 {
+        let digit = place < digits.count ? digits[digits.startIndex + place] - 48 : 0
+        fraction = fraction * 10 + Int64(digit)
+      }
+    }
+    var offset: Int64 = 0
+    if let sign = mark("+-") {
+      guard let hours = number(2) else { return nil }
+      _ = mark(":")
+      guard let minutes = number(2), hours < 24, minutes < 60 else { return nil }
+      offset = (hours * 60 + minutes) * (sign == UInt8(ascii: "-") ? -1 : 1)
+    } else if mark("Zz") == nil {
+      return nil
+    }
+    guard rest.isEmpty, (1...12).contains(month), day >= 1, day <= days(in: month, of: year),
+      hour < 24, minute < 60, second < 60
+    else { return nil }
+    let minutes = (daysSince1970(year, month, day) * 24 + hour) * 60 + minute - offset
+    return (minutes * 60 + second) * 1000 + fraction
+  }
+
+  private static func days(in month: Int64, of year: Int64) -> Int64 {
+    let isLeap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
+    return month == 2 ? (isLeap ? 29 : 28) : [4, 6, 9, 11].contains(month) ? 30 : 31
+  }
+
+  /// Years counted from March, so that the leap day is a year's last.
+  private static func daysSince1970(_ year: Int64, _ month: Int64, _ day: Int64) -> Int64 {
+    let y = (month <= 2 ? year - 1 : year) + 400
+    let inYear = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1
+    return 365 * y + y / 4 - y / 100 + y / 400 + inYear - 719_468 - 146_097
+  }
 }
 
 extension ByteWriter {

@@ -6,12 +6,14 @@ public struct JSONError: Error, Equatable, Sendable, CustomStringConvertible {
 }
 
 extension JSONValue {
-  /// Nesting beyond this is refused.
+  /// Nesting beyond this is refused, unless another bound is given.
   public static let maximumDepth = 128
 
   /// Reads one RFC 8259 text; anything after it but white space is an error.
-  public init(parsing bytes: some Sequence<UInt8>) throws(JSONError) {
-    var parser = JSONParser(bytes: Array(bytes))
+  public init(
+    parsing bytes: some Sequence<UInt8>, maximumDepth: Int = JSONValue.maximumDepth
+  ) throws(JSONError) {
+    var parser = JSONParser(bytes: Array(bytes), maximumDepth: maximumDepth)
     self = try parser.document()
   }
 
@@ -22,9 +24,13 @@ extension JSONValue {
 
 private struct JSONParser {
   let bytes: [UInt8]
+  let maximumDepth: Int
   var at = 0
 
-  init(bytes: [UInt8]) { self.bytes = bytes }
+  init(bytes: [UInt8], maximumDepth: Int) {
+    self.bytes = bytes
+    self.maximumDepth = maximumDepth
+  }
 
   func fail(_ message: String) -> JSONError { JSONError(message: message, offset: at) }
 
@@ -42,7 +48,7 @@ private struct JSONParser {
   }
 
   mutating func value(depth: Int) throws(JSONError) -> JSONValue {
-    guard depth < JSONValue.maximumDepth else { throw fail("nested too deep") }
+    guard depth < maximumDepth else { throw fail("nested too deep") }
     skipSpace()
     guard let c = current else { throw fail("the text ends where a value should be") }
     switch c {

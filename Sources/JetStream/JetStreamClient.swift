@@ -1,3 +1,4 @@
+import BSON
 public import JSON
 public import NATS
 import NIOCore

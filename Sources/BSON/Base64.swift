@@ -1,7 +1,7 @@
-/// RFC 4648 decoding, for the message bodies in STREAM.MSG.GET answers.
-enum Base64 {
+/// RFC 4648 decoding.
+public enum Base64 {
   /// The bytes, or nil if the text is not base64.
-  static func decode(_ text: String) -> [UInt8]? {
+  public static func decode(_ text: String) -> [UInt8]? {
     var out: [UInt8] = []
     out.reserveCapacity(text.utf8.count / 4 * 3)
     var buffer: UInt32 = 0
