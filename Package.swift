@@ -66,7 +66,7 @@ let service: [Target] = [
   .executableTarget(
     name: "tailrace",
     dependencies: [
-      "Bridge", "BridgeConfiguration", "JSON", "MongoSource", "Oplog",
+      "Bridge", "BridgeConfiguration", "JSON", "Mapping", "MongoSource", "Oplog",
       .product(name: "ArgumentParser", package: "swift-argument-parser"),
       .product(name: "Logging", package: "swift-log"),
       .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),

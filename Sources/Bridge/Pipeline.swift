@@ -202,8 +202,7 @@ final class Pipeline: @unchecked Sendable {
     while true {
       guard epoch.connection.isWritable else { return .socketFull }
       if pending == nil {
-        if !feed.entryOpen, lanes.contains(where: \.isBarrier) { return .blocked }
-        guard try derive(epoch) else { return .noInput }
+        guard try derive(epoch) else { return isBarred ? .blocked : .noInput }
         continue
       }
       guard try settlePending(epoch) else { return .blocked }
@@ -214,9 +213,8 @@ final class Pipeline: @unchecked Sendable {
   private func derive(_ epoch: Epoch) throws -> Bool {
     while true {
       do {
-        guard case .event(let event) = try feed.next(mayOpen: { !draining && !reachedEnd }) else {
-          return false
-        }
+        let input = try feed.next(mayOpen: { !draining && !reachedEnd && !isBarred })
+        guard case .event(let event) = input else { return false }
         if isBeforeOrigin(event.position.entry, epoch) { continue }
         let isNew = derivedUpTo.map { event.position > $0 } ?? true
         if isNew {
@@ -231,6 +229,10 @@ final class Pipeline: @unchecked Sendable {
       }
     }
   }
+
+  /// Whether the next entry has to wait for acks: what comes behind a dead letter or a stream's first
+  /// message must not be stored before it, or the streams' ends would no longer say what is.
+  private var isBarred: Bool { lanes.contains(where: \.isBarrier) }
 
   /// Whether the transaction's events are none of this bridge's, or stored on every stream.
   private func isNotNeeded(_ missing: MissingEntries, _ epoch: Epoch) -> Bool {

@@ -16,6 +16,8 @@ final class PipelineReporter: @unchecked Sendable {
   private var lastEntries: UInt64 = 0
   private var lastAcked: UInt64 = 0
   private var lastDerived: UInt64 = 0
+  private var furthest: OplogPosition?
+  private var lastEpoch = (number: UInt64(0), began: ContinuousClock.now)
   private var rateMark: (at: ContinuousClock.Instant, published: UInt64)?
 
   init(pipeline: Pipeline, board: StatusBoard) {
@@ -45,7 +47,7 @@ final class PipelineReporter: @unchecked Sendable {
     let outcomes = counters.outcomes
     let now = ContinuousClock.now
     let settled = outcomes.total
-    let moved = counters.entries != lastEntries || settled != lastAcked
+    let moved = settled != lastAcked || isReadingOn(counters.entries, now)
     let derived = counters.derived != lastDerived
     let mark = pipeline.mark()
     let streams = pipeline.streams()
@@ -79,6 +81,18 @@ final class PipelineReporter: @unchecked Sendable {
     lastEntries = counters.entries
     lastAcked = settled
     lastDerived = counters.derived
+  }
+
+  /// Entries that are read for the first time are progress. So is reading again for a while, as a
+  /// long transaction may need; but not what each of many failing epochs begins with.
+  private func isReadingOn(_ entries: UInt64, _ now: ContinuousClock.Instant) -> Bool {
+    let epoch = board.snapshot.epoch
+    if epoch != lastEpoch.number { lastEpoch = (epoch, now) }
+    if let read = pipeline.feed.lastEntry?.position, furthest.map({ read > $0 }) ?? true {
+      furthest = read
+      return true
+    }
+    return entries != lastEntries && now - lastEpoch.began > .seconds(2)
   }
 
   private func publishRate(_ published: UInt64, _ now: ContinuousClock.Instant) -> Double? {

@@ -107,9 +107,11 @@ struct StreamTail: Sendable {
     }
   }
 
-  /// The message as one of ours, or nil if somebody else published it.
+  /// The message as one of ours, or nil if somebody else published it: an operator who replays dead
+  /// letters, too, since those say nothing of how far the stream is.
   func own(_ message: StoredMessage) -> StreamObservation.Own? {
-    guard let position = message.header("Tailrace-Position").flatMap({ EventPosition($0) }),
+    guard message.header(DeadLetter.replayed) == nil,
+      let position = message.header("Tailrace-Position").flatMap({ EventPosition($0) }),
       let rule = message.header("Tailrace-Rule")
     else { return nil }
     return StreamObservation.Own(

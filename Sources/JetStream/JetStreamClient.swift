@@ -205,6 +205,8 @@ public struct StoredMessage: Sendable {
   public var sequence: UInt64
   public var headers: [(name: String, value: String)]
   public var payload: [UInt8]
+  /// When the server stored it, RFC 3339.
+  public var time: String
 
   init?(_ json: JSONValue) {
     guard let subject = json["subject"]?.stringValue,
@@ -212,6 +214,7 @@ public struct StoredMessage: Sendable {
     else { return nil }
     self.subject = subject
     self.sequence = sequence
+    self.time = json["time"]?.stringValue ?? ""
     self.payload = json["data"]?.stringValue.flatMap { Base64.decode($0) } ?? []
     self.headers = []
     if let raw = json["hdrs"]?.stringValue.flatMap({ Base64.decode($0) }) {

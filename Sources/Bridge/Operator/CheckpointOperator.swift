@@ -3,7 +3,6 @@ import JSON
 import JetStream
 public import Logging
 import MongoSource
-import NATS
 public import Oplog
 
 /// The stored checkpoint in an operator's hands: `tailrace checkpoint show|set|export`.
@@ -92,26 +91,11 @@ public struct CheckpointOperator: Sendable {
   private func withStore<T: Sendable>(
     _ body: (CheckpointStore) async throws(BridgeError) -> T
   ) async throws(BridgeError) -> T {
-    let connection: NATSConnection
-    do {
-      connection = try await NATSConnection.connect(
-        to: configuration.natsServers, options: try configuration.natsOptions(), logger: logger)
-    } catch let error as BridgeError {
-      throw error
-    } catch {
-      throw .unavailable("NATS: \(error)")
+    try await configuration.withJetStream(logger) { jetStream throws(BridgeError) in
+      try await body(
+        CheckpointStore(
+          jetStream, bucket: configuration.bridge.stateBucket, bridge: configuration.bridge.name))
     }
-    let store = CheckpointStore(
-      JetStreamClient(connection), bucket: configuration.bridge.stateBucket,
-      bridge: configuration.bridge.name)
-    let result: Result<T, BridgeError>
-    do throws(BridgeError) {
-      result = .success(try await body(store))
-    } catch {
-      result = .failure(error)
-    }
-    await connection.close()
-    return try result.get()
   }
 
   private func isCreated(_ store: CheckpointStore) async throws(BridgeError) -> Bool {

@@ -1,0 +1,100 @@
+import BSON
+public import BridgeConfiguration
+import JetStream
+public import Logging
+import MongoSource
+import NATS
+
+/// The dead-letter stream in an operator's hands: `tailrace dlq list|show|replay|drop`.
+public struct DeadLetterBox: Sendable {
+  let configuration: BridgeConfiguration
+  let logger: Logger
+
+  public init(_ configuration: BridgeConfiguration, logger: Logger) {
+    self.configuration = configuration
+    self.logger = logger
+  }
+
+  var stream: String { configuration.deadLetter.stream }
+
+  /// Hands out the letters that the filter takes, oldest first. What comes in meanwhile is left out.
+  public func list(
+    _ filter: DeadLetterFilter, _ body: (DeadLetter) -> Void
+  ) async throws(BridgeError) {
+    try await configuration.withJetStream(logger) { jetStream throws(BridgeError) in
+      try await walk(jetStream, filter) { letter throws(BridgeError) in body(letter) }
+    }
+  }
+
+  /// Takes letters out of the stream; how many were there.
+  public func drop(
+    _ filter: DeadLetterFilter, _ body: (DeadLetter) -> Void
+  ) async throws(BridgeError) -> Int {
+    try await configuration.withJetStream(logger) { jetStream throws(BridgeError) in
+      var dropped = 0
+      try await walk(jetStream, filter) { letter throws(BridgeError) in
+        if try await remove(letter, jetStream) {
+          dropped += 1
+          body(letter)
+        }
+      }
+      return dropped
+    }
+  }
+
+  /// The change event of a letter in canonical Extended JSON: whole, where that takes reading the
+  /// oplog again for documents that were too large for the dead letter.
+  public func event(of letter: DeadLetter) async throws(BridgeError) -> String {
+    guard !letter.omitted.isEmpty else { return letter.body }
+    guard !letter.isSnapshot else {
+      throw .positionLost(
+        "the document of a snapshot is not in the oplog: look for it in \(letter.namespace)")
+    }
+    return try await EventLookup(configuration.mongoSourceOptions, logger: logger)
+      .text(at: letter.position)
+  }
+
+  // MARK: - Steps
+
+  func walk(
+    _ jetStream: JetStreamClient, _ filter: DeadLetterFilter,
+    _ body: (DeadLetter) async throws(BridgeError) -> Void
+  ) async throws(BridgeError) {
+    guard
+      let info = try await asking({ () throws(JetStreamError) in
+        try await jetStream.stream(stream)
+      })
+    else { return }
+    var next = max(info.firstSequence, 1)
+    var left = filter.limit ?? .max
+    while next <= info.lastSequence, left > 0 {
+      let from = next
+      let message = try await asking { () throws(JetStreamError) in
+        try await jetStream.nextMessage(in: stream, from: from)
+      }
+      guard let message, message.sequence <= info.lastSequence else { return }
+      next = message.sequence + 1
+      guard let letter = DeadLetter(message), filter.takes(letter) else { continue }
+      left -= 1
+      try await body(letter)
+    }
+  }
+
+  func remove(
+    _ letter: DeadLetter, _ jetStream: JetStreamClient
+  ) async throws(BridgeError) -> Bool {
+    try await asking { () throws(JetStreamError) in
+      try await jetStream.deleteMessage(in: stream, at: letter.sequence)
+    }
+  }
+
+  private func asking<T>(
+    _ question: () async throws(JetStreamError) -> T
+  ) async throws(BridgeError) -> T {
+    do {
+      return try await question()
+    } catch {
+      throw .unavailable("\(error)")
+    }
+  }
+}
