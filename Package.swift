@@ -48,14 +48,15 @@ let service: [Target] = [
   .target(
     name: "BridgeConfiguration",
     dependencies: [
-      "JSON", "Mapping", .product(name: "Yams", package: "Yams"),
+      "BSON", "JSON", "JSONSchema", "Mapping", "Oplog",
+      .product(name: "Yams", package: "Yams"),
       .product(name: "Logging", package: "swift-log"),
     ],
     swiftSettings: strict),
   .target(
     name: "Bridge",
     dependencies: [
-      "BSON", "JSON", "Oplog", "Mapping", "MongoSource", "NATS", "JetStream", "BridgeConfiguration",
+      "BSON", "JSON", "JSONSchema", "Oplog", "Mapping", "MongoSource", "NATS", "JetStream", "BridgeConfiguration",
       .product(name: "Hummingbird", package: "hummingbird"),
       .product(name: "Logging", package: "swift-log"),
       .product(name: "Metrics", package: "swift-metrics"),

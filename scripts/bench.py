@@ -127,6 +127,28 @@ def measure_parts(options, folder, report):
                               for (module, case), costs in best.items()]))
 
 
+def measure_schema(options, folder, report):
+    """What a schema on every rule costs the whole bridge."""
+    events = options.inserts + options.updates
+    with labs.Lab(oplog_mb=4000, cache_gb=2) as lab:
+        say(f"filling the oplog: {options.inserts:,} inserts, {options.updates:,} updates")
+        start = fill(lab.uri, options.inserts, options.updates)
+        without, judged = [], []
+        for number in range(options.repetitions):
+            for runs, schema in ((without, False), (judged, True)):
+                runs.append(catch_up(folder, lab, f"J{number}{schema}", start, events,
+                                     options.publish, schema=schema))
+                say(f"{'with' if schema else 'without'} a schema: {runs[-1].rate:,.0f} events/s, "
+                    f"{runs[-1].bridge:.2f} µs")
+    rates = [a.rate / b.rate for a, b in zip(judged, without)]
+    costs = [a.bridge / b.bridge for a, b in zip(judged, without)]
+    report(f"\nCatch-up over {events:,} events, in turn, medians of {options.repetitions}:\n")
+    report(table(CATCH_UP_HEAD, [
+        catch_up_row("without a schema", without), catch_up_row("every body judged", judged),
+        ["ratio", f"{statistics.median(rates):.2f}", f"{statistics.median(costs):.2f}", "", "", "",
+         "", ""]]))
+
+
 def measure(options, folder, report):
     events = options.inserts + options.updates
     sources = os.environ.get("TAILRACE_REFERENCE")
@@ -213,6 +235,8 @@ def main():
                         choices=["auto", "chain", "atomic", "fast", "single"])
     parser.add_argument("--protocols", action="store_true",
                         help="instead: each protocol, with R1, R1 synced and R3")
+    parser.add_argument("--schema", action="store_true",
+                        help="instead: catch-up with and without a schema on every rule, in turn")
     parser.add_argument("--parts", action="store_true",
                         help="instead: CPU time of decoding an entry, judging an event, …")
     parser.add_argument("--protocol-events", type=int, default=200_000, metavar="N")
@@ -230,8 +254,9 @@ def main():
     folder = tempfile.mkdtemp(prefix="tailrace-bench-")
     try:
         report(f"{machine()}\n")
-        part = "protocols" if options.protocols else "parts" if options.parts else "results"
-        what = {"protocols": measure_protocols, "parts": measure_parts, "results": measure}
+        what = {"protocols": measure_protocols, "schema": measure_schema, "parts": measure_parts,
+                "results": measure}
+        part = next((name for name in what if getattr(options, name, False)), "results")
         what[part](options, folder, report)
         if options.write:
             write(lines, part)

@@ -116,9 +116,7 @@ public final class BridgeService: Service {
     guard let sourceName = try await sourceName() else { return }
     let pipeline = Pipeline(
       eventLoop: eventLoop, feed: EventFeed(reader: reader, images: imageStage()),
-      rules: configuration.rules, sourceName: sourceName,
-      deadLetterSubject: configuration.deadLetter.subject, unmatched: configuration.unmatched,
-      logger: logger)
+      configuration: configuration, sourceName: sourceName, logger: logger)
     trigger.set { [eventLoop] in eventLoop.execute { pipeline.sourceChanged() } }
     let reporter = PipelineReporter(pipeline: pipeline, board: board)
     reporter.start()

@@ -62,6 +62,9 @@ package struct HealthInputs: Sendable {
   /// Time-series collections that were written to: their changes can't be published.
   package var unsupported: [String] = []
 
+  /// How many rules have a schema, and what they refused.
+  package var schemaDetail = "no rule has a schema"
+
   package var positionLost: String?
   package var failure: String?
   /// Acknowledged messages that a server lost and that are being written again.
@@ -142,7 +145,7 @@ package struct HealthReport: Sendable {
         name: "oplog_window", status: tight ? "degraded" : "ok",
         detail: windowDetail(input), age: nil))
     checks.append(
-      HealthCheck(name: "schema", status: "ok", detail: "no rule has a schema", age: nil))
+      HealthCheck(name: "schema", status: "ok", detail: input.schemaDetail, age: nil))
     checks.append(
       HealthCheck(
         name: "lease", status: "ok", detail: "single instance: the stream's sequence is the fence",

@@ -29,6 +29,7 @@ extension Pipeline {
     {
       counters.rules[rule].lastError = error.detail
       counters.rules[rule].invalid &+= 1
+      if error.code == .schemaInvalid { counters.rules[rule].schemaInvalid &+= 1 }
       switch rules[rule].onInvalid {
       case .halt: throw PipelineFailure.invalid(event.position, rules[rule].name, error)
       case .drop:
@@ -98,6 +99,7 @@ extension Pipeline {
         rule: rule, event: event, match: pending?.match ?? 0, into: &publisher.output)
       publisher.beginBody()
       try mapper.writeBody(rule: rule, event: event, into: &publisher.output)
+      try judge.check(rule: rule, event: event, body: publisher.body)
     } catch {
       publisher.cancelMessage()
       return error

@@ -23,6 +23,7 @@ final class Pipeline: @unchecked Sendable {
   let unmatchedPolicy: Unmatched
 
   @exclusivity(unchecked) var mapper: Mapper
+  let judge: SchemaJudge
   let rules: [Rule]
 
   // This epoch.
@@ -85,15 +86,16 @@ final class Pipeline: @unchecked Sendable {
   }
 
   init(
-    eventLoop: any EventLoop, feed: EventFeed, rules: [Rule], sourceName: String,
-    deadLetterSubject: DeadLetterSubject, unmatched: Unmatched, logger: Logger
+    eventLoop: any EventLoop, feed: EventFeed, configuration: BridgeConfiguration,
+    sourceName: String, logger: Logger
   ) {
     self.eventLoop = eventLoop
     self.feed = feed
-    self.rules = rules
+    self.rules = configuration.rules
     self.mapper = Mapper(rules: rules, sourceName: sourceName)
-    self.deadLetterSubject = deadLetterSubject
-    self.unmatchedPolicy = unmatched
+    self.judge = SchemaJudge(configuration)
+    self.deadLetterSubject = configuration.deadLetter.subject
+    self.unmatchedPolicy = configuration.unmatched
     self.logger = logger
     self.counters = PipelineCounters(rules: rules.map(\.name))
   }

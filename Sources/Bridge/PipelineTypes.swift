@@ -53,6 +53,8 @@ struct PipelineCounters: Sendable {
     var name: String
     var outcomes = Outcomes()
     var invalid: UInt64 = 0
+    /// Of those, refused by the rule's schema.
+    var schemaInvalid: UInt64 = 0
     var lastError: String?
   }
 

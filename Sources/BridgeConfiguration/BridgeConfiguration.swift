@@ -10,6 +10,8 @@ public struct BridgeConfiguration: Sendable {
   public var streams: [StreamSpec]
   /// In the order they are tried; each one's `streamIndex` is an index into `streams`.
   public var rules: [Rule]
+  /// Of each rule, in the same order.
+  public var schemas: [RuleSchema?]
   public var unmatched: Unmatched
   public var deadLetter: DeadLetterSettings
   public var http: HTTPSettings
@@ -66,7 +68,8 @@ public struct BridgeConfiguration: Sendable {
     guard let source, let nats, let deadLetter, let http else { return nil }
     return BridgeConfiguration(
       file: root.problems.file, source: source, nats: nats, bridge: bridge,
-      streams: streams, rules: rules, unmatched: unmatched, deadLetter: deadLetter,
+      streams: streams, rules: rules.map(\.rule), schemas: rules.map(\.schema),
+      unmatched: unmatched, deadLetter: deadLetter,
       http: http, log: log)
   }
 }

@@ -11,7 +11,7 @@ extension BridgeConfiguration {
     var digest = FNV1a()
     digest.add("tailrace-1")
     digest.add(sourceName)
-    for rule in rules {
+    for (index, rule) in rules.enumerated() {
       digest.add(rule.name)
       digest.add(rule.namespace.text)
       digest.add("\(rule.operations.rawValue)")
@@ -29,6 +29,7 @@ extension BridgeConfiguration {
       digest.add(rule.fullDocumentBeforeChange.rawValue)
       digest.add(rule.eventType ?? "")
       digest.add(rule.dataSchema ?? "")
+      if schemas.indices.contains(index), let schema = schemas[index] { digest.add(schema.digest) }
       digest.add(streams.indices.contains(rule.streamIndex) ? streams[rule.streamIndex].name : "")
     }
     return digest.text

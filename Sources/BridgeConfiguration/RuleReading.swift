@@ -1,4 +1,5 @@
 import BSON
+import JSONSchema
 import Mapping
 import Oplog
 
@@ -7,7 +8,7 @@ struct RuleReading {
   let streams: [StreamSpec]
   let problems: ProblemList
 
-  func readAll(_ root: Section) -> [Rule] {
+  func readAll(_ root: Section) -> [(rule: Rule, schema: RuleSchema?)] {
     guard let node = root.node("rules") else {
       root.missing("rules", "add one: rules: [{ name: …, match: { namespace: … }, subject: … }]")
       return []
@@ -29,7 +30,7 @@ struct RuleReading {
     }
   }
 
-  private func read(_ section: Section) -> Rule? {
+  private func read(_ section: Section) -> (rule: Rule, schema: RuleSchema?)? {
     let name = readName(section)
     let group = section.scalar("group")
     if let group { section.checkName(group, key: "group") }
@@ -46,6 +47,7 @@ struct RuleReading {
     let onInvalid: OnInvalid = section.choice("on_invalid", default: .deadLetter)
     let continues = section.bool("continue", default: false)
     let streamIndex = readStream(section)
+    let schema = readSchema(section, payload?.json)
     readUnavailable(section)
     section.finish()
 
@@ -64,13 +66,13 @@ struct RuleReading {
         updatesHaveDocuments: payload.map { $0.fullDocument != .off } ?? true)
     }
     guard let name, let subject, let id, let payload, let streamIndex else { return nil }
-    return Rule(
+    let rule = Rule(
       name: name, group: group?.text, namespace: match.namespace, operations: match.operations,
       continues: continues, subject: subject, id: id, envelope: payload.envelope,
       json: payload.json, filter: payload.filter, fullDocument: payload.fullDocument,
       fullDocumentBeforeChange: payload.fullDocumentBeforeChange, eventType: eventType,
-      onInvalid: onInvalid,
-      streamIndex: streamIndex)
+      dataSchema: schema?.identifier, onInvalid: onInvalid, streamIndex: streamIndex)
+    return (rule, schema)
   }
 
   private func readName(_ section: Section) -> String? {
@@ -269,12 +271,27 @@ struct RuleReading {
     return nil
   }
 
+  // MARK: Schema
+
+  private func readSchema(_ section: Section, _ style: JSONStyle?) -> RuleSchema? {
+    guard let scalar = section.scalar("schema", "write the path of a JSON Schema"), let style else {
+      return nil
+    }
+    do throws(SchemaError) {
+      return try RuleSchema(path: scalar.text, besideFile: problems.file, style: style)
+    } catch {
+      problems.add(
+        scalar.position, "\(section.path("schema")): \(error)",
+        "correct the schema; tailrace schema check says more")
+      return nil
+    }
+  }
+
   // MARK: Delivery
 
   private enum Delivery: String, CaseIterable { case jetstream }
 
   private func readUnavailable(_ section: Section) {
-    section.unavailable("schema", "Leave it out; bodies are not validated yet")
     section.unavailable("kv", "Leave it out; deliver to a stream")
     _ = section.choice("delivery", default: Delivery.jetstream, unavailable: ["core", "kv"])
   }

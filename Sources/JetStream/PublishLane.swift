@@ -230,6 +230,11 @@ public final class PublishLane {
     output.append("\r\n")
   }
 
+  /// The body of the message being written, so far. Valid until something is written.
+  public var body: UnsafeRawBufferPointer {
+    UnsafeRawBufferPointer(rebasing: output.bytes[(open.headersEnd + 2)...])
+  }
+
   /// Size of the open message as the server counts it: headers and body.
   public var messageSize: Int { output.count - open.headers }
 

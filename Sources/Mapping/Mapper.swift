@@ -165,7 +165,7 @@ public struct Mapper: ~Copyable {
     into.append("Tailrace-Error: ")
     into.append(error.code.rawValue)
     into.append("\r\nTailrace-Error-Detail: ")
-    into.append(line: error.detail, limit: 512)
+    into.append(line: error.detail, limit: error.code == .schemaInvalid ? 2048 : 512)
     into.append("\r\n")
     guard let plan else { return }
     let subjectStart = into.count

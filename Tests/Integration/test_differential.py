@@ -2,8 +2,8 @@
 derives from the oplog equal those of the server's change stream, value for value, with the order of
 keys and keys that repeat.
 
-DIFFERENTIAL_SEEDS (2), DIFFERENTIAL_FIRST (1) and DIFFERENTIAL_SECONDS (3) make it longer:
-`make differential` takes twenty seeds of a minute each."""
+DIFFERENTIAL_SEEDS (2), DIFFERENTIAL_FIRST (1), DIFFERENTIAL_SECONDS (3) and DIFFERENTIAL_RATE (150
+steps a second) make it longer: `make differential` takes twenty seeds of a minute each."""
 
 import json
 import os
@@ -23,6 +23,8 @@ from workload import Workload
 
 SEEDS = int(os.environ.get("DIFFERENTIAL_SEEDS", "2"))
 FIRST = int(os.environ.get("DIFFERENTIAL_FIRST", "1"))
+# Steps of the workload, each a write or several: comparing takes longer than writing.
+RATE = float(os.environ.get("DIFFERENTIAL_RATE", "150"))
 SECONDS = float(os.environ.get("DIFFERENTIAL_SECONDS", "3"))
 
 # Expanded events came with 6.0.
@@ -143,9 +145,11 @@ def test_oplog_equals_change_stream(lab, name, seed):
     with client(lab) as mongo:
         version = tuple(mongo.server_info()["versionArray"][:2])
         workload = Workload(mongo, database, seed, version)
-        end = time.monotonic() + SECONDS
-        while time.monotonic() < end:
+        begin = due = time.monotonic()
+        while due < begin + SECONDS:
             workload.run(20)
+            due = max(due, time.monotonic() - 1) + 20 / RATE
+            time.sleep(max(0, due - time.monotonic()))
     expanded = version >= (6, 0)
     wanted = [event for event in told(lab, database, after, expanded)
               if event["clusterTime"] != [("$timestamp", [("t", after.time), ("i", after.inc)])]]

@@ -40,8 +40,44 @@ def moment(text):
             + float(f"0.{fraction or 0}"))
 
 
-def configuration(folder, lab, name, subjects, publish, replicas=1):
+# Every field of the backlog's messages, inserted or edited.
+SCHEMA = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "type": "object",
+    "required": ["operationType", "documentKey"],
+    "additionalProperties": False,
+    "properties": {
+        "operationType": {"enum": ["insert", "update"]},
+        "documentKey": {
+            "type": "object", "required": ["_id"], "additionalProperties": False,
+            "properties": {"_id": {"type": "string", "pattern": "^[0-9a-f]{24}$"}}},
+        "fullDocument": {"type": "object", "required": ["_id", "rid", "msg", "ts", "u"],
+                         "additionalProperties": False, "properties": {
+            "_id": {"type": "string", "pattern": "^[0-9a-f]{24}$"},
+            "rid": {"type": "string", "minLength": 1, "maxLength": 64},
+            "msg": {"type": "string", "maxLength": 5000},
+            "ts": {"type": "string", "format": "date-time"},
+            "_updatedAt": {"type": "string", "format": "date-time"},
+            "u": {"type": "object", "required": ["_id", "username"], "properties": {
+                "_id": {"type": "string"}, "username": {"type": "string", "minLength": 1},
+                "name": {"type": "string"}}},
+            "mentions": {"type": "array", "items": {"type": "object"}},
+            "channels": {"type": "array", "items": {"type": "object"}},
+            "urls": {"type": "array"}, "md": {"type": "array"}, "groupable": {"type": "boolean"},
+            "unread": {"type": "boolean"}, "t": {"type": "string"}}},
+        "updateDescription": {"type": "object", "required": ["updatedFields"], "properties": {
+            "updatedFields": {"type": "object", "properties": {
+                "msg": {"type": "string"},
+                "editedAt": {"type": "string", "format": "date-time"},
+                "_updatedAt": {"type": "string", "format": "date-time"}}},
+            "removedFields": {"type": "array", "items": {"type": "string"}}}},
+    },
+}
+
+
+def configuration(folder, lab, name, subjects, publish, replicas=1, schema=False):
     """A configuration of its own for each run, so that none finds another's checkpoint."""
+    (Path(folder) / "message.json").write_text(json.dumps(SCHEMA))
     file = Path(folder) / f"{name}.yaml"
     stream = {"name": name, "subjects": [f"{subjects}.>"], "num_replicas": replicas,
               "duplicate_window": "2m"}
@@ -55,7 +91,8 @@ def configuration(folder, lab, name, subjects, publish, replicas=1):
         "rules": [{
             "name": "all", "match": {"namespace": f"{DATABASE}.*"},
             "subject": subjects + ".{ns.db}.{ns.coll}", "stream": name,
-            "payload": {"envelope": "cloudevents", "json": "simplified"}}],
+            "payload": {"envelope": "cloudevents", "json": "simplified"}}
+            | ({"schema": "message.json", "on_invalid": "halt"} if schema else {})],
         "dead_letter": {"stream": f"DLQ_{name}", "subject": f"dlq_{name}" + ".{rule}"},
         "http": {"listen": f"127.0.0.1:{free_ports(1)[0]}"},
     }, sort_keys=False))
@@ -67,8 +104,8 @@ def forget(lab, name):
         api(lab.nats_url, f"STREAM.DELETE.{stream}")
 
 
-def catch_up(folder, lab, name, start, events, publish="auto", replicas=1):
-    file = configuration(folder, lab, name, name, publish, replicas)
+def catch_up(folder, lab, name, start, events, publish="auto", replicas=1, schema=False):
+    file = configuration(folder, lab, name, name, publish, replicas, schema)
     log = Path(folder) / f"{name}.log"
     meter = Meter(lab)
     process = Process([BINARY, "run", "-c", file, "--from", f"{start.time}.{start.inc}",

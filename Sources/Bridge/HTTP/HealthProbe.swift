@@ -6,6 +6,8 @@ struct HealthProbe: Sendable {
   let board: StatusBoard
   let reader: EventReader
   let monitor: MongoMonitor
+  /// Rules with a schema.
+  let schemas: Int
 
   func report() -> HealthReport { HealthReport.judge(inputs()) }
 
@@ -48,6 +50,10 @@ struct HealthProbe: Sendable {
       }
     }
     inputs.unsupported = facts.feed.timeSeries.map(\.collection)
+    if schemas > 0 {
+      let invalid = facts.counters?.rules.reduce(UInt64(0)) { $0 + $1.schemaInvalid } ?? 0
+      inputs.schemaDetail = "\(schemas) rules have a schema; \(invalid) events were invalid"
+    }
     inputs.positionLost = facts.positionLost
     inputs.failure = facts.positionLost == nil ? facts.failure : nil
     inputs.refilling = facts.losses.first.map(\.description)

@@ -40,6 +40,13 @@ struct MetricsPage: Sendable {
     for rule in facts.counters?.rules ?? [] {
       page.sample("tailrace_rule_invalid_total", ["rule": rule.name], Double(rule.invalid))
     }
+    page.family(
+      "tailrace_rule_schema_invalid_total", "counter",
+      "Of those, events whose body the rule's schema refused.")
+    for rule in facts.counters?.rules ?? [] {
+      page.sample(
+        "tailrace_rule_schema_invalid_total", ["rule": rule.name], Double(rule.schemaInvalid))
+    }
     page.gauge("tailrace_events_per_second", "Published over the last second.", facts.rate)
     page.gauge("tailrace_in_flight", "Messages waiting for their ack.", Double(facts.inFlight))
     if let lag = health.lag {

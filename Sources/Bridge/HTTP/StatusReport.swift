@@ -63,7 +63,9 @@ struct StatusReport: Sendable {
   private func rule(_ rule: PipelineCounters.Rule) -> JSONValue {
     var value: JSONValue = ["name": .string(rule.name)]
     for outcome in rule.outcomes.named { value[outcome.name] = .int(outcome.count) }
+    value["matched"] = .int(rule.outcomes.total)
     value["invalid"] = .int(rule.invalid)
+    value["schema_invalid"] = .int(rule.schemaInvalid)
     value["last_error"] = rule.lastError.map { .string($0) } ?? .null
     return value
   }

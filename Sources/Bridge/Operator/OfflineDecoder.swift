@@ -28,6 +28,7 @@ public final class OfflineDecoder {
   private let output: Output
   private var decoder: OplogDecoder
   private var mapper: Mapper
+  private let judge: SchemaJudge?
   private var line = 0
 
   public init(_ output: Output, disambiguatedPaths: Bool = false) {
@@ -35,8 +36,11 @@ public final class OfflineDecoder {
     decoder = OplogDecoder()
     decoder.disambiguatesPaths = disambiguatedPaths
     switch output {
-    case .events: mapper = Mapper(rules: [], sourceName: "")
+    case .events:
+      mapper = Mapper(rules: [], sourceName: "")
+      judge = nil
     case .messages(let configuration):
+      judge = SchemaJudge(configuration)
       mapper = Mapper(
         rules: configuration.rules,
         sourceName: configuration.source.name ?? configuration.source.uri.replicaSet ?? "rs0")
@@ -113,6 +117,7 @@ public final class OfflineDecoder {
       try mapper.writeSubject(rule: rule, event: event, into: &subject)
       try mapper.writeHeaders(rule: rule, event: event, match: match, into: &headers)
       try mapper.writeBody(rule: rule, event: event, into: &body)
+      try judge?.check(rule: rule, event: event, body: body.bytes)
       return Self.json(subject, headers, body)
     } catch {
       if configuration.rules[rule].onInvalid == .drop { return nil }

@@ -121,6 +121,7 @@ extension DeadLetterBox {
     try mapper.writeSubject(rule: rule, event: event, into: &subject)
     try mapper.writeHeaders(rule: rule, event: event, match: match, into: &headers)
     try mapper.writeBody(rule: rule, event: event, into: &body)
+    try SchemaJudge(configuration).check(rule: rule, event: event, body: body.bytes)
     var fields = NATSHeaders()
     for line in String(decoding: headers.bytes, as: UTF8.self).split(separator: "\r\n") {
       guard let colon = line.firstIndex(of: ":") else { continue }
