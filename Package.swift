@@ -13,7 +13,9 @@ let pure: [Target] = [
   .target(name: "Oplog", dependencies: ["BSON"], swiftSettings: strict),
   .target(
     name: "Mapping",
-    dependencies: ["BSON", "Oplog", .product(name: "Crypto", package: "swift-crypto")],
+    dependencies: [
+      "BSON", "JSONSchema", "Oplog", .product(name: "Crypto", package: "swift-crypto"),
+    ],
     swiftSettings: strict),
   .target(name: "JSONSchema", dependencies: ["BSON", "JSON"], swiftSettings: strict),
 ]

@@ -19,7 +19,7 @@ final class SchemaJudge {
     /// On the event's own BSON; nil where the body is not made of that alone.
     var direct: SchemaValidator?
     var plain: SchemaValidator
-    var envelope: Envelope
+    var rule: Rule
   }
 
   init(_ configuration: BridgeConfiguration) {
@@ -28,7 +28,7 @@ final class SchemaJudge {
       let isDirect = rule.bodyIsItsDocuments
       return RuleJudge(
         direct: isDirect ? SchemaValidator(schema.compiled) : nil,
-        plain: SchemaValidator(schema.plain), envelope: rule.envelope)
+        plain: SchemaValidator(schema.plain), rule: rule)
     }
   }
 
@@ -44,7 +44,7 @@ final class SchemaJudge {
   private func check(
     _ judge: RuleJudge, event: borrowing ChangeEvent, body: UnsafeRawBufferPointer
   ) throws(MappingError) {
-    if let direct = judge.direct, isValid(event, judge.envelope, direct) { return }
+    if let direct = judge.direct, isValid(event, judge.rule, direct) { return }
     // Also in order to explain.
     let report = try report(judge.plain, body)
     guard let report else { return }
@@ -52,9 +52,13 @@ final class SchemaJudge {
   }
 
   private func isValid(
-    _ event: borrowing ChangeEvent, _ envelope: Envelope, _ validator: SchemaValidator
+    _ event: borrowing ChangeEvent, _ rule: Rule, _ validator: SchemaValidator
   ) -> Bool {
-    if envelope == .document {
+    var event = copy event
+    // Documents fetched for other rules are not in this one's body.
+    if event.image != nil, rule.fullDocument == .off { event.fullDocument = nil }
+    if rule.fullDocumentBeforeChange == .off { event.fullDocumentBeforeChange = nil }
+    if rule.envelope == .document {
       if let document = event.fullDocument { return validator.validate(document) }
       return event.documentKey.map { validator.validate($0) } ?? false
     }

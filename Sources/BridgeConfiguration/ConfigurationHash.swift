@@ -16,6 +16,7 @@ extension BridgeConfiguration {
       digest.add(rule.namespace.text)
       digest.add("\(rule.operations.rawValue)")
       digest.add("\(rule.continues)")
+      if let condition = rule.condition { digest.add(condition.digest) }
       digest.add(rule.subject.text)
       switch rule.id {
       case .positional: digest.add("positional")

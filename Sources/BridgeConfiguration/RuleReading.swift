@@ -68,7 +68,8 @@ struct RuleReading {
     guard let name, let subject, let id, let payload, let streamIndex else { return nil }
     let rule = Rule(
       name: name, group: group?.text, namespace: match.namespace, operations: match.operations,
-      continues: continues, subject: subject, id: id, envelope: payload.envelope,
+      condition: match.condition, continues: continues, subject: subject, id: id,
+      envelope: payload.envelope,
       json: payload.json, filter: payload.filter, fullDocument: payload.fullDocument,
       fullDocumentBeforeChange: payload.fullDocumentBeforeChange, eventType: eventType,
       dataSchema: schema?.identifier, onInvalid: onInvalid, streamIndex: streamIndex)
@@ -95,6 +96,7 @@ struct RuleReading {
   private struct Match {
     var namespace: NamespacePattern
     var operations: OperationSet
+    var condition: Condition?
   }
 
   private func readMatch(_ section: Section) -> Match? {
@@ -104,7 +106,7 @@ struct RuleReading {
       return nil
     }
     let operations = readOperations(match)
-    match.unavailable("where", "Leave it out, and let consumers choose by the payload")
+    let condition = match.node("where").flatMap { WhereReading(problems: problems).read($0) }
     var namespace: NamespacePattern? = nil
     if let scalar = match.scalar("namespace", "write database.collection") {
       do throws(RuleSyntaxError) {
@@ -116,7 +118,9 @@ struct RuleReading {
       match.missing("namespace", "add namespace: database.collection, with * as a wildcard")
     }
     match.finish()
-    return namespace.map { Match(namespace: $0, operations: operations) }
+    return namespace.map {
+      Match(namespace: $0, operations: operations, condition: condition)
+    }
   }
 
   private func readOperations(_ match: Section) -> OperationSet {

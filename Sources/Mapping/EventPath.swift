@@ -47,6 +47,10 @@ public struct EventPath: Sendable, Equatable {
   /// What follows the field, dots included; empty where the field itself is meant.
   public let remainder: String
 
+  public init(parsing text: String) throws(RuleSyntaxError) {
+    try self.init(parsing: text, offset: 0)
+  }
+
   /// `offset` is where the path starts in the text that errors speak of.
   init(parsing text: String, offset: Int) throws(RuleSyntaxError) {
     var segments: [(text: String, at: Int)] = []

@@ -38,7 +38,15 @@ public struct Mapper: ~Copyable {
     }
     for index in candidates {
       let rule = Int(cache.rules[index])
-      if rule >= first, plan.rules[rule].operations.contains(event.operation) { return rule }
+      guard rule >= first, plan.rules[rule].operations.contains(event.operation) else { continue }
+      let condition = plan.rules[rule].condition
+      if condition < 0 { return rule }
+      if hidesImages(of: event, from: rule) {
+        let own = withOwnImages(event, rule)
+        if plan.satisfies(condition, own, &scratch) { return rule }
+      } else if plan.satisfies(condition, event, &scratch) {
+        return rule
+      }
     }
     return nil
   }
@@ -63,12 +71,24 @@ public struct Mapper: ~Copyable {
   public mutating func wantedImages(_ event: borrowing ChangeEvent) -> WantedImages {
     guard OperationSet.changes.contains(event.operation) else { return [] }
     var wanted: WantedImages = []
-    var rule = firstMatch(event)
-    while let index = rule {
-      let plan = self.plan.rules[index]
-      if plan.wantsImage, event.operation == .update { wanted.insert(.after) }
-      if plan.wantsBeforeChange { wanted.insert(.before) }
-      rule = nextMatch(event, after: index)
+    let isUpdate = event.operation == .update
+    let database = event.database
+    let collection = event.collection
+    let rules = self.rules
+    let candidates = cache.lookup(event.namespace, ruleCount: rules.count) { rule in
+      rules[rule].namespace.matches(database: database, collection: collection)
+    }
+    for candidate in candidates {
+      let rule = plan.rules[Int(cache.rules[candidate])]
+      guard rule.operations.contains(event.operation) else { continue }
+      // Whether such a condition holds is known only with the image: it may, and it may not.
+      let isOpen = rule.conditionNeedsImage && isUpdate
+      if !isOpen, rule.condition >= 0 {
+        guard plan.satisfies(rule.condition, event, &scratch) else { continue }
+      }
+      if rule.wantsImage, isUpdate { wanted.insert(.after) }
+      if rule.wantsBeforeChange { wanted.insert(.before) }
+      if !isOpen, !rule.continues { break }
     }
     return wanted
   }
@@ -85,9 +105,31 @@ public struct Mapper: ~Copyable {
     return false
   }
 
+  /// Documents that were fetched because another rule wants them are none of this rule's: what a rule
+  /// makes of an event must not depend on its neighbours.
+  private func hidesImages(of event: borrowing ChangeEvent, from rule: Int) -> Bool {
+    let hasBefore = event.fullDocumentBeforeChange != nil
+    guard event.image != nil || hasBefore else { return false }
+    return !plan.rules[rule].wantsImage || (hasBefore && !plan.rules[rule].wantsBeforeChange)
+  }
+
+  private func withOwnImages(_ event: borrowing ChangeEvent, _ rule: Int) -> ChangeEvent {
+    var own = copy event
+    if event.image != nil, !plan.rules[rule].wantsImage {
+      own.image = nil
+      own.fullDocument = nil
+    }
+    if !plan.rules[rule].wantsBeforeChange { own.fullDocumentBeforeChange = nil }
+    return own
+  }
+
   public mutating func writeSubject(
     rule: Int, event: borrowing ChangeEvent, into: inout ByteWriter
   ) throws(MappingError) {
+    if hidesImages(of: event, from: rule) {
+      let own = withOwnImages(event, rule)
+      return try plan.writeSubject(plan.rules[rule], event: own, scratch: &scratch, into: &into)
+    }
     try plan.writeSubject(plan.rules[rule], event: event, scratch: &scratch, into: &into)
   }
 
@@ -98,6 +140,11 @@ public struct Mapper: ~Copyable {
   public mutating func writeHeaders(
     rule: Int, event: borrowing ChangeEvent, match: Int, into: inout ByteWriter
   ) throws(MappingError) {
+    if hidesImages(of: event, from: rule) {
+      let own = withOwnImages(event, rule)
+      return try plan.writeHeaders(
+        plan.rules[rule], event: own, match: match, scratch: &scratch, into: &into)
+    }
     try plan.writeHeaders(
       plan.rules[rule], event: event, match: match, scratch: &scratch, into: &into)
   }
@@ -105,6 +152,10 @@ public struct Mapper: ~Copyable {
   public mutating func writeBody(
     rule: Int, event: borrowing ChangeEvent, into: inout ByteWriter
   ) throws(MappingError) {
+    if hidesImages(of: event, from: rule) {
+      let own = withOwnImages(event, rule)
+      return try plan.writeBody(plan.rules[rule], event: own, into: &into)
+    }
     try plan.writeBody(plan.rules[rule], event: event, into: &into)
   }
 

@@ -26,6 +26,10 @@ struct TemplateRange {
 struct RulePlan {
   var operations: OperationSet
   var continues: Bool
+  /// -1: none.
+  var condition: Int32
+  /// The condition looks into documents that the rule has fetched for updates.
+  var conditionNeedsImage: Bool
   var subject: TemplateRange
   /// Nil for positional ids.
   var id: TemplateRange?
@@ -56,6 +60,7 @@ struct MappingPlan: ~Copyable {
   private(set) var rules: [RulePlan] = []
   private(set) var steps: [TemplateStep] = []
   private(set) var filters = FilterTrees()
+  private(set) var conditions = ConditionPlans()
   private(set) var wantsImages = false
   private var pool = ByteWriter(capacity: 1024)
   /// `<source>:`, the start of positional ids.
@@ -116,9 +121,16 @@ struct MappingPlan: ~Copyable {
     let facts = rule.filter.exclude.compactMap(EventFacts.init(path:))
       .reduce(EventFacts.all) { $0.subtracting($1) }
 
+    var condition: Int32 = -1
+    if let wanted = rule.condition {
+      condition = conditions.add(wanted, pool: &pool)
+    }
     rules.append(
       RulePlan(
-        operations: rule.operations, continues: rule.continues, subject: subject, id: id,
+        operations: rule.operations, continues: rule.continues, condition: condition,
+        conditionNeedsImage: rule.fullDocument != .off
+          && rule.condition?.readsFullDocument == true,
+        subject: subject, id: id,
         envelope: rule.envelope, json: rule.json,
         idSuffix: keep {
           $0.append(":")

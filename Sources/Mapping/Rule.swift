@@ -40,6 +40,8 @@ public struct Rule: Sendable, Equatable {
   public var group: String
   public var namespace: NamespacePattern
   public var operations: OperationSet
+  /// What else an event must satisfy.
+  public var condition: Condition?
   /// An event that this rule takes goes on to the rules after it.
   public var continues: Bool
   public var subject: Template
@@ -61,7 +63,8 @@ public struct Rule: Sendable, Equatable {
 
   public init(
     name: String, group: String? = nil, namespace: NamespacePattern,
-    operations: OperationSet = .documents, continues: Bool = false, subject: Template,
+    operations: OperationSet = .documents, condition: Condition? = nil, continues: Bool = false,
+    subject: Template,
     id: MessageID = .positional, envelope: Envelope = .cloudEvents, json: JSONStyle = .simplified,
     filter: PayloadFilter = .everything, fullDocument: DocumentLookup = .off,
     fullDocumentBeforeChange: DocumentLookup = .off, eventType: String? = nil,
@@ -72,6 +75,7 @@ public struct Rule: Sendable, Equatable {
     self.group = group ?? name
     self.namespace = namespace
     self.operations = operations
+    self.condition = condition
     self.continues = continues
     self.subject = subject
     self.id = id

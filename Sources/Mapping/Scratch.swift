@@ -1,10 +1,14 @@
 import BSON
+internal import JSONSchema
 
 /// Memory that a mapper reuses from event to event, and the renderings that neighbours share: events
 /// come in runs of one database, and many to a millisecond.
 struct Scratch: ~Copyable {
   /// For whoever needs some bytes for a moment.
   var bytes = ByteWriter(capacity: 512)
+  /// For a fact of the event that a condition asks for.
+  var fact = ByteWriter(capacity: 64)
+  var pattern = PatternScratch()
 
   private var lastTime: Int64?
   private var lastTimeText = ByteWriter(capacity: 64)

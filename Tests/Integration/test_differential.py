@@ -2,7 +2,7 @@
 derives from the oplog equal those of the server's change stream, value for value, with the order of
 keys and keys that repeat.
 
-DIFFERENTIAL_SEEDS (2), DIFFERENTIAL_FIRST (1), DIFFERENTIAL_SECONDS (3) and DIFFERENTIAL_RATE (150
+DIFFERENTIAL_SEEDS (2), DIFFERENTIAL_FIRST (1), DIFFERENTIAL_SECONDS (3) and DIFFERENTIAL_RATE (60
 steps a second) make it longer: `make differential` takes twenty seeds of a minute each."""
 
 import json
@@ -24,7 +24,7 @@ from workload import Workload
 SEEDS = int(os.environ.get("DIFFERENTIAL_SEEDS", "2"))
 FIRST = int(os.environ.get("DIFFERENTIAL_FIRST", "1"))
 # Steps of the workload, each a write or several: comparing takes longer than writing.
-RATE = float(os.environ.get("DIFFERENTIAL_RATE", "150"))
+RATE = float(os.environ.get("DIFFERENTIAL_RATE", "60"))
 SECONDS = float(os.environ.get("DIFFERENTIAL_SECONDS", "3"))
 
 # Expanded events came with 6.0.

@@ -5,8 +5,8 @@
 /// would be too large is followed in all its states at once; one that looks around or refers back
 /// is matched by trying. Neither can take long: steps are counted, and a text that uses them up is
 /// `tooComplex`.
-final class Pattern: Sendable {
-  let text: String
+package final class Pattern: Sendable {
+  package let text: String
   private let form: Form
 
   private enum Form: Sendable {
@@ -15,7 +15,7 @@ final class Pattern: Sendable {
     case program(PatternProgram)
   }
 
-  enum Outcome {
+  package enum Outcome {
     case found, missing, tooComplex
   }
 
@@ -24,7 +24,7 @@ final class Pattern: Sendable {
     1_000_000 + 32 * text.count
   }
 
-  init(_ text: String) throws(PatternError) {
+  package init(_ text: String) throws(PatternError) {
     self.text = text
     let (node, groups) = try PatternParser.parse(text)
     if let automaton = PatternAutomaton(node) {
@@ -53,7 +53,7 @@ final class Pattern: Sendable {
   }
 
   /// Looks for the pattern in `text`, which must be UTF-8.
-  func search(_ text: UnsafeRawBufferPointer, _ scratch: inout PatternScratch) -> Outcome {
+  package func search(_ text: UnsafeRawBufferPointer, _ scratch: inout PatternScratch) -> Outcome {
     var steps = Self.maximumSteps(text)
     let found: Bool?
     switch form {

@@ -68,12 +68,14 @@ extension PatternAutomaton {
 }
 
 /// Memory that matching needs beyond a table: kept from one match to the next.
-struct PatternScratch {
+package struct PatternScratch {
   var current: [Int32] = []
   var next: [Int32] = []
   var marks: [UInt32] = []
   var targets: [UInt32] = []
   private var mark: UInt32 = 0
+
+  package init() {}
 
   /// For the backtracking matcher: places to go back to, and groups.
   var stack: [PatternProgram.Frame] = []

@@ -1,9 +1,9 @@
 /// Why a pattern can't be used.
-struct PatternError: Error, Equatable, CustomStringConvertible {
+package struct PatternError: Error, Equatable, CustomStringConvertible {
   var message: String
   /// Counted in characters from the start of the pattern.
   var offset: Int
-  var description: String { "\(message) (at character \(offset + 1))" }
+  package var description: String { "\(message) (at character \(offset + 1))" }
 }
 
 /// A parsed pattern: ECMA-262's grammar with the flag u.
