@@ -176,7 +176,12 @@ struct WhereReading {
     if case .sequence(let list, _) = node { items = list }
     var found: [BSONType] = []
     for item in items {
-      let text = item.scalar?.text ?? ""
+      var text = item.scalar?.text ?? ""
+      if case .mapping(let entries, _) = item, entries.count == 1,
+        entries[0].key.text == "$numberInt"
+      {
+        text = entries[0].value.scalar?.text ?? ""
+      }
       if let known = Self.typeNames.first(where: { $0.name == text }) {
         found += known.types
       } else if let number = Int(text),

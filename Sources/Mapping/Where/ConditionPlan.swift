@@ -19,8 +19,6 @@ struct ConditionNode {
   /// Bit n: BSON's type number n, with minKey as 0.
   var types: UInt64 = 0
   var hasMaxKey = false
-  /// The value null is among those asked for, which a missing one equals.
-  var wantsNull = false
 }
 
 /// All rules' conditions: flat, like the rest of a plan.
@@ -88,11 +86,8 @@ struct ConditionPlans: ~Copyable {
   private mutating func compared(
     _ kind: ConditionNode.Kind, _ wanted: [ConditionValue], pool: inout ByteWriter
   ) -> ConditionNode {
-    var node = ConditionNode(kind: kind, first: Int32(values.count), count: Int32(wanted.count))
-    for value in wanted {
-      values.append((value.type, pool.keep(value.bytes)))
-      if value.type == .null { node.wantsNull = true }
-    }
+    let node = ConditionNode(kind: kind, first: Int32(values.count), count: Int32(wanted.count))
+    for value in wanted { values.append((value.type, pool.keep(value.bytes))) }
     return node
   }
 }
@@ -188,42 +183,53 @@ extension MappingPlan {
 
   /// Whether one value, or the lack of one, is what is asked for.
   private func passes(
-    _ node: ConditionNode, _ value: BSONElement?, _ scratch: inout Scratch
+    _ node: ConditionNode, _ found: BSONElement?, _ scratch: inout Scratch
   ) -> Bool {
-    guard let value else {
-      switch node.kind {
-      case .equals, .greaterOrEqual, .lessOrEqual: return node.wantsNull
-      default: return false
-      }
-    }
+    let nothing = UnsafeRawBufferPointer(start: nil, count: 0)
+    let value = found ?? BSONElement(type: .undefined, key: nothing, value: nothing)
     switch node.kind {
-    case .exists: return true
+    case .exists: return found != nil
     case .type:
       switch value.type {
       case .minKey: return node.types & 1 == 1
       case .maxKey: return node.hasMaxKey
-      default: return node.types >> UInt64(value.type.rawValue) & 1 == 1
+      default: return found != nil && node.types >> UInt64(value.type.rawValue) & 1 == 1
       }
     case .matches:
       guard value.type == .string || value.type == .symbol, let text = value.string else {
         return false
       }
       return conditions.patterns[Int(node.first)].search(text, &scratch.pattern) == .found
-    case .equals:
-      for n in Int(node.first)..<Int(node.first &+ node.count)
-      where compare(value, literal(n)) == 0 { return true }
-      return false
     default:
-      let literal = literal(Int(node.first))
-      guard comparisonClass(value.type) == comparisonClass(literal.type),
-        let order = compare(value, literal)
-      else { return false }
-      switch node.kind {
-      case .greater: return order > 0
-      case .greaterOrEqual: return order >= 0
-      case .less: return order < 0
-      default: return order <= 0
+      for n in Int(node.first)..<Int(node.first &+ node.count)
+      where passes(node.kind, value, literal(n)) { return true }
+      return false
+    }
+  }
+
+  /// As servers compare in queries: values of the same kind only; but what is missing equals null, and
+  /// everything lies between minKey and maxKey.
+  private func passes(
+    _ kind: ConditionNode.Kind, _ value: BSONElement, _ literal: BSONElement
+  ) -> Bool {
+    let (own, wanted) = (comparisonClass(value.type), comparisonClass(literal.type))
+    guard own == wanted else {
+      if own &+ wanted == 5, own == 0 || wanted == 0 {
+        return kind == .equals || kind == .greaterOrEqual || kind == .lessOrEqual
       }
+      switch literal.type {
+      case .maxKey: return kind == .less || kind == .lessOrEqual
+      case .minKey: return kind == .greater || kind == .greaterOrEqual
+      default: return false
+      }
+    }
+    guard let order = compare(value, literal) else { return false }
+    switch kind {
+    case .equals: return order == 0
+    case .greater: return order > 0
+    case .greaterOrEqual: return order >= 0
+    case .less: return order < 0
+    default: return order <= 0
     }
   }
 
