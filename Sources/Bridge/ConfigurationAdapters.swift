@@ -13,6 +13,12 @@ extension BridgeConfiguration {
       uri: source.uri.reveal(), readConcernMajority: source.readConcern == .majority)
   }
 
+  func mapper(sourceName: String) -> Mapper {
+    Mapper(
+      rules: rules, sourceName: sourceName,
+      redactionKey: redactionKey.map { Array($0.reveal().utf8) })
+  }
+
   var start: RunOptions.Start {
     switch source.start {
     case .now: .now

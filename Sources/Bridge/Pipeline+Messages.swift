@@ -98,7 +98,8 @@ extension Pipeline {
       try mapper.writeHeaders(
         rule: rule, event: event, match: pending?.match ?? 0, into: &publisher.output)
       publisher.beginBody()
-      try mapper.writeBody(rule: rule, event: event, into: &publisher.output)
+      try mapper.writeBody(
+        rule: rule, event: event, match: pending?.match ?? 0, into: &publisher.output)
       try judge.check(rule: rule, event: event, body: publisher.body)
     } catch {
       publisher.cancelMessage()

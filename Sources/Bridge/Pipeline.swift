@@ -92,7 +92,7 @@ final class Pipeline: @unchecked Sendable {
     self.eventLoop = eventLoop
     self.feed = feed
     self.rules = configuration.rules
-    self.mapper = Mapper(rules: rules, sourceName: sourceName)
+    self.mapper = configuration.mapper(sourceName: sourceName)
     self.judge = SchemaJudge(configuration)
     self.deadLetterSubject = configuration.deadLetter.subject
     self.unmatchedPolicy = configuration.unmatched

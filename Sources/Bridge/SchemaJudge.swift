@@ -134,5 +134,6 @@ extension Rule {
   /// than the operation.
   fileprivate var bodyIsItsDocuments: Bool {
     (envelope == .cloudEvents || envelope == .document) && filter == .everything
+      && changes.isEmpty && outbox == nil
   }
 }

@@ -13,6 +13,8 @@ public struct BridgeConfiguration: Sendable {
   /// Of each rule, in the same order.
   public var schemas: [RuleSchema?]
   public var unmatched: Unmatched
+  /// What values are hashed with that a rule redacts.
+  public var redactionKey: Secret?
   public var deadLetter: DeadLetterSettings
   public var http: HTTPSettings
   public var log: LogSettings
@@ -59,7 +61,17 @@ public struct BridgeConfiguration: Sendable {
     let bridge = BridgeSettings.read(root.section("bridge"))
     let streams = StreamSpec.readAll(root)
     root.unavailable("kv", "Leave it out; deliver to a stream")
-    let rules = RuleReading(streams: streams, problems: root.problems).readAll(root)
+    let redaction = root.section("redaction")
+    let redactionKey = redaction.secret("key")
+    if let redactionKey, redactionKey.value.utf8.count < 16 {
+      root.problems.add(
+        redactionKey.scalar.position, "redaction.key has fewer than 16 bytes",
+        "use 32 random bytes or more, such as from: openssl rand -base64 32")
+    }
+    redaction.finish()
+    let rules = RuleReading(
+      streams: streams, hasRedactionKey: redactionKey != nil, problems: root.problems
+    ).readAll(root)
     let unmatched: Unmatched = root.choice("unmatched", default: .ignore)
     let deadLetter = DeadLetterSettings.read(root.section("dead_letter"), streams: streams)
     let http = HTTPSettings.read(root.section("http"))
@@ -69,7 +81,7 @@ public struct BridgeConfiguration: Sendable {
     return BridgeConfiguration(
       file: root.problems.file, source: source, nats: nats, bridge: bridge,
       streams: streams, rules: rules.map(\.rule), schemas: rules.map(\.schema),
-      unmatched: unmatched, deadLetter: deadLetter,
+      unmatched: unmatched, redactionKey: redactionKey.map { Secret($0.value) }, deadLetter: deadLetter,
       http: http, log: log)
   }
 }

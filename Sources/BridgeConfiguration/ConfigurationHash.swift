@@ -26,6 +26,14 @@ extension BridgeConfiguration {
       digest.add("\(rule.json)")
       digest.add(rule.filter.include)
       digest.add(rule.filter.exclude)
+      for rename in rule.changes.renames { digest.add([rename.path.text, rename.name]) }
+      for redacted in rule.changes.redactions {
+        digest.add([redacted.path.text, redacted.redaction.rawValue])
+      }
+      for constant in rule.changes.constants { digest.add([constant.name, constant.json]) }
+      if let outbox = rule.outbox {
+        digest.add("\(outbox.id) \(outbox.subject) \(outbox.type) \(outbox.payload)")
+      }
       digest.add(rule.fullDocument.rawValue)
       digest.add(rule.fullDocumentBeforeChange.rawValue)
       digest.add(rule.eventType ?? "")

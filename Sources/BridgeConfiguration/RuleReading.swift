@@ -6,6 +6,8 @@ import Oplog
 /// Reads `rules`, with the streams they may publish to.
 struct RuleReading {
   let streams: [StreamSpec]
+  /// A key to hash with is configured.
+  let hasRedactionKey: Bool
   let problems: ProblemList
 
   func readAll(_ root: Section) -> [(rule: Rule, schema: RuleSchema?)] {
@@ -34,25 +36,49 @@ struct RuleReading {
     let name = readName(section)
     let group = section.scalar("group")
     if let group { section.checkName(group, key: "group") }
-    let match = readMatch(section)
-    let subject = template(section, "subject") { text throws(RuleSyntaxError) in
-      try Template(subject: text)
+    let isOutbox = section.node("outbox") != nil
+    let match = readMatch(section, isOutbox: isOutbox)
+    let subject: Template?
+    let id: MessageID?
+    if isOutbox {
+      // They come from the documents; templates are never asked.
+      for key in ["subject", "id", "event_type"] where section.node(key) != nil {
+        problems.add(
+          section.position(of: key), "an outbox's documents have their own \(key)",
+          "take it out, or name the field under outbox")
+      }
+      subject = try? Template(subject: "{documentKey._id}")
+      id = .positional
+    } else {
+      subject = template(section, "subject") { text throws(RuleSyntaxError) in
+        try Template(subject: text)
+      }
+      if section.node("subject") == nil {
+        section.missing("subject", "add one, such as subject: \"chat.{documentKey._id}.created\"")
+      }
+      id = readID(section)
     }
-    if section.node("subject") == nil {
-      section.missing("subject", "add one, such as subject: \"chat.{documentKey._id}.created\"")
-    }
-    let id = readID(section)
     let payload = readPayload(section.section("payload"))
     let eventType = readEventType(section)
     let onInvalid: OnInvalid = section.choice("on_invalid", default: .deadLetter)
     let continues = section.bool("continue", default: false)
     let streamIndex = readStream(section)
+    let outbox =
+      isOutbox
+      ? PayloadReading(hasRedactionKey: hasRedactionKey, problems: problems)
+        .outbox(section.section("outbox"), streamIndex.map { streams[$0].subjects } ?? []) : nil
+    if isOutbox, let payload, payload.envelope == .debezium || payload.envelope == .changeEvent {
+      problems.add(
+        section.section("payload").position(of: "envelope"),
+        "an outbox's payload has no envelope \(payload.envelope.rawValue)",
+        "use cloudevents, cloudevents_structured or document")
+    }
     let schema = readSchema(section, payload?.json)
     readUnavailable(section)
     section.finish()
 
     guard let match else { return nil }
-    if let subject, let scalar = section.scalar("subject") {
+    if let subject, !isOutbox, let scalar = section.scalar("subject") {
       checkPossible(
         subject, in: scalar, operations: match.operations,
         updatesHaveDocuments: payload.map { $0.fullDocument != .off } ?? true)
@@ -70,7 +96,8 @@ struct RuleReading {
       name: name, group: group?.text, namespace: match.namespace, operations: match.operations,
       condition: match.condition, continues: continues, subject: subject, id: id,
       envelope: payload.envelope,
-      json: payload.json, filter: payload.filter, fullDocument: payload.fullDocument,
+      json: payload.json, filter: payload.filter, changes: payload.changes, outbox: outbox,
+      fullDocument: payload.fullDocument,
       fullDocumentBeforeChange: payload.fullDocumentBeforeChange, eventType: eventType,
       dataSchema: schema?.identifier, onInvalid: onInvalid, streamIndex: streamIndex)
     return (rule, schema)
@@ -99,13 +126,21 @@ struct RuleReading {
     var condition: Condition?
   }
 
-  private func readMatch(_ section: Section) -> Match? {
+  private func readMatch(_ section: Section, isOutbox: Bool) -> Match? {
     let match = section.section("match")
     guard section.node("match") != nil else {
       section.missing("match", "add match: { namespace: database.collection }")
       return nil
     }
-    let operations = readOperations(match)
+    var operations = readOperations(match)
+    if isOutbox {
+      if match.node("operations") != nil, operations != OperationSet(.insert) {
+        problems.add(
+          match.position(of: "operations"), "an outbox's events are its inserts",
+          "leave operations out; documents may be deleted later")
+      }
+      operations = OperationSet(.insert)
+    }
     let condition = match.node("where").flatMap { WhereReading(problems: problems).read($0) }
     var namespace: NamespacePattern? = nil
     if let scalar = match.scalar("namespace", "write database.collection") {
@@ -206,6 +241,7 @@ struct RuleReading {
     var envelope: Envelope
     var json: JSONStyle
     var filter: PayloadFilter
+    var changes: PayloadChanges
     var fullDocument: DocumentLookup
     var fullDocumentBeforeChange: DocumentLookup
   }
@@ -224,7 +260,7 @@ struct RuleReading {
 
   private func readPayload(_ section: Section) -> Payload? {
     let envelope: Envelope = section.choice(
-      "envelope", default: .cloudEvents, unavailable: ["cloudevents_structured", "debezium"])
+      "envelope", default: .cloudEvents)
     let json: JSONWord = section.choice("json", default: .simplified)
     let include = paths(section, "include") { text throws(RuleSyntaxError) in
       try PayloadFilter.Path(include: text)
@@ -232,21 +268,31 @@ struct RuleReading {
     let exclude = paths(section, "exclude") { text throws(RuleSyntaxError) in
       try PayloadFilter.Path(exclude: text)
     }
-    section.unavailable("rename", "Leave it out, and rename where the event is consumed")
-    section.unavailable("redact", "Leave the field out altogether, with exclude")
+    let changes = PayloadReading(hasRedactionKey: hasRedactionKey, problems: problems)
+      .changes(section, envelope)
     // Off unless asked for: only then is a message a pure function of the oplog.
     let fullDocument: DocumentLookup = section.choice("full_document", default: .off)
     let beforeChange: DocumentLookup = section.choice(
       "full_document_before_change", default: .off)
     section.finish()
-    let filter = PayloadFilter(include: include, exclude: exclude)
+    var left = exclude + changes.dropped
+    if envelope == .document {
+      // A constant stands in place of a field of the same name.
+      for constant in changes.constants {
+        if let path = try? PayloadFilter.Path(exclude: "fullDocument.\(constant.name)") {
+          left.append(path)
+        }
+      }
+    }
+    let filter = PayloadFilter(include: include, exclude: left)
     if envelope == .document, filter.leavesNoDocument {
       problems.add(
         section.position, "the envelope is document, and include and exclude leave nothing of it",
         "include a path that starts with fullDocument")
     }
     return Payload(
-      envelope: envelope, json: json.style, filter: filter, fullDocument: fullDocument,
+      envelope: envelope, json: json.style, filter: filter, changes: changes,
+      fullDocument: fullDocument,
       fullDocumentBeforeChange: beforeChange)
   }
 

@@ -243,25 +243,12 @@ struct WhereReading {
       return .object(entries.map { .init($0.key.text, json($0.value)) })
     case .scalar(let scalar):
       guard scalar.isPlain else { return .string(scalar.text) }
-      if scalar.isNull { return .null }
       switch scalar.text {
-      case "true", "True", "TRUE": return .bool(true)
-      case "false", "False", "FALSE": return .bool(false)
       case ".nan", ".NaN", ".NAN": return ["$numberDouble": "NaN"]
       case ".inf", ".Inf", ".INF", "+.inf": return ["$numberDouble": "Infinity"]
       case "-.inf", "-.Inf", "-.INF": return ["$numberDouble": "-Infinity"]
-      default: break
+      default: return scalar.json
       }
-      if let integer = Int64(scalar.text), String(integer) == scalar.text {
-        return .number(scalar.text)
-      }
-      let digits = scalar.text.utf8
-      if let double = Double(scalar.text), double.isFinite,
-        digits.allSatisfy({ (48...57).contains($0) || "+-.eE".utf8.contains($0) })
-      {
-        return .number("\(double)")
-      }
-      return .string(scalar.text)
     }
   }
 }

@@ -5,7 +5,8 @@ import Oplog
 
 extension MappingPlan {
   func writeBody(
-    _ rule: RulePlan, event: borrowing ChangeEvent, into: inout ByteWriter
+    _ rule: RulePlan, event: borrowing ChangeEvent, match: Int, scratch: inout Scratch,
+    into: inout ByteWriter
   ) throws(MappingError) {
     if rule.requiresImage, event.operation == .update, event.fullDocument == nil {
       throw MappingError(
@@ -22,14 +23,42 @@ extension MappingPlan {
     let start = into.count
     do {
       switch rule.envelope {
-      case .cloudEvents: try writeData(rule, event: event, into: &into)
-      case .changeEvent: try writeChangeEvent(rule, event: event, into: &into)
-      case .document: try writeDocument(rule, event: event, into: &into)
+      case .cloudEventsStructured:
+        try writeStructured(rule, event: event, match: match, scratch: &scratch, into: &into)
+      case .debezium: try writeDebezium(rule, event: event, scratch: &scratch, into: &into)
+      case .cloudEvents, .changeEvent, .document:
+        try writePlain(rule, event: event, scratch: &scratch, into: &into)
       }
     } catch {
       into.truncate(to: start)
       throw error
     }
+  }
+
+  /// The payload without an envelope around it, with the rule's constants.
+  func writePlain(
+    _ rule: RulePlan, event: borrowing ChangeEvent, scratch: inout Scratch, into: inout ByteWriter
+  ) throws(MappingError) {
+    if let outbox = rule.outbox {
+      return try writePayload(outbox, rule, event: event, into: &into)
+    }
+    switch rule.envelope {
+    case .changeEvent: try writeChangeEvent(rule, event: event, into: &into)
+    case .document: try writeDocument(rule, event: event, into: &into)
+    case .cloudEvents, .cloudEventsStructured, .debezium:
+      try writeData(rule, event: event, into: &into)
+    }
+    appendConstants(rule, into: &into)
+  }
+
+  /// Into the object that was just closed.
+  func appendConstants(_ rule: RulePlan, into: inout ByteWriter) {
+    guard rule.constants.count > 0 else { return }
+    into.truncate(to: into.count - 1)
+    let constants = bytes(rule.constants)
+    let isEmpty = into.bytes[into.count - 1] == UInt8(ascii: "{")
+    into.append(UnsafeRawBufferPointer(rebasing: constants[(isEmpty ? 1 : 0)...]))
+    into.append(UInt8(ascii: "}"))
   }
 
   /// `{"operationType", "documentKey"?, "fullDocument"?, "updateDescription"?}`
@@ -80,7 +109,7 @@ extension MappingPlan {
     }
   }
 
-  private func writeDocuments(
+  func writeDocuments(
     _ rule: RulePlan, event: borrowing ChangeEvent, into: inout ByteWriter
   ) throws(MappingError) {
     if let key = event.documentKey, !rule.documentKey.isDropped {
@@ -118,7 +147,7 @@ extension MappingPlan {
     }
   }
 
-  private func write(
+  func write(
     _ document: BSONView, _ state: FilterState, _ style: JSONStyle, in place: StaticString,
     into: inout ByteWriter
   ) throws(MappingError) {
@@ -151,10 +180,12 @@ extension MappingPlan {
       if !first { into.append(UInt8(ascii: ",")) }
       first = false
       if !isArray {
-        try into.appendJSONString(element.key)
+        try write(key: element.key, below: state, into: &into)
         into.append(UInt8(ascii: ":"))
       }
-      if let inner, !next.isWhole {
+      if let redaction = next.redaction {
+        try write(element, redacted: redaction, into: &into)
+      } else if let inner, !next.isWhole {
         try writeFiltered(
           inner, next, isArray: element.type == .array, style, depth: depth &+ 1, into: &into)
       } else {
@@ -166,7 +197,7 @@ extension MappingPlan {
 
   /// `removedFields` and `truncatedArrays` name fields in values: a field that the paths into
   /// `updatedFields` keep out is kept out there too, unless they are named themselves.
-  private func writeUpdate(
+  func writeUpdate(
     _ update: BSONView, _ state: FilterState, _ style: JSONStyle, into: inout ByteWriter
   ) throws(BSONError) {
     let fields = filters.step(state, key: rawBytes("updatedFields"), inArray: false)
@@ -188,7 +219,9 @@ extension MappingPlan {
       if named {
         let include = own.include == FilterState.all ? FilterState.all : fields.include
         try writeNamedFields(
-          inner, FilterState(include: include, exclude: fields.exclude), style, into: &into)
+          inner,
+          FilterState(include: include, exclude: fields.exclude, change: fields.change), style,
+          into: &into)
       } else {
         try writeFiltered(
           inner, own, isArray: element.type == .array, style, depth: 2, into: &into)
@@ -208,7 +241,11 @@ extension MappingPlan {
       if let name, filters.step(state, key: name, inArray: false).isDropped { continue }
       if !first { into.append(UInt8(ascii: ",")) }
       first = false
-      try into.appendJSON(value: element, style: style)
+      if let name, state.change >= 0 {
+        try writeNamed(element, name, state, style, into: &into)
+      } else {
+        try into.appendJSON(value: element, style: style)
+      }
     }
     into.append(UInt8(ascii: "]"))
   }

@@ -13,7 +13,7 @@ extension MappingPlan {
       try writeID(rule, event: event, match: match, scratch: &scratch, into: &into)
       let idEnd = into.count
       into.append("\r\nTailrace-Position: ")
-      if rule.id == nil, match == 0, !event.isSnapshot {
+      if rule.id == nil, match == 0, !event.isSnapshot, rule.outbox == nil {
         // The same digits stand at the end of the id.
         into.appendCopy(of: (idStart &+ Int(idPrefix.count))..<idEnd)
       } else {
@@ -24,6 +24,9 @@ extension MappingPlan {
         into.append("ce-specversion: 1.0\r\nce-id: ")
         into.appendCopy(of: idStart..<idEnd)
         try writeCloudEventsContext(rule, event: event, scratch: &scratch, into: &into)
+      }
+      if rule.envelope == .cloudEventsStructured {
+        into.append("Content-Type: application/cloudevents+json\r\n")
       }
       if let image = event.image {
         into.append("Tailrace-Image: ")
@@ -45,7 +48,9 @@ extension MappingPlan {
     into.append(bytes(ceSource))
     scratch.append(database: event.database, to: &into)
     into.append("\r\nce-type: ")
-    if rule.eventType.count > 0 {
+    if let outbox = rule.outbox {
+      into.append(escaping: try text(at: outbox.type, event: event), for: .header)
+    } else if rule.eventType.count > 0 {
       into.append(bytes(rule.eventType))
     } else {
       let collection = event.collection

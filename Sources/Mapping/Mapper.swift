@@ -13,10 +13,11 @@ public struct Mapper: ~Copyable {
   private var cache = NamespaceCache()
   private var scratch = Scratch()
 
-  /// `sourceName` is the identity in positional ids and in `ce-source`.
-  public init(rules: [Rule], sourceName: String) {
+  /// `sourceName` is the identity in positional ids and in `ce-source`; `redactionKey` what values are
+  /// hashed with where a rule says so (without one, they are masked).
+  public init(rules: [Rule], sourceName: String, redactionKey: [UInt8]? = nil) {
     self.rules = rules
-    self.plan = MappingPlan(rules: rules, sourceName: sourceName)
+    self.plan = MappingPlan(rules: rules, sourceName: sourceName, redactionKey: redactionKey)
   }
 
   /// The first rule that takes the event; nil where none does.
@@ -149,14 +150,17 @@ public struct Mapper: ~Copyable {
       plan.rules[rule], event: event, match: match, scratch: &scratch, into: &into)
   }
 
+  /// `match` as for `writeHeaders`: some bodies hold the id.
   public mutating func writeBody(
-    rule: Int, event: borrowing ChangeEvent, into: inout ByteWriter
+    rule: Int, event: borrowing ChangeEvent, match: Int, into: inout ByteWriter
   ) throws(MappingError) {
     if hidesImages(of: event, from: rule) {
       let own = withOwnImages(event, rule)
-      return try plan.writeBody(plan.rules[rule], event: own, into: &into)
+      return try plan.writeBody(
+        plan.rules[rule], event: own, match: match, scratch: &scratch, into: &into)
     }
-    try plan.writeBody(plan.rules[rule], event: event, into: &into)
+    try plan.writeBody(
+      plan.rules[rule], event: event, match: match, scratch: &scratch, into: &into)
   }
 
   /// The message id alone, as `writeHeaders` writes it.

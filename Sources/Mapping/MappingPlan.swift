@@ -1,4 +1,5 @@
 import BSON
+import Crypto
 import Oplog
 
 /// Bytes in a plan's pool.
@@ -53,6 +54,12 @@ struct RulePlan {
   var requiresBeforeChange: Bool
   var updateDescription: FilterState
   var facts: EventFacts
+  /// `,"name":value` of each constant.
+  var constants: PoolRange
+  var outbox: OutboxPlan?
+  /// As JSON is to have them.
+  var eventTypeText: PoolRange
+  var dataSchemaText: PoolRange
 }
 
 /// All rules compiled: flat arrays of plain data over one pool of bytes. Never changes once made.
@@ -68,7 +75,14 @@ struct MappingPlan: ~Copyable {
   /// `CRLF ce-source: /mongodb/<source>/`.
   private(set) var ceSource = PoolRange.empty
 
-  init(rules: [Rule], sourceName: String) {
+  /// `sourceName` as it is.
+  private(set) var source = PoolRange.empty
+  /// Of the redaction `hash`.
+  let redactionKey: SymmetricKey?
+
+  init(rules: [Rule], sourceName: String, redactionKey: [UInt8]?) {
+    self.redactionKey = redactionKey.map { SymmetricKey(data: $0) }
+    source = keep { $0.append(sourceName) }
     idPrefix = keep {
       $0.append(sourceName, escapedFor: .header)
       $0.append(":")
@@ -107,6 +121,22 @@ struct MappingPlan: ~Copyable {
     return TemplateRange(start: Int32(start), count: Int32(steps.count - start))
   }
 
+  private mutating func add(_ outbox: Outbox) -> OutboxPlan {
+    OutboxPlan(
+      id: add(outbox.id), subject: add(outbox.subject), type: add(outbox.type),
+      payload: add(outbox.payload),
+      subjects: keep { out in
+        for subject in outbox.subjects {
+          out.append(subject)
+          out.append(" ")
+        }
+      })
+  }
+
+  private mutating func add(_ path: EventPath) -> PathPlan {
+    PathPlan(field: path.field, remainder: keep { $0.append(path.remainder) })
+  }
+
   private mutating func add(_ rule: Rule) {
     let subject = add(rule.subject)
     var id: TemplateRange? = nil
@@ -115,7 +145,8 @@ struct MappingPlan: ~Copyable {
     if rule.fullDocument != .off || rule.fullDocumentBeforeChange != .off { wantsImages = true }
     let include = filters.add(rule.filter.includePaths, empty: FilterState.all)
     let exclude = filters.add(rule.filter.excludePaths, empty: FilterState.none)
-    let root = FilterState(include: include, exclude: exclude)
+    let root = FilterState(
+      include: include, exclude: exclude, change: filters.add(rule.changes.all))
     var documentKey = state(of: "documentKey", in: root)
     if documentKey.include == FilterState.none { documentKey.include = FilterState.all }
     let facts = rule.filter.exclude.compactMap(EventFacts.init(path:))
@@ -154,7 +185,18 @@ struct MappingPlan: ~Copyable {
         wantsBeforeChange: rule.fullDocumentBeforeChange != .off,
         requiresImage: rule.fullDocument == .required,
         requiresBeforeChange: rule.fullDocumentBeforeChange == .required,
-        updateDescription: state(of: "updateDescription", in: root), facts: facts))
+        updateDescription: state(of: "updateDescription", in: root), facts: facts,
+        constants: keep { out in
+          for constant in rule.changes.constants {
+            out.append(",")
+            out.append(jsonString: constant.name)
+            out.append(":")
+            out.append(constant.json)
+          }
+        },
+        outbox: rule.outbox.map { add($0) },
+        eventTypeText: keep { $0.append(rule.eventType ?? "") },
+        dataSchemaText: keep { $0.append(rule.dataSchema ?? "") }))
   }
 
   private func state(of field: StaticString, in root: FilterState) -> FilterState {
@@ -166,6 +208,12 @@ extension ByteWriter {
   mutating func append(_ text: String, escapedFor place: Escaping) {
     var text = text
     text.withUTF8 { append(escaping: UnsafeRawBufferPointer($0), for: place) }
+  }
+
+  mutating func append(jsonString text: String) {
+    let bytes = Array(text.utf8)
+    // A Swift string is UTF-8.
+    bytes.withUnsafeBytes { try? appendJSONString($0) }
   }
 
   mutating func append(uriComponent text: String) {

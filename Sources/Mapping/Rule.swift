@@ -14,6 +14,10 @@ public enum Envelope: String, Sendable, CaseIterable {
   case changeEvent = "change_event"
   /// The bare document.
   case document
+  /// CloudEvents 1.0 in structured mode: attributes and data in one JSON object.
+  case cloudEventsStructured = "cloudevents_structured"
+  /// As Debezium's connector for MongoDB has it, for consumers that know that.
+  case debezium
 }
 
 /// Whether an event gets a document that its oplog entry does not hold.
@@ -49,6 +53,9 @@ public struct Rule: Sendable, Equatable {
   public var envelope: Envelope
   public var json: JSONStyle
   public var filter: PayloadFilter
+  public var changes: PayloadChanges
+  /// The rule takes documents that are events themselves.
+  public var outbox: Outbox?
   /// The document after an update.
   public var fullDocument: DocumentLookup
   /// The document before an update, replacement or deletion.
@@ -66,7 +73,8 @@ public struct Rule: Sendable, Equatable {
     operations: OperationSet = .documents, condition: Condition? = nil, continues: Bool = false,
     subject: Template,
     id: MessageID = .positional, envelope: Envelope = .cloudEvents, json: JSONStyle = .simplified,
-    filter: PayloadFilter = .everything, fullDocument: DocumentLookup = .off,
+    filter: PayloadFilter = .everything, changes: PayloadChanges = .none, outbox: Outbox? = nil,
+    fullDocument: DocumentLookup = .off,
     fullDocumentBeforeChange: DocumentLookup = .off, eventType: String? = nil,
     dataSchema: String? = nil,
     onInvalid: OnInvalid = .deadLetter, streamIndex: Int = 0
@@ -82,6 +90,8 @@ public struct Rule: Sendable, Equatable {
     self.envelope = envelope
     self.json = json
     self.filter = filter
+    self.changes = changes
+    self.outbox = outbox
     self.fullDocument = fullDocument
     self.fullDocumentBeforeChange = fullDocumentBeforeChange
     self.eventType = eventType

@@ -39,6 +39,9 @@ extension MappingPlan {
   ) throws(MappingError) {
     let start = into.count
     do {
+      if let outbox = rule.outbox {
+        return try writeSubject(outbox, event: event, into: &into)
+      }
       try write(rule.subject, escaping: .token, event: event, scratch: &scratch, into: &into)
       if into.count &- start > SubjectToken.maximumLength {
         try checkLengths(UnsafeRawBufferPointer(rebasing: into.bytes[start...]))
@@ -53,6 +56,9 @@ extension MappingPlan {
     _ rule: RulePlan, event: borrowing ChangeEvent, match: Int, scratch: inout Scratch,
     into: inout ByteWriter
   ) throws(MappingError) {
+    if let outbox = rule.outbox {
+      return try writeID(outbox, event: event, scratch: &scratch, into: &into)
+    }
     guard let template = rule.id else {
       return writePositionalID(rule, event: event, match: match, into: &into)
     }

@@ -59,7 +59,7 @@ struct BodyTests {
         event.to = bytes
         var mapper = Mapper(rules: [try rule(envelope: .changeEvent)], sourceName: "rs0")
         var out = ByteWriter()
-        try mapper.writeBody(rule: 0, event: event, into: &out)
+        try mapper.writeBody(rule: 0, event: event, match: 0, into: &out)
         return String(decoding: out.bytes, as: UTF8.self)
       }
     }

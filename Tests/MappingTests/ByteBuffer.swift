@@ -10,7 +10,7 @@ final class ByteBuffer {
     try mapper.writeSubject(rule: rule, event: event, into: &writer)
     writer.append("\n")
     try mapper.writeHeaders(rule: rule, event: event, match: match, into: &writer)
-    try mapper.writeBody(rule: rule, event: event, into: &writer)
+    try mapper.writeBody(rule: rule, event: event, match: 0, into: &writer)
   }
 
   var text: String { String(decoding: writer.bytes, as: UTF8.self) }

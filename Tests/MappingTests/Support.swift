@@ -203,7 +203,7 @@ struct Written {
 
   func body(_ change: Change, rule: Int = 0) throws -> String {
     try write(change) { mapper, event, out throws(MappingError) in
-      try mapper.writeBody(rule: rule, event: event, into: &out)
+      try mapper.writeBody(rule: rule, event: event, match: 0, into: &out)
     }
   }
 

@@ -41,8 +41,7 @@ public final class OfflineDecoder {
       judge = nil
     case .messages(let configuration):
       judge = SchemaJudge(configuration)
-      mapper = Mapper(
-        rules: configuration.rules,
+      mapper = configuration.mapper(
         sourceName: configuration.source.name ?? configuration.source.uri.replicaSet ?? "rs0")
     }
   }
@@ -116,7 +115,7 @@ public final class OfflineDecoder {
     do {
       try mapper.writeSubject(rule: rule, event: event, into: &subject)
       try mapper.writeHeaders(rule: rule, event: event, match: match, into: &headers)
-      try mapper.writeBody(rule: rule, event: event, into: &body)
+      try mapper.writeBody(rule: rule, event: event, match: match, into: &body)
       try judge?.check(rule: rule, event: event, body: body.bytes)
       return Self.json(subject, headers, body)
     } catch {

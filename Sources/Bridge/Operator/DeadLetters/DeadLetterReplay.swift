@@ -101,7 +101,7 @@ extension DeadLetterBox {
     _ event: ChangeEvent, _ letter: DeadLetter, _ source: String
   ) throws(MappingError) -> Message {
     let rules = configuration.rules
-    var mapper = Mapper(rules: rules, sourceName: source)
+    var mapper = configuration.mapper(sourceName: source)
     // The rule it was of, if that still takes it; else the first that does.
     var rule = mapper.firstMatch(event)
     var candidate = rule
@@ -120,7 +120,7 @@ extension DeadLetterBox {
     var body = ByteWriter(capacity: 1024)
     try mapper.writeSubject(rule: rule, event: event, into: &subject)
     try mapper.writeHeaders(rule: rule, event: event, match: match, into: &headers)
-    try mapper.writeBody(rule: rule, event: event, into: &body)
+    try mapper.writeBody(rule: rule, event: event, match: match, into: &body)
     try SchemaJudge(configuration).check(rule: rule, event: event, body: body.bytes)
     var fields = NATSHeaders()
     for line in String(decoding: headers.bytes, as: UTF8.self).split(separator: "\r\n") {
