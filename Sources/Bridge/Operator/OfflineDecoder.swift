@@ -30,6 +30,7 @@ public final class OfflineDecoder {
   private var mapper: Mapper
   private let judge: SchemaJudge?
   private var line = 0
+  private var lastEvent: EventPosition?
 
   public init(_ output: Output, disambiguatedPaths: Bool = false) {
     self.output = output
@@ -67,6 +68,22 @@ public final class OfflineDecoder {
       }
     }
     try result.get()
+  }
+
+  /// Maps the next line, a change event as `events` prints it. Events of one cluster time are those of
+  /// one transaction, in its order.
+  public func map(event text: some StringProtocol, _ emit: (String) -> Void) throws(Failure) {
+    line += 1
+    if text.allSatisfy(\.isWhitespace) { return }
+    do {
+      var recorded = try RecordedEvent(text, index: 0)
+      let time = recorded.position.entry
+      recorded.position.index = time == lastEvent?.entry ? (lastEvent?.index ?? 0) + 1 : 0
+      lastEvent = recorded.position
+      try recorded.withEvent { render($0, emit) }
+    } catch {
+      throw Failure(line: line, reason: "no change event: \(error)")
+    }
   }
 
   private func decode(entry bytes: UnsafeRawBufferPointer, _ emit: (String) -> Void)
