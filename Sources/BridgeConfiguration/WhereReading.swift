@@ -13,16 +13,13 @@ struct WhereReading {
 
   /// Nil where a problem was reported, or nothing is demanded.
   func read(_ node: ConfigNode) -> Condition? {
-    guard case .mapping(let entries, let at) = node else {
+    guard case .mapping(let entries, _) = node else {
       problems.add(
         node.position, "where is \(node.kind), not a mapping",
         "write where: { fullDocument.t: { $exists: false } }")
       return nil
     }
-    guard !entries.isEmpty else {
-      problems.add(at, "where is empty", "leave it out, or name a path and a value")
-      return nil
-    }
+    if entries.isEmpty { return nil }
     var parts: [Condition] = []
     for (key, value) in entries {
       if let part = key.text.hasPrefix("$") ? combination(key, value) : field(key, value) {

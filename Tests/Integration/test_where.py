@@ -168,7 +168,7 @@ def test_mistakes(lab, tmp_path, name):
         ({"fullDocument.x": {"$regex": "a", "$options": "i"}}, "$options i is not available"),
         ({"fullDocument.x": {"$oid": "x"}}, "24 hexadecimal digits"),
         ({"fullDocument.x": {"$exists": "maybe"}}, "true or false"),
-        ({}, "where is empty"),
+        ([1], "where is a list"),
     ]:
         bridge = Bridge(tmp_path, configuration(
             lab, name, rule={"match": {"namespace": f"{name}.*", "where": where}}))

@@ -35,7 +35,9 @@ struct ImageServerTests {
         + #""writeConcern":{"w":"majority"}}"#)
   }
 
-  @Test func whatIsOlderThanTheHistoryIsLookedUp() async throws {
+  @Test(.since(5, "servers read the past from 5.0 on")) func whatIsOlderThanTheHistoryIsLookedUp()
+    async throws
+  {
     try await Self.withServer(["--setParameter", "minSnapshotHistoryWindowInSeconds=1"]) {
       options, writer in
       try await writer.insert(0..<50, into: name)
@@ -105,7 +107,7 @@ struct ImageServerTests {
     }
   }
 
-  @Test func preImagesAreFound() async throws {
+  @Test(.since(6, "servers keep pre-images from 6.0 on")) func preImagesAreFound() async throws {
     let lab = try await MongoLab.shared.value
     let options = MongoSourceOptions(uri: lab.uri)
     let writer = try MongoWriter(lab.uri)
@@ -176,7 +178,9 @@ struct ImageServerTests {
     oplog.stop()
   }
 
-  @Test func theServerIsKilledWhileItIsAsked() async throws {
+  @Test(.since(5, "servers read the past from 5.0 on")) func theServerIsKilledWhileItIsAsked()
+    async throws
+  {
     let lab = try await MongoLab.start(members: 1)
     let options = MongoSourceOptions(uri: lab.uri)
     let start = try await MongoAdmin.majorityPosition(options)
@@ -213,7 +217,8 @@ struct ImageServerTests {
   }
 
   /// Members that are behind don't know the times yet that are to be read.
-  @Test func secondariesAreAskedAndThePrimaryIsKilled() async throws {
+  @Test(.since(5, "servers read the past from 5.0 on"))
+  func secondariesAreAskedAndThePrimaryIsKilled() async throws {
     let lab = try await MongoLab.start(members: 3)
     let options = MongoSourceOptions(uri: lab.uri + "&readPreference=secondaryPreferred")
     let start = try await MongoAdmin.majorityPosition(options)

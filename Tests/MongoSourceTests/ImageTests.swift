@@ -16,7 +16,9 @@ struct ImageTests {
     options = MongoSourceOptions(uri: lab.uri)
   }
 
-  @Test func everyPostImageIsWhatItsUpdateLeft() async throws {
+  @Test(.since(5, "servers read the past from 5.0 on")) func everyPostImageIsWhatItsUpdateLeft()
+    async throws
+  {
     let start = try await MongoAdmin.majorityPosition(options)
     let tap = ImageTap(options, collections: name)
     tap.start(at: start)
@@ -39,7 +41,9 @@ struct ImageTests {
     tap.stop()
   }
 
-  @Test func aThousandUpdatesCostAFewRoundTrips() async throws {
+  @Test(.since(5, "servers read the past from 5.0 on")) func aThousandUpdatesCostAFewRoundTrips()
+    async throws
+  {
     let writer = try MongoWriter(lab.uri)
     let total = 20_000
     for n in stride(from: 0, to: total, by: 2000) {
@@ -68,7 +72,9 @@ struct ImageTests {
     tap.stop()
   }
 
-  @Test func largeDocumentsAreAnsweredInParts() async throws {
+  @Test(.since(5, "servers read the past from 5.0 on")) func largeDocumentsAreAnsweredInParts()
+    async throws
+  {
     let writer = try MongoWriter(lab.uri)
     for n in 0..<10 { try await writer.insert(n..<n + 1, into: name, filler: 3 << 20) }
     let start = try await MongoAdmin.majorityPosition(options)
@@ -90,7 +96,7 @@ struct ImageTests {
     whole.stop()
   }
 
-  @Test func idsOfAllTypesAreFound() async throws {
+  @Test(.since(5, "servers read the past from 5.0 on")) func idsOfAllTypesAreFound() async throws {
     let writer = try MongoWriter(lab.uri)
     let ids = [
       "null", "1", #"{"$numberLong":"2"}"#, "1.5", #"{"$numberDecimal":"7.25"}"#,
@@ -115,7 +121,9 @@ struct ImageTests {
     tap.stop()
   }
 
-  @Test func anUpdateShowsWhatADeleteTookAway() async throws {
+  @Test(.since(5, "servers read the past from 5.0 on")) func anUpdateShowsWhatADeleteTookAway()
+    async throws
+  {
     let writer = try MongoWriter(lab.uri)
     let start = try await MongoAdmin.majorityPosition(options)
     try await writer.insert(0..<1, into: name)
@@ -168,7 +176,9 @@ struct ImageTests {
     tap.stop()
   }
 
-  @Test func inATransactionTheLastUpdateShows() async throws {
+  @Test(.since(5, "servers read the past from 5.0 on")) func inATransactionTheLastUpdateShows()
+    async throws
+  {
     let writer = try MongoWriter(lab.uri)
     try await writer.insert(0..<2, into: name)
     let start = try await MongoAdmin.majorityPosition(options)
@@ -186,7 +196,9 @@ struct ImageTests {
     tap.stop()
   }
 
-  @Test func cappedCollectionsAreLookedUp() async throws {
+  @Test(.since(5, "servers read the past from 5.0 on")) func cappedCollectionsAreLookedUp()
+    async throws
+  {
     let writer = try MongoWriter(lab.uri)
     try await writer.command(#"{"create":"\#(name)","capped":true,"size":100000}"#)
     try await writer.insert(0..<2, into: name)
@@ -205,11 +217,13 @@ struct ImageTests {
   }
 
   /// Keys of sharded collections have more than an id, and the rest must fit, too.
-  @Test(arguments: [
-    (#"{"x":1,"s.k":5,"_id":0}"#, true), (#"{"x":2,"s.k":5,"_id":0}"#, false),
-    (#"{"x":1,"s.k":"5","_id":0}"#, false), (#"{"x":1,"s.k":5,"none":null,"_id":0}"#, true),
-    (#"{"_id":0,"none":1}"#, false), (#"{"_id":0}"#, true),
-  ])
+  @Test(
+    .since(5, "servers read the past from 5.0 on"),
+    arguments: [
+      (#"{"x":1,"s.k":5,"_id":0}"#, true), (#"{"x":2,"s.k":5,"_id":0}"#, false),
+      (#"{"x":1,"s.k":"5","_id":0}"#, false), (#"{"x":1,"s.k":5,"none":null,"_id":0}"#, true),
+      (#"{"_id":0,"none":1}"#, false), (#"{"_id":0}"#, true),
+    ])
   func aKeyFitsAsAWhole(key: String, fits: Bool) async throws {
     let writer = try MongoWriter(lab.uri)
     try await writer.command(

@@ -8,7 +8,8 @@ import Testing
 struct SnapshotServerTests {
   let name = "s\(UUID().uuidString.prefix(8))"
 
-  @Test func theHistoryEndsMeanwhile() async throws {
+  @Test(.since(5, "servers read the past from 5.0 on")) func theHistoryEndsMeanwhile() async throws
+  {
     try await ImageServerTests.withServer(
       ["--setParameter", "minSnapshotHistoryWindowInSeconds=1"]
     ) { options, writer in

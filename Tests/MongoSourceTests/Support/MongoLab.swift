@@ -228,6 +228,9 @@ enum MongoProgram {
   /// The version that tests run on unless they ask for another; lab.py obeys it, too.
   static let chosen = ProcessInfo.processInfo.environment["TAILRACE_MONGOD_VERSION"]
 
+  /// Of the version that tests run on, the major number.
+  static let major = Int((chosen ?? "6").split(separator: ".").first ?? "6") ?? 6
+
   /// Fetches it the first time. Nil is the chosen version, or else the default.
   static func path(_ version: String? = nil) throws -> String {
     let version = version ?? chosen
@@ -239,6 +242,11 @@ enum MongoProgram {
 }
 
 extension Trait where Self == ConditionTrait {
+  /// Skips, with the reason, on servers older than `major`.
+  static func since(_ major: Int, _ reason: Comment) -> Self {
+    .enabled(if: MongoProgram.major >= major, reason)
+  }
+
   /// Skips, with the reason, where no mongod of that version can be had.
   static func needsMongod(_ version: String? = nil) -> Self {
     var missing: String?
