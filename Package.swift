@@ -69,7 +69,8 @@ let service: [Target] = [
   .executableTarget(
     name: "tailrace",
     dependencies: [
-      "Bridge", "BridgeConfiguration", "JSON", "Mapping", "MongoSource", "Oplog",
+      "BSON", "Bridge", "BridgeConfiguration", "JSON", "JSONSchema", "Mapping", "MongoSource",
+      "Oplog",
       .product(name: "ArgumentParser", package: "swift-argument-parser"),
       .product(name: "Logging", package: "swift-log"),
       .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),

@@ -139,10 +139,12 @@ class Lab:
             index = self.primary()
             joined = all(m.hello().get("isWritablePrimary") or m.hello().get("secondary")
                          for m in self.mongod if m.running)
-            if index is not None and joined and self.mongod[index].command_answer(
+            if index is not None and joined:
+                answer = self.mongod[index].command_answer(
                     "appendOplogNote", 1, data={"lab": "ready"},
-                    writeConcern={"w": "majority", "wtimeout": 5000}):
-                return index
+                    writeConcern={"w": "majority", "wtimeout": 5000})
+                if answer and "writeConcernError" not in answer:
+                    return index
             time.sleep(0.05)
         raise LabError(f"no writable primary within {READY_SECONDS} s")
 

@@ -81,7 +81,8 @@ public struct BridgeConfiguration: Sendable {
     return BridgeConfiguration(
       file: root.problems.file, source: source, nats: nats, bridge: bridge,
       streams: streams, rules: rules.map(\.rule), schemas: rules.map(\.schema),
-      unmatched: unmatched, redactionKey: redactionKey.map { Secret($0.value) }, deadLetter: deadLetter,
+      unmatched: unmatched, redactionKey: redactionKey.map { Secret($0.value) },
+      deadLetter: deadLetter,
       http: http, log: log)
   }
 }

@@ -63,6 +63,13 @@ class Writer(threading.Thread):
         self.asked_to_stop.set()
         self.join(60)
         assert not self.is_alive(), "the writer hangs"
+        # What is written is not a majority's at once.
+        try:
+            with client(self.lab) as mongo:
+                mongo.admin.command("appendOplogNote", 1, data={"writer": self.tag},
+                                    writeConcern={"w": "majority", "wtimeout": 10000})
+        except PyMongoError:
+            pass  # a fault that goes on
 
     def run(self):
         count = round(self.rate * self.TICK)

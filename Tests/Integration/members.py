@@ -30,6 +30,17 @@ def read_by_bridge(lab, skip=None):
     return None
 
 
+def commits(lab, skip):
+    """Whether the other members have a primary whose writes come to a majority. Without, nobody
+    could read on; some servers take long to give up a source that has fallen silent."""
+    for member in lab.mongod:
+        if member.index != skip and member.hello().get("isWritablePrimary"):
+            answer = member.command_answer("appendOplogNote", 1, data={"still": "there"},
+                                           writeConcern={"w": "majority", "wtimeout": 1000})
+            return answer is not None and "writeConcernError" not in answer
+    return False
+
+
 def read_on(lab, folder, name, fault, uri=None, elsewhere=True, rounds=ROUNDS // 5, rate=300):
     """`fault(victim)` takes the member being read away; what it returns brings it back. In
     between the stream must go on growing, read from another member (unless not `elsewhere`); in
@@ -51,6 +62,8 @@ def read_on(lab, folder, name, fault, uri=None, elsewhere=True, rounds=ROUNDS //
                 if elsewhere:
                     wait_until(lambda: bridge.alive() and read_by_bridge(lab, skip=victim),
                                "another member is read", SILENCE_SECONDS)
+                    wait_until(lambda: commits(lab, skip=victim), "the others commit", 90)
+                    print(f"the others commit {time.monotonic() - began:.1f} s after the fault")
                 progress(jetstream, bridge, name, f"without member {victim}")
                 print(f"round {number}: {role} {victim} away, new messages after "
                       f"{time.monotonic() - began:.1f} s")

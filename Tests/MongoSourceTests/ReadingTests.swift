@@ -241,6 +241,7 @@ struct ReadingTests {
     let identity = try await MongoAdmin.identify(options)
     #expect(identity.setName == "rs0")
     #expect(identity.version.split(separator: ".").count == 3)
+    if let chosen = MongoProgram.chosen { #expect(identity.version == chosen) }
     #expect(identity.host == "127.0.0.1:\(lab.members[0].port)")
   }
 

@@ -29,6 +29,9 @@ public struct SchemaReport: Sendable {
 
   public var isValid: Bool { violations.isEmpty }
 
+  /// Nothing to say.
+  public static let valid = SchemaReport(violations: [], annotations: [])
+
   /// The standard's output format "basic".
   public var basicOutput: JSONValue {
     if isValid {

@@ -1,0 +1,48 @@
+internal import BSON
+
+extension MongoAdmin {
+  /// Some documents of a collection, taken at random (`$sample`), as BSON.
+  ///
+  /// - Parameter count: how many at most; no more than 10,000 and 32 MiB come back.
+  public static func sample(
+    _ options: MongoSourceOptions, database: String, collection: String, count: Int
+  ) async throws(MongoError) -> [[UInt8]] {
+    let size = Int32(clamping: min(max(count, 1), 10_000))
+    return try await ask(options) { connection, server throws(MongoError) in
+      var command = ByteWriter(capacity: 256)
+      let document = command.beginDocument()
+      Array(collection.utf8).withUnsafeBytes { command.append(key: "aggregate", string: $0) }
+      let pipeline = command.beginArray(key: "pipeline")
+      let stage = command.beginDocument(index: 0)
+      let sample = command.beginDocument(key: "$sample")
+      command.append(key: "size", int32: size)
+      command.endDocument(sample)
+      command.endDocument(stage)
+      command.endDocument(pipeline)
+      let cursor = command.beginDocument(key: "cursor")
+      command.append(key: "batchSize", int32: 1_000)
+      command.endDocument(cursor)
+      command.endDocument(document)
+      let place = "aggregate on \(database).\(collection)"
+      var page = try connection.page(command, database: database, on: server, place: place)
+      var documents: [[UInt8]] = []
+      var bytes = 0
+      while true {
+        let batch = try MongoConnection.decode(place) { () throws(BSONError) in
+          var found: [[UInt8]] = []
+          var walk = page.reply.documents.elements()
+          while let element = try walk.next() {
+            if let document = element.document { found.append(Array(document.bytes)) }
+          }
+          return found
+        }
+        documents += batch
+        bytes += batch.reduce(0) { $0 + $1.count }
+        guard page.reply.cursor != 0, bytes < 32 << 20 else { return documents }
+        page = try connection.next(
+          page.reply.cursor, of: Array(collection.utf8), database: database, batchSize: 1_000,
+          on: server, place: place)
+      }
+    }
+  }
+}
