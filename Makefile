@@ -1,6 +1,6 @@
 # One verb per need. Everything builds in release mode, so that dependencies build once.
 .DEFAULT_GOAL := help
-.PHONY: help demo build test test-matrix differential lint bench soak clean need-python
+.PHONY: help demo build test test-matrix differential fuzz lint bench soak clean need-python
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ differential: need-python build ## the decoder against the server's change strea
 	@for version in $(or $(MONGOD),6.0.27 5.0.4); do \
 	  DIFFERENTIAL_SEEDS=$${DIFFERENTIAL_SEEDS:-20} DIFFERENTIAL_SECONDS=$${DIFFERENTIAL_SECONDS:-60} \
 	  TAILRACE_MONGOD_VERSION=$$version python3 scripts/test.py --differential || exit 1; done
+
+fuzz: need-python build ## the JSON Schema validator against jsonschema-rs, a million comparisons; FUZZ_ARGS="--formats"
+	@python3 scripts/fuzz.py $(FUZZ_ARGS)
 
 lint: ## style of the Swift sources (swift format; configuration in .swift-format)
 	swift format lint --strict --recursive --parallel Sources Tests Package.swift

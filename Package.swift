@@ -58,7 +58,8 @@ let service: [Target] = [
   .target(
     name: "Bridge",
     dependencies: [
-      "BSON", "JSON", "JSONSchema", "Oplog", "Mapping", "MongoSource", "NATS", "JetStream", "BridgeConfiguration",
+      "BSON", "JSON", "JSONSchema", "Oplog", "Mapping", "MongoSource", "NATS", "JetStream",
+      "BridgeConfiguration",
       .product(name: "Hummingbird", package: "hummingbird"),
       .product(name: "Logging", package: "swift-log"),
       .product(name: "Metrics", package: "swift-metrics"),
@@ -121,8 +122,10 @@ let tests: [Target] = [
       "BSON", "CMongoC", "MongoSource", "Oplog", .product(name: "Logging", package: "swift-log"),
     ], swiftSettings: strict),
   .testTarget(
-    name: "BridgeTests", dependencies: ["Bridge", "JSON", "MongoSource", "Oplog"],
-    swiftSettings: strict),
+    name: "BridgeTests",
+    dependencies: [
+      "BSON", "Bridge", "BridgeConfiguration", "JSON", "Mapping", "MongoSource", "Oplog",
+    ], swiftSettings: strict),
 ]
 
 let package = Package(

@@ -74,8 +74,7 @@ public final class BridgeService: Service {
       options: sourceOptions,
       filter: { database, collection in
         rules.contains { $0.namespace.matches("\(database).\(collection)") }
-      }, logger: logger
-    ) { [trigger] in trigger.fire() }
+      }, logger: logger, onChange: { [trigger] in trigger.fire() })
     monitor = MongoMonitor(options: sourceOptions, interval: .seconds(1), logger: logger)
   }
 

@@ -1,8 +1,8 @@
 import BSON
-import BridgeConfiguration
+package import BridgeConfiguration
 import JSONSchema
-import Mapping
-import Oplog
+package import Mapping
+package import Oplog
 
 /// Holds messages against their rules' schemas, before they are sent.
 ///
@@ -11,7 +11,7 @@ import Oplog
 /// body's JSON is. Both find the same: a body is what the schema's style makes of its BSON.
 ///
 /// Owned by one event loop, or one command.
-final class SchemaJudge {
+package final class SchemaJudge {
   private var judges: [RuleJudge?]
   @exclusivity(unchecked) private var bson = ByteWriter(capacity: 1024)
 
@@ -22,7 +22,7 @@ final class SchemaJudge {
     var rule: Rule
   }
 
-  init(_ configuration: BridgeConfiguration) {
+  package init(_ configuration: BridgeConfiguration) {
     judges = zip(configuration.rules, configuration.schemas).map { rule, schema in
       guard let schema else { return nil }
       let isDirect = rule.bodyIsItsDocuments
@@ -34,7 +34,7 @@ final class SchemaJudge {
 
   /// Throws `schemaInvalid`, with what is wrong and where, if the body does not keep its contract.
   @inline(__always)
-  func check(
+  package func check(
     rule: Int, event: borrowing ChangeEvent, body: UnsafeRawBufferPointer
   ) throws(MappingError) {
     guard let judge = judges[rule] else { return }

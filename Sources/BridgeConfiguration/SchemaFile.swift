@@ -1,24 +1,22 @@
 import Foundation
 import JSON
 public import JSONSchema
+import Synchronization
 
 /// A JSON Schema in a file, with the schemas in its folder and below, which it may refer to.
 public struct SchemaFile: Sendable {
   /// Its `$id`.
   public let id: String?
-  /// Of its text and those of its neighbours.
-  let digest: String
   private let name: String
   private let uri: String
+  private let text: String
   private let document: JSONValue
-  private let set: SchemaSet
+  private let folder: SchemaFolder
 
   /// - Parameter name: what errors call it; the path itself, unless people know it by another.
   public init(_ path: String, called name: String? = nil) throws(SchemaError) {
     self.name = name ?? path
-    var folder = try SchemaFolder(of: path)
     uri = SchemaFolder.uri(of: path)
-    let text: String
     do {
       text = try SmallFile.read(path)
     } catch {
@@ -31,15 +29,15 @@ public struct SchemaFile: Sendable {
       throw SchemaError(document: self.name, pointer: "", message: "\(error)")
     }
     id = document["$id"]?.stringValue
-    if let id { folder.publish(under: id) }
-    set = folder.set
-    digest = "\(text.utf8.count):\(text)\(folder.digest)"
+    folder = SchemaFolder(of: path, id: id)
   }
 
   /// - Throws: with the file's name, a JSON pointer and what would be right.
   public func compile(_ options: SchemaOptions) throws(SchemaError) -> CompiledSchema {
+    let folder = folder
     do {
-      return try CompiledSchema(document, uri: uri, options: options, set: set)
+      return try CompiledSchema(
+        document, uri: uri, options: options, set: SchemaSet { folder.document($0) })
     } catch {
       // People look for a file, not for its URI.
       let isOwn = error.document == uri || error.document == id || error.document.isEmpty
@@ -47,52 +45,66 @@ public struct SchemaFile: Sendable {
         document: isOwn ? name : error.document, pointer: error.pointer, message: error.message)
     }
   }
+
+  /// Of its text, and of its folder's schemas if it has asked for any.
+  var digest: String { "\(text.utf8.count):\(text)\(folder.digest)" }
 }
 
-/// The schemas in one folder (and those below it), by the URIs of their files and by their `$id`s.
-struct SchemaFolder {
-  var set = SchemaSet()
-  private(set) var digest = ""
-  private let root: URL
-  /// By path within the folder.
-  private var documents: [(path: String, json: JSONValue)] = []
+/// The schemas in one folder and those below it, by the URIs of their files and by their `$id`s. Looked
+/// at when the first of them is asked for.
+final class SchemaFolder: Sendable {
+  private struct Contents {
+    var documents: [String: JSONValue] = [:]
+    var digest = ""
+  }
 
+  private let root: URL
+  /// What neighbours are called by a schema that has an `$id`: URIs beside that.
+  private let base: String?
+  private let contents = Mutex<Contents?>(nil)
+
+  /// More than these, and the folder is none of schemas.
   private static let most = 2_000
 
-  init(of file: String) throws(SchemaError) {
+  init(of file: String, id: String?) {
     root = URL(fileURLWithPath: file).standardizedFileURL.deletingLastPathComponent()
-    // Links are not followed: what is referred to lies in the folder itself.
-    let walk = FileManager.default.enumerator(
-      at: root, includingPropertiesForKeys: [.isRegularFileKey], options: [.skipsHiddenFiles])
-    var found: [URL] = []
-    while let next = walk?.nextObject() as? URL {
-      guard next.pathExtension == "json",
-        (try? next.resourceValues(forKeys: [.isRegularFileKey]).isRegularFile) == true
-      else { continue }
-      found.append(next)
-      guard found.count <= Self.most else {
-        throw SchemaError(
-          document: root.path, pointer: "",
-          message: "more than \(Self.most) files in the schema's folder; give schemas their own")
-      }
-    }
-    for file in found.sorted(by: { $0.path < $1.path }) {
-      guard let text = try? SmallFile.read(file.path), let json = try? JSONValue(parsing: text)
-      else { continue }
-      set.add(json, uri: Self.uri(of: file.path))
-      documents.append((String(file.standardizedFileURL.path.dropFirst(root.path.count + 1)), json))
-      if let id = json["$id"]?.stringValue { set.add(json, uri: id) }
-      digest += "\(text.utf8.count):\(text)"
+    base = id.flatMap { id in id.lastIndex(of: "/").map { String(id[...$0]) } }
+  }
+
+  func document(_ uri: String) -> JSONValue? {
+    contents.withLock { contents in
+      if contents == nil { contents = read() }
+      return contents?.documents[uri]
     }
   }
 
-  /// A schema with an `$id` names its neighbours by URIs beside that: these are the folder's files,
-  /// unless one says itself what it is called.
-  mutating func publish(under id: String) {
-    guard let slash = id.lastIndex(of: "/") else { return }
-    for (path, json) in documents where json["$id"] == nil {
-      set.add(json, uri: String(id[...slash]) + path)
+  var digest: String { contents.withLock { $0?.digest ?? "" } }
+
+  private func read() -> Contents {
+    // Links are not followed: what is referred to lies in the folder itself.
+    let walk = FileManager.default.enumerator(
+      at: root, includingPropertiesForKeys: [.isRegularFileKey], options: [.skipsHiddenFiles])
+    var files: [URL] = []
+    while let next = walk?.nextObject() as? URL, files.count < Self.most {
+      guard next.pathExtension == "json",
+        (try? next.resourceValues(forKeys: [.isRegularFileKey]).isRegularFile) == true
+      else { continue }
+      files.append(next.standardizedFileURL)
     }
+    var contents = Contents()
+    for file in files.sorted(by: { $0.path < $1.path }) {
+      guard let text = try? SmallFile.read(file.path), let json = try? JSONValue(parsing: text)
+      else { continue }
+      contents.documents[Self.uri(of: file.path)] = json
+      if let id = json["$id"]?.stringValue {
+        contents.documents[id.hasSuffix("#") ? String(id.dropLast()) : id] = json
+      } else if let base {
+        let path = file.path.dropFirst(root.path.count + 1)
+        contents.documents[base + path] = json
+      }
+      contents.digest += "\(text.utf8.count):\(text)"
+    }
+    return contents
   }
 
   static func uri(of file: String) -> String {

@@ -10,6 +10,7 @@ extension SchemaReader {
     if let value = object["type"] {
       var types: JSONTypes = []
       let given: [JSONValue] = value.arrayValue ?? [value]
+      guard !given.isEmpty else { throw error(object, "type", "needs at least one type") }
       for each in given {
         guard let type = each.stringValue.flatMap(JSONTypes.init(name:)) else {
           throw error(
