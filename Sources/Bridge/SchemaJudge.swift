@@ -1,8 +1,8 @@
 import BSON
-package import BridgeConfiguration
+import BridgeConfiguration
 import JSONSchema
-package import Mapping
-package import Oplog
+import Mapping
+import Oplog
 
 /// Holds messages against their rules' schemas, before they are sent.
 ///

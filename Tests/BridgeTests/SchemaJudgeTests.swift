@@ -71,7 +71,7 @@ import Testing
             try judge.check(rule: rule, event: event, body: body.bytes)
             results.append(nil)
           } catch {
-            #expect(error.code == .schemaInvalid && error.detail.contains(inner))
+            #expect(error.code == .schemaInvalid && (inner.isEmpty || error.detail.contains(inner)))
             results.append(error.detail)
           }
         }
