@@ -153,27 +153,45 @@ private struct URIReader {
     return reader.ipv6() && reader.isAtEnd
   }
 
-  private enum Part { case userInformation, host, path, query, fragment }
+  private enum Part {
+    case userInformation, host, path, query, fragment
+
+    /// Whether a character of ASCII stands for itself here: a bit for each, those below 64 first.
+    @inline(__always)
+    func allows(_ byte: UInt8) -> Bool {
+      // Unreserved and sub-delimiters, that is letters, digits and -._~!$&'()*+,;= .
+      let low: UInt64 = 0x2BFF_7FD2_0000_0000
+      let high: UInt64 = 0x47FF_FFFE_87FF_FFFE
+      let colon: UInt64 = 1 << 58
+      let at: UInt64 = 1
+      let slashAndMark: UInt64 = 1 << 47 | 1 << 63
+      let (lower, upper): (UInt64, UInt64) =
+        switch self {
+        case .host: (low, high)
+        case .userInformation: (low | colon, high)
+        case .path: (low | colon, high | at)
+        case .query, .fragment: (low | colon | slashAndMark, high | at)
+        }
+      return (byte < 64 ? lower : byte < 128 ? upper : 0) &>> UInt64(byte & 63) & 1 == 1
+    }
+  }
 
   /// One character that may stand in a part, percent-encoded ones included.
+  @inline(__always)
   private mutating func character(extra part: Part) -> Bool {
-    let byte = current
+    guard at < text.count else { return false }
+    let byte = text[at]
+    if part.allows(byte) {
+      at += 1
+      return true
+    }
     if byte == UInt8(ascii: "%") {
       guard at + 2 < text.count, TextReader.isHex(text[at + 1]), TextReader.isHex(text[at + 2])
       else { return false }
       at += 3
       return true
     }
-    if byte >= 0x80 { return isInternational && internationalCharacter(part) }
-    guard at < text.count else { return false }
-    at += 1
-    if Self.isUnreserved(byte) || Self.isSubDelimiter(byte) { return true }
-    switch byte {
-    case UInt8(ascii: ":"): return part != .host
-    case UInt8(ascii: "@"): return part == .path || part == .query || part == .fragment
-    case UInt8(ascii: "/"), UInt8(ascii: "?"): return part == .query || part == .fragment
-    default: return false
-    }
+    return byte >= 0x80 && isInternational && internationalCharacter(part)
   }
 
   /// `ucschar`, and in queries `iprivate`.
