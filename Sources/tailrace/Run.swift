@@ -2,6 +2,7 @@ import ArgumentParser
 import Bridge
 import BridgeConfiguration
 import Foundation
+import JSON
 import Logging
 import Oplog
 import ServiceLifecycle
@@ -29,8 +30,27 @@ struct Run: AsyncParsableCommand {
     name: .customLong("no-wait"), help: "Exit with 69 if a server can't be reached at the start.")
   var noWait = false
 
+  @Flag(
+    name: .customLong("dry-run"),
+    help: """
+      Publish nothing, and don't connect to NATS: read, map and judge, and report what would become \
+      of it. Exit code 0 PASS, 1 FAIL, 2 INCONCLUSIVE.
+      """)
+  var dryRun = false
+
+  @Flag(help: "With --dry-run: how far it is, every two seconds, on standard error.")
+  var follow = false
+
+  @Option(
+    name: .customLong("max-payload"), help: "With --dry-run: the server's max_payload, in bytes.")
+  var maximumPayload = 1_048_576
+
+  @Flag(help: "With --dry-run: the report as JSON.")
+  var json = false
+
   func validate() throws {
     _ = try options()
+    if !dryRun, follow || json { throw ValidationError("--follow and --json go with --dry-run") }
   }
 
   private func options() throws -> RunOptions {
@@ -64,8 +84,37 @@ struct Run: AsyncParsableCommand {
     let environment = ProcessInfo.processInfo.environment
     let configuration = try loadConfiguration(file.path(environment), environment)
     let logger = makeLogger(configuration.log)
+    if dryRun { return try await runDry(configuration, logger) }
     try await serve(
       BridgeService(configuration: configuration, options: try options(), logger: logger), logger)
+  }
+}
+
+extension Run {
+  /// Until the end of the range, or SIGTERM.
+  fileprivate func runDry(_ configuration: BridgeConfiguration, _ logger: Logger) async throws {
+    var quiet = logger
+    quiet.logLevel = max(logger.logLevel, .warning)
+    var progress: (@Sendable (String) -> Void)?
+    if follow { progress = { printNote($0) } }
+    let run = DryRun(
+      configuration: configuration, options: try options(), maximumPayload: maximumPayload,
+      logger: quiet, progress: progress)
+    let group = ServiceGroupConfiguration(
+      services: [.init(service: run, successTerminationBehavior: .gracefullyShutdownGroup)],
+      gracefulShutdownSignals: [.sigterm, .sigint], logger: quiet)
+    do {
+      try await ServiceGroup(configuration: group).run()
+    } catch let error as BridgeError {
+      printError(error.description)
+      throw ExitCode(error.exitCode)
+    } catch {
+      printError("\(error)")
+      throw ExitCode(70)
+    }
+    guard let report = run.report else { throw ExitCode(2) }
+    print(json ? report.json.text(pretty: true) : report.text)
+    if report.exitCode != 0 { throw ExitCode(report.exitCode) }
   }
 }
 

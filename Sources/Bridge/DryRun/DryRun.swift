@@ -1,0 +1,276 @@
+import BSON
+public import BridgeConfiguration
+import JetStream
+public import Logging
+import Mapping
+import MongoSource
+import NIOCore
+import NIOPosix
+import Oplog
+public import ServiceLifecycle
+import Synchronization
+
+/// `tailrace run --dry-run`: reads as a bridge would, maps and judges every event, publishes nothing. NATS
+/// is not so much as connected to.
+public final class DryRun: Service {
+  private let configuration: BridgeConfiguration
+  private let options: RunOptions
+  private let maximumPayload: Int
+  private let logger: Logger
+  private let progress: (@Sendable (String) -> Void)?
+  private let stopRequest = StopRequest()
+  private let result = Mutex<CoverageReport?>(nil)
+
+  /// - Parameters:
+  ///   - maximumPayload: what the server would take, headers and body; its default is 1 MiB.
+  ///   - progress: is given a line now and then.
+  public init(
+    configuration: BridgeConfiguration, options: RunOptions, maximumPayload: Int, logger: Logger,
+    progress: (@Sendable (String) -> Void)? = nil
+  ) {
+    self.configuration = configuration
+    self.options = options
+    self.maximumPayload = maximumPayload
+    self.logger = logger
+    self.progress = progress
+  }
+
+  /// Set when `run` has returned.
+  public var report: CoverageReport? { result.withLock { $0 } }
+
+  public func run() async throws {
+    try await withGracefulShutdownHandler {
+      try await self.read()
+    } onGracefulShutdown: {
+      self.stopRequest.request()
+    }
+  }
+
+  private func read() async throws {
+    let source = configuration.mongoSourceOptions
+    let start = try await startPoint(source)
+    let end = try await endPoint(source)
+    let sourceName =
+      if let name = configuration.source.name { name } else {
+        try await ask { try await MongoAdmin.identify(source).setName }
+      }
+    let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+    let (signals, signal) = AsyncStream.makeStream(
+      of: Void.self, bufferingPolicy: .bufferingNewest(1))
+    let reader: EventReader =
+      switch configuration.source.reader {
+      case .oplog: .oplog(OplogReader(options: source, logger: logger) { signal.yield() })
+      case .changeStream:
+        .changeStream(ChangeStreamReader(options: source, logger: logger) { signal.yield() })
+      }
+    let worker = DryRunWorker(
+      configuration, sourceName: sourceName, reader: reader, maximumPayload: maximumPayload,
+      eventLoop: group.next(), logger: logger, start: start, end: end
+    ) { signal.yield() }
+    try await group.next().submit { worker.begin() }.get()
+    let ticker = Task {
+      while !Task.isCancelled {
+        try? await Task.sleep(for: .milliseconds(200))
+        signal.yield()
+      }
+    }
+    var told = ContinuousClock.now
+    for await _ in signals {
+      let isOver = try await group.next().submit { worker.pump() }.get()
+      if isOver || stopRequest.isRequested { break }
+      if let progress, ContinuousClock.now - told > .seconds(2) {
+        told = .now
+        let coverage = try await group.next().submit { worker.coverage }.get()
+        progress(
+          "\(coverage.events) events up to \(coverage.last.map { "\($0)" } ?? "-"), "
+            + "\(coverage.rules.reduce(0) { $0 + $1.messages }) messages, "
+            + "\(coverage.rules.reduce(0) { $0 + $1.invalid }) invalid, \(coverage.unmatched) unmatched"
+        )
+      }
+    }
+    ticker.cancel()
+    reader.stop()
+    let (coverage, failure) = try await group.next().submit { worker.finish() }.get()
+    try await group.shutdownGracefully()
+    let report = CoverageReport(
+      coverage: coverage, from: "\(start.point.position)",
+      until: "\(coverage.last ?? start.point.position)", failure: failure,
+      configurationHash: configuration.hash(sourceName: sourceName),
+      unmatchedMatters: configuration.unmatched != .ignore,
+      drops: configuration.rules.map { $0.onInvalid == .drop })
+    result.withLock { $0 = report }
+  }
+
+  private func startPoint(
+    _ source: MongoSourceOptions
+  ) async throws -> (point: ResumePoint, inclusive: Bool) {
+    switch options.from ?? configuration.start {
+    case .now, .snapshot: (try await ask { try await MongoAdmin.majorityPosition(source) }, false)
+    case .oldest: (try await ask { try await MongoAdmin.oldestPosition(source) }, true)
+    case .at(let position): (ResumePoint(position: position, term: nil), true)
+    }
+  }
+
+  private func endPoint(_ source: MongoSourceOptions) async throws -> OplogPosition? {
+    switch options.until {
+    case .forever: nil
+    case .at(let position): position
+    case .now: try await ask { try await MongoAdmin.majorityPosition(source).position }
+    }
+  }
+
+  private func ask<T>(_ question: () async throws -> T) async throws -> T {
+    do {
+      return try await question()
+    } catch let error as MongoError {
+      throw error.isTransient
+        ? BridgeError.unavailable("MongoDB: \(error)") : .configuration("MongoDB: \(error)")
+    }
+  }
+}
+
+/// The part on the event loop.
+///
+/// Sendable invariant: every stored property is touched on `eventLoop` only.
+final class DryRunWorker: @unchecked Sendable {
+  private let configuration: BridgeConfiguration
+  private let feed: EventFeed
+  private let reader: EventReader
+  private let start: (point: ResumePoint, inclusive: Bool)
+  private let end: OplogPosition?
+  private let maximumPayload: Int
+  private var mapper: Mapper
+  private let judge: SchemaJudge
+  private var subject = ByteWriter(capacity: 256)
+  private var headers = ByteWriter(capacity: 1024)
+  private var body = ByteWriter(capacity: 4096)
+  private(set) var coverage: Coverage
+  private var failure: String?
+
+  init(
+    _ configuration: BridgeConfiguration, sourceName: String, reader: EventReader,
+    maximumPayload: Int, eventLoop: any EventLoop, logger: Logger,
+    start: (point: ResumePoint, inclusive: Bool), end: OplogPosition?,
+    onImages: @escaping @Sendable () -> Void
+  ) {
+    self.configuration = configuration
+    self.reader = reader
+    self.start = start
+    self.end = end
+    self.maximumPayload = maximumPayload
+    mapper = configuration.mapper(sourceName: sourceName)
+    judge = SchemaJudge(configuration)
+    coverage = Coverage(
+      rules: configuration.rules.map {
+        Coverage.Rule(name: $0.name, stream: configuration.streams[$0.streamIndex].name)
+      })
+    let wantsImages = configuration.rules.contains {
+      $0.fullDocument != .off || $0.fullDocumentBeforeChange != .off
+    }
+    let images =
+      wantsImages
+      ? ImageStage(
+        reader: ImageReader(options: configuration.mongoSourceOptions, logger: logger),
+        rules: configuration.rules, eventLoop: eventLoop, onAnswer: onImages) : nil
+    feed = EventFeed(reader: reader, images: images)
+  }
+
+  func begin() {
+    let generation = reader.restart(at: start.point, after: nil)
+    feed.begin(.tail(reader), generation: generation, firstIndex: SnapshotDecoder.firstIndex)
+  }
+
+  /// Takes what is there. True: the end is reached, or there is no going on.
+  func pump() -> Bool {
+    if failure != nil { return true }
+    do {
+      while true {
+        do {
+          let input = try feed.next(mayOpen: { !reachedEnd })
+          note()
+          guard case .event(let event) = input else {
+            if reachedEnd { return true }
+            if case .nothing = input, let lost = reader.failure {
+              failure = lost.description
+              return true
+            }
+            return false
+          }
+          if isBeforeStart(event.position.entry) { continue }
+          take(event)
+        } catch let missing as MissingEntries {
+          feed.passOver(missing)
+          coverage.cutTransactions &+= 1
+        }
+      }
+    } catch {
+      failure = "\(error)"
+      return true
+    }
+  }
+
+  func finish() -> (Coverage, String?) {
+    feed.end()
+    if failure == nil, let end, (feed.lastEntry?.position ?? start.point.position) < end {
+      failure = "stopped before \(end)"
+    }
+    return (coverage, failure)
+  }
+
+  private var reachedEnd: Bool {
+    guard let end, let last = feed.lastEntry else { return false }
+    return last.position >= end
+  }
+
+  private func isBeforeStart(_ position: OplogPosition) -> Bool {
+    position < start.point.position || (position == start.point.position && !start.inclusive)
+  }
+
+  private func note() {
+    coverage.entries = feed.count
+    if coverage.first == nil { coverage.first = feed.header?.position ?? feed.lastEntry?.position }
+    if let last = feed.lastEntry?.position { coverage.last = last }
+  }
+
+  private func take(_ event: ChangeEvent) {
+    var rule = mapper.firstMatch(event)
+    coverage.note(event: event, isMatched: rule != nil)
+    var match = 0
+    while let index = rule {
+      do throws(MappingError) {
+        try write(event, index, match)
+        let size = subject.count + headers.count + body.count
+        coverage.note(rule: index, subject: subject.bytes.fnv1a, size: size, at: event.position)
+      } catch {
+        coverage.note(rule: index, error, at: event.position)
+      }
+      match += 1
+      rule = mapper.nextMatch(event, after: index)
+    }
+  }
+
+  private func write(_ event: ChangeEvent, _ rule: Int, _ match: Int) throws(MappingError) {
+    subject.removeAll()
+    headers.removeAll()
+    body.removeAll()
+    try mapper.writeSubject(rule: rule, event: event, into: &subject)
+    try mapper.writeHeaders(rule: rule, event: event, match: match, into: &headers)
+    try mapper.writeBody(rule: rule, event: event, match: match, into: &body)
+    try judge.check(rule: rule, event: event, body: body.bytes)
+    // The header block's first and last line come to it.
+    let size = headers.count + 12 + body.count
+    guard size <= maximumPayload else {
+      throw MappingError(
+        .payloadTooLarge,
+        "the message has \(size) bytes with its headers, the limit is \(maximumPayload)")
+    }
+  }
+}
+
+extension UnsafeRawBufferPointer {
+  fileprivate var fnv1a: UInt64 {
+    var hash: UInt64 = 0xCBF2_9CE4_8422_2325
+    for byte in self { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01B3 }
+    return hash
+  }
+}
