@@ -190,13 +190,14 @@ struct EpochRunner: Sendable {
     return remembered
   }
 
-  /// What a stream lost can't stay in the checkpoint as acknowledged.
+  /// What a stream lost can't stay in the checkpoint as acknowledged, and what it holds stands there as
+  /// it was found.
   private func surviving(_ checkpoint: Checkpoint?, _ plan: ResumePlan) -> [String: Checkpoint
     .Stream]
   {
     var streams = checkpoint?.streams ?? [:]
     for loss in plan.losses { streams[loss.stream] = nil }
-    return streams
+    return streams.merging(plan.found) { _, found in found }
   }
 
   /// Decides what this epoch publishes, and from where.

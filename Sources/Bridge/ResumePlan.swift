@@ -85,6 +85,21 @@ package struct ResumePlan: Sendable, Equatable {
   package var note: String
   /// By stream: what it lacks before its horizon, because a foreign message came between.
   package var missing: [String: [Horizon]] = [:]
+  /// Our last message in each stream, as found there just now. That is worth more than what was
+  /// remembered: acknowledgements in between say how many messages are stored, and where only if
+  /// nobody else published.
+  package var found: [String: Checkpoint.Stream] = [:]
+}
+
+extension StreamObservation {
+  /// Our last message, as checkpoints have it.
+  var found: Checkpoint.Stream? {
+    tail.map { tail in
+      Checkpoint.Stream(
+        sequence: tail.sequence, id: tail.id, position: tail.position, rule: tail.rule,
+        created: created)
+    }
+  }
 }
 
 /// What a stream may hold behind the last acknowledged message, if its protocol can leave gaps.
@@ -135,6 +150,17 @@ extension ResumePlan {
   package static func decide(checkpoint: Checkpoint?, streams: [StreamObservation])
     -> ResumeDecision
   {
+    switch place(checkpoint: checkpoint, streams: streams) {
+    case .resume(var plan):
+      for stream in streams { plan.found[stream.name] = stream.found }
+      return .resume(plan)
+    case let other: return other
+    }
+  }
+
+  private static func place(
+    checkpoint: Checkpoint?, streams: [StreamObservation]
+  ) -> ResumeDecision {
     guard let checkpoint else { return recover(streams) }
     var plan = ResumePlan(
       start: checkpoint.resume, term: checkpoint.term, origin: checkpoint.origin, horizons: [:],

@@ -16,6 +16,8 @@ struct SnapshotPlan: Sendable {
   var stored: [String: Set<[UInt8]>] = [:]
   /// What streams have lost since.
   var losses: [ResumePlan.Loss] = []
+  /// Our last message in each stream.
+  var found: [String: Checkpoint.Stream] = [:]
 
   /// Looks at the streams' ends.
   init(
@@ -40,6 +42,7 @@ struct SnapshotPlan: Sendable {
     where position.entry == snapshot.position && position.index < .max {
       firstIndex = max(firstIndex, position.index + 1)
     }
+    for stream in observations { found[stream.name] = stream.found }
     for stream in observations where stream.lastSequence > 0 {
       guard let last = stream.tail?.position, last.entry == snapshot.position, last.index >= floor
       else { continue }
@@ -92,6 +95,7 @@ extension EpochRunner {
       board.note(error: "\(loss) by the snapshot, as far as documents are still there")
       logger.error("\(loss)")
     }
+    base.streams.merge(plan.found) { _, found in found }
     let end = try await publish(on: connection, streams, base, kept, .snapshot(plan), &memory)
     switch end {
     case .snapshotFinished(let place):

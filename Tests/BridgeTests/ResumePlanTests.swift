@@ -43,6 +43,17 @@ private func resume(_ decision: ResumeDecision) throws -> ResumePlan {
 struct Unexpected: Error { var what: String }
 
 @Suite struct ResumePlanTests {
+  /// Somebody else's message came in between, so the sequence that was counted is another's.
+  @Test func `a remembered sequence gives way to the one found`() throws {
+    let plan = try resume(
+      ResumePlan.decide(
+        checkpoint: checkpoint("200.5", ["A": (909, "200.5.0")]),
+        streams: [stream(last: 912, tail: "200.5.0", at: 910)]))
+    #expect(plan.found["A"]?.sequence == 910)
+    #expect(plan.found["A"]?.position == position("200.5.0"))
+    #expect(plan.losses.isEmpty && plan.start == entry("200.5"))
+  }
+
   /// An index that snapshots alone have.
   private let late = UInt32(1) << 24
 

@@ -30,6 +30,13 @@ def make_collections(lab, database):
             mongo[database].create_collection(name)
 
 
+def settle(lab):
+    """Returns when a majority has all that was written."""
+    with client(lab) as mongo:
+        mongo.admin.command("appendOplogNote", 1, data={"settled": "here"},
+                            writeConcern={"w": "majority", "wtimeout": 10000})
+
+
 def now(lab):
     """The position of the newest majority-committed oplog entry."""
     with client(lab) as mongo:
@@ -65,9 +72,7 @@ class Writer(threading.Thread):
         assert not self.is_alive(), "the writer hangs"
         # What is written is not a majority's at once.
         try:
-            with client(self.lab) as mongo:
-                mongo.admin.command("appendOplogNote", 1, data={"writer": self.tag},
-                                    writeConcern={"w": "majority", "wtimeout": 10000})
+            settle(self.lab)
         except PyMongoError:
             pass  # a fault that goes on
 
