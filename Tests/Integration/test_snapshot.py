@@ -218,6 +218,7 @@ def test_command(lab, jetstream, tmp_path, name):
         check_ids(messages)
         with client(lab) as mongo:
             mongo[name].rooms.insert_one({"_id": "new"})
+        settle(lab)
         assert bridge.run("--until", "now") == 0
         messages = jetstream.messages(name)
         assert [m.json["documentKey"]["_id"] for m in messages[4100:]] == ["new"]
