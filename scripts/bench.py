@@ -11,6 +11,7 @@ built and measured in turn with tailrace, on the same servers and the same backl
 """
 
 import argparse
+import json
 import os
 import platform
 import re
@@ -19,6 +20,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -108,15 +110,42 @@ def measure_protocols(options, folder, report):
     report(table(CATCH_UP_HEAD, rows))
 
 
+def other_validator(folder):
+    """(case, ns) of jsonschema-rs on the schemas and the event of the timing tests, as Python's
+    objects."""
+    import jsonschema_rs
+    event = json.loads((folder / "event.json").read_text())
+    strings = {**event, "size": str(event["size"]),
+               "device": {**event["device"], "build": str(event["device"]["build"])}}
+    for case, file, value in [("event of BSON types", "native", event),
+                              ("event of strings", "strings", strings),
+                              ("event, schemas combined", "combined", event)]:
+        schema = json.loads((folder / f"{file}.json").read_text())
+        validator = jsonschema_rs.Draft202012Validator(schema, validate_formats=True)
+        if not validator.is_valid(value):
+            raise RuntimeError(f"jsonschema-rs finds the {case} invalid")
+        best = float("inf")
+        for _ in range(7):
+            began = time.thread_time()
+            for _ in range(20_000):
+                validator.is_valid(value)
+            best = min(best, (time.thread_time() - began) / 20_000)
+        yield case, round(best * 1e9)
+
+
 def measure_parts(options, folder, report):
     """What the pure parts cost, in CPU time: printed by the timing tests of each module."""
     subprocess.run(["swift", "build", "-c", "release", "--build-tests"], cwd=fetch.ROOT, check=True,
                    stdout=sys.stderr)
     best = {}
+    environment = {**os.environ, "TIMING_EVENT_FOLDER": str(folder)}
     for number in range(options.repetitions):
         done = subprocess.run(
             ["swift", "test", "-c", "release", "--skip-build", "--disable-xctest", "--filter",
-             "TimingTests"], cwd=fetch.ROOT, capture_output=True, text=True, check=True)
+             "TimingTests"], cwd=fetch.ROOT, capture_output=True, text=True, check=True,
+            env=environment)
+        for case, cost in other_validator(Path(folder)):
+            best.setdefault(("jsonschema-rs", case), []).append(cost)
         for module, case, cost in re.findall(r"^([a-z ]+): (.*), (\d+) ns", done.stdout, re.M):
             best.setdefault((module, case), []).append(int(cost))
         say(f"run {number + 1} of {options.repetitions}")

@@ -40,6 +40,15 @@ import Testing
   }
 
   @Test func costs() throws {
+    // For `make bench BENCH_ARGS=--parts`, which times another implementation on the same.
+    if let folder = ProcessInfo.processInfo.environment["TIMING_EVENT_FOLDER"] {
+      for (name, text) in [
+        ("native", Event.schema), ("strings", Event.stringSchema), ("combined", Event.combined),
+        ("event", Event.text),
+      ] {
+        try text.write(toFile: "\(folder)/\(name).json", atomically: true, encoding: .utf8)
+      }
+    }
     try Self.judge("event of BSON types", Event.schema, Event.native)
     try Self.judge("event of strings", Event.stringSchema, Event.strings)
     try Self.judge("event, schemas combined", Event.combined, Event.native)
@@ -138,6 +147,9 @@ enum Event {
       "_updatedAt": "2026-11-23T13:00:00.987Z"}
     """#
 
+  static let text = json.replacingOccurrences(of: "BUILD", with: "4711")
+    .replacingOccurrences(of: "SIZE", with: "27")
+
   private static func document(_ json: String) -> [UInt8] {
     var writer = ByteWriter()
     let text = Array(json.utf8)
@@ -151,9 +163,7 @@ enum Event {
 
   /// With an ObjectId, dates and a UUID in place of what they are written as.
   static let native: [UInt8] = {
-    let plain = document(
-      json.replacingOccurrences(of: "BUILD", with: "4711")
-        .replacingOccurrences(of: "SIZE", with: "27"))
+    let plain = document(text)
     var writer = ByteWriter()
     let mark = writer.beginDocument()
     plain.withUnsafeBytes { raw in

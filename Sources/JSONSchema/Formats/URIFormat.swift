@@ -3,10 +3,35 @@ enum URIFormat {
   static func accepts(
     _ text: UnsafeRawBufferPointer, isInternational: Bool, needsScheme: Bool
   ) -> Bool {
+    if isPlainLink(text) { return true }
     var reader = URIReader(text, isInternational: isInternational)
     let hasScheme = reader.scheme()
     if needsScheme, !hasScheme { return false }
     return reader.hierarchy(hasScheme: hasScheme) && reader.queryAndFragment()
+  }
+
+  /// What most are: `http` or `https`, and then unreserved characters and slashes only, which are an
+  /// authority and a path whatever their order.
+  @inline(__always)
+  private static func isPlainLink(_ text: UnsafeRawBufferPointer) -> Bool {
+    guard text.count > 8, let base = text.baseAddress,
+      UInt32(littleEndian: base.loadUnaligned(as: UInt32.self)) == 0x7074_7468
+    else { return false }
+    var at = text[4] == UInt8(ascii: "s") ? 5 : 4
+    guard text[at] == UInt8(ascii: ":"), text[at &+ 1] == UInt8(ascii: "/"),
+      text[at &+ 2] == UInt8(ascii: "/")
+    else { return false }
+    at &+= 3
+    // A bit for each character of ASCII, those below 64 first: - . / 0-9, and A-Z _ a-z ~ .
+    let low: UInt64 = 0x03FF_E000_0000_0000
+    let high: UInt64 = 0x47FF_FFFE_87FF_FFFE
+    var isFine: UInt64 = 1
+    while at < text.count {
+      let byte = text[at]
+      isFine &= (byte < 64 ? low : byte < 128 ? high : 0) &>> UInt64(byte & 63)
+      at &+= 1
+    }
+    return isFine & 1 == 1
   }
 }
 

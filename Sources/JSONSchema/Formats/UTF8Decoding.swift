@@ -36,18 +36,30 @@ enum UTF8Decoding {
   static func length(_ text: UnsafeRawBufferPointer) -> Int {
     let count = text.count
     guard let base = text.baseAddress else { return 0 }
+    // Texts are short, so no loop over their last bytes: words overlap instead.
+    if count < 8 {
+      let high: Bool
+      if count >= 4 {
+        let first = base.loadUnaligned(as: UInt32.self)
+        let last = base.loadUnaligned(fromByteOffset: count &- 4, as: UInt32.self)
+        high = (first | last) & 0x8080_8080 != 0
+      } else if count > 0 {
+        let middle = base.load(fromByteOffset: count &>> 1, as: UInt8.self)
+        let last = base.load(fromByteOffset: count &- 1, as: UInt8.self)
+        high = (base.load(as: UInt8.self) | middle | last) & 0x80 != 0
+      } else {
+        high = false
+      }
+      return high ? lengthBeyondASCII(text, from: 0) : count
+    }
     var at = 0
     while at &+ 8 <= count {
       let word = base.loadUnaligned(fromByteOffset: at, as: UInt64.self)
       if word & 0x8080_8080_8080_8080 != 0 { return lengthBeyondASCII(text, from: at) }
       at &+= 8
     }
-    while at < count {
-      if base.load(fromByteOffset: at, as: UInt8.self) >= 0x80 {
-        return lengthBeyondASCII(text, from: at)
-      }
-      at &+= 1
-    }
+    let last = base.loadUnaligned(fromByteOffset: count &- 8, as: UInt64.self)
+    if last & 0x8080_8080_8080_8080 != 0 { return lengthBeyondASCII(text, from: at) }
     return count
   }
 
