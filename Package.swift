@@ -18,6 +18,7 @@ let pure: [Target] = [
     ],
     swiftSettings: strict),
   .target(name: "JSONSchema", dependencies: ["BSON", "JSON"], swiftSettings: strict),
+  .target(name: "Parity", dependencies: ["JSON", "Oplog"], swiftSettings: strict),
 ]
 
 /// The two ends: MongoDB through libmongoc, NATS on SwiftNIO. They don't know each other.
@@ -59,7 +60,7 @@ let service: [Target] = [
     name: "Bridge",
     dependencies: [
       "BSON", "JSON", "JSONSchema", "Oplog", "Mapping", "MongoSource", "NATS", "JetStream",
-      "BridgeConfiguration",
+      "BridgeConfiguration", "Parity",
       .product(name: "Hummingbird", package: "hummingbird"),
       .product(name: "Logging", package: "swift-log"),
       .product(name: "Metrics", package: "swift-metrics"),
@@ -71,7 +72,7 @@ let service: [Target] = [
     name: "tailrace",
     dependencies: [
       "BSON", "Bridge", "BridgeConfiguration", "JSON", "JSONSchema", "Mapping", "MongoSource",
-      "Oplog",
+      "Oplog", "Parity",
       .product(name: "ArgumentParser", package: "swift-argument-parser"),
       .product(name: "Logging", package: "swift-log"),
       .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
@@ -95,6 +96,7 @@ let tests: [Target] = [
     name: "MappingTests", dependencies: ["BSON", "Oplog", "Mapping"], swiftSettings: strict),
   .testTarget(
     name: "JSONSchemaTests", dependencies: ["BSON", "JSON", "JSONSchema"], swiftSettings: strict),
+  .testTarget(name: "ParityTests", dependencies: ["JSON", "Oplog", "Parity"], swiftSettings: strict),
   .testTarget(
     name: "BridgeConfigurationTests",
     dependencies: ["BridgeConfiguration", "BSON", "JSON", "Mapping", "Oplog"],

@@ -44,6 +44,8 @@ public struct Checkpoint: Sendable, Equatable {
   public var origin: Origin
   public var streams: [String: Stream]
   public var configurationHash: String
+  /// From where on messages were made with that configuration; nil: from the beginning.
+  public var configurationSince: OplogPosition?
   /// The last snapshot, whether it is over or not.
   public var snapshot: Snapshot?
 
@@ -103,6 +105,13 @@ public struct Checkpoint: Sendable, Equatable {
     self.configurationHash = configurationHash
   }
 
+  /// Takes over from `earlier` what says since when this configuration is the one in use.
+  mutating func inheritConfiguration(from earlier: Checkpoint?) {
+    guard let earlier else { return }
+    configurationSince =
+      earlier.configurationHash == configurationHash ? earlier.configurationSince : resume
+  }
+
   static let format = 1
 
   public var json: JSONValue {
@@ -127,6 +136,9 @@ public struct Checkpoint: Sendable, Equatable {
           ])
       })
     value["configuration"] = .string(configurationHash)
+    if let configurationSince {
+      value["configuration_since"] = .string(configurationSince.description)
+    }
     if let snapshot { value["snapshot"] = json(snapshot) }
     return value
   }
@@ -195,6 +207,7 @@ public struct Checkpoint: Sendable, Equatable {
     }
     self.origin = Origin(position: try entry("position", origin), inclusive: inclusive)
     configurationHash = try text("configuration", json)
+    configurationSince = json["configuration_since"]?.stringValue.flatMap { OplogPosition($0) }
     if let value = json["snapshot"] {
       let isOver = value["over"]?.boolValue ?? false
       let marker = value["marker"]?.stringValue.flatMap(Self.bytes(hex:))

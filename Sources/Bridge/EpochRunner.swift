@@ -113,6 +113,7 @@ struct EpochRunner: Sendable {
       version: kept.version, resume: plan.start, term: plan.term, origin: plan.origin,
       streams: surviving(checkpoint, plan),
       configurationHash: configuration.hash(sourceName: sourceName))
+    base.inheritConfiguration(from: checkpoint)
     base.resumeToken = checkpoint?.resumeToken
     base.snapshot = checkpoint?.snapshot.flatMap { $0.isOver ? $0 : nil }
     let end = try await publish(

@@ -137,3 +137,17 @@ extension Rule {
       && changes.isEmpty && outbox == nil
   }
 }
+
+extension SchemaJudge {
+  /// What is wrong with a body, whoever made it; nil where nothing is, or the rule has no schema.
+  func violation(rule: Int, body: [UInt8]) -> String? {
+    guard let judge = judges[rule] else { return nil }
+    return body.withUnsafeBytes { bytes in
+      do throws(MappingError) {
+        return try report(judge.plain, bytes).map(Self.text)
+      } catch {
+        return error.detail
+      }
+    }
+  }
+}

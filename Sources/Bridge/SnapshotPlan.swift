@@ -89,6 +89,7 @@ extension EpochRunner {
       version: kept.version, resume: plan.snapshot.position, term: plan.snapshot.term,
       origin: plan.origin, streams: checkpoint?.streams ?? [:],
       configurationHash: configuration.hash(sourceName: sourceName))
+    base.inheritConfiguration(from: checkpoint)
     base.snapshot = plan.snapshot
     for loss in plan.losses {
       base.streams[loss.stream] = nil

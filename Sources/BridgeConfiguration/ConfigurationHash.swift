@@ -40,7 +40,11 @@ extension BridgeConfiguration {
       digest.add(rule.dataSchema ?? "")
       if schemas.indices.contains(index), let schema = schemas[index] { digest.add(schema.digest) }
       digest.add(streams.indices.contains(rule.streamIndex) ? streams[rule.streamIndex].name : "")
+      digest.add(rule.onInvalid.rawValue)
     }
+    digest.add(unmatched.rawValue)
+    digest.add(deadLetter.stream)
+    digest.add("\(deadLetter.subject)")
     return digest.text
   }
 }

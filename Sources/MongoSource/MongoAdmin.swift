@@ -72,6 +72,16 @@ public enum MongoAdmin {
     }
   }
 
+  /// The first entry at `position` or behind it; nil if there is none yet.
+  public static func entry(
+    _ options: MongoSourceOptions, atOrAfter position: OplogPosition
+  ) async throws(MongoError) -> ResumePoint? {
+    try await ask(options) { connection, server throws(MongoError) in
+      try connection.firstEntry(
+        from: position, majority: options.readConcernMajority, on: server)?.point
+    }
+  }
+
   /// Whether an entry stands exactly at `position`.
   public static func entryExists(
     _ options: MongoSourceOptions, at position: OplogPosition

@@ -16,7 +16,7 @@ struct Tailrace: AsyncParsableCommand {
     subcommands: [
       Run.self, SnapshotCommand.self, Validate.self, Decode.self, CheckpointCommand.self,
       DoctorCommand.self,
-      DLQCommand.self, SchemaCommand.self,
+      DLQCommand.self, SchemaCommand.self, VerifyCommand.self,
     ])
 }
 

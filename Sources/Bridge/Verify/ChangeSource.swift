@@ -1,0 +1,198 @@
+import BridgeConfiguration
+import Logging
+import Mapping
+import MongoSource
+import NIOCore
+import Oplog
+
+/// Why a range can't be gone through.
+struct RangeFailure: Error, CustomStringConvertible {
+  var description: String
+}
+
+/// Where the changes of a range come from: MongoDB, or a recording.
+protocol ChangeSource: Sendable {
+  /// Hands out every change within the range, in order, on `eventLoop`. While `mayGoOn` is false it
+  /// waits; `wake` makes it ask again.
+  func walk(
+    _ range: ClosedRange<EventPosition>, on eventLoop: any EventLoop,
+    mayGoOn: @escaping @Sendable () -> Bool, _ body: @escaping @Sendable (ChangeEvent) -> Void
+  ) async throws
+
+  func wake()
+}
+
+/// The oplog, or a change stream. One walk at a time.
+final class LiveChanges: ChangeSource {
+  private let options: MongoSourceOptions
+  private let configuration: BridgeConfiguration
+  private let reader: EventReader
+  private let changes: AsyncStream<Void>
+  private let signal: AsyncStream<Void>.Continuation
+  private let logger: Logger
+
+  init(_ configuration: BridgeConfiguration, reader kind: SourceSettings.Reader, logger: Logger) {
+    let (changes, signal) = AsyncStream.makeStream(
+      of: Void.self, bufferingPolicy: .bufferingNewest(1))
+    let options = configuration.mongoSourceOptions
+    self.options = options
+    self.configuration = configuration
+    self.changes = changes
+    self.signal = signal
+    self.logger = logger
+    reader =
+      switch kind {
+      case .oplog: .oplog(OplogReader(options: options, logger: logger) { signal.yield() })
+      case .changeStream:
+        .changeStream(ChangeStreamReader(options: options, logger: logger) { signal.yield() })
+      }
+  }
+
+  func wake() { signal.yield() }
+
+  func stop() { reader.stop() }
+
+  func walk(
+    _ range: ClosedRange<EventPosition>, on eventLoop: any EventLoop,
+    mayGoOn: @escaping @Sendable () -> Bool, _ body: @escaping @Sendable (ChangeEvent) -> Void
+  ) async throws {
+    var start = range.lowerBound.entry
+    while true {
+      let walk = ChangeWalk(
+        reader, range, configuration, eventLoop, logger, mayGoOn: mayGoOn, onImages: wake, body)
+      let place = start
+      try await eventLoop.submit { walk.begin(at: place) }.get()
+      switch try await follow(walk, eventLoop) {
+      case .done: return
+      case .needsEarlier(let previous):
+        let first = try await MongoAdmin.transactionStart(options, from: previous)
+        guard let first, first < start else {
+          throw RangeFailure(
+            description:
+              "a transaction in the range began before \(previous), and its first entries are no longer in the oplog"
+          )
+        }
+        start = first
+      }
+    }
+  }
+
+  private enum End {
+    case done
+    case needsEarlier(OplogPosition)
+  }
+
+  private func follow(_ walk: ChangeWalk, _ eventLoop: any EventLoop) async throws -> End {
+    let ticker = Task { [signal] in
+      while !Task.isCancelled {
+        try? await Task.sleep(for: .milliseconds(50))
+        signal.yield()
+      }
+    }
+    defer { ticker.cancel() }
+    while true {
+      switch try await eventLoop.submit({ walk.pump() }).get() {
+      case .waiting: break
+      case .done:
+        try await eventLoop.submit { walk.end() }.get()
+        return .done
+      case .needsEarlier(let previous):
+        try await eventLoop.submit { walk.end() }.get()
+        return .needsEarlier(previous)
+      case .failed(let why):
+        try await eventLoop.submit { walk.end() }.get()
+        throw RangeFailure(description: why)
+      }
+      var signals = changes.makeAsyncIterator()
+      _ = await signals.next()
+      try Task.checkCancellation()
+    }
+  }
+}
+
+/// One walk's part on the event loop.
+///
+/// Sendable invariant: every stored property is touched on the event loop only.
+private final class ChangeWalk: @unchecked Sendable {
+  enum State: Sendable {
+    case waiting
+    case done
+    case needsEarlier(OplogPosition)
+    case failed(String)
+  }
+
+  private let feed: EventFeed
+  private let reader: EventReader
+  private let range: ClosedRange<EventPosition>
+  private let mayGoOn: @Sendable () -> Bool
+  private let body: @Sendable (ChangeEvent) -> Void
+  private var emitted = false
+
+  init(
+    _ reader: EventReader, _ range: ClosedRange<EventPosition>,
+    _ configuration: BridgeConfiguration, _ eventLoop: any EventLoop, _ logger: Logger,
+    mayGoOn: @escaping @Sendable () -> Bool, onImages: @escaping @Sendable () -> Void,
+    _ body: @escaping @Sendable (ChangeEvent) -> Void
+  ) {
+    self.reader = reader
+    self.range = range
+    self.mayGoOn = mayGoOn
+    self.body = body
+    let wantsImages = configuration.rules.contains {
+      $0.fullDocument != .off || $0.fullDocumentBeforeChange != .off
+    }
+    let images =
+      wantsImages
+      ? ImageStage(
+        reader: ImageReader(options: configuration.mongoSourceOptions, logger: logger),
+        rules: configuration.rules, eventLoop: eventLoop, onAnswer: onImages) : nil
+    feed = EventFeed(reader: reader, images: images)
+  }
+
+  func begin(at position: OplogPosition) {
+    let generation = reader.restart(at: ResumePoint(position: position, term: nil), after: nil)
+    feed.begin(.tail(reader), generation: generation, firstIndex: SnapshotDecoder.firstIndex)
+  }
+
+  func end() { feed.end() }
+
+  func pump() -> State {
+    var taken = 0
+    do {
+      while true {
+        // Others want the loop, too.
+        if taken & 255 == 0, !mayGoOn() { return .waiting }
+        taken += 1
+        do {
+          let input = try feed.next(mayOpen: { !isPast })
+          guard case .event(let event) = input else {
+            if isPast { return .done }
+            if case .nothing = input, let lost = reader.failure { return .failed("\(lost)") }
+            return .waiting
+          }
+          if range.contains(event.position) {
+            emitted = true
+            body(event)
+          }
+        } catch let missing as MissingEntries {
+          let isInside = missing.entry.position >= range.lowerBound.entry
+          if isInside, missing.entry.position <= range.upperBound.entry {
+            // Nothing was handed out yet where it comes first; else the reader would have had it.
+            return emitted
+              ? .failed(
+                "the transaction at \(missing.entry.position) has entries that were not read")
+              : .needsEarlier(missing.previous)
+          }
+          feed.passOver(missing)
+        }
+      }
+    } catch {
+      return .failed("\(error)")
+    }
+  }
+
+  private var isPast: Bool {
+    guard let last = feed.lastEntry else { return false }
+    return last.position >= range.upperBound.entry
+  }
+}

@@ -1,0 +1,177 @@
+import JetStream
+import MongoSource
+import NIOCore
+import Oplog
+import Parity
+
+/// The first pass: ledgers of all streams, filled from both sides.
+///
+/// Sendable invariant: every stored property is touched on one event loop only.
+final class VerifyBook: @unchecked Sendable {
+  let deriver: MessageDeriver
+  private let plan: VerifyPlan
+  private(set) var ledgers: [StreamLedger]
+  private(set) var shared: [SharedIDs]
+  private let sharesIDs: [Bool]
+  private var queues: [Queue]
+  private(set) var derived: EventPosition?
+  private(set) var expectedByRule: [UInt64]
+  /// Expected before a stream's floor.
+  private(set) var notHeld: UInt64 = 0
+
+  private struct Queue {
+    var records: [(record: ObservedRecord, isShared: Bool)] = []
+    var head = 0
+    var consumed: (@Sendable (Int) -> Void)?
+  }
+
+  init(_ plan: VerifyPlan, _ deriver: MessageDeriver, rules: Int) {
+    self.plan = plan
+    self.deriver = deriver
+    ledgers = plan.streams.map {
+      StreamLedger(plan.range, firstSequence: $0.first == $0.info.firstSequence ? 1 : $0.first)
+    }
+    shared = plan.streams.map { _ in SharedIDs() }
+    sharesIDs = plan.streams.map(\.isShared)
+    queues = plan.streams.map { _ in Queue() }
+    expectedByRule = Array(repeating: 0, count: rules)
+  }
+
+  // MARK: Expected
+
+  func expect(_ event: ChangeEvent) {
+    derived = event.position
+    deriver.derive(event) { message in
+      if let floor = plan.streams[message.stream].floor, message.position < floor {
+        notHeld &+= 1
+        return
+      }
+      if let rule = message.rule { expectedByRule[rule] &+= 1 }
+      let body = MessageDigest(message.body)
+      let digest = MessageDigest(
+        subject: MessageDigest(message.subject), headers: MessageDigest(message.headers), body: body
+      )
+      if message.isShared {
+        guard let id = message.id else { return }
+        shared[message.stream].expect(MessageDigest(id), message.position, digest, body: body)
+      } else {
+        ledgers[message.stream].expect(message.position, digest)
+      }
+    }
+    if deriver.events & 63 == 0, waiting { for stream in queues.indices { drain(stream) } }
+  }
+
+  private var waiting: Bool { queues.contains { $0.head < $0.records.count } }
+
+  func endExpected() {
+    for index in ledgers.indices {
+      ledgers[index].endExpected()
+      drain(index)
+    }
+  }
+
+  // MARK: Observed
+
+  func onConsumed(_ stream: Int, _ consumed: @escaping @Sendable (Int) -> Void) {
+    queues[stream].consumed = consumed
+  }
+
+  func take(_ stream: Int, _ records: [(record: ObservedRecord, isShared: Bool)]) {
+    queues[stream].records += records
+    drain(stream)
+  }
+
+  /// Nothing stands behind this.
+  func endOfStream(_ stream: Int, at sequence: UInt64) { ledgers[stream].endOfStream(at: sequence) }
+
+  private func drain(_ stream: Int) {
+    var queue = queues[stream]
+    queues[stream].records = []
+    let before = queue.head
+    while queue.head < queue.records.count {
+      let (record, isShared) = queue.records[queue.head]
+      if sharesIDs[stream], isShared || record.kind == .foreign {
+        if !shared[stream].observe(record), record.kind == .foreign {
+          _ = ledgers[stream].observe(record)
+        } else {
+          ledgers[stream].pass(record.sequence)
+        }
+      } else if !ledgers[stream].observe(record) {
+        break
+      }
+      queue.head += 1
+    }
+    let taken = queue.head - before
+    if queue.head == queue.records.count {
+      queue.records.removeAll(keepingCapacity: true)
+      queue.head = 0
+    } else if queue.head > 65_536 {
+      queue.records.removeFirst(queue.head)
+      queue.head = 0
+    }
+    queues[stream] = queue
+    if taken > 0 { queue.consumed?(taken) }
+  }
+
+  /// Whether expecting may go on: ids that wait for other producers are kept in memory.
+  var hasRoom: Bool { shared.allSatisfy { $0.waitingCount < 400_000 } }
+
+  var agrees: Bool {
+    !waiting && ledgers.allSatisfy(\.agrees) && shared.allSatisfy(\.agrees)
+  }
+
+  var observedCount: UInt64 {
+    ledgers.reduce(0) { $0 &+ $1.observedCount } &+ shared.reduce(0) { $0 &+ $1.observedCount }
+  }
+
+  var expectedCount: UInt64 {
+    ledgers.reduce(0) { $0 &+ $1.expectedCount } &+ shared.reduce(0) { $0 &+ $1.expectedCount }
+  }
+
+  /// What has to be looked into on one stream.
+  func finish(_ stream: Int) -> (suspects: [StreamLedger.Suspect], extra: [UInt64]) {
+    var (suspects, extra) = ledgers[stream].finish()
+    let (missing, unexpected) = shared[stream].finish()
+    var byPosition: [EventPosition: Set<UInt64>] = [:]
+    for suspect in shared[stream].suspects {
+      byPosition[suspect.position, default: []].formUnion(suspect.sequences)
+    }
+    for position in missing { byPosition[position, default: []].formUnion([]) }
+    for (position, sequences) in byPosition.sorted(by: { $0.key < $1.key }) {
+      suspects.append(
+        StreamLedger.Suspect(
+          range: .init(after: position.previous, last: position), expected: 1, sequences: nil,
+          strays: sequences.sorted()))
+    }
+    for record in unexpected {
+      guard let position = record.position, plan.range.contains(position) else { continue }
+      if byPosition[position] == nil { extra.append(record.sequence) }
+    }
+    return (suspects, extra)
+  }
+}
+
+extension EventPosition {
+  /// Any position before this one and not before what comes before it; nil at the very beginning.
+  fileprivate var previous: EventPosition? {
+    if index > 0 { return EventPosition(entry: entry, index: index - 1) }
+    guard entry.value > 0 else { return nil }
+    let value = entry.value - 1
+    return EventPosition(
+      entry: OplogPosition(
+        seconds: UInt32(truncatingIfNeeded: value >> 32),
+        increment: UInt32(truncatingIfNeeded: value)),
+      index: .max)
+  }
+}
+
+extension DerivedMessage {
+  /// The value of the first header, which is the message's id.
+  var id: UnsafeRawBufferPointer? {
+    let name = "Nats-Msg-Id: ".utf8.count
+    guard headers.count > name, let end = headers.firstIndex(of: 0x0D), end >= name else {
+      return nil
+    }
+    return UnsafeRawBufferPointer(rebasing: headers[name..<end])
+  }
+}

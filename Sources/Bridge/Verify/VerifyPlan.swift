@@ -1,0 +1,262 @@
+import BridgeConfiguration
+import JSON
+import JetStream
+import Logging
+import MongoSource
+import NATS
+import Oplog
+
+/// What is to be compared.
+public struct VerifyOptions: Sendable {
+  public enum From: Sendable, Equatable {
+    /// Where the bridge began.
+    case first
+    /// As far back as oplog and streams reach.
+    case oldest
+    case at(OplogPosition)
+    /// Behind everything at this position.
+    case after(OplogPosition)
+  }
+  public enum To: Sendable, Equatable {
+    /// Up to where the bridge has acknowledged everything by now.
+    case settled
+    /// What a majority has by now.
+    case now
+    case at(OplogPosition)
+  }
+
+  public var from = From.first
+  public var to = To.settled
+  /// What derives the expected changes; nil: what the configuration reads by.
+  public var reader: SourceSettings.Reader?
+  /// How long to wait for what is not settled yet.
+  public var timeout = Duration.seconds(30)
+  /// Progress is kept here, and gone on from.
+  public var progressFile: String?
+  /// Keep what is missing, so that it can be published.
+  public var keepsMissing = false
+
+  public init() {}
+}
+
+/// One stream of a verification.
+struct VerifyStream: Sendable {
+  var name: String
+  var info: StreamInfo
+  /// Reading begins here.
+  var first: UInt64
+  /// What is expected before this, the stream's limits have removed.
+  var floor: EventPosition?
+  var isDeadLetter: Bool
+  var isShared: Bool
+
+  /// Messages leave by age, number or size.
+  var hasLimits: Bool {
+    ["max_age", "max_msgs", "max_bytes"].contains { key in
+      (info.config[key]?.integer(Int64.self) ?? 0) > 0
+    }
+  }
+
+  var perSubject: Int { max(0, info.config["max_msgs_per_subject"]?.integer(Int.self) ?? 0) }
+}
+
+/// A range, and the streams that should hold what happened in it.
+struct VerifyPlan: Sendable {
+  var range: ClosedRange<EventPosition>
+  var streams: [VerifyStream]
+  var sourceName: String
+  var configurationHash: String
+  /// Why the outcome can't be PASS, whatever is found.
+  var reasons: [String] = []
+  /// The configuration is not the one that was published with: differences say nothing.
+  var isOtherConfiguration = false
+}
+
+struct VerifyPlanner {
+  let configuration: BridgeConfiguration
+  let options: VerifyOptions
+  let jetStream: JetStreamClient
+
+  private var source: MongoSourceOptions { configuration.mongoSourceOptions }
+
+  func plan() async throws -> VerifyPlan {
+    let checkpoint = try await checkpoint()
+    let name =
+      if let name = configuration.source.name { name } else {
+        try await MongoAdmin.identify(source).setName
+      }
+    var reasons: [String] = []
+    let lower = try await lowerBound(checkpoint)
+    let upper = try await upperBound(checkpoint)
+    guard lower <= upper else {
+      throw RangeFailure(
+        description: "there is nothing to compare between \(lower.entry) and \(upper.entry)")
+    }
+    var plan = VerifyPlan(
+      range: lower...upper, streams: [], sourceName: name,
+      configurationHash: configuration.hash(sourceName: name))
+    if let checkpoint, checkpoint.configurationHash != plan.configurationHash {
+      plan.isOtherConfiguration = true
+      reasons.append(
+        "the bridge publishes with another configuration (config_hash \(checkpoint.configurationHash), this one is \(plan.configurationHash))"
+      )
+    } else if let since = checkpoint?.configurationSince, lower.entry < since {
+      reasons.append(
+        "up to \(since) the bridge published with another configuration: compare with --from \(since)"
+      )
+      plan.isOtherConfiguration = true
+    }
+    for stream in try await streams(lower) {
+      if stream.info.config["retention"]?.stringValue ?? "limits" != "limits" {
+        reasons.append("stream \(stream.name) loses messages when they are consumed (retention)")
+      }
+      if stream.floor != nil, case .at = options.from {
+        reasons.append(
+          "stream \(stream.name) no longer holds all of the range: it begins with \(stream.floor.map { $0.index == .max ? "nothing" : "\($0)" } ?? "nothing") (sequence \(stream.info.firstSequence))"
+        )
+      }
+      plan.streams.append(stream)
+    }
+    plan.reasons = reasons
+    return plan
+  }
+
+  func checkpoint() async throws -> Checkpoint? {
+    let store = CheckpointStore(
+      jetStream, bucket: configuration.bridge.stateBucket, bridge: configuration.bridge.name)
+    guard try await store.bucket.exists else { return nil }
+    return try await store.load().checkpoint
+  }
+
+  private func lowerBound(_ checkpoint: Checkpoint?) async throws -> EventPosition {
+    switch options.from {
+    case .after(let position): return EventPosition(entry: position, index: .max)
+    case .at(let position):
+      let oldest = try await MongoAdmin.oldestPosition(source).position
+      guard oldest <= position else {
+        throw RangeFailure(
+          description: "the oplog no longer holds \(position): it begins with \(oldest)")
+      }
+      guard let entry = try await MongoAdmin.entry(source, atOrAfter: position) else {
+        throw RangeFailure(description: "the oplog has not come to \(position) yet")
+      }
+      return EventPosition(entry: entry.position, index: 0)
+    case .oldest:
+      return EventPosition(
+        entry: try await MongoAdmin.oldestPosition(source).position, index: 0)
+    case .first: break
+    }
+    let position: EventPosition
+    if let checkpoint {
+      let origin = checkpoint.origin
+      position = EventPosition(entry: origin.position, index: origin.inclusive ? 0 : .max)
+    } else {
+      var first: EventPosition?
+      for name in streamNames {
+        guard let info = try await jetStream.stream(name), info.messages > 0 else { continue }
+        if let own = try await firstOwn(in: name, from: info.firstSequence) {
+          first = min(first ?? own, own)
+        }
+      }
+      guard let first else {
+        throw RangeFailure(
+          description:
+            "there is no checkpoint, and no stream holds a message of the bridge to begin with: give --from"
+        )
+      }
+      position = first
+    }
+    let oldest = try await MongoAdmin.oldestPosition(source).position
+    guard oldest <= position.entry else {
+      throw RangeFailure(
+        description:
+          "the oplog no longer holds \(position.entry), where the bridge began: it begins with \(oldest). Compare what is left with --from oldest"
+      )
+    }
+    return position
+  }
+
+  private func upperBound(_ checkpoint: Checkpoint?) async throws -> EventPosition {
+    let majority = try await MongoAdmin.majorityPosition(source).position
+    let position: OplogPosition
+    switch options.to {
+    case .now: position = majority
+    case .at(let wanted):
+      guard wanted <= majority else {
+        throw RangeFailure(description: "no majority has \(wanted) yet, only \(majority)")
+      }
+      position = wanted
+    case .settled: position = checkpoint.map { min($0.resume, majority) } ?? majority
+    }
+    return EventPosition(entry: position, index: .max)
+  }
+
+  // MARK: Streams
+
+  private var streamNames: [String] {
+    let names = configuration.streams.map(\.name)
+    let deadLetters = configuration.deadLetter.stream
+    return names.contains(deadLetters) ? names : names + [deadLetters]
+  }
+
+  private func streams(_ lower: EventPosition) async throws -> [VerifyStream] {
+    var streams: [VerifyStream] = []
+    for (index, name) in streamNames.enumerated() {
+      guard let info = try await jetStream.stream(name) else {
+        throw RangeFailure(description: "stream \(name) does not exist")
+      }
+      var stream = VerifyStream(
+        name: name, info: info, first: max(1, info.firstSequence), floor: nil,
+        isDeadLetter: name == configuration.deadLetter.stream,
+        isShared: configuration.streams.indices.contains(index)
+          && configuration.streams[index].ownership == .shared)
+      if info.firstSequence > 1, stream.hasLimits, !stream.isDeadLetter {
+        let first =
+          info.messages > 0 ? try await firstOwn(in: name, from: info.firstSequence) : nil
+        let floor =
+          first ?? EventPosition(entry: .init(seconds: .max, increment: .max), index: .max)
+        if floor > lower { stream.floor = floor }
+      }
+      stream.first = try await place(of: lower, in: stream)
+      streams.append(stream)
+    }
+    return streams
+  }
+
+  /// The first of the bridge's messages of changes, as far as one is found in some hundred.
+  private func firstOwn(in stream: String, from sequence: UInt64) async throws -> EventPosition? {
+    try await own(in: stream, from: sequence, tries: 500)?.position
+  }
+
+  private func own(
+    in stream: String, from sequence: UInt64, tries: Int
+  ) async throws -> (position: EventPosition, sequence: UInt64)? {
+    var next = sequence
+    for _ in 0..<tries {
+      guard let message = try await jetStream.nextMessage(in: stream, from: next) else {
+        return nil
+      }
+      next = message.sequence + 1
+      guard message.header(DeadLetter.replayed) == nil,
+        message.header("Tailrace-Snapshot") == nil,
+        let position = message.header("Tailrace-Position").flatMap({ EventPosition($0) })
+      else { continue }
+      return (position, message.sequence)
+    }
+    return nil
+  }
+
+  /// Somewhat before the first message of the range: a search in what grows from message to message.
+  private func place(of lower: EventPosition, in stream: VerifyStream) async throws -> UInt64 {
+    let margin: UInt64 = 10_000
+    var low = max(1, stream.info.firstSequence)
+    var high = stream.info.lastSequence
+    guard high > low + 4 * margin else { return low }
+    while high - low > margin {
+      let middle = low + (high - low) / 2
+      guard let own = try await own(in: stream.name, from: middle, tries: 100) else { break }
+      if own.position < lower { low = middle } else { high = middle }
+    }
+    return max(1, stream.info.firstSequence, low - min(margin, low))
+  }
+}

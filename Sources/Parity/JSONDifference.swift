@@ -1,0 +1,59 @@
+public import JSON
+
+/// The first place where two JSON texts differ.
+public enum JSONDifference {
+  /// A JSON pointer (RFC 6901) and what stands there; nil where they are the same.
+  public static func first(expected: JSONValue, found: JSONValue) -> (
+    pointer: String, detail: String
+  )? {
+    first(expected, found, "")
+  }
+
+  private static func first(_ a: JSONValue, _ b: JSONValue, _ place: String) -> (
+    pointer: String, detail: String
+  )? {
+    switch (a, b) {
+    case (.object(let wanted), .object(let got)):
+      for (index, member) in wanted.enumerated() {
+        let inner = "\(place)/\(escaped(member.key))"
+        guard let other = got.first(where: { $0.key == member.key }) else {
+          return (inner, "it is missing")
+        }
+        if let found = first(member.value, other.value, inner) { return found }
+        if got.indices.contains(index), got[index].key != member.key, got.count == wanted.count {
+          return (inner, "the members stand in another order")
+        }
+      }
+      if let more = got.first(where: { member in !wanted.contains { $0.key == member.key } }) {
+        return ("\(place)/\(escaped(more.key))", "nothing should be there")
+      }
+      return nil
+    case (.array(let wanted), .array(let got)):
+      for (index, value) in wanted.enumerated() {
+        guard index < got.count else { return ("\(place)/\(index)", "it is missing") }
+        if let found = first(value, got[index], "\(place)/\(index)") { return found }
+      }
+      return got.count > wanted.count
+        ? ("\(place)/\(wanted.count)", "nothing should be there") : nil
+    default:
+      return a == b ? nil : (place, "expected \(short(a)), found \(short(b))")
+    }
+  }
+
+  private static func escaped(_ key: String) -> String {
+    var out = ""
+    for character in key.unicodeScalars {
+      switch character {
+      case "~": out += "~0"
+      case "/": out += "~1"
+      default: out.unicodeScalars.append(character)
+      }
+    }
+    return out
+  }
+
+  private static func short(_ value: JSONValue) -> String {
+    let text = value.text()
+    return text.count > 60 ? "\(text.prefix(60))…" : text
+  }
+}

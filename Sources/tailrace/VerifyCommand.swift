@@ -1,0 +1,153 @@
+import ArgumentParser
+import Bridge
+import BridgeConfiguration
+import Foundation
+import JSON
+import Logging
+import Oplog
+import Parity
+import Synchronization
+
+struct VerifyCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "verify",
+    abstract: "Compares what the streams hold with what they must hold.",
+    discussion: """
+      Expected messages are derived from the oplog, observed ones read back from the streams; publishes \
+      nothing. Exit code 0 PASS, 1 FAIL, 2 INCONCLUSIVE.
+      """,
+    subcommands: [Compare.self], defaultSubcommand: Compare.self)
+
+  /// The range, and how it is gone through.
+  struct RangeOptions: ParsableArguments {
+    @Option(help: "Begin at first (where the bridge began), oldest, or <seconds>.<increment>.")
+    var from = "first"
+
+    @Option(
+      help: """
+        End at settled (what the bridge has had acknowledged by now), now, or <seconds>.<increment>.
+        """)
+    var to = "settled"
+
+    @Option(
+      help:
+        "What derives the expected changes: oplog or change_stream; default: the configuration's.")
+    var reader: String?
+
+    @Option(help: "Seconds to wait for what is not settled yet.")
+    var timeout = 30
+
+    func validate() throws { _ = try options() }
+
+    func options() throws -> VerifyOptions {
+      var options = VerifyOptions()
+      options.timeout = .seconds(timeout)
+      switch from {
+      case "first": options.from = .first
+      case "oldest": options.from = .oldest
+      default: options.from = .at(try position(from, "--from takes first, oldest or"))
+      }
+      switch to {
+      case "settled": options.to = .settled
+      case "now": options.to = .now
+      default: options.to = .at(try position(to, "--to takes settled, now or"))
+      }
+      if let reader {
+        guard let kind = SourceSettings.Reader(rawValue: reader) else {
+          throw ValidationError("--reader takes oplog or change_stream, not '\(reader)'")
+        }
+        options.reader = kind
+      }
+      return options
+    }
+
+    private func position(_ text: String, _ what: String) throws -> OplogPosition {
+      guard let position = OplogPosition(text) else {
+        throw ValidationError("\(what) <seconds>.<increment>, not '\(text)'")
+      }
+      return position
+    }
+  }
+
+  struct Compare: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      commandName: "compare", abstract: "The comparison itself (the default).")
+
+    @OptionGroup var file: ConfigurationOption
+    @OptionGroup var range: RangeOptions
+
+    @Option(help: "The report as JSON, into this file.") var report: String?
+    @Option(help: "The report as a page for people, into this file.") var html: String?
+    @Option(help: "Every mismatch, one JSON object a line, into this file.") var mismatches: String?
+    @Flag(help: "The report as JSON on standard output.") var json = false
+
+    func run() async throws {
+      let environment = ProcessInfo.processInfo.environment
+      let configuration = try loadConfiguration(file.path(environment), environment)
+      var logger = makeLogger(configuration.log)
+      logger.logLevel = max(logger.logLevel, .warning)
+      let sink = try MismatchFile(mismatches)
+      let verification = EventVerification(
+        configuration: configuration, options: try range.options(), logger: logger,
+        progress: { printNote($0.line) })
+      let found = await verification.run { sink.write($0) }
+      try sink.close()
+      try write(found)
+      print(json ? found.json.text(pretty: true) : found.text)
+      if found.exitCode != 0 { throw ExitCode(found.exitCode) }
+    }
+
+    private func write(_ found: VerifyReport) throws {
+      if let report { try save(found.json.text(pretty: true) + "\n", report) }
+      if let html { try save(found.html, html) }
+    }
+  }
+}
+
+/// Writes a whole file, or says why it can't.
+func save(_ text: String, _ path: String) throws {
+  do {
+    try Data(text.utf8).write(to: URL(fileURLWithPath: path))
+  } catch {
+    printError("\(path) can't be written: \(error.localizedDescription)")
+    throw ExitCode(70)
+  }
+}
+
+/// Mismatches, one JSON object a line, as they are found.
+final class MismatchFile: Sendable {
+  private let handle: FileHandle?
+  private let path: String
+  private let failed = Mutex(false)
+
+  init(_ path: String?) throws {
+    self.path = path ?? ""
+    guard let path else {
+      handle = nil
+      return
+    }
+    guard FileManager.default.createFile(atPath: path, contents: nil),
+      let opened = FileHandle(forWritingAtPath: path)
+    else {
+      printError("\(path) can't be written")
+      throw ExitCode(70)
+    }
+    handle = opened
+  }
+
+  func write(_ mismatch: Mismatch) {
+    do {
+      try handle?.write(contentsOf: Data((mismatch.json.text() + "\n").utf8))
+    } catch {
+      failed.withLock { $0 = true }
+    }
+  }
+
+  func close() throws {
+    try? handle?.close()
+    if failed.withLock({ $0 }) {
+      printError("\(path) could not be written to its end")
+      throw ExitCode(70)
+    }
+  }
+}
