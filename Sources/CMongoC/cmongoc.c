@@ -1,5 +1,7 @@
 #include "cmongoc.h"
 
+#include <stdlib.h>
+
 #include "block_cache.h"
 
 static tailrace_log_handler log_handler;
@@ -15,6 +17,8 @@ void tailrace_mongo_start(tailrace_log_handler handler) {
   log_handler = handler;
   mongoc_log_set_handler(forward_log, NULL);
   tailrace_block_cache_install();
+  // Counters in shared memory are of no use here, and each process would leave a file behind.
+  setenv("MONGOC_DISABLE_SHM", "1", 0);
   mongoc_init();
 }
 

@@ -38,9 +38,13 @@ public struct SharedIDs: Sendable {
   }
   public private(set) var suspects: [Suspect] = []
   public private(set) var expectedCount: UInt64 = 0
+  /// The last position that was expected.
+  public private(set) var lastExpected: EventPosition?
   public private(set) var observedCount: UInt64 = 0
   /// Others' messages that were the ones.
   public private(set) var foreignMatched: UInt64 = 0
+  /// … that were there before they were expected, when nobody could know.
+  public private(set) var foreignMatchedEarly: UInt64 = 0
   public private(set) var givenUp: UInt64 = 0
 
   public init(most: Int = 500_000) { self.most = most }
@@ -49,8 +53,10 @@ public struct SharedIDs: Sendable {
     _ id: MessageDigest, _ position: EventPosition, _ digest: MessageDigest, body: MessageDigest
   ) {
     expectedCount &+= 1
+    lastExpected = position
     let expected = Expected(position: position, digest: digest, body: body)
     if let record = early.removeValue(forKey: id) {
+      if record.kind == .foreign { foreignMatchedEarly &+= 1 }
       match(id, expected, record)
     } else if let before = seen[id] {
       // Two changes with one id: the server keeps the first alone.

@@ -73,6 +73,8 @@ public struct StreamLedger: Sendable {
   private var ahead: [ObservedRecord] = []
 
   public private(set) var expectedCount: UInt64 = 0
+  /// The last position that was expected.
+  public private(set) var lastExpected: EventPosition?
   public private(set) var observedCount: UInt64 = 0
   public private(set) var foreignCount: UInt64 = 0
   public private(set) var snapshotCount: UInt64 = 0
@@ -107,6 +109,7 @@ public struct StreamLedger: Sendable {
   /// The next message that the stream should have; positions never fall.
   public mutating func expect(_ position: EventPosition, _ digest: MessageDigest) {
     expectedCount &+= 1
+    lastExpected = position
     if let last = open.last, last.expected.count < bucketSize || position == last.last {
       open[open.count - 1].last = position
     } else {

@@ -16,7 +16,7 @@ struct VerifyCommand: AsyncParsableCommand {
       Expected messages are derived from the oplog, observed ones read back from the streams; publishes \
       nothing. Exit code 0 PASS, 1 FAIL, 2 INCONCLUSIVE.
       """,
-    subcommands: [Compare.self], defaultSubcommand: Compare.self)
+    subcommands: [Compare.self, SelfTest.self], defaultSubcommand: Compare.self)
 
   /// The range, and how it is gone through.
   struct RangeOptions: ParsableArguments {
@@ -100,6 +100,66 @@ struct VerifyCommand: AsyncParsableCommand {
     private func write(_ found: VerifyReport) throws {
       if let report { try save(found.json.text(pretty: true) + "\n", report) }
       if let html { try save(found.html, html) }
+    }
+  }
+}
+
+extension VerifyCommand {
+  struct SelfTest: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      commandName: "selftest",
+      abstract: "Spoils a scratch stream in every way, and demands that each fault is found.",
+      discussion: """
+        Uses the configured NATS and nothing else of the configuration; the scratch stream is in memory \
+        and is removed. Exit code 1 if a fault goes unseen or is wrongly called, or a clean stream \
+        doesn't PASS.
+        """)
+
+    @OptionGroup var file: ConfigurationOption
+    @Option(help: "Rounds of each fault.") var rounds = 3
+    @Option(help: "Repeats a run's choices.") var seed: UInt64?
+    @Flag(help: "Machine-readable output.") var json = false
+
+    func run() async throws {
+      let environment = ProcessInfo.processInfo.environment
+      let configuration = try loadConfiguration(file.path(environment), environment)
+      var logger = makeLogger(configuration.log)
+      logger.logLevel = max(logger.logLevel, .error)
+      let seed = seed ?? UInt64.random(in: 0...UInt64.max)
+      let results: [Selftest.Result]
+      do throws(BridgeError) {
+        results = try await Selftest(configuration, rounds: rounds, seed: seed, logger: logger)
+          .run { if !json { print(Self.line($0)) } }
+      } catch {
+        printError(error.description)
+        throw ExitCode(error.exitCode)
+      }
+      let isGood = results.allSatisfy(\.isGood)
+      if json {
+        print(
+          JSONValue.object([
+            .init("ok", .bool(isGood)), .init("seed", .int(seed)),
+            .init(
+              "faults",
+              .array(
+                results.map { result in
+                  [
+                    "fault": .string(result.fault), "rounds": .int(result.rounds),
+                    "found": .int(result.found),
+                    "failure": result.failure.map { .string($0) } ?? .null,
+                  ]
+                })),
+          ]).text(pretty: true))
+      } else {
+        print(isGood ? "PASS" : "FAIL (repeat with --seed \(seed))")
+      }
+      if !isGood { throw ExitCode(1) }
+    }
+
+    private static func line(_ result: Selftest.Result) -> String {
+      let name = result.fault.padding(toLength: 16, withPad: " ", startingAt: 0)
+      let text = "\(name)\(result.found) of \(result.rounds) found and rightly called"
+      return result.failure.map { "\(text): \($0)" } ?? text
     }
   }
 }

@@ -219,8 +219,10 @@ struct LedgerPass: Sendable {
     guard planner != nil else { return }
     let deadline = ContinuousClock.now + verification.options.timeout
     while ContinuousClock.now < deadline {
-      let agrees = try await eventLoop.submit { [book] in book.agrees }.get()
-      if agrees || isAllSettled { return }
+      let isDone = try await eventLoop.submit { [book, settled] in
+        book.agrees || book.isComplete(settled)
+      }.get()
+      if isDone { return }
       try await Task.sleep(for: .milliseconds(150))
       settled = try await settlement(planner)
       for index in plan.streams.indices {
@@ -229,10 +231,6 @@ struct LedgerPass: Sendable {
         if heads[index] > known { try await read(index, from: known + 1, through: heads[index]) }
       }
     }
-  }
-
-  private var isAllSettled: Bool {
-    settled.isAll || settled.before.map { $0 > plan.range.upperBound.entry } ?? false
   }
 
   private func settlement(_ planner: VerifyPlanner?) async throws -> Settled {
@@ -256,8 +254,9 @@ struct LedgerPass: Sendable {
   /// How far everything is judged: the end of the range, or before what is pending.
   var settledTo: OplogPosition {
     get async throws {
-      if isAllSettled { return plan.range.upperBound.entry }
-      if try await eventLoop.submit({ [book] in book.agrees }).get() {
+      if try await eventLoop.submit({ [book, settled] in
+        book.agrees || book.isComplete(settled)
+      }).get() {
         return plan.range.upperBound.entry
       }
       return min(settled.before ?? plan.range.lowerBound.entry, plan.range.upperBound.entry)

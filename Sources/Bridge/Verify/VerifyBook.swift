@@ -120,6 +120,19 @@ final class VerifyBook: @unchecked Sendable {
     !waiting && ledgers.allSatisfy(\.agrees) && shared.allSatisfy(\.agrees)
   }
 
+  /// Whether nothing more is to come: streams have passed what is expected last, or its ack is known.
+  func isComplete(_ settled: LedgerPass.Settled) -> Bool {
+    plan.streams.indices.allSatisfy { index in
+      let name = plan.streams[index].name
+      let isPassed =
+        ledgers[index].lastExpected.map { last in
+          settled.covers(last, on: name) || ledgers[index].lastPosition.map { last <= $0 } ?? false
+        } ?? true
+      return isPassed
+        && (shared[index].lastExpected.map { settled.covers($0, on: name) } ?? true)
+    }
+  }
+
   var observedCount: UInt64 {
     ledgers.reduce(0) { $0 &+ $1.observedCount } &+ shared.reduce(0) { $0 &+ $1.observedCount }
   }

@@ -91,7 +91,7 @@ public struct VerifyReport: Sendable {
     streams.append(
       Stream(
         name: stream.name, expected: ledger.expectedCount &+ shared.expectedCount,
-        observed: ledger.observedCount &+ shared.observedCount, foreign: ledger.foreignCount,
+        observed: ledger.observedCount &+ shared.observedCount, foreign: ledger.foreignCount &- shared.foreignMatchedEarly,
         foreignMatched: shared.foreignMatched, snapshot: ledger.snapshotCount,
         replayed: ledger.replayedCount, firstSequence: stream.first,
         lastSequence: ledger.lastSequence, floor: stream.floor))
