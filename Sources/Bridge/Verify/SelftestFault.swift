@@ -28,7 +28,7 @@ struct ScratchMessage: Sendable {
   var subject: String
   var headers: NATSHeaders
   var body: [UInt8]
-  /// Behind the dedup window of what was published before.
+  /// Not before the server has forgotten the one with the same id.
   var waits = false
 }
 
