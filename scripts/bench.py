@@ -31,7 +31,8 @@ import pymongo
 from benchmark.backlog import fill
 from benchmark.latency import RATE, latency
 from benchmark.reference import Reference
-from benchmark.tailrace import BINARY, catch_up, first_event, tailrace_latency
+from benchmark.tailrace import (BINARY, catch_up, first_event, forget, tailrace_latency,
+                                verified)
 
 DOCUMENT = fetch.ROOT / "docs" / "benchmarks.md"
 MARKS = "<!-- {}: written by make bench -->", "<!-- end of {} -->"
@@ -178,6 +179,34 @@ def measure_schema(options, folder, report):
          "", ""]]))
 
 
+def measure_verify(options, folder, report):
+    """What it costs to prove what was published: both in one run, over the same backlog."""
+    events = options.inserts + options.updates
+    with labs.Lab(oplog_mb=options.oplog_mb, cache_gb=2) as lab:
+        say(f"filling the oplog: {options.inserts:,} inserts, {options.updates:,} updates")
+        start = fill(lab.uri, options.inserts, options.updates)
+        published, checked, derived = [], [], []
+        for number in range(options.repetitions):
+            name = f"V{number}"
+            published.append(catch_up(folder, lab, name, start, events, options.publish, keep=True))
+            say(f"published: {published[-1].rate:,.0f} events/s")
+            checked.append(verified(folder, lab, name, events))
+            say(f"verified: {checked[-1].rate:,.0f} events/s, {checked[-1].rss / 1024:.0f} MiB")
+            if events <= 1_000_000:
+                derived.append(verified(folder, lab, name, events, "--reader", "change_stream"))
+                say(f"verified by the change stream: {derived[-1].rate:,.0f} events/s")
+            forget(lab, name)
+    rows = [catch_up_row("publishing", published),
+            catch_up_row("verifying", checked)]
+    if derived:
+        rows.append(catch_up_row("verifying, by the change stream", derived))
+    ratio = statistics.median(b.rate / a.rate for a, b in zip(published, checked))
+    report(f"\nPublishing {events:,} events and verifying them, in turn, medians of "
+           f"{options.repetitions}; of a verification, the whole process counts:\n")
+    report(table(CATCH_UP_HEAD, [*rows, ["ratio, verifying to publishing", f"{ratio:.2f}",
+                                         "", "", "", "", "", ""]]))
+
+
 def measure(options, folder, report):
     events = options.inserts + options.updates
     sources = os.environ.get("TAILRACE_REFERENCE")
@@ -266,6 +295,10 @@ def main():
                         help="instead: each protocol, with R1, R1 synced and R3")
     parser.add_argument("--schema", action="store_true",
                         help="instead: catch-up with and without a schema on every rule, in turn")
+    parser.add_argument("--verify", action="store_true",
+                        help="instead: publishing, and verifying what was published, in turn")
+    parser.add_argument("--oplog-mb", type=int, default=4000, metavar="MB",
+                        help="of the servers for --verify")
     parser.add_argument("--parts", action="store_true",
                         help="instead: CPU time of decoding an entry, judging an event, …")
     parser.add_argument("--protocol-events", type=int, default=200_000, metavar="N")
@@ -284,6 +317,7 @@ def main():
     try:
         report(f"{machine()}\n")
         what = {"protocols": measure_protocols, "schema": measure_schema, "parts": measure_parts,
+                "verify": measure_verify,
                 "results": measure}
         part = next((name for name in what if getattr(options, name, False)), "results")
         what[part](options, folder, report)

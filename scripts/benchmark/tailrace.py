@@ -104,7 +104,9 @@ def forget(lab, name):
         api(lab.nats_url, f"STREAM.DELETE.{stream}")
 
 
-def catch_up(folder, lab, name, start, events, publish="auto", replicas=1, schema=False):
+def catch_up(folder, lab, name, start, events, publish="auto", replicas=1, schema=False,
+             keep=False):
+    """`keep`: leaves the streams where they are."""
     file = configuration(folder, lab, name, name, publish, replicas, schema)
     log = Path(folder) / f"{name}.log"
     meter = Meter(lab)
@@ -120,8 +122,25 @@ def catch_up(folder, lab, name, start, events, publish="auto", replicas=1, schem
     if state["messages"] != events:
         raise RuntimeError(f"{state['messages']} messages in the stream for {events} events")
     spent = moment(state["last_ts"]) - moment(state["first_ts"])
-    forget(lab, name)
+    if not keep:
+        forget(lab, name)
     return CatchUp(events, events / spent, own / events * 1e6, mongod / events * 1e6,
+                   server / events * 1e6, usage.ru_maxrss, wall, process.quarters(), others)
+
+
+def verified(folder, lab, name, events, *arguments):
+    """A verification of what `catch_up` has published and kept; the rate is that of the whole process."""
+    file = Path(folder) / f"{name}.yaml"
+    report = Path(folder) / f"{name}.json"
+    log = Path(folder) / f"{name}.verify.log"
+    meter = Meter(lab)
+    process = Process([BINARY, "verify", "-c", file, "--report", report, *arguments], log=log)
+    code, wall, usage = process.wait()
+    own = usage.ru_utime + usage.ru_stime
+    mongod, server, others = meter.read(own)
+    if code != 0 or json.loads(report.read_text())["counts"]["observed"] != events:
+        raise RuntimeError(f"verify ended with {code}:\n{log.read_text()[-3000:]}")
+    return CatchUp(events, events / wall, own / events * 1e6, mongod / events * 1e6,
                    server / events * 1e6, usage.ru_maxrss, wall, process.quarters(), others)
 
 
