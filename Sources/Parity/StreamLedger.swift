@@ -58,6 +58,8 @@ public struct StreamLedger: Sendable {
   private let bucketSize: UInt64
   /// Only positions in here are judged.
   private let lower: EventPosition
+  /// What is before the range and not before this was judged before.
+  private let earliest: EventPosition?
   private var upper: EventPosition
 
   /// Those not judged yet; the first is the one that the stream has come to.
@@ -80,8 +82,15 @@ public struct StreamLedger: Sendable {
   public private(set) var snapshotCount: UInt64 = 0
   public private(set) var replayedCount: UInt64 = 0
   public private(set) var holes: [Hole] = []
-  /// Messages of the bridge from before the range, and behind it.
+  /// Messages of the bridge from before the range, and behind it, of which nothing is to be said.
   public private(set) var outside: UInt64 = 0
+  /// Messages of earlier ranges that stand among this one's: doubled, late, or nothing's.
+  public private(set) var late: [ObservedRecord] = []
+  /// Messages from behind the range, and the first of them.
+  public private(set) var beyond: UInt64 = 0
+  public private(set) var firstBeyond: UInt64?
+  /// Sequences of messages that were taken although others from behind the range stand before them.
+  public private(set) var takenBehind: Set<UInt64> = []
   /// Sequences of messages without a position that can be read, though they say they are the bridge's.
   public private(set) var unreadable: [UInt64] = []
   public private(set) var lastSequence: UInt64 = 0
@@ -92,9 +101,12 @@ public struct StreamLedger: Sendable {
   /// - Parameters:
   ///   - range: both ends are in it.
   ///   - firstSequence: where the stream's reading begins: what is missing before it is no hole.
+  ///   - earliest: ranges before this one have been judged from there on.
   public init(
-    _ range: ClosedRange<EventPosition>, firstSequence: UInt64 = 1, bucketSize: Int = 4096
+    _ range: ClosedRange<EventPosition>, firstSequence: UInt64 = 1,
+    earliest: EventPosition? = nil, bucketSize: Int = 4096
   ) {
+    self.earliest = earliest
     lower = range.lowerBound
     upper = range.upperBound
     lastSequence = firstSequence - min(1, firstSequence)
@@ -147,10 +159,10 @@ public struct StreamLedger: Sendable {
       return true
     }
     guard position >= lower, position <= upper else {
-      outside &+= 1
-      note(record.sequence, record.kind == .own ? position : nil)
+      takeOutside(record, position)
       return true
     }
+    if firstBeyond != nil { takenBehind.insert(record.sequence) }
     if record.kind == .replayed {
       replayedCount &+= 1
       note(record.sequence, nil)
@@ -158,6 +170,22 @@ public struct StreamLedger: Sendable {
       return true
     }
     return takeOwn(record, position)
+  }
+
+  private mutating func takeOutside(_ record: ObservedRecord, _ position: EventPosition) {
+    if position > upper {
+      beyond &+= 1
+      firstBeyond = firstBeyond ?? record.sequence
+      note(record.sequence, record.kind == .own ? position : nil)
+      return
+    }
+    if let earliest, position >= earliest, record.kind == .own {
+      if firstBeyond != nil { takenBehind.insert(record.sequence) }
+      late.append(record)
+    } else {
+      outside &+= 1
+    }
+    note(record.sequence, nil)
   }
 
   private mutating func takeOwn(_ record: ObservedRecord, _ position: EventPosition) -> Bool {
@@ -306,6 +334,8 @@ extension StreamLedger {
   /// Suspects that are looked into together.
   public struct Run: Sendable {
     public var suspects: ArraySlice<Suspect>
+
+    public init(suspects: ArraySlice<Suspect>) { self.suspects = suspects }
 
     /// Strays beyond all the sequences that the run's messages stand at. (What strays among them, their
     /// order tells.)

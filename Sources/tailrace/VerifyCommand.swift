@@ -6,7 +6,9 @@ import JSON
 import Logging
 import Oplog
 import Parity
+import ServiceLifecycle
 import Synchronization
+import UnixSignals
 
 struct VerifyCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
@@ -16,7 +18,7 @@ struct VerifyCommand: AsyncParsableCommand {
       Expected messages are derived from the oplog, observed ones read back from the streams; publishes \
       nothing. Exit code 0 PASS, 1 FAIL, 2 INCONCLUSIVE.
       """,
-    subcommands: [Compare.self, SelfTest.self], defaultSubcommand: Compare.self)
+    subcommands: [Compare.self, SelfTest.self, RepairCommand.self], defaultSubcommand: Compare.self)
 
   /// The range, and how it is gone through.
   struct RangeOptions: ParsableArguments {
@@ -79,18 +81,86 @@ struct VerifyCommand: AsyncParsableCommand {
     @Option(help: "The report as JSON, into this file.") var report: String?
     @Option(help: "The report as a page for people, into this file.") var html: String?
     @Option(help: "Every mismatch, one JSON object a line, into this file.") var mismatches: String?
+    @Option(
+      help: """
+        How far it is, into this file; where it exists, the comparison goes on from there, and what is \
+        found is added to what was.
+        """)
+    var progress: String?
     @Flag(help: "The report as JSON on standard output.") var json = false
+
+    @Flag(
+      help: """
+        Go on beside a running bridge, until SIGTERM; then the report. Status and metrics are on --listen.
+        """)
+    var follow = false
+    @Option(help: "With --follow: where /healthz, /status and /metrics are.")
+    var listen = "127.0.0.1:8081"
+    @Option(name: .customLong("max-rate"), help: "With --follow: messages a second, on average.")
+    var maximumRate: Int?
+    @Option(help: "With --follow: seconds between two comparisons.") var interval = 1.0
+
+    func validate() throws {
+      if maximumRate.map({ $0 < 1 }) ?? false { throw ValidationError("--max-rate is at least 1") }
+      if interval <= 0 { throw ValidationError("--interval is more than 0") }
+      if follow, progress != nil || range.to != "settled" {
+        throw ValidationError("--progress and --to don't go with --follow")
+      }
+      _ = try address()
+    }
+
+    private func address() throws -> (host: String, port: Int) {
+      guard let colon = listen.lastIndex(of: ":"), let port = Int(listen[listen.index(after: colon)...]),
+        (0...65535).contains(port)
+      else { throw ValidationError("--listen takes host:port, not '\(listen)'") }
+      return (String(listen[..<colon]), port)
+    }
 
     func run() async throws {
       let environment = ProcessInfo.processInfo.environment
       let configuration = try loadConfiguration(file.path(environment), environment)
       var logger = makeLogger(configuration.log)
       logger.logLevel = max(logger.logLevel, .warning)
-      let sink = try MismatchFile(mismatches)
+      let isContinued = progress.map { FileManager.default.fileExists(atPath: $0) } ?? false
+      let sink = try MismatchFile(mismatches, appending: isContinued)
+      var options = try range.options()
+      options.progressFile = progress
+      if follow { return try await self.follow(configuration, options, sink, logger) }
       let verification = EventVerification(
-        configuration: configuration, options: try range.options(), logger: logger,
+        configuration: configuration, options: options, logger: logger,
         progress: { printNote($0.line) })
       let found = await verification.run { sink.write($0) }
+      try finish(found, sink)
+    }
+
+    private func follow(
+      _ configuration: BridgeConfiguration, _ options: VerifyOptions, _ sink: MismatchFile,
+      _ logger: Logger
+    ) async throws {
+      let follower = FollowVerification(
+        configuration: configuration, options: options,
+        interval: .milliseconds(Int(interval * 1000)), maximumRate: maximumRate, logger: logger
+      ) { mismatch in
+        sink.write(mismatch)
+        printNote(mismatch.json.text())
+      }
+      let (host, port) = try address()
+      let server = FollowServer(for: follower, host: host, port: port, logger: logger)
+      let group = ServiceGroupConfiguration(
+        services: [
+          .init(service: server, failureTerminationBehavior: .gracefullyShutdownGroup),
+          .init(service: follower, successTerminationBehavior: .gracefullyShutdownGroup),
+        ], gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
+      do {
+        try await ServiceGroup(configuration: group).run()
+      } catch {
+        printError("\(error)")
+        throw ExitCode(70)
+      }
+      try finish(follower.report, sink)
+    }
+
+    private func finish(_ found: VerifyReport, _ sink: MismatchFile) throws {
       try sink.close()
       try write(found)
       print(json ? found.json.text(pretty: true) : found.text)
@@ -180,14 +250,15 @@ final class MismatchFile: Sendable {
   private let path: String
   private let failed = Mutex(false)
 
-  init(_ path: String?) throws {
+  init(_ path: String?, appending: Bool) throws {
     self.path = path ?? ""
     guard let path else {
       handle = nil
       return
     }
-    guard FileManager.default.createFile(atPath: path, contents: nil),
-      let opened = FileHandle(forWritingAtPath: path)
+    let exists = appending && FileManager.default.fileExists(atPath: path)
+    guard exists || FileManager.default.createFile(atPath: path, contents: nil),
+      let opened = FileHandle(forWritingAtPath: path), (try? opened.seekToEnd()) != nil
     else {
       printError("\(path) can't be written")
       throw ExitCode(70)

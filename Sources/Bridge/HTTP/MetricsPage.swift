@@ -10,7 +10,7 @@ struct MetricsPage: Sendable {
     let facts = probe.board.snapshot
     let inputs = probe.inputs()
     let health = HealthReport.judge(inputs)
-    var page = Page()
+    var page = PrometheusText()
     page.family("tailrace_info", "gauge", "The version that runs.")
     page.sample("tailrace_info", ["version": version], 1)
     page.family("tailrace_health", "gauge", "1 for the present health status.")
@@ -87,7 +87,7 @@ struct MetricsPage: Sendable {
   }
 
   /// Only while a snapshot goes on.
-  private func append(_ snapshot: SnapshotStatus, to page: inout Page) {
+  private func append(_ snapshot: SnapshotStatus, to page: inout PrometheusText) {
     let progress = snapshot.progress
     let now = ContinuousClock.now
     page.gauge(
@@ -106,7 +106,7 @@ struct MetricsPage: Sendable {
     }
   }
 
-  private func append(_ feed: FeedFacts, to page: inout Page) {
+  private func append(_ feed: FeedFacts, to page: inout PrometheusText) {
     page.gauge(
       "tailrace_open_transactions",
       "Transactions of several oplog entries that have not ended; the checkpoint waits for them.",
@@ -133,48 +133,4 @@ struct MetricsPage: Sendable {
       "tailrace_image_round_trips_total", "Commands sent for them.", images.roundTrips)
   }
 
-  private struct Page {
-    var text = ""
-
-    mutating func family(_ name: String, _ type: String, _ help: String) {
-      text += "# HELP \(name) \(help)\n# TYPE \(name) \(type)\n"
-    }
-
-    mutating func sample(_ name: String, _ labels: KeyValuePairs<String, String>, _ value: Double) {
-      text += name
-      if !labels.isEmpty {
-        text += "{"
-        text += labels.map { "\($0.key)=\"\(Self.escaped($0.value))\"" }.joined(separator: ",")
-        text += "}"
-      }
-      text += " \(Self.number(value))\n"
-    }
-
-    mutating func gauge(_ name: String, _ help: String, _ value: Double) {
-      family(name, "gauge", help)
-      sample(name, [:], value)
-    }
-
-    mutating func counter(_ name: String, _ help: String, _ value: UInt64) {
-      family(name, "counter", help)
-      sample(name, [:], Double(value))
-    }
-
-    static func number(_ value: Double) -> String {
-      value == value.rounded() && abs(value) < 9e15 ? String(Int64(value)) : String(value)
-    }
-
-    static func escaped(_ label: String) -> String {
-      var out = ""
-      for c in label {
-        switch c {
-        case "\\": out += "\\\\"
-        case "\"": out += "\\\""
-        case "\n": out += "\\n"
-        default: out.append(c)
-        }
-      }
-      return out
-    }
-  }
 }

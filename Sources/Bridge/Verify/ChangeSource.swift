@@ -56,7 +56,13 @@ final class LiveChanges: ChangeSource {
     _ range: ClosedRange<EventPosition>, on eventLoop: any EventLoop,
     mayGoOn: @escaping @Sendable () -> Bool, _ body: @escaping @Sendable (ChangeEvent) -> Void
   ) async throws {
-    var start = range.lowerBound.entry
+    let oldest = try await MongoAdmin.oldestPosition(options).position
+    guard oldest <= range.lowerBound.entry else {
+      throw RangeFailure(
+        description: "the oplog no longer holds \(range.lowerBound.entry): it begins with \(oldest)")
+    }
+    let first = try await MongoAdmin.entry(options, atOrAfter: range.lowerBound.entry)
+    guard var start = first?.position, start <= range.upperBound.entry else { return }
     while true {
       let walk = ChangeWalk(
         reader, range, configuration, eventLoop, logger, mayGoOn: mayGoOn, onImages: wake, body)

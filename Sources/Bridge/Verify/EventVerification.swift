@@ -48,21 +48,48 @@ public final class EventVerification: Sendable {
       let live = LiveChanges(
         configuration, reader: options.reader ?? configuration.source.reader, logger: logger)
       do {
-        let jetStream = JetStreamClient(connection)
-        let planner = VerifyPlanner(
-          configuration: configuration, options: options, jetStream: jetStream)
-        let plan = try await planner.plan()
-        try await compare(plan, jetStream, live, planner, &report, each)
+        try await run(JetStreamClient(connection), live, &report, each)
       } catch {
-        report.reasons.append(Self.words(error))
+        report.addReason(Self.words(error))
       }
       live.stop()
       await connection.close()
     } catch {
-      report.reasons.append(Self.words(error))
+      report.addReason(Self.words(error))
     }
     report.finish()
     return report
+  }
+
+  private func run(
+    _ jetStream: JetStreamClient, _ changes: LiveChanges, _ report: inout VerifyReport,
+    _ each: @escaping @Sendable (Mismatch) -> Void
+  ) async throws {
+    var planner = VerifyPlanner(
+      configuration: configuration, options: options, jetStream: jetStream)
+    let saved = try options.progressFile.flatMap { try SavedSession($0) }
+    if let saved { planner.options.from = .after(saved.done.entry) }
+    let plan = try await planner.plan()
+    report.begin(plan)
+    var session = VerifySession(plan, report)
+    if let saved {
+      session = try saved.session(plan, report, from: options.from)
+      report = session.report
+    }
+    let deadline = ContinuousClock.now + options.timeout
+    do {
+      while let part = session.next(plan) {
+        var found = VerifyReport(level: "events", configuration: configuration)
+        let end = try await compare(
+          part, jetStream, changes, planner, until: deadline, &found, each)
+        session.advance(part, found, end)
+        if found.pending == 0, let file = options.progressFile { try session.save(file) }
+      }
+    } catch {
+      report = session.report
+      throw error
+    }
+    report = session.report
   }
 
   static func words(_ error: any Error) -> String {
@@ -74,12 +101,12 @@ public final class EventVerification: Sendable {
     }
   }
 
-  /// - Parameter planner: nil where there is no bridge to wait for.
+  /// One stretch. `planner`: nil where there is no bridge to wait for.
   func compare(
     _ plan: VerifyPlan, _ jetStream: JetStreamClient, _ changes: any ChangeSource,
-    _ planner: VerifyPlanner?, _ report: inout VerifyReport,
-    _ each: @escaping @Sendable (Mismatch) -> Void
-  ) async throws {
+    _ planner: VerifyPlanner?, until deadline: ContinuousClock.Instant,
+    _ report: inout VerifyReport, _ each: @escaping @Sendable (Mismatch) -> Void
+  ) async throws -> StretchEnd {
     report.begin(plan)
     let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
     let limits = plan.streams.map {
@@ -95,20 +122,22 @@ public final class EventVerification: Sendable {
       var pass = LedgerPass(
         verification: self, plan: plan, jetStream: jetStream, changes: changes,
         eventLoop: group.next(), book: book)
-      try await pass.run(planner)
+      try await pass.run(planner, until: deadline)
       report.settledTo = try await pass.settledTo
       try await group.next().submit { [pass] in pass.noteEnds() }.get()
       var judge = VerifyJudge(
         verification: self, plan: plan, jetStream: jetStream, changes: changes,
         eventLoop: group.next(), book: book, makeDeriver: makeDeriver, settled: pass.settled,
         each: each)
-      try await judge.judge(&report)
-      kept.withLock { $0 = judge.keptMissing }
+      var end = try await group.next().submit { [pass] in pass.end() }.get()
+      end.missing = try await judge.judge(&report)
+      kept.withLock { $0 += judge.keptMissing }
+      try await group.shutdownGracefully()
+      return end
     } catch {
       try? await group.shutdownGracefully()
       throw error
     }
-    try await group.shutdownGracefully()
   }
 }
 
@@ -174,7 +203,8 @@ struct LedgerPass: Sendable {
     heads = plan.streams.map(\.info.lastSequence)
   }
 
-  mutating func run(_ planner: VerifyPlanner?) async throws {
+  mutating func run(_ planner: VerifyPlanner?, until deadline: ContinuousClock.Instant) async throws
+  {
     settled = try await settlement(planner)
     for index in plan.streams.indices { heads[index] = try await head(index) }
     let began = ContinuousClock.now
@@ -201,7 +231,7 @@ struct LedgerPass: Sendable {
       }
       try await group.waitForAll()
     }
-    try await settle(planner)
+    try await settle(planner, until: deadline)
   }
 
   private func progress(since began: ContinuousClock.Instant) -> VerifyProgress {
@@ -215,9 +245,10 @@ struct LedgerPass: Sendable {
   }
 
   /// Waits, while the bridge has not acknowledged all of the range, for what isn't there yet.
-  private mutating func settle(_ planner: VerifyPlanner?) async throws {
+  private mutating func settle(_ planner: VerifyPlanner?, until deadline: ContinuousClock.Instant)
+    async throws
+  {
     guard planner != nil else { return }
-    let deadline = ContinuousClock.now + verification.options.timeout
     while ContinuousClock.now < deadline {
       let isDone = try await eventLoop.submit { [book, settled] in
         book.agrees || book.isComplete(settled)
@@ -264,7 +295,23 @@ struct LedgerPass: Sendable {
   }
 
   func noteEnds() {
-    for (index, head) in heads.enumerated() where head > 0 { book.endOfStream(index, at: head) }
+    for (index, head) in heads.enumerated() where head > 0 && !wasStopped(index) {
+      book.endOfStream(index, at: head)
+    }
+  }
+
+  private func wasStopped(_ stream: Int) -> Bool {
+    plan.margin.map { book.ledgers[stream].beyond > $0 } ?? false
+  }
+
+  /// Where the next stretch begins.
+  func end() -> StretchEnd {
+    var end = StretchEnd()
+    for (index, head) in heads.enumerated() {
+      end.next.append(book.ledgers[index].firstBeyond ?? max(head + 1, plan.streams[index].first))
+      end.taken.append(book.ledgers[index].takenBehind)
+    }
+    return end
   }
 
   private func read(_ stream: Int, from first: UInt64, through last: UInt64) async throws {
@@ -275,7 +322,7 @@ struct LedgerPass: Sendable {
       jetStream, stream: plan.streams[stream].name, from: first, through: last, isGated: true,
       onRest: { collector.handOn() }
     ) { view, sequence in collector.take(view, sequence) }
-    try await eventLoop.submit { [book] in book.onConsumed(stream) { scan.consumed($0) } }.get()
+    try await eventLoop.submit { [book] in book.attach(stream, scan) }.get()
     try await scan.run()
   }
 

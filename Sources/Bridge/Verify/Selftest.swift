@@ -87,7 +87,8 @@ public struct Selftest: Sendable {
       range: SelftestEntries.range, streams: streams, sourceName: "selftest",
       configurationHash: scratch.hash(sourceName: "selftest"))
     var report = VerifyReport(level: "events", configuration: scratch)
-    try await verification.compare(plan, jetStream, changes, nil, &report, { _ in })
+    _ = try await verification.compare(
+      plan, jetStream, changes, nil, until: .now, &report, { _ in })
     report.finish()
     let found = MismatchClass.allCases.reduce(into: [MismatchClass: UInt64]()) { found, kind in
       if report.counts[kind] > 0 { found[kind] = report.counts[kind] }

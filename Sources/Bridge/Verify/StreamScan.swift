@@ -87,6 +87,11 @@ final class StreamScan: NATSRawHandler, @unchecked Sendable {
     }
   }
 
+  /// Nothing more is wanted.
+  func stopReading() {
+    eventLoop.execute { self.finish(.done) }
+  }
+
   private func place() async -> (next: UInt64, isOpen: Bool) {
     await onLoop { ($0.next, $0.next <= $0.last) }
   }

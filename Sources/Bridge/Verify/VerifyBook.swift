@@ -23,13 +23,16 @@ final class VerifyBook: @unchecked Sendable {
     var records: [(record: ObservedRecord, isShared: Bool)] = []
     var head = 0
     var consumed: (@Sendable (Int) -> Void)?
+    var stop: (@Sendable () -> Void)?
   }
 
   init(_ plan: VerifyPlan, _ deriver: MessageDeriver, rules: Int) {
     self.plan = plan
     self.deriver = deriver
     ledgers = plan.streams.map {
-      StreamLedger(plan.range, firstSequence: $0.first == $0.info.firstSequence ? 1 : $0.first)
+      StreamLedger(
+        plan.range, firstSequence: $0.first == $0.info.firstSequence ? 1 : $0.first,
+        earliest: plan.earliest)
     }
     shared = plan.streams.map { _ in SharedIDs() }
     sharesIDs = plan.streams.map(\.isShared)
@@ -72,8 +75,9 @@ final class VerifyBook: @unchecked Sendable {
 
   // MARK: Observed
 
-  func onConsumed(_ stream: Int, _ consumed: @escaping @Sendable (Int) -> Void) {
-    queues[stream].consumed = consumed
+  func attach(_ stream: Int, _ scan: StreamScan) {
+    queues[stream].consumed = { scan.consumed($0) }
+    queues[stream].stop = { scan.stopReading() }
   }
 
   func take(_ stream: Int, _ records: [(record: ObservedRecord, isShared: Bool)]) {
@@ -90,7 +94,9 @@ final class VerifyBook: @unchecked Sendable {
     let before = queue.head
     while queue.head < queue.records.count {
       let (record, isShared) = queue.records[queue.head]
-      if sharesIDs[stream], isShared || record.kind == .foreign {
+      if plan.taken.indices.contains(stream), plan.taken[stream].contains(record.sequence) {
+        ledgers[stream].pass(record.sequence)
+      } else if sharesIDs[stream], isShared || record.kind == .foreign {
         if !shared[stream].observe(record), record.kind == .foreign {
           _ = ledgers[stream].observe(record)
         } else {
@@ -111,6 +117,7 @@ final class VerifyBook: @unchecked Sendable {
     }
     queues[stream] = queue
     if taken > 0 { queue.consumed?(taken) }
+    if let margin = plan.margin, ledgers[stream].beyond > margin { queue.stop?() }
   }
 
   /// Whether expecting may go on: ids that wait for other producers are kept in memory.
@@ -166,7 +173,7 @@ final class VerifyBook: @unchecked Sendable {
 
 extension EventPosition {
   /// Any position before this one and not before what comes before it; nil at the very beginning.
-  fileprivate var previous: EventPosition? {
+  var previous: EventPosition? {
     if index > 0 { return EventPosition(entry: entry, index: index - 1) }
     guard entry.value > 0 else { return nil }
     let value = entry.value - 1

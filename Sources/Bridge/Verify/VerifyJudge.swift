@@ -25,6 +25,7 @@ struct VerifyJudge {
   let settled: LedgerPass.Settled
   let each: @Sendable (Mismatch) -> Void
   private(set) var keptMissing: [MissingMessage] = []
+  private var toldMissing: [String] = []
   private var superseded: [String: Bool] = [:]
 
   init(
@@ -44,7 +45,8 @@ struct VerifyJudge {
     self.each = each
   }
 
-  mutating func judge(_ report: inout VerifyReport) async throws {
+  /// - Returns: the ids that were told to be missing.
+  mutating func judge(_ report: inout VerifyReport) async throws -> [String] {
     try await eventLoop.submit { [book] in book.endExpected() }.get()
     for index in plan.streams.indices {
       let (suspects, extra) = try await eventLoop.submit { [book] in book.finish(index) }.get()
@@ -60,6 +62,7 @@ struct VerifyJudge {
       )
     }.get()
     report.add(rules: rules, notHeld: notHeld, derived: deriver)
+    return toldMissing
   }
 
   private mutating func judge(
@@ -84,6 +87,31 @@ struct VerifyJudge {
         .map { RunJoin.Surplus(observed: $0, repeats: nil) }
     }
     try await reconcile(stream, missing, surplus, ledger, &report)
+    for record in ledger.late { try await judge(late: record, stream, inspection, &report) }
+  }
+
+  /// A message of a stretch that has been judged: it was told to be missing there, or it was there.
+  private mutating func judge(
+    late record: ObservedRecord, _ stream: Int, _ inspection: RunInspection,
+    _ report: inout VerifyReport
+  ) async throws {
+    guard let position = record.position else { return }
+    let suspect = StreamLedger.Suspect(
+      range: .init(after: position.previous, last: position), expected: 0, sequences: nil,
+      strays: [record.sequence])
+    let outcome = try await inspection.inspect(StreamLedger.Run(suspects: [suspect]))
+    for one in outcome.surplus {
+      tell(mismatch(.extra, one.observed, stream, "no oplog entry explains it"), &report)
+    }
+    for finding in outcome.differing { try await tell(differing: finding, stream, &report) }
+    for finding in outcome.reordered {
+      var told = finding.mismatch
+      if !plan.toldMissing.contains(told.id) {
+        told.kind = .duplicate
+        told.detail = "the same id stands further ahead in the stream already"
+      }
+      tell(told, &report)
+    }
   }
 
   private mutating func reconcile(
@@ -123,6 +151,7 @@ struct VerifyJudge {
       case .missing(let index):
         var lost = missing[index].mismatch
         lost.detail = "no message has this id"
+        if toldMissing.count < 10_000 { toldMissing.append(lost.id) }
         tell(lost, &report)
         keep(missing[index])
       case .pending: report.pending &+= 1

@@ -20,6 +20,8 @@ public struct VerifyOptions: Sendable {
   public enum To: Sendable, Equatable {
     /// Up to where the bridge has acknowledged everything by now.
     case settled
+    /// Before the entry that the bridge is at: nothing of it can be on its way.
+    case acknowledged
     /// What a majority has by now.
     case now
     case at(OplogPosition)
@@ -66,15 +68,30 @@ struct VerifyPlan: Sendable {
   var streams: [VerifyStream]
   var sourceName: String
   var configurationHash: String
+  /// Ranges before this one have been judged from there on.
+  var earliest: EventPosition?
+  /// Reading of a stream ends so many messages behind the range; nil: with the stream.
+  var margin: UInt64?
+  /// By stream: what was read before, although it stands behind where reading begins.
+  var taken: [Set<UInt64>] = []
+  /// Ids that were told to be missing.
+  var toldMissing: Set<String> = []
   /// Why the outcome can't be PASS, whatever is found.
   var reasons: [String] = []
   /// The configuration is not the one that was published with: differences say nothing.
   var isOtherConfiguration = false
 }
 
+/// The range has nothing in it.
+struct NothingToCompare: Error, CustomStringConvertible {
+  var from: OplogPosition
+  var to: OplogPosition
+  var description: String { "there is nothing to compare between \(from) and \(to)" }
+}
+
 struct VerifyPlanner {
   let configuration: BridgeConfiguration
-  let options: VerifyOptions
+  var options: VerifyOptions
   let jetStream: JetStreamClient
 
   private var source: MongoSourceOptions { configuration.mongoSourceOptions }
@@ -88,10 +105,7 @@ struct VerifyPlanner {
     var reasons: [String] = []
     let lower = try await lowerBound(checkpoint)
     let upper = try await upperBound(checkpoint)
-    guard lower <= upper else {
-      throw RangeFailure(
-        description: "there is nothing to compare between \(lower.entry) and \(upper.entry)")
-    }
+    guard lower <= upper else { throw NothingToCompare(from: lower.entry, to: upper.entry) }
     var plan = VerifyPlan(
       range: lower...upper, streams: [], sourceName: name,
       configurationHash: configuration.hash(sourceName: name))
@@ -137,10 +151,7 @@ struct VerifyPlanner {
         throw RangeFailure(
           description: "the oplog no longer holds \(position): it begins with \(oldest)")
       }
-      guard let entry = try await MongoAdmin.entry(source, atOrAfter: position) else {
-        throw RangeFailure(description: "the oplog has not come to \(position) yet")
-      }
-      return EventPosition(entry: entry.position, index: 0)
+      return EventPosition(entry: position, index: 0)
     case .oldest:
       return EventPosition(
         entry: try await MongoAdmin.oldestPosition(source).position, index: 0)
@@ -186,6 +197,11 @@ struct VerifyPlanner {
         throw RangeFailure(description: "no majority has \(wanted) yet, only \(majority)")
       }
       position = wanted
+    case .acknowledged:
+      guard let resume = checkpoint?.resume,
+        let end = EventPosition(entry: min(resume, majority), index: 0).previous
+      else { throw RangeFailure(description: "the bridge has no checkpoint yet") }
+      return end
     case .settled: position = checkpoint.map { min($0.resume, majority) } ?? majority
     }
     return EventPosition(entry: position, index: .max)

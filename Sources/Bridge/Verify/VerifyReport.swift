@@ -142,8 +142,8 @@ public struct VerifyReport: Sendable {
     superseded &+= other.superseded
     resolvedDeadLetters &+= other.resolvedDeadLetters
     imagesNotCompared &+= other.imagesNotCompared
-    pending = other.pending
-    to = other.to ?? to
+    pending &+= other.pending
+    for reason in other.reasons { addReason(reason) }
     settledTo = other.settledTo ?? settledTo
     if from == nil { from = other.from }
     for stream in other.streams {

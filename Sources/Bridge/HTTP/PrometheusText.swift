@@ -1,0 +1,45 @@
+/// A page in Prometheus' text format.
+struct PrometheusText {
+  var text = ""
+
+  mutating func family(_ name: String, _ type: String, _ help: String) {
+    text += "# HELP \(name) \(help)\n# TYPE \(name) \(type)\n"
+  }
+
+  mutating func sample(_ name: String, _ labels: KeyValuePairs<String, String>, _ value: Double) {
+    text += name
+    if !labels.isEmpty {
+      text += "{"
+      text += labels.map { "\($0.key)=\"\(Self.escaped($0.value))\"" }.joined(separator: ",")
+      text += "}"
+    }
+    text += " \(Self.number(value))\n"
+  }
+
+  mutating func gauge(_ name: String, _ help: String, _ value: Double) {
+    family(name, "gauge", help)
+    sample(name, [:], value)
+  }
+
+  mutating func counter(_ name: String, _ help: String, _ value: UInt64) {
+    family(name, "counter", help)
+    sample(name, [:], Double(value))
+  }
+
+  static func number(_ value: Double) -> String {
+    value == value.rounded() && abs(value) < 9e15 ? String(Int64(value)) : String(value)
+  }
+
+  static func escaped(_ label: String) -> String {
+    var out = ""
+    for c in label {
+      switch c {
+      case "\\": out += "\\\\"
+      case "\"": out += "\\\""
+      case "\n": out += "\\n"
+      default: out.append(c)
+      }
+    }
+    return out
+  }
+}
