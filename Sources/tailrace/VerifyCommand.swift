@@ -39,11 +39,16 @@ struct VerifyCommand: AsyncParsableCommand {
     @Option(help: "Seconds to wait for what is not settled yet.")
     var timeout = 30
 
+    @Option(help: "Messages to compare at a time, about; progress is kept in between.")
+    var stretch = 2_000_000
+
     func validate() throws { _ = try options() }
 
     func options() throws -> VerifyOptions {
       var options = VerifyOptions()
       options.timeout = .seconds(timeout)
+      guard stretch > 0 else { throw ValidationError("--stretch is at least 1") }
+      options.stretch = stretch
       switch from {
       case "first": options.from = .first
       case "oldest": options.from = .oldest

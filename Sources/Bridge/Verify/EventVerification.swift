@@ -76,6 +76,7 @@ public final class EventVerification: Sendable {
       session = try saved.session(plan, report, from: options.from)
       report = session.report
     }
+    session.stretch = Double(options.stretch)
     let deadline = ContinuousClock.now + options.timeout
     do {
       while let part = session.next(plan) {

@@ -60,7 +60,9 @@ struct RunInspection: Sendable {
       observed, run, stream: stream, name: name, configuration: configuration,
       deriver: makeDeriver(), keepsMissing: keepsMissing, mostBytes: Self.mostBytes)
     // The first position may be that of the range's beginning, of which nothing is wanted.
-    let lower = max(plan.range.lowerBound, first.range.after ?? plan.range.lowerBound)
+    let floor = plan.earliest ?? plan.range.lowerBound
+    let lower = max(floor, first.range.after ?? floor)
+    guard lower <= last.range.last else { return Outcome() }
     try await changes.walk(
       lower...last.range.last, on: eventLoop, mayGoOn: { true }, { join.expect($0) })
     return try await eventLoop.submit { join.finish() }.get()

@@ -35,6 +35,8 @@ public struct VerifyOptions: Sendable {
   public var timeout = Duration.seconds(30)
   /// Progress is kept here, and gone on from.
   public var progressFile: String?
+  /// Messages that are compared at a time, about.
+  public var stretch = 2_000_000
   /// Keep what is missing, so that it can be published.
   public var keepsMissing = false
 

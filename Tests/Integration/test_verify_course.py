@@ -1,0 +1,213 @@
+"""The course of `tailrace verify`: in stretches that can be gone on from, beside a running bridge, and
+what repair makes of its findings."""
+
+import json
+import signal
+import subprocess
+import time
+import urllib.request
+
+from bridge import BINARY, Bridge, configuration, tailrace, wait_until
+from lab import free_ports
+from load import Writer, client, expected, make_collections, now
+from test_verify import found, published, rebuild, verify
+
+
+def slowly(lab, name, seconds=4):
+    """Writes over some seconds, so that there is more than one stretch."""
+    with Writer(lab, name, seed=11, rate=1000) as writer:
+        time.sleep(seconds)
+        assert writer.written
+
+
+def many_seconds(lab, tmp_path, name, **changes):
+    make_collections(lab, name)
+    after = now(lab)
+    slowly(lab, name)
+    bridge = Bridge(tmp_path, configuration(lab, name, **changes))
+    assert bridge.run("--from", f"{after.time}.{after.inc}", "--until", "now") == 0
+    return bridge, after
+
+
+def test_stretches_add_up(lab, jetstream, tmp_path, name):
+    """Stretch by stretch the same is found as in one; and a file of progress is gone on from."""
+    bridge, after = many_seconds(lab, tmp_path, name)
+    truth = len(expected(lab, name, after))
+    small = ("--stretch", "300")
+    report = verify(bridge, *small)
+    assert report["verdict"] == "PASS" and report["counts"]["observed"] == truth
+    stream = next(s for s in report["streams"] if s["name"] == name)
+    assert stream["expected"] == stream["observed"] == truth
+    # Killed on its way, and gone on from.
+    file = tmp_path / "progress.json"
+    process = subprocess.Popen([BINARY, "verify", "-c", bridge.file, *small, "--progress", file],
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_until(file.exists, "progress", every=0.001)
+    process.kill()
+    process.wait()
+    done = json.loads(file.read_text())
+    assert 0 < done["report"]["counts"]["expected"] < truth
+    report = verify(bridge, *small, "--progress", file)
+    assert report["verdict"] == "PASS" and report["counts"]["expected"] == truth
+    assert report["counts"]["observed"] == truth
+    # What came since is added.
+    slowly(lab, name, 1)
+    assert bridge.run("--until", "now") == 0
+    truth = len(expected(lab, name, after))
+    report = verify(bridge, "--progress", file)
+    assert report["verdict"] == "PASS" and report["counts"]["observed"] == truth
+    # Of another comparison, the file is refused.
+    assert "begins at" in verify(bridge, "--progress", file, "--from", done["done"].rsplit(".", 1)[0]
+                                 .rsplit(".", 1)[0] + ".1", code=2)["reasons"][0]
+
+
+def test_faults_across_stretches(lab, jetstream, tmp_path, name):
+    """What belongs to one stretch and stands in another is found there."""
+    bridge, _ = many_seconds(lab, tmp_path, name)
+    count = jetstream.state(name)["messages"]
+    early, late = 100, count - 100
+
+    def spoil(messages):
+        return (messages[:early] + messages[early + 1:late]
+                + [messages[early], (messages[early + 5], {"wait": True})] + messages[late:])
+
+    rebuild(jetstream, name, spoil)
+    report = verify(bridge, "--stretch", "500", code=1)
+    # Missing where it should be, and out of order where it is.
+    assert found(report) == {"missing": 1, "reordered": 1, "duplicate": 1}, report["mismatches"]
+    assert found(verify(bridge, code=1)) == {"reordered": 1, "duplicate": 1}
+
+
+def repair(bridge, *arguments, code=0):
+    done = tailrace("verify", "repair", "--json", "-c", bridge.file, *arguments, cwd=bridge.folder,
+                    seconds=60)
+    assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
+    return [json.loads(line) for line in done.stdout.splitlines()], done.stderr
+
+
+def test_repair(lab, jetstream, tmp_path, name):
+    """What is missing at the end is published under its id; in the middle only if one says so."""
+    bridge, _ = published(lab, tmp_path, name, count=400)
+    rebuild(jetstream, name, lambda ms: ms[:-30])
+    lines, said = repair(bridge, code=1)
+    assert len(lines) == 30 and {line["what"] for line in lines} == {"missing"}
+    held = jetstream.state(name)["messages"]
+    lines, _ = repair(bridge, "--publish")
+    assert [line["what"] for line in lines].count("published") == 30
+    assert jetstream.state(name)["messages"] == held + 30
+    assert verify(bridge)["verdict"] == "PASS"
+    assert repair(bridge)[0] == []
+    # In the middle.
+    rebuild(jetstream, name, lambda ms: ms[:100] + ms[103:])
+    lines, said = repair(bridge, "--publish", code=1)
+    assert "would stand behind" in said and jetstream.state(name)["messages"] == held + 27
+    repair(bridge, "--publish", "--out-of-order")
+    report = verify(bridge, code=1)
+    assert found(report) == {"reordered": 3}
+    ids = [message.id for message in jetstream.messages(name)]
+    assert len(ids) == len(set(ids)) == held + 30
+
+
+def test_repair_within_the_dedup_window(lab, jetstream, tmp_path, name):
+    """A message that was deleted, and whose id the server still knows, is not said to be published."""
+    bridge, _ = published(lab, tmp_path, name, count=200)
+    last = jetstream.state(name)["last_seq"]
+    jetstream.api(f"STREAM.MSG.DELETE.{name}", {"seq": last})
+    lines, _ = repair(bridge, "--publish", code=1)
+    assert [line["what"] for line in lines] == ["missing", "refused"]
+
+
+class Follower:
+    def __init__(self, bridge, *arguments):
+        self.port = free_ports(1)[0]
+        self.process = subprocess.Popen(
+            [BINARY, "verify", "--follow", "--json", "-c", bridge.file, "--interval", "0.2",
+             "--listen", f"127.0.0.1:{self.port}", *arguments],
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+    def get(self, path):
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except OSError:
+            return None, "{}"
+
+    def status(self):
+        return json.loads(self.get("/status")[1])
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        out, _ = self.process.communicate(timeout=30)
+        return self.process.returncode, json.loads(out)
+
+
+def test_follow(lab, jetstream, tmp_path, name):
+    """Beside a running bridge: what is settled is compared as it comes, and a fault is found."""
+    make_collections(lab, name)
+    after = now(lab)
+    with Bridge(tmp_path, configuration(lab, name)) as bridge:
+        bridge.start("--from", f"{after.time}.{after.inc}").wait_ready()
+        with Follower(bridge) as follower:
+            with Writer(lab, name, seed=9, rate=2000):
+                wait_until(lambda: follower.status().get("counts", {}).get("observed", 0) > 3000,
+                           "compared messages")
+                assert follower.get("/healthz")[0] == 200
+            truth = len(expected(lab, name, after))
+            wait_until(lambda: jetstream.holds(name, truth), "all messages")
+            # Something behind it, so that all of it is settled.
+            with client(lab) as mongo:
+                mongo[name].rooms.insert_one({"_id": "last"})
+            status = wait_until(
+                lambda: (s := follower.status())["counts"]["observed"] >= truth and s, "the end")
+            assert status["verdict"] == "PASS" and found(status) == {}
+            assert status["counts"]["expected"] == status["counts"]["observed"]
+            page = follower.get("/metrics")[1]
+            assert 'tailrace_verify_status{status="ok"} 1' in page
+            assert f'tailrace_verify_mismatches_total{{class="missing"}} 0' in page
+            # A forged message among the next ones.
+            forged = jetstream.messages(name)[10]
+            headers = {k: v for k, v in forged.headers.items() if k.startswith(("Tail", "ce-"))}
+            jetstream.publish(forged.subject, forged.body, headers | {"Nats-Msg-Id": "rs0:1.1.0"})
+            with client(lab) as mongo:
+                mongo[name].rooms.insert_many([{"_id": f"more{n}"} for n in range(5)])
+            wait_until(lambda: follower.get("/healthz")[0] == 503, "the fault is found")
+            assert found(follower.status()) == {"extra": 1}
+            code, report = follower.stop()
+            assert code == 1 and report["verdict"] == "FAIL"
+
+
+def test_follow_bounded_load(lab, tmp_path, name):
+    """--max-rate holds it back."""
+    bridge, after = many_seconds(lab, tmp_path, name)
+    truth = len(expected(lab, name, after))
+    began = time.monotonic()
+    rate = 1000
+    with Follower(bridge, "--max-rate", str(rate)) as follower:
+        wait_until(lambda: follower.status().get("counts", {}).get("observed", 0) > 0, "a first stretch")
+        status = wait_until(
+            lambda: (s := follower.status())["counts"]["observed"] >= truth - 50 and s, "the end")
+        assert status["verdict"] == "PASS"
+        took = time.monotonic() - began
+        # A stretch may be over before its time is.
+        assert status["counts"]["observed"] <= rate * (took + 6)
+
+
+def test_follow_outlives_its_servers(lab, tmp_path, name):
+    """A server that can't be reached is said, and waited for."""
+    whole = configuration(lab, name, nats={"servers": ["nats://127.0.0.1:1"]})
+    bridge = Bridge(tmp_path, whole)
+    with Follower(bridge) as follower:
+        wait_until(lambda: json.loads(follower.get("/healthz")[1]).get("status") == "degraded",
+                   "degraded")
+        code, report = follower.stop()
+        assert code == 2 and report["verdict"] == "INCONCLUSIVE"
