@@ -82,6 +82,12 @@ struct VerifyCommand: AsyncParsableCommand {
 
     @OptionGroup var file: ConfigurationOption
     @OptionGroup var range: RangeOptions
+    @Option(
+      help: """
+        events: every message against its change. state: the documents that messages come to against the \
+        collections.
+        """)
+    var level = "events"
 
     @Option(help: "The report as JSON, into this file.") var report: String?
     @Option(help: "The report as a page for people, into this file.") var html: String?
@@ -107,6 +113,13 @@ struct VerifyCommand: AsyncParsableCommand {
 
     func validate() throws {
       if maximumRate.map({ $0 < 1 }) ?? false { throw ValidationError("--max-rate is at least 1") }
+      guard level == "events" || level == "state" else {
+        throw ValidationError("--level takes events or state, not '\(level)'")
+      }
+      if level == "state", follow || progress != nil || range.from != "first" || range.to != "settled" {
+        throw ValidationError(
+          "--level state compares all there is at one moment: no --from, --to, --progress, --follow")
+      }
       if interval <= 0 { throw ValidationError("--interval is more than 0") }
       if follow, progress != nil || range.to != "settled" {
         throw ValidationError("--progress and --to don't go with --follow")
@@ -131,6 +144,12 @@ struct VerifyCommand: AsyncParsableCommand {
       var options = try range.options()
       options.progressFile = progress
       if follow { return try await self.follow(configuration, options, sink, logger) }
+      if level == "state" {
+        let verification = StateVerification(
+          configuration: configuration, options: options, logger: logger,
+          progress: { printNote($0) })
+        return try finish(await verification.run { sink.write($0) }, sink)
+      }
       let verification = EventVerification(
         configuration: configuration, options: options, logger: logger,
         progress: { printNote($0.line) })

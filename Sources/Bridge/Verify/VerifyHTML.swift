@@ -25,6 +25,7 @@ extension VerifyReport {
     </style></head><body>
     <h1>tailrace verify <span class="verdict \(verdict.rawValue)">\(verdict.rawValue)</span></h1>
     \(reasons.map { "<p>Because: \(Self.escaped($0))</p>" }.joined(separator: "\n"))
+    \(notes.map { "<p>\(Self.escaped($0))</p>" }.joined(separator: "\n"))
     \(facts)
     \(timeline)
     <h2>Streams</h2>\(streamTable)

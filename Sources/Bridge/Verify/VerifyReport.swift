@@ -39,6 +39,8 @@ public struct VerifyReport: Sendable {
   public private(set) var verdict = Verdict.inconclusive
   /// Why it is INCONCLUSIVE.
   public internal(set) var reasons: [String] = []
+  /// What else there is to know.
+  public internal(set) var notes: [String] = []
   public internal(set) var counts = MismatchCounts()
   public internal(set) var expected: UInt64 = 0
   public internal(set) var observed: UInt64 = 0
@@ -232,7 +234,7 @@ extension VerifyReport {
   public var json: JSONValue {
     [
       "verdict": .string(verdict.rawValue), "reasons": .array(reasons.map { .string($0) }),
-      "level": .string(level), "from": text(from), "to": text(to),
+      "notes": .array(notes.map { .string($0) }), "level": .string(level), "from": text(from), "to": text(to),
       "settled_to": settledTo.map { .string($0.description) } ?? .null, "counts": countsJSON,
       "events": .int(events), "unmatched": .int(unmatched), "dropped": .int(dropped),
       "not_held": .int(notHeld), "superseded": .int(superseded),
@@ -284,7 +286,11 @@ extension VerifyReport {
   /// For people.
   public var text: String {
     var lines: [String] = []
-    if let from, let to {
+    if level == "state", let to {
+      lines.append(
+        "at \(to.entry): \(expected) documents, \(observed) of them told by \(events) messages, \(HealthReport.rounded(seconds)) s"
+      )
+    } else if let from, let to {
       lines.append(
         "\(from.entry) to \(to.entry): \(events) changes, \(expected) messages expected, \(observed) read back, \(HealthReport.rounded(seconds)) s"
       )
@@ -318,6 +324,7 @@ extension VerifyReport {
       )
     }
     if counts.total > 20 { lines.append("  … \(counts.total - 20) more") }
+    for note in notes { lines.append("note: \(note)") }
     for reason in reasons { lines.append("because: \(reason)") }
     lines.append(verdict.rawValue)
     return lines.joined(separator: "\n")
