@@ -101,15 +101,12 @@ extension Pipeline {
       try mapper.writeBody(
         rule: rule, event: event, match: pending?.match ?? 0, into: &publisher.output)
       try judge.check(rule: rule, event: event, body: publisher.body)
+      try MessageLimit.check(publisher.ownSize, limit: limit)
+      // The predecessor's id, among the protocol's headers, can be longer than is allowed for.
+      try MessageLimit.check(publisher.messageSize - MessageLimit.allowance, limit: limit)
     } catch {
       publisher.cancelMessage()
       return error
-    }
-    guard publisher.messageSize <= limit else {
-      let size = publisher.messageSize
-      publisher.cancelMessage()
-      return MappingError(
-        .payloadTooLarge, "the message has \(size) bytes with its headers, the limit is \(limit)")
     }
     publisher.endMessage()
     return nil
@@ -157,7 +154,8 @@ extension Pipeline {
       rule: rule, event: event, match: pending?.match ?? 0, error: error, into: &publisher.output)
     publisher.beginBody()
     mapper.writeDeadLetterBody(
-      event: event, limit: limit - publisher.messageSize, into: &publisher.output)
+      event: event, limit: limit - MessageLimit.allowance - publisher.ownSize,
+      into: &publisher.output)
     guard publisher.messageSize <= limit else {
       publisher.cancelMessage()
       throw PipelineFailure.invalid(event.position, rule.map { rules[$0].name } ?? "", error)

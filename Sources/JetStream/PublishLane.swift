@@ -96,6 +96,8 @@ public final class PublishLane {
     var reply = 0
     var sizes = 0
     var headers = 0
+    /// Behind the header lines that are the caller's.
+    var ownEnd = 0
     var headersEnd = 0
     /// Fast: the operation in the reply subject.
     var operation = 0
@@ -205,6 +207,7 @@ public final class PublishLane {
 
   /// The mapped headers are complete: adds the protocol's own and ends the head.
   public func beginBody() {
+    open.ownEnd = output.count
     switch mode {
     case .chain:
       if options.assertsPredecessor { noteID() }
@@ -237,6 +240,11 @@ public final class PublishLane {
 
   /// Size of the open message as the server counts it: headers and body.
   public var messageSize: Int { output.count - open.headers }
+
+  /// The same without what the protocol adds.
+  public var ownSize: Int {
+    open.ownEnd - open.headers + 2 + output.count - open.headersEnd - 2
+  }
 
   /// The body is complete: the message counts as sent.
   public func endMessage() {

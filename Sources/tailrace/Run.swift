@@ -6,6 +6,7 @@ import JSON
 import Logging
 import Oplog
 import ServiceLifecycle
+import Synchronization
 import UnixSignals
 
 struct Run: AsyncParsableCommand {
@@ -38,7 +39,7 @@ struct Run: AsyncParsableCommand {
       """)
   var dryRun = false
 
-  @Flag(help: "With --dry-run: how far it is, every two seconds, on standard error.")
+  @Flag(help: "With --dry-run: how far it is, every second, on standard error; on a terminal a table.")
   var follow = false
 
   @Option(
@@ -95,8 +96,8 @@ extension Run {
   fileprivate func runDry(_ configuration: BridgeConfiguration, _ logger: Logger) async throws {
     var quiet = logger
     quiet.logLevel = max(logger.logLevel, .warning)
-    var progress: (@Sendable (String) -> Void)?
-    if follow { progress = { printNote($0) } }
+    var progress: (@Sendable (CoverageReport) -> Void)?
+    if follow { progress = LiveTable().show }
     let run = DryRun(
       configuration: configuration, options: try options(), maximumPayload: maximumPayload,
       logger: quiet, progress: progress)
@@ -115,6 +116,23 @@ extension Run {
     guard let report = run.report else { throw ExitCode(2) }
     print(json ? report.json.text(pretty: true) : report.text)
     if report.exitCode != 0 { throw ExitCode(report.exitCode) }
+  }
+}
+
+/// What a dry run has found so far: a table that is drawn over itself on a terminal, else a line each time.
+final class LiveTable: Sendable {
+  private let drawn = Mutex(0)
+
+  @Sendable func show(_ report: CoverageReport) {
+    guard isatty(STDERR_FILENO) == 1 else { return printNote(report.line) }
+    drawn.withLock { drawn in
+      let lines = report.table
+      // Back to the table's first line; each line clears what stood there.
+      let up = drawn > 0 ? "\u{1B}[\(drawn)A" : ""
+      let text = up + lines.map { "\u{1B}[2K\($0)\n" }.joined()
+      FileHandle.standardError.write(Data(text.utf8))
+      drawn = lines.count
+    }
   }
 }
 

@@ -1,15 +1,17 @@
 """`tailrace verify`: PASS where the stream is what the oplog says, each fault found and rightly called."""
 
 import json
+import os
 import random
-import subprocess
 import time
 
 import pytest
 
-from bridge import BINARY, Bridge, configuration, tailrace, wait_until
+from bridge import Bridge, configuration, tailrace, wait_until
 from load import Writer, client, expected, make_collections, now
 
+# Of verifications beside a writing bridge.
+ROUNDS = int(os.environ.get("VERIFY_ROUNDS", "10"))
 CLASSES = ["missing", "extra", "duplicate", "reordered", "payload_mismatch", "schema_invalid", "gap"]
 
 
@@ -167,16 +169,18 @@ def test_while_writes_go_on(lab, tmp_path, name):
     make_collections(lab, name)
     with Bridge(tmp_path, configuration(lab, name)) as bridge:
         bridge.start().wait_ready()
-        judged = 0
         with Writer(lab, name, seed=5, rate=2000) as writer:
             wait_until(lambda: writer.written >= 2000, "writes")
-            for _ in range(10):
-                report = verify(bridge)
-                assert report["verdict"] == "PASS"
-                assert report["counts"]["expected"] >= judged
-                judged = report["counts"]["expected"]
+            settled = []
+            for round_ in range(ROUNDS):
+                # All of it now and then, else the last seconds.
+                whole = round_ % 100 < 5
+                report = verify(bridge, *([] if whole else ["--from", settled[-5]]))
+                assert report["verdict"] == "PASS", report
+                settled.append(report["settled_to"])
                 time.sleep(0.2)
-            assert judged > 3000
+            report = verify(bridge)
+            assert report["verdict"] == "PASS" and report["counts"]["expected"] > 3000
             assert verify(bridge, "--to", "now")["verdict"] == "PASS"
 
 
@@ -258,6 +262,31 @@ def test_dead_letters(lab, jetstream, tmp_path, name):
         assert dropped.returncode == 0, dropped.stderr
         report = verify(bridge)
         assert report["verdict"] == "PASS" and report["dead_letters_resolved"] == 1
+
+
+@pytest.mark.parametrize("publish", ["fast", "atomic", "chain", "single"])
+def test_too_large(lab, tmp_path, name, publish):
+    """What becomes a dead letter for its size does so by every protocol alike, to the byte."""
+    make_collections(lab, name)
+    after = now(lab)
+    with client(lab) as mongo:
+        mongo[name].messages.insert_many([{"_id": n, "x": "y" * n} for n in range(900, 1500)])
+    with Bridge(tmp_path, configuration(lab, name, stream={
+            "max_msg_size": 2000, "publish": publish})) as bridge:
+        assert bridge.run("--from", f"{after.time}.{after.inc}", "--until", "now") == 0
+        report = verify(bridge)
+        streams = {s["name"]: s["observed"] for s in report["streams"]}
+        assert report["verdict"] == "PASS" and streams[name] > 100 and streams[f"DLQ_{name}"] > 100
+
+
+def test_selftest(lab, tmp_path, name):
+    """Every fault class twenty times on the real server, and as often none; nothing is left behind."""
+    bridge = Bridge(tmp_path, configuration(lab, name))
+    done = tailrace("verify", "selftest", "--json", "--rounds", "20", "-c", bridge.file, seconds=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads(done.stdout)
+    assert {f["fault"] for f in report["faults"]} >= {"clean", "dropped", "phantom", "stale_schema"}
+    assert all(f["found"] == f["rounds"] == 20 for f in report["faults"])
 
 
 def test_shared_ids(lab, jetstream, tmp_path, name):

@@ -20,6 +20,7 @@ public struct CoverageReport: Sendable {
   /// Why the range was not read to its end.
   let failure: String?
   let configurationHash: String
+  let maximumPayload: Int
   /// `unmatched` says halt, or that such events become dead letters.
   let unmatchedMatters: Bool
   let drops: [Bool]
@@ -44,7 +45,7 @@ public struct CoverageReport: Sendable {
       "from": .string(from), "until": .string(until), "seconds": number(coverage.seconds),
       "entries": .int(coverage.entries), "events": .int(coverage.events),
       "unmatched": .int(coverage.unmatched),
-      "cut_transactions": .int(coverage.cutTransactions),
+      "cut_transactions": .int(coverage.cutTransactions), "max_payload": .int(maximumPayload),
       "rules": .array(coverage.rules.map(rule)), "streams": .array(streams.map(stream)),
       "namespaces": .array(
         coverage.namespaces.sorted { $0.key < $1.key }.map { name, counts in
@@ -101,6 +102,34 @@ public struct CoverageReport: Sendable {
 
   private func number(_ value: Double) -> JSONValue { .number(HealthReport.rounded(value)) }
 
+  /// One line: how far it is.
+  public var line: String {
+    let messages = coverage.rules.reduce(0) { $0 + $1.messages }
+    let invalid = coverage.rules.reduce(0) { $0 + $1.invalid }
+    return
+      "\(coverage.events) events up to \(until), \(messages) messages, \(invalid) invalid, \(coverage.unmatched) unmatched"
+  }
+
+  /// A table of the rules, for a terminal.
+  public var table: [String] {
+    let rows =
+      [["rule", "events", "messages", "invalid", "subjects", "largest", "per s"]]
+      + coverage.rules.map { rule in
+        [
+          rule.name, "\(rule.matched)", "\(rule.messages)", "\(rule.invalid)",
+          "\(rule.subjects.count)", "\(rule.largest)",
+          "\(HealthReport.rounded(Double(rule.messages) / coverage.seconds))",
+        ]
+      }
+    let widths = rows[0].indices.map { column in rows.map { $0[column].count }.max() ?? 0 }
+    return rows.map { row in
+      zip(row, widths).enumerated().map { column, cell in
+        let pad = String(repeating: " ", count: cell.1 - cell.0.count)
+        return column == 0 ? cell.0 + pad : pad + cell.0
+      }.joined(separator: "  ")
+    } + [line]
+  }
+
   /// For people.
   public var text: String {
     var lines = [
@@ -111,7 +140,8 @@ public struct CoverageReport: Sendable {
       let more = rule.subjects.count >= Coverage.mostSubjects ? "+" : ""
       lines.append(
         "rule \(rule.name): \(rule.matched) events, \(rule.messages) messages to \(rule.stream), "
-          + "\(rule.invalid) invalid, \(rule.subjects.count)\(more) subjects, largest \(rule.largest) B, "
+          + "\(rule.invalid) invalid, \(rule.subjects.count)\(more) subjects, largest \(rule.largest) B "
+          + "(\(rule.largest * 100 / max(1, maximumPayload)) % of max_payload), "
           + "\(HealthReport.rounded(Double(rule.messages) / coverage.seconds))/s")
       for cause in rule.causes.sorted(by: { $0.count > $1.count }) {
         lines.append("  \(cause.count) \(cause.code), first at \(cause.first): \(cause.example)")

@@ -17,16 +17,16 @@ public final class DryRun: Service {
   private let options: RunOptions
   private let maximumPayload: Int
   private let logger: Logger
-  private let progress: (@Sendable (String) -> Void)?
+  private let progress: (@Sendable (CoverageReport) -> Void)?
   private let stopRequest = StopRequest()
   private let result = Mutex<CoverageReport?>(nil)
 
   /// - Parameters:
   ///   - maximumPayload: what the server would take, headers and body; its default is 1 MiB.
-  ///   - progress: is given a line now and then.
+  ///   - progress: is given what was found so far, every second or so.
   public init(
     configuration: BridgeConfiguration, options: RunOptions, maximumPayload: Int, logger: Logger,
-    progress: (@Sendable (String) -> Void)? = nil
+    progress: (@Sendable (CoverageReport) -> Void)? = nil
   ) {
     self.configuration = configuration
     self.options = options
@@ -78,27 +78,28 @@ public final class DryRun: Service {
     for await _ in signals {
       let isOver = try await group.next().submit { worker.pump() }.get()
       if isOver || stopRequest.isRequested { break }
-      if let progress, ContinuousClock.now - told > .seconds(2) {
+      if let progress, ContinuousClock.now - told > .seconds(1) {
         told = .now
         let coverage = try await group.next().submit { worker.coverage }.get()
-        progress(
-          "\(coverage.events) events up to \(coverage.last.map { "\($0)" } ?? "-"), "
-            + "\(coverage.rules.reduce(0) { $0 + $1.messages }) messages, "
-            + "\(coverage.rules.reduce(0) { $0 + $1.invalid }) invalid, \(coverage.unmatched) unmatched"
-        )
+        progress(report(coverage, start.point.position, sourceName, failure: nil))
       }
     }
     ticker.cancel()
     reader.stop()
     let (coverage, failure) = try await group.next().submit { worker.finish() }.get()
     try await group.shutdownGracefully()
-    let report = CoverageReport(
-      coverage: coverage, from: "\(start.point.position)",
-      until: "\(coverage.last ?? start.point.position)", failure: failure,
-      configurationHash: configuration.hash(sourceName: sourceName),
-      unmatchedMatters: configuration.unmatched != .ignore,
-      drops: configuration.rules.map { $0.onInvalid == .drop })
+    let report = report(coverage, start.point.position, sourceName, failure: failure)
     result.withLock { $0 = report }
+  }
+
+  private func report(
+    _ coverage: Coverage, _ start: OplogPosition, _ sourceName: String, failure: String?
+  ) -> CoverageReport {
+    CoverageReport(
+      coverage: coverage, from: "\(start)", until: "\(coverage.last ?? start)", failure: failure,
+      configurationHash: configuration.hash(sourceName: sourceName),
+      maximumPayload: maximumPayload, unmatchedMatters: configuration.unmatched != .ignore,
+      drops: configuration.rules.map { $0.onInvalid == .drop })
   }
 
   private func startPoint(
@@ -257,13 +258,8 @@ final class DryRunWorker: @unchecked Sendable {
     try mapper.writeHeaders(rule: rule, event: event, match: match, into: &headers)
     try mapper.writeBody(rule: rule, event: event, match: match, into: &body)
     try judge.check(rule: rule, event: event, body: body.bytes)
-    // The header block's first and last line come to it.
-    let size = headers.count + 12 + body.count
-    guard size <= maximumPayload else {
-      throw MappingError(
-        .payloadTooLarge,
-        "the message has \(size) bytes with its headers, the limit is \(maximumPayload)")
-    }
+    try MessageLimit.check(
+      MessageLimit.size(headers: headers.count, body: body.count), limit: maximumPayload)
   }
 }
 

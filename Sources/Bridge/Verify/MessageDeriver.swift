@@ -99,13 +99,9 @@ final class MessageDeriver {
     try mapper.writeHeaders(rule: rule, event: event, match: match, into: &headers)
     try mapper.writeBody(rule: rule, event: event, match: match, into: &body)
     try judge.check(rule: rule, event: event, body: body.bytes)
-    let limit = limits[streamOfRule[rule]]
-    // The header block's first and last line come to it.
-    let size = headers.count + 12 + body.count
-    guard size <= limit else {
-      throw MappingError(
-        .payloadTooLarge, "the message has \(size) bytes with its headers, the limit is \(limit)")
-    }
+    try MessageLimit.check(
+      MessageLimit.size(headers: headers.count, body: body.count),
+      limit: limits[streamOfRule[rule]])
   }
 
   private func emitDeadLetter(
@@ -118,7 +114,9 @@ final class MessageDeriver {
     mapper.writeDeadLetterHeaders(
       rule: rule, event: event, match: match, error: error, into: &headers)
     mapper.writeDeadLetterBody(
-      event: event, limit: limits[deadLetterStream] - headers.count - 12, into: &body)
+      event: event,
+      limit: MessageLimit.deadLetterBody(headers: headers.count, limit: limits[deadLetterStream]),
+      into: &body)
     emit(
       DerivedMessage(
         stream: deadLetterStream, rule: rule, position: event.position, subject: subject.bytes,
