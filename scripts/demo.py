@@ -3,9 +3,10 @@
 
 Fetches and builds what is missing, starts a replica set and a NATS server on free local ports, runs
 `tailrace run -c config/chat.yaml` against them, writes chat traffic, prints every message as
-JetStream delivers it, compares what arrived with what the oplog says, and stops everything.
+JetStream delivers it, compares what arrived with what the oplog says, has tailrace verify itself, and
+stops everything.
 
-Exit codes: 0 every change arrived exactly once, 1 the counts differ, 69 something could not be
+Exit codes: 0 every change arrived exactly once and is as it should be, 1 something differs, 69 something could not be
 fetched, built or started.
 """
 
@@ -298,7 +299,24 @@ def watch(binary, log, lab, client):
             print_health(code, json.loads(health or "{}"))
             title("Counts: the oplog against JetStream, both read without tailrace")
             same = compare(events, arrivals, arrivals.stored())
+    # With the bridge's last checkpoint written, everything is settled.
+    same = prove(binary, environment) and same
     return events, same, process.returncode
+
+
+def prove(binary, environment):
+    """`tailrace verify`, by the oplog and by the server's own change stream; whether both say PASS."""
+    passed = True
+    for reader in ("oplog", "change_stream"):
+        title(f"Proof: tailrace verify --reader {reader}")
+        done = subprocess.run(
+            [binary, "verify", "-c", CONFIG, "--reader", reader], cwd=fetch.ROOT,
+            env={**os.environ, **environment}, capture_output=True, text=True, timeout=120)
+        for line in (done.stdout or done.stderr).splitlines():
+            good = line == "PASS"
+            print("  " + (paint("32", line) if good else line))
+        passed = passed and done.returncode == 0
+    return passed
 
 
 def print_health(code, health):

@@ -14,6 +14,9 @@ public final class ChangeStreamBatch: Sendable, ReaderBatch {
   /// How far the stream is once the batch is done: no event before this position will come, and a
   /// restart there misses none. Its term is never known.
   public let last: ResumePoint
+  /// The server had nothing more: whatever happened at `last` is in this batch or an earlier one. Else
+  /// more events of a transaction may follow.
+  public let isDrained: Bool
   /// The place after the batch.
   public let resumeToken: ResumeToken
   /// The server's own position when it answered.
@@ -26,7 +29,7 @@ public final class ChangeStreamBatch: Sendable, ReaderBatch {
 
   init(
     _ reply: MongoReply, parsed: CursorReply, count: Int, skipped: Int, last: OplogPosition,
-    token: ResumeToken, generation: UInt64
+    token: ResumeToken, isDrained: Bool, generation: UInt64
   ) {
     self.reply = reply
     self.documents = parsed.documents
@@ -34,6 +37,7 @@ public final class ChangeStreamBatch: Sendable, ReaderBatch {
     self.skipped = skipped
     self.last = ResumePoint(position: last)
     self.resumeToken = token
+    self.isDrained = isDrained
     self.operationTime = parsed.operationTime
     self.generation = generation
     self.byteCount = reply.bytes.count

@@ -332,7 +332,7 @@ struct ChangeStreamTail {
     }
     let streamBatch = ChangeStreamBatch(
       batch.bytes, parsed: batch.reply, count: batch.survey.count, skipped: batch.survey.skipped,
-      last: reached, token: new, generation: generation)
+      last: reached, token: new, isDrained: batch.isLast, generation: generation)
     guard mailbox.deliver(streamBatch, moreWaits: !batch.isLast) else { throw .superseded }
     return true
   }

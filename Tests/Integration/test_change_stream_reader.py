@@ -1,10 +1,11 @@
 """`reader: change_stream` gives the same messages as the oplog reader: ids, subjects, headers and
 bodies; and it resumes as exactly."""
 
+import json
 import random
 import time
 
-from bridge import Bridge, configuration, wait_until
+from bridge import Bridge, configuration, tailrace, wait_until
 from faults import seed
 from jetstream import JetStream
 from lab import Lab
@@ -78,3 +79,21 @@ def test_kill_tailrace_reading_a_change_stream(tmp_path, name):
             wait_until(lambda: jetstream.last_sequence(name) == before + 1, "one message more")
             assert observed(jetstream.messages(name))[-1].key == "afterwards"
             assert bridge.terminate() == 0
+
+
+def test_stops_behind_a_whole_transaction(lab, jetstream, tmp_path, name):
+    """`--until` the position of a transaction means all of its events, though they come one by one."""
+    make_collections(lab, name)
+    after = now(lab)
+    with client(lab) as mongo, mongo.start_session() as session:
+        with session.start_transaction():
+            for n in range(300):
+                mongo[name].messages.insert_one({"_id": n}, session=session)
+    with Bridge(tmp_path, configuration(lab, name, source={"reader": "change_stream"})) as bridge:
+        assert bridge.run("--from", f"{after.time}.{after.inc}", "--until", "now") == 0
+        assert jetstream.state(name)["messages"] == 300
+        dry = tailrace("run", "--dry-run", "--json", "-c", bridge.file, "--from",
+                       f"{after.time}.{after.inc}", "--until", "now", cwd=tmp_path)
+        assert json.loads(dry.stdout)["rules"][0]["messages"] == 300
+        done = tailrace("verify", "--json", "-c", bridge.file, cwd=tmp_path)
+        assert json.loads(done.stdout)["verdict"] == "PASS", done.stdout

@@ -88,7 +88,11 @@ final class EventFeed {
           return .event(stage?.complete(event) ?? event)
         }
         entryOpen = false
-        if let header { lastEntry = OpTime(position: header.position, term: header.term) }
+        // A change stream shows a transaction's events one by one: the last of them is known by what
+        // follows.
+        if let header, batch?.reached == nil {
+          lastEntry = OpTime(position: header.position, term: header.term)
+        }
         continue
       }
       guard mayOpen() else { return .nothing }
@@ -104,8 +108,12 @@ final class EventFeed {
 
   private func takeBatch() -> Bool {
     // Behind its last event a change stream tells how far it is.
-    if let reached = batch?.reached, lastEntry.map({ $0.position < reached }) ?? true {
-      lastEntry = OpTime(position: reached, term: -1)
+    if let batch, let reached = batch.reached {
+      if batch.isDrained {
+        noteDone(reached)
+      } else if let header, header.position < reached {
+        noteDone(header.position)
+      }
     }
     if let reached = batch?.reached, let token = batch?.resumeToken {
       tokens.append((reached, token))
@@ -124,6 +132,12 @@ final class EventFeed {
     return false
   }
 
+  /// Of a change stream: nothing more comes at or before `position`.
+  private func noteDone(_ position: OplogPosition) {
+    guard lastEntry.map({ $0.position < position }) ?? true else { return }
+    lastEntry = OpTime(position: position, term: -1)
+  }
+
   private func nextEntry() throws -> BSONElement? {
     do {
       return try entries?.next()
@@ -138,6 +152,9 @@ final class EventFeed {
     }
     do {
       let opened = try decoder.begin(try BSONView(element.value))
+      if batch?.reached != nil, let header, header.position < opened.position {
+        noteDone(header.position)
+      }
       header = opened
       entryOpen = true
       count &+= 1

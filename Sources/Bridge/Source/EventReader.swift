@@ -113,6 +113,14 @@ enum EventBatch: Sendable {
     }
   }
 
+  /// Whether everything at `reached` has been seen; else a transaction's events may go on.
+  var isDrained: Bool {
+    switch self {
+    case .oplog, .snapshot: true
+    case .changeStream(let batch): batch.isDrained
+    }
+  }
+
   /// Where a snapshot goes on.
   var marker: SnapshotMarker? {
     switch self {
