@@ -96,7 +96,8 @@ let tests: [Target] = [
     name: "MappingTests", dependencies: ["BSON", "Oplog", "Mapping"], swiftSettings: strict),
   .testTarget(
     name: "JSONSchemaTests", dependencies: ["BSON", "JSON", "JSONSchema"], swiftSettings: strict),
-  .testTarget(name: "ParityTests", dependencies: ["JSON", "Oplog", "Parity"], swiftSettings: strict),
+  .testTarget(
+    name: "ParityTests", dependencies: ["JSON", "Oplog", "Parity"], swiftSettings: strict),
   .testTarget(
     name: "BridgeConfigurationTests",
     dependencies: ["BridgeConfiguration", "BSON", "JSON", "Mapping", "Oplog"],

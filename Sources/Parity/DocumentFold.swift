@@ -8,7 +8,9 @@ public enum DocumentFold {
   public static func apply(_ update: JSONValue, to document: JSONValue) -> JSONValue {
     var document = document
     for cut in update["truncatedArrays"]?.arrayValue ?? [] {
-      guard let field = cut["field"]?.stringValue, let size = length(cut["newSize"]) else { continue }
+      guard let field = cut["field"]?.stringValue, let size = length(cut["newSize"]) else {
+        continue
+      }
       change(&document, field[...]) { value in
         guard case .array(let list) = value else { return value }
         return .array(Array(list.prefix(size)))

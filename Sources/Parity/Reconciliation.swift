@@ -66,11 +66,12 @@ public struct Reconciliation: Sendable {
 
   /// The hole in which a message of that position can have stood.
   private mutating func takeHole(_ position: EventPosition) -> StreamLedger.Hole? {
-    let index = holes.firstIndex { hole, left in
-      left > 0 && (hole.before.map { $0 <= position } ?? true)
-        && (hole.after.map { position <= $0 } ?? true)
-    }
-    guard let index else { return nil }
+    // Holes stand in the stream's order, which is that of positions but for a few.
+    var index = holes.partitioningIndex { $0.hole.after.map { position <= $0 } ?? true }
+    while index < holes.count, holes[index].left == 0 { index += 1 }
+    guard index < holes.count, holes[index].hole.before.map({ $0 <= position }) ?? true,
+      holes[index].hole.after.map({ position <= $0 }) ?? true
+    else { return nil }
     holes[index].left -= 1
     return holes[index].hole
   }

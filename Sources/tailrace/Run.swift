@@ -39,7 +39,8 @@ struct Run: AsyncParsableCommand {
       """)
   var dryRun = false
 
-  @Flag(help: "With --dry-run: how far it is, every second, on standard error; on a terminal a table.")
+  @Flag(
+    help: "With --dry-run: how far it is, every second, on standard error; on a terminal a table.")
   var follow = false
 
   @Option(

@@ -116,9 +116,12 @@ struct VerifyCommand: AsyncParsableCommand {
       guard level == "events" || level == "state" else {
         throw ValidationError("--level takes events or state, not '\(level)'")
       }
-      if level == "state", follow || progress != nil || range.from != "first" || range.to != "settled" {
+      if level == "state",
+        follow || progress != nil || range.from != "first" || range.to != "settled"
+      {
         throw ValidationError(
-          "--level state compares all there is at one moment: no --from, --to, --progress, --follow")
+          "--level state compares all there is at one moment: no --from, --to, --progress, --follow"
+        )
       }
       if interval <= 0 { throw ValidationError("--interval is more than 0") }
       if follow, progress != nil || range.to != "settled" {
@@ -128,7 +131,8 @@ struct VerifyCommand: AsyncParsableCommand {
     }
 
     private func address() throws -> (host: String, port: Int) {
-      guard let colon = listen.lastIndex(of: ":"), let port = Int(listen[listen.index(after: colon)...]),
+      guard let colon = listen.lastIndex(of: ":"),
+        let port = Int(listen[listen.index(after: colon)...]),
         (0...65535).contains(port)
       else { throw ValidationError("--listen takes host:port, not '\(listen)'") }
       return (String(listen[..<colon]), port)

@@ -251,6 +251,9 @@ struct ConfigurationTests {
       ("subject: s.x", "subject: s.x, payload: { envelope: document }"),
       ("subject: s.x", "subject: s.x, event_type: e"),
       ("subject: s.x", "subject: s.x, continue: true"),
+      ("subject: s.x", "subject: s.x, on_invalid: drop"),
+      ("source:", "unmatched: dead_letter\nsource:"),
+      ("source:", "dead_letter: { subject: 'dlq.{error}' }\nsource:"),
     ] {
       #expect(try configuration(yaml.replacing(old, with: new)).hash != hash, "\(new)")
     }

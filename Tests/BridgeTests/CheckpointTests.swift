@@ -24,6 +24,7 @@ import Testing
     var other = sample
     other.term = nil
     other.streams = [:]
+    other.configurationSince = OplogPosition(seconds: 1_650_000_000, increment: 2)
     #expect(try Checkpoint(parsing: other.json.utf8) == other)
   }
 

@@ -9,7 +9,10 @@ struct DocumentFoldTests {
     arguments: [
       (#"{"a":1}"#, #"{"updatedFields":{"a":2}}"#, #"{"a":2}"#),
       (#"{"a":1}"#, #"{"updatedFields":{"b":2},"removedFields":["a"]}"#, #"{"b":2}"#),
-      (#"{"a":{"b":1,"c":2}}"#, #"{"updatedFields":{"a.b":3},"removedFields":["a.c"]}"#, #"{"a":{"b":3}}"#),
+      (
+        #"{"a":{"b":1,"c":2}}"#, #"{"updatedFields":{"a.b":3},"removedFields":["a.c"]}"#,
+        #"{"a":{"b":3}}"#
+      ),
       (#"{"a":[1,2,3]}"#, #"{"updatedFields":{"a.1":9}}"#, #"{"a":[1,9,3]}"#),
       (#"{"a":[1,2,3]}"#, #"{"updatedFields":{"a.4":9}}"#, #"{"a":[1,2,3,null,9]}"#),
       (#"{"a":[1,2,3]}"#, #"{"truncatedArrays":[{"field":"a","newSize":1}]}"#, #"{"a":[1]}"#),

@@ -59,7 +59,8 @@ final class LiveChanges: ChangeSource {
     let oldest = try await MongoAdmin.oldestPosition(options).position
     guard oldest <= range.lowerBound.entry else {
       throw RangeFailure(
-        description: "the oplog no longer holds \(range.lowerBound.entry): it begins with \(oldest)")
+        description: "the oplog no longer holds \(range.lowerBound.entry): it begins with \(oldest)"
+      )
     }
     let first = try await MongoAdmin.entry(options, atOrAfter: range.lowerBound.entry)
     guard var start = first?.position, start <= range.upperBound.entry else { return }

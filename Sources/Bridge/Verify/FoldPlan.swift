@@ -48,7 +48,9 @@ struct FoldPlan: Sendable {
         return .not("its changes go to several streams, whose order among each other is not told")
       }
       guard rule.filter == first.filter, rule.changes == first.changes, rule.json == first.json
-      else { return .not("rules \(first.name) and \(rule.name) give its documents different shapes") }
+      else {
+        return .not("rules \(first.name) and \(rule.name) give its documents different shapes")
+      }
       if rule.continues {
         return .not("rule \(rule.name) says continue, so that a change has several messages")
       }

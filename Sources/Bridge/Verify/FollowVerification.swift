@@ -261,7 +261,8 @@ extension FollowState {
     }
     if let behind {
       page.gauge(
-        "tailrace_verify_behind_seconds", "Oplog seconds from there to what the bridge has settled.",
+        "tailrace_verify_behind_seconds",
+        "Oplog seconds from there to what the bridge has settled.",
         Double(behind))
     }
     page.counter("tailrace_verify_steps_total", "Comparisons made.", steps)

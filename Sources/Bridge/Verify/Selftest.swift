@@ -146,7 +146,9 @@ public struct Selftest: Sendable {
       }
       try await Task.sleep(for: .milliseconds(10))
     }
-    for sequence in spoilt.removed { _ = try await jetStream.deleteMessage(in: stream, at: sequence) }
+    for sequence in spoilt.removed {
+      _ = try await jetStream.deleteMessage(in: stream, at: sequence)
+    }
   }
 
   /// Until the server has forgotten that it has it already.
@@ -252,7 +254,8 @@ private enum SelftestEntries {
   }
 
   static let range =
-    EventPosition(entry: OplogPosition(seconds: 1000, increment: 1), index: 0)...EventPosition(
+    EventPosition(
+      entry: OplogPosition(seconds: 1000, increment: 1), index: 0)...EventPosition(
       entry: OplogPosition(seconds: 3000, increment: 1), index: .max)
 
   static func make(_ random: inout Shuffle) throws -> [[UInt8]] {

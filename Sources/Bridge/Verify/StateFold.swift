@@ -54,7 +54,9 @@ final class StateFold: Sendable {
   var unreadable: UInt64 { state.withLock { $0.unreadable } }
 
   /// Takes the document out, which leaves in the end what no collection has.
-  func remove(_ key: String) -> Document? { state.withLock { $0.documents.removeValue(forKey: key) } }
+  func remove(_ key: String) -> Document? {
+    state.withLock { $0.documents.removeValue(forKey: key) }
+  }
 
   var rest: [String: Document] { state.withLock { $0.documents } }
 

@@ -145,7 +145,9 @@ public final class StateVerification: Sendable {
       let fold = StateFold(plan, only ?? .hashed(part, of: parts), upTo: course.upTo)
       for index in configuration.streams.indices {
         let stream = events.streams[index]
-        guard let info = try await jetStream.stream(stream.name), info.messages > 0 else { continue }
+        guard let info = try await jetStream.stream(stream.name), info.messages > 0 else {
+          continue
+        }
         try await StreamScan(jetStream, stream: stream.name, from: 1, through: info.lastSequence) {
           view, sequence in fold.take(view, sequence)
         }.run()
@@ -278,7 +280,8 @@ private final class DocumentWalk: @unchecked Sendable {
     // The oplog's reader is never started: only the snapshot is read.
     feed = EventFeed(
       reader: .oplog(
-        OplogReader(options: configuration.mongoSourceOptions, logger: Logger(label: "tailrace")) {}),
+        OplogReader(options: configuration.mongoSourceOptions, logger: Logger(label: "tailrace")) {}
+      ),
       images: nil)
   }
 
@@ -312,7 +315,9 @@ private final class DocumentWalk: @unchecked Sendable {
       return
     }
     let shown = FoldPlan.event(try JSONValue(parsing: body.bytes))
-    guard let documentKey = shown["documentKey"], let document = shown["fullDocument"] else { return }
+    guard let documentKey = shown["documentKey"], let document = shown["fullDocument"] else {
+      return
+    }
     let key = StateFold.key(namespace, documentKey)
     guard part.contains(key) else { return }
     found.documents &+= 1

@@ -26,6 +26,13 @@ struct VerifyJudge {
   let each: @Sendable (Mismatch) -> Void
   private(set) var keptMissing: [MissingMessage] = []
   private var toldMissing: [String] = []
+  /// Differing messages whose every detail is still looked up: each costs a question to the server.
+  private var detailsLeft = 20_000
+  private var keptBytes = 0
+
+  /// Findings that wait for their counterparts, on one stream.
+  private static let mostWaiting = 50_000
+  private static let mostKeptBytes = 256 << 20
   private var superseded: [String: Bool] = [:]
 
   init(
@@ -73,6 +80,7 @@ struct VerifyJudge {
       configuration: verification.configuration, plan: plan, stream: stream, jetStream: jetStream,
       changes: changes, eventLoop: eventLoop, makeDeriver: makeDeriver,
       keepsMissing: verification.options.keepsMissing)
+    var reconciliation = Reconciliation(holes: ledger.holes)
     var missing: [Finding] = []
     var surplus: [RunJoin.Surplus] = []
     for run in StreamLedger.runs(of: suspects) {
@@ -81,12 +89,17 @@ struct VerifyJudge {
       surplus += outcome.surplus
       for finding in outcome.differing { try await tell(differing: finding, stream, &report) }
       for finding in outcome.reordered { tell(finding.mismatch, &report) }
+      if missing.count + surplus.count > Self.mostWaiting {
+        try await reconcile(stream, missing, surplus, ledger, &reconciliation, &report)
+        missing = []
+        surplus = []
+      }
     }
     if !extra.isEmpty {
       surplus += try await inspection.messages(at: extra.map { $0...$0 })
         .map { RunJoin.Surplus(observed: $0, repeats: nil) }
     }
-    try await reconcile(stream, missing, surplus, ledger, &report)
+    try await reconcile(stream, missing, surplus, ledger, &reconciliation, &report)
     for record in ledger.late { try await judge(late: record, stream, inspection, &report) }
   }
 
@@ -116,10 +129,9 @@ struct VerifyJudge {
 
   private mutating func reconcile(
     _ stream: Int, _ missing: [Finding], _ surplus: [RunJoin.Surplus], _ ledger: StreamLedger,
-    _ report: inout VerifyReport
+    _ reconciliation: inout Reconciliation, _ report: inout VerifyReport
   ) async throws {
     let place = plan.streams[stream]
-    var reconciliation = Reconciliation(holes: ledger.holes)
     let rulings = reconciliation.rule(
       missing: missing.map { finding in
         let position = finding.mismatch.position ?? plan.range.lowerBound
@@ -197,7 +209,8 @@ struct VerifyJudge {
   }
 
   private mutating func keep(_ finding: Finding) {
-    guard let bytes = finding.expected else { return }
+    guard let bytes = finding.expected, keptBytes < Self.mostKeptBytes else { return }
+    keptBytes += bytes.headers.utf8.count + bytes.body.count
     keptMissing.append(
       MissingMessage(
         mismatch: finding.mismatch, headers: MessageDifference.fields(bytes.headers),
@@ -218,11 +231,12 @@ struct VerifyJudge {
     return isFull
   }
 
-  private func tell(
+  private mutating func tell(
     differing finding: Finding, _ stream: Int, _ report: inout VerifyReport
   ) async throws {
     var told = finding.mismatch
-    if let expected = finding.expected, let sequence = finding.mismatch.sequence,
+    detailsLeft -= 1
+    if detailsLeft >= 0, let expected = finding.expected, let sequence = finding.mismatch.sequence,
       let stored = try await jetStream.message(in: plan.streams[stream].name, at: sequence)
     {
       let rule = verification.configuration.rules.firstIndex { $0.name == told.rule }

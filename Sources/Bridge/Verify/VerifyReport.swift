@@ -93,7 +93,8 @@ public struct VerifyReport: Sendable {
     streams.append(
       Stream(
         name: stream.name, expected: ledger.expectedCount &+ shared.expectedCount,
-        observed: ledger.observedCount &+ shared.observedCount, foreign: ledger.foreignCount &- shared.foreignMatchedEarly,
+        observed: ledger.observedCount &+ shared.observedCount,
+        foreign: ledger.foreignCount &- shared.foreignMatchedEarly,
         foreignMatched: shared.foreignMatched, snapshot: ledger.snapshotCount,
         replayed: ledger.replayedCount, firstSequence: stream.first,
         lastSequence: ledger.lastSequence, floor: stream.floor))
@@ -234,7 +235,8 @@ extension VerifyReport {
   public var json: JSONValue {
     [
       "verdict": .string(verdict.rawValue), "reasons": .array(reasons.map { .string($0) }),
-      "notes": .array(notes.map { .string($0) }), "level": .string(level), "from": text(from), "to": text(to),
+      "notes": .array(notes.map { .string($0) }), "level": .string(level), "from": text(from),
+      "to": text(to),
       "settled_to": settledTo.map { .string($0.description) } ?? .null, "counts": countsJSON,
       "events": .int(events), "unmatched": .int(unmatched), "dropped": .int(dropped),
       "not_held": .int(notHeld), "superseded": .int(superseded),
