@@ -309,8 +309,11 @@ struct LedgerPass: Sendable {
   func end() -> StretchEnd {
     var end = StretchEnd()
     for (index, head) in heads.enumerated() {
-      end.next.append(book.ledgers[index].firstBeyond ?? max(head + 1, plan.streams[index].first))
-      end.taken.append(book.ledgers[index].takenBehind)
+      let next = book.ledgers[index].firstBeyond ?? max(head + 1, plan.streams[index].first)
+      end.next.append(next)
+      // What an earlier stretch took from behind there stays taken.
+      let before = plan.taken.indices.contains(index) ? plan.taken[index] : []
+      end.taken.append(book.ledgers[index].takenBehind.union(before.filter { $0 >= next }))
     }
     return end
   }
@@ -321,8 +324,7 @@ struct LedgerPass: Sendable {
       stream, book, eventLoop, sharedRules: plan.streams[stream].isShared ? sharedRules : [])
     let scan = StreamScan(
       jetStream, stream: plan.streams[stream].name, from: first, through: last, isGated: true,
-      onRest: { collector.handOn() }
-    ) { view, sequence in collector.take(view, sequence) }
+      onRest: { collector.handOn() }, take: { view, sequence in collector.take(view, sequence) })
     try await eventLoop.submit { [book] in book.attach(stream, scan) }.get()
     try await scan.run()
   }

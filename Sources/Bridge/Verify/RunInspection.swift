@@ -93,8 +93,9 @@ struct RunInspection: Sendable {
     let collector = DetailCollector(sorted)
     for range in merged {
       try await StreamScan(
-        jetStream, stream: name, from: range.lowerBound, through: range.upperBound
-      ) { view, sequence in collector.take(view, sequence) }.run()
+        jetStream, stream: name, from: range.lowerBound, through: range.upperBound,
+        take: { view, sequence in collector.take(view, sequence) }
+      ).run()
     }
     return collector.taken
   }

@@ -148,9 +148,10 @@ public final class StateVerification: Sendable {
         guard let info = try await jetStream.stream(stream.name), info.messages > 0 else {
           continue
         }
-        try await StreamScan(jetStream, stream: stream.name, from: 1, through: info.lastSequence) {
-          view, sequence in fold.take(view, sequence)
-        }.run()
+        try await StreamScan(
+          jetStream, stream: stream.name, from: 1, through: info.lastSequence,
+          take: { view, sequence in fold.take(view, sequence) }
+        ).run()
       }
       progress?("part \(part + 1) of \(parts): \(fold.messages) messages folded")
       let found = try await documents.compare(
@@ -216,8 +217,8 @@ private struct CollectionState {
     self.upTo = upTo
     self.changes = changes
     reader = SnapshotReader(
-      options: configuration.mongoSourceOptions, filter: { plan.isMatched($0, $1) }, logger: logger
-    ) { signal.yield() }
+      options: configuration.mongoSourceOptions, filter: { plan.isMatched($0, $1) },
+      logger: logger, onChange: { signal.yield() })
   }
 
   func estimatedBytes() async throws -> UInt64 {

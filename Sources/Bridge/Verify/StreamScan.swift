@@ -46,7 +46,7 @@ final class StreamScan: NATSRawHandler, @unchecked Sendable {
   init(
     _ jetStream: JetStreamClient, stream: String, from first: UInt64, through last: UInt64,
     isGated: Bool = false, onRest: @escaping @Sendable () -> Void = {},
-    _ take: @escaping @Sendable (borrowing NATSMessageView, UInt64) -> Void
+    take: @escaping @Sendable (borrowing NATSMessageView, UInt64) -> Void
   ) {
     self.jetStream = jetStream
     self.stream = stream
