@@ -25,9 +25,10 @@ PYTHON_TESTS = [
     "test_basics.py", "test_change_stream_reader.py", "test_cut_network.py",
     "test_dead_letter.py", "test_differential.py", "test_frozen_member.py",
     "test_kill_member_being_read.py", "test_kill_mongod_primary_of_three.py",
-    "test_kill_mongod_single.py", "test_lost_checkpoint.py", "test_lost_position.py",
+    "test_kill_mongod_single.py", "test_large_transactions.py", "test_lost_checkpoint.py", "test_lost_position.py",
     "test_oplog_rolled_over.py", "test_rollback.py", "test_rolled_back_checkpoint.py",
-    "test_snapshot.py", "test_stepdown.py", "test_term_mongod.py", "test_where.py",
+    "test_snapshot.py", "test_stepdown.py", "test_term_mongod.py", "test_verify.py",
+    "test_verify_state.py", "test_where.py",
 ]
 OTHER_VERSIONS = "not older_nats and not other_mongod"
 

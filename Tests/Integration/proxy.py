@@ -7,10 +7,11 @@ from lab import free_ports
 
 
 class Proxy:
-    """Forwards a port of its own to another one. Ends with the process, or with `close`."""
+    """Forwards a port of its own to another one. Ends with the process, or with `close`. Cuts itself
+    once `cut_after` bytes have come back, if that is given."""
 
-    def __init__(self, target):
-        self.target = target
+    def __init__(self, target, cut_after=None):
+        self.target, self.left = target, cut_after
         self.port, = free_ports(1)
         self.open = threading.Event()
         self.open.set()
@@ -50,12 +51,16 @@ class Proxy:
         for one in (near, far):
             one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.sockets.add(one)
-        threading.Thread(target=self._pump, args=(near, far), daemon=True).start()
-        self._pump(far, near)
+        threading.Thread(target=self._pump, args=(near, far, False), daemon=True).start()
+        self._pump(far, near, True)
 
-    def _pump(self, source, sink):
+    def _pump(self, source, sink, answers):
         try:
             while data := source.recv(1 << 16):
+                if self.left is not None and answers:
+                    self.left -= len(data)
+                    if self.left < 0:
+                        self.cut()
                 self.open.wait()
                 sink.sendall(data)
         except OSError:

@@ -16,12 +16,16 @@ MEGABYTE = "x" * (1 << 20)
 
 def transaction(mongo, database, tag, operations, large=0):
     """Inserts, with `large` of them of a mebibyte, so that several oplog entries are needed."""
-    with mongo.start_session() as session, session.start_transaction():
+    def write(session):
         database.messages.insert_many(
             [{"_id": f"{tag}-{n}", "x": MEGABYTE if n < large else n} for n in range(operations)],
             session=session)
         database.rooms.update_one({"_id": tag}, {"$set": {"n": operations}}, upsert=True,
                                   session=session)
+
+    with mongo.start_session() as session:
+        # Beside other writers a transaction may have to be begun anew.
+        session.with_transaction(write)
 
 
 def large(lab, name):

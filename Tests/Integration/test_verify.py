@@ -8,6 +8,7 @@ import time
 import pytest
 
 from bridge import Bridge, configuration, tailrace, wait_until
+from lab import Lab
 from load import Writer, client, expected, make_collections, now
 
 # Of verifications beside a writing bridge.
@@ -277,6 +278,29 @@ def test_too_large(lab, tmp_path, name, publish):
         report = verify(bridge)
         streams = {s["name"]: s["observed"] for s in report["streams"]}
         assert report["verdict"] == "PASS" and streams[name] > 100 and streams[f"DLQ_{name}"] > 100
+
+
+def test_documents_read_afterwards(tmp_path, name):
+    """Documents that were looked up for updates: compared while the server can show them as they were,
+    and afterwards not held against the stream."""
+    with Lab(parameters={"minSnapshotHistoryWindowInSeconds": 2}) as lab:
+        make_collections(lab, name)
+        after = now(lab)
+        with client(lab) as mongo:
+            mongo[name].messages.insert_many([{"_id": n, "v": 0} for n in range(20)])
+            for n in range(20):
+                mongo[name].messages.update_one({"_id": n}, {"$set": {"v": 1}})
+        with Bridge(tmp_path, configuration(lab, name, rule={"payload": {
+                "envelope": "cloudevents", "full_document": "when_available"}})) as bridge:
+            assert bridge.run("--from", f"{after.time}.{after.inc}", "--until", "now") == 0
+            assert verify(bridge)["verdict"] == "PASS"
+            with client(lab) as mongo:
+                mongo[name].messages.update_many({}, {"$set": {"v": 2}})
+            time.sleep(4)
+            with client(lab) as mongo:  # The history ends when the server writes on.
+                mongo[name].rooms.insert_many([{"_id": n} for n in range(10)])
+            report = verify(bridge)
+            assert report["verdict"] == "PASS" and report["images_not_compared"] == 20
 
 
 def test_selftest(lab, tmp_path, name):

@@ -10,6 +10,26 @@ struct RangeFailure: Error, CustomStringConvertible {
   var description: String
 }
 
+/// Ends a wait in which nothing moves.
+struct Patience {
+  private let limit: Duration
+  private var mark: UInt64?
+  private var since = ContinuousClock.now
+
+  init(_ limit: Duration) { self.limit = limit }
+
+  /// Throws when `mark` has been the same for too long. `excuse`: others are waited for.
+  mutating func check(_ mark: UInt64, excuse: Bool = false, _ why: () -> String) throws {
+    if mark != self.mark || excuse {
+      self.mark = mark
+      since = .now
+    } else if ContinuousClock.now - since > limit {
+      throw RangeFailure(
+        description: "MongoDB sent nothing for \(limit.components.seconds) s: \(why())")
+    }
+  }
+}
+
 /// Where the changes of a range come from: MongoDB, or a recording.
 protocol ChangeSource: Sendable {
   /// Hands out every change within the range, in order, on `eventLoop`. While `mayGoOn` is false it
@@ -30,8 +50,14 @@ final class LiveChanges: ChangeSource {
   private let changes: AsyncStream<Void>
   private let signal: AsyncStream<Void>.Continuation
   private let logger: Logger
+  /// How long MongoDB may be out of reach on the way.
+  private let patience: Duration
 
-  init(_ configuration: BridgeConfiguration, reader kind: SourceSettings.Reader, logger: Logger) {
+  init(
+    _ configuration: BridgeConfiguration, reader kind: SourceSettings.Reader, logger: Logger,
+    patience: Duration
+  ) {
+    self.patience = max(patience, .seconds(15))
     let (changes, signal) = AsyncStream.makeStream(
       of: Void.self, bufferingPolicy: .bufferingNewest(1))
     let options = configuration.mongoSourceOptions
@@ -56,14 +82,9 @@ final class LiveChanges: ChangeSource {
     _ range: ClosedRange<EventPosition>, on eventLoop: any EventLoop,
     mayGoOn: @escaping @Sendable () -> Bool, _ body: @escaping @Sendable (ChangeEvent) -> Void
   ) async throws {
-    let oldest = try await MongoAdmin.oldestPosition(options).position
-    guard oldest <= range.lowerBound.entry else {
-      throw RangeFailure(
-        description: "the oplog no longer holds \(range.lowerBound.entry): it begins with \(oldest)"
-      )
+    guard var start = try await firstEntry(of: range), start <= range.upperBound.entry else {
+      return
     }
-    let first = try await MongoAdmin.entry(options, atOrAfter: range.lowerBound.entry)
-    guard var start = first?.position, start <= range.upperBound.entry else { return }
     while true {
       let walk = ChangeWalk(
         reader, range, configuration, eventLoop, logger, mayGoOn: mayGoOn, onImages: wake, body)
@@ -84,6 +105,19 @@ final class LiveChanges: ChangeSource {
     }
   }
 
+  /// Where to begin reading; nil: nothing is there.
+  private func firstEntry(of range: ClosedRange<EventPosition>) async throws -> OplogPosition? {
+    let wanted = range.lowerBound.entry
+    // Change streams begin at any time, know themselves what is gone, and need no right to read the oplog.
+    if case .changeStream = reader { return wanted }
+    let oldest = try await MongoAdmin.oldestPosition(options).position
+    guard oldest <= wanted else {
+      throw RangeFailure(
+        description: "the oplog no longer holds \(wanted): it begins with \(oldest)")
+    }
+    return try await MongoAdmin.entry(options, atOrAfter: wanted)?.position
+  }
+
   private enum End {
     case done
     case needsEarlier(OplogPosition)
@@ -97,9 +131,13 @@ final class LiveChanges: ChangeSource {
       }
     }
     defer { ticker.cancel() }
+    var patience = Patience(patience)
     while true {
       switch try await eventLoop.submit({ walk.pump() }).get() {
-      case .waiting: break
+      case .waiting(let mark, let isHeld):
+        try patience.check(mark, excuse: isHeld) {
+          reader.status.lastError.map { "\($0)" } ?? "no error is known"
+        }
       case .done:
         try await eventLoop.submit { walk.end() }.get()
         return .done
@@ -122,7 +160,8 @@ final class LiveChanges: ChangeSource {
 /// Sendable invariant: every stored property is touched on the event loop only.
 private final class ChangeWalk: @unchecked Sendable {
   enum State: Sendable {
-    case waiting
+    /// `mark`: how many entries were read; `isHeld`: by others.
+    case waiting(mark: UInt64, isHeld: Bool)
     case done
     case needsEarlier(OplogPosition)
     case failed(String)
@@ -168,14 +207,14 @@ private final class ChangeWalk: @unchecked Sendable {
     do {
       while true {
         // Others want the loop, too.
-        if taken & 255 == 0, !mayGoOn() { return .waiting }
+        if taken & 255 == 0, !mayGoOn() { return .waiting(mark: feed.count, isHeld: true) }
         taken += 1
         do {
           let input = try feed.next(mayOpen: { !isPast })
           guard case .event(let event) = input else {
             if isPast { return .done }
             if case .nothing = input, let lost = reader.failure { return .failed("\(lost)") }
-            return .waiting
+            return .waiting(mark: feed.count, isHeld: false)
           }
           if range.contains(event.position) {
             emitted = true

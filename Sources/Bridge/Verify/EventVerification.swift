@@ -46,7 +46,8 @@ public final class EventVerification: Sendable {
       let connection = try await NATSConnection.connect(
         to: configuration.natsServers, options: try configuration.natsOptions(), logger: logger)
       let live = LiveChanges(
-        configuration, reader: options.reader ?? configuration.source.reader, logger: logger)
+        configuration, reader: options.reader ?? configuration.source.reader, logger: logger,
+        patience: options.timeout)
       do {
         try await run(JetStreamClient(connection), live, &report, each)
       } catch {
@@ -222,17 +223,32 @@ struct LedgerPass: Sendable {
     let firsts = plan.streams.map(\.first)
     try await withThrowingTaskGroup(of: Void.self) { group in
       group.addTask { [self] in
-        try await changes.walk(
-          plan.range, on: eventLoop, mayGoOn: { book.hasRoom }, { book.expect($0) })
-        try await eventLoop.submit { book.endExpected() }.get()
+        try await endingAll {
+          try await changes.walk(
+            plan.range, on: eventLoop, mayGoOn: { book.hasRoom }, { book.expect($0) })
+          try await eventLoop.submit { book.endExpected() }.get()
+        }
       }
       for index in plan.streams.indices {
-        group.addTask { [self] in try await read(index, from: firsts[index], through: heads[index])
+        group.addTask { [self] in
+          try await endingAll {
+            try await read(index, from: firsts[index], through: heads[index])
+          }
         }
       }
       try await group.waitForAll()
     }
     try await settle(planner, until: deadline)
+  }
+
+  /// Sides wait for each other: where one fails, none goes on.
+  private func endingAll(_ body: () async throws -> Void) async throws {
+    do {
+      try await body()
+    } catch {
+      try? await eventLoop.submit { [book] in book.abandon() }.get()
+      throw error
+    }
   }
 
   private func progress(since began: ContinuousClock.Instant) -> VerifyProgress {

@@ -58,7 +58,8 @@ public final class FollowVerification: Service {
     var session: VerifySession?
     var connection: NATSConnection?
     let changes = LiveChanges(
-      configuration, reader: options.reader ?? configuration.source.reader, logger: logger)
+      configuration, reader: options.reader ?? configuration.source.reader, logger: logger,
+      patience: options.timeout)
     while !stopRequest.isRequested {
       let began = ContinuousClock.now
       var messages: UInt64 = 0

@@ -62,14 +62,12 @@ public final class StateVerification: Sendable {
   ) async throws {
     var planner = VerifyPlanner(
       configuration: configuration, options: options, jetStream: jetStream)
-    planner.options.from = .oldest
+    // The oplog is not asked: only streams and collections.
+    planner.options.from = .after(OplogPosition(seconds: 0, increment: 0))
     planner.options.to = .acknowledged
     let events = try await planner.plan()
     report.begin(events)
     guard let checkpoint = try await planner.checkpoint() else { return }
-    if let since = checkpoint.configurationSince {
-      report.addReason("messages from before \(since) were made with another configuration")
-    }
     for stream in events.streams where stream.info.firstSequence > 1 || stream.perSubject > 0 {
       guard configuration.streams.contains(where: { $0.name == stream.name }) else { continue }
       report.addReason(
@@ -137,7 +135,9 @@ public final class StateVerification: Sendable {
     var part: UInt64 = 0
     var parts: UInt64 = 1
     repeat {
-      let documents = CollectionState(configuration, plan, upTo: course.upTo, logger)
+      let documents = CollectionState(
+        configuration, plan, upTo: course.upTo, patience: max(options.timeout, .seconds(15)), logger
+      )
       if only == nil, part == 0 {
         // What the collections come to, by the server's own count.
         parts = max(1, try await documents.estimatedBytes() / Self.partBytes)
@@ -206,31 +206,61 @@ private struct CollectionState {
   private let upTo: EventPosition
   private let reader: SnapshotReader
   private let changes: AsyncStream<Void>
+  private let signal: AsyncStream<Void>.Continuation
+  private let patience: Duration
+  private let logger: Logger
 
   init(
-    _ configuration: BridgeConfiguration, _ plan: FoldPlan, upTo: EventPosition, _ logger: Logger
+    _ configuration: BridgeConfiguration, _ plan: FoldPlan, upTo: EventPosition,
+    patience: Duration, _ logger: Logger
   ) {
+    self.patience = patience
+    self.logger = logger
     let (changes, signal) = AsyncStream.makeStream(
       of: Void.self, bufferingPolicy: .bufferingNewest(1))
     self.configuration = configuration
     self.plan = plan
     self.upTo = upTo
     self.changes = changes
+    self.signal = signal
     reader = SnapshotReader(
       options: configuration.mongoSourceOptions, filter: { plan.isMatched($0, $1) },
       logger: logger, onChange: { signal.yield() })
   }
 
   func estimatedBytes() async throws -> UInt64 {
-    let probe = CollectionState(configuration, plan, upTo: upTo, Logger(label: "tailrace"))
+    let probe = CollectionState(
+      configuration, plan, upTo: upTo, patience: patience, logger)
     defer { probe.reader.stop() }
     _ = probe.reader.restart(from: marker)
-    var signals = probe.changes.makeAsyncIterator()
-    while true {
+    return try await probe.waiting { probe in
       if let failure = probe.reader.failure { throw RangeFailure(description: "\(failure)") }
       let status = probe.reader.status
       if status.queuedBatches > 0 || status.tailFrom != nil || status.phase == .failed {
         return status.progress.estimatedBytes
+      }
+      return nil
+    }
+  }
+
+  /// Asks again whenever something has changed, and gives up when nothing does.
+  private func waiting<T: Sendable>(
+    _ ask: (CollectionState) async throws -> T?
+  ) async throws -> T {
+    let ticker = Task { [signal] in
+      while !Task.isCancelled {
+        try? await Task.sleep(for: .milliseconds(200))
+        signal.yield()
+      }
+    }
+    defer { ticker.cancel() }
+    var signals = changes.makeAsyncIterator()
+    var patience = Patience(patience)
+    while true {
+      if let answer = try await ask(self) { return answer }
+      let status = reader.status
+      try patience.check(status.progress.documents) {
+        status.lastError.map { "\($0)" } ?? "no error is known"
       }
       _ = await signals.next()
     }
@@ -244,12 +274,14 @@ private struct CollectionState {
     _ fold: StateFold, _ part: StateFold.Part, hasSnapshot: Bool
   ) async throws -> Found {
     defer { reader.stop() }
-    let walk = DocumentWalk(configuration, plan, fold, part, hasSnapshot: hasSnapshot, reader)
-    var signals = changes.makeAsyncIterator()
+    let walk = DocumentWalk(
+      configuration, plan, fold, part, hasSnapshot: hasSnapshot, reader, logger)
     let eventLoop = MultiThreadedEventLoopGroup.singleton.next()
     try await eventLoop.submit { [marker] in walk.begin(marker) }.get()
-    while try await !eventLoop.submit({ try walk.pump() }).get() { _ = await signals.next() }
-    return try await eventLoop.submit { walk.finish() }.get()
+    return try await waiting { _ in
+      guard try await eventLoop.submit({ try walk.pump() }).get() else { return nil }
+      return try await eventLoop.submit { walk.finish() }.get()
+    }
   }
 }
 
@@ -269,7 +301,7 @@ private final class DocumentWalk: @unchecked Sendable {
 
   init(
     _ configuration: BridgeConfiguration, _ plan: FoldPlan, _ fold: StateFold,
-    _ part: StateFold.Part, hasSnapshot: Bool, _ reader: SnapshotReader
+    _ part: StateFold.Part, hasSnapshot: Bool, _ reader: SnapshotReader, _ logger: Logger
   ) {
     self.plan = plan
     self.fold = fold
@@ -281,7 +313,7 @@ private final class DocumentWalk: @unchecked Sendable {
     // The oplog's reader is never started: only the snapshot is read.
     feed = EventFeed(
       reader: .oplog(
-        OplogReader(options: configuration.mongoSourceOptions, logger: Logger(label: "tailrace")) {}
+        OplogReader(options: configuration.mongoSourceOptions, logger: logger) {}
       ),
       images: nil)
   }

@@ -28,6 +28,7 @@ final class StreamScan: NATSRawHandler, @unchecked Sendable {
   private var waiting = 0
   private var handedOn: UInt64 = 0
   private var moved = false
+  private var isStopped = false
   private var end: EventLoopPromise<Outcome>?
 
   private enum Outcome: Sendable {
@@ -89,11 +90,14 @@ final class StreamScan: NATSRawHandler, @unchecked Sendable {
 
   /// Nothing more is wanted.
   func stopReading() {
-    eventLoop.execute { self.finish(.done) }
+    eventLoop.execute {
+      self.isStopped = true
+      self.finish(.done)
+    }
   }
 
   private func place() async -> (next: UInt64, isOpen: Bool) {
-    await onLoop { ($0.next, $0.next <= $0.last) }
+    await onLoop { ($0.next, $0.next <= $0.last && !$0.isStopped) }
   }
 
   private func attempt(from first: UInt64) async throws(JetStreamError) -> Outcome {
@@ -125,6 +129,7 @@ final class StreamScan: NATSRawHandler, @unchecked Sendable {
   }
 
   private func begin(_ name: String, _ promise: EventLoopPromise<Outcome>) {
+    guard !isStopped else { return promise.succeed(.done) }
     consumer = name
     end = promise
     inbox = jetStream.connection.newInbox()

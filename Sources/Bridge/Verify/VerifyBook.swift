@@ -18,6 +18,7 @@ final class VerifyBook: @unchecked Sendable {
   private(set) var expectedByRule: [UInt64]
   /// Expected before a stream's floor.
   private(set) var notHeld: UInt64 = 0
+  private var isAbandoned = false
 
   private struct Queue {
     var records: [(record: ObservedRecord, isShared: Bool)] = []
@@ -78,6 +79,13 @@ final class VerifyBook: @unchecked Sendable {
   func attach(_ stream: Int, _ scan: StreamScan) {
     queues[stream].consumed = { scan.consumed($0) }
     queues[stream].stop = { scan.stopReading() }
+    if isAbandoned { scan.stopReading() }
+  }
+
+  /// Something failed: nothing more is read.
+  func abandon() {
+    isAbandoned = true
+    for queue in queues { queue.stop?() }
   }
 
   func take(_ stream: Int, _ records: [(record: ObservedRecord, isShared: Bool)]) {

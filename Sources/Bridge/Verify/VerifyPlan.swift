@@ -5,6 +5,8 @@ import Logging
 import MongoSource
 import NATS
 import Oplog
+import Parity
+import Synchronization
 
 /// What is to be compared.
 public struct VerifyOptions: Sendable {
@@ -98,6 +100,9 @@ struct VerifyPlanner {
 
   private var source: MongoSourceOptions { configuration.mongoSourceOptions }
 
+  /// Else there may be no right to.
+  private var readsOplog: Bool { (options.reader ?? configuration.source.reader) == .oplog }
+
   func plan() async throws -> VerifyPlan {
     let checkpoint = try await checkpoint()
     let name =
@@ -148,6 +153,7 @@ struct VerifyPlanner {
     switch options.from {
     case .after(let position): return EventPosition(entry: position, index: .max)
     case .at(let position):
+      guard readsOplog else { return EventPosition(entry: position, index: 0) }
       let oldest = try await MongoAdmin.oldestPosition(source).position
       guard oldest <= position else {
         throw RangeFailure(
@@ -167,7 +173,9 @@ struct VerifyPlanner {
       var first: EventPosition?
       for name in streamNames {
         guard let info = try await jetStream.stream(name), info.messages > 0 else { continue }
-        if let own = try await firstOwn(in: name, from: info.firstSequence) {
+        if let own = try await firstOwn(
+          in: name, from: info.firstSequence, through: info.lastSequence)
+        {
           first = min(first ?? own, own)
         }
       }
@@ -179,6 +187,7 @@ struct VerifyPlanner {
       }
       position = first
     }
+    guard readsOplog else { return position }
     let oldest = try await MongoAdmin.oldestPosition(source).position
     guard oldest <= position.entry else {
       throw RangeFailure(
@@ -230,7 +239,8 @@ struct VerifyPlanner {
           && configuration.streams[index].ownership == .shared)
       if info.firstSequence > 1, stream.hasLimits, !stream.isDeadLetter {
         let first =
-          info.messages > 0 ? try await firstOwn(in: name, from: info.firstSequence) : nil
+          info.messages > 0
+          ? try await firstOwn(in: name, from: info.firstSequence, through: info.lastSequence) : nil
         let floor =
           first ?? EventPosition(entry: .init(seconds: .max, increment: .max), index: .max)
         if floor > lower { stream.floor = floor }
@@ -241,9 +251,17 @@ struct VerifyPlanner {
     return streams
   }
 
-  /// The first of the bridge's messages of changes, as far as one is found in some hundred.
-  private func firstOwn(in stream: String, from sequence: UInt64) async throws -> EventPosition? {
-    try await own(in: stream, from: sequence, tries: 500)?.position
+  /// The first of the bridge's messages, however many of others stand before it.
+  private func firstOwn(
+    in stream: String, from first: UInt64, through last: UInt64
+  ) async throws -> EventPosition? {
+    let search = OwnSearch()
+    let scan = StreamScan(
+      jetStream, stream: stream, from: first, through: last,
+      take: { view, _ in search.look(at: view) })
+    search.onFound { scan.stopReading() }
+    try await scan.run()
+    return search.found
   }
 
   private func own(
@@ -276,5 +294,32 @@ struct VerifyPlanner {
       if own.position < lower { low = middle } else { high = middle }
     }
     return max(1, stream.info.firstSequence, low - min(margin, low))
+  }
+}
+
+/// Looks for the bridge's first message, a snapshot's included.
+private final class OwnSearch: Sendable {
+  private struct State {
+    var found: EventPosition?
+    var onFound: (@Sendable () -> Void)?
+  }
+  private let state = Mutex(State())
+
+  var found: EventPosition? { state.withLock { $0.found } }
+
+  func onFound(_ body: @escaping @Sendable () -> Void) { state.withLock { $0.onFound = body } }
+
+  func look(at view: borrowing NATSMessageView) {
+    guard found == nil else { return }
+    var parser = StoredMessageParser()
+    let parsed = parser.parse(view)
+    guard parsed.kind == .own || parsed.kind == .snapshot, let position = parsed.position else {
+      return
+    }
+    let stop = state.withLock { state in
+      state.found = position
+      return state.onFound
+    }
+    stop?()
   }
 }
