@@ -9,7 +9,7 @@ import pytest
 
 from bridge import Bridge, configuration, tailrace, wait_until
 from lab import Lab
-from load import Writer, client, expected, make_collections, now
+from load import Writer, client, expected, make_collections, now, settle
 
 # Of verifications beside a writing bridge.
 ROUNDS = int(os.environ.get("VERIFY_ROUNDS", "10"))
@@ -21,6 +21,11 @@ def verify(bridge, *arguments, code=0, seconds=90):
                     seconds=seconds)
     assert done.returncode == code, (done.returncode, done.stdout[-4000:], done.stderr[-2000:])
     return json.loads(done.stdout)
+
+
+def older_than(lab, major):
+    with client(lab) as mongo:
+        return mongo.server_info()["versionArray"][0] < major
 
 
 def found(report):
@@ -76,6 +81,11 @@ def test_pass_and_second_derivation(lab, jetstream, tmp_path, name):
     bridge, after = published(lab, tmp_path, name)
     truth = expected(lab, name, after)
     for reader in ("oplog", "change_stream"):
+        if reader == "change_stream" and older_than(lab, 6):
+            # Such a change stream tells no wallTime, of which the oplog's messages have ce-time.
+            reasons = verify(bridge, "--reader", reader, code=2)["reasons"]
+            assert "wallTime" in reasons[0]
+            continue
         report = verify(bridge, "--reader", reader)
         assert report["verdict"] == "PASS" and found(report) == {}
         assert report["counts"]["expected"] == report["counts"]["observed"] == len(truth)
@@ -155,6 +165,7 @@ def test_pending_is_not_missing(lab, tmp_path, name):
     bridge, _ = published(lab, tmp_path, name, count=300)
     with client(lab) as mongo:
         mongo[name].messages.insert_many([{"_id": f"late{n}"} for n in range(20)])
+    settle(lab)
     report = verify(bridge, "--to", "now", "--timeout", "1", code=2)
     assert report["counts"]["pending"] == 20 and found(report) == {}
     assert "not settled" in " ".join(report["reasons"])
@@ -200,10 +211,14 @@ def test_inconclusive(lab, jetstream, tmp_path, name):
     # … that the bridge has gone over to meanwhile.
     with client(lab) as mongo:
         mongo[name].messages.insert_one({"_id": "after"})
+    settle(lab)
     assert changed.run("--until", "now") == 0
     report = verify(changed, code=2)
     since = json.loads(jetstream.get(f"STATE_{name}", f"{name}.checkpoint"))["configuration_since"]
-    assert since in report["reasons"][0]
+    assert f"up to {since} " in report["reasons"][0]
+    behind = report["reasons"][0].split()[-1]
+    report = verify(changed, "--from", behind)
+    assert report["verdict"] == "PASS" and report["counts"]["observed"] == 1
     # Unreachable servers.
     for key, value in [("source", {"uri": "mongodb://127.0.0.1:1/?replicaSet=rs0"}),
                        ("nats", {"servers": ["nats://127.0.0.1:1"]})]:
@@ -251,6 +266,7 @@ def test_dead_letters(lab, jetstream, tmp_path, name):
     with client(lab) as mongo:
         mongo[name].messages.insert_many(
             [{"_id": n, "rid": "r"} if n % 4 else {"_id": n} for n in range(40)])
+    settle(lab)
     with Bridge(tmp_path, configuration(lab, name, rule={
             "match": {"namespace": f"{name}.messages"},
             "subject": name + ".{fullDocument.rid}"})) as bridge:
@@ -272,6 +288,7 @@ def test_too_large(lab, tmp_path, name, publish):
     after = now(lab)
     with client(lab) as mongo:
         mongo[name].messages.insert_many([{"_id": n, "x": "y" * n} for n in range(900, 1500)])
+    settle(lab)
     with Bridge(tmp_path, configuration(lab, name, stream={
             "max_msg_size": 2000, "publish": publish})) as bridge:
         assert bridge.run("--from", f"{after.time}.{after.inc}", "--until", "now") == 0
@@ -280,9 +297,11 @@ def test_too_large(lab, tmp_path, name, publish):
         assert report["verdict"] == "PASS" and streams[name] > 100 and streams[f"DLQ_{name}"] > 100
 
 
-def test_documents_read_afterwards(tmp_path, name):
+def test_documents_read_afterwards(lab, tmp_path, name):
     """Documents that were looked up for updates: compared while the server can show them as they were,
     and afterwards not held against the stream."""
+    if older_than(lab, 5):
+        pytest.skip("servers read the past from 5.0 on")
     with Lab(parameters={"minSnapshotHistoryWindowInSeconds": 2}) as lab:
         make_collections(lab, name)
         after = now(lab)
@@ -290,6 +309,7 @@ def test_documents_read_afterwards(tmp_path, name):
             mongo[name].messages.insert_many([{"_id": n, "v": 0} for n in range(20)])
             for n in range(20):
                 mongo[name].messages.update_one({"_id": n}, {"$set": {"v": 1}})
+        settle(lab)
         with Bridge(tmp_path, configuration(lab, name, rule={"payload": {
                 "envelope": "cloudevents", "full_document": "when_available"}})) as bridge:
             assert bridge.run("--from", f"{after.time}.{after.inc}", "--until", "now") == 0
@@ -299,6 +319,7 @@ def test_documents_read_afterwards(tmp_path, name):
             time.sleep(4)
             with client(lab) as mongo:  # The history ends when the server writes on.
                 mongo[name].rooms.insert_many([{"_id": n} for n in range(10)])
+            settle(lab)
             report = verify(bridge)
             assert report["verdict"] == "PASS" and report["images_not_compared"] == 20
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from bridge import Bridge, configuration, wait_until
 from load import Writer, client, make_collections, now, settle
 from pymongo.errors import WriteError
-from test_verify import found, rebuild, verify
+from test_verify import found, older_than, rebuild, verify
 
 
 def state(bridge, *arguments, code=0):
@@ -46,6 +46,7 @@ def nested(lab, name, seed, steps):
     settle(lab)
     with client(lab) as mongo:  # Something behind it, so that all of it is acknowledged.
         mongo[name].other.insert_one({"_id": "last"})
+    settle(lab)
 
 
 def test_folded_from_the_beginning(lab, jetstream, tmp_path, name):
@@ -57,6 +58,7 @@ def test_folded_from_the_beginning(lab, jetstream, tmp_path, name):
         wait_until(lambda: writer.written >= 1000, "writes")
     with client(lab) as mongo:
         mongo[name].other.insert_one({"_id": "very last"})
+    settle(lab)
     with Bridge(tmp_path, configuration(lab, name)) as bridge:
         assert bridge.run("--from", f"{after.time}.{after.inc}", "--until", "now") == 0
         report = state(bridge)
@@ -108,7 +110,10 @@ def test_snapshot_and_writes(lab, jetstream, tmp_path, name):
             for _ in range(3):
                 report = state(bridge)
                 assert report["verdict"] == "PASS" and report["not_held"] == 0
-                assert report["counts"]["expected"] == report["counts"]["observed"] > 0
+                assert report["counts"]["observed"] > 0
+                # Servers read the past from 5.0 on; before, there are newer documents among them.
+                if not older_than(lab, 5):
+                    assert report["counts"]["expected"] == report["counts"]["observed"]
         bridge.terminate()
         # Of the snapshot's messages the oplog tells nothing, which is not held against them.
         events = verify(bridge)
@@ -139,6 +144,7 @@ def test_shapes(lab, tmp_path, name):
     with client(lab) as mongo:
         mongo[name].messages.insert_one({"_id": 1})
         mongo[name].things.insert_one({"_id": "last"})
+    settle(lab)
     with Bridge(tmp_path, whole) as bridge:
         assert bridge.run("--from", f"{after.time}.{after.inc}", "--until", "now") == 0
         report = state(bridge)

@@ -105,10 +105,16 @@ struct VerifyPlanner {
 
   func plan() async throws -> VerifyPlan {
     let checkpoint = try await checkpoint()
-    let name =
-      if let name = configuration.source.name { name } else {
-        try await MongoAdmin.identify(source).setName
-      }
+    let identity = try await MongoAdmin.identify(source)
+    let name = configuration.source.name ?? identity.setName
+    if configuration.source.reader == .oplog, options.reader == .changeStream,
+      let major = Int(identity.version.prefix { $0 != "." }), major < 6
+    {
+      throw RangeFailure(
+        description:
+          "change streams of MongoDB \(identity.version) tell no wallTime and no collectionUUID, which messages made by the oplog hold: compare by the oplog"
+      )
+    }
     var reasons: [String] = []
     let lower = try await lowerBound(checkpoint)
     let upper = try await upperBound(checkpoint)
@@ -121,9 +127,13 @@ struct VerifyPlanner {
       reasons.append(
         "the bridge publishes with another configuration (config_hash \(checkpoint.configurationHash), this one is \(plan.configurationHash))"
       )
-    } else if let since = checkpoint?.configurationSince, lower.entry < since {
+    } else if let since = checkpoint?.configurationSince,
+      lower < EventPosition(entry: since, index: .max)
+    {
+      // The entry it went over at may have messages of both.
+      let next = OplogPosition(seconds: since.seconds, increment: since.increment &+ 1)
       reasons.append(
-        "up to \(since) the bridge published with another configuration: compare with --from \(since)"
+        "up to \(since) the bridge published with another configuration: compare with --from \(next)"
       )
       plan.isOtherConfiguration = true
     }
