@@ -73,8 +73,11 @@ def test_faults_across_stretches(lab, jetstream, tmp_path, name):
 
     rebuild(jetstream, name, spoil)
     report = verify(bridge, "--stretch", "500", code=1)
-    # Missing where it should be, and out of order where it is.
-    assert found(report) == {"missing": 1, "reordered": 1, "duplicate": 1}, json.dumps(report["mismatches"])
+    classes = found(report)
+    # Out of order where it is; missing where it should be, unless it was read with its own stretch: how far
+    # reading goes beyond one depends on who is faster.
+    assert classes.pop("missing", 1) == 1, json.dumps(report["mismatches"])
+    assert classes == {"reordered": 1, "duplicate": 1}, json.dumps(report["mismatches"])
     assert found(verify(bridge, code=1)) == {"reordered": 1, "duplicate": 1}
 
 
