@@ -46,7 +46,8 @@ def test_stretches_add_up(lab, jetstream, tmp_path, name):
     process.kill()
     process.wait()
     done = json.loads(file.read_text())
-    assert 0 < done["report"]["counts"]["expected"] < truth
+    # All of it, if it was faster than the kill.
+    assert 0 < done["report"]["counts"]["expected"] <= truth
     report = verify(bridge, *small, "--progress", file)
     assert report["verdict"] == "PASS" and report["counts"]["expected"] == truth
     assert report["counts"]["observed"] == truth
