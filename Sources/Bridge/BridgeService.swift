@@ -114,7 +114,12 @@ public final class BridgeService: Service {
   private func runEpochs() async throws {
     guard let sourceName = try await sourceName() else { return }
     let pipeline = Pipeline(
-      eventLoop: eventLoop, feed: EventFeed(reader: reader, images: imageStage()),
+      eventLoop: eventLoop,
+      feed: EventFeed(
+        reader: reader,
+        images: ImageStage(
+          configuration, eventLoop: eventLoop, logger: logger,
+          onAnswer: { [trigger] in trigger.fire() })),
       configuration: configuration, sourceName: sourceName, logger: logger)
     trigger.set { [eventLoop] in eventLoop.execute { pipeline.sourceChanged() } }
     let reporter = PipelineReporter(pipeline: pipeline, board: board)
@@ -166,17 +171,6 @@ public final class BridgeService: Service {
       }
       guard await stopRequest.sleep(backoff.next()) else { return }
     }
-  }
-
-  /// Only where a rule wants documents that entries don't hold.
-  private func imageStage() -> ImageStage? {
-    let wanted = configuration.rules.contains {
-      $0.fullDocument != .off || $0.fullDocumentBeforeChange != .off
-    }
-    guard wanted else { return nil }
-    return ImageStage(
-      reader: ImageReader(options: sourceOptions, logger: logger), rules: configuration.rules,
-      eventLoop: eventLoop, onAnswer: { [trigger] in trigger.fire() })
   }
 
   private func note(_ what: String, _ why: String) {

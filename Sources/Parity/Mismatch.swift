@@ -60,5 +60,9 @@ public struct MismatchCounts: Sendable, Equatable {
     set { counts[MismatchClass.allCases.firstIndex(of: kind) ?? 0] = newValue }
   }
 
+  public static func += (sum: inout MismatchCounts, more: MismatchCounts) {
+    for index in sum.counts.indices { sum.counts[index] &+= more.counts[index] }
+  }
+
   public var total: UInt64 { counts.reduce(0, &+) }
 }

@@ -165,15 +165,9 @@ final class DryRunWorker: @unchecked Sendable {
       rules: configuration.rules.map {
         Coverage.Rule(name: $0.name, stream: configuration.streams[$0.streamIndex].name)
       })
-    let wantsImages = configuration.rules.contains {
-      $0.fullDocument != .off || $0.fullDocumentBeforeChange != .off
-    }
-    let images =
-      wantsImages
-      ? ImageStage(
-        reader: ImageReader(options: configuration.mongoSourceOptions, logger: logger),
-        rules: configuration.rules, eventLoop: eventLoop, onAnswer: onImages) : nil
-    feed = EventFeed(reader: reader, images: images)
+    feed = EventFeed(
+      reader: reader,
+      images: ImageStage(configuration, eventLoop: eventLoop, logger: logger, onAnswer: onImages))
   }
 
   func begin() {

@@ -160,12 +160,8 @@ public final class OfflineDecoder {
   private static func json(
     _ subject: borrowing ByteWriter, _ headers: borrowing ByteWriter, _ body: borrowing ByteWriter
   ) -> String {
-    let lines = String(decoding: headers.bytes, as: UTF8.self).split(separator: "\r\n")
-    let members = lines.map { line -> JSONValue.Member in
-      let name = line.prefix { $0 != ":" }
-      let value = line.dropFirst(name.count + 1).drop { $0 == " " }
-      return JSONValue.Member(String(name), .string(String(value)))
-    }
+    let members = HeaderLines.fields(String(decoding: headers.bytes, as: UTF8.self))
+      .map { JSONValue.Member($0.name, .string($0.value)) }
     let subject = JSONValue.string(String(decoding: subject.bytes, as: UTF8.self)).text()
     let body = String(decoding: body.bytes, as: UTF8.self)
     return

@@ -1,4 +1,6 @@
 import BSON
+import BridgeConfiguration
+import Logging
 import Mapping
 import MongoSource
 import NIOCore
@@ -60,6 +62,20 @@ final class ImageStage: @unchecked Sendable {
     self.eventLoop = eventLoop
     self.onAnswer = onAnswer
     mapper = Mapper(rules: rules, sourceName: "")
+  }
+
+  /// Nil where no rule wants documents that entries don't hold.
+  convenience init?(
+    _ configuration: BridgeConfiguration, eventLoop: any EventLoop, logger: Logger,
+    onAnswer: @escaping @Sendable () -> Void
+  ) {
+    let isWanted = configuration.rules.contains {
+      $0.fullDocument != .off || $0.fullDocumentBeforeChange != .off
+    }
+    guard isWanted else { return nil }
+    self.init(
+      reader: ImageReader(options: configuration.mongoSourceOptions, logger: logger),
+      rules: configuration.rules, eventLoop: eventLoop, onAnswer: onAnswer)
   }
 
   /// A new epoch.

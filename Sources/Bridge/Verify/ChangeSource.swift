@@ -33,13 +33,11 @@ struct Patience {
 /// Where the changes of a range come from: MongoDB, or a recording.
 protocol ChangeSource: Sendable {
   /// Hands out every change within the range, in order, on `eventLoop`. While `mayGoOn` is false it
-  /// waits; `wake` makes it ask again.
+  /// waits.
   func walk(
     _ range: ClosedRange<EventPosition>, on eventLoop: any EventLoop,
     mayGoOn: @escaping @Sendable () -> Bool, _ body: @escaping @Sendable (ChangeEvent) -> Void
   ) async throws
-
-  func wake()
 }
 
 /// The oplog, or a change stream. One walk at a time.
@@ -74,8 +72,6 @@ final class LiveChanges: ChangeSource {
       }
   }
 
-  func wake() { signal.yield() }
-
   func stop() { reader.stop() }
 
   func walk(
@@ -87,7 +83,8 @@ final class LiveChanges: ChangeSource {
     }
     while true {
       let walk = ChangeWalk(
-        reader, range, configuration, eventLoop, logger, mayGoOn: mayGoOn, onImages: wake, body)
+        reader, range, configuration, eventLoop, logger, mayGoOn: mayGoOn,
+        onImages: { [signal] in signal.yield() }, body)
       let place = start
       try await eventLoop.submit { walk.begin(at: place) }.get()
       switch try await follow(walk, eventLoop) {
@@ -184,15 +181,9 @@ private final class ChangeWalk: @unchecked Sendable {
     self.range = range
     self.mayGoOn = mayGoOn
     self.body = body
-    let wantsImages = configuration.rules.contains {
-      $0.fullDocument != .off || $0.fullDocumentBeforeChange != .off
-    }
-    let images =
-      wantsImages
-      ? ImageStage(
-        reader: ImageReader(options: configuration.mongoSourceOptions, logger: logger),
-        rules: configuration.rules, eventLoop: eventLoop, onAnswer: onImages) : nil
-    feed = EventFeed(reader: reader, images: images)
+    feed = EventFeed(
+      reader: reader,
+      images: ImageStage(configuration, eventLoop: eventLoop, logger: logger, onAnswer: onImages))
   }
 
   func begin(at position: OplogPosition) {

@@ -20,11 +20,11 @@ struct MessageDifference {
         details.append("subject: expected \(expected.subject), found \(stored.subject)")
         onlyImages = false
       }
-      let wanted = Self.fields(expected.headers)
-      let found = stored.headers.filter(Self.isOfEvent).map { ($0.name, $0.value) }
+      let wanted = HeaderLines.fields(expected.headers)
+      let found = stored.headers.filter(Self.isOfEvent)
       if let text = Self.difference(wanted, found) {
         details.append(text)
-        let plain = { (fields: [(String, String)]) in fields.filter { $0.0 != "Tailrace-Image" } }
+        let plain = { (fields: [Field]) in fields.filter { $0.name != "Tailrace-Image" } }
         if Self.difference(plain(wanted), plain(found)) != nil { onlyImages = false }
       }
     }
@@ -56,21 +56,14 @@ struct MessageDifference {
     detail = details.joined(separator: "; ")
   }
 
-  private static func isOfEvent(_ field: (name: String, value: String)) -> Bool {
+  private typealias Field = (name: String, value: String)
+
+  private static func isOfEvent(_ field: Field) -> Bool {
     (field.name == "Nats-Msg-Id" || !field.name.hasPrefix("Nats-"))
       && field.name != DeadLetter.replayed
   }
 
-  static func fields(_ lines: String) -> [(String, String)] {
-    lines.split(separator: "\r\n").compactMap { line in
-      guard let colon = line.firstIndex(of: ":") else { return nil }
-      return (
-        String(line[..<colon]), String(line[line.index(after: colon)...].drop { $0 == " " })
-      )
-    }
-  }
-
-  private static func difference(_ wanted: [(String, String)], _ found: [(String, String)])
+  private static func difference(_ wanted: [Field], _ found: [Field])
     -> String?
   {
     for (name, value) in wanted {

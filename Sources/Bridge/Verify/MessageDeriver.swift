@@ -36,9 +36,6 @@ final class MessageDeriver {
   private(set) var events: UInt64 = 0
   private(set) var unmatched: UInt64 = 0
   private(set) var dropped: UInt64 = 0
-  /// By rule.
-  private(set) var messages: [UInt64]
-  private(set) var deadLetters: [UInt64]
 
   /// - Parameter limits: by stream, in the order of the configuration, dead letters' last unless it is
   ///   one of those.
@@ -55,8 +52,6 @@ final class MessageDeriver {
       configuration.streams[rule.streamIndex].ownership == .shared
         && (rule.id != .positional || rule.outbox != nil)
     }
-    messages = Array(repeating: 0, count: configuration.rules.count)
-    deadLetters = messages
   }
 
   func derive(_ event: ChangeEvent, _ emit: (DerivedMessage) -> Void) {
@@ -74,7 +69,6 @@ final class MessageDeriver {
     while let index = rule {
       do throws(MappingError) {
         try write(event, index, match)
-        messages[index] &+= 1
         emit(
           DerivedMessage(
             stream: streamOfRule[index], rule: index, position: event.position,
@@ -82,7 +76,6 @@ final class MessageDeriver {
             isShared: isShared[index]))
       } catch {
         if configuration.rules[index].onInvalid == .deadLetter {
-          deadLetters[index] &+= 1
           emitDeadLetter(event, index, match, error, emit)
         } else {
           dropped &+= 1

@@ -9,8 +9,6 @@ final class RecordedChanges: ChangeSource {
   /// - Parameter entries: BSON, in oplog order.
   init(_ entries: [[UInt8]]) { self.entries = entries }
 
-  func wake() {}
-
   func walk(
     _ range: ClosedRange<EventPosition>, on eventLoop: any EventLoop,
     mayGoOn: @escaping @Sendable () -> Bool, _ body: @escaping @Sendable (ChangeEvent) -> Void

@@ -71,8 +71,7 @@ public struct Repair: Sendable {
   ) async throws(BridgeError) {
     try await configuration.withJetStream(logger) { jetStream throws(BridgeError) in
       for message in missing {
-        var headers = NATSHeaders()
-        for (name, value) in message.headers { headers.append(name, value) }
+        var headers = NATSHeaders(message.headers)
         headers.append("Nats-Expected-Stream", message.mismatch.stream)
         do throws(JetStreamError) {
           let ack = try await jetStream.publish(

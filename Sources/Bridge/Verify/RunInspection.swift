@@ -129,7 +129,6 @@ private final class JoinRun: @unchecked Sendable {
   private let keepsMissing: Bool
   private var bytesLeft: Int
   private var outcome = RunInspection.Outcome()
-  private var subjects: [String: (rule: String, subject: String)] = [:]
 
   init(
     _ observed: [RunJoin.Observed], _ run: StreamLedger.Run, stream: Int, name: String,

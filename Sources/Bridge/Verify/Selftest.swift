@@ -202,12 +202,8 @@ private final class CollectedMessages: @unchecked Sendable {
 
   func take(_ event: ChangeEvent) {
     deriver.derive(event) { message in
-      var headers = NATSHeaders()
-      for (name, value) in MessageDifference.fields(
-        String(decoding: message.headers, as: UTF8.self))
-      {
-        headers.append(name, value)
-      }
+      let headers = NATSHeaders(
+        HeaderLines.fields(String(decoding: message.headers, as: UTF8.self)))
       messages.append(
         ScratchMessage(
           subject: String(decoding: message.subject, as: UTF8.self), headers: headers,

@@ -9,7 +9,7 @@ import Parity
 /// A message that should be stored and is not, ready to be published.
 public struct MissingMessage: Sendable {
   public var mismatch: Mismatch
-  public var headers: [(String, String)]
+  public var headers: [(name: String, value: String)]
   public var body: [UInt8]
 }
 
@@ -213,7 +213,7 @@ struct VerifyJudge {
     keptBytes += bytes.headers.utf8.count + bytes.body.count
     keptMissing.append(
       MissingMessage(
-        mismatch: finding.mismatch, headers: MessageDifference.fields(bytes.headers),
+        mismatch: finding.mismatch, headers: HeaderLines.fields(bytes.headers),
         body: bytes.body))
   }
 

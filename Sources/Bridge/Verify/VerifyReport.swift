@@ -134,7 +134,7 @@ public struct VerifyReport: Sendable {
 
   /// Another range's findings on top of these.
   mutating func absorb(_ other: VerifyReport) {
-    for kind in MismatchClass.allCases { counts[kind] &+= other.counts[kind] }
+    counts += other.counts
     mismatches = Array((mismatches + other.mismatches).prefix(Self.mostMismatches))
     expected &+= other.expected
     observed &+= other.observed
@@ -158,9 +158,7 @@ public struct VerifyReport: Sendable {
     }
     for (index, rule) in other.rules.enumerated() where index < rules.count {
       rules[index].expected &+= rule.expected
-      for kind in MismatchClass.allCases {
-        rules[index].mismatches[kind] &+= rule.mismatches[kind]
-      }
+      rules[index].mismatches += rule.mismatches
     }
   }
 
@@ -214,7 +212,7 @@ extension VerifyReport.Stream {
     replayed &+= other.replayed
     firstSequence = min(firstSequence, other.firstSequence)
     lastSequence = max(lastSequence, other.lastSequence)
-    for kind in MismatchClass.allCases { mismatches[kind] &+= other.mismatches[kind] }
+    mismatches += other.mismatches
   }
 }
 

@@ -122,12 +122,8 @@ extension DeadLetterBox {
     try mapper.writeHeaders(rule: rule, event: event, match: match, into: &headers)
     try mapper.writeBody(rule: rule, event: event, match: match, into: &body)
     try SchemaJudge(configuration).check(rule: rule, event: event, body: body.bytes)
-    var fields = NATSHeaders()
-    for line in String(decoding: headers.bytes, as: UTF8.self).split(separator: "\r\n") {
-      guard let colon = line.firstIndex(of: ":") else { continue }
-      let value = line[line.index(after: colon)...].drop { $0 == " " }
-      fields.append(String(line[..<colon]), String(value))
-    }
+    var fields = NATSHeaders(
+      HeaderLines.fields(String(decoding: headers.bytes, as: UTF8.self)))
     fields.append(DeadLetter.replayed, String(letter.sequence))
     return Message(
       subject: String(decoding: subject.bytes, as: UTF8.self), headers: fields,
