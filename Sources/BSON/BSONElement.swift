@@ -76,13 +76,14 @@ public struct BSONElement: @unchecked Sendable {
     }
   }
 
-  /// Subtype and payload; for subtype 2 without the inner length.
+  /// Subtype and payload; for subtype 2 without the inner length, unless that is wrong.
   @inlinable
   public var binary: (subtype: UInt8, bytes: UnsafeRawBufferPointer)? {
     guard type == .binary else { return nil }
     let subtype = value.readByte(at: 4)
-    let from = subtype == 2 ? 9 : 5
-    return (subtype, UnsafeRawBufferPointer(rebasing: value[from...]))
+    let hasLength =
+      subtype == 2 && value.count >= 9 && Int(value.readInt32(at: 5)) == value.count &- 9
+    return (subtype, UnsafeRawBufferPointer(rebasing: value[(hasLength ? 9 : 5)...]))
   }
 
   /// The sixteen bytes of a UUID: binary of subtype 4 and that length.

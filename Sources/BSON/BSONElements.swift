@@ -62,14 +62,8 @@ public struct BSONElements {
       length = try lengthField(at: at, least: 5, beyond: 0)
       try checkNUL(at: at &+ length &- 1)
     case .binary:
+      // Subtype 2 carries its length a second time, which servers don't check: `BSONElement.binary` does.
       length = 5 &+ (try lengthField(at: at, least: 0, beyond: 5))
-      if byte(at &+ 4) == 2 {
-        // Subtype 2 carries its length a second time.
-        let inner = length &- 5
-        guard inner >= 4, int32(at &+ 5) == inner &- 4 else {
-          throw BSONError(.badLength(Int64(inner)), at: at &+ 5)
-        }
-      }
     case .dbPointer:
       length = 16 &+ (try lengthField(at: at, least: 1, beyond: 16))
       try checkNUL(at: at &+ length &- 13)

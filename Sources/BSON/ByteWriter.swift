@@ -14,6 +14,10 @@ public struct ByteWriter: ~Copyable, @unchecked Sendable {
   /// Bytes written so far.
   @inlinable public var count: Int { _count }
   @usableFromInline var _count: Int
+  /// See `limit(to:)`.
+  var ceiling = Int.max
+  /// Whether text was left half-written since `limit(to:)`, as the writer held too much by then.
+  public private(set) var isCut = false
 
   public init(capacity: Int = 4096) {
     self.capacity = max(capacity, 64)
@@ -221,4 +225,30 @@ public struct ByteWriter: ~Copyable, @unchecked Sendable {
 
   @inlinable
   public mutating func removeAll() { _count = 0 }
+
+  /// Lets writing JSON fail, with `isCut`, soon after the writer holds more than `most` bytes (nil: never).
+  /// Text that needs escapes is watched, as it grows sixfold and takes time; what else there is in a document
+  /// is at most about as long as in BSON. Others may ask `isBeyondLimit`.
+  public mutating func limit(to most: Int?) {
+    ceiling = most ?? .max
+    isCut = false
+  }
+
+  /// Whether there is more than `limit(to:)` allows; then the text counts as cut. For writers of much that is
+  /// slow to make.
+  public mutating func isBeyondLimit() -> Bool {
+    if _count > ceiling { isCut = true }
+    return isCut
+  }
+
+  /// Gives memory back where there is more than `most` bytes of it, and little in it: after something of
+  /// an unusual size.
+  public mutating func shrink(to most: Int) {
+    guard capacity > most, _count <= most / 2 else { return }
+    let smaller = UnsafeMutablePointer<UInt8>.allocate(capacity: max(most, 64))
+    smaller.update(from: base, count: _count)
+    base.deallocate()
+    base = smaller
+    capacity = max(most, 64)
+  }
 }

@@ -15,21 +15,36 @@ public enum ExtendedJSON {
     public var description: String { pointer.isEmpty ? message : "at \(pointer): \(message)" }
   }
 
-  /// A document may be nested 200 levels deep in a server, and wrappers add some.
-  static let maximumDepth = 256
+  /// What the text is.
+  public enum Dialect: Sendable {
+    /// Written by people and by all kinds of tools: what looks like a wrapper must be one.
+    case any
+    /// Printed by a program from BSON, in v2: what no program would print for a value is a document that
+    /// looks like one, such as `{"$oid": "unknown"}`, or `{"$regex": "^a", "$options": "i"}`.
+    case printed
+  }
 
-  /// Reads one document. Keys keep their order and may repeat.
-  public static func bson(_ text: some StringProtocol) throws(Malformed) -> [UInt8] {
+  /// Reads one document. Keys keep their order and may repeat. What was printed as `{"$binary": …}`
+  /// with nothing around it is the document's BSON itself.
+  public static func bson(
+    _ text: some StringProtocol, as dialect: Dialect = .any
+  ) throws(Malformed) -> [UInt8] {
     let json: JSONValue
     do {
-      json = try JSONValue(parsing: text.utf8, maximumDepth: maximumDepth)
+      json = try JSONValue(parsing: text.utf8)
     } catch {
       throw Malformed(pointer: "", message: "\(error)")
     }
     guard case .object(let members) = json else {
       throw Malformed(pointer: "", message: "not an object")
     }
-    var reader = ExtendedJSONReader()
+    if dialect == .printed, members.count == 1, members[0].key == "$binary",
+      let base64 = members[0].value["base64"]?.stringValue, let bytes = Base64.decode(base64),
+      bytes.withUnsafeBytes({ (try? BSONView($0)) != nil })
+    {
+      return bytes
+    }
+    var reader = ExtendedJSONReader(dialect)
     try reader.document(members)
     return Array(reader.out.bytes)
   }
@@ -39,6 +54,9 @@ public enum ExtendedJSON {
 struct ExtendedJSONReader: ~Copyable {
   var out = ByteWriter(capacity: 1024)
   private var path: [String] = []
+  private let dialect: ExtendedJSON.Dialect
+
+  init(_ dialect: ExtendedJSON.Dialect) { self.dialect = dialect }
 
   func fail(_ message: String) -> ExtendedJSON.Malformed {
     let pointer = path.map { key in
@@ -82,9 +100,25 @@ struct ExtendedJSONReader: ~Copyable {
       header(.array, key)
       try array(items)
     case .object(let members):
-      if try wrapped(key, members) { return }
+      if try isWrapper(key, members) { return }
       header(.document, key)
       try document(members)
+    }
+  }
+
+  /// Writes the element if the object is a wrapper; false if it is a document.
+  private mutating func isWrapper(
+    _ key: [UInt8], _ members: [JSONValue.Member]
+  ) throws(ExtendedJSON.Malformed) -> Bool {
+    guard let first = members.first, members.count <= 2 else { return false }
+    guard members.count == 1 else { return try double(key, members, dialect) }
+    guard dialect == .printed else { return try single(key, first) }
+    let start = out.count
+    do {
+      return try single(key, first)
+    } catch {
+      out.truncate(to: start)
+      return false
     }
   }
 

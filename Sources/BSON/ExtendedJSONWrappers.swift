@@ -2,16 +2,21 @@ internal import JSON
 
 // The wrapper objects of Extended JSON.
 extension ExtendedJSONReader {
-  /// Writes the element if the object is a wrapper; false if it is a document.
-  mutating func wrapped(
-    _ key: [UInt8], _ members: [JSONValue.Member]
-  ) throws(ExtendedJSON.Malformed) -> Bool {
-    guard let first = members.first, members.count <= 2 else { return false }
-    if members.count == 1 { return try single(key, first) }
-    return try double(key, Pair(members))
+  /// Whether a document with this key, alone or beside others, can be taken for a value where it stands
+  /// in Extended JSON, by whatever program reads that.
+  static func isReserved(_ key: UnsafeRawBufferPointer) -> Bool {
+    guard key.count > 3, key[0] == UInt8(ascii: "$") else { return false }
+    return reserved.contains(String(decoding: key, as: UTF8.self))
   }
 
-  private mutating func single(
+  private static let reserved: Set<String> = [
+    "$oid", "$numberInt", "$numberLong", "$numberDouble", "$numberDecimal", "$date", "$timestamp",
+    "$binary", "$uuid", "$regularExpression", "$regex", "$symbol", "$code", "$dbPointer", "$minKey",
+    "$maxKey", "$undefined",
+  ]
+
+  /// An object of one member. Nothing of it is written where it fails.
+  mutating func single(
     _ key: [UInt8], _ member: JSONValue.Member
   ) throws(ExtendedJSON.Malformed) -> Bool {
     let value = member.value
@@ -62,9 +67,12 @@ extension ExtendedJSONReader {
       let bytes = try hex(id, count: 12, "$dbPointer")
       string(.dbPointer, key, name)
       out.append(bytes)
-    case "$minKey": header(.minKey, key)
-    case "$maxKey": header(.maxKey, key)
-    case "$undefined": header(.undefined, key)
+    case "$minKey", "$maxKey":
+      guard value.integer() == 1 else { throw fail("\(member.key) needs the number 1") }
+      header(member.key == "$minKey" ? .minKey : .maxKey, key)
+    case "$undefined":
+      guard case .bool(true) = value else { throw fail("$undefined needs true") }
+      header(.undefined, key)
     default: return false
     }
     return true
@@ -81,9 +89,10 @@ extension ExtendedJSONReader {
     func value(_ key: String) -> JSONValue? { members.first { $0.key == key }?.value }
   }
 
-  private mutating func double(
-    _ key: [UInt8], _ pair: Pair
+  mutating func double(
+    _ key: [UInt8], _ members: [JSONValue.Member], _ dialect: ExtendedJSON.Dialect
   ) throws(ExtendedJSON.Malformed) -> Bool {
+    let pair = Pair(members)
     if let code = pair.text("$code"), case .object(let scope)? = pair.value("$scope") {
       header(.javascriptWithScope, key)
       let start = out.beginDocument()
@@ -92,6 +101,7 @@ extension ExtendedJSONReader {
       out.endCodeWithScope(start)
       return true
     }
+    if dialect == .printed { return false }
     // Before Extended JSON v2.
     if let base64 = pair.text("$binary"), let subtype = pair.text("$type") {
       try binary(key, base64, subtype)

@@ -74,6 +74,7 @@ extension ByteWriter {
       }
       let byte = text.readByte(at: at)
       if byte < 0x80 {
+        if isBeyondLimit() { return at }
         appendJSONCharacter(byte)
         at &+= 1
         reserve(length &- at &+ 9)
@@ -115,8 +116,13 @@ extension ByteWriter {
     case 0x0C: append("\\f")
     case 0x0D: append("\\r")
     default:
-      append("\\u00")
-      appendHex(byte)
+      reserve(8)
+      // `\u00`, and two digits in place of the rest.
+      let to = UnsafeMutableRawPointer(base + _count)
+      to.storeBytes(of: UInt32(0x3030_755C).littleEndian, as: UInt32.self)
+      base[_count &+ 4] = Self.hexDigit(byte >> 4)
+      base[_count &+ 5] = Self.hexDigit(byte & 15)
+      _count &+= 6
     }
   }
 }

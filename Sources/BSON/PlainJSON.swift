@@ -1,16 +1,22 @@
 /// Why a JSON text could not be read.
 public struct PlainJSONError: Error, Equatable, Sendable, CustomStringConvertible {
-  /// The byte where it stops making sense.
+  /// The byte where it stops making sense, or where it has too many values.
   public var offset: Int
-  public var description: String { "no JSON from byte \(offset) on" }
+  /// It holds more values than were asked for.
+  public var isTooLarge = false
+  public var description: String {
+    isTooLarge ? "too many values from byte \(offset) on" : "no JSON from byte \(offset) on"
+  }
 }
 
 extension ByteWriter {
   /// Appends a BSON document with one element, whose key is empty and whose value is that of the JSON
   /// text: objects, arrays, strings and so on as they stand, with no Extended JSON in them. Integers
-  /// that fit are int64, other numbers doubles.
-  public mutating func append(bsonOf json: UnsafeRawBufferPointer) throws(PlainJSONError) {
-    var reader = PlainJSONReader(json)
+  /// that fit are int64, other numbers doubles. Text with more than `most` values is refused.
+  public mutating func append(
+    bsonOf json: UnsafeRawBufferPointer, most: Int = .max
+  ) throws(PlainJSONError) {
+    var reader = PlainJSONReader(json, most: most)
     let start = beginDocument()
     try reader.element(key: UnsafeRawBufferPointer(start: nil, count: 0), depth: 0, into: &self)
     try reader.finish()
@@ -27,7 +33,13 @@ private struct PlainJSONReader: ~Copyable {
 
   static let maximumDepth = 256
 
-  init(_ json: UnsafeRawBufferPointer) { self.json = json }
+  /// How many more values it may hold.
+  var left: Int
+
+  init(_ json: UnsafeRawBufferPointer, most: Int) {
+    self.json = json
+    left = most
+  }
 
   private func fail() -> PlainJSONError { PlainJSONError(offset: at) }
 
@@ -46,6 +58,8 @@ private struct PlainJSONReader: ~Copyable {
     key: UnsafeRawBufferPointer, depth: Int, into: inout ByteWriter
   ) throws(PlainJSONError) {
     guard depth < Self.maximumDepth else { throw fail() }
+    guard left > 0 else { throw PlainJSONError(offset: at, isTooLarge: true) }
+    left -= 1
     skipSpace()
     switch current {
     case UInt8(ascii: "{"):

@@ -15,8 +15,9 @@ extension ByteWriter {
     _count &+= 2
   }
 
+  /// The lower-case digit of half a byte.
   @inline(__always)
-  private static func hexDigit(_ nibble: UInt8) -> UInt8 {
+  static func hexDigit(_ nibble: UInt8) -> UInt8 {
     nibble &+ (nibble < 10 ? UInt8(ascii: "0") : UInt8(ascii: "a") &- 10)
   }
 

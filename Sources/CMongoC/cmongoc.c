@@ -1,25 +1,37 @@
 #include "cmongoc.h"
 
-#include <stdlib.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "block_cache.h"
 
 static tailrace_log_handler log_handler;
 
-static void forward_log(mongoc_log_level_t level, const char *domain, const char *message,
-                        void *context) {
+// libmongoc starts itself while it is loaded, before main, when only its default handler can be
+// there; that one writes to standard error, in a form of its own. This definition takes its place
+// (an executable's symbols come before a library's). What is logged before main is discarded.
+void mongoc_log_default_handler(mongoc_log_level_t level, const char *domain, const char *message,
+                                void *context) {
   (void)domain;
   (void)context;
-  log_handler(level, message);
+  if (log_handler != NULL) log_handler(level, message);
+}
+
+// The counters in shared memory are of no use here, and a process that is killed would leave their
+// file behind. They stay mapped without it.
+static void unlink_counters(void) {
+  char name[32];
+  snprintf(name, sizeof name, "/mongoc-%u", (unsigned)getpid());
+  shm_unlink(name);
 }
 
 void tailrace_mongo_start(tailrace_log_handler handler) {
   log_handler = handler;
-  mongoc_log_set_handler(forward_log, NULL);
+  mongoc_log_set_handler(mongoc_log_default_handler, NULL);
   tailrace_block_cache_install();
-  // Counters in shared memory are of no use here, and each process would leave a file behind.
-  setenv("MONGOC_DISABLE_SHM", "1", 0);
   mongoc_init();
+  unlink_counters();
 }
 
 const char *tailrace_error_message(const bson_error_t *error) { return error->message; }
@@ -70,6 +82,17 @@ bson_t *tailrace_command_entry(uint32_t seconds, uint32_t increment, bool majori
       "limit", BCON_INT32(1), "singleBatch", BCON_BOOL(true),
       "projection", "{", "ts", BCON_INT32(1), "t", BCON_INT32(1), "wall", BCON_INT32(1),
       "prevOpTime", BCON_INT32(1), "}",
+      "readConcern", "{", "level", BCON_UTF8(level(majority)), "}");
+}
+
+bson_t *tailrace_command_apply_ops(uint32_t seconds, uint32_t increment, bool majority) {
+  return BCON_NEW(
+      "find", BCON_UTF8("oplog.rs"),
+      "filter", "{", "ts", BCON_TIMESTAMP(seconds, increment), "op", BCON_UTF8("c"),
+      "o.applyOps", "{", "$exists", BCON_BOOL(true), "}",
+      "txnNumber", "{", "$exists", BCON_BOOL(false), "}", "}",
+      "limit", BCON_INT32(1), "singleBatch", BCON_BOOL(true),
+      "projection", "{", "ts", BCON_INT32(1), "}",
       "readConcern", "{", "level", BCON_UTF8(level(majority)), "}");
 }
 

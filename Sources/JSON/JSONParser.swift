@@ -6,10 +6,13 @@ public struct JSONError: Error, Equatable, Sendable, CustomStringConvertible {
 }
 
 extension JSONValue {
-  /// Nesting beyond this is refused, unless another bound is given.
-  public static let maximumDepth = 128
+  /// Nesting beyond this is refused, unless another bound is given. Whatever is published can be read:
+  /// BSON of 256 levels, of which each can be two in Extended JSON (code with its scope), and what stands
+  /// around and within it.
+  public static let maximumDepth = 2 * 256 + 16
 
-  /// Reads one RFC 8259 text; anything after it but white space is an error.
+  /// Reads one RFC 8259 text; anything after it but white space is an error. A byte order mark in front,
+  /// which some editors write, is passed over.
   public init(
     parsing bytes: some Sequence<UInt8>, maximumDepth: Int = JSONValue.maximumDepth
   ) throws(JSONError) {
@@ -41,6 +44,7 @@ private struct JSONParser {
   }
 
   mutating func document() throws(JSONError) -> JSONValue {
+    if bytes.starts(with: [0xEF, 0xBB, 0xBF]) { at = 3 }
     let value = try self.value(depth: 0)
     skipSpace()
     guard current == nil else { throw fail("text after the end of the value") }

@@ -2,6 +2,9 @@
 ///
 /// What the server sent and we don't know goes back to it unchanged; that is why numbers are text
 /// here. Cold paths only (stream administration, checkpoints, status); events never pass through.
+///
+/// Two values are equal if their texts are, Unicode scalar by scalar: `String` takes a composed and a
+/// decomposed letter for the same, MongoDB and NATS don't.
 public enum JSONValue: Sendable, Equatable {
   case null
   case bool(Bool)
@@ -18,6 +21,21 @@ public enum JSONValue: Sendable, Equatable {
       self.key = key
       self.value = value
     }
+
+    public static func == (one: Self, other: Self) -> Bool {
+      one.key.isSame(as: other.key) && one.value == other.value
+    }
+  }
+
+  public static func == (one: Self, other: Self) -> Bool {
+    switch (one, other) {
+    case (.null, .null): true
+    case (.bool(let a), .bool(let b)): a == b
+    case (.number(let a), .number(let b)), (.string(let a), .string(let b)): a.isSame(as: b)
+    case (.array(let a), .array(let b)): a == b
+    case (.object(let a), .object(let b)): a == b
+    default: false
+    }
   }
 
   public static func int(_ value: some BinaryInteger) -> JSONValue { .number(String(value)) }
@@ -27,19 +45,19 @@ public enum JSONValue: Sendable, Equatable {
   public subscript(key: String) -> JSONValue? {
     get {
       guard case .object(let members) = self else { return nil }
-      return members.first { $0.key == key }?.value
+      return members.first { $0.key.isSame(as: key) }?.value
     }
     set {
       var members: [Member] = []
       if case .object(let present) = self { members = present }
       if let newValue {
-        if let at = members.firstIndex(where: { $0.key == key }) {
+        if let at = members.firstIndex(where: { $0.key.isSame(as: key) }) {
           members[at].value = newValue
         } else {
           members.append(Member(key, newValue))
         }
       } else {
-        members.removeAll { $0.key == key }
+        members.removeAll { $0.key.isSame(as: key) }
       }
       self = .object(members)
     }
@@ -81,5 +99,12 @@ extension JSONValue: ExpressibleByStringLiteral, ExpressibleByBooleanLiteral,
   public init(arrayLiteral elements: JSONValue...) { self = .array(elements) }
   public init(dictionaryLiteral elements: (String, JSONValue)...) {
     self = .object(elements.map { Member($0.0, $0.1) })
+  }
+}
+
+extension StringProtocol {
+  /// The same Unicode scalars: composed and decomposed letters differ, which `==` takes for equal.
+  public func isSame(as other: some StringProtocol) -> Bool {
+    utf8.elementsEqual(other.utf8)
   }
 }

@@ -37,6 +37,16 @@ import Testing
         .binary, hex("06000000 02 02000000 FFFF"), #"{"$binary":{"base64":"//8=","subType":"02"}}"#,
         #"{"$binary":{"base64":"//8=","subType":"02"}}"#
       ),
+      // Servers don't check the inner length: where it is wrong, the bytes stay as they are.
+      (
+        .binary, hex("06000000 02 03000000 FFFF"),
+        #"{"$binary":{"base64":"AwAAAP//","subType":"02"}}"#,
+        #"{"$binary":{"base64":"AwAAAP//","subType":"02"}}"#
+      ),
+      (
+        .binary, hex("02000000 02 FFFF"), #"{"$binary":{"base64":"//8=","subType":"02"}}"#,
+        #"{"$binary":{"base64":"//8=","subType":"02"}}"#
+      ),
       (
         .binary, hex("00000000 00"), #"{"$binary":{"base64":"","subType":"00"}}"#,
         #"{"$binary":{"base64":"","subType":"00"}}"#

@@ -9,7 +9,17 @@ enum ReferenceReader {
     (try? read(document[...], depth: 1)) != nil
   }
 
-  private static func read(_ document: ArraySlice<UInt8>, depth: Int) throws {
+  /// Some binary of subtype 2, in a document that is accepted, has another length within than without:
+  /// servers take that, libbson doesn't.
+  static func hasWrongOldBinary(_ document: [UInt8]) -> Bool {
+    var isWrong = false
+    try? read(document[...], depth: 1) { isWrong = true }
+    return isWrong
+  }
+
+  private static func read(
+    _ document: ArraySlice<UInt8>, depth: Int, _ onWrongBinary: () -> Void = {}
+  ) throws {
     guard depth <= BSONView.maximumDepth, document.count >= 5,
       Int(try int32(document)) == document.count, document.last == 0
     else { throw Refused() }
@@ -18,12 +28,14 @@ enum ReferenceReader {
       let type = BSONType(rawValue: rest.removeFirst())
       _ = try cString(&rest)
       guard let type else { throw Refused() }
-      try value(type, &rest, depth: depth)
+      try value(type, &rest, depth: depth, onWrongBinary)
       guard !rest.isEmpty else { throw Refused() }
     }
   }
 
-  private static func value(_ type: BSONType, _ rest: inout ArraySlice<UInt8>, depth: Int) throws {
+  private static func value(
+    _ type: BSONType, _ rest: inout ArraySlice<UInt8>, depth: Int, _ onWrongBinary: () -> Void
+  ) throws {
     switch type {
     case .null, .undefined, .minKey, .maxKey: break
     case .bool: guard try take(1, &rest).allSatisfy({ $0 <= 1 }) else { throw Refused() }
@@ -38,17 +50,18 @@ enum ReferenceReader {
     case .regex:
       _ = try cString(&rest)
       _ = try cString(&rest)
-    case .document, .array: try read(try take(Int(try int32(rest)), &rest), depth: depth + 1)
+    case .document, .array:
+      try read(try take(Int(try int32(rest)), &rest), depth: depth + 1, onWrongBinary)
     case .binary:
       let count = Int(try int32(try take(4, &rest)))
       let isOld = try take(1, &rest) == [2]
       let payload = try take(count, &rest)
-      if isOld, Int(try int32(payload)) != count - 4 { throw Refused() }
+      if isOld, (try? int32(payload)).map(Int.init) != count - 4 { onWrongBinary() }
     case .javascriptWithScope:
       var whole = try take(Int(try int32(rest)), &rest)
       _ = try take(4, &whole)
       try string(&whole)
-      try read(whole, depth: depth + 1)
+      try read(whole, depth: depth + 1, onWrongBinary)
     }
   }
 

@@ -46,3 +46,15 @@ import Testing
     #expect(try JSONValue(parsing: value.text(pretty: true)) == value)
   }
 }
+
+@Suite("JSON text that looks the same")
+struct SameTextTests {
+  @Test("is the same only scalar by scalar") func scalars() {
+    let composed = JSONValue.string("\u{E9}")
+    let decomposed = JSONValue.string("e\u{301}")
+    #expect(composed != decomposed && composed == .string("\u{E9}"))
+    #expect(JSONValue.object([.init("\u{E9}", 1)]) != .object([.init("e\u{301}", 1)]))
+    let both = JSONValue.object([.init("\u{E9}", 1), .init("e\u{301}", 2)])
+    #expect(both["e\u{301}"] == 2 && both["\u{E9}"] == 1)
+  }
+}

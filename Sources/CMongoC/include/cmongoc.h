@@ -62,6 +62,9 @@ bson_t *tailrace_command_kill_cursor(int64_t cursor);
 /* The first entry at or after (seconds, increment): position fields only. */
 bson_t *tailrace_command_entry(uint32_t seconds, uint32_t increment, bool majority);
 
+/* The entry at exactly that place, if it is a user's own applyOps. */
+bson_t *tailrace_command_apply_ops(uint32_t seconds, uint32_t increment, bool majority);
+
 /* The oldest entry of the oplog: position fields only. */
 bson_t *tailrace_command_oldest(void);
 
