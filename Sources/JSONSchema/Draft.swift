@@ -4,9 +4,25 @@ public enum SchemaDraft: String, Sendable, CaseIterable {
   case draft2019 = "https://json-schema.org/draft/2019-09/schema"
   case draft2020 = "https://json-schema.org/draft/2020-12/schema"
 
-  /// By the URI in `$schema`, which may end in an empty fragment.
-  init?(metaschema uri: String) {
-    self.init(rawValue: uri.hasSuffix("#") ? String(uri.dropLast()) : uri)
+  /// By the URI in `$schema`, which may end in an empty fragment. People write either scheme.
+  package init?(metaschema uri: String) {
+    let name = uri.hasSuffix("#") ? String(uri.dropLast()) : uri
+    guard let draft = Self.allCases.first(where: { Self.isSame($0.rawValue, name) }) else {
+      return nil
+    }
+    self = draft
+  }
+
+  /// Whether two URIs are the same, or differ by `http` and `https` alone.
+  static func isSame(_ uri: String, _ other: String) -> Bool {
+    withoutScheme(uri) == withoutScheme(other)
+  }
+
+  private static func withoutScheme(_ uri: String) -> Substring {
+    for scheme in ["https://", "http://"] where uri.hasPrefix(scheme) {
+      return uri.dropFirst(scheme.count)
+    }
+    return uri[...]
   }
 }
 

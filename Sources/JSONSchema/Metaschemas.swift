@@ -5,9 +5,11 @@ import JSON
 /// They are part of the JSON Schema specification (json-schema.org; AFL-3.0 or BSD-3-Clause),
 /// written here without titles, descriptions and comments.
 enum Metaschemas {
-  /// By URI, without fragment.
+  /// By URI, without fragment, in either scheme.
   static func document(_ uri: String) -> JSONValue? {
-    guard let text = texts.first(where: { $0.uri == uri })?.text else { return nil }
+    guard let text = texts.first(where: { SchemaDraft.isSame($0.uri, uri) })?.text else {
+      return nil
+    }
     return try? JSONValue(parsing: text)
   }
 

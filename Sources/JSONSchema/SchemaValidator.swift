@@ -7,6 +7,7 @@ public final class SchemaValidator {
   public let schema: CompiledSchema
   /// Safety invariant: owned by this object and used only within its methods.
   private let state: UnsafeMutablePointer<RunState>
+  private var allowedSteps = SchemaBudget.steps
 
   public init(_ schema: CompiledSchema) {
     self.schema = schema
@@ -21,26 +22,64 @@ public final class SchemaValidator {
 
   /// Why the last value was invalid, if it wasn't for the schema: corrupt bytes or a bound that was
   /// exceeded.
-  public var fault: SchemaFault? { state.pointee.fault }
+  public private(set) var fault: SchemaFault?
 
   /// Whether a document, as it will be written in JSON, is valid. Bytes that aren't BSON are not,
   /// where the schema looks at them.
   public func validate(_ document: BSONView) -> Bool {
-    judge(.document, document.bytes, size: document.bytes.count)
+    judge(.document, document.bytes)
   }
 
   /// Whether an element's value is valid.
   public func validate(value element: BSONElement) -> Bool {
-    judge(element.type, element.value, size: element.value.count)
+    judge(element.type, element.value)
   }
 
   /// Whether the object of these members is valid, without putting its bytes together first.
   public func validate(members: UnsafeBufferPointer<BSONElement>) -> Bool {
-    var size = 0
-    for member in members { size &+= member.value.count }
     state.pointee.members = members
     defer { state.pointee.members = UnsafeBufferPointer(start: nil, count: 0) }
-    return judge(.document, Runner(state: state).membersValue, size: size)
+    return judge(.document, Runner(state: state).membersValue)
+  }
+
+  /// Steps that the last value took, of those that `SchemaBudget` allows.
+  public var steps: Int { allowedSteps - state.pointee.stepsLeft }
+
+  // MARK: The first violations
+
+  /// The first few things that are wrong with a document, or what kept it from being judged; empty
+  /// for a valid one. Bounded by `SchemaBudget` as judging is: for where time matters.
+  public func firstViolations(
+    _ document: BSONView, limit: Int = SchemaBudget.violations
+  ) -> [SchemaViolation] {
+    firstViolations(.document, document.bytes, limit)
+  }
+
+  /// The same for an element's value.
+  public func firstViolations(
+    value element: BSONElement, limit: Int = SchemaBudget.violations
+  ) -> [SchemaViolation] {
+    firstViolations(element.type, element.value, limit)
+  }
+
+  /// The same for the object of these members.
+  public func firstViolations(
+    members: UnsafeBufferPointer<BSONElement>, limit: Int = SchemaBudget.violations
+  ) -> [SchemaViolation] {
+    state.pointee.members = members
+    defer { state.pointee.members = UnsafeBufferPointer(start: nil, count: 0) }
+    return firstViolations(.document, Runner(state: state).membersValue, limit)
+  }
+
+  private func firstViolations(
+    _ type: BSONType, _ value: UnsafeRawBufferPointer, _ limit: Int
+  ) -> [SchemaViolation] {
+    if judge(type, value) { return [] }
+    if let fault { return Explainer.report(schema.model, fault).violations }
+    prepare(steps: SchemaBudget.explanationSteps, remembersBelow: .max)
+    var finder = FailureFinder(Runner(state: state), schema.model, limit: limit)
+    finder.find(type, value)
+    return finder.violations
   }
 
   // MARK: Explaining
@@ -78,15 +117,23 @@ public final class SchemaValidator {
     return BSONElement(type: .document, key: nothing, value: document.bytes)
   }
 
-  private func judge(_ type: BSONType, _ value: UnsafeRawBufferPointer, size: Int) -> Bool {
+  private func prepare(steps: Int, remembersBelow: Int) {
     state.pointee.fault = nil
     state.pointee.depth = 0
     state.pointee.scopeCount = 0
     state.pointee.bitCount = 0
     state.pointee.types = state.pointee.styleTypes
-    // Enough for all but schemas and values made to take long.
-    state.pointee.stepsLeft = 1_000_000 &+ 16 &* size
+    state.pointee.writtenDepth = 0
+    state.pointee.stepsLeft = steps
+    state.pointee.remembersBelow = remembersBelow
+    allowedSteps = steps
+  }
+
+  private func judge(_ type: BSONType, _ value: UnsafeRawBufferPointer) -> Bool {
+    prepare(steps: SchemaBudget.steps, remembersBelow: SchemaBudget.remembersBelow)
+    state.pointee.verdicts.clear()
     let isValid = Runner(state: state).check(schema.program.root, type, value, -1)
-    return isValid && state.pointee.fault == nil
+    fault = state.pointee.fault
+    return isValid && fault == nil
   }
 }

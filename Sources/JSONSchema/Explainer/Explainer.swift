@@ -199,9 +199,18 @@ struct Explainer {
     case .array(let items): return items.isEmpty ? "[]" : "an array of \(items.count)"
     case .object(let members):
       return members.isEmpty ? "{}" : "an object with \(members.count) members"
-    default:
-      let text = value.text()
-      return text.count <= 80 ? text : String(text.prefix(77)) + "…"
+    case .string(let text):
+      // Only its start is looked at: it may have megabytes.
+      let start =
+        text.utf8.count <= 400 ? text : String(decoding: text.utf8.prefix(400), as: UTF8.self)
+      return shortened(JSONValue.string(start).text(), to: 80)
+    default: return shortened(value.text(), to: 80)
     }
+  }
+
+  /// A text of so many characters at most, counted as code points: others have no bound.
+  static func shortened(_ text: String, to most: Int) -> String {
+    guard text.utf8.count > most, text.unicodeScalars.count > most else { return text }
+    return String(String.UnicodeScalarView(text.unicodeScalars.prefix(most - 3))) + "…"
   }
 }

@@ -19,17 +19,19 @@ extension Explainer {
         violation(context, "\(Self.excerpt(value)) is not \(Self.excerpt(constant))"))
     case .enumeration(let values):
       guard !values.contains(where: { JSONEquality.areEqual(value, $0) }) else { return }
-      let list = values.prefix(20).map(Self.excerpt).joined(separator: ", ")
       outcome.violations.append(
-        violation(
-          context,
-          "\(Self.excerpt(value)) is none of \(list)\(values.count > 20 ? ", …" : "")"))
+        violation(context, "\(Self.excerpt(value)) is \(Self.noneOf(values))"))
     case .multipleOf, .bound: judgeNumber(keyword, context, &outcome)
     default: try judgeString(keyword, context, &outcome)
     }
   }
 
-  private static func article(_ types: JSONTypes) -> String {
+  static func noneOf(_ values: [JSONValue]) -> String {
+    let list = values.prefix(20).map(excerpt).joined(separator: ", ")
+    return "none of \(list)\(values.count > 20 ? ", …" : "")"
+  }
+
+  static func article(_ types: JSONTypes) -> String {
     switch types {
     case .integer: "an integer"
     case .fraction: "a number"
@@ -42,12 +44,18 @@ extension Explainer {
   private func judgeNumber(
     _ keyword: Keyword, _ context: Context, _ outcome: inout Outcome
   ) {
-    guard case .number(let text) = context.value, let number = ExactDecimal(text) else { return }
+    guard case .number(let text) = context.value, let complaint = Self.complaint(keyword, text)
+    else { return }
+    outcome.violations.append(violation(context, complaint))
+  }
+
+  /// What is wrong with a number, by one of the keywords for these.
+  static func complaint(_ keyword: Keyword, _ text: String) -> String? {
+    guard let number = ExactDecimal(text) else { return nil }
     switch keyword {
     case .multipleOf(let decimal, let divisor):
-      guard !number.isMultiple(of: divisor) else { return }
-      outcome.violations.append(
-        violation(context, "\(text) is not a multiple of \(decimal.description)"))
+      return number.isMultiple(of: divisor)
+        ? nil : "\(text) is not a multiple of \(decimal.description)"
     case .bound(let bound, let decimal):
       let order = number.compared(to: decimal)
       let limit = decimal.description
@@ -58,8 +66,8 @@ extension Explainer {
       case .exclusiveMinimum: complaint = order <= 0 ? "is not more than \(limit)" : nil
       case .exclusiveMaximum: complaint = order >= 0 ? "is not less than \(limit)" : nil
       }
-      if let complaint { outcome.violations.append(violation(context, "\(text) \(complaint)")) }
-    default: break
+      return complaint.map { "\(text) \($0)" }
+    default: return nil
     }
   }
 

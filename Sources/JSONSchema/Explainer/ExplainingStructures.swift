@@ -91,11 +91,16 @@ extension Explainer {
   }
 
   private mutating func equalItems(_ items: [JSONValue]) throws(SchemaFault) -> (Int, Int)? {
+    // Only those with the same hash can be equal.
+    var known: [UInt64: [Int]] = [:]
     for second in items.indices {
-      for first in 0..<second {
+      try take()
+      let hash = items[second].stableHash
+      for first in known[hash] ?? [] {
         try take()
         if JSONEquality.areEqual(items[first], items[second]) { return (first, second) }
       }
+      known[hash, default: []].append(second)
     }
     return nil
   }
@@ -143,7 +148,7 @@ extension Explainer {
     members.contains { $0.key.utf8.elementsEqual(name.utf8) }
   }
 
-  private static func list(_ names: [String]) -> String {
+  static func list(_ names: [String]) -> String {
     let quoted = names.map { "\"\($0)\"" }
     guard let last = quoted.last, quoted.count > 1 else { return (quoted.first ?? "") + " is" }
     return quoted.dropLast().joined(separator: ", ") + " and " + last + " are"

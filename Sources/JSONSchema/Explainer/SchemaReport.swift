@@ -27,6 +27,11 @@ public struct SchemaReport: Sendable {
   /// Empty for an invalid value.
   public var annotations: [SchemaAnnotation]
 
+  public init(violations: [SchemaViolation], annotations: [SchemaAnnotation]) {
+    self.violations = violations
+    self.annotations = annotations
+  }
+
   public var isValid: Bool { violations.isEmpty }
 
   /// Nothing to say.

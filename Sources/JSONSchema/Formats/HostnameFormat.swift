@@ -11,7 +11,8 @@ enum HostnameFormat {
   }
 
   static func acceptsInternational(_ text: UnsafeRawBufferPointer) -> Bool {
-    acceptsLabels(text, isInternational: true)
+    // Encoded, a character takes a byte at least, and four at most as it stands.
+    text.count <= 4 * maximumLength && acceptsLabels(text, isInternational: true)
   }
 
   /// Labels of letters, digits and hyphens, as an e-mail address has them. Where international, any

@@ -43,8 +43,11 @@ package final class Pattern: Sendable {
 
   /// Whether a text is a pattern at all.
   static func isValid(_ text: UnsafeRawBufferPointer) -> Bool {
-    (try? PatternParser.parse(String(decoding: text, as: UTF8.self))) != nil
+    (try? PatternParser.check(String(decoding: text, as: UTF8.self))) != nil
   }
+
+  /// Whether the time that searching takes is the text's length, and no more.
+  package var hasTable: Bool { table != nil }
 
   /// The table, where there is one.
   var table: PatternTable? {
@@ -55,6 +58,13 @@ package final class Pattern: Sendable {
   /// Looks for the pattern in `text`, which must be UTF-8.
   package func search(_ text: UnsafeRawBufferPointer, _ scratch: inout PatternScratch) -> Outcome {
     var steps = Self.maximumSteps(text)
+    return search(text, &scratch, steps: &steps)
+  }
+
+  /// The same within `steps`, of which those it took are taken. A pattern with a table takes none.
+  package func search(
+    _ text: UnsafeRawBufferPointer, _ scratch: inout PatternScratch, steps: inout Int
+  ) -> Outcome {
     let found: Bool?
     switch form {
     case .table(let table): found = table.view.matches(text)

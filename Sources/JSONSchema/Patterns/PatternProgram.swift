@@ -148,6 +148,7 @@ struct PatternProgram: Sendable {
     while true {
       scratch.stack.removeAll(keepingCapacity: true)
       scratch.captures.removeAll(keepingCapacity: true)
+      steps -= slots >> 3
       for _ in 0..<slots { scratch.captures.append(-1) }
       if run(from: 0, at: from, text, steps: &steps, scratch: &scratch) { return true }
       if steps < 0 { return nil }
@@ -189,6 +190,7 @@ struct PatternProgram: Sendable {
         set(slot, place, &scratch)
         instruction += 1
       case .clear(let groups):
+        steps -= groups.count
         for group in groups {
           set(2 * group, -1, &scratch)
           set(2 * group + 1, -1, &scratch)
@@ -201,6 +203,7 @@ struct PatternProgram: Sendable {
         isFine = Self.holds(assertion, text, at: place)
         instruction += 1
       case .backreference(let group, let isBackward):
+        steps -= matchedLength(of: group, scratch) >> 3
         if let next = refer(text, to: group, at: place, isBackward: isBackward, scratch) {
           place = next
           instruction += 1
@@ -296,6 +299,10 @@ struct PatternProgram: Sendable {
         isStart: place == 0, isEnd: place == text.count,
         isWordBefore: place > 0 && PatternAutomaton.isWord(text[place - 1]),
         isWordAfter: place < text.count && PatternAutomaton.isWord(text[place])))
+  }
+
+  private func matchedLength(of group: Int, _ scratch: borrowing PatternScratch) -> Int {
+    max(0, scratch.captures[2 * group + 1] - scratch.captures[2 * group])
   }
 
   /// What a group matched, once more. A group that matched nothing is matched by nothing.

@@ -41,9 +41,11 @@ extension PatternAutomaton {
       guard state >= 0, scratch.marks[Int(state)] != seen else { continue }
       scratch.marks[Int(state)] = seen
       steps -= 1
+      if steps < 0 { return false }
       switch states[Int(state)] {
       case .bytes(let first, let count):
         if isEnd { continue }
+        steps -= Int(count) >> 3
         for index in Int(first)..<Int(first + count) {
           let edge = edges[index]
           guard edge.low <= byte else { break }
@@ -87,6 +89,11 @@ package struct PatternScratch {
       targets = marks
       mark = 0
     }
+  }
+
+  /// Gives back what only a long match needed.
+  package mutating func shrink() {
+    if stack.capacity > 16_384 { stack = [] }
   }
 
   mutating func newMark() -> UInt32 {

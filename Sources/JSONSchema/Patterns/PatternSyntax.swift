@@ -55,18 +55,40 @@ struct PatternParser {
   private static let maximumCount = 1 << 24
 
   static func parse(_ pattern: String) throws(PatternError) -> (node: PatternNode, groups: Int) {
+    try parse(pattern, needsSets: true)
+  }
+
+  /// Whether it is one; properties of characters are looked up by their names only, as working
+  /// their sets out takes milliseconds.
+  static func check(_ pattern: String) throws(PatternError) {
+    _ = try parse(pattern, needsSets: false)
+  }
+
+  private static func parse(
+    _ pattern: String, needsSets: Bool
+  ) throws(PatternError) -> (node: PatternNode, groups: Int) {
     let scalars = pattern.unicodeScalars.map(\.value)
     // First without any reference checked, to learn the groups.
-    var survey = PatternParser(text: scalars, groupTotal: .max, groupNames: [:], isSurvey: true)
+    var survey = PatternParser(
+      text: scalars, groupTotal: .max, groupNames: [:], isSurvey: true, needsSets: needsSets)
     _ = try survey.whole()
     var parser = PatternParser(
-      text: scalars, groupTotal: survey.groups, groupNames: survey.names, isSurvey: false)
+      text: scalars, groupTotal: survey.groups, groupNames: survey.names, isSurvey: false,
+      needsSets: needsSets)
     return (try parser.whole(), survey.groups)
   }
 
   private let isSurvey: Bool
+  private let needsSets: Bool
 
-  private init(text: [UInt32], groupTotal: Int, groupNames: [[UInt32]: Int], isSurvey: Bool) {
+  private static let lookarounds = [
+    ("(?=", false, false), ("(?!", false, true), ("(?<=", true, false), ("(?<!", true, true),
+  ]
+
+  private init(
+    text: [UInt32], groupTotal: Int, groupNames: [[UInt32]: Int], isSurvey: Bool, needsSets: Bool
+  ) {
+    self.needsSets = needsSets
     self.text = text
     self.groupTotal = groupTotal
     self.groupNames = groupNames
@@ -149,10 +171,8 @@ struct PatternParser {
     if eat("$") { return .end }
     if eat("\\b") { return .wordBoundary(isNegated: false) }
     if eat("\\B") { return .wordBoundary(isNegated: true) }
-    let kinds = [
-      ("(?=", false, false), ("(?!", false, true), ("(?<=", true, false), ("(?<!", true, true),
-    ]
-    for (opening, isBehind, isNegated) in kinds where eat(opening) {
+    guard current == Self.code("(") else { return nil }
+    for (opening, isBehind, isNegated) in Self.lookarounds where eat(opening) {
       let before = groups
       let inner = try disjunction()
       try close()
@@ -316,7 +336,11 @@ struct PatternParser {
     }
     guard eat("}") else { throw fail("a '{' without its '}'") }
     if isSurvey { return CodePointSet.none }
-    guard let set = UnicodeProperties.set(name: name, value: value) else {
+    let set =
+      needsSets
+      ? UnicodeProperties.set(name: name, value: value)
+      : UnicodeProperties.isKnown(name: name, value: value) ? CodePointSet.none : nil
+    guard let set else {
       let property = value.map { "\(name)=\($0)" } ?? name
       throw fail("\"\(property)\" is not a property of characters that is known here")
     }

@@ -12,6 +12,30 @@ enum UnicodeProperties {
     return set
   }
 
+  /// Whether there is such a set, without working it out.
+  static func isKnown(name: String, value: String?) -> Bool {
+    guard let value else {
+      switch name {
+      case "Any", "ASCII", "Assigned", "Regional_Indicator", "RI": return true
+      default: return categories(name) != nil || flag(name) != nil
+      }
+    }
+    switch name {
+    case "General_Category", "gc": return categories(value) != nil
+    case "Script", "sc", "Script_Extensions", "scx": return scriptNames.contains(value)
+    default: return false
+    }
+  }
+
+  private static let scriptNames: Set<String> = {
+    var names: Set<String> = ["Qaac", "Qaai"]
+    for line in UnicodeTables.scripts.split(separator: "\n") {
+      guard let colon = line.firstIndex(of: ":") else { continue }
+      names.formUnion(line[..<colon].split(separator: " ").map(String.init))
+    }
+    return names
+  }()
+
   private static let cache = Mutex<[String: CodePointSet]>([:])
 
   private static func compute(name: String, value: String?) -> CodePointSet? {

@@ -26,6 +26,7 @@ struct Lowering {
     ]
     tables.root = node(model.root)
     while let id = open.popLast() { fill(id) }
+    tables.nodesOfSchemas = model.schemas.indices.map { nodeIfReached($0) }
     return Program(tables)
   }
 
@@ -52,6 +53,18 @@ struct Lowering {
           ProgramNode(
             types: JSONTypes.all.rawValue, resource: Int32(model.schemas[id].resource)))
         open.append(id)
+      }
+    }
+    return numbers[id]
+  }
+
+  /// The node of a schema that judging can get to, else -1.
+  private func nodeIfReached(_ id: SchemaID) -> Int32 {
+    var id = id
+    if !model.usesDynamicScope {
+      for _ in 0..<model.schemas.count {
+        guard let target = onlyReference(id) else { break }
+        id = target
       }
     }
     return numbers[id]
@@ -133,6 +146,7 @@ struct Lowering {
       }
     }
     if var string {
+      string.cost = SchemaBudget.cost(of: string)
       StringForms.judge(&string)
       node.string = Int32(tables.strings.count)
       tables.strings.append(string)
@@ -355,34 +369,48 @@ struct Lowering {
     tables.slots += [Int32](repeating: -1, count: size)
     for index in keys.keys.indices {
       let entry = tables.entries[first + index]
-      var slot = KeyHash.hash(entry.word, Int(entry.length)) & (size - 1)
+      var slot =
+        keys.keys[index].bytes.withUnsafeBytes { KeyHash.hash(entry.word, $0) } & (size - 1)
       while tables.slots[firstSlot + slot] >= 0 { slot = (slot + 1) & (size - 1) }
       tables.slots[firstSlot + slot] = Int32(index)
     }
     tables.tables.append(
       KeyTable(
         first: Int32(first), count: Int32(keys.keys.count), firstSlot: Int32(firstSlot),
-        slotMask: Int32(size - 1), firstPrediction: Int32(tables.predictionCount)))
+        slotMask: Int32(size - 1), longest: Int32(keys.keys.map(\.bytes.count).max() ?? -1),
+        firstPrediction: Int32(tables.predictionCount)))
     tables.predictionCount += keys.keys.count + 1
     return Int32(tables.tables.count - 1)
   }
 
   // MARK: Constants
 
+  /// Up to this many constants a value is compared with each.
+  private static let fewConstants = 4
+
   private mutating func enumeration(_ values: [JSONValue]) -> ProgramStep {
     var strings = KeySet()
     var others: [ProgramConstant] = []
+    var hashes: [UInt64] = []
     for value in values {
       if case .string(let text) = value {
         strings.set(text, node: 0)
       } else {
         others.append(tables.constants[Int(constant(value))])
+        hashes.append(value.stableHash)
       }
     }
     let first = Int32(tables.constants.count)
     tables.constants += others
+    var hashed: Int32 = -1
+    if others.count > Self.fewConstants {
+      hashed = Int32(tables.hashed.count)
+      tables.hashed += hashes.enumerated()
+        .map { HashedConstant(hash: $0.element, constant: first + Int32($0.offset)) }
+        .sorted { ($0.hash, $0.constant) < ($1.hash, $1.constant) }
+    }
     return ProgramStep(
-      kind: .enumeration, a: table(strings), b: first, c: Int32(others.count))
+      kind: .enumeration, a: table(strings), b: first, c: Int32(others.count), d: hashed)
   }
 
   mutating func constant(_ value: JSONValue) -> Int32 {

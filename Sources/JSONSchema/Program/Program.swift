@@ -19,7 +19,10 @@ final class Program: @unchecked Sendable {
   let words: UnsafeMutablePointer<UInt64>
   let constants: UnsafeMutablePointer<ProgramConstant>
   let constantNumbers: UnsafeMutablePointer<NumberConstant>
+  let hashed: UnsafeMutablePointer<HashedConstant>
   let text: UnsafeMutablePointer<UInt8>
+  /// The node of each schema of the model, or -1 where judging never gets to it: for explaining.
+  let nodesOfSchemas: [Int32]
   let patterns: [Pattern]
   let root: Int32
   let usesDynamicScope: Bool
@@ -42,6 +45,8 @@ final class Program: @unchecked Sendable {
     words = Self.copied(lowered.words)
     constants = Self.copied(lowered.constants)
     constantNumbers = Self.copied(lowered.constantNumbers)
+    hashed = Self.copied(lowered.hashed)
+    nodesOfSchemas = lowered.nodesOfSchemas
     // Whole words are read from the text.
     text = Self.copied(lowered.text + [UInt8](repeating: 0, count: 8))
     patterns = lowered.patterns
@@ -76,6 +81,7 @@ final class Program: @unchecked Sendable {
     words.deallocate()
     constants.deallocate()
     constantNumbers.deallocate()
+    hashed.deallocate()
     text.deallocate()
   }
 }
@@ -97,6 +103,8 @@ struct LoweredTables {
   var words: [UInt64] = []
   var constants: [ProgramConstant] = []
   var constantNumbers: [NumberConstant] = []
+  var hashed: [HashedConstant] = []
+  var nodesOfSchemas: [Int32] = []
   var text: [UInt8] = []
   var patterns: [Pattern] = []
   var root: Int32 = 0
@@ -129,8 +137,23 @@ enum KeyHash {
   }
 
   @inline(__always)
-  static func hash(_ word: UInt64, _ length: Int) -> Int {
-    let mixed = (word ^ UInt64(truncatingIfNeeded: length)) &* 0x9E37_79B9_7F4A_7C15
+  static func hash(_ word: UInt64, _ key: UnsafeRawBufferPointer) -> Int {
+    let length = key.count
+    var mixed = (word ^ UInt64(truncatingIfNeeded: length)) &* 0x9E37_79B9_7F4A_7C15
+    if length > 8, let base = key.baseAddress {
+      // The last word overlaps the one before. Keys are often alike for long stretches.
+      var at = 8
+      while at &+ 8 < length {
+        mixed =
+          (mixed ^ mixed &>> 32 ^ base.loadUnaligned(fromByteOffset: at, as: UInt64.self))
+          &* 0x9E37_79B9_7F4A_7C15
+        at &+= 8
+      }
+      mixed =
+        (mixed ^ mixed &>> 32
+          ^ base.loadUnaligned(fromByteOffset: length &- 8, as: UInt64.self))
+        &* 0x9E37_79B9_7F4A_7C15
+    }
     return Int(truncatingIfNeeded: (mixed ^ mixed &>> 32) & 0x7FFF_FFFF)
   }
 

@@ -27,7 +27,8 @@ struct ProgramStep {
   enum Kind: UInt8 {
     /// `a`: constant.
     case const
-    /// `a`: key table of all strings; `b`, `c`: further constants.
+    /// `a`: key table of all strings; `b`, `c`: further constants; `d`: where these stand by their
+    /// hashes, or -1 if they are few.
     case enumeration
     /// `a`: node.
     case reference
@@ -47,6 +48,13 @@ struct ProgramStep {
   var a: Int32 = -1
   var b: Int32 = -1
   var c: Int32 = -1
+  var d: Int32 = -1
+}
+
+/// A constant of an `enum` by its hash; those of one `enum` stand together, in order.
+struct HashedConstant {
+  var hash: UInt64
+  var constant: Int32
 }
 
 struct StringPlan {
@@ -57,6 +65,8 @@ struct StringPlan {
   var pattern: Int32 = -1
   var format: StringFormat?
   var content: ContentCheck = .none
+  /// Steps for 64 bytes of text.
+  var cost = SchemaBudget.textCost
   /// What is known of all strings of a form (see `StringForms`), whatever they are.
   var objectID = KnownVerdict.unknown
   var uuid = KnownVerdict.unknown
@@ -121,6 +131,8 @@ struct KeyTable {
   var count: Int32
   var firstSlot: Int32
   var slotMask: Int32
+  /// The length of its longest key.
+  var longest: Int32
   /// Where predictions for this table start: one more than entries.
   var firstPrediction: Int32
 }
@@ -244,6 +256,13 @@ struct ProgramDivisor {
   var exponent: Int = 0
 
   init() {}
+
+  /// Steps that dividing a number takes at most.
+  var cost: Int {
+    if whole != 0 { return 8 }
+    let powers = Int.bitWidth - abs(exponent &- 340).leadingZeroBitCount
+    return (coefficient > UInt128(UInt64.max) ? 128 : 16) &* powers
+  }
 
   init(_ divisor: DecimalDivisor) {
     coefficient = divisor.coefficient

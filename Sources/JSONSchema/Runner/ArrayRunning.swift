@@ -38,52 +38,105 @@ extension Runner {
   /// Up to this many items each is compared with each.
   private static var fewItems: Int { 16 }
 
-  private func isUnique(_ value: Bytes, _ count: Int) -> Bool {
-    if count > Self.fewItems { return isUniqueByHash(value) }
+  /// Whether no two items are the same; else `equalItems` says which.
+  func isUnique(_ value: Bytes, _ count: Int) -> Bool {
+    if count <= Self.fewItems, let isUnique = isUniqueByLooking(value) { return isUnique }
+    return isUniqueByHash(value, count)
+  }
+
+  /// Nil where an item is an object or an array, which may be large.
+  private func isUniqueByLooking(_ value: Bytes) -> Bool? {
     var at = 0
-    return forEach(value) { element in
+    var isWide = false
+    let isFine = forEach(value) { element in
+      isWide = isStructure(element.type, element.value)
+      if isWide { return false }
       var before = 0
       var isNew = true
       _ = forEach(value) { other in
         // Only those before it.
         if before == at { return false }
-        before &+= 1
         isNew = !isEqual(other.type, other.value, element.type, element.value)
+        if !isNew { state.pointee.equalItems = (before, at) }
+        before &+= 1
         return isNew
       }
       at &+= 1
       return isNew && !hasFault
     }
+    return isWide ? nil : isFine
   }
 
   /// Only values with the same hash can be equal.
-  private func isUniqueByHash(_ value: Bytes) -> Bool {
-    state.pointee.hashes.removeAll(keepingCapacity: true)
-    let isFine = forEach(value) { element in
-      var hasher = Hasher()
-      hash(element.type, element.value, &hasher)
-      state.pointee.hashes.append(
-        ItemHash(hash: hasher.finalize(), type: element.type, value: element.value))
-      return !hasFault
-    }
-    guard isFine else { return false }
+  private func isUniqueByHash(_ value: Bytes, _ count: Int) -> Bool {
+    guard charge(count &* SchemaBudget.itemCost) else { return false }
     // Taken out, as comparing may need the state.
-    var hashes: [ItemHash] = []
-    swap(&hashes, &state.pointee.hashes)
-    defer { swap(&hashes, &state.pointee.hashes) }
-    hashes.sort { $0.hash < $1.hash }
-    for index in hashes.indices.dropFirst() {
-      var before = index - 1
-      while before >= 0, hashes[before].hash == hashes[index].hash {
-        if isEqual(
-          hashes[before].type, hashes[before].value, hashes[index].type, hashes[index].value)
-        {
-          return false
-        }
-        if hasFault { return false }
-        before -= 1
-      }
+    var items = ItemSet()
+    swap(&items, &state.pointee.items)
+    items.prepare(count)
+    defer {
+      items.shrink()
+      swap(&items, &state.pointee.items)
     }
-    return true
+    return forEach(value) { element in
+      var hash = StableHash()
+      self.hash(element.type, element.value, &hash)
+      guard !hasFault else { return false }
+      let item = ItemSet.Item(
+        hash: hash.value, type: element.type, value: element.value)
+      let same = items.insert(item) { other in
+        isEqual(other.type, other.value, item.type, item.value) || hasFault
+      }
+      guard let same else { return true }
+      if !hasFault { state.pointee.equalItems = (same, items.count) }
+      return false
+    }
+  }
+}
+
+/// The items of an array, found by their hashes.
+struct ItemSet {
+  struct Item {
+    var hash: UInt64
+    var type: BSONType
+    var value: UnsafeRawBufferPointer
+  }
+
+  private var items: [Item] = []
+  /// Indices of items, -1 where there is none.
+  private var slots: [Int32] = []
+  private var mask = 0
+
+  var count: Int { items.count }
+
+  /// Kept from one value to the next up to this many.
+  private static let keptItems = 4_096
+
+  mutating func prepare(_ count: Int) {
+    var size = 64
+    while size < 2 * count { size *= 2 }
+    mask = size - 1
+    items.removeAll(keepingCapacity: true)
+    slots.removeAll(keepingCapacity: true)
+    slots.append(contentsOf: repeatElement(-1, count: size))
+  }
+
+  mutating func shrink() {
+    guard items.count > Self.keptItems else { return }
+    items = []
+    slots = []
+  }
+
+  /// Adds an item, or says which of those that are there is the same.
+  mutating func insert(_ item: Item, _ isSame: (Item) -> Bool) -> Int? {
+    var slot = Int(truncatingIfNeeded: item.hash) & mask
+    while slots[slot] >= 0 {
+      let other = Int(slots[slot])
+      if items[other].hash == item.hash, isSame(items[other]) { return other }
+      slot = (slot + 1) & mask
+    }
+    slots[slot] = Int32(items.count)
+    items.append(item)
+    return nil
   }
 }

@@ -6,11 +6,39 @@ extension Runner {
   // MARK: With constants
 
   func isAny(_ step: UnsafeMutablePointer<ProgramStep>, _ type: BSONType, _ value: Bytes) -> Bool {
-    if let text = text(type, value), isString(type, value) {
+    if isString(type, value) {
+      guard let text = text(type, value), charge(2 &+ text.count &>> 6) else { return false }
       return state.pointee.tables[Int(step.pointee.a)].count > 0 && entry(step.pointee.a, text) >= 0
     }
+    if step.pointee.d >= 0 { return isAnyByHash(step, type, value) }
+    guard charge(Int(step.pointee.c)) else { return false }
     for index in 0..<step.pointee.c where isEqual(step.pointee.b &+ index, type, value) {
       return true
+    }
+    return false
+  }
+
+  /// Only the constants with the value's hash can be equal to it.
+  @inline(never)
+  private func isAnyByHash(
+    _ step: UnsafeMutablePointer<ProgramStep>, _ type: BSONType, _ value: Bytes
+  ) -> Bool {
+    var hash = StableHash()
+    self.hash(type, value, &hash)
+    guard !hasFault, charge(4) else { return false }
+    let wanted = hash.value
+    let hashed = state.pointee.program.hashed + Int(step.pointee.d)
+    let count = Int(step.pointee.c)
+    var low = 0
+    var high = count
+    while low < high {
+      let middle = (low &+ high) &>> 1
+      if hashed[middle].hash < wanted { low = middle &+ 1 } else { high = middle }
+    }
+    while low < count, hashed[low].hash == wanted {
+      guard charge(1) else { return false }
+      if isEqual(hashed[low].constant, type, value) { return true }
+      low &+= 1
     }
     return false
   }
@@ -31,6 +59,7 @@ extension Runner {
     case .number: return isEqual(number: constant.pointee.value, type, value)
     case .string:
       guard isString(type, value), let text = text(type, value) else { return false }
+      guard charge(text.count &>> 10) else { return false }
       let expected = Bytes(
         start: state.pointee.text + Int(constant.pointee.value), count: Int(constant.pointee.count))
       return text.equals(expected)
@@ -49,13 +78,6 @@ extension Runner {
     let kind = state.pointee.types[Int(type.rawValue)]
     if kind == ValueTypes.double { return !isPlain && !value.readDouble(at: 0).isFinite }
     return kind == ValueTypes.written
-  }
-
-  private func asPlain(_ body: () -> Bool) -> Bool {
-    let types = state.pointee.types
-    state.pointee.types = state.pointee.plainTypes
-    defer { state.pointee.types = types }
-    return body()
   }
 
   private func isEqual(number index: Int32, _ type: BSONType, _ value: Bytes) -> Bool {
@@ -127,8 +149,7 @@ extension Runner {
   func isEqual(
     _ type: BSONType, _ value: Bytes, _ otherType: BSONType, _ other: Bytes
   ) -> Bool {
-    state.pointee.stepsLeft &-= 1
-    guard state.pointee.stepsLeft > 0 else { return fail(.tooComplex) }
+    guard charge(1) else { return false }
     if let number = numeric(type, value) {
       guard let otherNumber = numeric(otherType, other) else { return false }
       return isEqual(number, otherNumber)
@@ -138,7 +159,7 @@ extension Runner {
         let otherText = Self.text(
           otherType, other, isPlain: isPlain, &state.pointee.otherRendered)
       else { return false }
-      return text.equals(otherText)
+      return charge(text.count &>> 6) && text.equals(otherText)
     }
     if type == .document || isWritten(type, value) {
       guard otherType == .document || isWritten(otherType, other) else { return false }
@@ -192,7 +213,7 @@ extension Runner {
     }
   }
 
-  private func enterDeeper() -> Bool {
+  func enterDeeper() -> Bool {
     guard state.pointee.depth < RunState.maximumDepth else { return fail(.tooDeep) }
     state.pointee.depth &+= 1
     return true
@@ -221,6 +242,9 @@ extension Runner {
   private func isEqualObject(_ value: Bytes, _ other: Bytes) -> Bool {
     var count = 0
     var otherCount = 0
+    guard let document = Self.document(other) else { return false }
+    // Members are in the same order mostly; else each is looked for.
+    var rest: BSONElements? = document.elements()
     let isFine =
       forEach(other) { _ in
         otherCount &+= 1
@@ -228,9 +252,18 @@ extension Runner {
       }
       && forEach(value) { element in
         count &+= 1
+        if let next = try? rest?.advance(), next.key.equals(element.key) {
+          return isEqual(next.type, next.value, element.type, element.value)
+        }
+        rest = nil
         return hasEqual(element, in: other)
       }
     return isFine && count == otherCount
+  }
+
+  /// Whether an item of an array is one itself, or an object.
+  func isStructure(_ type: BSONType, _ value: Bytes) -> Bool {
+    type == .document || type == .array || isWritten(type, value)
   }
 
   private func hasEqual(_ element: BSONElement, in other: Bytes) -> Bool {
@@ -246,16 +279,16 @@ extension Runner {
   // MARK: Hashes
 
   /// Feeds a value to a hasher such that equal values feed the same.
-  func hash(_ type: BSONType, _ value: Bytes, _ hasher: inout Hasher) {
+  func hash(_ type: BSONType, _ value: Bytes, _ hasher: inout StableHash) {
     if let number = numeric(type, value) {
       switch number {
-      case .integer(let integer): hasher.combine(Double(integer))
-      case .double(let double): hasher.combine(double)
+      case .integer(let integer): hasher.combine(number: Double(integer))
+      case .double(let double): hasher.combine(number: double)
       }
       return
     }
     if isString(type, value) {
-      if let text = text(type, value) { hasher.combine(bytes: text) }
+      if let text = text(type, value), charge(text.count &>> 6) { hasher.combine(text: text) }
       return
     }
     if type == .document {
@@ -269,28 +302,29 @@ extension Runner {
     } else if type == .array {
       guard enterDeeper() else { return }
       defer { state.pointee.depth &-= 1 }
-      hasher.combine(UInt8(1))
+      hasher.combine(StableHash.arrayMark)
       _ = forEach(value) { element in
         hash(element.type, element.value, &hasher)
         return !hasFault
       }
     } else {
-      hasher.combine(type == .bool ? value.readByte(at: 0) : 2)
+      hasher.combine(
+        type == .bool ? StableHash.mark(value.readByte(at: 0) == 1) : StableHash.nullMark)
     }
   }
 
-  private func hash(object value: Bytes, _ hasher: inout Hasher) {
+  private func hash(object value: Bytes, _ hasher: inout StableHash) {
     guard enterDeeper() else { return }
     defer { state.pointee.depth &-= 1 }
     // The order doesn't count: members' hashes are added up.
-    var sum = 0
+    var sum: UInt64 = 0
     _ = forEach(value) { element in
-      var member = Hasher()
-      member.combine(bytes: element.key)
+      var member = StableHash()
+      member.combine(text: element.key)
       hash(element.type, element.value, &member)
-      sum &+= member.finalize()
+      sum &+= member.value
       return !hasFault
     }
-    hasher.combine(sum)
+    hasher.combine(StableHash.objectMark &+ sum)
   }
 }

@@ -21,6 +21,7 @@ extension Runner {
       plan: plan, table: table,
       predictions: state.pointee.predictions + Int(table.pointee.firstPrediction))
     if plan.pointee.wordCount > 1 {
+      guard charge(Int(plan.pointee.wordCount) &>> 2) else { return false }
       walk.wide = state.pointee.pushBits(words: Int(plan.pointee.wordCount))
     }
     let isFine = forEach(value) { element in checkMember(element, &walk, value, frame) }
@@ -102,7 +103,7 @@ extension Runner {
   /// A key as the value of a string: four bytes before its text, one after it. These are never
   /// read.
   @inline(__always)
-  private static func stringValue(_ key: Bytes) -> Bytes {
+  static func stringValue(_ key: Bytes) -> Bytes {
     Bytes(start: key.baseAddress.map { $0 - 4 }, count: key.count &+ 5)
   }
 
@@ -110,6 +111,9 @@ extension Runner {
   private func checkPatterns(
     _ plan: UnsafeMutablePointer<ObjectPlan>, _ element: BSONElement, _ isEvaluated: inout Bool
   ) -> Bool {
+    let count = element.key.count
+    guard charge(Int(plan.pointee.patternCount) &* (1 &+ (count &* SchemaBudget.patternCost) &>> 6))
+    else { return false }
     guard UTF8Decoding.length(element.key) >= 0 else { return fail(.invalidUTF8) }
     let first = state.pointee.program.propertyPatterns + Int(plan.pointee.firstPattern)
     for index in 0..<Int(plan.pointee.patternCount) {
@@ -148,6 +152,8 @@ extension Runner {
 
   @inline(never)
   private func checkDependents(_ walk: Walk, _ value: Bytes, _ frame: Int32) -> Bool {
+    let count = Int(walk.plan.pointee.dependentCount)
+    guard charge(count &* (1 &+ Int(walk.plan.pointee.wordCount) &>> 2)) else { return false }
     let first = state.pointee.program.dependents + Int(walk.plan.pointee.firstDependent)
     for index in 0..<Int(walk.plan.pointee.dependentCount) {
       let dependent = first + index

@@ -25,6 +25,11 @@ struct RunState: ~Copyable {
   var fault: SchemaFault?
   var depth = 0
   var stepsLeft = 0
+  /// With fewer steps left, verdicts on parts of the value are remembered.
+  var remembersBelow = 0
+  var verdicts = Verdicts()
+  /// Within something that was written for a value: its memory is used again for the next.
+  var writtenDepth = 0
   /// For each key table and each of its keys, the key that came next the last time.
   let predictions: UnsafeMutablePointer<Int32>
 
@@ -49,7 +54,9 @@ struct RunState: ~Copyable {
   var otherPlain = ByteWriter(capacity: 64)
   var plainText = ByteWriter(capacity: 64)
   var patternScratch = PatternScratch()
-  var hashes: [ItemHash] = []
+  var items = ItemSet()
+  /// The two items that are the same, where `uniqueItems` found some.
+  var equalItems: (first: Int, second: Int) = (0, 0)
 
   /// Schemas within values within schemas …: more is a fault. A level takes half a kilobyte of
   /// stack.
@@ -143,13 +150,6 @@ struct RunState: ~Copyable {
     scope[scopeCount] = resource
     scopeCount += 1
   }
-}
-
-/// A hash with the place of the value it belongs to.
-struct ItemHash {
-  var hash: Int
-  var type: BSONType
-  var value: UnsafeRawBufferPointer
 }
 
 /// What JSON type a BSON value is written as.

@@ -32,10 +32,19 @@ struct Runner {
       if isPlain { return check(schema, .string, type, value, frame) }
     }
     guard let document = writtenDocument(type, value, &state.pointee.plain) else { return false }
+    return asPlain { check(schema, .object, .document, document, frame) }
+  }
+
+  /// Judges something that was written for a value, which has plain types only.
+  func asPlain(_ body: () -> Bool) -> Bool {
     let types = state.pointee.types
     state.pointee.types = state.pointee.plainTypes
-    defer { state.pointee.types = types }
-    return check(schema, .object, .document, document, frame)
+    state.pointee.writtenDepth &+= 1
+    defer {
+      state.pointee.types = types
+      state.pointee.writtenDepth &-= 1
+    }
+    return body()
   }
 
   /// Whether values are what simplified JSON has for them.
@@ -69,8 +78,18 @@ struct Runner {
     _ value: Bytes, _ frame: Int32
   ) -> Bool {
     guard state.pointee.depth < RunState.maximumDepth else { return fail(.tooDeep) }
-    state.pointee.stepsLeft &-= 1
-    guard state.pointee.stepsLeft > 0 else { return fail(.tooComplex) }
+    guard charge(1) else { return false }
+    if state.pointee.stepsLeft < state.pointee.remembersBelow, frame < 0 {
+      return checkRemembering(schema, kind, type, value)
+    }
+    return checkInside(schema, kind, type, value, frame)
+  }
+
+  @inline(__always)
+  private func checkInside(
+    _ schema: UnsafeMutablePointer<ProgramNode>, _ kind: JSONTypes, _ type: BSONType,
+    _ value: Bytes, _ frame: Int32
+  ) -> Bool {
     state.pointee.depth &+= 1
     defer { state.pointee.depth &-= 1 }
     let scopeCount = state.pointee.scopeCount
@@ -91,7 +110,7 @@ struct Runner {
   }
 
   @inline(__always)
-  private func checkParts(
+  func checkParts(
     _ schema: UnsafeMutablePointer<ProgramNode>, _ kind: JSONTypes, _ value: Bytes, _ frame: Int32
   ) -> Bool {
     if kind == .object {
@@ -103,6 +122,26 @@ struct Runner {
     return true
   }
 
+  /// The same for a value that takes many steps: what a schema has said of a part of it is not
+  /// worked out twice, so that schemas that branch at every level don't take exponential time.
+  @inline(never)
+  private func checkRemembering(
+    _ schema: UnsafeMutablePointer<ProgramNode>, _ kind: JSONTypes, _ type: BSONType,
+    _ value: Bytes
+  ) -> Bool {
+    guard !state.pointee.usesDynamicScope, state.pointee.writtenDepth == 0 else {
+      return checkInside(schema, kind, type, value, -1)
+    }
+    guard charge(SchemaBudget.lookUpCost) else { return false }
+    let key = Verdicts.Key(node: schema - state.pointee.nodes, place: value.baseAddress)
+    if let known = state.pointee.verdicts[key] { return known }
+    let isFine = checkInside(schema, kind, type, value, -1)
+    if !hasFault, state.pointee.verdicts.add(isFine, for: key) {
+      guard charge(SchemaBudget.rememberCost) else { return false }
+    }
+    return isFine
+  }
+
   /// A schema with `unevaluated…`: everything else notes what it looked at, then the rest is
   /// judged.
   @inline(never)
@@ -111,6 +150,7 @@ struct Runner {
     _ type: BSONType, _ value: Bytes, _ frame: Int32
   ) -> Bool {
     let own = pushFrame(for: value)
+    guard own >= 0 else { return false }
     defer { state.pointee.popBits(own) }
     guard checkParts(schema, kind, value, own), checkSteps(schema, type, value, own) else {
       return false
@@ -129,21 +169,39 @@ struct Runner {
     return true
   }
 
-  /// A bit for each element that the value may have.
+  /// A bit for each element that the value may have; -1 after a fault.
   @inline(__always)
   func pushFrame(for value: Bytes) -> Int32 {
     // An element takes two bytes at least.
-    let most = isMembers(value) ? state.pointee.members.count : value.count &>> 1
+    var most = isMembers(value) ? state.pointee.members.count : value.count &>> 1
+    if most > 4_096 {
+      most = 0
+      let isFine = forEach(value) { _ in
+        most &+= 1
+        return true
+      }
+      guard isFine, charge(most &>> 9) else { return -1 }
+    }
     return state.pointee.pushBits(words: most &>> 6 &+ 1)
   }
 
-  /// An empty bit set of the same size.
+  /// An empty bit set of the same size; -1 after a fault.
   @inline(__always)
   private func pushFrame(like frame: Int32) -> Int32 {
-    state.pointee.pushBits(words: Int(state.pointee.bits[Int(frame)]))
+    let words = Int(state.pointee.bits[Int(frame)])
+    // Cleared, and merged in the end.
+    guard words <= 64 || charge(words &>> 2) else { return -1 }
+    return state.pointee.pushBits(words: words)
   }
 
+  /// Takes steps out of the value's budget; false, and a fault, if there are none left.
   @inline(__always)
+  func charge(_ steps: Int) -> Bool {
+    state.pointee.stepsLeft &-= steps
+    return state.pointee.stepsLeft >= 0 || fail(.tooComplex)
+  }
+
+  @inline(never)
   func fail(_ fault: SchemaFault) -> Bool {
     if state.pointee.fault == nil { state.pointee.fault = fault }
     return false
@@ -162,12 +220,13 @@ struct Runner {
 
   var membersValue: Bytes { Bytes(start: UnsafeRawPointer(state), count: 0) }
 
-  /// Calls `body` for each element until it returns false; false then, and if the bytes are broken.
+  /// Calls `body` for each element until it returns false; false then, and if the bytes are broken or
+  /// the budget is used up: an element is a step, and more if its key is long.
   @inline(__always)
   func forEach(_ value: Bytes, _ body: (BSONElement) -> Bool) -> Bool {
     if isMembers(value) {
       for element in state.pointee.members {
-        guard body(element) else { return false }
+        guard charge(1), body(element) else { return false }
       }
       return true
     }
@@ -175,8 +234,18 @@ struct Runner {
       return fail(.corrupt(BSONError(.truncated, at: 0)))
     }
     var elements = document.elements()
+    // Steps that are not taken out of the budget yet: a few at a time cost less.
+    var pending = 0
+    defer { state.pointee.stepsLeft &-= pending }
     do throws(BSONError) {
       while let element = try elements.advance() {
+        pending &+= 1 &+ element.key.count &>> 6
+        // Its texts are searched for their ends, as keys are.
+        if element.type == .regex { pending &+= element.value.count &>> 6 }
+        if pending >= 32 {
+          guard charge(pending) else { return false }
+          pending = 0
+        }
         guard body(element) else { return false }
       }
       return true
@@ -193,7 +262,7 @@ struct Runner {
   // MARK: Steps
 
   @inline(__always)
-  private func checkSteps(
+  func checkSteps(
     _ schema: UnsafeMutablePointer<ProgramNode>, _ type: BSONType, _ value: Bytes, _ frame: Int32
   ) -> Bool {
     var left = schema.pointee.stepCount
@@ -207,7 +276,7 @@ struct Runner {
     return true
   }
 
-  private func check(
+  func check(
     _ step: UnsafeMutablePointer<ProgramStep>, _ type: BSONType, _ value: Bytes, _ frame: Int32
   ) -> Bool {
     switch step.pointee.kind {
@@ -216,6 +285,7 @@ struct Runner {
     case .reference: return check(step.pointee.a, type, value, frame)
     case .dynamicReference: return check(dynamicTarget(step), type, value, frame)
     case .allOf:
+      guard charge(Int(step.pointee.c)) else { return false }
       for index in 0..<Int(step.pointee.c) {
         let node = state.pointee.lists[Int(step.pointee.b) &+ index]
         guard check(node, type, value, frame) else { return false }
@@ -234,11 +304,12 @@ struct Runner {
 
   /// A schema that need not hold: only if it does, what it evaluated counts.
   @inline(__always)
-  private func checkBranch(
+  func checkBranch(
     _ node: Int32, _ type: BSONType, _ value: Bytes, _ frame: Int32
   ) -> Bool {
     guard frame >= 0 else { return check(node, type, value, -1) }
     let own = pushFrame(like: frame)
+    guard own >= 0 else { return false }
     defer { state.pointee.popBits(own) }
     guard check(node, type, value, own) else { return false }
     state.pointee.merge(own, into: frame)
@@ -249,6 +320,7 @@ struct Runner {
     _ step: UnsafeMutablePointer<ProgramStep>, _ type: BSONType, _ value: Bytes, _ frame: Int32
   ) -> Bool {
     var isFine = false
+    guard charge(Int(step.pointee.c)) else { return false }
     for index in 0..<Int(step.pointee.c) {
       let node = state.pointee.lists[Int(step.pointee.b) &+ index]
       if checkBranch(node, type, value, frame) {
@@ -265,6 +337,7 @@ struct Runner {
     _ step: UnsafeMutablePointer<ProgramStep>, _ type: BSONType, _ value: Bytes, _ frame: Int32
   ) -> Bool {
     var count = 0
+    guard charge(Int(step.pointee.c)) else { return false }
     for index in 0..<Int(step.pointee.c) {
       let node = state.pointee.lists[Int(step.pointee.b) &+ index]
       if checkBranch(node, type, value, frame) { count &+= 1 }
@@ -291,6 +364,8 @@ struct Runner {
   }
 
   private func dynamicTarget(_ step: UnsafeMutablePointer<ProgramStep>) -> Int32 {
+    // A fault is seen by whoever looks into the target.
+    _ = charge((state.pointee.scopeCount &* Int(step.pointee.c)) &>> 2)
     for index in 0..<state.pointee.scopeCount {
       let resource = state.pointee.scope[index]
       var pair = Int(step.pointee.b)
@@ -324,8 +399,9 @@ struct Runner {
 
   func entry(_ table: Int32, _ word: UInt64, _ key: Bytes) -> Int {
     let table = state.pointee.tables + Int(table)
+    guard key.count <= Int(table.pointee.longest) else { return -1 }
     let mask = Int(table.pointee.slotMask)
-    var slot = KeyHash.hash(word, key.count) & mask
+    var slot = KeyHash.hash(word, key) & mask
     while true {
       let index = Int(state.pointee.program.slots[Int(table.pointee.firstSlot) &+ slot])
       if index < 0 { return -1 }

@@ -5,14 +5,25 @@ extension Runner {
 
   @inline(__always)
   func checkString(_ index: Int32, _ type: BSONType, _ value: Bytes) -> Bool {
-    guard type == .string else {
-      return index < 0 || checkRendered(state.pointee.program.strings + Int(index), type, value)
-    }
+    guard type == .string else { return checkRendered(index, type, value) }
     let text = Bytes(rebasing: value[4..<(value.count &- 1)])
+    guard chargeText(text.count, index) else { return false }
     let length = UTF8Decoding.length(text)
     guard length >= 0 else { return fail(.invalidUTF8) }
     if index < 0 { return true }
     return check(state.pointee.program.strings + Int(index), text, length)
+  }
+
+  /// The steps that looking at a text takes, except for patterns that are searched slowly.
+  @inline(__always)
+  private func chargeText(_ count: Int, _ index: Int32) -> Bool {
+    let cost =
+      index < 0
+      ? SchemaBudget.textCost : state.pointee.program.strings[Int(index)].cost
+    let steps = (count &* cost) &>> 6
+    state.pointee.stepsLeft &-= steps
+    // A few are noticed by whoever counts next.
+    return steps < 512 || state.pointee.stepsLeft >= 0 || fail(.tooComplex)
   }
 
   @inline(__always)
@@ -38,8 +49,17 @@ extension Runner {
 
   @inline(never)
   private func searchSlowly(_ index: Int32, _ text: Bytes) -> Bool {
-    let pattern = state.pointee.program.patterns[Int(index)]
-    switch pattern.search(text, &state.pointee.patternScratch) {
+    searchSlowly(state.pointee.program.patterns[Int(index)], text)
+  }
+
+  func searchSlowly(_ pattern: Pattern, _ text: Bytes) -> Bool {
+    // A step of these takes as long as some of others.
+    var steps = max(0, state.pointee.stepsLeft) / SchemaBudget.patternStepCost
+    let before = steps
+    let outcome = pattern.search(text, &state.pointee.patternScratch, steps: &steps)
+    state.pointee.stepsLeft &-= (before &- steps) &* SchemaBudget.patternStepCost
+    state.pointee.patternScratch.shrink()
+    switch outcome {
     case .found: return true
     case .missing: return false
     case .tooComplex: return fail(.patternTooComplex(pattern: pattern.text))
@@ -48,28 +68,32 @@ extension Runner {
 
   /// A string that is none in BSON. What is known by its form needn't be written first.
   @inline(__always)
-  private func checkRendered(
-    _ plan: UnsafeMutablePointer<StringPlan>, _ type: BSONType, _ value: Bytes
-  ) -> Bool {
+  private func checkRendered(_ index: Int32, _ type: BSONType, _ value: Bytes) -> Bool {
+    let plan = state.pointee.program.strings + Int(index)
     let known: KnownVerdict
+    let count: Int
+    // The same steps as for the text that is written.
     switch type {
-    case .objectID: known = plan.pointee.objectID
-    case .date:
-      known =
-        ISODate.range.contains(value.readInt64(at: 0)) ? plan.pointee.dateTime : .unknown
-    case .binary:
-      known = value.count == 21 && value.readByte(at: 4) == 4 ? plan.pointee.uuid : .unknown
-    default: known = .unknown
+    case .objectID:
+      known = index < 0 ? .valid : plan.pointee.objectID
+      count = StringForms.objectID.count
+    case .date where ISODate.range.contains(value.readInt64(at: 0)):
+      known = index < 0 ? .valid : plan.pointee.dateTime
+      count = StringForms.dateTime.count
+    case .binary where value.count == 21 && value.readByte(at: 4) == 4:
+      known = index < 0 ? .valid : plan.pointee.uuid
+      count = StringForms.uuid.count
+    default: return checkText(index, type, value)
     }
-    if known == .unknown { return checkText(plan, type, value) }
-    return known == .valid
+    if known == .unknown { return checkText(index, type, value) }
+    return chargeText(count, index) && known == .valid
   }
 
   @inline(never)
-  private func checkText(
-    _ plan: UnsafeMutablePointer<StringPlan>, _ type: BSONType, _ value: Bytes
-  ) -> Bool {
-    guard let text = text(type, value) else { return false }
+  private func checkText(_ index: Int32, _ type: BSONType, _ value: Bytes) -> Bool {
+    guard let text = text(type, value), chargeText(text.count, index) else { return false }
+    if index < 0 { return true }
+    let plan = state.pointee.program.strings + Int(index)
     let length = UTF8Decoding.length(text)
     guard length >= 0 else { return fail(.invalidUTF8) }
     return check(plan, text, length)
@@ -79,6 +103,7 @@ extension Runner {
   @inline(__always)
   func text(_ type: BSONType, _ value: Bytes) -> Bytes? {
     if type == .string { return Bytes(rebasing: value[4..<(value.count &- 1)]) }
+    guard charge(SchemaBudget.writeCost &+ value.count &>> 3) else { return nil }
     return Self.text(type, value, isPlain: isPlain, &state.pointee.rendered)
   }
 
@@ -125,12 +150,14 @@ extension Runner {
   @inline(__always)
   private func check(_ plan: UnsafeMutablePointer<NumberPlan>, _ integer: Int64) -> Bool {
     plan.pointee.bounds.contains(integer)
-      && (!plan.pointee.hasDivisor || plan.pointee.divisor.divides(integer))
+      && (!plan.pointee.hasDivisor
+        || charge(plan.pointee.divisor.cost) && plan.pointee.divisor.divides(integer))
   }
 
   private func check(_ plan: UnsafeMutablePointer<NumberPlan>, _ double: Double) -> Bool {
     guard plan.pointee.bounds.contains(double) else { return false }
     if !plan.pointee.hasDivisor { return true }
+    guard charge(8 &+ plan.pointee.divisor.cost) else { return false }
     let (digits, exponent) = written(double)
     return plan.pointee.divisor.divides(digits: digits, exponent: exponent)
   }

@@ -13,6 +13,15 @@ public enum SchemaFault: Error, Equatable, Sendable, CustomStringConvertible {
   /// Schema and value together need too many steps.
   case tooComplex
 
+  /// Whether the value takes more than `SchemaBudget` or another bound allows: judged again, by
+  /// whatever command, it does so again.
+  public var isBound: Bool {
+    switch self {
+    case .tooDeep, .patternTooComplex, .tooComplex: true
+    case .corrupt, .invalidUTF8: false
+    }
+  }
+
   public var description: String {
     switch self {
     case .corrupt(let error): "\(error)"

@@ -10,6 +10,7 @@ extension Runner {
   func writtenDocument(
     _ type: BSONType, _ value: Bytes, _ memory: inout ByteWriter
   ) -> Bytes? {
+    guard charge(16 &+ value.count &>> 1) else { return nil }
     memory.removeAll()
     state.pointee.plainText.removeAll()
     let element = BSONElement(type: type, key: Bytes(start: nil, count: 0), value: value)
