@@ -20,6 +20,7 @@ extension MappingPlan {
         "full_document_before_change is required, and the server kept none for this "
           + "\(event.operation.name); enable changeStreamPreAndPostImages on the collection")
     }
+    if rule.hasRenames { try checkNames(rule, event: event) }
     let start = into.count
     do {
       switch rule.envelope {
@@ -125,13 +126,14 @@ extension MappingPlan {
       try write(
         document, rule.beforeChange, rule.json, in: "fullDocumentBeforeChange", into: &into)
     }
-    if let description = event.operationDescription {
+    if let description = event.operationDescription, !rule.operationDescription.isDropped {
       into.append(",\"operationDescription\":")
-      try write(description, .whole, rule.json, in: "operationDescription", into: &into)
+      try write(
+        description, rule.operationDescription, rule.json, in: "operationDescription", into: &into)
     }
-    if let state = event.stateBeforeChange {
+    if let state = event.stateBeforeChange, !rule.stateBeforeChange.isDropped {
       into.append(",\"stateBeforeChange\":")
-      try write(state, .whole, rule.json, in: "stateBeforeChange", into: &into)
+      try write(state, rule.stateBeforeChange, rule.json, in: "stateBeforeChange", into: &into)
     }
     if let update = event.updateDescription, !rule.updateDescription.isDropped {
       into.append(",\"updateDescription\":")
@@ -164,19 +166,33 @@ extension MappingPlan {
 
   // MARK: Filtering
 
-  private func writeFiltered(
+  func writeFiltered(
     _ view: BSONView, _ state: FilterState, isArray: Bool, _ style: JSONStyle, depth: Int,
     into: inout ByteWriter
   ) throws(BSONError) {
     guard depth <= BSONView.maximumDepth else { throw BSONError(.tooDeep, at: 0) }
     into.append(isArray ? UInt8(ascii: "[") : UInt8(ascii: "{"))
     var first = true
+    var hidden = HiddenPaths()
+    try writeElements(
+      view, state, isArray: isArray, style, depth: depth, &hidden, first: &first, into: &into)
+    into.append(isArray ? UInt8(ascii: "]") : UInt8(ascii: "}"))
+  }
+
+  /// What is between the brackets.
+  func writeElements(
+    _ view: BSONView, _ state: FilterState, isArray: Bool, _ style: JSONStyle, depth: Int,
+    _ hidden: inout HiddenPaths, first: inout Bool, into: inout ByteWriter
+  ) throws(BSONError) {
     var walk = view.elements()
     while let element = try walk.next() {
       let next = filters.step(state, key: element.key, inArray: isArray)
-      let inner = element.document
-      // Short of what `include` names, only documents and arrays can still lead there.
-      if next.isDropped || (inner == nil && next.include >= 0) { continue }
+      if leavesOut(element, next, below: state, inArray: isArray) { continue }
+      if let length = filters.cutLength(of: element.key, next, below: state, inArray: isArray) {
+        try write(
+          masked: element.key, length, of: view, state, &hidden, first: &first, into: &into)
+        continue
+      }
       if !first { into.append(UInt8(ascii: ",")) }
       first = false
       if !isArray {
@@ -185,60 +201,94 @@ extension MappingPlan {
       }
       if let redaction = next.redaction {
         try write(element, redacted: redaction, into: &into)
-      } else if let inner, !next.isWhole {
+      } else if let inner = element.document, !next.isWhole {
         try writeFiltered(
           inner, next, isArray: element.type == .array, style, depth: depth &+ 1, into: &into)
       } else {
         try into.appendJSON(value: element, style: style)
       }
     }
-    into.append(isArray ? UInt8(ascii: "]") : UInt8(ascii: "}"))
   }
 
-  /// `removedFields` and `truncatedArrays` name fields in values: a field that the paths into
+  /// Whether a filter leaves nothing of an element.
+  @inline(__always)
+  func leavesOut(
+    _ element: BSONElement, _ next: FilterState, below state: FilterState, inArray: Bool
+  ) -> Bool {
+    if next.isDropped { return true }
+    // Short of what `include` names, only documents and arrays can still lead there; or what a path says
+    // of the inside of one that is redacted.
+    return next.include >= 0 && element.document == nil
+      && filters.cutLength(of: element.key, next, below: state, inArray: inArray) == nil
+  }
+
+  /// `removedFields`, `truncatedArrays` and `disambiguatedPaths` name fields: a field that the paths into
   /// `updatedFields` keep out is kept out there too, unless they are named themselves.
   func writeUpdate(
     _ update: BSONView, _ state: FilterState, _ style: JSONStyle, into: inout ByteWriter
   ) throws(BSONError) {
     let fields = filters.step(state, key: rawBytes("updatedFields"), inArray: false)
+    // Until they are written.
+    var vanished = try vanished(of: update, fields)
     into.append(UInt8(ascii: "{"))
     var first = true
     var walk = update.elements()
     while let element = try walk.next() {
       let own = filters.step(state, key: element.key, inArray: false)
-      let named = element.key.equals("removedFields") || element.key.equals("truncatedArrays")
+      let gone = element.key.equals("removedFields") ? vanished : nil
+      if gone != nil { vanished = nil }
+      let paths = element.key.equals("disambiguatedPaths")
+      let named = paths || element.listsFields
       if named ? own.exclude == FilterState.all : own.isDropped { continue }
       if !first { into.append(UInt8(ascii: ",")) }
       first = false
       try into.appendJSONString(element.key)
       into.append(UInt8(ascii: ":"))
+      if let redaction = own.redaction {
+        try write(element, redacted: redaction, into: &into)
+        continue
+      }
       guard let inner = element.document else {
         try into.appendJSON(value: element, style: style)
         continue
       }
-      if named {
+      if paths, fields.redaction != nil {
+        // They name what is redacted as a whole.
+        into.append("{}")
+      } else if named {
         let include = own.include == FilterState.all ? FilterState.all : fields.include
-        try writeNamedFields(
-          inner,
-          FilterState(include: include, exclude: fields.exclude, change: fields.change), style,
-          into: &into)
+        let state = FilterState(
+          include: include, exclude: fields.exclude, change: fields.change)
+        if paths {
+          try writeDisambiguated(inner, state, style, into: &into)
+        } else {
+          try writeNamedFields(inner, state, gone, style, into: &into)
+        }
+      } else if own.change >= 0, element.key.equals("updatedFields") {
+        try writeUpdatedFields(inner, own, of: update, state, style, into: &into)
       } else {
         try writeFiltered(
           inner, own, isArray: element.type == .array, style, depth: 2, into: &into)
       }
     }
+    if let vanished {
+      try writeRemoved(vanished, state, isFirst: first, into: &into)
+    }
     into.append(UInt8(ascii: "}"))
   }
 
   private func writeNamedFields(
-    _ array: BSONView, _ state: FilterState, _ style: JSONStyle, into: inout ByteWriter
+    _ array: BSONView, _ state: FilterState, _ vanished: VanishedFields?, _ style: JSONStyle,
+    into: inout ByteWriter
   ) throws(BSONError) {
     into.append(UInt8(ascii: "["))
     var first = true
     var walk = array.elements()
     while let element = try walk.next() {
-      let name = try element.document?.first("field")?.string ?? element.string
+      let name = try element.listedField
       if let name, filters.step(state, key: name, inArray: false).isDropped { continue }
+      // `updatedFields` tells of it.
+      if let name, maskedLength(of: name, element, below: state) != nil { continue }
       if !first { into.append(UInt8(ascii: ",")) }
       first = false
       if let name, state.change >= 0 {
@@ -247,6 +297,17 @@ extension MappingPlan {
         try into.appendJSON(value: element, style: style)
       }
     }
+    if let vanished { try writeNames(of: vanished, first: &first, into: &into) }
     into.append(UInt8(ascii: "]"))
+  }
+}
+
+extension BSONElement {
+  /// Of an update's description: a list that names fields instead of holding them.
+  var listsFields: Bool { key.equals("removedFields") || key.equals("truncatedArrays") }
+
+  /// Of such a list: the field that is named.
+  var listedField: UnsafeRawBufferPointer? {
+    get throws(BSONError) { try document?.first("field")?.string ?? string }
   }
 }

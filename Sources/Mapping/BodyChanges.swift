@@ -8,8 +8,80 @@ extension MappingPlan {
   ) throws(BSONError) {
     guard state.change >= 0 else { return try into.appendJSONString(key) }
     var name = ByteWriter(capacity: key.count + 32)
-    filters.append(key: key, below: state, inArray: false, to: &name)
+    filters.append(key: key, below: state, to: &name)
     try into.appendJSONString(name.bytes)
+  }
+
+  /// `disambiguatedPaths`: of each path that the filter lets pass its parts, under the new names of both.
+  func writeDisambiguated(
+    _ paths: BSONView, _ state: FilterState, _ style: JSONStyle, into: inout ByteWriter
+  ) throws(BSONError) {
+    into.append(UInt8(ascii: "{"))
+    var first = true
+    var hidden = HiddenPaths()
+    var walk = paths.elements()
+    while let element = try walk.next() {
+      if filters.step(state, key: element.key, inArray: false).isDropped { continue }
+      var path = element.key
+      if let length = filters.redactedLength(of: path, below: state), length < path.count {
+        path = UnsafeRawBufferPointer(rebasing: path[..<length])
+        // What is left of it may be read in one way only, or be there already.
+        guard try isAmbiguous(element, upTo: length), hidden.insert(path) else { continue }
+      }
+      if !first { into.append(UInt8(ascii: ",")) }
+      first = false
+      try write(key: path, below: state, into: &into)
+      into.append(UInt8(ascii: ":"))
+      guard state.change >= 0, let parts = element.document else {
+        try into.appendJSON(value: element, style: style)
+        continue
+      }
+      try writeParts(parts, upTo: path.count, state, style, into: &into)
+    }
+    into.append(UInt8(ascii: "}"))
+  }
+
+  /// Whether one of the parts that are shown is a number, or holds dots.
+  private func isAmbiguous(_ path: BSONElement, upTo length: Int) throws(BSONError) -> Bool {
+    guard var walk = path.document?.elements() else { return true }
+    var left = length
+    while left >= 0, let part = try walk.next() {
+      guard let text = part.string, !FilterTrees.isIndex(text) else { return true }
+      if text.prefix(left).contains(UInt8(ascii: ".")) { return true }
+      left -= text.count + 1
+    }
+    return false
+  }
+
+  /// The parts of one path: names, and indexes of arrays as numbers.
+  /// - Parameter length: how much of the path may be shown.
+  private func writeParts(
+    _ parts: BSONView, upTo length: Int, _ state: FilterState, _ style: JSONStyle,
+    into: inout ByteWriter
+  ) throws(BSONError) {
+    into.append(UInt8(ascii: "["))
+    var first = true
+    var place = state
+    var name = ByteWriter(capacity: 64)
+    var walk = parts.elements()
+    var left = length
+    while left >= 0, let part = try walk.next() {
+      if !first { into.append(UInt8(ascii: ",")) }
+      first = false
+      name.removeAll()
+      if let whole = part.string {
+        let text = UnsafeRawBufferPointer(rebasing: whole.prefix(left))
+        left -= whole.count + 1
+        try write(key: text, below: place, into: &into)
+        place = filters.step(place, key: text, inArray: false)
+      } else {
+        try into.appendJSON(value: part, style: style)
+        if let index = part.integer { name.append(decimal: index) }
+        left -= name.count + 1
+        place = filters.step(place, key: name.bytes, inArray: true)
+      }
+    }
+    into.append(UInt8(ascii: "]"))
   }
 
   /// An entry of `removedFields` (a name) or `truncatedArrays` (a document with one).
@@ -44,6 +116,8 @@ extension MappingPlan {
   ) throws(BSONError) {
     if element.type == .null { return into.append("null") }
     guard redacted == .hash, let redactionKey else { return into.append("\"***\"") }
+    // A hash takes microseconds, and an array may have a million values.
+    if into.isBeyondLimit() { throw BSONError(.truncated, at: 0) }
     var code = HMAC<SHA256>(key: redactionKey)
     if element.type == .string, let text = element.string {
       code.update(data: text)

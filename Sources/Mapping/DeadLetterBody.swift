@@ -4,20 +4,35 @@ import Oplog
 extension MappingPlan {
   func writeDeadLetterBody(event: borrowing ChangeEvent, limit: Int, into: inout ByteWriter) {
     let start = into.count
-    into.append(changeEvent: event, omitting: [])
-    if into.count - start <= limit { return }
-    // Documents are what is large. The largest goes first, until the rest fits.
-    var omitted: [DocumentField] = []
     let event = copy event
+    var omitted: [DocumentField] = event.isOversized ? [.updateDescription] : []
+    // Documents are what is large. The largest goes first, until the rest fits. One that can't fit is
+    // not written in vain: even empty arrays in an array keep a fifth of their size as JSON.
     let bySize = DocumentField.allCases
       .map { ($0, $0.view(of: event)?.bytes.count ?? 0) }
       .filter { $0.1 > 0 }.sorted { $0.1 > $1.1 }
-    for (field, _) in bySize {
+    var rest = bySize[...]
+    while let (field, size) = rest.first, size / 8 > limit {
       omitted.append(field)
-      into.truncate(to: start)
-      into.append(changeEvent: event, omitting: omitted)
-      if into.count - start <= limit { return }
+      rest.removeFirst()
     }
+    let end = limit < .max - start ? start + limit : .max
+    for field in [nil] + rest.map({ Optional($0.0) }) {
+      if let field { omitted.append(field) }
+      into.truncate(to: start)
+      into.limit(to: end)
+      into.append(changeEvent: event, omitting: omitted)
+      let fits = !into.isCut && into.count <= end
+      into.limit(to: nil)
+      if fits { return }
+    }
+    // Names can be long as well.
+    into.truncate(to: start)
+    into.append("{\"operationType\":\"")
+    into.append(event.operation.name)
+    into.append("\",\"omitted\":[\"")
+    into.append((omitted.map(\.rawValue) + ["ns"]).joined(separator: "\",\""))
+    into.append("\"]}")
   }
 }
 
@@ -76,12 +91,16 @@ extension ByteWriter {
     append("\":")
     let start = count
     do {
-      try appendJSON(document, style: .canonical)
+      // Who maps the event again must find the very document.
+      if try document.isExactInExtendedJSON() {
+        return try appendJSON(document, style: .canonical)
+      }
     } catch {
       truncate(to: start)
-      append("{\"$binary\":{\"base64\":\"")
-      appendBase64(document.bytes)
-      append("\",\"subType\":\"00\"}}")
+      if isCut { return }
     }
+    append("{\"$binary\":{\"base64\":\"")
+    appendBase64(document.bytes)
+    append("\",\"subType\":\"00\"}}")
   }
 }

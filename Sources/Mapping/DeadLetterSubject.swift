@@ -10,6 +10,17 @@ public struct DeadLetterSubject: Sendable, Equatable, CustomStringConvertible {
   enum Piece: Sendable, Equatable {
     case literal(String)
     case rule, error, operation, database
+
+    /// The most bytes it can make: of names the limits are the configuration's (64 for a rule's) and
+    /// the server's (63 for a database's, three bytes for each that is escaped).
+    var longest: Int {
+      switch self {
+      case .literal(let text): text.utf8.count
+      case .rule: 64
+      case .error, .operation: 20
+      case .database: 3 * 63
+      }
+    }
   }
 
   /// As it was written.
@@ -34,16 +45,48 @@ public struct DeadLetterSubject: Sendable, Equatable, CustomStringConvertible {
           at: at)
       }
     }
+    let longest = pieces.reduce(0) { $0 + $1.longest }
+    guard longest <= MessageLimits.subject else {
+      throw RuleSyntaxError(
+        "a dead letter's subject may have up to \(longest) bytes here; "
+          + "at most \(MessageLimits.subject) are allowed",
+        remedy: "shorten it", at: 0)
+    }
     self.text = text
     self.pieces = pieces
+  }
+
+  private init(text: String, pieces: [Piece]) {
+    self.text = text
+    self.pieces = pieces
+  }
+
+  /// The error is left open, marked so.
+  package func leavingErrorOpen(mark: String) -> DeadLetterSubject {
+    DeadLetterSubject(text: text, pieces: pieces.map { $0 == .error ? .literal(mark) : $0 })
   }
 
   public var description: String { text }
 
   /// The subject with `*` for every token that varies: what a stream must hold to take all of it.
-  public var pattern: String {
-    pieces.map { if case .literal(let literal) = $0 { literal } else { "\u{0}" } }.joined()
-      .split(separator: ".").map { $0.contains("\u{0}") ? "*" : String($0) }.joined(separator: ".")
+  public var pattern: String { pattern(ofRule: nil) }
+
+  /// The same for each of the rules, and for what no rule took; one for all where the subject names none.
+  package func patterns(ofRules rules: [String]) -> [String] {
+    guard pieces.contains(.rule) else { return [pattern] }
+    return (rules + [Self.unmatchedRule]).map { pattern(ofRule: $0) }
+  }
+
+  private func pattern(ofRule rule: String?) -> String {
+    pieces.map { piece in
+      switch piece {
+      case .literal(let literal): literal
+      case .rule: rule.map { SubjectToken.escape($0) } ?? "\u{0}"
+      default: "\u{0}"
+      }
+    }.joined()
+      .split(separator: ".").map { $0.contains("\u{0}") ? "*" : String($0) }
+      .joined(separator: ".")
   }
 
   func write(

@@ -31,7 +31,7 @@ extension MappingPlan {
     let time = event.wallTime ?? clusterTime
     scratch.append(time: ISODate.range.contains(time) ? time : clusterTime, to: &into)
     into.append("\"")
-    try writeSubjectAttribute(event, scratch: &scratch, into: &into)
+    try writeSubjectAttribute(rule, event, scratch: &scratch, into: &into)
     if rule.dataSchemaText.count > 0 {
       into.append(",\"dataschema\":")
       try string(bytes(rule.dataSchemaText), in: "schema", into: &into)
@@ -60,14 +60,13 @@ extension MappingPlan {
   }
 
   private func writeSubjectAttribute(
-    _ event: borrowing ChangeEvent, scratch: inout Scratch, into: inout ByteWriter
+    _ rule: RulePlan, _ event: borrowing ChangeEvent, scratch: inout Scratch, into: inout ByteWriter
   ) throws(MappingError) {
-    guard let key = event.documentKey else { return }
+    guard let key = event.documentKey, !rule.documentID.hidesAll else { return }
     do throws(BSONError) {
       guard let id = try key.first("_id") else { return }
-      scratch.bytes.removeAll()
-      try scratch.bytes.appendJSON(value: id, style: .simplified)
-      if scratch.bytes.bytes.first == UInt8(ascii: "\"") {
+      try writeText(ofID: id, rule, into: &scratch.bytes)
+      if rule.documentID.redaction == nil, scratch.bytes.bytes.first == UInt8(ascii: "\"") {
         // CloudEvents allows no empty attribute.
         guard scratch.bytes.count > 2 else { return }
         into.append(",\"subject\":")
@@ -145,7 +144,7 @@ extension MappingPlan {
       var parsed = ByteWriter(capacity: scratch.bytes.count + 64)
       guard (try? parsed.append(bsonOf: scratch.bytes.bytes)) != nil,
         let members = try BSONView(parsed.bytes).first("")?.document
-      else { return into.append("null") }
+      else { throw BSONError(.tooDeep, at: 0) }
       into.append("{\"removedFields\":")
       try member(members, "removedFields", into: &into)
       into.append(",\"updatedFields\":")

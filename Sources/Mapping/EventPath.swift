@@ -66,6 +66,7 @@ public struct EventPath: Sendable, Equatable {
           ? "name a field of the change event, such as documentKey._id"
           : "write exactly one dot between two parts", at: empty.at)
     }
+    try Self.checkEnds(of: text, at: offset)
     let field: EventField
     var consumed = 1
     if segments[0].text == "ns" {
@@ -90,8 +91,31 @@ public struct EventPath: Sendable, Equatable {
         "\(field.name) has no fields", remedy: "write \(field.name) alone",
         at: segments[consumed].at)
     }
+    if field == .updateDescription, segments.count > consumed {
+      try Self.checkPart(of: .updateDescription, segments[consumed].text, at: segments[consumed].at)
+    }
     self.field = field
     self.remainder = segments[consumed...].map(\.text).joined(separator: ".")
+  }
+
+  /// An update's description has the same parts always: a path into another one leads nowhere.
+  static func checkPart(
+    of field: EventField, _ name: String, at offset: Int
+  ) throws(RuleSyntaxError) {
+    let parts = ["updatedFields", "removedFields", "truncatedArrays", "disambiguatedPaths"]
+    guard field == .updateDescription, !parts.contains(name) else { return }
+    throw RuleSyntaxError(
+      "updateDescription has no \(name)",
+      remedy: nearest(to: name, among: parts).map { "did you mean \($0)?" }
+        ?? "its parts are \(parts.joined(separator: ", ")); "
+        + "a field that an update sets is updateDescription.updatedFields.\(name)", at: offset)
+  }
+
+  /// `{ documentKey._id }`: white space would be a part of the names.
+  static func checkEnds(of text: String, at offset: Int) throws(RuleSyntaxError) {
+    guard text.first?.isWhitespace == true || text.last?.isWhitespace == true else { return }
+    throw RuleSyntaxError(
+      "the path begins or ends with white space", remedy: "write it without", at: offset)
   }
 
   static func rootRemedy(for root: String, path: String) -> String {
@@ -102,9 +126,10 @@ public struct EventPath: Sendable, Equatable {
   }
 }
 
-/// The candidate that `word` was probably meant to be: at most a third of it mistyped.
-package func nearest(to word: String, among candidates: [String]) -> String? {
-  let budget = max(1, word.count / 3)
+/// The candidate that `word` was probably meant to be: at most a third of it mistyped, and no more than
+/// `most` letters.
+package func nearest(to word: String, among candidates: [String], most: Int = .max) -> String? {
+  let budget = min(max(1, word.count / 3), most)
   return candidates.map { ($0, editDistance(word.lowercased(), $0.lowercased())) }
     .filter { $0.1 <= budget }.min { $0.1 < $1.1 }?.0
 }

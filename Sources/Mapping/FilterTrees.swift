@@ -2,11 +2,11 @@ import BSON
 
 /// Where a walk through a document stands relative to a filter's paths.
 struct FilterState: Equatable {
-  /// A node of the include tree, or `all`, or `none`.
+  /// A state of the include tree, or `all`, or `none`.
   var include: Int32
-  /// A node of the exclude tree, or `none` (nothing below is excluded), or `all` (this is).
+  /// A state of the exclude tree, or `none` (nothing below is excluded), or `all` (this is).
   var exclude: Int32
-  /// A node of the tree of changes, or `none` (nothing below is changed).
+  /// A state of the tree of changes, or `none` (nothing below is changed).
   var change: Int32
   /// What the value here is replaced by.
   var redaction: Redaction?
@@ -20,6 +20,9 @@ struct FilterState: Equatable {
   }
   /// Nothing from here on is written.
   var isDropped: Bool { include == Self.none || exclude == Self.all }
+
+  /// Nothing of a value is told.
+  var hidesAll: Bool { isDropped || redaction == .mask }
 
   static let whole = FilterState(include: all, exclude: none)
   static let dropped = FilterState(include: none, exclude: none)
@@ -35,150 +38,191 @@ struct FilterState: Equatable {
 }
 
 /// The paths of all rules as trees in flat arrays: no reference counting while walking.
+///
+/// A key that is a number can be an array's index, which paths pass over, or what a path names; in an
+/// update (`map.7.secret`) nobody can tell which. Both hold at once, in documents and updates alike: a
+/// state is the set of all places in the paths where a walk may stand.
 struct FilterTrees: ~Copyable {
-  struct Node {
+  struct State {
+    var firstEdge: Int32 = 0
+    var edgeCount: Int32 = 0
+    /// Where a number leads that no edge names: on the way through an array, say.
+    var afterIndex: Int32 = FilterState.none
+    /// Some key from here on gets another name.
+    var hasRename = false
+  }
+
+  /// A key that paths name.
+  struct Edge {
     var nameStart: Int32
     var nameCount: Int32
-    var firstChild: Int32 = FilterState.none
-    var nextSibling: Int32 = FilterState.none
     /// A path ends here.
     var isLeaf = false
+    /// Where it leads: a state, or `none` where nothing of the paths is left.
+    var target: Int32 = FilterState.none
     var redaction: Redaction?
     /// Where the key's new name stands among the names.
     var newNameStart: Int32 = 0
     var newNameCount: Int32 = 0
   }
 
-  private var nodes: [Node] = []
-  private var names: [UInt8] = []
+  private var states: [State] = []
+  private var edges: [Edge] = []
+  private var names = ByteWriter(capacity: 256)
+  /// Edges of states that have many, by state and the hash of the name.
+  private var index: [EdgeKey: Int32] = [:]
+  /// The length of the longest name.
+  private var longestName = 0
 
-  /// A new tree holding the paths; its root, or `empty` where there are none.
+  private struct EdgeKey: Hashable {
+    var state: Int32
+    var name: UInt64
+  }
+
+  /// Up to this many edges are looked through.
+  private static let fewEdges = 8
+
+  // MARK: Building
+
+  /// A new tree holding the paths; its first state, or `empty` where there are none.
   mutating func add(_ paths: [[String]], empty: Int32) -> Int32 {
     guard !paths.isEmpty else { return empty }
-    let root = newNode("")
-    for path in paths {
-      var node = root
-      for segment in path {
-        if nodes[Int(node)].isLeaf { break }
-        if let child = self.child(of: node, named: Array(segment.utf8)) {
-          node = child
-        } else {
-          let child = newNode(segment)
-          nodes[Int(child)].nextSibling = nodes[Int(node)].firstChild
-          nodes[Int(node)].firstChild = child
-          node = child
-        }
-      }
-      nodes[Int(node)].isLeaf = true
-    }
-    return root
+    return add(FilterStates(PathTrie(paths), .paths(isInclude: empty == FilterState.all)))
   }
 
-  /// A new tree of changes; its root, or `none`.
+  /// A new tree of changes; its first state, or `none`.
   mutating func add(_ changes: [PayloadChanges.Change]) -> Int32 {
     guard !changes.isEmpty else { return FilterState.none }
-    let root = newNode("")
-    for change in changes {
-      var node = root
-      for segment in change.segments {
-        if let child = self.child(of: node, named: Array(segment.utf8)) {
-          node = child
-        } else {
-          let child = newNode(segment)
-          nodes[Int(child)].nextSibling = nodes[Int(node)].firstChild
-          nodes[Int(node)].firstChild = child
-          node = child
-        }
-      }
-      switch change.action {
-      case .redact(let redaction): nodes[Int(node)].redaction = redaction
-      case .rename(let name):
-        nodes[Int(node)].newNameStart = Int32(names.count)
-        nodes[Int(node)].newNameCount = Int32(name.utf8.count)
-        names.append(contentsOf: name.utf8)
+    return add(FilterStates(PathTrie(changes), .changes))
+  }
+
+  private mutating func add(_ tree: FilterStates) -> Int32 {
+    let base = Int32(states.count)
+    for made in tree.states {
+      let state = Int32(states.count)
+      states.append(
+        State(
+          firstEdge: Int32(edges.count), edgeCount: Int32(made.edges.count),
+          afterIndex: made.afterIndex.map { base + Int32($0) } ?? FilterState.none,
+          hasRename: made.hasRename))
+      for edge in made.edges {
+        let name = keep(edge.name)
+        let newName = keep(edge.newName ?? "")
+        longestName = max(longestName, Int(name.count))
+        let key = EdgeKey(state: state, name: Self.hash(edge.name))
+        // The first of two with the same hash; the other is found by looking through all.
+        if index[key] == nil { index[key] = Int32(edges.count) }
+        edges.append(
+          Edge(
+            nameStart: name.start, nameCount: name.count, isLeaf: edge.isLeaf,
+            target: edge.target.map { base + Int32($0) } ?? FilterState.none,
+            redaction: edge.redaction, newNameStart: newName.start, newNameCount: newName.count))
       }
     }
-    return root
+    return base
   }
 
-  private mutating func newNode(_ name: String) -> Int32 {
-    nodes.append(Node(nameStart: Int32(names.count), nameCount: Int32(name.utf8.count)))
-    names.append(contentsOf: name.utf8)
-    return Int32(nodes.count - 1)
+  private mutating func keep(_ name: String) -> (start: Int32, count: Int32) {
+    let start = Int32(names.count)
+    names.append(name)
+    return (start, Int32(names.count) - start)
   }
 
-  private func child(of node: Int32, named name: [UInt8]) -> Int32? {
-    let found = name.withUnsafeBytes { child(of: node, named: $0) }
-    return found == FilterState.none ? nil : found
+  private static func hash(_ name: String) -> UInt64 {
+    Array(name.utf8).withUnsafeBytes(hash)
   }
 
-  private func child(of node: Int32, named name: UnsafeRawBufferPointer) -> Int32 {
-    var child = nodes[Int(node)].firstChild
-    while child != FilterState.none {
-      let candidate = nodes[Int(child)]
-      if Int(candidate.nameCount) == name.count {
-        let same = names.withUnsafeBytes { bytes in
-          UnsafeRawBufferPointer(
-            rebasing: bytes[
-              Int(candidate.nameStart)..<Int(candidate.nameStart + candidate.nameCount)]
-          ).equals(name)
-        }
-        if same { return child }
-      }
-      child = candidate.nextSibling
+  private static func hash(_ name: UnsafeRawBufferPointer) -> UInt64 {
+    var hash: UInt64 = 0xCBF2_9CE4_8422_2325
+    for byte in name { hash = (hash ^ UInt64(byte)) &* 0x0000_0100_0000_01B3 }
+    return hash
+  }
+
+  // MARK: Walking
+
+  /// The edge, or -1.
+  func edge(from state: Int32, named name: UnsafeRawBufferPointer) -> Int32 {
+    guard name.count <= longestName else { return -1 }
+    let from = states[Int(state)]
+    if from.edgeCount > Self.fewEdges {
+      guard let edge = index[EdgeKey(state: state, name: Self.hash(name))] else { return -1 }
+      if isName(name, of: edge) { return edge }
     }
-    return FilterState.none
+    var edge = from.firstEdge
+    let end = edge &+ from.edgeCount
+    while edge < end {
+      if isName(name, of: edge) { return edge }
+      edge &+= 1
+    }
+    return -1
+  }
+
+  private func isName(_ name: UnsafeRawBufferPointer, of edge: Int32) -> Bool {
+    let candidate = edges[Int(edge)]
+    guard Int(candidate.nameCount) == name.count else { return false }
+    let from = Int(candidate.nameStart)
+    return UnsafeRawBufferPointer(rebasing: names.bytes[from..<(from + name.count)]).equals(name)
+  }
+
+  /// Where a key leads in a tree of include or exclude.
+  @inline(__always)
+  private func follow(
+    _ state: Int32, _ segment: UnsafeRawBufferPointer, isIndex: Bool
+  ) -> Int32 {
+    let edge = edge(from: state, named: segment)
+    guard edge >= 0 else { return isIndex ? states[Int(state)].afterIndex : FilterState.none }
+    return edges[Int(edge)].isLeaf ? FilterState.all : edges[Int(edge)].target
   }
 
   /// Goes one key down. A key with dots (`a.0.b`, as updates have them) goes down part by part;
-  /// array indexes are passed over, so that paths reach into each element, unless the paths name
-  /// elements by index here.
+  /// numbers are passed over, so that paths reach into each element of an array, and may be named as
+  /// well. `inArray`: the key is an element's, whatever it is.
+  ///
+  /// It ends at a value that is redacted, which is so as a whole: what else paths say of its inside does
+  /// not matter, in documents and updates alike.
   func step(_ state: FilterState, key: UnsafeRawBufferPointer, inArray: Bool) -> FilterState {
-    var include = state.include
-    var exclude = state.exclude
-    var change = state.change
-    var redaction = state.redaction
+    var next = state
+    if next.redaction != nil { return next }
     var start = 0
-    while start <= key.count, include >= 0 || exclude >= 0 || change >= 0 {
+    while start <= key.count, next.include >= 0 || next.exclude >= 0 || next.change >= 0 {
       var end = start
-      while end < key.count, key[end] != UInt8(ascii: ".") { end += 1 }
+      while end < key.count, inArray || key[end] != UInt8(ascii: ".") { end += 1 }
       let segment = UnsafeRawBufferPointer(rebasing: key[start..<end])
-      let mayBeIndex = inArray || start > 0
-      if include >= 0 {
-        let next = child(of: include, named: segment)
-        if next >= 0 {
-          include = nodes[Int(next)].isLeaf ? FilterState.all : next
-        } else if !(mayBeIndex && Self.isIndex(segment)) || namesOnlyIndexes(include) {
-          include = FilterState.none
-        }
-      }
-      if exclude >= 0 {
-        let next = child(of: exclude, named: segment)
-        if next >= 0 {
-          exclude = nodes[Int(next)].isLeaf ? FilterState.all : next
-        } else if !(mayBeIndex && Self.isIndex(segment)) {
-          exclude = FilterState.none
-        }
-      }
-      if change >= 0 {
-        let next = child(of: change, named: segment)
-        if next >= 0 {
-          let node = nodes[Int(next)]
-          redaction = redaction ?? node.redaction
-          change = node.firstChild >= 0 ? next : FilterState.none
-        } else if !(mayBeIndex && Self.isIndex(segment)) {
-          change = FilterState.none
+      let isIndex = inArray || Self.isIndex(segment)
+      if next.include >= 0 { next.include = follow(next.include, segment, isIndex: isIndex) }
+      if next.exclude >= 0 { next.exclude = follow(next.exclude, segment, isIndex: isIndex) }
+      if next.change >= 0 {
+        let edge = edge(from: next.change, named: segment)
+        if edge >= 0 {
+          next.redaction = edges[Int(edge)].redaction
+          if next.redaction != nil {
+            next.change = FilterState.none
+            return next
+          }
+          next.change = edges[Int(edge)].target
+        } else {
+          next.change = isIndex ? states[Int(next.change)].afterIndex : FilterState.none
         }
       }
       start = end + 1
     }
-    return FilterState(
-      include: include, exclude: exclude, change: change, redaction: redaction)
+    return next
+  }
+
+  /// Where a part of a path leads in a tree of changes.
+  func follow(
+    _ change: Int32, _ segment: UnsafeRawBufferPointer
+  ) -> (state: Int32, isRedacted: Bool) {
+    let edge = edge(from: change, named: segment)
+    guard edge >= 0 else {
+      return (Self.isIndex(segment) ? states[Int(change)].afterIndex : FilterState.none, false)
+    }
+    return (edges[Int(edge)].target, edges[Int(edge)].redaction != nil)
   }
 
   /// Writes a key, or a path of keys with dots, with the new names of those that are renamed.
   func append(
-    key: UnsafeRawBufferPointer, below state: FilterState, inArray: Bool, to out: inout ByteWriter
+    key: UnsafeRawBufferPointer, below state: FilterState, to out: inout ByteWriter
   ) {
     var change = state.change
     var start = 0
@@ -187,43 +231,71 @@ struct FilterTrees: ~Copyable {
       while end < key.count, key[end] != UInt8(ascii: ".") { end += 1 }
       let segment = UnsafeRawBufferPointer(rebasing: key[start..<end])
       if start > 0 { out.append(UInt8(ascii: ".")) }
-      let next = change >= 0 ? child(of: change, named: segment) : FilterState.none
-      if next >= 0 {
-        let node = nodes[Int(next)]
-        if node.newNameCount > 0 {
-          names.withUnsafeBytes { bytes in
-            let from = Int(node.newNameStart)
-            out.append(
-              UnsafeRawBufferPointer(rebasing: bytes[from..<(from + Int(node.newNameCount))]))
-          }
-        } else {
-          out.append(segment)
-        }
-        change = next
-      } else {
-        out.append(segment)
-        if !((inArray || start > 0) && Self.isIndex(segment)) { change = FilterState.none }
-      }
+      change = append(segment: segment, at: change, to: &out)
       start = end + 1
     }
   }
 
-  private func namesOnlyIndexes(_ node: Int32) -> Bool {
-    var child = nodes[Int(node)].firstChild
-    while child != FilterState.none {
-      let candidate = nodes[Int(child)]
-      let isIndex = names.withUnsafeBytes { bytes in
-        let start = Int(candidate.nameStart)
-        return Self.isIndex(
-          UnsafeRawBufferPointer(rebasing: bytes[start..<(start &+ Int(candidate.nameCount))]))
-      }
-      if !isIndex { return false }
-      child = candidate.nextSibling
+  /// Writes one part of a path under its new name, if it gets one; where the walk stands behind it.
+  func append(
+    segment: UnsafeRawBufferPointer, at change: Int32, to out: inout ByteWriter
+  ) -> Int32 {
+    guard change >= 0 else {
+      out.append(segment)
+      return FilterState.none
     }
-    return true
+    let edge = edge(from: change, named: segment)
+    guard edge >= 0 else {
+      out.append(segment)
+      return Self.isIndex(segment) ? states[Int(change)].afterIndex : FilterState.none
+    }
+    let found = edges[Int(edge)]
+    out.append(found.newNameCount > 0 ? newName(of: edge) : segment)
+    return found.target
   }
 
-  private static func isIndex(_ segment: UnsafeRawBufferPointer) -> Bool {
+  /// Whether some part of the key has a name that another key gets, or gets one that another gets too.
+  func mayCollide(key: UnsafeRawBufferPointer, at change: Int32) -> Bool {
+    var change = change
+    var start = 0
+    while start <= key.count, change >= 0 {
+      var end = start
+      while end < key.count, key[end] != UInt8(ascii: ".") { end += 1 }
+      let segment = UnsafeRawBufferPointer(rebasing: key[start..<end])
+      let own = edge(from: change, named: segment)
+      let isRenamed = own >= 0 && edges[Int(own)].newNameCount > 0
+      let written = isRenamed ? newName(of: own) : segment
+      let state = states[Int(change)]
+      for other in state.firstEdge..<(state.firstEdge + state.edgeCount)
+      where other != own && edges[Int(other)].newNameCount > 0
+        && newName(of: other).equals(written)
+      {
+        return true
+      }
+      change =
+        own >= 0
+        ? edges[Int(own)].target : Self.isIndex(segment) ? state.afterIndex : FilterState.none
+      start = end + 1
+    }
+    return false
+  }
+
+  /// The bytes stay where they are once the trees are made.
+  private func newName(of edge: Int32) -> UnsafeRawBufferPointer {
+    let found = edges[Int(edge)]
+    let from = Int(found.newNameStart)
+    return UnsafeRawBufferPointer(
+      rebasing: names.bytes[from..<(from + Int(found.newNameCount))])
+  }
+
+  /// Whether some key from here on gets another name.
+  func renames(below change: Int32) -> Bool { change >= 0 && states[Int(change)].hasRename }
+
+  static func isIndex(_ segment: UnsafeRawBufferPointer) -> Bool {
     !segment.isEmpty && segment.allSatisfy { $0 >= 48 && $0 <= 57 }
+  }
+
+  static func isIndex(_ segment: String) -> Bool {
+    !segment.isEmpty && segment.utf8.allSatisfy { $0 >= 48 && $0 <= 57 }
   }
 }

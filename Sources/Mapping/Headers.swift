@@ -2,9 +2,10 @@ import BSON
 import Oplog
 
 extension MappingPlan {
+  /// `asLetter`: for the event's dead letter, which names its bridge whatever the rule's stream is.
   func writeHeaders(
-    _ rule: RulePlan, event: borrowing ChangeEvent, match: Int, scratch: inout Scratch,
-    into: inout ByteWriter
+    _ rule: RulePlan, event: borrowing ChangeEvent, match: Int, asLetter: Bool = false,
+    scratch: inout Scratch, into: inout ByteWriter
   ) throws(MappingError) {
     let start = into.count
     do {
@@ -19,7 +20,7 @@ extension MappingPlan {
       } else {
         into.append(event.position)
       }
-      into.append(bytes(rule.ruleHeader))
+      into.append(bytes(asLetter ? rule.letterRuleHeader : rule.ruleHeader))
       if rule.envelope == .cloudEvents {
         into.append("ce-specversion: 1.0\r\nce-id: ")
         into.appendCopy(of: idStart..<idEnd)
@@ -34,6 +35,7 @@ extension MappingPlan {
         into.append("\r\n")
       }
       if event.isSnapshot { into.append("Tailrace-Snapshot: true\r\n") }
+      try MessageLimits.check(headerLines: into.count &- start)
     } catch {
       into.truncate(to: start)
       throw error
@@ -49,7 +51,11 @@ extension MappingPlan {
     scratch.append(database: event.database, to: &into)
     into.append("\r\nce-type: ")
     if let outbox = rule.outbox {
-      into.append(escaping: try text(at: outbox.type, event: event), for: .header)
+      let type = try text(at: outbox.type, event: event)
+      guard type.count <= MessageLimits.headerLines else {
+        throw MessageLimits.headersTooLarge("ce-type", type.count)
+      }
+      into.append(escaping: type, for: .header)
     } else if rule.eventType.count > 0 {
       into.append(bytes(rule.eventType))
     } else {
@@ -65,26 +71,34 @@ extension MappingPlan {
     scratch.append(time: ISODate.range.contains(time) ? time : clusterTime, to: &into)
     into.append("\r\n")
     if let key = event.documentKey {
-      try writeCloudEventsSubject(key, scratch: &scratch.bytes, into: &into)
+      try writeCloudEventsSubject(key, rule, scratch: &scratch.bytes, into: &into)
     }
     into.append(bytes(rule.dataSchema))
   }
 
   /// `ce-subject` is the document's `_id`; left out where the event has none, or an empty one, since
-  /// CloudEvents allows no empty attribute.
+  /// CloudEvents allows no empty attribute, and where it is left out of bodies or masked. A hash stands for
+  /// an `_id` that is hashed.
   private func writeCloudEventsSubject(
-    _ key: BSONView, scratch: inout ByteWriter, into: inout ByteWriter
+    _ key: BSONView, _ rule: RulePlan, scratch: inout ByteWriter, into: inout ByteWriter
   ) throws(MappingError) {
+    let id: BSONElement?
+    do { id = try key.first("_id") } catch { throw MappingError(error, in: "documentKey._id") }
+    guard let id, !rule.documentID.hidesAll else { return }
+    guard id.leastTextLength <= MessageLimits.headerLines else {
+      throw MessageLimits.headersTooLarge("documentKey._id", id.value.count)
+    }
     let start = into.count
     into.append("ce-subject: ")
     let valueStart = into.count
     do throws(BSONError) {
-      if let id = try key.first("_id"),
-        try !into.append(scalar: id, escaping: .header, scratch: &scratch)
-      {
+      var isWritten = false
+      if rule.documentID.redaction == nil {
+        isWritten = try into.append(scalar: id, escaping: .header, scratch: &scratch)
+      }
+      if !isWritten {
         // Not a single value: its JSON, then.
-        scratch.removeAll()
-        try scratch.appendJSON(value: id, style: .simplified)
+        try writeText(ofID: id, rule, into: &scratch)
         into.append(escaping: scratch.bytes, for: .header)
       }
     } catch {
@@ -97,23 +111,67 @@ extension MappingPlan {
     }
   }
 
-  /// What every dead letter can have, whatever is wrong with the event.
-  func writePositionalHeaders(
+  /// JSON of a document's `_id` as the rule shows it; of text, without the quotes.
+  func writeText(
+    ofID id: BSONElement, _ rule: RulePlan, into: inout ByteWriter
+  ) throws(BSONError) {
+    let state = rule.documentID
+    into.removeAll()
+    if let redaction = state.redaction {
+      var text = ByteWriter(capacity: 80)
+      try write(id, redacted: redaction, into: &text)
+      let isQuoted = text.bytes.first == UInt8(ascii: "\"")
+      into.append(
+        UnsafeRawBufferPointer(
+          rebasing: isQuoted ? text.bytes.dropFirst().dropLast() : text.bytes[...]))
+    } else if let inner = id.document, !state.isWhole {
+      try writeFiltered(
+        inner, state, isArray: id.type == .array, .simplified, depth: 2, into: &into)
+    } else {
+      try into.appendJSON(value: id, style: .simplified)
+    }
+  }
+
+  /// What every dead letter can have, whatever is wrong with the event: the rule's own id, or the
+  /// positional one where that can't be derived, and the event's position.
+  func writeLeastHeaders(
     _ rule: RulePlan?, name: String, event: borrowing ChangeEvent, match: Int,
-    into: inout ByteWriter
+    scratch: inout Scratch, into: inout ByteWriter
   ) {
     into.append("Nats-Msg-Id: ")
-    writePositionalID(rule, event: event, match: match, into: &into)
+    writeIdentity(rule, event: event, match: match, scratch: &scratch, into: &into)
     into.append("\r\nTailrace-Position: ")
     into.append(event.position)
     into.append("\r\nTailrace-Rule: ")
     into.append(name, escapedFor: .header)
     into.append("\r\n")
+    into.append(bytes(bridgeHeader))
     if event.isSnapshot { into.append("Tailrace-Snapshot: true\r\n") }
   }
 }
 
+extension MappingPlan {
+  /// Of an event whose description was not made, because it would have been too large.
+  func oversized(_ event: borrowing ChangeEvent) -> MappingError {
+    MappingError(
+      .payloadTooLarge,
+      "the update's description would have more than \(OplogDecoder.maximumUpdate) bytes; "
+        + "the oplog entry has it all")
+  }
+}
+
 extension ByteWriter {
+  /// `Tailrace-Error` and `Tailrace-Error-Detail`.
+  ///
+  /// - Parameter limit: bytes of the detail.
+  mutating func append(reason error: MappingError, limit: Int) {
+    append("Tailrace-Error: ")
+    append(error.code.rawValue)
+    append("\r\nTailrace-Error-Detail: ")
+    append(line: error.detail, limit: limit)
+    append("\r\n")
+  }
+
   /// Appends bytes that this writer already holds.
   mutating func appendCopy(of range: Range<Int>) {
     // Room first: growing in the middle would move the source away.

@@ -1,6 +1,24 @@
 public import BSON
 public import Oplog
 
+/// The name that a rename gives.
+struct RenameTarget {
+  var database: UnsafeRawBufferPointer
+  /// Empty where there is none.
+  var collection: UnsafeRawBufferPointer
+}
+
+extension ChangeEvent {
+  /// Nil for whatever is no rename.
+  var renamedTo: RenameTarget? {
+    guard operation == .rename, let to else { return nil }
+    let dot = to.firstIndex(of: UInt8(ascii: ".")) ?? to.count
+    return RenameTarget(
+      database: UnsafeRawBufferPointer(rebasing: to[..<dot]),
+      collection: UnsafeRawBufferPointer(rebasing: to[min(dot + 1, to.count)...]))
+  }
+}
+
 /// Makes messages of change events, by rules: which rule takes an event, and what subject, headers
 /// and body its message has. A pure function of rules, source name and event.
 ///
@@ -13,11 +31,20 @@ public struct Mapper: ~Copyable {
   private var cache = NamespaceCache()
   private var scratch = Scratch()
 
+  /// Dead letters have ids of their own (`DeadLetterID`): something else may have, or has, those of the
+  /// messages that they would have been.
+  public var qualifiesLetterIDs: Bool
+
   /// `sourceName` is the identity in positional ids and in `ce-source`; `redactionKey` what values are
-  /// hashed with where a rule says so (without one, they are masked).
-  public init(rules: [Rule], sourceName: String, redactionKey: [UInt8]? = nil) {
+  /// hashed with where a rule says so (without one, they are masked); `mark` how messages name their
+  /// bridge (without one, none does).
+  public init(
+    rules: [Rule], sourceName: String, redactionKey: [UInt8]? = nil, mark: BridgeMark? = nil
+  ) {
     self.rules = rules
-    self.plan = MappingPlan(rules: rules, sourceName: sourceName, redactionKey: redactionKey)
+    self.plan = MappingPlan(
+      rules: rules, sourceName: sourceName, redactionKey: redactionKey, mark: mark)
+    qualifiesLetterIDs = mark?.qualifiesLetterIDs ?? false
   }
 
   /// The first rule that takes the event; nil where none does.
@@ -31,6 +58,7 @@ public struct Mapper: ~Copyable {
   }
 
   private mutating func match(_ event: borrowing ChangeEvent, from first: Int) -> Int? {
+    if let target = event.renamedTo { return matchRename(event, to: target, from: first) }
     let database = event.database
     let collection = event.collection
     let rules = self.rules
@@ -40,16 +68,46 @@ public struct Mapper: ~Copyable {
     for index in candidates {
       let rule = Int(cache.rules[index])
       guard rule >= first, plan.rules[rule].operations.contains(event.operation) else { continue }
-      let condition = plan.rules[rule].condition
-      if condition < 0 { return rule }
-      if hidesImages(of: event, from: rule) {
-        let own = withOwnImages(event, rule)
-        if plan.satisfies(condition, own, &scratch) { return rule }
-      } else if plan.satisfies(condition, event, &scratch) {
-        return rule
-      }
+      if takes(event, rule: rule) { return rule }
     }
     return nil
+  }
+
+  /// Whether the event satisfies the rule's condition.
+  @inline(__always)
+  mutating func takes(_ event: borrowing ChangeEvent, rule: Int) -> Bool {
+    let condition = plan.rules[rule].condition
+    if condition < 0 { return true }
+    // Whether it holds can't be told: the event is the rule's, and invalid, rather than lost.
+    if event.isOversized, plan.rules[rule].conditionReadsUpdate { return true }
+    guard hidesImages(of: event, from: rule) else {
+      return plan.satisfies(condition, event, &scratch)
+    }
+    let own = withOwnImages(event, rule)
+    return plan.satisfies(condition, own, &scratch)
+  }
+
+  /// A rename concerns the rules of both names: documents leave one collection and enter another. The
+  /// first that takes either is the event's. Renames are rare: nothing is remembered of them.
+  private mutating func matchRename(
+    _ event: borrowing ChangeEvent, to target: RenameTarget, from first: Int
+  ) -> Int? {
+    for rule in rules.indices.dropFirst(first) {
+      guard plan.rules[rule].operations.contains(.rename), concerns(event, target, rule: rule)
+      else { continue }
+      let condition = plan.rules[rule].condition
+      if condition < 0 { return rule }
+      if plan.satisfies(condition, event, &scratch) { return rule }
+    }
+    return nil
+  }
+
+  private func concerns(
+    _ event: borrowing ChangeEvent, _ target: RenameTarget, rule: Int
+  ) -> Bool {
+    let namespace = rules[rule].namespace
+    if namespace.matches(database: event.database, collection: event.collection) { return true }
+    return namespace.matches(database: target.database, collection: target.collection)
   }
 
   // MARK: Images
@@ -85,7 +143,8 @@ public struct Mapper: ~Copyable {
       // Whether such a condition holds is known only with the image: it may, and it may not.
       let isOpen = rule.conditionNeedsImage && isUpdate
       if !isOpen, rule.condition >= 0 {
-        guard plan.satisfies(rule.condition, event, &scratch) else { continue }
+        let isUnknown = event.isOversized && rule.conditionReadsUpdate
+        if !isUnknown, !plan.satisfies(rule.condition, event, &scratch) { continue }
       }
       if rule.wantsImage, isUpdate { wanted.insert(.after) }
       if rule.wantsBeforeChange { wanted.insert(.before) }
@@ -96,6 +155,12 @@ public struct Mapper: ~Copyable {
 
   /// Whether some rule may want an image in this namespace: its changes bound what a read can show.
   public mutating func watchesImages(in event: borrowing ChangeEvent) -> Bool {
+    if let target = event.renamedTo {
+      for rule in rules.indices where plan.rules[rule].wantsImage {
+        if concerns(event, target, rule: rule) { return true }
+      }
+      return false
+    }
     let database = event.database
     let collection = event.collection
     let rules = self.rules
@@ -124,23 +189,48 @@ public struct Mapper: ~Copyable {
     return own
   }
 
+  /// Whether the rule's condition can be decided on the event.
+  mutating func canDecide(_ event: borrowing ChangeEvent, rule: Int) -> Bool {
+    do throws(MappingError) {
+      if hidesImages(of: event, from: rule) {
+        let own = withOwnImages(event, rule)
+        try plan.checkBudget(plan.rules[rule].condition, own, &scratch)
+      } else {
+        try plan.checkBudget(plan.rules[rule].condition, event, &scratch)
+      }
+      return true
+    } catch {
+      return false
+    }
+  }
+
+  /// The message's subject: the first of the three to be called.
+  /// - Throws: also `payload_too_large` for an update that is too large to be shown, and `too_complex`
+  ///   where the rule's condition could not be decided within its budget: `firstMatch` and `nextMatch`
+  ///   give such an event to the rule.
   public mutating func writeSubject(
     rule: Int, event: borrowing ChangeEvent, into: inout ByteWriter
   ) throws(MappingError) {
+    scratch.lookupSteps = LookupBudget.part
+    if event.isOversized, plan.rules[rule].showsUpdate { throw plan.oversized(event) }
     if hidesImages(of: event, from: rule) {
       let own = withOwnImages(event, rule)
+      try plan.checkBudget(plan.rules[rule].condition, own, &scratch)
       return try plan.writeSubject(plan.rules[rule], event: own, scratch: &scratch, into: &into)
     }
+    try plan.checkBudget(plan.rules[rule].condition, event, &scratch)
     try plan.writeSubject(plan.rules[rule], event: event, scratch: &scratch, into: &into)
   }
 
-  /// Header lines `Name: value CRLF`: `Nats-Msg-Id`, `Tailrace-Position`, `Tailrace-Rule`, and for
-  /// `cloudevents` the `ce-*` headers. Neither the version line nor the closing empty line.
+  /// Header lines `Name: value CRLF`: `Nats-Msg-Id`, `Tailrace-Position`, `Tailrace-Rule`, in a stream
+  /// that other bridges may write to `Tailrace-Bridge`, and for `cloudevents` the `ce-*` headers. Neither
+  /// the version line nor the closing empty line.
   ///
   /// `match` is 0 for the event's first matching rule, 1 for the second, and so on.
   public mutating func writeHeaders(
     rule: Int, event: borrowing ChangeEvent, match: Int, into: inout ByteWriter
   ) throws(MappingError) {
+    scratch.lookupSteps = LookupBudget.part
     if hidesImages(of: event, from: rule) {
       let own = withOwnImages(event, rule)
       return try plan.writeHeaders(
@@ -150,8 +240,24 @@ public struct Mapper: ~Copyable {
       plan.rules[rule], event: event, match: match, scratch: &scratch, into: &into)
   }
 
-  /// `match` as for `writeHeaders`: some bodies hold the id.
+  /// `match` as for `writeHeaders`: some bodies hold the id. One that is clearly longer than `room` is not
+  /// written to its end; the caller checks its size all the same.
   public mutating func writeBody(
+    rule: Int, event: borrowing ChangeEvent, match: Int, room: Int? = nil, into: inout ByteWriter
+  ) throws(MappingError) {
+    scratch.lookupSteps = LookupBudget.part
+    into.limit(to: room.map { into.count + $0 })
+    do throws(MappingError) {
+      try writeWholeBody(rule: rule, event: event, match: match, into: &into)
+    } catch {
+      let isCut = into.isCut
+      into.limit(to: nil)
+      throw isCut ? MessageLimits.cut(room ?? 0) : error
+    }
+    into.limit(to: nil)
+  }
+
+  private mutating func writeWholeBody(
     rule: Int, event: borrowing ChangeEvent, match: Int, into: inout ByteWriter
   ) throws(MappingError) {
     if hidesImages(of: event, from: rule) {
@@ -167,6 +273,7 @@ public struct Mapper: ~Copyable {
   public mutating func writeID(
     rule: Int, event: borrowing ChangeEvent, match: Int, into: inout ByteWriter
   ) throws(MappingError) {
+    scratch.lookupSteps = LookupBudget.part
     let start = into.count
     do {
       try plan.writeID(
@@ -182,11 +289,9 @@ public struct Mapper: ~Copyable {
   public mutating func writeIdentity(
     rule: Int?, event: borrowing ChangeEvent, match: Int, into: inout ByteWriter
   ) {
-    if let rule, (try? writeID(rule: rule, event: event, match: match, into: &into)) != nil {
-      return
-    }
-    plan.writePositionalID(
-      rule.map { plan.rules[$0] }, event: event, match: match, into: &into)
+    scratch.lookupSteps = LookupBudget.part
+    plan.writeIdentity(
+      rule.map { plan.rules[$0] }, event: event, match: match, scratch: &scratch, into: &into)
   }
 
   // MARK: Dead letters
@@ -202,35 +307,64 @@ public struct Mapper: ~Copyable {
   /// The headers the message would have had, as far as they can be derived (the positional id where
   /// the rule's own can't be), then `Tailrace-Error`, `Tailrace-Error-Detail` and, where it can be
   /// derived, `Tailrace-Subject`.
+  ///
+  /// They always fit: where all of it would be longer than `limit` bytes, no more is left than what
+  /// identifies the event, and the reason.
   public mutating func writeDeadLetterHeaders(
     rule: Int?, event: borrowing ChangeEvent, match: Int, error: MappingError,
-    into: inout ByteWriter
+    limit: Int = MessageLimits.headerLines, into: inout ByteWriter
   ) {
+    scratch.lookupSteps = LookupBudget.part
     let plan = rule.map { self.plan.rules[$0] }
     let start = into.count
     do throws(MappingError) {
       guard let plan else { throw error }
       try self.plan.writeHeaders(
-        plan, event: event, match: match, scratch: &scratch, into: &into)
+        plan, event: event, match: match, asLetter: true, scratch: &scratch, into: &into)
+      writeReason(error, plan, event: event, into: &into)
+      if qualifiesLetterIDs { qualifyID(at: start, rule: rule, event: event, in: &into) }
+      if into.count - start <= limit { return }
     } catch {
-      into.truncate(to: start)
-      self.plan.writePositionalHeaders(
-        plan, name: name(of: rule), event: event, match: match, into: &into)
+      // The error of the headers, not the event's.
     }
-    into.append("Tailrace-Error: ")
-    into.append(error.code.rawValue)
-    into.append("\r\nTailrace-Error-Detail: ")
-    into.append(line: error.detail, limit: error.code == .schemaInvalid ? 2048 : 512)
-    into.append("\r\n")
+    into.truncate(to: start)
+    self.plan.writeLeastHeaders(
+      plan, name: name(of: rule), event: event, match: match, scratch: &scratch, into: &into)
+    if qualifiesLetterIDs { qualifyID(at: start, rule: rule, event: event, in: &into) }
+    let end = into.count
+    writeReason(error, plan, event: event, into: &into)
+    if into.count - start <= limit { return }
+    into.truncate(to: end)
+    into.append(reason: error, limit: 64)
+  }
+
+  private mutating func writeReason(
+    _ error: MappingError, _ plan: RulePlan?, event: borrowing ChangeEvent, into: inout ByteWriter
+  ) {
+    into.append(reason: error, limit: error.code == .schemaInvalid ? 2048 : 512)
     guard let plan else { return }
-    let subjectStart = into.count
+    let start = into.count
     into.append("Tailrace-Subject: ")
     do throws(MappingError) {
       try self.plan.writeSubject(plan, event: event, scratch: &scratch, into: &into)
       into.append("\r\n")
     } catch {
-      into.truncate(to: subjectStart)
+      into.truncate(to: start)
     }
+  }
+
+  /// Makes the id that the headers from `start` on begin with one that nothing else has.
+  private func qualifyID(
+    at start: Int, rule: Int?, event: borrowing ChangeEvent, in headers: inout ByteWriter
+  ) {
+    var end = start
+    while end < headers.count, headers.bytes[end] != 0x0D { end += 1 }
+    var mark = ByteWriter(capacity: 160)
+    mark.append(plan.bytes(plan.letterMark))
+    mark.append(name(of: rule), escapedFor: .header)
+    mark.append(":")
+    mark.append(event.position)
+    headers.insert(Array(mark.bytes), at: end)
   }
 
   /// The change event in canonical Extended JSON, whole: neither `include` nor `exclude` apply.

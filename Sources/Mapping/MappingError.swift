@@ -10,10 +10,21 @@ public enum MappingErrorCode: String, Sendable, CaseIterable {
   case idInvalid = "id_invalid"
   /// A value that the place can't hold: a document in a subject, text that is not UTF-8.
   case valueUnsupported = "value_unsupported"
-  /// Headers and body exceed what the server or the stream takes.
+  /// Two fields would have the same name in the body, since `rename` gives one the name of another.
+  case nameTaken = "name_taken"
+  /// Headers and body exceed what the server or the stream takes, or an update's description what the
+  /// bridge makes of it.
   case payloadTooLarge = "payload_too_large"
+  /// The headers exceed what JetStream stores.
+  case headersTooLarge = "headers_too_large"
+  /// The server refuses this very message again and again, by a limit of its own.
+  case refused
   /// The body does not satisfy the rule's schema.
   case schemaInvalid = "schema_invalid"
+  /// The stream has this id for another event.
+  case idConflict = "id_conflict"
+  /// Judging the event, by the rule's schema or its condition, takes more steps than an event may.
+  case tooComplex = "too_complex"
   /// A rule requires an update's full document (or the one before the change), and it can't be had.
   case imageMissing = "image_missing"
   /// The event's bytes are not BSON. Not a matter for dead letters: the bridge halts.
@@ -33,10 +44,13 @@ public struct MappingError: Error, Equatable, Sendable, CustomStringConvertible 
     self.detail = detail
   }
 
-  /// Text that is not UTF-8 is one document's trouble; anything else wrong with the bytes is the
-  /// source's.
+  /// Text that is not UTF-8, or too deep nesting, is one document's trouble; anything else wrong with
+  /// the bytes is the source's.
   init(_ error: BSONError, in place: String) {
-    self.code = error.reason == .invalidUTF8 ? .valueUnsupported : .corrupt
+    switch error.reason {
+    case .invalidUTF8, .tooDeep: code = .valueUnsupported
+    default: code = .corrupt
+    }
     self.detail = "\(place): \(error)"
   }
 

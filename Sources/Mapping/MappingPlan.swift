@@ -31,6 +31,8 @@ struct RulePlan {
   var condition: Int32
   /// The condition looks into documents that the rule has fetched for updates.
   var conditionNeedsImage: Bool
+  /// The condition looks into what an update changed.
+  var conditionReadsUpdate: Bool
   var subject: TemplateRange
   /// Nil for positional ids.
   var id: TemplateRange?
@@ -38,13 +40,18 @@ struct RulePlan {
   var json: JSONStyle
   /// `:<rule>`, what a positional id gets for matches beyond the first.
   var idSuffix: PoolRange
-  /// `CRLF Tailrace-Rule: <rule> CRLF`.
+  /// `CRLF Tailrace-Rule: <rule> CRLF`, and the line that names the bridge where others may write to
+  /// the rule's stream.
   var ruleHeader: PoolRange
+  /// The same for the rule's dead letters.
+  var letterRuleHeader: PoolRange
   /// Escaped for a header; empty for `<collection>.<operation>`.
   var eventType: PoolRange
   /// `ce-dataschema: <uri> CRLF`, or empty.
   var dataSchema: PoolRange
   var documentKey: FilterState
+  /// Of the key's `_id`, for what is made of it besides bodies.
+  var documentID: FilterState
   var fullDocument: FilterState
   var beforeChange: FilterState
   var wantsImage: Bool
@@ -53,6 +60,14 @@ struct RulePlan {
   var requiresImage: Bool
   var requiresBeforeChange: Bool
   var updateDescription: FilterState
+  var operationDescription: FilterState
+  var stateBeforeChange: FilterState
+  /// Bodies give keys other names.
+  var hasRenames: Bool
+  /// An update of which nothing is left has no message.
+  var skipsEmptyUpdates: Bool
+  /// Bodies of updates have the description, or a part of it.
+  var showsUpdate: Bool
   var facts: EventFacts
   /// `,"name":value` of each constant.
   var constants: PoolRange
@@ -75,12 +90,17 @@ struct MappingPlan: ~Copyable {
   /// `CRLF ce-source: /mongodb/<source>/`.
   private(set) var ceSource = PoolRange.empty
 
+  /// `Tailrace-Bridge: <bridge> CRLF`; empty where messages name no bridge.
+  private(set) var bridgeHeader = PoolRange.empty
+  /// `%letter:<bridge>:`, what the ids of dead letters get that have their own.
+  private(set) var letterMark = PoolRange.empty
+
   /// `sourceName` as it is.
   private(set) var source = PoolRange.empty
   /// Of the redaction `hash`.
   let redactionKey: SymmetricKey?
 
-  init(rules: [Rule], sourceName: String, redactionKey: [UInt8]?) {
+  init(rules: [Rule], sourceName: String, redactionKey: [UInt8]?, mark: BridgeMark?) {
     self.redactionKey = redactionKey.map { SymmetricKey(data: $0) }
     source = keep { $0.append(sourceName) }
     idPrefix = keep {
@@ -92,7 +112,21 @@ struct MappingPlan: ~Copyable {
       $0.append(uriComponent: sourceName)
       $0.append("/")
     }
-    for rule in rules { add(rule) }
+    if let mark {
+      bridgeHeader = keep {
+        $0.append("Tailrace-Bridge: ")
+        $0.append(mark.bridge, escapedFor: .header)
+        $0.append("\r\n")
+      }
+      letterMark = keep {
+        $0.append(DeadLetterID.separator)
+        $0.append(mark.bridge, escapedFor: .header)
+        $0.append(":")
+      }
+    }
+    for rule in rules {
+      add(rule, isNamed: mark?.isNamed(streamIndex: rule.streamIndex) ?? false, mark?.bridge)
+    }
   }
 
   /// The bytes stay where they are for the plan's life: the pool is filled in `init` alone.
@@ -137,7 +171,17 @@ struct MappingPlan: ~Copyable {
     PathPlan(field: path.field, remainder: keep { $0.append(path.remainder) })
   }
 
-  private mutating func add(_ rule: Rule) {
+  private static func writeRuleHeader(_ rule: Rule, bridge: String?, to out: inout ByteWriter) {
+    out.append("\r\nTailrace-Rule: ")
+    out.append(rule.name, escapedFor: .header)
+    out.append("\r\n")
+    guard let bridge else { return }
+    out.append("Tailrace-Bridge: ")
+    out.append(bridge, escapedFor: .header)
+    out.append("\r\n")
+  }
+
+  private mutating func add(_ rule: Rule, isNamed: Bool, _ bridge: String?) {
     let subject = add(rule.subject)
     var id: TemplateRange? = nil
     if case .template(let template) = rule.id { id = add(template) }
@@ -149,29 +193,32 @@ struct MappingPlan: ~Copyable {
       include: include, exclude: exclude, change: filters.add(rule.changes.all))
     var documentKey = state(of: "documentKey", in: root)
     if documentKey.include == FilterState.none { documentKey.include = FilterState.all }
+    var operationDescription = state(of: "operationDescription", in: root)
+    operationDescription.include = FilterState.all
+    var stateBeforeChange = state(of: "stateBeforeChange", in: root)
+    stateBeforeChange.include = FilterState.all
+    let updateDescription = state(of: "updateDescription", in: root)
     let facts = rule.filter.exclude.compactMap(EventFacts.init(path:))
       .reduce(EventFacts.all) { $0.subtracting($1) }
 
     var condition: Int32 = -1
     if let wanted = rule.condition {
-      condition = conditions.add(wanted, pool: &pool)
+      condition = conditions.add(rule: wanted, pool: &pool)
     }
     rules.append(
       RulePlan(
         operations: rule.operations, continues: rule.continues, condition: condition,
         conditionNeedsImage: rule.fullDocument != .off
-          && rule.condition?.readsFullDocument == true,
+          && rule.condition?.reads(.fullDocument) == true,
+        conditionReadsUpdate: rule.condition?.reads(.updateDescription) == true,
         subject: subject, id: id,
         envelope: rule.envelope, json: rule.json,
         idSuffix: keep {
           $0.append(":")
           $0.append(rule.name, escapedFor: .header)
         },
-        ruleHeader: keep {
-          $0.append("\r\nTailrace-Rule: ")
-          $0.append(rule.name, escapedFor: .header)
-          $0.append("\r\n")
-        },
+        ruleHeader: keep { Self.writeRuleHeader(rule, bridge: isNamed ? bridge : nil, to: &$0) },
+        letterRuleHeader: keep { Self.writeRuleHeader(rule, bridge: bridge, to: &$0) },
         eventType: keep { $0.append(rule.eventType ?? "", escapedFor: .header) },
         dataSchema: keep {
           guard let schema = rule.dataSchema else { return }
@@ -179,13 +226,17 @@ struct MappingPlan: ~Copyable {
           $0.append(schema, escapedFor: .header)
           $0.append("\r\n")
         },
-        documentKey: documentKey, fullDocument: state(of: "fullDocument", in: root),
+        documentKey: documentKey, documentID: documentID(documentKey),
+        fullDocument: state(of: "fullDocument", in: root),
         beforeChange: state(of: "fullDocumentBeforeChange", in: root),
         wantsImage: rule.fullDocument != .off,
         wantsBeforeChange: rule.fullDocumentBeforeChange != .off,
         requiresImage: rule.fullDocument == .required,
         requiresBeforeChange: rule.fullDocumentBeforeChange == .required,
-        updateDescription: state(of: "updateDescription", in: root), facts: facts,
+        updateDescription: updateDescription,
+        operationDescription: operationDescription, stateBeforeChange: stateBeforeChange,
+        hasRenames: !rule.changes.renames.isEmpty, skipsEmptyUpdates: rule.skipsEmptyUpdates,
+        showsUpdate: rule.envelope != .document && !updateDescription.isDropped, facts: facts,
         constants: keep { out in
           for constant in rule.changes.constants {
             out.append(",")
@@ -197,6 +248,14 @@ struct MappingPlan: ~Copyable {
         outbox: rule.outbox.map { add($0) },
         eventTypeText: keep { $0.append(rule.eventType ?? "") },
         dataSchemaText: keep { $0.append(rule.dataSchema ?? "") }))
+  }
+
+  /// What `include` leaves out is not hidden, and neither is the key where only bodies are without it.
+  private func documentID(_ key: FilterState) -> FilterState {
+    guard key.exclude != FilterState.all else { return .whole }
+    var id = filters.step(key, key: rawBytes("_id"), inArray: false)
+    id.include = FilterState.all
+    return id
   }
 
   private func state(of field: StaticString, in root: FilterState) -> FilterState {

@@ -25,15 +25,15 @@ public struct NamespacePattern: Sendable, Equatable, CustomStringConvertible {
         "the namespace has no collection",
         remedy: "write \(String(database)).* for all of the database", at: collectionStart)
     }
+    // What servers refuse themselves. A collection's name may hold anything else.
     for (n, scalar) in text.unicodeScalars.enumerated() {
-      let inDatabase = n < collectionStart
-      guard scalar.value > 0x20, scalar.value != 0x7F || !inDatabase else {
-        throw RuleSyntaxError(
-          "a namespace can't hold white space or control characters", remedy: "take it out", at: n)
+      guard scalar.value != 0 else {
+        throw RuleSyntaxError("a namespace can't hold a zero byte", remedy: "take it out", at: n)
       }
-      if inDatabase, "/\\\"$".unicodeScalars.contains(scalar) {
+      if n < collectionStart, "/\\\" $".unicodeScalars.contains(scalar) {
         throw RuleSyntaxError(
-          "a database's name can't hold \(scalar)", remedy: "only * has a special meaning", at: n)
+          "a database's name can't hold \(scalar == " " ? "a space" : "\(scalar)")",
+          remedy: "only * has a special meaning", at: n)
       }
     }
     self.text = text
@@ -93,6 +93,35 @@ public struct NamespacePattern: Sendable, Equatable, CustomStringConvertible {
     }
     while p < pattern.count, pattern[p] == UInt8(ascii: "*") { p += 1 }
     return p == pattern.count
+  }
+
+  // MARK: Two patterns
+
+  /// Whether there can be a namespace that both match.
+  public func mayOverlap(_ other: NamespacePattern) -> Bool {
+    Self.mayOverlap(database, other.database) && Self.mayOverlap(collection, other.collection)
+  }
+
+  private static func mayOverlap(_ one: [UInt8], _ other: [UInt8]) -> Bool {
+    let star = UInt8(ascii: "*")
+    // `reached[n]`: some text matches what there is of `one` so far, and the first n of `other`.
+    var reached = [Bool](repeating: false, count: other.count + 1)
+    reached[0] = true
+    for n in other.indices where reached[n] && other[n] == star { reached[n + 1] = true }
+    for byte in one {
+      var next = [Bool](repeating: false, count: other.count + 1)
+      for n in 0...other.count {
+        if byte == star, reached[n] { next[n] = true }
+        if n < other.count, other[n] == star, reached[n] { next[n] = true }
+        guard n > 0 else { continue }
+        let last = other[n - 1]
+        if byte == star || last == star ? next[n - 1] : reached[n - 1] && byte == last {
+          next[n] = true
+        }
+      }
+      reached = next
+    }
+    return reached[other.count]
   }
 
   public var description: String { text }

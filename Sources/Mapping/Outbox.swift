@@ -50,11 +50,13 @@ extension MappingPlan {
     default: document = nil
     }
     let remainder = bytes(path.remainder)
+    var steps = LookupBudget.outbox
     do throws(BSONError) {
-      if let found = try document?.find(remainder) { return found }
+      if let found = try document?.find(remainder, steps: &steps) { return found }
     } catch {
       throw MappingError(error, in: path.field.name)
     }
+    if steps < 0 { throw LookupBudget.exceeded(text(of: path), LookupBudget.outbox) }
     throw MappingError(.pathMissing, "\(text(of: path)) is missing in this \(event.operation.name)")
   }
 
@@ -78,11 +80,11 @@ extension MappingPlan {
     _ outbox: OutboxPlan, event: borrowing ChangeEvent, into: inout ByteWriter
   ) throws(MappingError) {
     let subject = try text(at: outbox.subject, event: event)
-    guard subject.count <= maximumSubjectLength, Self.isSubject(subject) else {
+    guard subject.count <= MessageLimits.subject, Self.isSubject(subject) else {
       throw MappingError(
         .subjectInvalid,
         "\(text(of: outbox.subject)) is no subject to publish to: tokens of printable ASCII between "
-          + "dots, without wildcards, at most \(maximumSubjectLength) bytes")
+          + "dots, without wildcards, at most \(MessageLimits.subject) bytes")
     }
     var patterns = bytes(outbox.subjects)[...]
     while let end = patterns.firstIndex(of: 0x20) {
@@ -138,6 +140,10 @@ extension MappingPlan {
     into: inout ByteWriter
   ) throws(MappingError) {
     let element = try element(at: outbox.id, event: event)
+    guard element.leastTextLength <= MessageLimits.id else {
+      throw MappingError(
+        .idInvalid, "\(text(of: outbox.id)) is longer than \(MessageLimits.id) bytes")
+    }
     let start = into.count
     do throws(BSONError) {
       guard try into.append(scalar: element, escaping: .header, scratch: &scratch.bytes) else {
@@ -146,10 +152,16 @@ extension MappingPlan {
     } catch {
       throw MappingError(.valueUnsupported, "\(text(of: outbox.id)) is no single value")
     }
-    guard into.count > start, into.count - start <= maximumIDLength else {
+    guard into.count > start, into.count - start <= MessageLimits.id else {
       throw MappingError(
-        .idInvalid, "\(text(of: outbox.id)) is empty, or longer than \(maximumIDLength) bytes")
+        .idInvalid, "\(text(of: outbox.id)) is empty, or longer than \(MessageLimits.id) bytes")
     }
+  }
+
+  /// Where the rule's paths stand at the payload.
+  func state(ofPayload outbox: OutboxPlan, _ rule: RulePlan) -> FilterState {
+    let document = outbox.payload.field == .documentKey ? rule.documentKey : rule.fullDocument
+    return filters.step(document, key: bytes(outbox.payload.remainder), inArray: false)
   }
 
   /// The payload's JSON, whatever it is.
@@ -157,8 +169,21 @@ extension MappingPlan {
     _ outbox: OutboxPlan, _ rule: RulePlan, event: borrowing ChangeEvent, into: inout ByteWriter
   ) throws(MappingError) {
     let element = try element(at: outbox.payload, event: event)
+    let state = state(ofPayload: outbox, rule)
+    let inner = element.document
+    if state.isDropped || (inner == nil && state.include >= 0) {
+      throw MappingError(
+        .pathMissing, "include and exclude leave nothing of \(text(of: outbox.payload))")
+    }
     do throws(BSONError) {
-      try into.appendJSON(value: element, style: rule.json)
+      if let redaction = state.redaction {
+        return try write(element, redacted: redaction, into: &into)
+      } else if let inner, !state.isWhole {
+        try writeFiltered(
+          inner, state, isArray: element.type == .array, rule.json, depth: 1, into: &into)
+      } else {
+        try into.appendJSON(value: element, style: rule.json)
+      }
     } catch {
       throw MappingError(error, in: text(of: outbox.payload))
     }

@@ -7,15 +7,17 @@ import BSON
 ///   facts (operation, times, namespace) always stay.
 /// - `exclude` is applied after it and may name any field but `operationType`.
 /// - A path into `fullDocument` means the same field in `updateDescription` and in
-///   `fullDocumentBeforeChange`, so that what is kept out of documents does not come back there.
-/// - Paths go through arrays: `attachments.url` means the `url` of each attachment.
+///   `fullDocumentBeforeChange`, so that what is kept out of documents does not come back there. One of
+///   `exclude` means the same field of `documentKey` as well, but for `_id` as a whole.
+/// - Paths go through arrays: `attachments.url` means the `url` of each attachment. They go through keys
+///   that are numbers just so, since an update doesn't tell these from indexes.
 public struct PayloadFilter: Sendable, Equatable {
   /// Canonical text of the paths, as configured.
   public let include: [String]
-  public let exclude: [String]
+  public private(set) var exclude: [String]
   /// The paths split at dots, mirrored where a path into `fullDocument` means updates too.
   let includePaths: [[String]]
-  let excludePaths: [[String]]
+  private(set) var excludePaths: [[String]]
 
   public static let everything = PayloadFilter()
 
@@ -40,10 +42,21 @@ public struct PayloadFilter: Sendable, Equatable {
       }
     }
     excludePaths = exclude.flatMap { path in
-      path.segments.first == "fullDocument" && path.segments.count > 1
-        ? [path.segments, Self.mirrored(path.segments), Self.beforeChange(path.segments)]
-        : [path.segments]
+      guard path.segments.first == "fullDocument", path.segments.count > 1 else {
+        return [path.segments]
+      }
+      return [path.segments, Self.mirrored(path.segments), Self.beforeChange(path.segments)]
+        + Self.inKey(path.segments)
     }
+  }
+
+  /// Without `updateDescription.disambiguatedPaths`.
+  public func excludingDisambiguatedPaths() -> PayloadFilter {
+    guard let path = try? Path(exclude: "updateDescription.disambiguatedPaths") else { return self }
+    var filter = self
+    filter.exclude.append(path.text)
+    filter.excludePaths.append(path.segments)
+    return filter
   }
 
   /// Nothing of `fullDocument` passes.
@@ -56,6 +69,12 @@ public struct PayloadFilter: Sendable, Equatable {
     ["fullDocumentBeforeChange"] + segments.dropFirst()
   }
 
+  /// What is hidden of a document is hidden of its key (which may hold more than `_id`, where a
+  /// collection is sharded); but for `_id` as a whole, without which nobody knows which document it is.
+  private static func inKey(_ segments: [String]) -> [[String]] {
+    segments == ["fullDocument", "_id"] ? [] : [["documentKey"] + segments.dropFirst()]
+  }
+
   static func mirrored(_ segments: [String]) -> [String] {
     ["updateDescription", "updatedFields"] + segments.dropFirst()
   }
@@ -65,13 +84,16 @@ public struct PayloadFilter: Sendable, Equatable {
     public let text: String
     let segments: [String]
 
+    /// It is of a field of the document itself.
+    public var isTopLevel: Bool { segments.count == 2 }
+
     public init(include text: String) throws(RuleSyntaxError) {
       try self.init(text, roots: Self.documents, leaves: [])
     }
 
     public init(exclude text: String) throws(RuleSyntaxError) {
       try self.init(
-        text, roots: Self.documents,
+        text, roots: Self.documents + ["operationDescription", "stateBeforeChange"],
         leaves: ["clusterTime", "wallTime", "ns", "txnNumber", "lsid", "collectionUUID"])
     }
 
@@ -92,6 +114,7 @@ public struct PayloadFilter: Sendable, Equatable {
         }
         at += segment.unicodeScalars.count + 1
       }
+      try EventPath.checkEnds(of: text, at: 0)
       let root = segments[0]
       if leaves.contains(root) {
         guard segments.count == 1 else {
@@ -106,6 +129,9 @@ public struct PayloadFilter: Sendable, Equatable {
           remedy: near.map { "did you mean \($0)?" }
             ?? "start with \((roots + leaves).joined(separator: ", ")); "
             + "a field of the document is fullDocument.\(text)", at: 0)
+      } else if root == "updateDescription", segments.count > 1 {
+        try EventPath.checkPart(
+          of: .updateDescription, segments[1], at: root.unicodeScalars.count + 1)
       }
       self.text = text
       self.segments = segments

@@ -54,6 +54,9 @@ public struct Rule: Sendable, Equatable {
   public var json: JSONStyle
   public var filter: PayloadFilter
   public var changes: PayloadChanges
+  /// Bodies of updates hold `disambiguatedPaths`. Where no rule's do, events have none; of a rule that
+  /// does not want them, `filter` excludes them.
+  public var disambiguatesPaths = false
   /// The rule takes documents that are events themselves.
   public var outbox: Outbox?
   /// The document after an update.
@@ -65,6 +68,12 @@ public struct Rule: Sendable, Equatable {
   /// `ce-dataschema`; nil leaves the header out.
   public var dataSchema: String?
   public var onInvalid: OnInvalid
+  /// What happens to an event whose id its stream has for another event.
+  public var onIDConflict: OnInvalid
+  /// A snapshot publishes the documents that it takes.
+  public var takesSnapshots: Bool
+  /// An update of which `include` and `exclude` leave nothing has no message.
+  public var skipsEmptyUpdates: Bool
   /// Index into the configuration's streams.
   public var streamIndex: Int
 
@@ -77,7 +86,8 @@ public struct Rule: Sendable, Equatable {
     fullDocument: DocumentLookup = .off,
     fullDocumentBeforeChange: DocumentLookup = .off, eventType: String? = nil,
     dataSchema: String? = nil,
-    onInvalid: OnInvalid = .deadLetter, streamIndex: Int = 0
+    onInvalid: OnInvalid = .deadLetter, onIDConflict: OnInvalid = .deadLetter,
+    skipsEmptyUpdates: Bool = true, takesSnapshots: Bool = true, streamIndex: Int = 0
   ) {
     self.name = name
     self.group = group ?? name
@@ -97,6 +107,9 @@ public struct Rule: Sendable, Equatable {
     self.eventType = eventType
     self.dataSchema = dataSchema
     self.onInvalid = onInvalid
+    self.onIDConflict = onIDConflict
+    self.takesSnapshots = takesSnapshots
+    self.skipsEmptyUpdates = skipsEmptyUpdates
     self.streamIndex = streamIndex
   }
 }

@@ -1,6 +1,22 @@
 import BSON
 internal import JSONSchema
 
+/// How many fields are passed at most while the paths of templates and outboxes are looked up: a document may
+/// have millions, and a rule many paths. About 20 ns each.
+enum LookupBudget {
+  /// For all templates of a subject, of headers, or of a body.
+  static let part = 600_000
+  /// For one path of an outbox.
+  static let outbox = 300_000
+
+  static func exceeded(_ path: String, _ limit: Int) -> MappingError {
+    MappingError(
+      .tooComplex,
+      "looking up \(path) passes more than \(limit) fields of the document: name fields that come earlier"
+    )
+  }
+}
+
 /// Memory that a mapper reuses from event to event, and the renderings that neighbours share: events
 /// come in runs of one database, and many to a millisecond.
 struct Scratch: ~Copyable {
@@ -9,6 +25,11 @@ struct Scratch: ~Copyable {
   /// For a fact of the event that a condition asks for.
   var fact = ByteWriter(capacity: 64)
   var pattern = PatternScratch()
+  /// What is left of the budget of the condition that is judged; negative if it was used up.
+  var conditionSteps = 0
+
+  /// What is left of `LookupBudget.part` for what is being written.
+  var lookupSteps = LookupBudget.part
 
   private var lastTime: Int64?
   private var lastTimeText = ByteWriter(capacity: 64)

@@ -79,6 +79,21 @@ public struct Template: Sendable, Equatable, CustomStringConvertible {
     }
   }
 
+  private init(text: String, pieces: [Piece]) {
+    self.text = text
+    self.pieces = pieces
+  }
+
+  /// Values of the field's are left open, each marked so.
+  package func leavingOpen(_ field: EventField, mark: String) -> Template {
+    Template(
+      text: text,
+      pieces: pieces.map { piece in
+        guard case .path(let path) = piece, path.field == field else { return piece }
+        return .literal(mark)
+      })
+  }
+
   private static func scalarPath(_ text: String, at: Int) throws(RuleSyntaxError) -> EventPath {
     let path = try EventPath(parsing: text, offset: at)
     if path.field.isDocument, path.remainder.isEmpty {
@@ -176,6 +191,14 @@ extension Template {
           tokenIsEmpty = false
         }
       }
+    }
+    let literals = parts.reduce(0) { sum, part in
+      if case .literal(let text, _) = part { sum + text.utf8.count } else { sum }
+    }
+    if literals > MessageLimits.subject {
+      throw RuleSyntaxError(
+        "the subject's text alone has \(literals) bytes; at most \(MessageLimits.subject) are allowed",
+        remedy: "shorten it", at: 0)
     }
     if tokenIsEmpty {
       throw RuleSyntaxError(

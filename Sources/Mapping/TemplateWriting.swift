@@ -3,11 +3,8 @@ import Oplog
 
 // Filling templates: paths looked up in the event, values rendered and escaped in place.
 
-/// The longest a subject may be, in bytes. The server's default limit for a whole protocol line,
-/// which holds more than the subject, is 4096.
-let maximumSubjectLength = 1024
-/// The longest a message id may be, in bytes. Servers keep every id of the dedup window in memory.
-let maximumIDLength = 1024
+/// No value of a subject or an id can be longer.
+private let longestLength = max(MessageLimits.subject, MessageLimits.id)
 
 extension MappingPlan {
   /// On an error `into` may hold a part of the text; callers take it back.
@@ -64,10 +61,30 @@ extension MappingPlan {
     }
     let start = into.count
     try write(template, escaping: .header, event: event, scratch: &scratch, into: &into)
-    guard into.count &- start <= maximumIDLength else {
+    if event.isSnapshot {
+      // Of its own: a snapshot repeats what streams have, and would be dropped as a repetition.
+      into.append(":snapshot:")
+      into.append(event.position.entry)
+    }
+    guard into.count &- start <= MessageLimits.id else {
       throw MappingError(
         .idInvalid,
-        "the id is \(into.count - start) bytes long; at most \(maximumIDLength) are allowed")
+        "the id is \(into.count - start) bytes long; at most \(MessageLimits.id) are allowed")
+    }
+  }
+
+  /// The rule's own id where it can be derived, else the positional one.
+  func writeIdentity(
+    _ rule: RulePlan?, event: borrowing ChangeEvent, match: Int, scratch: inout Scratch,
+    into: inout ByteWriter
+  ) {
+    let start = into.count
+    do throws(MappingError) {
+      guard let rule else { throw MappingError(.unmatched, "") }
+      try writeID(rule, event: event, match: match, scratch: &scratch, into: &into)
+    } catch {
+      into.truncate(to: start)
+      writePositionalID(rule, event: event, match: match, into: &into)
     }
   }
 
@@ -76,7 +93,8 @@ extension MappingPlan {
   ) {
     into.append(bytes(idPrefix))
     if event.isSnapshot {
-      into.append(snapshotIdentity: event)
+      write(
+        snapshotIdentity: event, rule, isFollowed: match > 0 && rule != nil, into: &into)
     } else {
       into.append(event.position)
     }
@@ -122,8 +140,11 @@ extension MappingPlan {
     }
     guard let document else { return false }
     let element: BSONElement?
-    do { element = try document.find(remainder) } catch {
+    do { element = try document.find(remainder, steps: &scratch.lookupSteps) } catch {
       throw MappingError(error, in: field.name)
+    }
+    if scratch.lookupSteps < 0 {
+      throw LookupBudget.exceeded(pathText(field, remainder), LookupBudget.part)
     }
     guard let element else { return false }
     try writeScalar(
@@ -142,6 +163,12 @@ extension MappingPlan {
         "\(pathText(field, remainder)) is \(element.type == .array ? "an array" : "a document"), "
           + "not a single value")
     default:
+      guard element.leastTextLength <= longestLength else {
+        throw MappingError(
+          escaping == .token ? .subjectInvalid : .idInvalid,
+          "\(pathText(field, remainder)) is \(element.value.count) bytes long; "
+            + "at most \(longestLength) are allowed")
+      }
       let supported: Bool
       do {
         supported = try into.append(
@@ -160,10 +187,10 @@ extension MappingPlan {
   // MARK: Cold
 
   private func checkLengths(_ subject: UnsafeRawBufferPointer) throws(MappingError) {
-    guard subject.count <= maximumSubjectLength else {
+    guard subject.count <= MessageLimits.subject else {
       throw MappingError(
         .subjectInvalid,
-        "the subject is \(subject.count) bytes long; at most \(maximumSubjectLength) are allowed")
+        "the subject is \(subject.count) bytes long; at most \(MessageLimits.subject) are allowed")
     }
     for token in subject.split(separator: UInt8(ascii: "."))
     where token.count > SubjectToken.maximumLength {
@@ -202,9 +229,15 @@ extension MappingPlan {
 extension BSONView {
   /// The element at a dotted path. A key that itself holds dots is found as well, whole (`"a.b"`
   /// in an update's `updatedFields`) or as a part of the way; the first in document order wins.
-  func find(_ path: UnsafeRawBufferPointer) throws(BSONError) -> BSONElement? {
+  ///
+  /// `steps` is lowered by the number of fields that were passed. Below zero, the search was given up.
+  func find(
+    _ path: UnsafeRawBufferPointer, steps: inout Int
+  ) throws(BSONError) -> BSONElement? {
     var walk = elements()
     while let element = try walk.next() {
+      steps &-= 1
+      if steps < 0 { return nil }
       let key = element.key
       if key.count == path.count {
         if key.equals(path) { return element }
@@ -212,12 +245,23 @@ extension BSONView {
         element.type == .document || element.type == .array,
         key.equals(UnsafeRawBufferPointer(rebasing: path[..<key.count])),
         let inner = element.document,
-        let found = try inner.find(UnsafeRawBufferPointer(rebasing: path[(key.count &+ 1)...]))
+        let found = try inner.find(
+          UnsafeRawBufferPointer(rebasing: path[(key.count &+ 1)...]), steps: &steps)
       {
         return found
       }
     }
     return nil
+  }
+}
+
+extension BSONElement {
+  /// A bound that the value's text is not shorter than, known without writing it; 0 where none is.
+  var leastTextLength: Int {
+    switch type {
+    case .string, .symbol, .javascript, .binary: value.count &- 5
+    default: 0
+    }
   }
 }
 
@@ -236,9 +280,23 @@ extension ByteWriter {
     append(decimal: UInt64(position.index))
   }
 
-  /// A value as its simplified JSON without quotes. Returns false for a type that has no such text.
+  /// A value as a template shows it: its simplified JSON without quotes, but doubles as JavaScript
+  /// prints them. Returns false for a type that has no such text.
   mutating func append(
     scalar element: BSONElement, escaping: Escaping, scratch: inout ByteWriter
+  ) throws(BSONError) -> Bool {
+    if let double = element.double {
+      scratch.removeAll()
+      scratch.append(javaScript: double)
+      append(escaping: scratch.bytes, for: escaping)
+      return true
+    }
+    return try append(plain: element, escaping: escaping, scratch: &scratch)
+  }
+
+  /// A value as its simplified JSON without quotes. Returns false for a type that has no such text.
+  mutating func append(
+    plain element: BSONElement, escaping: Escaping, scratch: inout ByteWriter
   ) throws(BSONError) -> Bool {
     let form = element.simplifiedForm
     switch form {

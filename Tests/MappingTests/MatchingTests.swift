@@ -18,6 +18,13 @@ struct MatchingTests {
       ("db.a.b", "db.a.b", true), ("db.a.*", "db.a.b", true), ("db.a.*", "db.ab", false),
       ("d*.c", "db.c", true), ("db.**", "db.x", true), ("db.c?", "db.c1", false),
       ("*.*", "db", true), ("db.*", "db", true), ("db.c", "db", false),
+      // Whatever a server takes for a name.
+      ("db.my coll", "db.my coll", true), ("db.my coll", "db.my  coll", false),
+      ("db. c ", "db. c ", true), ("db. c", "db.c", false), ("db.a\tb\nc", "db.a\tb\nc", true),
+      ("db.a\u{7F}", "db.a\u{7F}", true), ("db.\u{301}", "db.\u{301}", true),
+      ("db.e\u{301}", "db.\u{E9}", false), ("db.a\"b'c", "db.a\"b'c", true),
+      ("db.a\\b", "db.a\\b", true), ("db.c$d", "db.c$d", true), ("db.%20", "db. ", false),
+      ("d\tb.c", "d\tb.c", true), ("db..c", "db..c", true), ("db.* *", "db.my coll", true),
     ])
   func namespaces(_ pattern: String, _ namespace: String, _ expected: Bool) throws {
     #expect(try NamespacePattern(parsing: pattern).matches(namespace) == expected)
@@ -52,7 +59,8 @@ struct MatchingTests {
   @Test(
     "impossible namespaces",
     arguments: [
-      ("", 0), ("users", 0), (".users", 0), ("db.", 3), ("d b.c", 1), ("db.c d", 4), ("d$.c", 1),
+      ("", 0), ("users", 0), (".users", 0), ("db.", 3), ("d b.c", 1), ("d\u{0}.c", 1),
+      ("db.c\u{0}", 4), ("d$.c", 1), ("d/e.c", 1), ("d\"e.c", 1),
     ])
   func impossible(_ pattern: String, _ offset: Int) {
     #expect(error { _ = try NamespacePattern(parsing: pattern) }?.offset == offset)

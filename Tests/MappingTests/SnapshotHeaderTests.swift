@@ -47,10 +47,19 @@ struct SnapshotHeaderTests {
         })
   }
 
-  @Test("keep a rule's own id") func template() throws {
+  @Test("add the snapshot to a rule's own id, and share it wherever they stand") func template()
+    throws
+  {
+    let one = try headers("m1", try rule(id: "{documentKey._id}.created"))
+    #expect(one.first == "Nats-Msg-Id: m1.created:snapshot:1732360000.42")
+    #expect(one.contains("ce-id: m1.created:snapshot:1732360000.42"))
     #expect(
-      try headers("m1", try rule(id: "{documentKey._id}.created")).first
-        == "Nats-Msg-Id: m1.created")
+      try headers("m1", try rule(id: "{documentKey._id}.created"), index: (1 << 24) + 9).first
+        == one.first)
+    let long = try rule(id: "{documentKey._id}")
+    #expect(throws: MappingError.self) {
+      try headers(.string(String(repeating: "x", count: 1010)), long)
+    }
   }
 
   @Test("that look alike have different names") func different() throws {

@@ -109,6 +109,12 @@ struct Change: Sendable {
   var txnNumber: Int64?
   var lsid: Value?
   var collectionUUID: [UInt8]?
+  var isOversized = false
+  var isSnapshot = false
+  var fullDocumentBeforeChange: Value?
+  /// Of a rename.
+  var to: String?
+  var image: ImageKind?
 
   static func insert(_ document: Value, key: Value = ["_id": "m1"]) -> Change {
     Change(documentKey: key, fullDocument: document)
@@ -132,13 +138,23 @@ struct Change: Sendable {
               try Self.lend(collectionUUID ?? []) { uuid in
                 let database = namespace.utf8.firstIndex(of: UInt8(ascii: "."))
                   .map { namespace.utf8.distance(from: namespace.utf8.startIndex, to: $0) }
-                return try body(
-                  ChangeEvent(
-                    operation: operation, position: position, namespace: namespaceBytes,
-                    databaseLength: database ?? namespaceBytes.count, documentKey: key,
-                    fullDocument: document, updateDescription: update, wallTime: wallTime,
-                    txnNumber: txnNumber, lsid: lsid,
-                    collectionUUID: collectionUUID == nil ? nil : uuid))
+                var event = ChangeEvent(
+                  operation: operation, position: position, namespace: namespaceBytes,
+                  databaseLength: database ?? namespaceBytes.count, documentKey: key,
+                  fullDocument: document, updateDescription: update, wallTime: wallTime,
+                  txnNumber: txnNumber, lsid: lsid,
+                  collectionUUID: collectionUUID == nil ? nil : uuid)
+                event.isOversized = isOversized
+                event.isSnapshot = isSnapshot
+                event.image = image
+                return try Self.view(fullDocumentBeforeChange) { before in
+                  event.fullDocumentBeforeChange = before
+                  guard let to else { return try body(event) }
+                  return try Self.lend(Array(to.utf8)) { name in
+                    event.to = name
+                    return try body(event)
+                  }
+                }
               }
             }
           }

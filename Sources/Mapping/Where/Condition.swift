@@ -65,12 +65,21 @@ extension Condition {
     }
   }
 
-  /// Whether it looks into documents that updates have only where they are fetched.
-  var readsFullDocument: Bool {
+  /// Every path that it looks at.
+  package var paths: [EventPath] {
     switch self {
-    case .all(let parts), .any(let parts): parts.contains(where: \.readsFullDocument)
-    case .not(let part): part.readsFullDocument
-    case .test(let path, _): path.field == .fullDocument
+    case .all(let parts), .any(let parts): parts.flatMap(\.paths)
+    case .not(let part): part.paths
+    case .test(let path, _): [path]
+    }
+  }
+
+  /// Whether it looks into this part of the event.
+  package func reads(_ field: EventField) -> Bool {
+    switch self {
+    case .all(let parts), .any(let parts): parts.contains { $0.reads(field) }
+    case .not(let part): part.reads(field)
+    case .test(let path, _): path.field == field
     }
   }
 }

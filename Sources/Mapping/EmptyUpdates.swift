@@ -1,0 +1,72 @@
+import BSON
+public import Oplog
+
+// Updates of which a rule's include and exclude leave nothing.
+extension Mapper {
+  /// Whether the rule makes no message of the event although it takes it: an update, and neither of what
+  /// it set nor of what it removed is anything left that the body would show. To be asked before the
+  /// message is written. A matter of the oplog's entry alone, whatever documents were fetched.
+  public mutating func skips(_ event: borrowing ChangeEvent, rule: Int) -> Bool {
+    guard event.operation == .update, plan.rules[rule].skipsEmptyUpdates,
+      let update = event.updateDescription, plan.leavesNothing(of: update, plan.rules[rule])
+    else { return false }
+    // Whether the rule takes it at all has to be known.
+    return canDecide(event, rule: rule)
+  }
+}
+
+extension MappingPlan {
+  fileprivate func leavesNothing(of update: BSONView, _ rule: RulePlan) -> Bool {
+    guard rule.outbox == nil else { return false }
+    let state = rule.showsUpdate ? rule.updateDescription : rule.fullDocument
+    // A body without a description has the document, or is about the key alone: then no update has more
+    // than another.
+    guard !state.isWhole, rule.showsUpdate || (rule.wantsImage && !state.isDropped) else {
+      return false
+    }
+    let fields =
+      rule.showsUpdate
+      ? filters.step(state, key: rawBytes("updatedFields"), inArray: false) : state
+    let removed = filters.step(state, key: rawBytes("removedFields"), inArray: false)
+    let tellsRemoved = !rule.showsUpdate || removed.exclude != FilterState.all
+    var isEmptyItself = true
+    var leavesSome = false
+    do throws(BSONError) {
+      var walk = update.elements()
+      while let element = try walk.next(), !leavesSome {
+        let isList = element.listsFields
+        guard isList || element.key.equals("updatedFields"), let inner = element.document else {
+          continue
+        }
+        var at = fields
+        if isList, rule.showsUpdate {
+          // As `writeUpdate` has them.
+          let own = filters.step(state, key: element.key, inArray: false)
+          if own.exclude == FilterState.all { at = .dropped }
+          if own.include == FilterState.all { at.include = FilterState.all }
+        }
+        var items = inner.elements()
+        while let item = try items.next(), !leavesSome {
+          isEmptyItself = false
+          leavesSome = try isLeft(item, isList: isList, at, tellsRemoved: tellsRemoved)
+        }
+      }
+    } catch {
+      // What is wrong with it is found where it is written.
+      return false
+    }
+    return !isEmptyItself && !leavesSome
+  }
+
+  private func isLeft(
+    _ item: BSONElement, isList: Bool, _ state: FilterState, tellsRemoved: Bool
+  ) throws(BSONError) -> Bool {
+    guard isList else {
+      let next = filters.step(state, key: item.key, inArray: false)
+      return !leavesOut(item, next, below: state, inArray: false)
+        || tellsRemoved && vanishes(item, next, below: state)
+    }
+    guard let name = try item.listedField else { return true }
+    return !filters.step(state, key: name, inArray: false).isDropped
+  }
+}

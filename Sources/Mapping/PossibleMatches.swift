@@ -1,0 +1,39 @@
+public import Oplog
+
+/// A rule that takes an event, or may take it: what it says of documents that the event lacks is unknown.
+public struct PossibleMatch: Sendable, Hashable {
+  public var rule: Int
+  /// It, or a rule before it that ends the event's way, looks into such a document.
+  public var mayNotMatch: Bool
+  /// How many rules take the event before it can't be told.
+  public var hasOpenNumber: Bool
+}
+
+extension Mapper {
+  /// The rules that may take an event, in their order.
+  ///
+  /// - Parameter lacksDocument: of an update: its document can't be had as it was.
+  public mutating func possibleMatches(
+    _ event: borrowing ChangeEvent, lacksDocument: Bool
+  ) -> [PossibleMatch] {
+    var possible: [PossibleMatch] = []
+    var mayHaveEnded = false
+    var hasOpenNumber = false
+    for rule in rules.indices {
+      let plan = self.plan.rules[rule]
+      guard plan.operations.contains(event.operation),
+        rules[rule].namespace.matches(database: event.database, collection: event.collection)
+      else { continue }
+      let isOpen = plan.conditionNeedsImage && lacksDocument
+      if !isOpen, !takes(event, rule: rule) { continue }
+      possible.append(
+        PossibleMatch(
+          rule: rule, mayNotMatch: isOpen || mayHaveEnded, hasOpenNumber: hasOpenNumber))
+      if isOpen { hasOpenNumber = true }
+      guard !plan.continues else { continue }
+      if !isOpen { break }
+      mayHaveEnded = true
+    }
+    return possible
+  }
+}
