@@ -22,9 +22,29 @@ public struct MongoURI: Sendable, Equatable, CustomStringConvertible, CustomRefl
   /// The whole connection string, for libmongoc alone.
   public func reveal() -> String { text.reveal() }
 
+  /// The file it came from, if any.
+  public var file: String? { text.file }
+
+  /// The same as its file says now.
+  public func current() throws(SecretFileError) -> String { try text.current() }
+
   public var customMirror: Mirror { Mirror(self, children: ["uri": description]) }
 
-  init(parsing text: String) throws(AddressError) {
+  /// Options that are true or false, by their names in lower case.
+  private static let switches: Set<String> = [
+    "tls", "ssl", "tlsinsecure", "tlsallowinvalidcertificates", "tlsallowinvalidhostnames",
+    "tlsdisablecertificaterevocationcheck", "tlsdisableocspendpointcheck", "retryreads",
+    "retrywrites",
+    "directconnection", "loadbalanced", "journal", "serverselectiontryonce", "safe",
+    "canonicalizehostname",
+  ]
+
+  /// As libmongoc reads them.
+  private static func isSwitch(_ value: Substring) -> Bool {
+    ["true", "t", "yes", "y", "1", "false", "f", "no", "n", "0", "-1"].contains(value.lowercased())
+  }
+
+  init(parsing text: String, file: String? = nil) throws(AddressError) {
     let example = "write mongodb://host:27017/?replicaSet=rs0"
     guard let scheme = ["mongodb://", "mongodb+srv://"].first(where: { text.hasPrefix($0) }) else {
       throw AddressError("a MongoDB URI starts with mongodb:// or mongodb+srv://", remedy: example)
@@ -69,10 +89,15 @@ public struct MongoURI: Sendable, Equatable, CustomStringConvertible, CustomRefl
       let name = option[..<equals]
       let value = option[option.index(after: equals)...]
       if name.lowercased() == "replicaset" { replicaSet = String(value) }
+      guard !Self.switches.contains(name.lowercased()) || Self.isSwitch(value) else {
+        throw AddressError(
+          "the URI's option \(name) is neither true nor false",
+          remedy: "write \(name)=true or false")
+      }
       let secret = ["authmechanismproperties", "tlscertificatekeyfilepassword"]
       shownOptions.append(secret.contains(name.lowercased()) ? "\(name)=***" : String(option))
     }
-    self.text = Secret(text)
+    self.text = Secret(text, file: file)
     self.hosts = hosts
     self.replicaSet = replicaSet
     let shownUser = user.map { user in

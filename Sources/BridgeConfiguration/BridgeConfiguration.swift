@@ -18,23 +18,28 @@ public struct BridgeConfiguration: Sendable {
   public var deadLetter: DeadLetterSettings
   public var http: HTTPSettings
   public var log: LogSettings
+  /// What is legal in the file and almost certainly not meant, in the order of the file.
+  public var warnings: [ConfigurationWarning] = []
 
-  /// Reads a file. Throws everything that is wrong with it, in the order of the file.
+  /// Reads a file, or standard input where the path is `-`. Throws everything that is wrong with it, in
+  /// the order of the file.
   public static func load(
     path: String, environment: [String: String]
   ) throws(ConfigurationProblems) -> BridgeConfiguration {
+    let isInput = path == "-"
+    let name = isInput ? "standard input" : path
     let text: String
     do {
-      text = try SmallFile.read(path)
+      text = isInput ? try SmallFile.readInput() : try SmallFile.read(path)
     } catch {
       throw ConfigurationProblems(problems: [
         ConfigurationProblem(
-          file: path, line: 0, column: 0,
+          file: name, line: error.line, column: error.column,
           message: "the configuration can't be read: \(error.reason)",
-          remedy: "Name the file with --config or TAILRACE_CONFIG.")
+          remedy: error.remedy(missing: "Name the file with --config or TAILRACE_CONFIG."))
       ])
     }
-    return try parse(yaml: text, file: path, environment: environment)
+    return try parse(yaml: text, file: name, environment: environment)
   }
 
   /// Reads YAML. `file` stands in messages, and relative paths of secret files start beside it.
@@ -47,12 +52,27 @@ public struct BridgeConfiguration: Sendable {
     let section = Section(
       root, name: "", at: TextPosition(line: 1, column: 1), problems: problems)
     let configuration = read(section)
-    guard problems.isEmpty, let configuration else { throw problems.sorted }
+    guard problems.isEmpty, var configuration else { throw problems.sorted }
+    configuration.warnings = problems.warnings
     return configuration
   }
 
   /// The stream that holds dead letters, where the configuration defines it.
   public var deadLetterStream: StreamSpec? { streams.first { $0.name == deadLetter.stream } }
+
+  /// Whether the bridge is the only publisher of a stream, by its own account.
+  public func isExclusive(_ stream: String) -> Bool {
+    streams.contains { $0.name == stream && $0.ownership == .exclusive }
+  }
+
+  /// How messages name this bridge: dead letters always, and all messages in streams that other bridges
+  /// may write to.
+  public var bridgeMark: BridgeMark {
+    BridgeMark(
+      bridge: bridge.name,
+      streams: streams.map { $0.ownership == .shared || $0.name == deadLetter.stream },
+      qualifiesLetterIDs: deadLetterStream != nil)
+  }
 
   /// Nil only where a problem was reported.
   private static func read(_ root: Section) -> BridgeConfiguration? {

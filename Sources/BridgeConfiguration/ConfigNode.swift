@@ -1,5 +1,5 @@
 /// A scalar of the configuration's YAML, with variables replaced, and where it stands.
-struct ConfigScalar {
+struct ConfigScalar: Sendable {
   var text: String
   /// Neither quoted nor a block: `5`, `true` and an empty text mean more than their letters.
   var isPlain: Bool
@@ -23,7 +23,7 @@ struct ConfigScalar {
 }
 
 /// The configuration's YAML as a tree with places.
-indirect enum ConfigNode {
+enum ConfigNode: Sendable {
   case scalar(ConfigScalar)
   case sequence([ConfigNode], TextPosition)
   case mapping([(key: ConfigScalar, value: ConfigNode)], TextPosition)
@@ -47,6 +47,34 @@ indirect enum ConfigNode {
     case .scalar(let scalar): scalar.isNull ? "empty" : "a single value"
     case .sequence: "a list"
     case .mapping: "a mapping"
+    }
+  }
+
+  /// Where a key of a mapping stands, at any depth.
+  func position(of name: String) -> TextPosition? {
+    switch self {
+    case .scalar: return nil
+    case .sequence(let items, _):
+      for item in items {
+        if let found = item.position(of: name) { return found }
+      }
+    case .mapping(let entries, _):
+      for (key, value) in entries {
+        if key.text == name { return key.position }
+        if let found = value.position(of: name) { return found }
+      }
+    }
+    return nil
+  }
+
+  /// Where a value stands, at any depth.
+  func position(ofValue text: String) -> TextPosition? {
+    switch self {
+    case .scalar(let scalar): return scalar.text == text ? scalar.position : nil
+    case .sequence(let items, _):
+      return items.lazy.compactMap { $0.position(ofValue: text) }.first
+    case .mapping(let entries, _):
+      return entries.lazy.compactMap { $0.value.position(ofValue: text) }.first
     }
   }
 }

@@ -2,7 +2,7 @@ import Mapping
 import Oplog
 
 extension BridgeConfiguration {
-  /// A digest of everything that determines messages (source name, rules, their streams' names):
+  /// A digest of everything that determines messages (names of source and bridge, rules, their streams):
   /// 16 hexadecimal digits, the same for the same configuration on every machine. Not for security.
   public var hash: String { hash(sourceName: source.name ?? source.uri.replicaSet ?? "") }
 
@@ -11,6 +11,8 @@ extension BridgeConfiguration {
     var digest = FNV1a()
     digest.add("tailrace-1")
     digest.add(sourceName)
+    let mark = bridgeMark
+    digest.add(mark.bridge)
     for (index, rule) in rules.enumerated() {
       digest.add(rule.name)
       digest.add(rule.namespace.text)
@@ -26,6 +28,7 @@ extension BridgeConfiguration {
       digest.add("\(rule.json)")
       digest.add(rule.filter.include)
       digest.add(rule.filter.exclude)
+      if rule.disambiguatesPaths { digest.add("disambiguated_paths true") }
       for rename in rule.changes.renames { digest.add([rename.path.text, rename.name]) }
       for redacted in rule.changes.redactions {
         digest.add([redacted.path.text, redacted.redaction.rawValue])
@@ -39,8 +42,15 @@ extension BridgeConfiguration {
       digest.add(rule.eventType ?? "")
       digest.add(rule.dataSchema ?? "")
       if schemas.indices.contains(index), let schema = schemas[index] { digest.add(schema.digest) }
-      digest.add(streams.indices.contains(rule.streamIndex) ? streams[rule.streamIndex].name : "")
+      if streams.indices.contains(rule.streamIndex) {
+        digest.add(streams[rule.streamIndex].name)
+        digest.add("\(mark.streams[rule.streamIndex])")
+      }
       digest.add(rule.onInvalid.rawValue)
+      if rule.onIDConflict != .deadLetter {
+        digest.add("on_id_conflict \(rule.onIDConflict.rawValue)")
+      }
+      if !rule.skipsEmptyUpdates { digest.add("skip_empty_updates false") }
     }
     digest.add(unmatched.rawValue)
     digest.add(deadLetter.stream)

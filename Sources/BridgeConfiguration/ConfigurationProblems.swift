@@ -21,6 +21,8 @@ public struct ConfigurationProblem: Error, Sendable, Equatable, CustomStringConv
 /// Everything wrong with a configuration, in the order of the file.
 public struct ConfigurationProblems: Error, Sendable, Equatable, CustomStringConvertible {
   public var problems: [ConfigurationProblem]
+  /// What was found besides that is legal and probably not meant.
+  public var warnings: [ConfigurationWarning] = []
 
   /// One problem a line.
   public var description: String { problems.map(\.description).joined(separator: "\n") }
@@ -38,6 +40,7 @@ struct TextPosition: Equatable, Comparable {
 final class ProblemList {
   let file: String
   private var problems: [ConfigurationProblem] = []
+  private var found: [ConfigurationWarning] = []
 
   init(file: String) { self.file = file }
 
@@ -52,13 +55,33 @@ final class ProblemList {
     add(scalar.position(at: error.offset), error.message, error.remedy)
   }
 
+  func warn(
+    _ id: ConfigurationWarning.ID, _ at: TextPosition, _ message: String, _ remedy: String
+  ) {
+    let warning = ConfigurationWarning(
+      id: id, file: file, line: at.line, column: at.column, message: message,
+      remedy: sentence(remedy))
+    if !found.contains(warning) { found.append(warning) }
+  }
+
   var isEmpty: Bool { problems.isEmpty }
+
+  /// In the order of the file.
+  var warnings: [ConfigurationWarning] {
+    inOrder(found) { TextPosition(line: $0.line, column: $0.column) }
+  }
 
   var sorted: ConfigurationProblems {
     ConfigurationProblems(
-      problems: problems.enumerated().sorted { a, b in
-        (a.element.line, a.element.column, a.offset) < (b.element.line, b.element.column, b.offset)
-      }.map(\.element))
+      problems: inOrder(problems) { TextPosition(line: $0.line, column: $0.column) },
+      warnings: warnings)
+  }
+
+  /// By their places; what has the same one stays in the order in which it was found.
+  private func inOrder<Item>(_ items: [Item], _ place: (Item) -> TextPosition) -> [Item] {
+    items.enumerated().sorted { a, b in
+      (place(a.element), a.offset) < (place(b.element), b.offset)
+    }.map(\.element)
   }
 
   private func sentence(_ text: String) -> String {

@@ -1,3 +1,5 @@
+import Mapping
+
 /// `${NAME}` and `${NAME:-default}` in a scalar; `$${` stands for a literal `${`.
 ///
 /// As in shells, the default also stands in for a variable that is set but empty.
@@ -33,10 +35,12 @@ struct EnvironmentSubstitution {
         failures.append(
           Failure(
             message: "a ${ without its }", remedy: "write ${NAME} or ${NAME:-default}", offset: at))
-        break
+        // It counts as left out: a URI without its end would show a password as its host.
+        return ("", true)
       }
       let inside = String(String.UnicodeScalarView(source[(at + 2)..<close]))
-      if let value = value(of: inside, at: at, failures: &failures) {
+      let isWhole = at == 0 && close == source.count - 1
+      if let value = value(of: inside, isWhole: isWhole, at: at, failures: &failures) {
         result.append(contentsOf: value.unicodeScalars)
       }
       at = close + 1
@@ -44,23 +48,41 @@ struct EnvironmentSubstitution {
     return (String(result), true)
   }
 
-  private func value(of inside: String, at: Int, failures: inout [Failure]) -> String? {
+  /// What stands in the braces may be a piece of a password that happens to hold them: it is repeated only
+  /// where it is named like a variable, or is all there is.
+  private func value(
+    of inside: String, isWhole: Bool, at: Int, failures: inout [Failure]
+  ) -> String? {
     let name = inside.prefix { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "_") }
     let rest = inside.dropFirst(name.count)
+    let roots = EventField.allCases.map(\.name)
+    if roots.contains(inside.split(separator: ".").first.map(String.init) ?? "") {
+      failures.append(
+        Failure(
+          message: "\(inside) is no variable", remedy: "write {\(inside)} for a path of the event",
+          offset: at))
+      return nil
+    }
     guard !name.isEmpty, name.first?.isNumber == false, rest.isEmpty || rest.hasPrefix(":-") else {
       failures.append(
         Failure(
-          message: "${\(inside)} is not a variable", remedy: "write ${NAME} or ${NAME:-default}",
-          offset: at))
+          message: "the braces of this ${…} hold no variable's name",
+          remedy: "write ${NAME} or ${NAME:-default}, and $${ for a literal ${", offset: at))
       return nil
     }
     let value = environment[String(name)]
     if rest.isEmpty {
       if value == nil {
+        let isNamed = isWhole || !name.contains(where: \.isLowercase)
         failures.append(
-          Failure(
-            message: "the environment variable \(name) is not set",
-            remedy: "set it, or give a default: ${\(name):-…}", offset: at))
+          isNamed
+            ? Failure(
+              message: "the environment variable \(name) is not set",
+              remedy: "set it, or give a default: ${\(name):-…}", offset: at)
+            : Failure(
+              message: "the environment variable of this ${…} is not set",
+              remedy: "set it, give a default: ${NAME:-…}, or write $${ for a literal ${",
+              offset: at))
       }
       return value
     }

@@ -21,7 +21,7 @@ struct RuleReading {
     }
     if items.isEmpty { problems.add(node.position, "rules is empty", "add a rule") }
     var names: Set<String> = []
-    return items.enumerated().compactMap { index, item in
+    let found = items.enumerated().compactMap { index, item -> ReadRule? in
       let section = Section(item, name: "rules[\(index)]", at: item.position, problems: problems)
       if let name = section.scalar("name"), !names.insert(name.text).inserted {
         problems.add(
@@ -30,9 +30,19 @@ struct RuleReading {
       }
       return read(section)
     }
+    RuleWarnings(streams: streams, problems: problems).check(found)
+    // The events are the same for all rules.
+    let disambiguates = found.contains { $0.rule.disambiguatesPaths }
+    return found.map { read in
+      var rule = read.rule
+      if disambiguates, !rule.disambiguatesPaths {
+        rule.filter = rule.filter.excludingDisambiguatedPaths()
+      }
+      return (rule, read.schema)
+    }
   }
 
-  private func read(_ section: Section) -> (rule: Rule, schema: RuleSchema?)? {
+  private func read(_ section: Section) -> ReadRule? {
     let name = readName(section)
     let group = section.scalar("group")
     if let group { section.checkName(group, key: "group") }
@@ -61,7 +71,10 @@ struct RuleReading {
     let payload = readPayload(section.section("payload"))
     let eventType = readEventType(section)
     let onInvalid: OnInvalid = section.choice("on_invalid", default: .deadLetter)
+    let onIDConflict: OnInvalid = section.choice("on_id_conflict", default: .deadLetter)
+    let skipsEmptyUpdates = section.bool("skip_empty_updates", default: true)
     let continues = section.bool("continue", default: false)
+    let takesSnapshots = section.bool("snapshot", default: true)
     let streamIndex = readStream(section)
     let outbox =
       isOutbox
@@ -92,15 +105,18 @@ struct RuleReading {
         updatesHaveDocuments: payload.map { $0.fullDocument != .off } ?? true)
     }
     guard let name, let subject, let id, let payload, let streamIndex else { return nil }
-    let rule = Rule(
+    var rule = Rule(
       name: name, group: group?.text, namespace: match.namespace, operations: match.operations,
       condition: match.condition, continues: continues, subject: subject, id: id,
       envelope: payload.envelope,
       json: payload.json, filter: payload.filter, changes: payload.changes, outbox: outbox,
       fullDocument: payload.fullDocument,
       fullDocumentBeforeChange: payload.fullDocumentBeforeChange, eventType: eventType,
-      dataSchema: schema?.identifier, onInvalid: onInvalid, streamIndex: streamIndex)
-    return (rule, schema)
+      dataSchema: schema?.identifier, onInvalid: onInvalid, onIDConflict: onIDConflict,
+      skipsEmptyUpdates: skipsEmptyUpdates, takesSnapshots: takesSnapshots,
+      streamIndex: streamIndex)
+    rule.disambiguatesPaths = payload.disambiguatesPaths
+    return ReadRule(rule: rule, schema: schema, section: section)
   }
 
   private func readName(_ section: Section) -> String? {
@@ -244,6 +260,7 @@ struct RuleReading {
     var changes: PayloadChanges
     var fullDocument: DocumentLookup
     var fullDocumentBeforeChange: DocumentLookup
+    var disambiguatesPaths: Bool
   }
 
   private enum JSONWord: String, CaseIterable {
@@ -274,6 +291,7 @@ struct RuleReading {
     let fullDocument: DocumentLookup = section.choice("full_document", default: .off)
     let beforeChange: DocumentLookup = section.choice(
       "full_document_before_change", default: .off)
+    let disambiguatesPaths = section.bool("disambiguated_paths", default: false)
     section.finish()
     var left = exclude + changes.dropped
     if envelope == .document {
@@ -284,6 +302,15 @@ struct RuleReading {
         }
       }
     }
+    for rename in changes.renames where envelope == .document {
+      // What is renamed stands beside the constants there.
+      guard rename.path.isTopLevel, changes.constants.contains(where: { $0.name == rename.name })
+      else { continue }
+      problems.add(
+        section.position(of: "rename"),
+        "\(rename.path.text) is to be named \(rename.name), as a constant of set is",
+        "give one of them another name")
+    }
     let filter = PayloadFilter(include: include, exclude: left)
     if envelope == .document, filter.leavesNoDocument {
       problems.add(
@@ -293,7 +320,7 @@ struct RuleReading {
     return Payload(
       envelope: envelope, json: json.style, filter: filter, changes: changes,
       fullDocument: fullDocument,
-      fullDocumentBeforeChange: beforeChange)
+      fullDocumentBeforeChange: beforeChange, disambiguatesPaths: disambiguatesPaths)
   }
 
   private func paths(
@@ -325,6 +352,16 @@ struct RuleReading {
 
   private func readSchema(_ section: Section, _ style: JSONStyle?) -> RuleSchema? {
     guard let scalar = section.scalar("schema", "write the path of a JSON Schema"), let style else {
+      return nil
+    }
+    do throws(SmallFile.Failure) {
+      _ = try SmallFile.read(SmallFile.resolve(scalar.text, besideFile: problems.file))
+    } catch {
+      problems.add(
+        scalar.position,
+        "\(section.path("schema")): \(scalar.text), at the schema: it can't be read: \(error.reason)",
+        error.remedy(
+          missing: "correct the path; relative ones start from the configuration's folder"))
       return nil
     }
     do throws(SchemaError) {
@@ -367,7 +404,7 @@ struct RuleReading {
 
 extension String {
   /// Where another text first stands in this one, in Unicode scalars.
-  fileprivate func offset(of part: String) -> Int? {
+  func offset(of part: String) -> Int? {
     indices.first { self[$0...].hasPrefix(part) }.map { unicodeScalars[..<$0].count }
   }
 }

@@ -14,6 +14,8 @@ public struct RuleSchema: Sendable {
   public var identifier: String?
   /// Of the schema and everything it may refer to: changes when any of it does.
   public var digest: String
+  /// Keywords in it that say nothing.
+  var unknownKeywords: [(document: String, keyword: UnknownKeyword)]
 
   /// Reads and compiles a file; what it refers to must lie in its folder.
   init(
@@ -25,5 +27,6 @@ public struct RuleSchema: Sendable {
     plain = style == .simplified ? compiled : try file.compile(SchemaOptions(style: .simplified))
     identifier = file.id.flatMap { $0.contains(":") ? $0 : nil }
     digest = file.digest
+    unknownKeywords = file.unknownKeywords
   }
 }

@@ -46,6 +46,16 @@ public struct SchemaFile: Sendable {
     }
   }
 
+  /// Keywords that say nothing, as misspelt ones do: its own, and, once it was compiled, those of the
+  /// schemas beside it that it refers to. With the document's name.
+  var unknownKeywords: [(document: String, keyword: UnknownKeyword)] {
+    let draft = document["$schema"]?.stringValue.flatMap { SchemaDraft(metaschema: $0) }
+    let others = folder.asked.filter { $0.document != document }
+    return ([(name: name, document: document)] + others).flatMap { name, document in
+      UnknownKeyword.all(in: document, default: draft ?? .draft2020).map { (name, $0) }
+    }
+  }
+
   /// Of its text, and of its folder's schemas if it has asked for any.
   var digest: String { "\(text.utf8.count):\(text)\(folder.digest)" }
 }
@@ -55,6 +65,7 @@ public struct SchemaFile: Sendable {
 final class SchemaFolder: Sendable {
   private struct Contents {
     var documents: [String: JSONValue] = [:]
+    var asked: [(name: String, document: JSONValue)] = []
     var digest = ""
   }
 
@@ -74,9 +85,17 @@ final class SchemaFolder: Sendable {
   func document(_ uri: String) -> JSONValue? {
     contents.withLock { contents in
       if contents == nil { contents = read() }
-      return contents?.documents[uri]
+      guard let document = contents?.documents[uri] else { return nil }
+      let name = uri.split(separator: "/").last.map(String.init) ?? uri
+      if contents?.asked.contains(where: { $0.document == document }) == false {
+        contents?.asked.append((name, document))
+      }
+      return document
     }
   }
+
+  /// What was found of what was asked for.
+  var asked: [(name: String, document: JSONValue)] { contents.withLock { $0?.asked ?? [] } }
 
   var digest: String { contents.withLock { $0?.digest ?? "" } }
 

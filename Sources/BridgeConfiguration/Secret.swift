@@ -1,11 +1,30 @@
 /// A text that must not be seen: printing, logging and reflecting show `***`.
+///
+/// One that came from a file is read from there again wherever it is used, so that it can be changed
+/// without a restart. Two are equal when they were the same text when they were first read.
 public struct Secret: Sendable, Equatable {
   private let text: String
+  /// Where it is read again; nil for one that stands in the configuration itself.
+  public let file: String?
 
-  public init(_ text: String) { self.text = text }
+  public init(_ text: String, file: String? = nil) {
+    self.text = text
+    self.file = file
+  }
 
-  /// The text itself; for the one call that needs it, never for a message or a log.
+  /// The text as it was when the configuration was read; for the one call that needs it, never for
+  /// a message or a log.
   public func reveal() -> String { text }
+
+  /// The text as it is now: that of the file, where it came from one.
+  ///
+  /// - Throws: when the file is missing, empty or unreadable, as it may be while it is replaced.
+  public func current() throws(SecretFileError) -> String {
+    guard let file else { return text }
+    return try SecretFile.read(file)
+  }
+
+  public static func == (a: Secret, b: Secret) -> Bool { a.text == b.text }
 }
 
 extension Secret: CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable {

@@ -16,7 +16,8 @@ final class Section {
     self.problems = problems
     switch node {
     case .mapping(let entries, let at):
-      self.entries = entries
+      // Extensions, as in Compose: a place for anchors, which nobody reads.
+      self.entries = entries.filter { !$0.key.text.hasPrefix("x-") }
       position = at
     case .none:
       entries = []
@@ -40,10 +41,28 @@ final class Section {
   /// Nil where the key is absent or its value null.
   func node(_ key: String) -> ConfigNode? {
     if !known.contains(key) { known.append(key) }
-    guard let entry = entries.first(where: { $0.key.text == key }), !entry.value.isNull else {
-      return nil
+    guard let entry = entries.first(where: { $0.key.text == key }) else { return nil }
+    guard entry.value.isNull else { return entry.value }
+    if lacksValue(entry) {
+      problems.add(
+        entry.key.position, "\(path(key)) has no value", "write one, or take the key out")
     }
-    return entry.value
+    return nil
+  }
+
+  /// Keys of mappings and lists: nothing behind one is a mapping or list with nothing in it.
+  private static let structures: Set = [
+    "source", "nats", "tls", "bridge", "kv", "redaction", "dead_letter", "http", "log", "payload",
+    "consumers", "include", "exclude", "rename", "redact", "set", "outbox", "streams", "rules",
+    "match", "subjects", "servers", "operations",
+  ]
+
+  /// A value that is null as it is written, not by variables that are empty.
+  private func lacksValue(_ entry: (key: ConfigScalar, value: ConfigNode)) -> Bool {
+    guard let scalar = entry.value.scalar, scalar.isNull, !scalar.isSubstituted else {
+      return false
+    }
+    return !scalar.text.isEmpty || !Self.structures.contains(entry.key.text)
   }
 
   /// The place of a key, or of the section where it is absent.
@@ -60,15 +79,13 @@ final class Section {
     entries.filter { !known.contains($0.key.text) }
   }
   var knownKeys: [String] { known }
+  func known(_ key: String) -> Bool { known.contains(key) }
 
   /// Reports every key that nobody asked for.
   func finish() {
     for entry in rest {
-      let near = nearest(to: entry.key.text, among: known)
-      problems.add(
-        entry.key.position,
-        "unknown key \(entry.key.text)\(name.isEmpty ? "" : " in \(name)")",
-        near.map { "did you mean \($0)?" } ?? "known here: \(known.joined(separator: ", "))")
+      let (message, remedy) = KeyText.report(entry.key, value: entry.value, in: name, known: known)
+      problems.add(entry.key.position, message, remedy)
     }
   }
 
@@ -85,6 +102,8 @@ final class Section {
   }
 
   func missing(_ key: String, _ remedy: String) {
+    // Said already.
+    if let entry = entries.first(where: { $0.key.text == key }), lacksValue(entry) { return }
     problems.add(position, "\(name.isEmpty ? "the configuration" : name) has no \(key)", remedy)
   }
 
@@ -162,7 +181,12 @@ final class Section {
   /// A list of single values; with `splitting`, one value may stand for a list of one, and commas
   /// separate values within each.
   func scalars(_ key: String, splitting: Bool = false) -> [ConfigScalar]? {
-    guard let value = node(key) else { return nil }
+    guard let value = node(key) else {
+      let isEmpty = entries.contains {
+        $0.key.text == key && $0.value.scalar?.isSubstituted == false
+      }
+      return isEmpty ? [] : nil
+    }
     var items: [ConfigNode]
     switch value {
     case .sequence(let list, _): items = list
@@ -170,6 +194,11 @@ final class Section {
     default:
       problems.add(value.position, "\(path(key)) is \(value.kind), not a list", "write [a, b]")
       return nil
+    }
+    for (index, item) in items.enumerated()
+    where item.isNull && item.scalar?.isSubstituted != true {
+      problems.add(
+        item.position, "\(path(key))[\(index)] has no value", "write one, or take the item out")
     }
     items.removeAll { $0.isNull }
     return items.enumerated().flatMap { index, item -> [ConfigScalar] in

@@ -66,12 +66,16 @@ public struct NATSSettings: Sendable, Equatable {
     public var isRequired: Bool
   }
 
-  /// At least one, in the order to try them.
+  /// At least one; tried in random order.
   public var servers: [NATSServer]
   /// The connection's name.
   public var name: String
+  /// What reply subjects begin with, without a dot at its end.
+  public var inboxPrefix: String
   public var authentication: Authentication
   public var tls: TLS
+  /// Only the servers of the list are connected to, none that a cluster announces.
+  public var ignoresDiscoveredServers: Bool
 }
 
 /// What the bridge calls itself and where it keeps its state.
@@ -97,7 +101,7 @@ public struct DeadLetterSettings: Sendable, Equatable {
 
 public struct HTTPSettings: Sendable, Equatable {
   public var listen: ListenAddress
-  /// Guards everything that changes state; nil refuses such requests.
+  /// Asked for by everything but liveness, readiness and health; nil asks nobody.
   public var token: Secret?
 }
 

@@ -7,7 +7,7 @@ extension SourceSettings {
     let fallback = "mongodb://127.0.0.1:27017/?replicaSet=rs0"
     let given = section.secret("uri")
     do throws(AddressError) {
-      uri = try MongoURI(parsing: given?.value ?? fallback)
+      uri = try MongoURI(parsing: given?.value ?? fallback, file: given?.secret.file)
     } catch {
       section.problems.add(given?.scalar.position ?? section.position, error.message, error.remedy)
     }
@@ -60,31 +60,50 @@ extension NATSSettings {
         section.position(of: "servers"), "nats.servers is empty", "write [nats://host:4222]")
     }
     let name = section.string("name") ?? "tailrace"
+    let inboxPrefix = readInboxPrefix(section)
     let authentication = readAuthentication(section, servers: servers)
     let tls = readTLS(section.section("tls"), servers: servers)
+    let ignoresDiscovered = section.bool("ignore_discovered_servers", default: false)
     section.finish()
     guard !servers.isEmpty else { return nil }
-    return NATSSettings(servers: servers, name: name, authentication: authentication, tls: tls)
+    return NATSSettings(
+      servers: servers, name: name, inboxPrefix: inboxPrefix, authentication: authentication,
+      tls: tls, ignoresDiscoveredServers: ignoresDiscovered)
+  }
+
+  private static func readInboxPrefix(_ section: Section) -> String {
+    guard let given = section.scalar("inbox_prefix") else { return "_INBOX" }
+    let tokens = given.text.split(separator: ".", omittingEmptySubsequences: false)
+    let isSubject = tokens.allSatisfy { token in
+      !token.isEmpty
+        && token.unicodeScalars.allSatisfy { $0.value > 0x20 && $0 != "*" && $0 != ">" }
+    }
+    if !isSubject || given.text.hasPrefix("$") || given.text.utf8.count > 64 {
+      section.problems.add(
+        given.position, "nats.inbox_prefix can't be \"\(given.text)\"",
+        "use a subject without wildcards, of at most 64 bytes, such as _INBOX_tailrace")
+    }
+    return given.text
   }
 
   private static func readAuthentication(
     _ section: Section, servers: [NATSServer]
   ) -> Authentication {
     var found: [(key: String, value: Authentication)] = []
-    if let file = section.readableFile("credentials_file") {
+    if let file = section.readableFile("credentials_file", hidden: true) {
       found.append(("credentials_file", .credentials(file: file)))
     }
-    if let file = section.readableFile("nkey_seed_file") {
+    if let file = section.readableFile("nkey_seed_file", hidden: true) {
       found.append(("nkey_seed_file", .nkeySeed(file: file)))
     }
     if let token = section.secret("token") {
-      found.append(("token", .token(Secret(token.value))))
+      found.append(("token", .token(token.secret)))
     }
     let user = section.scalar("user")
     let password = section.secret("password")
     switch (user, password) {
     case (let user?, let password?):
-      found.append(("user", .user(user.text, password: Secret(password.value))))
+      found.append(("user", .user(user.text, password: password.secret)))
     case (let user?, nil):
       section.problems.add(
         user.position, "nats.user has no password", "add password or password_file")
@@ -112,7 +131,7 @@ extension NATSSettings {
     let tls = TLS(
       caFile: section.readableFile("ca_file"),
       certificateFile: section.readableFile("cert_file"),
-      keyFile: section.readableFile("key_file"),
+      keyFile: section.readableFile("key_file", hidden: true),
       handshakeFirst: section.bool("handshake_first", default: false), isRequired: false)
     for (have, lack) in [("cert_file", "key_file"), ("key_file", "cert_file")]
     where section.node(have) != nil && section.node(lack) == nil {
@@ -187,7 +206,7 @@ extension HTTPSettings {
     do throws(AddressError) {
       return HTTPSettings(
         listen: try ListenAddress(parsing: given?.text ?? "127.0.0.1:8080"),
-        token: token.map { Secret($0.value) })
+        token: token?.secret)
     } catch {
       section.problems.add(given?.position ?? section.position, error.message, error.remedy)
       return nil

@@ -2,34 +2,6 @@ import JSON
 import Mapping
 
 extension StreamSpec {
-  /// Fields of JetStream's stream configuration up to server 2.15, for finding misspelt ones. A
-  /// field that is like none of them passes: servers may know more than this list.
-  private static let fields = [
-    "description", "retention", "max_consumers", "max_msgs", "max_bytes", "discard", "max_age",
-    "max_msgs_per_subject", "max_msg_size", "storage", "num_replicas", "no_ack", "template_owner",
-    "duplicate_window", "placement", "mirror", "sources", "sealed", "deny_delete", "deny_purge",
-    "allow_rollup_hdrs", "compression", "first_seq", "subject_transform", "republish",
-    "allow_direct", "mirror_direct", "discard_new_per_subject", "consumer_limits", "metadata",
-    "allow_msg_ttl", "subject_delete_marker_ttl", "allow_msg_counter", "allow_atomic",
-    "allow_batched", "allow_msg_schedules", "persist_mode",
-  ]
-  private static let durations: Set = [
-    "max_age", "duplicate_window", "subject_delete_marker_ttl", "inactive_threshold",
-  ]
-  private static let consumerFields = [
-    "name", "durable_name", "description", "deliver_policy", "opt_start_seq", "opt_start_time",
-    "ack_policy", "ack_wait", "max_deliver", "backoff", "filter_subject", "filter_subjects",
-    "replay_policy", "rate_limit_bps", "sample_freq", "max_waiting", "max_ack_pending",
-    "flow_control", "idle_heartbeat", "headers_only", "max_batch", "max_expires", "max_bytes",
-    "deliver_subject", "deliver_group", "inactive_threshold", "num_replicas", "mem_storage",
-    "metadata", "pause_until", "priority_groups", "priority_policy", "priority_timeout",
-  ]
-  private static let consumerDurations: Set = [
-    "ack_wait", "inactive_threshold", "max_expires", "backoff", "idle_heartbeat",
-    "priority_timeout",
-  ]
-  private static let sizes: Set = ["max_bytes", "max_msg_size"]
-
   static func readAll(_ root: Section) -> [StreamSpec] {
     guard let node = root.node("streams") else {
       root.missing("streams", "add one: streams: [{ name: CHANGES, subjects: [\"changes.>\"] }]")
@@ -88,18 +60,38 @@ extension StreamSpec {
       section.missing("subjects", "add subjects: [\"changes.>\"]")
     }
     for subject in subjects ?? [] { checkSubject(subject, problems: section.problems) }
+    warnOfOverlap(subjects ?? [], section)
     let ownership: StreamOwnership = section.choice("ownership", default: .exclusive)
     let publish: PublishProtocol = section.choice("publish", default: .auto)
-    let consumers = readConsumers(section)
-    let settings = passThrough(
-      section, fields: fields, durations: durations, sizes: sizes)
+    let onLoss: OnLoss = section.choice("on_loss", default: .refill)
+    _ = section.node("consumers")
+    let settings = passThrough(section, StreamFields.ofStreams)
+    StreamConstraints(section: section, settings: settings).checkStream(ownership)
+    let consumers = readConsumers(
+      section, (subjects ?? []).map(\.text),
+      replicas: settings["num_replicas"]?.integer(Int64.self) ?? 1)
     guard let name else { return nil }
     return StreamSpec(
       name: name.text, subjects: (subjects ?? []).map(\.text), ownership: ownership,
-      publish: publish, settings: settings, consumers: consumers)
+      publish: publish, onLoss: onLoss, settings: settings, consumers: consumers)
   }
 
-  private static func readConsumers(_ section: Section) -> [JSONValue] {
+  /// The server refuses a stream with such subjects, or takes the wider one alone.
+  private static func warnOfOverlap(_ subjects: [ConfigScalar], _ section: Section) {
+    for (index, subject) in subjects.enumerated() {
+      guard
+        let other = subjects[..<index].first(where: { subjectsOverlap($0.text, subject.text) })
+      else { continue }
+      section.problems.warn(
+        .streamOverlap, subject.position,
+        "\(subject.text) overlaps \(other.text) in the same stream, which servers refuse",
+        "keep the wider one of them")
+    }
+  }
+
+  private static func readConsumers(
+    _ section: Section, _ subjects: [String], replicas: Int64
+  ) -> [JSONValue] {
     guard let node = section.node("consumers") else { return [] }
     guard case .sequence(let items, _) = node else {
       section.problems.add(
@@ -127,29 +119,39 @@ extension StreamSpec {
       } else {
         consumer.missing("durable_name", "add durable_name: notifications")
       }
-      for entry in entries where entry.key.text == "filter_subject" {
-        if let filter = entry.value.scalar { checkSubject(filter, problems: section.problems) }
+      for entry in entries where ["filter_subject", "filter_subjects"].contains(entry.key.text) {
+        var filters = [entry.value]
+        if case .sequence(let items, _) = entry.value { filters = items }
+        for filter in filters.compactMap(\.scalar)
+        where !subjects.isEmpty && !subjects.contains(where: { subjectsOverlap($0, filter.text) }) {
+          section.problems.warn(
+            .consumerFilter, filter.position,
+            "the stream takes \(list(subjects)), of which \(filter.text) is no part",
+            "correct the filter: this consumer gets nothing")
+        }
       }
-      return passThrough(
-        consumer, fields: consumerFields, durations: consumerDurations, sizes: ["max_bytes"])
+      let settings = passThrough(consumer, StreamFields.ofConsumers)
+      StreamConstraints(section: consumer, settings: settings).checkConsumer(replicas: replicas)
+      return settings
     }
   }
 
   private static func passThrough(
-    _ section: Section, fields: [String], durations: Set<String>, sizes: Set<String>
+    _ section: Section, _ fields: [String: StreamFieldKind]
   ) -> JSONValue {
-    let json = JSONConversion(problems: section.problems, durations: durations, sizes: sizes)
-    let candidates = section.knownKeys + fields
+    let candidates = section.knownKeys + fields.keys.sorted()
     return .object(
       section.rest.compactMap { key, value in
-        if !fields.contains(key.text), let near = nearest(to: key.text, among: candidates) {
-          section.problems.add(
-            key.position, "unknown key \(key.text) in \(section.name)", "did you mean \(near)?")
-          return nil
+        guard let kind = fields[key.text] else {
+          if let near = StreamFields.meant(by: key.text, among: candidates) {
+            section.problems.add(
+              key.position, "unknown key \(key.text) in \(section.name)", "did you mean \(near)?")
+            return nil
+          }
+          return value.isNull ? nil : JSONValue.Member(key.text, JSONConversion.convert(value))
         }
-        if value.isNull { return nil }
-        return JSONValue.Member(
-          key.text, json.convert(value, key: key.text, path: section.path(key.text)))
+        return kind.read(value, section.path(key.text), section.problems)
+          .map { JSONValue.Member(key.text, $0) }
       })
   }
 
@@ -178,62 +180,5 @@ extension StreamSpec {
     problems.add(
       scalar.position, "the subject \"\(scalar.text)\" \(trouble)",
       "write tokens between dots; * stands for one whole token, > at the end for all the rest")
-  }
-}
-
-/// YAML to JSON for JetStream's own fields.
-struct JSONConversion {
-  let problems: ProblemList
-  /// Keys whose text is a duration, to be sent in nanoseconds.
-  let durations: Set<String>
-  /// Keys whose text is a size, to be sent in bytes.
-  let sizes: Set<String>
-
-  func convert(_ node: ConfigNode, key: String, path: String) -> JSONValue {
-    switch node {
-    case .sequence(let items, _):
-      return .array(
-        items.enumerated().map { convert($1, key: key, path: "\(path)[\($0)]") })
-    case .mapping(let entries, _):
-      return .object(
-        entries.map { entry in
-          JSONValue.Member(
-            entry.key.text,
-            convert(entry.value, key: entry.key.text, path: "\(path).\(entry.key.text)"))
-        })
-    case .scalar(let scalar):
-      if durations.contains(key) {
-        return number(scalar, path, "a duration", Units.durationRemedy, Units.nanoseconds)
-      }
-      if sizes.contains(key) {
-        return number(scalar, path, "a size", Units.sizeRemedy, Units.bytes)
-      }
-      return plainValue(scalar)
-    }
-  }
-
-  /// A bare number passes as it is: that is how JetStream itself writes it.
-  private func number(
-    _ scalar: ConfigScalar, _ path: String, _ what: String, _ remedy: String,
-    _ parse: (String) -> Int64?
-  ) -> JSONValue {
-    if let number = Int64(scalar.text) ?? parse(scalar.text) { return .int(number) }
-    problems.add(scalar.position, "\(path) is \"\(scalar.text)\", not \(what)", remedy)
-    return .null
-  }
-
-  /// YAML 1.2's core schema: what is quoted is text.
-  private func plainValue(_ scalar: ConfigScalar) -> JSONValue {
-    guard scalar.isPlain else { return .string(scalar.text) }
-    switch scalar.text {
-    case "true", "True", "TRUE": return .bool(true)
-    case "false", "False", "FALSE": return .bool(false)
-    case _ where scalar.isNull: return .null
-    default:
-      if let integer = Int64(scalar.text) { return .int(integer) }
-      // Only what JSON writes the same way: no hexadecimal, no nan.
-      if let parsed = try? JSONValue(parsing: scalar.text), case .number = parsed { return parsed }
-      return .string(scalar.text)
-    }
   }
 }

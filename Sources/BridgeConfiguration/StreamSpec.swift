@@ -15,10 +15,21 @@ public enum PublishProtocol: String, Sendable, CaseIterable {
 
 /// A stream as the configuration wants it.
 public struct StreamSpec: Sendable, Equatable {
+  /// What to do when a server lost messages that it had acknowledged.
+  public enum OnLoss: String, Sendable, CaseIterable {
+    /// They are published again, as far as the stream would still hold them.
+    case refill
+    /// They are given up; the stream goes on with what comes next.
+    case `continue`
+    /// Nothing more is published to the stream until an operator decides.
+    case halt
+  }
+
   public var name: String
   public var subjects: [String]
   public var ownership: StreamOwnership
   public var publish: PublishProtocol
+  public var onLoss: OnLoss
   /// An object: JetStream's own fields, durations in nanoseconds and sizes in bytes, in the order
   /// of the file; without `name` and `subjects`.
   public var settings: JSONValue
@@ -27,13 +38,14 @@ public struct StreamSpec: Sendable, Equatable {
 
   public init(
     name: String, subjects: [String], ownership: StreamOwnership = .exclusive,
-    publish: PublishProtocol = .auto, settings: JSONValue = .object([]),
-    consumers: [JSONValue] = []
+    publish: PublishProtocol = .auto, onLoss: OnLoss = .refill,
+    settings: JSONValue = .object([]), consumers: [JSONValue] = []
   ) {
     self.name = name
     self.subjects = subjects
     self.ownership = ownership
     self.publish = publish
+    self.onLoss = onLoss
     self.settings = settings
     self.consumers = consumers
   }

@@ -14,7 +14,8 @@ struct SubjectShape {
   }
 
   /// Every subject a template can make, with values that the rule itself fixes filled in: its
-  /// operations, and database and collection where their patterns have no star.
+  /// operations, and database and collection where their patterns have no star. (A rename's are those
+  /// that it had before, and the rule may be that of the new name.)
   static func shapes(
     of template: Template, operations: OperationSet, namespace: NamespacePattern
   ) -> [SubjectShape] {
@@ -42,8 +43,11 @@ struct SubjectShape {
   ) -> [String]? {
     switch field {
     case .operationType: operations.operations.map { "\($0.name)" }
-    case .database: namespace.literalDatabase.map { [SubjectToken.escape($0)] }
-    case .collection: namespace.literalCollection.map { [SubjectToken.escape($0)] }
+    case .database, .collection:
+      operations.contains(.rename)
+        ? nil
+        : (field == .database ? namespace.literalDatabase : namespace.literalCollection)
+          .map { [SubjectToken.escape($0)] }
     default: nil
     }
   }
@@ -63,8 +67,31 @@ struct SubjectShape {
   var pattern: String { tokens.map { $0 ?? "*" }.joined(separator: ".") }
 }
 
+extension BridgeConfiguration {
+  /// The subjects that a rule's messages can have, with `*` for what varies: all of its stream's where
+  /// the events themselves name them.
+  package func subjectPatterns(of rule: Rule) -> [String] {
+    guard rule.outbox == nil else { return streams[rule.streamIndex].subjects }
+    return SubjectShape.shapes(
+      of: rule.subject, operations: rule.operations, namespace: rule.namespace
+    ).map(\.pattern)
+  }
+}
+
+/// Whether every subject of the first pattern belongs to the second.
+package func subjectIsCovered(_ pattern: String, by filter: String) -> Bool {
+  let tokens = pattern.split(separator: ".")
+  let filters = filter.split(separator: ".")
+  for (index, wanted) in filters.enumerated() {
+    if wanted == ">" { return tokens.count > index }
+    guard index < tokens.count, tokens[index] != ">" else { return false }
+    if wanted != "*", tokens[index] != wanted { return false }
+  }
+  return filters.count == tokens.count
+}
+
 /// Whether some subject belongs to both patterns.
-func subjectsOverlap(_ a: String, _ b: String) -> Bool {
+package func subjectsOverlap(_ a: String, _ b: String) -> Bool {
   let a = a.split(separator: ".")
   let b = b.split(separator: ".")
   for index in 0..<max(a.count, b.count) {

@@ -6,7 +6,7 @@ import Mapping
 struct WhereReading {
   let problems: ProblemList
 
-  private static let comparisons = [
+  static let comparisons = [
     "$eq", "$ne", "$in", "$nin", "$exists", "$type", "$gt", "$gte", "$lt", "$lte", "$regex", "$not",
   ]
   private static let combinations = ["$and", "$or", "$nor"]
@@ -59,6 +59,10 @@ struct WhereReading {
     do throws(RuleSyntaxError) {
       path = try EventPath(parsing: key.text)
     } catch {
+      if Self.combinations.contains("$\(key.text)") {
+        problems.add(key.position, "\(key.text) is no path", "did you mean $\(key.text)?")
+        return nil
+      }
       problems.add(error, in: key)
       return nil
     }
@@ -87,7 +91,22 @@ struct WhereReading {
       }
       return parts.count == 1 ? parts[0] : .all(parts)
     }
+    warnOfOperators(node)
     return self.value(node).map { .test(path, .equals([$0])) }
+  }
+
+  /// `{ exists: false }` demands a document with the field `exists`, which hardly any has. A document
+  /// that is meant has other fields too, or values that the operator does not take.
+  private func warnOfOperators(_ node: ConfigNode) {
+    guard case .mapping(let entries, _) = node else { return }
+    let meant = entries.map { MisspeltOperator(key: $0.key.text, value: $0.value) }
+    guard !meant.isEmpty, meant.allSatisfy({ $0 != nil }) else { return }
+    for case (let entry, let meant?) in zip(entries, meant) {
+      problems.warn(
+        .whereOperator, entry.key.position,
+        "\(entry.key.text) is compared with a field of that name: an operator begins with $",
+        meant.remedy)
+    }
   }
 
   private func test(
@@ -124,7 +143,11 @@ struct WhereReading {
       }
       return tests(path, node).map { .not($0) }
     default:
-      let near = nearest(to: key.text, among: Self.comparisons)
+      if let instead = MisspeltOperator.unavailable[String(key.text.dropFirst())] {
+        problems.add(key.position, "\(key.text) is not available", instead)
+        return nil
+      }
+      let near = nearest(to: key.text, among: Self.comparisons + Self.wrappers.sorted())
       problems.add(
         key.position, "\(key.text) is no operator here",
         near.map { "did you mean \($0)?" } ?? "use \(list(Self.comparisons))")
@@ -157,7 +180,7 @@ struct WhereReading {
 
   // MARK: Types
 
-  private static let typeNames: [(name: String, types: [BSONType])] = [
+  static let typeNames: [(name: String, types: [BSONType])] = [
     ("double", [.double]), ("string", [.string]), ("object", [.document]), ("array", [.array]),
     ("binData", [.binary]), ("undefined", [.undefined]), ("objectId", [.objectID]),
     ("bool", [.bool]), ("date", [.date]), ("null", [.null]), ("regex", [.regex]),
@@ -217,7 +240,39 @@ struct WhereReading {
     entries.count == 1 && Self.wrappers.contains(entries[0].key.text)
   }
 
+  /// `{ $odi: … }` within a value: no Extended JSON, so a document with a field of that name.
+  private func warnOfWrappers(_ node: ConfigNode) {
+    switch node {
+    case .scalar: break
+    case .sequence(let items, _): items.forEach(warnOfWrappers)
+    case .mapping(let entries, _):
+      for (key, value) in entries {
+        if key.text.hasPrefix("$"), !Self.wrappers.contains(key.text),
+          !Self.parts.contains(key.text)
+        {
+          let near = nearest(to: key.text, among: Self.wrappers.sorted())
+          problems.warn(
+            .whereOperator, key.position,
+            "\(key.text) is compared with a field of that name: it is no type of Extended JSON",
+            near.map { "did you mean \($0)?" } ?? "take it out, if no document has such a field")
+        }
+        warnOfWrappers(value)
+      }
+    }
+  }
+  /// What else Extended JSON has in its values.
+  private static let parts: Set<String> = [
+    "$ref", "$id", "$db", "$scope", "$regularExpression", "$dbPointer", "$regex", "$options",
+    "$type",
+  ]
+
   private func value(_ node: ConfigNode) -> ConditionValue? {
+    if let scalar = node.scalar, scalar.text.isEmpty, scalar.isPlain, !scalar.isSubstituted {
+      problems.add(
+        node.position, "there is no value to compare with", "write null, or \"\" for an empty text")
+      return nil
+    }
+    warnOfWrappers(node)
     let text = JSONValue.object([.init("v", json(node))]).text()
     do {
       let bytes = try ExtendedJSON.bson(text)

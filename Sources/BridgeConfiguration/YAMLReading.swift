@@ -48,7 +48,7 @@ final class YAMLReading {
     case .duplicatedKeysInMapping(let duplicates, let context):
       problems.add(
         position(context.mark),
-        "the key \(duplicates.joined(separator: ", ")) stands twice in one mapping",
+        "\(named(duplicates)) stands twice in one mapping",
         "Keep one of them")
     case .reader(let problem, let offset, _, _):
       let before = yaml.prefix(offset ?? 0)
@@ -64,11 +64,23 @@ final class YAMLReading {
     }
   }
 
+  /// Words with a colon and a value behind them somewhere are keys; others may be pieces of a secret.
+  private func named(_ keys: [String]) -> String {
+    let areKeys = keys.allSatisfy { key in
+      KeyText.isWord(key)
+        && [": ", ":\n", ":\r", "\": ", "': "].contains { end in
+          yaml.unicodeScalars.firstRange(of: "\(key)\(end)".unicodeScalars) != nil
+        }
+    }
+    return areKeys ? "the key \(keys.joined(separator: ", "))" : "a key"
+  }
+
   private func position(_ mark: Mark?) -> TextPosition {
     TextPosition(line: mark?.line ?? 1, column: mark?.column ?? 1)
   }
 
-  private func convert(_ node: Node) -> ConfigNode {
+  /// - Parameter key: whose value it is, or its list.
+  private func convert(_ node: Node, key: String = "") -> ConfigNode {
     nodesLeft -= 1
     guard nodesLeft > 0 else {
       if nodesLeft == 0 {
@@ -79,10 +91,10 @@ final class YAMLReading {
       return .sequence([], position(node.mark))
     }
     switch node {
-    case .scalar(let scalar): return .scalar(convert(scalar, replacing: true))
+    case .scalar(let scalar): return .scalar(convert(scalar, replacing: true, key: key))
     case .sequence(let sequence):
       var items: [ConfigNode] = []
-      for item in sequence where nodesLeft > 0 { items.append(convert(item)) }
+      for item in sequence where nodesLeft > 0 { items.append(convert(item, key: key)) }
       return .sequence(items, position(sequence.mark))
     case .mapping(let mapping):
       return .mapping(entries(mapping), position(mapping.mark))
@@ -106,10 +118,19 @@ final class YAMLReading {
       if name.text == "<<", name.isPlain {
         merged += mergedEntries(convert(value))
       } else {
-        entries.append((name, convert(value)))
+        entries.append((name, convert(value, key: name.text)))
       }
     }
-    for entry in merged where !entries.contains(where: { $0.key.text == entry.key.text }) {
+    // `key: null` takes out what was merged in.
+    entries.removeAll { entry in
+      entry.value.isNull && entry.value.scalar?.isSubstituted != true
+        && merged.contains { $0.key.text == entry.key.text }
+    }
+    let unset = Set(mapping.map { $0.key.string ?? "" })
+    for entry in merged
+    where !unset.contains(entry.key.text)
+      && !entries.contains(where: { $0.key.text == entry.key.text })
+    {
       entries.append(entry)
     }
     return entries
@@ -126,7 +147,9 @@ final class YAMLReading {
     }
   }
 
-  private func convert(_ scalar: Node.Scalar, replacing: Bool) -> ConfigScalar {
+  private func convert(
+    _ scalar: Node.Scalar, replacing: Bool, key: String = ""
+  ) -> ConfigScalar {
     let start = position(scalar.mark)
     let column = textColumn(of: scalar, at: start)
     let isPlain = scalar.style == .plain || scalar.style == .any
@@ -139,11 +162,23 @@ final class YAMLReading {
     for failure in failures {
       problems.add(result.position(at: failure.offset), failure.message, failure.remedy)
     }
+    warnOfBraces(result, key)
     guard replaced else { return result }
     result.text = text
     result.isSubstituted = true
     result.textColumn = nil
     return result
+  }
+
+  /// The text is not repeated: it may be a password all the same.
+  private func warnOfBraces(_ scalar: ConfigScalar, _ key: String) {
+    guard let offset = VariableLikeness.find(in: scalar.text, key: key) else { return }
+    problems.warn(
+      .variableBraces, scalar.position(at: offset),
+      offset == 0
+        ? "a value that looks like a variable stays as it is: variables have braces"
+        : "what looks like a variable in this value stays as it is: variables have braces",
+      "write ${NAME} for the environment's NAME")
   }
 
   /// Where the text itself begins, if it stands in one line just as it is.

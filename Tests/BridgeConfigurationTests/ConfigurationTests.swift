@@ -53,7 +53,7 @@ struct ConfigurationTests {
     #expect(c.nats.servers.map(\.description) == ["nats://127.0.0.1:4222"])
     #expect(c.nats.name == "tailrace")
     #expect(c.nats.authentication == .none)
-    #expect(!c.nats.tls.isRequired)
+    #expect(!c.nats.tls.isRequired && !c.nats.ignoresDiscoveredServers)
     #expect(c.bridge.name == "tailrace")
     #expect(c.bridge.stateBucket == "TAILRACE")
     #expect(c.bridge.checkpointInterval == .seconds(1))
@@ -84,9 +84,9 @@ struct ConfigurationTests {
       """
       source: { uri: "mongodb+srv://u@h/db", name: prod, reader: oplog, read_concern: local,
                 start: "1732360000.42", on_position_lost: halt }
-      nats: { servers: tls://h, name: n, token: t, tls: { handshake_first: true } }
+      nats: { servers: tls://h, name: n, token: t, tls: { handshake_first: true }, ignore_discovered_servers: true }
       bridge: { name: b, state_bucket: B, checkpoint_interval: 500ms }
-      streams: [{ name: S, subjects: [s.>], ownership: shared, publish: fast }]
+      streams: [{ name: S, subjects: [s.>], ownership: shared, publish: fast, on_loss: halt }]
       kv: []
       rules:
         - name: r
@@ -98,6 +98,7 @@ struct ConfigurationTests {
                      exclude: [wallTime], rename: {}, redact: {}, full_document: off }
           event_type: t
           on_invalid: halt
+          on_id_conflict: drop
           continue: true
           delivery: jetstream
           stream: S
@@ -106,12 +107,13 @@ struct ConfigurationTests {
       http: { listen: "[::1]:0", token: h }
       log: { level: debug, format: text }
       """)
+    #expect(c.streams.first?.onLoss == .halt)
     #expect(c.source.name == "prod")
     #expect(c.source.readConcern == .local)
     #expect(c.source.start == .position(OplogPosition(seconds: 1_732_360_000, increment: 42)))
     #expect(c.nats.servers.first?.requiresTLS == true)
     #expect(c.nats.authentication == .token(Secret("t")))
-    #expect(c.nats.tls.handshakeFirst && c.nats.tls.isRequired)
+    #expect(c.nats.tls.handshakeFirst && c.nats.tls.isRequired && c.nats.ignoresDiscoveredServers)
     #expect(c.bridge.checkpointInterval == .milliseconds(500))
     #expect(c.streams.first?.ownership == .shared)
     #expect(c.streams.first?.publish == .fast)
@@ -126,6 +128,7 @@ struct ConfigurationTests {
     #expect(rule.filter.exclude == ["wallTime"])
     #expect(rule.eventType == "t")
     #expect(rule.onInvalid == .halt)
+    #expect(rule.onIDConflict == .drop)
     #expect(c.unmatched == .deadLetter)
     #expect(c.deadLetter.subject.pattern == "d.*.*")
     #expect(c.http.listen.description == "[::1]:0")
@@ -252,6 +255,7 @@ struct ConfigurationTests {
       ("subject: s.x", "subject: s.x, event_type: e"),
       ("subject: s.x", "subject: s.x, continue: true"),
       ("subject: s.x", "subject: s.x, on_invalid: drop"),
+      ("subject: s.x", "subject: s.x, on_id_conflict: drop"),
       ("source:", "unmatched: dead_letter\nsource:"),
       ("source:", "dead_letter: { subject: 'dlq.{error}' }\nsource:"),
     ] {

@@ -74,6 +74,44 @@ struct SecretTests {
     #expect(c.http.token?.reveal() == "hunter2")
   }
 
+  @Test("files are read again where they are used, byte order mark and line end left out")
+  func readAgain() throws {
+    let folder = try TemporaryFolder()
+    try folder.write("\u{FEFF}first\r\n", to: "password")
+    try folder.write("\u{FEFF}mongodb://u:one@h/?replicaSet=rs0\n", to: "uri")
+    try folder.write("tick", to: "token")
+    let c = try configuration(
+      """
+      source: { uri_file: uri }
+      nats: { user: u, password_file: password }
+      http: { token_file: token }
+      streams: [{ name: S, subjects: [s.x] }]
+      rules: [{ name: r, match: { namespace: a.b }, subject: s.x }]
+      """, file: "\(folder.path)/c.yaml")
+    guard case .user(_, let password) = c.nats.authentication, let token = c.http.token else {
+      Issue.record("no password or token")
+      return
+    }
+    #expect(password == Secret("first"))
+    #expect(try password.current() == "first")
+    #expect(c.source.uri.reveal() == "mongodb://u:one@h/?replicaSet=rs0")
+    try folder.write("second\n", to: "password")
+    try folder.write("mongodb://u:two@h/?replicaSet=rs0", to: "uri")
+    try folder.write("tock", to: "token")
+    #expect(try password.current() == "second" && password.reveal() == "first")
+    #expect(try c.source.uri.current() == "mongodb://u:two@h/?replicaSet=rs0")
+    #expect(try token.current() == "tock")
+    for broken in ["", "\u{FEFF}", " \n"] {
+      try folder.write(broken, to: "password")
+      let error = #expect(throws: SecretFileError.self) { try password.current() }
+      #expect(error?.description.contains("is empty") == true)
+    }
+    unlink("\(folder.path)/password")
+    let missing = #expect(throws: SecretFileError.self) { try password.current() }
+    #expect(missing?.description.contains("\(folder.path)/password") == true)
+    #expect(try Secret("plain").current() == "plain")
+  }
+
   @Test(
     "nor in problems",
     arguments: [
@@ -96,6 +134,54 @@ struct SecretTests {
     #expect(!"\(list)".contains("hunter2"))
   }
 
+  @Test(
+    "nor where a space or quotes were forgotten",
+    arguments: [
+      "nats: { user: u, password:hunter2 }", "nats: { user: u, password:  hun,hunter2 }",
+      "nats: { user: u, password: hun,hunter2, x: y }", "nats: { user: u, password: a,hunter2:b }",
+      "nats: { user: u, password: a,hunter2 b }", "nats: { token=hunter2 }",
+      "nats: { token hunter2 }",
+      "nats: { token-hunter2 }", "nats: { token_hunter2 }", "nats: { TOKEN:hunter2 }",
+      "nats: { token: a,hunter2,hunter2 }", "nats: { token:hunter2, token:hunter2 }",
+      "nats: { \"token\":hunter2, \"token:hunter2\": 1 }", "nats: { servers:nats://u:hunter2@h }",
+      "nats: { tls: { key_file:hunter2 } }", "source: { uri:mongodb://u:hunter2@h/ }",
+      "source: { uri: mongodb://u:a,hunter2@h/ }", "source: { mongodb://u:hunter2@h/ }",
+      "source: { mongodb://u:hunter2@h/: 1 }", "redaction: { key:hunter2hunter2hunter2 }",
+      "http: { token:hunter2 }", "token:hunter2: 1", "\"uri:mongodb://u:hunter2@h\":",
+      "nats: { token: \"a${hunter2}b\" }", "nats: { token: \"a${hunter2 x}b\" }",
+      "nats: { token: \"${1hunter2}\" }", "source: { uri: \"mongodb://h/?tls=hunter2\" }",
+      "source: { uri: \"mongodb://h/?RetryWrites=hunter2\" }",
+    ])
+  func slips(_ yaml: String) {
+    let list = problemList(base + yaml)
+    #expect(!list.isEmpty)
+    #expect(!"\(list)".contains("hunter2"), "\(list)")
+  }
+
+  @Test(
+    "what is forgotten is said, and what is no secret is named",
+    arguments: [
+      ("nats: { user: u, password:x }", "unknown key password… in nats. A space is missing"),
+      ("source: { uri:mongodb://u:p@h/ }", "unknown key uri… in source. A space is missing"),
+      ("nats: { token_fil: x }", "unknown key token_fil in nats. Did you mean token_file?"),
+      ("nats: { passwrod: x }", "unknown key passwrod in nats. Did you mean password?"),
+      ("nats: { passwrod: }", "unknown key passwrod in nats. Did you mean password?"),
+      ("nats: { colour: x }", "unknown key colour in nats. Known here: "),
+      ("nats: { colour }", "an unknown key in nats, which may be part of a secret"),
+      ("bridge: { colour: }", "unknown key colour in bridge. Known here: "),
+      ("nats: { token: \"a${NOPE}b\" }", "the environment variable NOPE is not set"),
+      ("source: { uri: \"mongodb://u:pa${SS@h/\" }", "a ${ without its }"),
+      ("nats: { token: \"${nope}\" }", "the environment variable nope is not set"),
+      (
+        "source: { uri: \"mongodb://h/?tls=on\" }", "the URI's option tls is neither true nor false"
+      ),
+    ])
+  func slipsExplained(_ yaml: String, _ expected: String) {
+    let list = problemList(base + yaml)
+    #expect(list.contains { $0.description.contains(expected) }, "\(list)")
+    #expect(!"\(list)".contains("u:pa"), "\(list)")
+  }
+
   @Test("credentials in a server's address are used where no other are given") func serverAddress()
     throws
   {
@@ -116,7 +202,7 @@ struct SecretTests {
     let c = try configuration(
       base + """
         source: { uri_file: uri }
-        nats: { token_file: token, credentials_file: }
+        nats: { token_file: token, credentials_file: "${NONE:-}" }
         http: { token_file: "\(folder.path)/token" }
         """, file: file)
     #expect(c.source.uri.reveal() == "mongodb://u:p@h/?replicaSet=r")
@@ -138,8 +224,7 @@ struct SecretTests {
       ])
     #expect(
       problems(base + "http: { token_file: missing }", file: file) == [
-        "12:21: the file of http.token_file can't be read: \(folder.path)/missing: "
-          + "No such file or directory"
+        "12:21: the file of http.token_file can't be read: No such file or directory"
       ])
     #expect(
       problems(base + "http: { token_file: . }", file: file) == [
@@ -179,6 +264,9 @@ struct SecretTests {
     #expect(d.http.token == nil)
     #expect(d.http.listen.port == 8080)
     // Not in keys.
-    #expect(problems(base + "${A}: 1", environment: ["A": "log"]) == ["12:1: unknown key ${A}"])
+    #expect(
+      problems(base + "${A}: 1", environment: ["A": "log"]) == [
+        "12:1: an unknown key, which may be part of a secret and is not repeated"
+      ])
   }
 }

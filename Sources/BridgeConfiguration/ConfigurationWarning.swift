@@ -1,0 +1,37 @@
+/// Something in a configuration that is legal and almost certainly not meant.
+public struct ConfigurationWarning: Sendable, Equatable, CustomStringConvertible {
+  /// Stable names, for scripts; docs/commands.md has what each means.
+  public enum ID: String, Sendable, CaseIterable {
+    case templateAbsent = "template.absent"
+    case templateRare = "template.rare"
+    case templateLiteral = "template.literal"
+    case idRepeats = "id.repeats"
+    case idShared = "id.shared"
+    case whereOperator = "where.operator"
+    case whereAbsent = "where.absent"
+    case whereValue = "where.value"
+    case ruleUnreachable = "rule.unreachable"
+    case ruleNeverMatches = "rule.never_matches"
+    case documentUnused = "payload.document_unused"
+    case schemaKeyword = "schema.keyword"
+    case streamOverlap = "stream.overlap"
+    case consumerFilter = "consumer.filter"
+    case variableBraces = "variable.braces"
+  }
+
+  public var id: ID
+  public var file: String
+  /// From 1.
+  public var line: Int
+  /// From 1, in Unicode scalars.
+  public var column: Int
+  /// One clause without a closing full stop.
+  public var message: String
+  /// What to write or do; a sentence.
+  public var remedy: String
+
+  /// `file:line:column: warning: message. remedy [id]`
+  public var description: String {
+    "\(file):\(line):\(column): warning: \(message). \(remedy) [\(id.rawValue)]"
+  }
+}
