@@ -39,9 +39,7 @@ public struct JetStreamClient: Sendable {
         code: 0, operation: operation, message: "the answer is \(error)", remedy: .backOff)
     }
     if let failure = answer["error"] {
-      throw JetStreamError(
-        code: failure["err_code"]?.integer() ?? 0, operation: operation,
-        serverSays: failure["description"]?.stringValue ?? "")
+      throw JetStreamError(operation, refusedWith: failure)
     }
     return answer
   }
@@ -71,12 +69,24 @@ public struct JetStreamClient: Sendable {
 
   /// The stream's configuration and state, or nil when there is no such stream.
   public func stream(_ name: String) async throws(JetStreamError) -> StreamInfo? {
+    let info: StreamInfo
     do {
-      return StreamInfo(try await request("STREAM.INFO.\(name)"))
+      info = StreamInfo(try await request("STREAM.INFO.\(name)"))
     } catch {
       if error.code == JetStreamCode.streamNotFound { return nil }
       throw error
     }
+    guard max(info.firstSequence, info.lastSequence) <= StreamInfo.highestSequence else {
+      var error = JetStreamError(
+        code: 0, operation: "STREAM.INFO.\(name)",
+        message: """
+          the stream stands between \(info.firstSequence) and \(info.lastSequence): sequences above \
+          2^63 are not supported. Create it again, with a smaller first_seq
+          """, remedy: .operatorMustAct)
+      error.isUnsupported = true
+      throw error
+    }
+    return info
   }
 
   /// What `ensureStream` found or did.
@@ -103,28 +113,34 @@ public struct JetStreamClient: Sendable {
     return (.created, StreamInfo(answer))
   }
 
-  /// Creates the durable consumer, or updates it with the merged settings.
-  public func ensureConsumer(stream: String, settings: JSONValue) async throws(JetStreamError) {
-    guard let name = settings["durable_name"]?.stringValue ?? settings["name"]?.stringValue else {
-      throw JetStreamError(
-        code: 0, operation: "CONSUMER.CREATE.\(stream)",
-        message: "a consumer needs durable_name", remedy: .operatorMustAct)
-    }
-    var wanted = settings
+  /// The consumer's configuration, or nil when there is no such consumer (or stream).
+  public func consumer(_ name: String, of stream: String) async throws(JetStreamError) -> JSONValue?
+  {
     do {
-      let info = try await request("CONSUMER.INFO.\(stream).\(name)")
-      if let config = info["config"] {
-        let (merged, changed) = config.merging(settings)
-        if changed.isEmpty { return }
-        wanted = merged
-      }
+      return try await request("CONSUMER.INFO.\(stream).\(name)")["config"]
     } catch {
-      if error.code != JetStreamCode.consumerNotFound { throw error }
+      switch error.code {
+      case JetStreamCode.consumerNotFound, JetStreamCode.streamNotFound: return nil
+      default: throw error
+      }
     }
-    wanted["durable_name"] = .string(name)
+  }
+
+  /// Creates the durable consumer, or makes `config` the configuration of the one there is.
+  public func makeConsumer(_ name: String, of stream: String, _ config: JSONValue)
+    async throws(JetStreamError)
+  {
+    var config = config
+    config["durable_name"] = .string(name)
     _ = try await request(
       "CONSUMER.DURABLE.CREATE.\(stream).\(name)",
-      ["stream_name": .string(stream), "config": wanted])
+      ["stream_name": .string(stream), "config": config])
+  }
+
+  /// Streams that take a subject which `subject` overlaps.
+  public func streams(overlapping subject: String) async throws(JetStreamError) -> [String] {
+    let answer = try await request("STREAM.NAMES", ["subject": .string(subject)])
+    return answer["streams"]?.arrayValue?.compactMap(\.stringValue) ?? []
   }
 
   /// The message at `sequence`, read from the stream's leader; nil when it is not there.
@@ -173,12 +189,21 @@ public enum JetStreamCode {
   public static let consumerNotFound = 10014
   public static let noMessage = 10037
   public static let wrongLastSequence = 10071
+  public static let nameInUse = 10058
+  public static let subjectOverlap = 10065
+  public static let consumerDoesNotExist = 10149
+  public static let nameMismatch = 10056
+  public static let otherStream = 10060
 }
 
 /// STREAM.INFO as the server sent it, with the fields that are asked for often.
 public struct StreamInfo: Sendable {
   public let raw: JSONValue
   public init(_ raw: JSONValue) { self.raw = raw }
+
+  /// The highest that is worked with, so that adding to one never overflows. Streams get beyond only by
+  /// `first_seq`, or by an error that makes the server say 2^64 - 1.
+  public static let highestSequence = UInt64(Int64.max)
 
   public var config: JSONValue { raw["config"] ?? .object([]) }
   public var firstSequence: UInt64 { raw["state"]?["first_seq"]?.integer() ?? 0 }
@@ -189,14 +214,37 @@ public struct StreamInfo: Sendable {
   public var allowsAtomic: Bool { config["allow_atomic"]?.boolValue ?? false }
   public var allowsBatched: Bool { config["allow_batched"]?.boolValue ?? false }
   /// Largest message the stream takes, headers included; nil when it sets no limit.
-  public var maximumMessageSize: Int? {
-    guard let size = config["max_msg_size"]?.integer(Int.self), size > 0 else { return nil }
-    return size
+  public var maximumMessageSize: Int? { config.streamLimit("max_msg_size") }
+  /// What the stream may hold altogether; nil where that has no limit.
+  public var maximumBytes: Int? { config.streamLimit("max_bytes") }
+  /// How long messages are kept, in whole seconds and at least one; nil where age sets no limit.
+  public var maxAgeSeconds: UInt32? {
+    config.streamLimit("max_age").map { UInt32(clamping: max($0 / 1_000_000_000, 1)) }
   }
+  /// When the server answered, RFC 3339; nil before 2.10.
+  public var answeredAt: String? { raw["ts"]?.stringValue }
+  /// When the stream got its last message, RFC 3339, whether it still holds it or not.
+  public var lastAt: String? { raw["state"]?["last_ts"]?.stringValue }
+  /// For how long the server knows ids.
+  public var duplicateWindow: Duration {
+    .nanoseconds(config["duplicate_window"]?.integer(Int64.self) ?? 0)
+  }
+  /// The server stores messages of its own, which tell that others are gone.
+  public var hasDeleteMarkers: Bool { config.streamLimit("subject_delete_marker_ttl") != nil }
+  /// The sequence of the first message that the stream ever got.
+  public var beginning: UInt64 { max(config["first_seq"]?.integer() ?? 1, 1) }
   /// When the stream was created, as the server wrote it: another value means another stream.
   public var created: String { raw["created"]?.stringValue ?? "" }
   /// The leader's name in a cluster; nil without one (or without a cluster).
   public var leader: String? { raw["cluster"]?["leader"]?.stringValue }
+}
+
+extension JSONValue {
+  /// A limit among a stream's settings; nil where there is none, which servers also write as 0 or -1.
+  public func streamLimit(_ key: String) -> Int? {
+    guard let limit = self[key]?.integer(Int.self), limit > 0 else { return nil }
+    return limit
+  }
 }
 
 /// One stored message.
@@ -204,6 +252,8 @@ public struct StoredMessage: Sendable {
   public var subject: String
   public var sequence: UInt64
   public var headers: [(name: String, value: String)]
+  /// The same as bytes, with the version line and the empty line; empty where there are none.
+  public var headerBlock: [UInt8]
   public var payload: [UInt8]
   /// When the server stored it, RFC 3339.
   public var time: String
@@ -217,8 +267,10 @@ public struct StoredMessage: Sendable {
     self.time = json["time"]?.stringValue ?? ""
     self.payload = json["data"]?.stringValue.flatMap { Base64.decode($0) } ?? []
     self.headers = []
-    if let raw = json["hdrs"]?.stringValue.flatMap({ Base64.decode($0) }) {
-      for line in String(decoding: raw, as: UTF8.self).split(separator: "\r\n").dropFirst() {
+    headerBlock = json["hdrs"]?.stringValue.flatMap { Base64.decode($0) } ?? []
+    if !headerBlock.isEmpty {
+      let text = String(decoding: headerBlock, as: UTF8.self)
+      for line in text.split(separator: "\r\n").dropFirst() {
         guard let colon = line.firstIndex(of: ":") else { continue }
         let value = line[line.index(after: colon)...].drop { $0 == " " }
         headers.append((String(line[..<colon]), String(value)))

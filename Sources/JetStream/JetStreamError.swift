@@ -18,6 +18,10 @@ public struct JetStreamError: Error, Sendable, CustomStringConvertible {
   public var operation: String
   public var message: String
   public var remedy: Remedy
+  /// The answer's `code`, with HTTP's meanings, or 0.
+  public var status = 0
+  /// Something that this program does not work with, whatever the server says.
+  public var isUnsupported = false
 
   public init(code: Int, operation: String, message: String, remedy: Remedy) {
     self.code = code
@@ -37,6 +41,14 @@ public struct JetStreamError: Error, Sendable, CustomStringConvertible {
   /// The stream holds an id already that was about to be published.
   public internal(set) var meansDuplicate = false
 
+  /// A stream has ids that were about to be published.
+  public static func duplicates(in stream: String, _ message: String) -> JetStreamError {
+    var error = JetStreamError(
+      code: 0, operation: "publish to \(stream)", message: message, remedy: .reread)
+    error.meansDuplicate = true
+    return error
+  }
+
   public var description: String {
     code == 0 ? "\(operation): \(message)" : "\(operation): \(message) [JetStream \(code)]"
   }
@@ -54,10 +66,16 @@ public struct JetStreamError: Error, Sendable, CustomStringConvertible {
     case 10175, 10176, 10177, 10179, 10199, 10206, 10207, 10208:
       ("the batch was abandoned", .reread)
     case 10210, 10211: ("too many batches in flight", .backOff)
+    case 10097: ("the headers are larger than JetStream stores", .rejectMessage)
     case 10054: ("the message is larger than the stream's max_msg_size", .rejectMessage)
+    case 10052:
+      ("its settings contradict each other, or what the stream is already", .operatorMustAct)
+    case 10065: ("a subject belongs to one stream", .operatorMustAct)
+    case 10074: ("one server keeps one replica", .operatorMustAct)
     case 10059: ("the stream does not exist", .operatorMustAct)
     case 10109: ("the stream is sealed", .operatorMustAct)
-    case 10077: ("the stream is full and discards new messages", .operatorMustAct)
+    case 10077:
+      ("the stream could not store it: raise its limits, or free space", .operatorMustAct)
     case 10047: ("the server is out of storage for JetStream", .operatorMustAct)
     case 10023: ("the account has insufficient JetStream resources", .operatorMustAct)
     case 10028: ("the JetStream account limit is reached", .operatorMustAct)

@@ -16,6 +16,8 @@ public struct KeyValueBucket: Sendable {
   public struct Entry: Sendable {
     public var value: [UInt8]
     public var revision: UInt64
+    /// When the server stored it, RFC 3339.
+    public var time: String
   }
 
   var stream: String { "KV_\(name)" }
@@ -48,7 +50,7 @@ public struct KeyValueBucket: Sendable {
         return nil
       }
       if let operation = message.header("KV-Operation"), operation != "PUT" { return nil }
-      return Entry(value: message.payload, revision: message.sequence)
+      return Entry(value: message.payload, revision: message.sequence, time: message.time)
     } catch {
       if error.code == JetStreamCode.streamNotFound { return nil }
       throw error
@@ -77,7 +79,10 @@ public struct KeyValueBucket: Sendable {
     let frame = answer.payload.withUnsafeReadableBytes { AckFrame(payload: $0) }
     switch frame {
     case .stored(let sequence, _, _) where sequence > 0: return sequence
-    case .refused(let code, _): throw JetStreamError(code: code, operation: "KV put \(name)/\(key)")
+    case .refused(let code, _):
+      throw JetStreamError(
+        code: code, operation: "KV put \(name)/\(key)",
+        serverSays: answer.payload.withUnsafeReadableBytes { RefusalText.words($0) })
     default:
       throw JetStreamError(
         code: 0, operation: "KV put \(name)/\(key)", message: "no ack came back", remedy: .backOff)

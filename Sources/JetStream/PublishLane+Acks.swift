@@ -13,22 +13,53 @@ extension PublishLane {
           : "the server answered with status \(status)",
         remedy: .backOff)
     }
-    switch AckFrame(payload: payload) {
+    if stage != nil, let answer = stagedAnswer(token) { return try receive(answer, payload) }
+    let frame = AckFrame(payload: payload)
+    guard stage != nil else { return try receivedAck(token, frame, payload) }
+    if stage?.phase == .publishing, try publishingMetDuplicates(frame) { return lookUpAgain() }
+    return try publishedStaged(try receivedAck(token, frame, payload))
+  }
+
+  /// Between looking ids up and publishing them, somebody else stored one: whether the batch has to be
+  /// looked at again. (A message alone says so in its ack.)
+  private func publishingMetDuplicates(_ frame: AckFrame) throws(JetStreamError) -> Bool {
+    switch (mode, frame) {
+    case (.atomic, .refused(10201, _)):
+      batches.removeFirst()
+      linesAcked = lines
+      expectedSequence = lastSequence
+      return true
+    case (.fast, .stored(let sequence, let duplicate, let count?))
+    where sealed && count == UInt64(inBatch) && (sequence == 0 || duplicate):
+      endFastBatch(lastSequence)
+      linesAcked = lines
+      return true
+    default: return false
+    }
+  }
+
+  private func receivedAck(
+    _ token: UnsafeRawBufferPointer, _ frame: AckFrame, _ payload: UnsafeRawBufferPointer
+  ) throws(JetStreamError) -> LaneProgress {
+    switch frame {
     case .stored(let sequence, let duplicate, let count):
-      guard sequence > 0 else {
+      guard sequence > 0 || (mode == .fast && count != nil) else {
         throw unexpected("an ack without a sequence: not stored yet", remedy: .backOff)
       }
       switch mode {
       case .chain, .single: return try ackOne(token, sequence, duplicate)
       case .atomic: return try ackAtomic(token, sequence, count)
-      case .fast: return try ackFast(sequence, count)
+      case .fast: return try ackFast(sequence, count, duplicate)
       }
     case .flow(let sequence, let every):
       guard mode == .fast else { throw unexpected("a fast-ingest ack", remedy: .reread) }
-      flowEvery = Int(clamping: max(every, 1))
+      // The server's own choice; more than a batch holds says no more than that.
+      flowEvery = Int(min(max(every, 1), UInt64(Self.maximumFastBatch)))
       return try ackFlow(sequence)
     case .refused(let code, _):
-      throw JetStreamError(code: code, operation: "publish to \(options.stream)")
+      throw JetStreamError(
+        code: code, operation: "publish to \(options.stream)",
+        serverSays: RefusalText.words(payload))
     case .gap(let sequence):
       throw unexpected("messages before \(sequence) of a batch never arrived", remedy: .reread)
     case .receipt: return LaneProgress(acked: 0, duplicates: 0)
@@ -36,12 +67,12 @@ extension PublishLane {
     }
   }
 
-  private func unexpected(_ what: String, remedy: JetStreamError.Remedy) -> JetStreamError {
+  func unexpected(_ what: String, remedy: JetStreamError.Remedy) -> JetStreamError {
     JetStreamError(
       code: 0, operation: "publish to \(options.stream)", message: what, remedy: remedy)
   }
 
-  private func number(_ token: UnsafeRawBufferPointer) -> UInt64? {
+  func number(_ token: UnsafeRawBufferPointer) -> UInt64? {
     var value: UInt64 = 0
     guard token.count > 0, token.count < 10 else { return nil }
     for c in token {
@@ -51,10 +82,18 @@ extension PublishLane {
     return value
   }
 
+  /// Duplicates whose events have to be looked at, or that are in the way of what follows: the next
+  /// epoch looks ids up before it publishes.
+  func duplicatesMet(_ what: String) -> JetStreamError {
+    var error = unexpected(what, remedy: .reread)
+    error.meansDuplicate = true
+    return error
+  }
+
   private func ackOne(_ token: UnsafeRawBufferPointer, _ sequence: UInt64, _ duplicate: Bool)
     throws(JetStreamError) -> LaneProgress
   {
-    guard inFlight > 0, number(token) == acked % Self.replyCycle else {
+    guard linesAcked < lines, number(token) == linesAcked % Self.replyCycle else {
       throw unexpected("an ack out of turn", remedy: .reread)
     }
     if options.exclusive {
@@ -63,18 +102,23 @@ extension PublishLane {
           "stored at \(sequence), expected \(lastSequence &+ 1): somebody else writes to the stream",
           remedy: .reread)
       }
-      if duplicate, sequence != lastSequence &+ 1, inFlight > 1 {
-        // The server had it from elsewhere, so everything behind it expects the wrong sequence.
-        _ = take(1, lastSequence: lastSequence)
-        var error = unexpected(
-          "an id that the stream already holds at \(sequence)", remedy: .reread)
-        error.meansDuplicate = true
-        throw error
+    }
+    if duplicate {
+      // Where it may be another event's, it is not settled before that is known. And in a pipeline
+      // everything behind it expects the wrong sequence.
+      let isInTheWay =
+        options.exclusive && sequence != lastSequence &+ 1 && lines &- linesAcked > 1
+      if (options.judge != nil && stage == nil) || isInTheWay {
+        throw duplicatesMet("an id that the stream already holds at \(sequence)")
       }
     }
     let last = duplicate && sequence <= lastSequence ? lastSequence : sequence
     if duplicate, options.exclusive { expectedSequence = last }
-    return LaneProgress(acked: take(1, lastSequence: last), duplicates: duplicate ? 1 : 0)
+    linesAcked &+= 1
+    let count = take(1, lastSequence: last)
+    return LaneProgress(
+      acked: count, duplicates: duplicate ? 1 : 0, lastStored: duplicate ? nil : 0,
+      sequence: duplicate ? 0 : sequence)
   }
 
   private func ackAtomic(_ token: UnsafeRawBufferPointer, _ sequence: UInt64, _ count: UInt64?)
@@ -94,54 +138,78 @@ extension PublishLane {
       }
     }
     batches.removeFirst()
-    return LaneProgress(acked: take(Int(size), lastSequence: sequence), duplicates: 0)
+    linesAcked &+= count
+    let stored = take(Int(size), lastSequence: sequence)
+    return LaneProgress(
+      acked: stored, duplicates: 0, lastStored: stored - 1, sequence: sequence)
   }
 
+  /// Room for more, and nothing settled: the server skips duplicates without a word, and only the
+  /// batch's end tells at which sequence its messages are.
   private func ackFlow(_ sequence: UInt64) throws(JetStreamError) -> LaneProgress {
     guard let reached = Int(exactly: sequence), reached <= inBatch else {
       throw unexpected("an ack of more than was sent", remedy: .reread)
     }
     guard reached > batchAcked else { return LaneProgress(acked: 0, duplicates: 0) }
-    let more = reached - batchAcked
+    if stage == nil { release(reached - batchAcked) }
     batchAcked = reached
-    // Exact unless the server skipped duplicates, which the batch's final ack tells.
-    return LaneProgress(
-      acked: take(more, lastSequence: batchBase &+ UInt64(reached)), duplicates: 0)
+    return .moved
   }
 
-  private func ackFast(_ sequence: UInt64, _ count: UInt64?) throws(JetStreamError) -> LaneProgress
+  private func ackFast(_ sequence: UInt64, _ count: UInt64?, _ duplicate: Bool)
+    throws(JetStreamError) -> LaneProgress
   {
     guard sealed, let count, count == UInt64(inBatch) else {
       throw unexpected(
         "a batch ended after \(count ?? 0) of \(inBatch) messages", remedy: .reread)
     }
+    // The sequence is that of the last message that was stored; 0, or the original's, if none was.
+    let isAllDuplicates = sequence == 0 || duplicate
     let highest = batchBase &+ count
-    guard sequence <= highest || !options.exclusive else {
+    guard isAllDuplicates || sequence <= highest || !options.exclusive else {
       throw unexpected(
         "a batch ended at \(sequence), expected \(highest): somebody else writes to the stream",
         remedy: .reread)
     }
-    let more = inBatch - batchAcked
-    let duplicates = options.exclusive ? Int(clamping: highest &- sequence) : 0
+    guard !isAllDuplicates, sequence == highest || !options.exclusive else {
+      // Which of them were stored can't be told.
+      throw duplicatesMet("a batch of \(count) messages with ids that the stream already holds")
+    }
+    if stage == nil { release(inBatch - batchAcked) }
+    endFastBatch(sequence)
+    linesAcked &+= count
+    acked &+= stage == nil ? count : 0
+    return LaneProgress(
+      acked: Int(count), duplicates: 0, lastStored: Int(count) - 1, sequence: sequence)
+  }
+
+  /// The next batch begins behind `sequence`.
+  func endFastBatch(_ sequence: UInt64) {
+    lastSequence = sequence
     expectedSequence = sequence
     batchBase = sequence
     batchNumber &+= 1
     inBatch = 0
     batchAcked = 0
     sealed = false
-    return LaneProgress(
-      acked: take(more, lastSequence: sequence), duplicates: min(duplicates, Int(clamping: count)))
   }
 
-  private func take(_ n: Int, lastSequence: UInt64) -> Int {
+  /// Room in the byte window.
+  func release(_ n: Int) {
     for _ in 0..<n {
       if let size = sizes.first {
         bytesInFlight -= Int(size)
         sizes.removeFirst()
       }
     }
-    acked &+= UInt64(n)
+  }
+
+  private func take(_ n: Int, lastSequence: UInt64) -> Int {
     self.lastSequence = lastSequence
+    // Staged messages are settled all together.
+    guard stage == nil else { return n }
+    release(n)
+    acked &+= UInt64(n)
     return n
   }
 }

@@ -33,11 +33,28 @@ public struct LaneOptions: Sendable {
   public var window: Int
   /// Most unacknowledged bytes.
   public var windowBytes: Int
+  /// The stream has more than one replica.
+  public var isReplicated = false
+  /// Whether ids are looked up before anything is published (`PublishLane+Screening`).
+  public var screening: Screening
+  /// Tells an event that is stored already from another one under the same id. Nil: ids say all, and
+  /// what the stream has under one is the event.
+  public var judge: DuplicateJudge?
+
+  /// When a lane asks the stream which ids it holds before it publishes them.
+  public enum Screening: Sendable {
+    /// Not at all. A duplicate that this protocol can't settle in passing ends the epoch.
+    case never
+    /// Until no duplicate was met for a long while.
+    case whileNeeded
+    /// Where the protocol does not tell duplicates.
+    case always
+  }
 
   public init(
     stream: String, mode: PublishProtocol, exclusive: Bool, baseSequence: UInt64, inbox: String,
     batchPrefix: String, assertsPredecessor: Bool = true, window: Int = 4096,
-    windowBytes: Int = 8 << 20
+    windowBytes: Int = 8 << 20, screening: Screening = .never, judge: DuplicateJudge? = nil
   ) {
     self.stream = stream
     self.mode = mode
@@ -48,6 +65,8 @@ public struct LaneOptions: Sendable {
     self.batchPrefix = batchPrefix
     self.window = window
     self.windowBytes = windowBytes
+    self.screening = screening
+    self.judge = judge
   }
 }
 
@@ -57,10 +76,44 @@ public struct LaneProgress: Equatable, Sendable {
   public var acked: Int
   /// How many of those the server had already.
   public var duplicates: Int
+  /// Of the acknowledged ones, counted from 0, the last that this lane has stored; nil where the stream
+  /// had all of them.
+  public var lastStored: Int?
+  /// Where that one stands.
+  public var sequence: UInt64 = 0
+  /// For each acknowledged message whether the stream had it already. Empty: the first `duplicates` did.
+  public var wereStored: [Bool] = []
+  /// Nothing is settled yet, but the server is at work: the lane may have more to send, or room.
+  public var moved = false
+  /// Ids that the stream holds for other events. Nothing of these messages, or of those in flight with
+  /// them, has been published.
+  public var conflicts: [Conflict] = []
 
-  public init(acked: Int, duplicates: Int) {
+  /// A message whose id belongs to another event.
+  public struct Conflict: Equatable, Sendable {
+    /// Its place among the messages in flight, from 0.
+    public var offset: Int
+    public var id: [UInt8]
+    public var detail: String
+
+    public init(offset: Int, id: [UInt8], detail: String) {
+      self.offset = offset
+      self.id = id
+      self.detail = detail
+    }
+  }
+
+  public init(acked: Int, duplicates: Int, lastStored: Int? = nil, sequence: UInt64 = 0) {
     self.acked = acked
     self.duplicates = duplicates
+    self.lastStored = lastStored
+    self.sequence = sequence
+  }
+
+  static var moved: LaneProgress {
+    var progress = LaneProgress(acked: 0, duplicates: 0)
+    progress.moved = true
+    return progress
   }
 }
 
@@ -85,13 +138,13 @@ public final class PublishLane {
   /// Protocol that is really in use.
   public let mode: PublishProtocol
 
-  private let inbox: [UInt8]
+  let inbox: [UInt8]
   @exclusivity(unchecked) var bytesInFlight = 0
   /// Sizes of messages in flight, oldest first, so that the byte window can shrink with acks.
   @exclusivity(unchecked) var sizes = FIFO<Int32>()
 
   /// Where the parts of a message stand in `output`.
-  private struct Place {
+  struct Place {
     var start = 0
     var reply = 0
     var sizes = 0
@@ -103,7 +156,7 @@ public final class PublishLane {
     var operation = 0
   }
   /// The message being written, which may yet be taken back, …
-  @exclusivity(unchecked) private var open = Place()
+  @exclusivity(unchecked) var open = Place()
   /// … and the last that was not, which a seal makes its batch's end.
   @exclusivity(unchecked) private var last = Place()
 
@@ -131,16 +184,28 @@ public final class PublishLane {
   /// Sequence that the next message (or batch) must follow, if all in flight is stored.
   @exclusivity(unchecked) var expectedSequence: UInt64
   var flowEvery = PublishLane.requestedFlow
+  /// Messages written to the wire in this epoch, and those of them that are acknowledged: they differ
+  /// from `sent` and `acked` where ids are looked up first.
+  @exclusivity(unchecked) var lines: UInt64 = 0
+  @exclusivity(unchecked) var linesAcked: UInt64 = 0
+  /// Nil: messages go out as they are written.
+  @exclusivity(unchecked) var stage: Stage?
+  /// The messages of `stage`, once their ids are being looked up.
+  @exclusivity(unchecked) var staged = ByteWriter(capacity: 64)
 
   static let requestedFlow = 200
   static let maximumBatch = 1000
   /// With two in flight, a foreign message as large as the first could let the second through.
   static let maximumBatchesInFlight = 1
-  static let maximumFastBatch = 20_000
+  static let maximumFastBatch = 10_000
   /// Distinct reply subjects: few, so that the server's subject cache always hits; the acks come
   /// in order, so the number only has to tell neighbours apart.
   static let replyCycle: UInt64 = 512
   static let sizeDigits = 8
+  /// The protocol's headers take no more than 256 bytes of a message, so that its size decides whether it
+  /// can be sent, and nothing before it; `Nats-Expected-Last-Sequence` and the name of this header take
+  /// some 80 of them.
+  static let longestAsserted = 128
 
   public init(_ options: LaneOptions) {
     self.options = options
@@ -149,6 +214,7 @@ public final class PublishLane {
     self.lastSequence = options.baseSequence
     self.expectedSequence = options.baseSequence
     self.batchBase = options.baseSequence
+    if options.screening != .never { stage = Stage() }
   }
 
   /// Whether a foreign message can make the server store a later one of ours without an earlier one.
@@ -159,9 +225,12 @@ public final class PublishLane {
   /// Whether one more message may be written now.
   public var canSend: Bool {
     guard bytesInFlight < options.windowBytes else { return false }
+    if let stage { return stage.phase == .collecting }
     switch mode {
     case .single: return inFlight == 0
-    case .chain: return inFlight < options.window
+    case .chain:
+      // What can't name its predecessor waits until that is stored.
+      return inFlight < options.window && (inFlight == 0 || idOfLast.count <= Self.longestAsserted)
     case .atomic:
       return batches.count < Self.maximumBatchesInFlight
         && inFlight < max(options.window, Self.maximumBatch)
@@ -182,6 +251,12 @@ public final class PublishLane {
   public func beginHeaders() {
     let subjectStart = open.start &+ 5
     open.reply = output.count
+    if isStaging {
+      output.append(" ")
+      open.headers = output.count
+      output.append("NATS/1.0\r\n")
+      return
+    }
     if mode == .fast {
       subjectOfThis.removeAll(keepingCapacity: true)
       subjectOfThis.append(contentsOf: output.bytes[subjectStart..<output.count])
@@ -191,7 +266,7 @@ public final class PublishLane {
     case .chain, .single:
       output.append(inbox)
       output.append(UInt8(ascii: "."))
-      output.append(decimal: sent % Self.replyCycle)
+      output.append(decimal: lines % Self.replyCycle)
       output.append(UInt8(ascii: " "))
     case .fast:
       writeFastReply(sequence: inBatch + 1, operation: inBatch == 0 ? 0 : 1)
@@ -208,10 +283,15 @@ public final class PublishLane {
   /// The mapped headers are complete: adds the protocol's own and ends the head.
   public func beginBody() {
     open.ownEnd = output.count
+    if isStaging {
+      open.headersEnd = output.count
+      output.append("\r\n")
+      return
+    }
     switch mode {
     case .chain:
       if options.assertsPredecessor { noteID() }
-      if !idOfLast.isEmpty, sent > 0 {
+      if !idOfLast.isEmpty, lines > 0, idOfLast.count <= Self.longestAsserted {
         output.append("Nats-Expected-Last-Msg-Id: ")
         output.append(idOfLast)
         output.append("\r\n")
@@ -239,7 +319,9 @@ public final class PublishLane {
   }
 
   /// Size of the open message as the server counts it: headers and body.
-  public var messageSize: Int { output.count - open.headers }
+  public var messageSize: Int {
+    output.count - open.headers + (isStaging ? stagedAddition : 0)
+  }
 
   /// The same without what the protocol adds.
   public var ownSize: Int {
@@ -248,22 +330,29 @@ public final class PublishLane {
 
   /// The body is complete: the message counts as sent.
   public func endMessage() {
+    if isStaging { return stageMessage() }
+    endLine()
+    let size = output.count - open.start
+    sizes.append(Int32(clamping: size))
+    bytesInFlight += size
+    sent &+= 1
+    if mode == .atomic, inBatch == Self.maximumBatch { seal() }
+    if mode == .fast, inBatch == Self.maximumFastBatch { seal() }
+  }
+
+  /// Completes the open message's protocol line.
+  func endLine() {
     let total = output.count - open.headers
     output.patch(
       decimal: open.headersEnd + 2 - open.headers, at: open.sizes, width: Self.sizeDigits)
     output.patch(decimal: total, at: open.sizes + Self.sizeDigits + 1, width: Self.sizeDigits)
     output.append("\r\n")
-    let size = output.count - open.start
-    sizes.append(Int32(clamping: size))
-    bytesInFlight += size
     last = open
     if mode == .fast { swap(&subjectOfLast, &subjectOfThis) }
     if mode == .chain, options.assertsPredecessor { swap(&idOfLast, &idOfThis) }
-    sent &+= 1
+    lines &+= 1
     expectedSequence &+= 1
     if mode == .fast || mode == .atomic { inBatch += 1 }
-    if mode == .atomic, inBatch == Self.maximumBatch { seal() }
-    if mode == .fast, inBatch == Self.maximumFastBatch { seal() }
   }
 
   /// Takes the open message back, as if it had never been begun.
@@ -271,6 +360,12 @@ public final class PublishLane {
 
   /// Nothing more comes for now: whatever is open must become final, so that it is acknowledged.
   public func seal() {
+    if stage != nil { return lookUpStaged() }
+    sealBatch()
+  }
+
+  /// Ends the batch that is open on the wire.
+  func sealBatch() {
     switch mode {
     case .chain, .single: return
     case .atomic:
@@ -292,11 +387,15 @@ public final class PublishLane {
   }
 
   /// Whether `seal()` has something to do.
-  public var hasOpenBatch: Bool { inBatch > 0 && !sealed }
+  public var hasOpenBatch: Bool {
+    if let stage { return stage.phase == .collecting && !stage.messages.isEmpty }
+    return inBatch > 0 && !sealed
+  }
 
   /// Whether no further ack can come unless the open batch is sealed.
   public var waitsForSeal: Bool {
-    switch mode {
+    if stage != nil { return hasOpenBatch }
+    return switch mode {
     case .chain, .single: false
     case .atomic: inBatch > 0 && batches.isEmpty
     case .fast: inBatch > 0 && !sealed && inBatch - batchAcked < flowEvery
@@ -305,7 +404,10 @@ public final class PublishLane {
 
   /// Whether `output` may go to the socket now. An atomic batch's last message must still be at
   /// hand when the batch is sealed.
-  public var mayFlush: Bool { mode != .atomic || inBatch == 0 }
+  public var mayFlush: Bool {
+    if let stage { return stage.phase != .collecting }
+    return mode != .atomic || inBatch == 0
+  }
 
   /// Remembers the id of the open message, which `Nats-Msg-Id` begins its headers with.
   private func noteID() {

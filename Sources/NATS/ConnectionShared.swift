@@ -42,8 +42,11 @@ final class ConnectionShared: Sendable {
     for callback in callbacks { callback(info) }
   }
 
-  func announce(_ error: NATSError) {
-    for callback in guarded.withLock({ $0.onError }) { callback(error) }
+  /// - Returns: whether anybody listens.
+  func announce(_ error: NATSError) -> Bool {
+    let callbacks = guarded.withLock { $0.onError }
+    for callback in callbacks { callback(error) }
+    return !callbacks.isEmpty
   }
 
   func addInfoCallback(_ callback: @escaping @Sendable (NATSServerInfo) -> Void) {

@@ -169,8 +169,13 @@ package enum ServerErrorText {
     let said = "the server says '\(text)'"
     let lower = text.lowercased()
     if lower.hasPrefix("permissions violation") {
-      return NATSError(
+      var error = NATSError(
         .permissionsViolation, "\(said); allow the subject in the user's permissions")
+      error.refused = violation(text).map { violation in
+        NATSError.RefusedSubject(
+          isPublish: violation.isPublish, subject: String(violation.subject))
+      }
+      return error
     }
     if lower.contains("authorization violation") || lower.contains("authentication")
       || lower.contains("user jwt") || lower.contains("account jwt")

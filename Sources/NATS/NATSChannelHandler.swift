@@ -25,6 +25,12 @@ final class NATSChannelHandler: ChannelInboundHandler {
   /// One for each PING that has no PONG yet; nil for those of the timer.
   private var pings = CircularBuffer<EventLoopPromise<Void>?>()
   private var pingTimer: RepeatedTask?
+  /// The server's PINGs that have no PONG yet.
+  private var pongsOwed = 0
+  /// Written at once at most: to a server that sends more, any PONG proves the same.
+  private static let pongsAtOnce = 16
+  /// A server that reads nothing and asks on is not one to wait for.
+  private static let maximumPongsOwed = 1024
 
   /// Succeeds when the server has accepted us.
   let ready: EventLoopPromise<Void>
@@ -86,17 +92,32 @@ final class NATSChannelHandler: ChannelInboundHandler {
           .connectionLost,
           early
             ? "the server closed the connection before it accepted us"
-              + (encrypted ? "; it may want a client certificate" : "")
+              + (encrypted && tls?.client == nil
+                ? "; it may want a client certificate: set tls.cert_file and tls.key_file" : "")
             : "the server closed the connection")))
   }
 
   func errorCaught(context: ChannelHandlerContext, error: any Error) {
+    if let failure = tlsFailure(error, context) { return perform(machine.failed(failure)) }
     perform(machine.failed(TransportError.translate(error, connecting: !machine.delivers)))
+  }
+
+  /// TLS's own errors, with the advice that fits this server and our files; nil for others.
+  private func tlsFailure(_ error: any Error, _ context: ChannelHandlerContext) -> NATSError? {
+    guard var failure = TLSFailure(error) else { return nil }
+    let certificate = try? context.pipeline.syncOperations.nioSSL_peerCertificate()
+    failure.server = certificate.map { CertificateDates($0) }
+    failure.authorities = tls?.authorities
+    failure.client = tls?.client
+    return failure.error(now: SystemTime.seconds, early: !machine.delivers)
   }
 
   func channelWritabilityChanged(context: ChannelHandlerContext) {
     let writable = context.channel.isWritable
-    if writable { drainOutbox() }
+    if writable {
+      answerPings()
+      drainOutbox()
+    }
     onWritabilityChange?(writable)
   }
 
@@ -124,6 +145,7 @@ final class NATSChannelHandler: ChannelInboundHandler {
     guard !machine.isClosed else { return }
     buffer.moveReaderIndex(forwardBy: consumed)
     inbound.putBack(buffer, isOwn: isOwn)
+    if pongsOwed > 0 { answerPings() }
   }
 
   // MARK: - What the server says
@@ -144,8 +166,8 @@ final class NATSChannelHandler: ChannelInboundHandler {
       do throws(NATSError) {
         let info = try NATSServerInfo(parsing: json)
         shared.setInfo(info)
-        // Messages stored when max_payload was larger still arrive whole.
-        parser.payloadLimit = max(info.maxPayload, 8 << 20) + 1 << 20
+        // Messages stored when max_payload was larger still arrive whole; no server has it above 64 MB.
+        parser.payloadLimit = min(max(info.maxPayload, 8 << 20), 64 << 20) + (1 << 20)
         let action = machine.received(info)
         if action == .sendConnect(startTLS: true), !isLast {
           throw NATSError(.protocolViolation, "the server sent more than INFO before TLS")
@@ -186,14 +208,34 @@ final class NATSChannelHandler: ChannelInboundHandler {
     case .becomeReady: becomeReady()
     case .updateInfo: shared.announceInfo()
     case .sendPing: ping(nil)
-    case .sendPong: send { $0.writeStaticString("PONG\r\n") }
+    case .sendPong: pongsOwed += 1
     case .completePing:
       if let promise = pings.popFirst() { promise?.succeed() }
     case .report(let error):
-      logger.warning("\(error.at(address.endpoint))")
-      shared.announce(error.at(address.endpoint))
+      // Who listens knows what it means, and says so once: a refused subject is refused with every
+      // message.
+      let isHeard = shared.announce(error.at(address.endpoint))
+      logger.log(level: isHeard ? .debug : .warning, "\(error.at(address.endpoint))")
     case .close(let error): end(error?.at(address.endpoint))
     }
+  }
+
+  /// Answers the PINGs of one read; while the socket takes nothing they only count.
+  private func answerPings() {
+    guard let context, pongsOwed > 0 else { return }
+    guard context.channel.isWritable else {
+      guard pongsOwed <= Self.maximumPongsOwed else {
+        return perform(
+          machine.failed(
+            NATSError(
+              .protocolViolation,
+              "the server sent \(pongsOwed) PINGs without reading the answers")))
+      }
+      return
+    }
+    let count = min(pongsOwed, Self.pongsAtOnce)
+    pongsOwed = 0
+    send { line in for _ in 0..<count { line.writeStaticString("PONG\r\n") } }
   }
 
   private func sendConnect(startTLS: Bool) {

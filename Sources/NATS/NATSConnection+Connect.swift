@@ -4,17 +4,24 @@ import NIOPosix
 import Synchronization
 
 extension NATSConnection {
-  /// Tries each server once, in random order unless `options.shuffle` is off, and returns the first
-  /// connection that a server accepts (its PONG has come).
+  /// Returns the first connection that a server accepts (its PONG has come).
   ///
-  /// Reads certificate files before the first attempt.
+  /// The servers are tried in random order unless `options.shuffle` is off, each beginning a short
+  /// while after the one before, or at once when that has failed; the attempts that lose are closed.
+  /// Each one has `options.connectTimeout`. Those of `servers` that fail are tried again as long as
+  /// others are waited for.
   ///
-  /// - Parameter eventLoop: where the connection shall live; default: one of NIO's own.
-  /// - Throws: when no server accepts, the reasons of all of them. The code is theirs if they agree,
-  ///   else `connectFailed`. `badCredentials` when a seed or certificate cannot be used; `cancelled`.
+  /// Reads certificate files before the first attempt, every time.
+  ///
+  /// - Parameters:
+  ///   - discovered: servers that a cluster has announced (`discoveredServers`). They are tried after
+  ///     the others, a random few of many; none with `options.ignoreDiscoveredServers`.
+  ///   - eventLoop: where the connection shall live; default: one of NIO's own.
+  /// - Throws: when no server accepts, the reasons of all of them, within twice `connectTimeout` (up
+  ///   to 64 servers). The code is theirs if they agree, else `connectFailed`. `badCredentials` when a seed or certificate cannot be used; `cancelled`.
   public static func connect(
-    to servers: [NATSServerAddress], options: NATSOptions = NATSOptions(),
-    on eventLoop: (any EventLoop)? = nil, logger: Logger
+    to servers: [NATSServerAddress], discovered: [NATSServerAddress] = [],
+    options: NATSOptions = NATSOptions(), on eventLoop: (any EventLoop)? = nil, logger: Logger
   ) async throws(NATSError) -> NATSConnection {
     guard !servers.isEmpty else {
       throw NATSError(.connectFailed, "the list of servers is empty; name at least one")
@@ -24,39 +31,123 @@ extension NATSConnection {
         .invalidSubject, "the inbox prefix '\(options.inboxPrefix)' is no subject to publish to")
     }
     let identity = try NATSIdentity(options.authentication)
+    var random = SystemRandomNumberGenerator()
+    let order = ConnectOrder(
+      configured: servers, discovered: options.ignoreDiscoveredServers ? [] : discovered,
+      shuffle: options.shuffle, stagger: options.connectStagger, timeout: options.connectTimeout,
+      using: &random)
     let tls: TLSMaterial?
-    if options.tls != nil || servers.contains(where: \.tls) {
+    if options.tls != nil || order.candidates.contains(where: \.tls) {
       tls = try TLSMaterial(options.tls ?? NATSTLS())
     } else {
       tls = nil
     }
-    let eventLoop = eventLoop ?? MultiThreadedEventLoopGroup.singleton.next()
-    var failures: [NATSError] = []
-    for server in options.shuffle ? servers.shuffled() : servers {
-      let attempt = ConnectAttempt(
+    let loop = eventLoop ?? MultiThreadedEventLoopGroup.singleton.next()
+    return try await race(order, retried: Set(servers)) { server in
+      ConnectAttempt(
         server: server, configured: servers, options: options, identity: identity, tls: tls,
-        eventLoop: eventLoop, logger: logger)
-      do {
-        return try await attempt.run()
-      } catch {
-        if error.code == .cancelled { throw error }
-        failures.append(error.at(server.endpoint))
-        logger.debug("\(error.at(server.endpoint))")
-      }
+        eventLoop: loop, logger: logger)
     }
-    if failures.count == 1 { throw failures[0] }
+  }
+
+  private enum RaceEvent: Sendable {
+    /// So many candidates had begun when the pause after the last one began; it is over.
+    case paused(Int)
+    /// The pause after a failure is over.
+    case rested(NATSServerAddress)
+    case ended(Result<NATSConnection, NATSError>, NATSServerAddress, isFirst: Bool)
+  }
+
+  /// The first attempt that succeeds. It is over when each candidate has failed once; until then a
+  /// server of `retried` that has failed is tried again, as it may be back long before the others
+  /// have timed out.
+  private static func race(
+    _ order: ConnectOrder, retried: Set<NATSServerAddress>,
+    _ makeAttempt: (NATSServerAddress) -> ConnectAttempt
+  ) async throws(NATSError) -> NATSConnection {
+    let outcome = await withTaskGroup(of: RaceEvent.self) {
+      group -> Result<NATSConnection, NATSError> in
+      var begun = 0
+      var running = 0
+      var undecided = order.candidates.count
+      var failures: [NATSServerAddress: NATSError] = [:]
+      func begin(_ server: NATSServerAddress, isFirst: Bool) {
+        let attempt = makeAttempt(server)
+        running += 1
+        group.addTask {
+          do throws(NATSError) {
+            return .ended(.success(try await attempt.run()), server, isFirst: isFirst)
+          } catch {
+            return .ended(.failure(error), server, isFirst: isFirst)
+          }
+        }
+      }
+      func beginNext() {
+        guard begun < order.candidates.count, running < ConnectOrder.maximumConcurrent else {
+          return
+        }
+        begin(order.candidates[begun], isFirst: true)
+        begun += 1
+        guard begun < order.candidates.count else { return }
+        let count = begun
+        group.addTask {
+          try? await Task.sleep(for: order.stagger)
+          return .paused(count)
+        }
+      }
+      beginNext()
+      while undecided > 0, let event = await group.next() {
+        switch event {
+        case .paused(let count):
+          // A failure may have begun the next one meanwhile.
+          if count == begun { beginNext() }
+        case .rested(let server): begin(server, isFirst: false)
+        case .ended(.success(let connection), _, _):
+          // Another that succeeds at this very moment closes when it is dropped.
+          group.cancelAll()
+          return .success(connection)
+        case .ended(.failure(let error), let server, let isFirst):
+          if error.code == .cancelled {
+            group.cancelAll()
+            return .failure(error)
+          }
+          running -= 1
+          if isFirst { undecided -= 1 }
+          failures[server] = error.at(server.endpoint)
+          beginNext()
+          if undecided > 0, retried.contains(server) {
+            group.addTask {
+              try? await Task.sleep(for: ConnectOrder.rest)
+              return .rested(server)
+            }
+          }
+        }
+      }
+      group.cancelAll()
+      return .failure(summary(order.candidates.compactMap { failures[$0] }))
+    }
+    return try outcome.get()
+  }
+
+  /// Of everything that failed.
+  private static func summary(_ failures: [NATSError]) -> NATSError {
+    if failures.count == 1 { return failures[0] }
+    let shown = 8
+    var reasons = failures.prefix(shown).map { "\($0.server ?? "?"): \($0.message)" }
+    if failures.count > shown { reasons.append("and \(failures.count - shown) more") }
     let codes = Set(failures.map(\.code))
-    let reasons = failures.map { "\($0.server ?? "?"): \($0.message)" }.joined(separator: "; ")
-    throw NATSError(
+    return NATSError(
       codes.count == 1 ? failures[0].code : .connectFailed,
-      "none of \(failures.count) servers accepted the connection: \(reasons)")
+      "none of \(failures.count) servers accepted the connection: "
+        + reasons.joined(separator: "; "))
   }
 }
 
 /// One server, once. Whatever ends it first decides: acceptance, failure, time, cancellation.
 private final class ConnectAttempt: Sendable {
   private enum Stage {
-    case connecting
+    /// The sockets opened so far: one for each address that the host's name has.
+    case connecting([any Channel])
     case handshaking(any Channel)
     case decided
   }
@@ -68,7 +159,7 @@ private final class ConnectAttempt: Sendable {
   private let tls: TLSMaterial?
   private let eventLoop: any EventLoop
   private let logger: Logger
-  private let stage = Mutex(Stage.connecting)
+  private let stage = Mutex(Stage.connecting([]))
   private let outcome: EventLoopPromise<Result<NATSConnection, NATSError>>
 
   init(
@@ -118,6 +209,7 @@ private final class ConnectAttempt: Sendable {
       )
       .channelInitializer { channel in
         channel.eventLoop.makeCompletedFuture {
+          try self.opened(channel)
           let pipeline = channel.pipeline.syncOperations
           if let tls = self.tls, self.options.tls?.handshakeFirst == true {
             try pipeline.addHandler(tls.handler(for: self.server))
@@ -132,6 +224,16 @@ private final class ConnectAttempt: Sendable {
         self.decide(.failure(TransportError.translate(error, connecting: true)))
       }
     }
+  }
+
+  /// Remembers a socket, so that it is closed when another server is first.
+  private func opened(_ channel: any Channel) throws(NATSError) {
+    let wanted = stage.withLock { stage in
+      guard case .connecting(let channels) = stage else { return false }
+      stage = .connecting(channels + [channel])
+      return true
+    }
+    if !wanted { throw Self.cancelled }
   }
 
   private func makeHandler(_ eventLoop: any EventLoop) -> NATSChannelHandler {
@@ -190,9 +292,12 @@ private final class ConnectAttempt: Sendable {
       // A connection that nobody waits for any more closes when it is dropped.
       return
     }
-    if case .failure = result, case .handshaking(let channel) = before {
-      channel.close(promise: nil)
-    }
     outcome.succeed(result)
+    guard case .failure = result else { return }
+    switch before {
+    case .connecting(let channels): for channel in channels { channel.close(promise: nil) }
+    case .handshaking(let channel): channel.close(promise: nil)
+    case .decided: break
+    }
   }
 }

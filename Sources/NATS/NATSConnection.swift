@@ -3,7 +3,7 @@ public import NIOCore
 /// One connection to one server: one epoch.
 ///
 /// It never reconnects by itself. When it ends, everything unanswered is unknown, and whoever owns
-/// it decides what to read again, where to connect next (`knownServers`) and how soon.
+/// it decides what to read again, where to connect next (`discoveredServers`) and how soon.
 ///
 /// Thread rules: everything may be called from anywhere, except the fast path (`writeRaw` and the
 /// like), which belongs to `eventLoop`. Callbacks run on `eventLoop` and must not block it.
@@ -41,20 +41,24 @@ public final class NATSConnection: Sendable {
   /// The server's latest INFO.
   public var info: NATSServerInfo { shared.info }
 
-  /// The servers given to `connect`, followed by those of the cluster that the server has told of.
-  public var knownServers: [NATSServerAddress] {
-    var known = configured
-    for url in info.connectURLs {
-      guard var address = try? NATSServerAddress(url: url) else { continue }
-      guard !known.contains(where: { $0.endpoint == address.endpoint }) else { continue }
+  /// Servers of its cluster that the server has announced, but for those given to `connect`. They
+  /// have its credentials and TLS settings.
+  public var discoveredServers: [NATSServerAddress] {
+    guard !options.ignoreDiscoveredServers else { return [] }
+    var seen = Set(configured.map(\.endpoint))
+    return info.connectURLs.compactMap { url in
+      guard var address = try? NATSServerAddress(url: url), seen.insert(address.endpoint).inserted
+      else { return nil }
       address.tls = server.tls
       address.user = server.user
       address.password = server.password
       if NATSServerAddress.isIPAddress(address.host) { address.tlsName = server.certificateName }
-      known.append(address)
+      return address
     }
-    return known
   }
+
+  /// The servers given to `connect`, followed by `discoveredServers`.
+  public var knownServers: [NATSServerAddress] { configured + discoveredServers }
 
   /// Calls back when the server announces a change: cluster members, lame duck.
   public func onInfoUpdate(_ callback: @escaping @Sendable (NATSServerInfo) -> Void) {
@@ -81,6 +85,9 @@ public final class NATSConnection: Sendable {
   public func onServerError(_ callback: @escaping @Sendable (NATSError) -> Void) {
     shared.addErrorCallback(callback)
   }
+
+  /// What the reply subjects of this connection begin with, without a dot at its end.
+  public var inboxPrefix: String { options.inboxPrefix }
 
   /// An inbox subject that nobody else uses; replies may go to it and below it.
   public func newInbox() -> String { NATSInbox.make(prefix: options.inboxPrefix) }
@@ -165,12 +172,16 @@ public final class NATSConnection: Sendable {
   /// not checked. The server knows of it before it sees anything written later. While draining and
   /// after the end no messages come.
   ///
+  /// - Parameter onEnd: called on `eventLoop` when the subscription ends, the connection's end
+  ///   included.
   /// - Returns: the subscription's number.
-  public func subscribeRaw(_ subject: String, handler: any NATSRawHandler) -> UInt64 {
+  public func subscribeRaw(
+    _ subject: String, handler: any NATSRawHandler, onEnd: (() -> Void)? = nil
+  ) -> UInt64 {
     let sid = shared.nextSid()
     // Fails only after the end, where no messages come anyway.
     try? self.handler.value.subscribe(
-      subject, queue: nil, sid: sid, handler: handler, onEnd: nil)
+      subject, queue: nil, sid: sid, handler: handler, onEnd: onEnd.map { end in { _ in end() } })
     return sid
   }
 

@@ -62,6 +62,14 @@ public struct NATSError: Error, Sendable, Hashable, CustomStringConvertible {
   public var message: String
   /// `host:port` of the server concerned.
   public var server: String?
+  /// Of a `permissionsViolation` that the server reported: what it refused.
+  public internal(set) var refused: RefusedSubject?
+
+  /// A subject that the user may not publish or subscribe to.
+  public struct RefusedSubject: Sendable, Hashable {
+    public var isPublish: Bool
+    public var subject: String
+  }
 
   public init(_ code: Code, _ message: String, server: String? = nil) {
     self.code = code

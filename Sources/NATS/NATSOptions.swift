@@ -8,6 +8,10 @@ public struct NATSOptions: Sendable {
   public var tls: NATSTLS?
   /// For each server: name resolution, TCP, TLS and the server's first PONG together.
   public var connectTimeout: Duration
+  /// How long a server has before the next one is tried beside it; the first to accept is taken.
+  public var connectStagger: Duration
+  /// Only the servers given to `connect`, never those that a cluster announces.
+  public var ignoreDiscoveredServers: Bool
   /// How often a silent server is pinged.
   public var pingInterval: Duration
   /// So many pings may be unanswered; one more interval of silence and the connection is stale.
@@ -27,7 +31,8 @@ public struct NATSOptions: Sendable {
 
   public init(
     name: String = "tailrace", authentication: NATSAuthentication = .none, tls: NATSTLS? = nil,
-    connectTimeout: Duration = .seconds(5), pingInterval: Duration = .seconds(10),
+    connectTimeout: Duration = .seconds(5), connectStagger: Duration = .milliseconds(250),
+    ignoreDiscoveredServers: Bool = false, pingInterval: Duration = .seconds(10),
     maxPingsOutstanding: Int = 2, verbose: Bool = false, pedantic: Bool = false,
     echo: Bool = true, shuffle: Bool = true, inboxPrefix: String = "_INBOX",
     maxPendingBytes: Int = 8 << 20
@@ -36,6 +41,8 @@ public struct NATSOptions: Sendable {
     self.authentication = authentication
     self.tls = tls
     self.connectTimeout = connectTimeout
+    self.connectStagger = connectStagger
+    self.ignoreDiscoveredServers = ignoreDiscoveredServers
     self.pingInterval = pingInterval
     self.maxPingsOutstanding = maxPingsOutstanding
     self.verbose = verbose

@@ -44,7 +44,9 @@ public struct NATSServerInfo: Sendable, Hashable {
   public var authRequired = false
   public var tlsRequired = false
   public var tlsAvailable = false
-  /// Other servers of the cluster, `host:port`.
+  /// More addresses than this a server need not announce: one of them is enough to connect.
+  public static let maximumConnectURLs = 256
+  /// Other servers of the cluster, `host:port`: at most `maximumConnectURLs`, each once.
   public var connectURLs: [String] = []
   /// The server is about to shut down: connect elsewhere.
   public var lameDuck = false
@@ -80,12 +82,21 @@ public struct NATSServerInfo: Sendable, Hashable {
     authRequired = info["auth_required"]?.boolValue ?? false
     tlsRequired = info["tls_required"]?.boolValue ?? false
     tlsAvailable = info["tls_available"]?.boolValue ?? false
-    connectURLs = info["connect_urls"]?.arrayValue?.compactMap(\.stringValue) ?? []
+    connectURLs = Self.addresses(info["connect_urls"]?.arrayValue ?? [])
     lameDuck = info["ldm"]?.boolValue ?? false
     clientID = info["client_id"]?.integer() ?? 0
     clientIP = info["client_ip"]?.stringValue ?? ""
     nonce = info["nonce"]?.stringValue
     cluster = info["cluster"]?.stringValue
     domain = info["domain"]?.stringValue
+  }
+  /// A random choice where there are too many, so that reconnecting is not left with the same few.
+  private static func addresses(_ values: [JSONValue]) -> [String] {
+    // A host name has at most 253 bytes, an address with its scope fewer.
+    let usable = values.compactMap(\.stringValue).filter { $0.utf8.count <= 270 }
+    var seen: Set<String> = []
+    let each = usable.filter { seen.insert($0).inserted }
+    return each.count <= maximumConnectURLs
+      ? each : Array(each.shuffled().prefix(maximumConnectURLs))
   }
 }

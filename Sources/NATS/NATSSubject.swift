@@ -10,6 +10,17 @@ public enum NATSSubject {
     check(subject, wildcards: true)
   }
 
+  /// Whether a subscription to `filter` gets what is published to `subject`.
+  public static func matches(_ subject: String, filter: String) -> Bool {
+    let tokens = subject.split(separator: ".", omittingEmptySubsequences: false)
+    let filters = filter.split(separator: ".", omittingEmptySubsequences: false)
+    for (index, wanted) in filters.enumerated() {
+      if wanted == ">" { return tokens.count > index }
+      guard index < tokens.count, wanted == "*" || wanted == tokens[index] else { return false }
+    }
+    return filters.count == tokens.count
+  }
+
   private static func check(_ subject: some Collection<UInt8>, wildcards: Bool) -> Bool {
     var length = 0  // of the current token
     var wildcard: UInt8?  // set while the token is a wildcard alone

@@ -1,10 +1,22 @@
 internal import NIOCore
 import NIOSSL
 
-/// Certificates and keys, loaded once per `connect`.
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#elseif canImport(Darwin)
+  import Darwin
+#endif
+
+/// Certificates and keys, loaded once per `connect`, so that renewed ones are taken up.
 struct TLSMaterial: Sendable {
   private let context: NIOSSLContext
   private let serverName: String?
+  /// When the CA file's certificates are valid: the longest of them; nil without a CA file.
+  let authorities: CertificateDates?
+  /// When our own certificate is valid; nil without one.
+  let client: CertificateDates?
 
   /// Reads the files.
   ///
@@ -21,18 +33,25 @@ struct TLSMaterial: Sendable {
     case .none: configuration.certificateVerification = .none
     }
     if let file = settings.caFile {
-      configuration.trustRoots = .certificates(try Self.certificates(file, "authorities"))
+      let trusted = try Self.certificates(file, "CA")
+      configuration.trustRoots = .certificates(trusted)
+      authorities = trusted.map { CertificateDates($0) }.max { $0.notAfter < $1.notAfter }
+    } else {
+      authorities = nil
     }
     switch (settings.certificateFile, settings.keyFile) {
-    case (nil, nil): break
+    case (nil, nil): client = nil
     case (let certificate?, let key?):
-      configuration.certificateChain = try Self.certificates(certificate, "certificate")
-        .map { .certificate($0) }
+      let chain = try Self.certificates(certificate, "certificate")
+      configuration.certificateChain = chain.map { .certificate($0) }
+      client = chain.first.map { CertificateDates($0) }
+      let pem = try PEMFile.read(key, "private key")
       do {
-        configuration.privateKey = .privateKey(try NIOSSLPrivateKey(file: key, format: .pem))
+        configuration.privateKey = .privateKey(try NIOSSLPrivateKey(bytes: pem, format: .pem))
       } catch {
         throw NATSError(
-          .badCredentials, "the private key \(key) cannot be used: \(error); expected PEM")
+          .badCredentials, "the private key file \(key) holds no key that can be used; expected PEM"
+        )
       }
     default:
       throw NATSError(
@@ -42,7 +61,9 @@ struct TLSMaterial: Sendable {
       context = try NIOSSLContext(configuration: configuration)
     } catch {
       throw NATSError(
-        .badCredentials, "TLS cannot be set up: \(error); do certificate and key belong together?")
+        .badCredentials,
+        "TLS cannot be set up: \(TLSFailure(error)?.words ?? "\(error)"); do certificate and key "
+          + "belong together?")
     }
   }
 
@@ -61,67 +82,50 @@ struct TLSMaterial: Sendable {
   private static func certificates(_ file: String, _ what: String) throws(NATSError)
     -> [NIOSSLCertificate]
   {
-    let certificates: [NIOSSLCertificate]
-    do {
-      certificates = try NIOSSLCertificate.fromPEMFile(file)
-    } catch {
+    let pem = try PEMFile.read(file, what)
+    guard let certificates = try? NIOSSLCertificate.fromPEMBytes(pem), !certificates.isEmpty else {
       throw NATSError(
-        .badCredentials, "the \(what) file \(file) cannot be used: \(error); expected PEM")
-    }
-    guard !certificates.isEmpty else {
-      throw NATSError(.badCredentials, "the \(what) file \(file) holds no certificate")
+        .badCredentials,
+        "the \(what) file \(file) holds no certificate that can be used; expected PEM")
     }
     return certificates
   }
 }
 
-extension NATSServerAddress {
-  static func isIPAddress(_ host: String) -> Bool {
-    (try? SocketAddress(ipAddress: host, port: 0)) != nil
+/// Reads certificate and key files.
+private enum PEMFile {
+  static let limit = 4 << 20
+
+  /// The bytes, without a byte order mark: it would hide the first line from PEM's readers.
+  static func read(_ path: String, _ what: String) throws(NATSError) -> [UInt8] {
+    func bad(_ why: String) -> NATSError {
+      NATSError(.badCredentials, "the \(what) file \(path) can't be read: \(why)")
+    }
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { throw bad(String(cString: strerror(errno))) }
+    defer { close(descriptor) }
+    var bytes: [UInt8] = []
+    var chunk = [UInt8](repeating: 0, count: 16 << 10)
+    while true {
+      let count = chunk.withUnsafeMutableBytes { readBytes(descriptor, $0.baseAddress, $0.count) }
+      if count < 0, errno == EINTR { continue }
+      guard count >= 0 else { throw bad(String(cString: strerror(errno))) }
+      if count == 0 { break }
+      bytes.append(contentsOf: chunk[..<count])
+      guard bytes.count <= limit else { throw bad("it is larger than 4 MiB") }
+    }
+    return bytes.starts(with: [0xEF, 0xBB, 0xBF]) ? Array(bytes.dropFirst(3)) : bytes
   }
 }
 
-/// Errors of the layers below, in our words.
-enum TransportError {
-  static func translate(_ error: any Error, connecting: Bool) -> NATSError {
-    switch error {
-    case let error as NATSError: return error
-    case NIOSSLError.uncleanShutdown:
-      return NATSError(.connectionLost, "the server went away without closing the TLS session")
-    case let error as NIOSSLExtraError where error == .failedToValidateHostname:
-      return NATSError(
-        .tlsFailed,
-        "the server's certificate is for another name (\(error)); connect by the name it "
-          + "was issued for, or set the TLS server name")
-    case let error as NIOSSLError:
-      let text = String(describing: error)
-      if text.contains("CERTIFICATE_VERIFY_FAILED") {
-        return NATSError(
-          .tlsFailed,
-          "the server's certificate is not trusted; set the CA file it was issued by (\(text))")
-      }
-      if text.contains("WRONG_VERSION_NUMBER") {
-        return NATSError(
-          .tlsFailed,
-          "the server does not begin with TLS; switch off handshake_first, or on in the server")
-      }
-      return NATSError(.tlsFailed, "the TLS handshake failed: \(text)")
-    case is NIOSSLExtraError, is BoringSSLError:
-      let text = String(describing: error)
-      if text.contains("CERTIFICATE") {
-        return NATSError(
-          .tlsFailed,
-          "the server refuses our certificate, or wants one and got none (\(text)); "
-            + "set certificate and key files")
-      }
-      return NATSError(.tlsFailed, "TLS failed: \(text)")
-    case ChannelError.connectTimeout:
-      return NATSError(.timeout, "the server cannot be reached in time")
-    default:
-      return NATSError(
-        connecting ? .connectFailed : .connectionLost,
-        connecting
-          ? "the server cannot be reached: \(error)" : "the connection broke: \(error)")
-    }
+/// The C function, under a name that `PEMFile.read` doesn't hide.
+private func readBytes(_ descriptor: Int32, _ buffer: UnsafeMutableRawPointer?, _ count: Int) -> Int
+{
+  read(descriptor, buffer, count)
+}
+
+extension NATSServerAddress {
+  static func isIPAddress(_ host: String) -> Bool {
+    (try? SocketAddress(ipAddress: host, port: 0)) != nil
   }
 }

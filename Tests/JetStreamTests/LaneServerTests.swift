@@ -27,11 +27,16 @@ private final class Driver: NATSRawHandler, @unchecked Sendable {
   private let id: @Sendable (Int) -> String
   private var next = 0
   private(set) var duplicates = 0
+  private(set) var conflicts: [LaneProgress.Conflict] = []
+  /// What was said to be stored last, and where.
+  private(set) var lastStored: (message: Int, sequence: UInt64)?
+  private var settled = 0
   private let done: EventLoopPromise<Void>
 
   init(
     _ connection: NATSConnection, _ mode: PublishProtocol, base: UInt64, count: Int,
-    exclusive: Bool = true, id: @escaping @Sendable (Int) -> String
+    exclusive: Bool = true, screening: LaneOptions.Screening = .never, judge: DuplicateJudge? = nil,
+    id: @escaping @Sendable (Int) -> String
   ) {
     self.connection = connection
     self.count = count
@@ -40,7 +45,8 @@ private final class Driver: NATSRawHandler, @unchecked Sendable {
     lane = PublishLane(
       LaneOptions(
         stream: "T", mode: mode, exclusive: exclusive, baseSequence: base, inbox: inbox,
-        batchPrefix: String(UInt64.random(in: 0...UInt64.max), radix: 36), window: 100))
+        batchPrefix: String(UInt64.random(in: 0...UInt64.max), radix: 36), window: 100,
+        screening: screening, judge: judge))
     done = connection.eventLoop.makePromise()
   }
 
@@ -77,8 +83,11 @@ private final class Driver: NATSRawHandler, @unchecked Sendable {
     do {
       let progress = try lane.received(
         token: token, payload: message.payload, status: message.status)
+      if let last = progress.lastStored { lastStored = (settled + last, progress.sequence) }
+      settled += progress.acked
       duplicates += progress.duplicates
-      pump()
+      conflicts += progress.conflicts
+      if conflicts.isEmpty { pump() } else { done.succeed(()) }
     } catch {
       done.fail(error)
     }
@@ -158,10 +167,19 @@ private final class Driver: NATSRawHandler, @unchecked Sendable {
       #expect(single.duplicates == 5)
       #expect(try await jetStream.stream("T")?.lastSequence == 8)
       if modes(version).contains(.fast) {
-        let fast = Driver(jetStream.connection, .fast, base: 8, count: 10) { "a\($0)" }
+        do {
+          try await Driver(jetStream.connection, .fast, base: 8, count: 10) { "a\($0)" }.run()
+          Issue.record("a batch that skipped known ids was taken for stored")
+        } catch let error as JetStreamError {
+          #expect(error.meansDuplicate)
+        }
+        #expect(try await jetStream.stream("T")?.lastSequence == 10)
+        let fast = Driver(
+          jetStream.connection, .fast, base: 10, count: 10, screening: .whileNeeded
+        ) { "a\($0 < 8 ? $0 : $0 + 2)" }
         try await fast.run()
         #expect(fast.duplicates == 8)
-        #expect(try await jetStream.stream("T")?.lastSequence == 10)
+        #expect(try await jetStream.stream("T")?.lastSequence == 12)
       }
       if modes(version).contains(.atomic) {
         let last = try #require(try await jetStream.stream("T")).lastSequence
@@ -174,6 +192,83 @@ private final class Driver: NATSRawHandler, @unchecked Sendable {
           #expect(error.meansDuplicate)
         }
         #expect(try await jetStream.stream("T")?.lastSequence == last)
+      }
+    }
+  }
+
+  /// Every protocol on a real server, with any share of ids that a producer has stored before.
+  @Test(arguments: ServerBinary.available)
+  func `ids are looked up, and what is lacking is stored in order`(version: String) async throws {
+    try await withJetStream(version) { jetStream in
+      try await prepare(jetStream, version)
+      let count = 450
+      let shares: [(String, (Int) -> Bool)] = [
+        ("none", { _ in false }), ("the first", { $0 == 0 }), ("the last", { $0 == count - 1 }),
+        ("a run", { 100..<350 ~= $0 }), ("every other", { $0 % 2 == 0 }), ("all", { _ in true }),
+      ]
+      for mode in modes(version) {
+        for exclusive in [true, false] where exclusive || mode != .chain {
+          for (share, isStored) in shares {
+            let tag = "\(mode)-\(exclusive)-\(share.filter { $0 != " " })"
+            for n in 0..<count where isStored(n) {
+              try await jetStream.connection.publish(
+                "t.producer", headers: ["Nats-Msg-Id": "\(tag)-\(n)"], payload: Array("p".utf8))
+            }
+            try await jetStream.connection.flush()
+            var base: UInt64 = 0
+            let stored = (0..<count).count { isStored($0) }
+            let before = try #require(try await jetStream.stream("T")).lastSequence
+            // The producer's messages are taken in their order, but not at once.
+            if stored > 0 {
+              let last = (0..<count).last { isStored($0) } ?? 0
+              _ = try await jetStream.connection.request(
+                "t.producer", headers: ["Nats-Msg-Id": "\(tag)-\(last)"], payload: [])
+            }
+            base = try #require(try await jetStream.stream("T")).lastSequence
+            #expect(base >= before)
+            let driver = Driver(
+              jetStream.connection, mode, base: base, count: count, exclusive: exclusive,
+              screening: .whileNeeded
+            ) { "\(tag)-\($0)" }
+            try await driver.run()
+            #expect(driver.duplicates == stored, "\(tag)")
+            let end = try #require(try await jetStream.stream("T")).lastSequence
+            #expect(end == base + UInt64(count - stored), "\(tag)")
+            let lacking = (0..<count).filter { !isStored($0) }
+            #expect(driver.lastStored?.message == lacking.last, "\(tag)")
+            guard let last = driver.lastStored else { continue }
+            #expect(last.sequence == end, "\(tag)")
+            let sample = try await bodies(jetStream, (base + 1)...min(end, base + 20))
+            #expect(sample == lacking.prefix(20).map { "{\"n\":\($0)}" }, "\(tag)")
+          }
+        }
+      }
+    }
+  }
+
+  @Test(arguments: ServerBinary.available)
+  func `an original is read from the stream and compared`(version: String) async throws {
+    try await withJetStream(version) { jetStream in
+      try await prepare(jetStream, version)
+      try await Driver(jetStream.connection, .chain, base: 0, count: 400) { "a\($0)" }.run()
+      let judge = DuplicateJudge(
+        difference: { message, original in
+          original?.payload == message.payload
+            ? nil : "sequence \(original?.sequence ?? 0) is another"
+        })
+      for mode in modes(version) {
+        let same = Driver(
+          jetStream.connection, mode, base: 400, count: 400, screening: .always, judge: judge
+        ) { "a\($0)" }
+        try await same.run()
+        #expect(same.duplicates == 400 && same.lastStored == nil, "\(mode)")
+        let other = Driver(
+          jetStream.connection, mode, base: 400, count: 3, screening: .always, judge: judge
+        ) { $0 == 2 ? "a7" : "\(mode)\($0)" }
+        try await other.run()
+        #expect(other.conflicts.map(\.offset) == [2], "\(mode)")
+        #expect(other.conflicts.map(\.detail) == ["sequence 8 is another"], "\(mode)")
+        #expect(try await jetStream.stream("T")?.lastSequence == 400, "\(mode)")
       }
     }
   }

@@ -41,12 +41,9 @@ struct FaultTests {
   func stale(version: String) async throws {
     try await TestServer.with(version) { server in
       let connection = try await server.connect(
-        NATSOptions(pingInterval: .milliseconds(100), maxPingsOutstanding: 2))
-      // Some rounds of answered pings first.
-      for _ in 0..<10 {
-        try await Task.sleep(for: .milliseconds(50))
-        try await connection.flush()
-      }
+        NATSOptions(pingInterval: .seconds(2), maxPingsOutstanding: 2))
+      // An answered ping first. Beside all other tests a server may be slow, and isn't yet hung.
+      try await connection.flush()
       server.signal(SIGSTOP)
       let reason = try await within { try await connection.closed.get() }
       #expect(reason?.code == .stale)
@@ -168,6 +165,68 @@ struct FaultTests {
     try await hasty.stop()
   }
 
+  @Test("silent servers, announced or configured, don't hold up one that answers", .newestServer)
+  func silentServers() async throws {
+    let first = try await Stranger.start("")
+    let second = try await Stranger.start("INFO {}\r\n")
+    let silent = try [
+      NATSServerAddress(url: first.address), NATSServerAddress(url: second.address),
+    ]
+    // None of these attempts ends by itself while the test waits.
+    let patient = NATSOptions(connectTimeout: .seconds(600), shuffle: false)
+    try await TestServer.with(ServerBinary.newest) { server in
+      let good = try NATSServerAddress(url: server.address)
+      for (configured, announced) in [
+        ([good], silent), (silent, [good]), (silent + [good], []),
+        ([silent[0]], [silent[1], good]),
+      ] {
+        let connection = try await within {
+          try await NATSConnection.connect(
+            to: configured, discovered: announced, options: patient, logger: quiet)
+        }
+        #expect(connection.server.port == server.port)
+        try await connection.flush()
+        await connection.close()
+      }
+      var alone = NATSOptions(connectTimeout: .milliseconds(300))
+      alone.ignoreDiscoveredServers = true
+      let ignored = await failure {
+        try await NATSConnection.connect(
+          to: silent, discovered: [good], options: alone, logger: quiet)
+      }
+      #expect(ignored?.code == .timeout && ignored?.message.contains("2 servers") == true)
+    }
+    try await first.stop()
+    try await second.stop()
+  }
+
+  @Test("a flood of PINGs is answered by a few PONGs")
+  func pingFlood() async throws {
+    let flooder = try await Stranger.start("INFO {}\r\n", flood: .once(1_000_000))
+    let connection = try await NATSConnection.connect(
+      to: [NATSServerAddress(url: flooder.address)], logger: quiet)
+    // Behind whatever was answered comes our own PING.
+    try await within { try await connection.flush(timeout: .seconds(30)) }
+    let pongs = flooder.received / 6
+    #expect(pongs > 0 && pongs < 100_000)
+    await connection.close()
+    try await flooder.stop()
+  }
+
+  @Test("a server that asks for PONGs and reads nothing is left once nothing can be sent")
+  func deafPingFlood() async throws {
+    let flooder = try await Stranger.start("INFO {}\r\n", flood: .endless)
+    let connection = try await NATSConnection.connect(
+      to: [NATSServerAddress(url: flooder.address)], logger: quiet)
+    try await connection.eventLoop.submit {
+      connection.writeRaw(ByteBuffer(repeating: UInt8(ascii: "\n"), count: 64 << 20))
+      connection.flushWrites()
+    }.get()
+    let reason = try await within { try await connection.closed.get() }
+    #expect(reason?.code == .protocolViolation, "\(reason.map { "\($0)" } ?? "closed by us")")
+    try await flooder.stop()
+  }
+
   @Test("cancelling a connection attempt ends it")
   func cancelledConnect() async throws {
     let silent = try await Stranger.start("")
@@ -207,27 +266,41 @@ struct FaultTests {
   }
 }
 
-/// Listens, greets, and says nothing more.
+/// Listens, greets, and says nothing more, or PING again and again.
 private struct Stranger {
+  enum Flood: Sendable {
+    case none
+    /// Answers the first PING, sends so many at once, and only then reads on.
+    case once(Int)
+    /// Answers the first PING, sends PINGs without end, and reads nothing.
+    case endless
+  }
+
   let channel: any Channel
   let port: Int
   private let promise: EventLoopPromise<Void>
+  private let counter: Counter
   var accepted: EventLoopFuture<Void> { promise.futureResult }
+  /// Bytes that came behind the first PING.
+  var received: Int { counter.bytes.load(ordering: .relaxed) }
   var address: String { "127.0.0.1:\(port)" }
 
-  static func start(_ greeting: String) async throws -> Stranger {
+  final class Counter: Sendable { let bytes = Atomic<Int>(0) }
+
+  static func start(_ greeting: String, flood: Flood = .none) async throws -> Stranger {
     let loop = MultiThreadedEventLoopGroup.singleton.next()
     let accepted = loop.makePromise(of: Void.self)
+    let counter = Counter()
     let channel = try await ServerBootstrap(group: loop)
       .childChannelInitializer { child in
         child.eventLoop.makeCompletedFuture {
           try child.pipeline.syncOperations.addHandler(
-            Greeter(greeting: greeting, accepted: accepted))
+            Greeter(greeting: greeting, accepted: accepted, flood: flood, counter: counter))
         }
       }
       .bind(host: "127.0.0.1", port: 0).get()
     let port = try #require(channel.localAddress?.port)
-    return Stranger(channel: channel, port: port, promise: accepted)
+    return Stranger(channel: channel, port: port, promise: accepted, counter: counter)
   }
 
   func stop() async throws {
@@ -241,14 +314,57 @@ private final class Greeter: ChannelInboundHandler {
   typealias OutboundOut = ByteBuffer
   private let greeting: String
   private let accepted: EventLoopPromise<Void>
+  private let flood: Stranger.Flood
+  private let counter: Stranger.Counter
+  private var floods = false
 
-  init(greeting: String, accepted: EventLoopPromise<Void>) {
+  init(
+    greeting: String, accepted: EventLoopPromise<Void>, flood: Stranger.Flood,
+    counter: Stranger.Counter
+  ) {
     self.greeting = greeting
     self.accepted = accepted
+    self.flood = flood
+    self.counter = counter
   }
 
   func channelActive(context: ChannelHandlerContext) {
     context.writeAndFlush(wrapOutboundOut(ByteBuffer(string: greeting)), promise: nil)
     accepted.succeed()
+  }
+
+  func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+    let text = String(buffer: unwrapInboundIn(data))
+    let channel = context.channel
+    if floods {
+      counter.bytes.add(text.utf8.count, ordering: .relaxed)
+      if text.contains("PING") {
+        channel.writeAndFlush(ByteBuffer(string: "PONG\r\n"), promise: nil)
+      }
+      return
+    }
+    guard text.contains("PING") else { return }
+    switch flood {
+    case .none: return
+    case .once(let count):
+      _ = channel.setOption(.autoRead, value: false)
+      channel.writeAndFlush(ByteBuffer(string: "PONG\r\n"), promise: nil)
+      channel.writeAndFlush(Self.pings(count)).whenComplete { _ in
+        _ = channel.setOption(.autoRead, value: true)
+      }
+    case .endless:
+      _ = channel.setOption(.autoRead, value: false)
+      channel.writeAndFlush(ByteBuffer(string: "PONG\r\n"), promise: nil)
+      Self.floodOn(channel)
+    }
+    floods = true
+  }
+
+  private static func pings(_ count: Int) -> ByteBuffer {
+    ByteBuffer(string: String(repeating: "PING\r\n", count: count))
+  }
+
+  private static func floodOn(_ channel: any Channel) {
+    channel.writeAndFlush(pings(100_000)).whenSuccess { floodOn(channel) }
   }
 }

@@ -21,18 +21,33 @@ private struct Certificates {
     for ca in ["ca", "other-ca"] {
       try openssl("req -x509 \(key) -days 2 -subj /CN=\(ca) -keyout \(ca).key -out \(ca).pem")
     }
+    let authority = """
+      [ca]\ndefault_ca=x\n[x]\ndatabase=index\nserial=serial\nnew_certs_dir=.\ndefault_md=sha256\npolicy=p
+      unique_subject=no\n[p]\ncommonName=supplied\n
+      """
+    for (name, text) in [("ca.cnf", authority), ("index", ""), ("serial", "01\n")] {
+      try text.write(to: folder.appendingPathComponent(name), atomically: true, encoding: .utf8)
+    }
     let names = [
       ("server", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
       ("named", "subjectAltName=DNS:nats.example.org"),
-      ("client", "extendedKeyUsage=clientAuth"),
+      ("client", "extendedKeyUsage=clientAuth"), ("old-client", "extendedKeyUsage=clientAuth"),
+      ("expired", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
+      ("early", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
     ]
     for (name, extensions) in names {
       try extensions.write(
         to: folder.appendingPathComponent("\(name).ext"), atomically: true, encoding: .utf8)
       try openssl("req \(key) -subj /CN=\(name) -keyout \(name).key -out \(name).csr")
+      let dates =
+        switch name {
+        case "expired", "old-client": "-startdate 20200101000000Z -enddate 20200102000000Z"
+        case "early": "-startdate 20470101000000Z -enddate 20470102000000Z"
+        default: "-days 2"
+        }
       try openssl(
-        "x509 -req -in \(name).csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 "
-          + "-extfile \(name).ext -out \(name).pem")
+        "ca -batch -notext -config ca.cnf -cert ca.pem -keyfile ca.key "
+          + "-in \(name).csr -out \(name).pem -extfile \(name).ext \(dates)")
     }
   }
 
@@ -123,7 +138,43 @@ struct TLSTests {
         try await server.connect(NATSOptions(tls: NATSTLS(caFile: ca)))
       }
       #expect(without?.code == .tlsFailed || without?.code == .connectionLost)
-      #expect(without?.message.contains("certificate") == true)
+      #expect(without?.message.contains("tls.cert_file") == true, "\(without.debugDescription)")
+      #expect(without?.message.contains(".cc") == false)
+      let old = NATSTLS(
+        caFile: ca, certificateFile: files.path("old-client.pem"),
+        keyFile: files.path("old-client.key"))
+      let refused = await failure { try await server.connect(NATSOptions(tls: old)) }
+      #expect(
+        refused?.message.contains("our client certificate expired on 2020-01-02") == true,
+        "\(refused.debugDescription)")
+    }
+  }
+
+  @Test(
+    "a certificate out of its time is told from one that nobody knows", .newestServer,
+    arguments: [("expired", "expired on 2020-01-02"), ("early", "valid only from 2047-01-01")])
+  func dates(certificate: String, words: String) async throws {
+    try await with(ServerBinary.newest, certificate: certificate) { server, files in
+      let tls = NATSTLS(caFile: files.path("ca.pem"))
+      let error = await failure { try await server.connect(NATSOptions(tls: tls)) }
+      #expect(error?.code == .tlsFailed)
+      #expect(error?.message.contains(words) == true, "\(error.debugDescription)")
+      #expect(error?.message.contains(".cc") == false)
+    }
+  }
+
+  @Test("a byte order mark is no part of a certificate or key", .newestServer)
+  func byteOrderMark() async throws {
+    try await with(ServerBinary.newest, "verify: true") { server, files in
+      for name in ["ca.pem", "client.pem", "client.key"] {
+        let bytes = try Data(contentsOf: URL(fileURLWithPath: files.path(name)))
+        try (Data([0xEF, 0xBB, 0xBF]) + bytes).write(
+          to: URL(fileURLWithPath: files.path("bom-" + name)))
+      }
+      let tls = NATSTLS(
+        caFile: files.path("bom-ca.pem"), certificateFile: files.path("bom-client.pem"),
+        keyFile: files.path("bom-client.key"))
+      try await roundTrip(try await server.connect(NATSOptions(tls: tls)))
     }
   }
 

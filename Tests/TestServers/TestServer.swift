@@ -123,7 +123,7 @@ package final class TestServer: Sendable {
     try process.run()
     let pid = process.processIdentifier
     let ports = folder.appendingPathComponent("nats-server_\(pid).ports")
-    for _ in 0..<600 {
+    for _ in 0..<3600 {
       if let data = try? Data(contentsOf: ports),
         let json = try? JSONSerialization.jsonObject(with: data) as? [String: Any],
         let url = (json["nats"] as? [String])?.first,
@@ -169,7 +169,7 @@ package func temporaryFolder() throws -> URL {
 
 /// Gives up on something that would otherwise hang the whole run.
 package func within<T: Sendable>(
-  _ limit: Duration = .seconds(30), _ body: @escaping @Sendable () async throws -> T
+  _ limit: Duration = .seconds(120), _ body: @escaping @Sendable () async throws -> T
 ) async throws -> T {
   try await withThrowingTaskGroup(of: T.self) { group in
     group.addTask(operation: body)

@@ -1,0 +1,567 @@
+import BSON
+import JSON
+
+/// Tells duplicates from conflicts. The lane knows nothing of events; who publishes them does.
+public struct DuplicateJudge: Sendable {
+  /// Nil: the original is the same event. Else what it is instead. The original is nil where it is no
+  /// longer in the stream.
+  public var difference: @Sendable (_ message: Content, _ original: Content?) -> String?
+
+  /// What is compared of a message. Cheap to make: many are, and of most a header or two are read.
+  public struct Content: Sendable {
+    /// Header lines, each with its end; the version line may stand before them.
+    public var headers: [UInt8]
+    private var body: [UInt8]
+    private var isBase64: Bool
+    /// Where it stands; 0 for what is not stored yet.
+    public var sequence: UInt64
+
+    public init(headers: [UInt8], payload: [UInt8], sequence: UInt64 = 0) {
+      self.init(headers: headers, body: payload, isBase64: false, sequence: sequence)
+    }
+
+    init(headers: [UInt8], body: [UInt8], isBase64: Bool, sequence: UInt64) {
+      self.headers = headers
+      self.body = body
+      self.isBase64 = isBase64
+      self.sequence = sequence
+    }
+
+    public var payload: [UInt8] {
+      isBase64 ? Base64.decode(String(decoding: body, as: UTF8.self)) ?? [] : body
+    }
+
+    /// The first header of that name.
+    public func header(_ name: String) -> String? {
+      headers.withUnsafeBytes { bytes in
+        var line = 0
+        while line < bytes.count {
+          var end = line
+          while end < bytes.count, bytes[end] != 13 { end += 1 }
+          let value = line + name.utf8.count + 2
+          if value <= end, bytes[line...].starts(with: name.utf8), bytes[value - 2] == 58 {
+            return String(decoding: bytes[value..<end], as: UTF8.self)
+          }
+          line = end + 2
+        }
+        return nil
+      }
+    }
+  }
+
+  public init(
+    difference: @escaping @Sendable (_ message: Content, _ original: Content?) -> String?
+  ) {
+    self.difference = difference
+  }
+}
+
+/// Looks ids up before anything is published, for streams that hold some of them already: by earlier
+/// runs, or by producers that were first.
+///
+/// Messages are collected, up to a batch of them. Then each id is sent alone, with an assertion that can
+/// never hold: the server looks at ids first, so it answers `duplicate` with the original's sequence, or
+/// refuses, and stores nothing either way. All of them are under way at once. What the stream has is
+/// compared with its original where the id alone does not prove the event; what it lacks is published by
+/// the lane's protocol. All is settled together, in order, once everything is known to be stored.
+extension PublishLane {
+  /// A class, so that its arrays are changed where they are.
+  final class Stage {
+    enum Phase { case collecting, lookingUp, reading, publishing }
+
+    enum Fate {
+      case unknown
+      /// The stream has no such id.
+      case absent
+      /// It has, at that sequence.
+      case held(UInt64)
+    }
+
+    struct Message {
+      /// Where the parts stand.
+      var place: Place
+      var end: Int
+      var fate = Fate.unknown
+      /// This lane has stored it.
+      var isOurs = false
+      /// An earlier one of these has its id.
+      var isRepeat = false
+    }
+
+    var phase = Phase.collecting
+    var messages: [Message] = []
+    /// Answers that are still to come.
+    var awaited = 0
+    /// The server has seen an id and not settled yet whether it keeps the message.
+    var isUnsettled = false
+    var rounds = 0
+    /// Indices of messages whose originals are read, and how many were asked for.
+    var toRead: [Int] = []
+    var asked = 0
+    var conflicts: [LaneProgress.Conflict] = []
+    /// Indices of messages to publish, and how many of them were written, and are stored.
+    var toPublish: [Int] = []
+    var written = 0
+    var stored = 0
+    /// Where the last message that this lane stored stands.
+    var lastSequence: UInt64 = 0
+    /// All that was published is looked up again, to see what of it is ours.
+    var isConfirming = false
+    var longestID = 0
+    /// Messages settled since the last duplicate.
+    var clean = 0
+  }
+
+  /// An answer to something else than a publish.
+  enum StagedAnswer {
+    case id(Int)
+    case original(Int)
+  }
+
+  static let readsInFlight = 512
+  static let mostRounds = 200
+  /// So many messages without a duplicate, and ids are no longer looked up.
+  static let cleanEnough = 50_000
+
+  /// Messages are collected rather than written to the wire.
+  @inline(__always)
+  var isStaging: Bool { stage?.phase == .collecting }
+
+  private var stageLimit: Int {
+    // Without more flow control than that.
+    mode == .fast ? max(1, min(2 * flowEvery, Self.maximumBatch)) : Self.maximumBatch
+  }
+
+  /// What the protocol can add to the staged message beyond what is always allowed for.
+  var stagedAddition: Int {
+    mode == .chain && options.assertsPredecessor ? (stage?.longestID ?? 0) + 96 : 0
+  }
+
+  // MARK: - Collecting
+
+  /// The open message is complete.
+  func stageMessage() {
+    let id = messageID(output.bytes, open)
+    stage?.longestID = max(stage?.longestID ?? 0, id.count)
+    stage?.messages.append(Stage.Message(place: open, end: output.count))
+    let size = output.count - open.start
+    sizes.append(Int32(clamping: size))
+    bytesInFlight += size
+    sent &+= 1
+    if let count = stage?.messages.count, count >= stageLimit { lookUpStaged() }
+  }
+
+  /// The value of the message's first header, where that is its id.
+  private func messageID(_ bytes: UnsafeRawBufferPointer, _ place: Place) -> UnsafeRawBufferPointer
+  {
+    let name = "Nats-Msg-Id: "
+    let first = place.headers + 10
+    let line = bytes[first..<place.ownEnd]
+    guard line.starts(with: name.utf8), let end = line.firstIndex(of: 13) else {
+      return UnsafeRawBufferPointer(start: nil, count: 0)
+    }
+    return UnsafeRawBufferPointer(rebasing: bytes[(first + name.utf8.count)..<end])
+  }
+
+  // MARK: - Looking ids up
+
+  /// Sends the ids of everything that was collected.
+  func lookUpStaged() {
+    guard let stage, stage.phase == .collecting, !stage.messages.isEmpty else { return }
+    swap(&output, &staged)
+    output.removeAll()
+    lookUp()
+  }
+
+  private func lookUp() {
+    guard let count = stage?.messages.count else { return }
+    stage?.phase = .lookingUp
+    stage?.awaited = count
+    stage?.isUnsettled = false
+    stage?.rounds += 1
+    for index in 0..<count {
+      guard let place = stage?.messages[index].place else { return }
+      writeQuestion(messageID(staged.bytes, place), subject(place), index)
+    }
+  }
+
+  private func subject(_ place: Place) -> UnsafeRawBufferPointer {
+    UnsafeRawBufferPointer(rebasing: staged.bytes[(place.start + 5)..<place.reply])
+  }
+
+  /// A message that can't be stored: the server looks for its id before it finds that out.
+  ///
+  /// The assertion is one that is checked behind the ids by every server from 2.9 to 2.15. With one
+  /// replica that is the last id (2.15 checks sequences first there); with several the last sequence
+  /// (on 2.15.1 a wrong last id makes a replicated stream fall silent).
+  private func writeQuestion(
+    _ id: UnsafeRawBufferPointer, _ subject: UnsafeRawBufferPointer, _ index: Int
+  ) {
+    output.append("HPUB ")
+    output.append(subject)
+    output.append(UInt8(ascii: " "))
+    output.append(inbox)
+    output.append(".p")
+    output.append(decimal: UInt64(index))
+    output.append(UInt8(ascii: " "))
+    let sizes = output.appendPlaceholder(Self.sizeDigits)
+    output.append(UInt8(ascii: " "))
+    _ = output.appendPlaceholder(Self.sizeDigits)
+    output.append("\r\n")
+    let start = output.count
+    output.append("NATS/1.0\r\nNats-Msg-Id: ")
+    output.append(id)
+    output.append(
+      options.isReplicated
+        ? "\r\nNats-Expected-Last-Sequence: 9223372036854775807\r\n\r\n"
+        : "\r\nNats-Expected-Last-Msg-Id: .tailrace.no-such-id\r\n\r\n")
+    let size = output.count - start
+    output.patch(decimal: size, at: sizes, width: Self.sizeDigits)
+    output.patch(decimal: size, at: sizes + Self.sizeDigits + 1, width: Self.sizeDigits)
+    output.append("\r\n")
+  }
+
+  /// Which question a reply subject's last part belongs to: `p<index>` or `g<index>`.
+  func stagedAnswer(_ token: UnsafeRawBufferPointer) -> StagedAnswer? {
+    guard let kind = token.first, kind == UInt8(ascii: "p") || kind == UInt8(ascii: "g"),
+      let index = number(UnsafeRawBufferPointer(rebasing: token.dropFirst())).map({ Int($0) }),
+      let stage, index < stage.messages.count
+    else { return nil }
+    return kind == UInt8(ascii: "p") ? .id(index) : .original(index)
+  }
+
+  func receive(
+    _ answer: StagedAnswer, _ payload: UnsafeRawBufferPointer
+  ) throws(JetStreamError) -> LaneProgress {
+    switch answer {
+    case .id(let index): try takeID(index, AckFrame(payload: payload))
+    case .original(let index): try takeOriginal(index, payload)
+    }
+  }
+
+  private func takeID(_ index: Int, _ frame: AckFrame) throws(JetStreamError) -> LaneProgress {
+    guard stage?.phase == .lookingUp, stage?.awaited ?? 0 > 0 else {
+      throw unexpected("an answer about an id out of turn", remedy: .reread)
+    }
+    switch frame {
+    case .stored(let sequence, true, _) where sequence > 0:
+      stage?.messages[index].fate = .held(sequence)
+    case .stored(0, true, _), .refused(10158, _), .refused(10201, _): stage?.isUnsettled = true
+    case .refused(10070, _), .refused(10071, _): stage?.messages[index].fate = .absent
+    case .refused(let code, _):
+      throw JetStreamError(code: code, operation: "publish to \(options.stream)")
+    default: throw unexpected("an id was looked up, and the answer is none", remedy: .reread)
+    }
+    stage?.awaited -= 1
+    guard stage?.awaited == 0 else { return LaneProgress(acked: 0, duplicates: 0) }
+    if stage?.isUnsettled == true {
+      guard let rounds = stage?.rounds, rounds < Self.mostRounds else {
+        throw unexpected("an id that is not settled for long", remedy: .backOff)
+      }
+      lookUp()
+      return .moved
+    }
+    return try knowIDs()
+  }
+
+  /// Every id is known to be in the stream, or not.
+  private func knowIDs() throws(JetStreamError) -> LaneProgress {
+    if stage?.isConfirming == true { return try confirm() }
+    findRepeats()
+    let count = stage?.messages.count ?? 0
+    if options.judge != nil {
+      stage?.toRead = (0..<count).filter { index in
+        guard let message = stage?.messages[index], !message.isRepeat, !message.isOurs,
+          case .held = message.fate
+        else { return false }
+        return true
+      }
+    }
+    stage?.asked = 0
+    stage?.awaited = stage?.toRead.count ?? 0
+    stage?.phase = .reading
+    guard stage?.awaited ?? 0 > 0 else { return try publishAbsent() }
+    askForOriginals()
+    return .moved
+  }
+
+  private func ownHeaders(_ place: Place) -> UnsafeRawBufferPointer {
+    UnsafeRawBufferPointer(rebasing: staged.bytes[(place.headers + 10)..<place.ownEnd])
+  }
+
+  /// Two of the collected messages under one id: the server would keep the first alone.
+  private func findRepeats() {
+    guard let messages = stage?.messages else { return }
+    var first: [[UInt8]: Int] = [:]
+    for (index, message) in messages.enumerated() {
+      guard case .absent = message.fate else { continue }
+      let id = Array(messageID(staged.bytes, message.place))
+      guard !id.isEmpty else { continue }
+      guard let before = first[id] else {
+        first[id] = index
+        continue
+      }
+      let difference =
+        options.judge.flatMap { $0.difference(content(index), content(before)) }
+      if let difference {
+        note(conflict: index, difference)
+      } else {
+        // The same event once more: what is stored of the first is stored of this one.
+        stage?.messages[index].isRepeat = true
+      }
+    }
+  }
+
+  private func note(conflict index: Int, _ detail: String) {
+    guard let place = stage?.messages[index].place else { return }
+    stage?.messages[index].isRepeat = true
+    stage?.conflicts.append(
+      LaneProgress.Conflict(
+        offset: index, id: Array(messageID(staged.bytes, place)), detail: detail))
+  }
+
+  /// A collected message in full.
+  private func content(_ index: Int) -> DuplicateJudge.Content {
+    guard let message = stage?.messages[index] else {
+      return DuplicateJudge.Content(headers: [], payload: [])
+    }
+    return DuplicateJudge.Content(
+      headers: Array(ownHeaders(message.place)), payload: Array(body(of: message)))
+  }
+
+  private func body(of message: Stage.Message) -> UnsafeRawBufferPointer {
+    UnsafeRawBufferPointer(rebasing: staged.bytes[(message.place.headersEnd + 2)..<message.end])
+  }
+
+  // MARK: - Reading originals
+
+  /// From the stream's leader; no more at once than the API takes.
+  private func askForOriginals() {
+    guard let stage else { return }
+    var underway = stage.asked - (stage.toRead.count - stage.awaited)
+    // Many questions in one write cost both sides much less than one at a time.
+    guard underway <= Self.readsInFlight / 2 else { return }
+    while stage.asked < stage.toRead.count, underway < Self.readsInFlight {
+      let index = stage.toRead[stage.asked]
+      stage.asked += 1
+      underway += 1
+      guard case .held(let sequence) = stage.messages[index].fate else { continue }
+      let question = "{\"seq\":\(sequence)}"
+      output.append("PUB $JS.API.STREAM.MSG.GET.")
+      output.append(options.stream)
+      output.append(UInt8(ascii: " "))
+      output.append(inbox)
+      output.append(".g\(index) \(question.utf8.count)\r\n\(question)\r\n")
+    }
+  }
+
+  private func takeOriginal(
+    _ index: Int, _ payload: UnsafeRawBufferPointer
+  ) throws(JetStreamError) -> LaneProgress {
+    guard stage?.phase == .reading, stage?.awaited ?? 0 > 0 else {
+      throw unexpected("a message that was not asked for", remedy: .reread)
+    }
+    let original = try original(payload)
+    if let difference = options.judge?.difference(content(index), original) {
+      note(conflict: index, difference)
+    }
+    stage?.awaited -= 1
+    if stage?.awaited == 0 { return try publishAbsent() }
+    let before = output.count
+    askForOriginals()
+    return output.count > before ? .moved : LaneProgress(acked: 0, duplicates: 0)
+  }
+
+  /// The stored message that an answer holds; nil if there is none any more.
+  private func original(
+    _ payload: UnsafeRawBufferPointer
+  ) throws(JetStreamError) -> DuplicateJudge.Content? {
+    if let content = DuplicateJudge.Content(answer: payload) { return content }
+    let answer: JSONValue
+    do {
+      answer = try JSONValue(parsing: payload)
+    } catch {
+      throw unexpected("a stored message that can't be read: \(error)", remedy: .backOff)
+    }
+    if let refused = answer["error"] {
+      let code: Int = refused["err_code"]?.integer() ?? 0
+      guard code == JetStreamCode.noMessage else {
+        throw JetStreamError(
+          code: code, operation: "STREAM.MSG.GET.\(options.stream)",
+          serverSays: refused["description"]?.stringValue ?? "")
+      }
+      return nil
+    }
+    guard let stored = answer["message"].flatMap({ StoredMessage($0) }) else {
+      throw unexpected("an answer without a message", remedy: .reread)
+    }
+    let lines = stored.headers.map { "\($0.name): \($0.value)\r\n" }.joined()
+    return DuplicateJudge.Content(
+      headers: Array(lines.utf8), payload: stored.payload, sequence: stored.sequence)
+  }
+
+  // MARK: - Publishing
+
+  /// Everything is known: publishes what the stream lacks, unless something would have to go elsewhere
+  /// first.
+  private func publishAbsent() throws(JetStreamError) -> LaneProgress {
+    if let conflicts = stage?.conflicts, !conflicts.isEmpty {
+      var progress = LaneProgress(acked: 0, duplicates: 0)
+      progress.conflicts = conflicts.sorted { $0.offset < $1.offset }
+      return progress
+    }
+    guard let messages = stage?.messages else { return LaneProgress(acked: 0, duplicates: 0) }
+    stage?.toPublish = messages.indices.filter { index in
+      guard case .absent = messages[index].fate else { return false }
+      return !messages[index].isRepeat && !messages[index].isOurs
+    }
+    stage?.written = 0
+    stage?.stored = 0
+    stage?.phase = .publishing
+    guard let wanted = stage?.toPublish, !wanted.isEmpty else { return settleStage() }
+    if mode == .single {
+      writeNext()
+    } else {
+      for _ in wanted { writeNext() }
+      sealBatch()
+    }
+    return .moved
+  }
+
+  /// The next message to publish, by the lane's own protocol.
+  private func writeNext() {
+    guard let stage, stage.written < stage.toPublish.count else { return }
+    let message = stage.messages[stage.toPublish[stage.written]]
+    self.stage?.written += 1
+    beginMessage()
+    output.append(subject(message.place))
+    beginHeaders()
+    output.append(ownHeaders(message.place))
+    beginBody()
+    output.append(body(of: message))
+    endLine()
+  }
+
+  /// An ack of what was published.
+  func publishedStaged(_ progress: LaneProgress) throws(JetStreamError) -> LaneProgress {
+    guard progress.acked > 0 else { return progress }
+    let stored = stage?.stored ?? 0
+    let wanted = stage?.toPublish.count ?? 0
+    guard stage?.phase == .publishing, stored + progress.acked <= wanted else {
+      throw unexpected("an ack of what was not published", remedy: .reread)
+    }
+    // Somebody else was faster since the ids were looked up.
+    guard progress.duplicates == 0 else { return lookUpAgain() }
+    stage?.stored += progress.acked
+    stage?.lastSequence = progress.sequence
+    for place in stored..<(stored + progress.acked) {
+      guard let index = stage?.toPublish[place] else { continue }
+      stage?.messages[index].isOurs = true
+    }
+    guard stored + progress.acked == wanted else {
+      if mode == .single { writeNext() }
+      return .moved
+    }
+    if mode == .fast, !options.exclusive {
+      // Others may have been faster, of which a batch's end says nothing.
+      stage?.isConfirming = true
+      lookUp()
+      return .moved
+    }
+    return settleStage()
+  }
+
+  /// Somebody else stored one of the ids between the two steps: the batch was refused, or it has to be
+  /// seen what of it is stored.
+  func lookUpAgain() -> LaneProgress {
+    for index in stage?.messages.indices ?? 0..<0 { stage?.messages[index].isRepeat = false }
+    stage?.conflicts = []
+    lookUp()
+    return .moved
+  }
+
+  /// Everything that was published is in the stream, by this lane or by others: the batch's end told
+  /// where the last of ours is, and ours stand in order.
+  private func confirm() throws(JetStreamError) -> LaneProgress {
+    guard let done = stage else { return LaneProgress(acked: 0, duplicates: 0) }
+    var end = done.lastSequence &+ 1
+    for index in done.toPublish.reversed() {
+      guard case .held(let sequence) = done.messages[index].fate else {
+        throw unexpected("a message that was acknowledged is not stored", remedy: .reread)
+      }
+      let isOurs = sequence < end && (end <= done.lastSequence || sequence == done.lastSequence)
+      stage?.messages[index].isOurs = isOurs
+      if isOurs { end = sequence }
+    }
+    return settleStage()
+  }
+
+  private func settleStage() -> LaneProgress {
+    guard let done = stage else { return LaneProgress(acked: 0, duplicates: 0) }
+    let count = done.messages.count
+    var progress = LaneProgress(
+      acked: count, duplicates: done.messages.count { !$0.isOurs },
+      lastStored: done.messages.lastIndex { $0.isOurs })
+    progress.sequence = done.lastSequence
+    progress.wereStored = done.messages.map { !$0.isOurs }
+    release(count)
+    acked &+= UInt64(count)
+    staged.removeAll()
+    let next = Stage()
+    next.clean = progress.duplicates > 0 ? 0 : done.clean + count
+    stage = next
+    if options.screening == .whileNeeded, next.clean >= Self.cleanEnough, output.count == 0 {
+      stage = nil
+    }
+    return progress
+  }
+}
+
+extension DuplicateJudge.Content {
+  /// Takes what is needed from an answer of the server's, without reading it as JSON; nil where it does
+  /// not look as all servers from 2.9 to 2.15 write it.
+  ///
+  /// No text within the answer can be taken for these members: quotes in strings are escaped.
+  init?(answer: UnsafeRawBufferPointer) {
+    guard let place = answer.end(of: "\"seq\":"),
+      let headers = answer.string(behind: "\"hdrs\":\""),
+      let lines = Base64.decode(String(decoding: headers, as: UTF8.self)),
+      answer.end(of: "\"error\":") == nil
+    else { return nil }
+    var sequence: UInt64 = 0
+    for digit in answer[place...].prefix(19) {
+      guard digit >= 48, digit <= 57 else { break }
+      sequence = sequence * 10 + UInt64(digit - 48)
+    }
+    guard sequence > 0 else { return nil }
+    let body = answer.string(behind: "\"data\":\"").map { Array($0) } ?? []
+    self.init(headers: lines, body: body, isBase64: true, sequence: sequence)
+  }
+}
+
+extension UnsafeRawBufferPointer {
+  /// Behind the first place where the literal stands.
+  fileprivate func end(of literal: StaticString) -> Int? {
+    let length = literal.utf8CodeUnitCount
+    let wanted = literal.utf8Start
+    guard count >= length else { return nil }
+    var at = 0
+    while at <= count - length {
+      if self[at] == wanted[0] {
+        var same = 1
+        while same < length, self[at + same] == wanted[same] { same += 1 }
+        if same == length { return at + length }
+      }
+      at += 1
+    }
+    return nil
+  }
+
+  /// From there to the next quote.
+  fileprivate func string(behind literal: StaticString) -> UnsafeRawBufferPointer? {
+    guard let start = end(of: literal) else { return nil }
+    var end = start
+    while end < count, self[end] != UInt8(ascii: "\"") { end += 1 }
+    return end < count ? UnsafeRawBufferPointer(rebasing: self[start..<end]) : nil
+  }
+}
