@@ -26,4 +26,34 @@ extension MongoAdmin {
       return position
     }
   }
+
+  /// Why the server's history no longer reaches back to `position`, in the reader's words; nil where a
+  /// change stream can begin there.
+  public static func changeStreamLoss(
+    _ options: MongoSourceOptions, at position: OplogPosition,
+    stream: ChangeStreamOptions = ChangeStreamOptions()
+  ) async throws(MongoError) -> String? {
+    try await ask(options) { connection, server throws(MongoError) -> String? in
+      try connection.startSession()
+      do throws(MongoError) {
+        let opened = try connection.openStream(
+          stream.scope, .at(position), expanded: false, on: server)
+        defer { withExtendedLifetime(opened) {} }
+        guard let reply = try? CursorReply(opened.bytes) else { return nil }
+        // Servers notice only when they look for the first event.
+        let first = try connection.more(reply.cursor, of: stream.scope, batch: 1, on: server)
+        defer { withExtendedLifetime(first) {} }
+        try? connection.killCursor(reply.cursor, of: stream.scope, on: server)
+        return nil
+      } catch {
+        let refusal = ChangeStreamRefusal(
+          error, opening: true, isFirst: true, afterToken: false)
+        guard case .lost(let reason) = refusal else { throw error }
+        return PositionLost(
+          reason: reason, expected: ResumePoint(position: position, term: nil), found: nil,
+          oldest: nil, newest: try? connection.hello(server).majority, host: server.host
+        ).description
+      }
+    }
+  }
 }

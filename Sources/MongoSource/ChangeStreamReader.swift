@@ -48,5 +48,5 @@ public final class ChangeStreamReader: Sendable {
   public var status: SourceStatus { mailbox.status }
 
   /// As `OplogReader.stop()`.
-  public func stop() { mailbox.stop(waiting: .seconds(2)) }
+  public func stop(waiting limit: Duration = .seconds(2)) { mailbox.stop(waiting: limit) }
 }

@@ -5,18 +5,24 @@ enum ChangeStreamRefusal: Equatable {
   case lost(PositionLost.Reason)
   /// An event is larger than a server's answer may be.
   case tooLarge(OplogPosition?)
+  /// The server fails on an event: some assertion of its code, whoever asks.
+  case unreadable
   /// The server will say the same again.
   case final
 
   /// - Parameters:
   ///   - opening: the answer is to the command that opens the stream.
+  ///   - isFirst: nothing has been read from the stream yet: it was opened, perhaps again, at the very
+  ///     place where the server failed.
   ///   - afterToken: the stream is opened after a token, and nothing has been read from it yet.
-  init?(_ error: MongoError, opening: Bool, afterToken: Bool) {
+  init?(_ error: MongoError, opening: Bool, isFirst: Bool, afterToken: Bool) {
     guard error.domain == .server else { return nil }
     switch error.code {
     case Code.historyLost: self = .lost(.rolledOver)
     case Code.fatal: self = afterToken ? .lost(.rolledBack) : .final
-    case Code.objectTooLarge: self = .tooLarge(Self.position(in: error.message))
+    case Code.objectTooLarge, Code.documentTooLarge:
+      self = .tooLarge(Self.position(in: error.message))
+    case _ where isFirst && Self.isFailure(error): self = .unreadable
     case _ where opening && Self.isRefusal(error): self = .final
     default: return nil
     }
@@ -32,13 +38,27 @@ enum ChangeStreamRefusal: Equatable {
     }
   }
 
+  /// Whether the server failed while it made an event. It does the same when it is asked again.
+  static func isFailure(_ error: MongoError) -> Bool {
+    // "PlanExecutor error during aggregation", "Executor error during getMore".
+    guard error.domain == .server, error.message.contains("xecutor error during") else {
+      return false
+    }
+    return error.code == Code.unknown && error.message.contains("assertion")
+      || error.code >= Code.firstAssertion
+  }
+
   /// Server error codes (src/mongo/base/error_codes.yml).
   private enum Code {
+    /// An exception that has no code, such as a failed assertion in the server's code.
+    static let unknown: UInt32 = 8
     static let failedToParse: UInt32 = 9
     static let invalidResumeToken: UInt32 = 260
     static let fatal: UInt32 = 280
     static let historyLost: UInt32 = 286
     static let objectTooLarge: UInt32 = 10334
+    /// "Tried to make oversized document": an event beyond 64 MB, which the server can't even build.
+    static let documentTooLarge: UInt32 = 16490
     static let firstAssertion: UInt32 = 40_000
   }
 
@@ -47,6 +67,12 @@ enum ChangeStreamRefusal: Equatable {
     guard let start = message.firstRange(of: "_data: \"")?.upperBound else { return nil }
     var digits = String(message[start...].prefix { $0 != "\"" })
     return digits.withUTF8 { ChangeStreamToken(UnsafeRawBufferPointer($0)) }?.position
+  }
+
+  static func unreadable(after reached: OplogPosition, _ error: MongoError) -> String {
+    "an event after \(reached) can't be read through a change stream: the server fails on it, as 6.0 does "
+      + "on a replacement with a field $v. Nothing was skipped. Set source.reader: oplog, which reads "
+      + "it, or move the checkpoint past it on purpose. \(error)"
   }
 
   static func tooLarge(

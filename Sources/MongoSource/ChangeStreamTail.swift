@@ -23,6 +23,8 @@ struct ChangeStreamTail {
   private var tokenIsGiven: Bool
   /// No event before this comes any more.
   private var reached: OplogPosition
+  /// The last batch that was queued may have been cut short, so its user waits for what follows.
+  private var mayBeCut = false
 
   private var backoff = Backoff()
   /// Reading is interrupted, which the log was told.
@@ -90,7 +92,7 @@ struct ChangeStreamTail {
           mailbox.fail(failure, generation: generation)
           return
         case .interrupted(let error):
-          if error.domain == .configuration {
+          if error.domain == .configuration, !error.isTransient {
             mailbox.fail(.unsupported("source.uri: \(error.message)"), generation: generation)
             return
           }
@@ -281,7 +283,9 @@ struct ChangeStreamTail {
     do {
       bytes = try command()
     } catch {
-      guard tokenIsGiven, ChangeStreamRefusal.isRefusal(error) else {
+      guard tokenIsGiven, ChangeStreamRefusal.isRefusal(error),
+        !ChangeStreamRefusal.isFailure(error)
+      else {
         throw end(error, connection, server, opening: true)
       }
       mailbox.logger.notice("\(error); starting at \(start.position) without \(describe(token))")
@@ -319,20 +323,24 @@ struct ChangeStreamTail {
   private mutating func deliver(_ batch: Batch) throws(End) -> Bool {
     let new = batch.reply.resumeToken.flatMap { ResumeToken($0) } ?? batch.survey.token
     guard let new else { return false }
-    guard batch.survey.count > 0 || leads(new) else {
+    // A server that reads to its end for a full reply has nothing to add to the reply's mark: that the
+    // next one is empty tells that the full one was the last.
+    let endsCut = mayBeCut && batch.isLast
+    guard batch.survey.count > 0 || leads(new) || endsCut else {
       noteReply(isBehind(batch) ? .waiting(for: start.position) : .caughtUp)
       return false
     }
     let before = reached
-    token = new
+    if batch.survey.count > 0 || leads(new) { token = new }
     reached = max(reached, batch.survey.last ?? reached, new.position ?? reached)
-    guard batch.survey.count > batch.survey.skipped || reached > before else {
+    guard batch.survey.count > batch.survey.skipped || reached > before || endsCut else {
       noteReply(batch.isLast ? .caughtUp : .reading)
       return true
     }
+    mayBeCut = !batch.isLast
     let streamBatch = ChangeStreamBatch(
       batch.bytes, parsed: batch.reply, count: batch.survey.count, skipped: batch.survey.skipped,
-      last: reached, token: new, isDrained: batch.isLast, generation: generation)
+      last: reached, token: token ?? new, isDrained: batch.isLast, generation: generation)
     guard mailbox.deliver(streamBatch, moreWaits: !batch.isLast) else { throw .superseded }
     return true
   }
@@ -360,12 +368,16 @@ struct ChangeStreamTail {
     opening: Bool
   ) -> End {
     let isFirst = opening || !hasAnswered
-    switch ChangeStreamRefusal(error, opening: opening, afterToken: isFirst && token != nil) {
+    switch ChangeStreamRefusal(
+      error, opening: opening, isFirst: isFirst, afterToken: isFirst && token != nil)
+    {
     case .none: return .interrupted(error)
     case .lost(let reason): return lost(reason, connection, server)
     case .tooLarge(let position):
       return .failed(
         .unsupported(ChangeStreamRefusal.tooLarge(at: position, after: reached, error)))
+    case .unreadable:
+      return .failed(.unsupported(ChangeStreamRefusal.unreadable(after: reached, error)))
     case .final:
       return .failed(
         .unsupported("\(error); the server refuses to go on with this change stream at \(reached)"))

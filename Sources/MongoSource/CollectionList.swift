@@ -2,19 +2,18 @@ internal import BSON
 internal import Oplog
 
 extension MongoConnection {
-  /// The users' collections that `filter` takes: neither views nor time series nor the server's.
+  /// The users' collections: neither views nor time series nor the server's.
   ///
   /// - Throws: a transient error if the server is not as far as `position` yet. A collection that
   ///   there is at that time is found, unless it was dropped since.
   func collections(
-    notBefore position: OplogPosition, on server: Server, filter: (String, String) -> Bool
+    notBefore position: OplogPosition, on server: Server
   ) throws(MongoError) -> [SnapshotCollection] {
     var found: [SnapshotCollection] = []
     for database in try databases(on: server)
     where !["admin", "config", "local"].contains(database) {
       try listCollections(of: database, notBefore: position, on: server) { collection in
-        let name = String(decoding: collection.name, as: UTF8.self)
-        if !name.hasPrefix("system."), filter(database, name) { found.append(collection) }
+        if !collection.name.starts(with: "system.".utf8) { found.append(collection) }
       }
     }
     return found

@@ -10,14 +10,17 @@ extension DoctorFacts {
     checks.append(majorityCheck)
     if oplog.value != nil {
       checks.append(windowCheck(demands))
-      if let checkpoint = demands.checkpoint { checks.append(checkpointCheck(checkpoint)) }
+      if let checkpoint = demands.checkpoint { checks.append(checkpointCheck(checkpoint, demands)) }
+      if let start = demands.start, demands.readsOplog { checks.append(startCheck(start, demands)) }
     }
     checks.append(membersCheck)
     checks.append(lagCheck)
     checks.append(toleranceCheck)
     checks.append(clockCheck)
     checks += collectionChecks(demands)
-    return checks
+    checks += readsChecks
+    checks += namespaceChecks(demands)
+    return checks.sharingRemedies
   }
 
   private var reachable: Diagnosis {
@@ -72,7 +75,7 @@ extension DoctorFacts {
     guard let feature = feature.value else {
       return Diagnosis(
         id, .warn, "can't be seen (find on admin.system.version): \(self.feature.obstacle)",
-        remedy: self.feature.isForbidden ? DoctorRole.grant(DoctorRole.doctor) : nil)
+        remedy: self.feature.isForbidden ? give(DoctorRole.doctor, as: "doctor") : nil)
     }
     if let target = feature.target {
       return Diagnosis(
@@ -84,7 +87,8 @@ extension DoctorFacts {
     }
     if Self.isBefore(feature.version, 4, 4) {
       return Diagnosis(
-        id, .fail, "\(feature.version): the oplog is written in forms from before 4.4",
+        id, .warn,
+        "\(feature.version): the oplog is written in forms from before 4.4, which are read, but not tested",
         remedy: "db.adminCommand({ setFeatureCompatibilityVersion: \"4.4\" })")
     }
     return Diagnosis(id, .ok, feature.version)
@@ -148,6 +152,8 @@ extension DoctorFacts {
     switch oplog {
     case .known(let ends):
       return Diagnosis(id, .ok, "local.oplog.rs from \(ends.oldest) to \(ends.newest)")
+    case .forbidden where !demands.readsOplog:
+      return Diagnosis(id, .ok, "not allowed, and not needed: source.reader is change_stream")
     case .forbidden:
       let who = access.user.map { "the user \($0.name)" } ?? "a client without a user"
       return Diagnosis(
@@ -280,4 +286,20 @@ extension NoContact.Stranger {
   fileprivate var isStandalone: Bool { if case .standalone = kind { true } else { false } }
   fileprivate var isUninitiated: Bool { if case .uninitiated = kind { true } else { false } }
   fileprivate var setName: String? { if case .member(let set) = kind { set } else { nil } }
+}
+
+extension [Diagnosis] {
+  /// A role is made once: commands that several checks have stand where they matter most.
+  fileprivate var sharingRemedies: [Diagnosis] {
+    var found = self
+    for (index, check) in found.enumerated() {
+      guard let remedy = check.remedy, remedy.contains("createRole"),
+        let first = found.indices.first(where: {
+          found[$0].remedy == remedy && (found[$0].verdict == .fail || $0 < index)
+        }), first != index, check.verdict != .fail
+      else { continue }
+      found[index].remedy = "// The same commands as for \(found[first].id)."
+    }
+    return found
+  }
 }

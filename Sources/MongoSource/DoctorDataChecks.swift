@@ -23,8 +23,8 @@ extension DoctorFacts {
   private func listing(_ demands: MongoDemands) -> String? {
     let hidden = collections.value?.hidden ?? []
     guard collections.isForbidden || !hidden.isEmpty else { return nil }
-    return DoctorRole.grant(
-      DoctorRole.documents(demands.databases.isEmpty ? hidden : demands.databases))
+    return give(
+      DoctorRole.documents(demands.databases.isEmpty ? hidden : demands.databases), as: "documents")
   }
 
   private static func shown(_ names: [String]) -> String {
@@ -84,8 +84,9 @@ extension DoctorFacts {
     }
     if !off.isEmpty {
       let old = version.value.map { $0.hasPrefix("4.") || $0.hasPrefix("5.") } ?? false
+      // Without them, events of a rule that requires them are invalid.
       return Diagnosis(
-        id, .fail,
+        id, off.contains(where: demands.requiredPreImages.contains) ? .fail : .warn,
         "\(Self.shown(off)): the document as it was before is wanted, but not recorded"
           + (old ? " (this server can't: that takes 6.0)" : ""),
         remedy: old

@@ -1,3 +1,5 @@
+public import Oplog
+
 /// What one check found.
 public struct Diagnosis: Sendable, Equatable, CustomStringConvertible {
   public enum Verdict: String, Sendable, CaseIterable {
@@ -33,10 +35,20 @@ public struct Diagnosis: Sendable, Equatable, CustomStringConvertible {
 public struct MongoDemands: Sendable {
   /// Where reading will go on.
   public var checkpoint: ResumePoint?
+  /// Where reading will begin, if there is no place to go on at.
+  public var start: OplogPosition?
+  /// False: change streams are read, and say themselves how far back they reach.
+  public var readsOplog = true
+  /// Where the place is lost, a snapshot closes the gap.
+  public var snapshotsOnLoss = false
   /// The databases that rules match. Empty: all.
   public var databases: [String] = []
   /// Collections (`db.collection`) whose events want the document as it was before.
   public var preImages: [String] = []
+  /// Those of them that can't do without.
+  public var requiredPreImages: Set<String> = []
+  /// What each rule takes.
+  public var rules: [RuleDemand] = []
   /// The largest message that the NATS servers take (`max_payload`).
   public var maxPayload: Int?
   /// How far back the oplog should reach: the longest outage to be survived.
@@ -45,4 +57,32 @@ public struct MongoDemands: Sendable {
   public var timeLimit = Duration.seconds(20)
 
   public init() {}
+}
+
+/// What one rule asks of the database.
+public struct RuleDemand: Sendable {
+  public var rule: String
+  /// A glob over `database.collection`, as it is written.
+  public var namespace: String
+  /// Where the glob leaves no choice.
+  public var database: String?
+  public var collection: String?
+  public var matches: @Sendable (String) -> Bool
+  /// What documents are read for, besides the oplog; nil: nothing.
+  public var reads: String?
+  /// Without them the bridge does not work.
+  public var needsReads: Bool
+
+  public init(
+    rule: String, namespace: String, database: String?, collection: String?, reads: String? = nil,
+    needsReads: Bool = false, matches: @escaping @Sendable (String) -> Bool
+  ) {
+    self.rule = rule
+    self.namespace = namespace
+    self.database = database
+    self.collection = collection
+    self.matches = matches
+    self.reads = reads
+    self.needsReads = needsReads
+  }
 }

@@ -68,6 +68,8 @@ final class DoctorExaminer {
     facts.configuration = configuration()
     facts.members = members()
     facts.collections = collections()
+    if let roles = roles() { facts.access.roles = roles }
+    facts.reads = reads(facts.collections)
     if demands.maxPayload != nil { facts.largest = largest() }
     return facts
   }

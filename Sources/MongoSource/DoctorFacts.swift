@@ -49,6 +49,8 @@ package struct DoctorFacts: Sendable {
   package var collections: Answer<Collections> = .notAsked("")
   /// The largest of the newest oplog entries.
   package var largest: Answer<[LargeEntry]> = .notAsked("")
+  /// Collections that rules read documents of, and whether the user may.
+  package var reads: [Read] = []
 
   package init() {}
 
@@ -68,9 +70,46 @@ package struct DoctorFacts: Sendable {
   package struct Access: Sendable {
     package var usesTLS = false
     package var user: (name: String, source: String)?
+    /// The user's; nil where they can't be seen.
+    package var roles: [Role]?
     package var hosts: [String] = []
 
     package init() {}
+  }
+
+  package struct Role: Sendable, Equatable {
+    package var name: String
+    package var database: String
+
+    package init(_ name: String, in database: String) {
+      self.name = name
+      self.database = database
+    }
+  }
+
+  /// An attempt to read a collection.
+  package struct Read: Sendable {
+    package var database: String
+    /// Empty: any of the database, where its collections can't be listed.
+    package var collection: String
+    package var rules: [String]
+    package var purpose: String
+    package var isNeeded: Bool
+    package var answer: Answer<Bool>
+
+    package init(
+      _ database: String, _ collection: String, rules: [String], purpose: String, isNeeded: Bool,
+      _ answer: Answer<Bool>
+    ) {
+      self.database = database
+      self.collection = collection
+      self.rules = rules
+      self.purpose = purpose
+      self.isNeeded = isNeeded
+      self.answer = answer
+    }
+
+    package var namespace: String { "\(database).\(collection.isEmpty ? "*" : collection)" }
   }
 
   package struct Feature: Sendable {

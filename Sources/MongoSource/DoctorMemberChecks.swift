@@ -8,8 +8,6 @@ extension DoctorFacts {
   /// Milliseconds.
   private static let largeSkew: Int64 = 1000
 
-  private static let statusRole = DoctorRole.grant(DoctorRole.doctor)
-
   var membersCheck: Diagnosis {
     let id = "mongodb.members"
     let reached = Set(members.map(\.host))
@@ -20,7 +18,7 @@ extension DoctorFacts {
         "what the set thinks of its members can't be seen (replSetGetStatus): "
           + "\(self.states.obstacle); \(reached.count) of \(set.dataMembers.count) with data are "
           + "reached from here" + Self.list(unreached, ", not: "),
-        remedy: self.states.isForbidden ? Self.statusRole : nil)
+        remedy: self.states.isForbidden ? give(DoctorRole.doctor, as: "doctor") : nil)
     }
     let working = ["PRIMARY", "SECONDARY", "ARBITER"]
     let down = states.filter { !$0.healthy || !working.contains($0.state) }

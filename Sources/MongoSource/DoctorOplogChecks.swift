@@ -31,14 +31,18 @@ extension DoctorFacts {
     let assured = max(Double(seconds), hours * 3600)
     if assured >= Double(wanted) { return Diagnosis(id, .ok, evidence) }
     if let filled, filled < Self.full {
+      // An hour's worth at least, before the rate of a young oplog means anything.
+      if seconds < 3600 {
+        return Diagnosis(
+          id, .warn, evidence + "; it is young: how long it will reach back can't be told yet",
+          remedy: "# Again when it is an hour old:\ntailrace doctor")
+      }
       let expected = filled > 0 ? Int(min(Double(seconds) / filled, 1e9)) : wanted
       evidence += "; at this rate it will hold \(durationText(expected)) when it is full"
-      // An hour's worth at least, before the rate of a young oplog means anything.
-      if expected >= wanted || seconds < 3600 { return Diagnosis(id, .ok, evidence) }
+      if expected >= wanted { return Diagnosis(id, .ok, evidence) }
     }
-    let isFull = filled.map { $0 >= Self.full } ?? false
     return Diagnosis(
-      id, isFull && assured < 3600 ? .fail : .warn,
+      id, .warn,
       evidence + "; after a longer outage than that the position is lost "
         + "(\(durationText(wanted)) wanted)",
       remedy: resize(wanted))
@@ -61,13 +65,54 @@ extension DoctorFacts {
 
   // MARK: The checkpoint
 
-  func checkpointCheck(_ checkpoint: ResumePoint) -> Diagnosis {
+  /// Members keep oplogs of different lengths, and the reader asks them all.
+  private func member(reachingBackTo position: OplogPosition) -> String? {
+    members.first { $0.oldest.map { $0.position <= position } ?? false }?.host
+  }
+
+  /// In the words with which the reader gives up.
+  private func loss(_ point: ResumePoint, _ ends: OplogEnds) -> String {
+    PositionLost(
+      reason: .rolledOver, expected: point, found: nil, oldest: ends.oldest, newest: ends.newest,
+      host: host
+    ).description
+  }
+
+  func startCheck(_ start: OplogPosition, _ demands: MongoDemands) -> Diagnosis {
+    let id = "mongodb.start"
+    guard let ends = oplog.value else { return Diagnosis(id, .warn, "can't be seen") }
+    guard start < ends.oldest.position else {
+      return Diagnosis(id, .ok, "source.start is \(start), and the oplog reaches back to it")
+    }
+    if let member = member(reachingBackTo: start) {
+      return Diagnosis(
+        id, .warn, "of the members, only \(member) reaches back to source.start, \(start)")
+    }
+    return Diagnosis(
+      id, demands.snapshotsOnLoss ? .warn : .fail,
+      "source.start is \(start). " + loss(ResumePoint(position: start, term: nil), ends),
+      remedy: "# In the configuration:\nsource: { start: oldest }   # or snapshot, now, "
+        + "or a position from \(ends.oldest.position) on")
+  }
+
+  func checkpointCheck(
+    _ checkpoint: ResumePoint, _ demands: MongoDemands = MongoDemands()
+  ) -> Diagnosis {
+    // A change stream begins at a time, whatever stands there, and says itself how far back it reaches.
+    let lost: Diagnosis.Verdict = demands.readsOplog && !demands.snapshotsOnLoss ? .fail : .warn
     let id = "mongodb.checkpoint"
     guard let ends = oplog.value else { return Diagnosis(id, .warn, "can't be seen") }
     let position = checkpoint.position
     if position < ends.oldest.position {
+      if let member = member(reachingBackTo: position) {
+        return Diagnosis(
+          id, .warn,
+          "\(checkpoint) is no longer in the oplog of \(host), of which the oldest entry is "
+            + "\(ends.oldest); \(member) still has it",
+          remedy: "# Start the bridge now:\ntailrace run")
+      }
       return Diagnosis(
-        id, .fail,
+        id, lost,
         "\(checkpoint) is older than the oldest entry, \(ends.oldest) at \(host): the "
           + "changes in between are not in the oplog any more",
         remedy: "# Close the gap with a snapshot of the collections, or accept it:\n"
@@ -85,7 +130,7 @@ extension DoctorFacts {
     }
     guard checkpoint.matches(found) else {
       return Diagnosis(
-        id, .fail,
+        id, lost,
         "\(checkpoint) is not in the oplog, the next entry is \(found): a failover "
           + "rolled it back, or this is another replica set",
         remedy: "# Check source.uri. If it is right, go on from a position before the failover:\n"

@@ -38,6 +38,17 @@ public enum DoctorRole {
     }
   }
 
+  /// For reading change streams, to be adapted to the user there is.
+  public static var changeStreamCommands: String {
+    let privileges = [Privilege(namespace: ("", ""), actions: ["find", "changeStream"])]
+    let admin = "db.getSiblingDB(\"admin\")"
+    return """
+      // In mongosh, as a user administrator; grantRolesToUser for the user in source.uri:
+      \(admin).createRole({"role": "\(name)_change_stream", "privileges": \(list(privileges)), "roles": []})
+      \(admin).grantRolesToUser("<user>", [{"role": "\(name)_change_stream", "db": "admin"}])
+      """
+  }
+
   /// Makes the role; and a user with it, or gives it to the user there is.
   /// - Parameter user: name and authentication database of an existing user.
   public static func commands(
@@ -69,8 +80,19 @@ public enum DoctorRole {
     """
   }
 
-  package static func grant(_ privileges: [Privilege]) -> String {
-    "db.getSiblingDB(\"admin\").grantPrivilegesToRole(\"\(name)\", \(list(privileges)))"
+  package static func grant(_ privileges: [Privilege], to role: String = name) -> String {
+    "db.getSiblingDB(\"admin\").grantPrivilegesToRole(\"\(role)\", \(list(privileges)))"
+  }
+
+  /// Makes a role and gives it to a user who has others.
+  package static func make(
+    _ role: String, _ privileges: [Privilege], for user: (name: String, source: String)
+  ) -> String {
+    """
+    db.getSiblingDB("admin").createRole({"role": "\(role)", "privileges": \(list(privileges)), "roles": []})
+    db.getSiblingDB(\(jsonText(user.source))).grantRolesToUser(\(jsonText(user.name)), \
+    [{"role": "\(role)", "db": "admin"}])
+    """
   }
 
   private static func list(_ privileges: [Privilege]) -> String {

@@ -10,10 +10,12 @@ extension DoctorExaminer {
     guard let uri = try? MongoURI(options, replyTimeout: .seconds(2)) else { return [] }
     let deadline = ContinuousClock.now + demands.timeLimit
     var found: [NoContact.Stranger] = []
+    guard let present = try? options.presentURI?() ?? options.uri else { return [] }
     for host in uri.hosts.prefix(mostAddresses) where ContinuousClock.now < deadline {
-      guard let text = direct(options.uri, to: host) else { continue }
+      guard let text = direct(present, to: host) else { continue }
       var own = options
       own.uri = text
+      own.presentURI = nil
       found.append(NoContact.Stranger(host: host, kind: look(own)))
     }
     return found

@@ -11,6 +11,10 @@ package struct Hello: Sendable {
   /// The newest entry this server has, and the newest that it knows a majority to have.
   package var lastWrite: ResumePoint?
   package var majority: ResumePoint?
+  /// When that was written, by the clock of the primary of then, and the server's own clock now:
+  /// milliseconds since 1970.
+  package var majorityWallTime: Int64?
+  package var localTime: Int64?
 
   package init(_ reply: BSONView) throws(BSONError) {
     var walk = reply.elements()
@@ -21,6 +25,8 @@ package struct Hello: Sendable {
         isRouter = element.string?.equals("isdbgrid") ?? false
       } else if element.key.equals("isreplicaset") {
         awaitsInitiation = element.bool ?? false
+      } else if element.key.equals("localTime") {
+        localTime = element.date
       } else if element.key.equals("lastWrite"), element.type == .document {
         try readLastWrite(BSONView(element.value))
       }
@@ -30,6 +36,7 @@ package struct Hello: Sendable {
   private mutating func readLastWrite(_ view: BSONView) throws(BSONError) {
     var walk = view.elements()
     while let element = try walk.next() {
+      if element.key.equals("majorityWriteDate") { majorityWallTime = element.date }
       guard element.type == .document else { continue }
       if element.key.equals("opTime") {
         lastWrite = try Self.written(BSONView(element.value))

@@ -1,9 +1,10 @@
-internal import BSON
+package import BSON
 internal import Oplog
 
 /// A request's bytes told apart: which collections and documents it is about. Documents are told
-/// by the bytes of their `_id`.
-struct ImageCatalog {
+/// by the bytes of their document key: through a router, a sharded collection may show several with
+/// one `_id`.
+package struct ImageCatalog {
   struct Collection {
     var database: String
     /// The name within the database.
@@ -11,8 +12,17 @@ struct ImageCatalog {
     /// Sixteen bytes, where an event named it. A namespace that stands for one collection after
     /// the other is several entries here.
     var uuid: [UInt8]?
-    /// Document by `_id`: type and value.
+    /// By `_id`, its type and value: the number that stands for all documents with it.
+    var ids: [[UInt8]: Int] = [:]
+    /// By the bytes of the document key.
     var documents: [[UInt8]: Int] = [:]
+  }
+
+  /// All documents of a collection that have one `_id`. A change of any of them ends the time in which
+  /// the others can be seen: keys of one document differ where its shard key was refined.
+  struct ID {
+    var collection: Int
+    var documents: [Int]
   }
 
   struct Document {
@@ -21,6 +31,8 @@ struct ImageCatalog {
     var id: [UInt8]
     /// The document key, where it has more than `_id`: the shard key.
     var key: [UInt8]?
+    /// Of its `_id`, in `ids`.
+    var number: Int
   }
 
   struct PreImage {
@@ -32,7 +44,11 @@ struct ImageCatalog {
 
   private(set) var collections: [Collection] = []
   private(set) var documents: [Document] = []
+  private(set) var ids: [ID] = []
+  /// Scopes name ids, not documents.
   private(set) var changes: [ImagePlan.Change] = []
+  /// The document of each change; nil where it is not of one.
+  package private(set) var documentOf: [Int?] = []
   /// The image of each change; nil where none is wanted.
   private(set) var imageOf: [Int?] = []
   private(set) var preImages: [PreImage] = []
@@ -41,7 +57,7 @@ struct ImageCatalog {
   private var numbers: [[UInt8]: Int] = [:]
 
   /// - Parameter limit: only images with smaller numbers are wanted.
-  init(_ request: ImageRequest, limit: Int) {
+  package init(_ request: ImageRequest, limit: Int) {
     // First what there is, so that an event of a whole collection or database meets all of them.
     var numberOf = [Int](repeating: -1, count: request.records.count)
     for (index, record) in request.records.enumerated() where record.kind == .document {
@@ -53,7 +69,9 @@ struct ImageCatalog {
       case .document:
         // A key without an `_id` can't be looked for; it stays without an image.
         guard numberOf[index] >= 0 else { continue }
-        add(record.time, .document(numberOf[index]), image)
+        add(
+          record.time, .document(documents[numberOf[index]].number), image,
+          document: numberOf[index])
       case .collection, .database: addBarriers(record, request.bytes)
       case .everything: add(record.time, .everything, nil)
       case .preImage:
@@ -66,22 +84,25 @@ struct ImageCatalog {
     }
   }
 
-  /// The document whose `_id` bytes these are.
-  func document(in collection: Int, id: BSONElement) -> Int? {
-    collections[collection].documents[id.identity]
+  /// The documents whose `_id` bytes these are.
+  package func documents(in collection: Int, id: BSONElement) -> [Int] {
+    collections[collection].ids[id.identity].map { ids[$0].documents } ?? []
   }
 
   /// Whether a document found by its `_id` has the shard key that the event named.
-  func matches(_ document: Int, _ found: BSONView) -> Bool {
+  package func matches(_ document: Int, _ found: BSONView) -> Bool {
     guard let key = documents[document].key else { return true }
     return key.withUnsafeBytes { bytes in
       (try? Self.holds(found, BSONView(bytes))) ?? false
     }
   }
 
-  private mutating func add(_ time: OplogPosition, _ scope: ImagePlan.Change.Scope, _ image: Int?) {
+  private mutating func add(
+    _ time: OplogPosition, _ scope: ImagePlan.Change.Scope, _ image: Int?, document: Int? = nil
+  ) {
     changes.append(ImagePlan.Change(time: time, scope: scope, isWanted: image != nil))
     imageOf.append(image)
+    documentOf.append(document)
   }
 
   private mutating func addBarriers(_ record: ImageRequest.Record, _ bytes: [UInt8]) {
@@ -104,11 +125,18 @@ struct ImageCatalog {
       return (id.identity, view.bytes.count == id.value.count + 10)
     }
     guard let found else { return -1 }
-    if let known = collections[collection].documents[found.id] { return known }
+    let bytes = Array(key)
+    if let known = collections[collection].documents[bytes] { return known }
+    let id = collections[collection].ids[found.id] ?? ids.count
+    if id == ids.count {
+      collections[collection].ids[found.id] = id
+      ids.append(ID(collection: collection, documents: []))
+    }
     let number = documents.count
     documents.append(
-      Document(collection: collection, id: found.id, key: found.isAll ? nil : Array(key)))
-    collections[collection].documents[found.id] = number
+      Document(collection: collection, id: found.id, key: found.isAll ? nil : bytes, number: id))
+    ids[id].documents.append(number)
+    collections[collection].documents[bytes] = number
     return number
   }
 

@@ -18,6 +18,8 @@ final class ImageMailbox: Sendable {
     var generation: UInt64 = 0
     var status = ImageStatus()
     var threadRuns = false
+    /// How often in a row the system refused one.
+    var refusals = 0
     var stopping = false
   }
 
@@ -46,7 +48,7 @@ final class ImageMailbox: Sendable {
   func submit(
     _ request: ImageRequest, generation: UInt64,
     onAnswer: @escaping @Sendable (ImageAnswer) -> Void
-  ) {
+  ) -> Bool {
     let startThread = shared.withLock { shared in
       guard shared.generation == generation, !shared.stopping else { return false }
       shared.queue.append(
@@ -56,14 +58,22 @@ final class ImageMailbox: Sendable {
       return !shared.threadRuns
     }
     shared.signal()
-    guard startThread, !OSThread.start("image-reader", { [self] in run() }) else { return }
-    // The next request tries again.
-    shared.withLock { shared in
+    guard startThread, !OSThread.start("image-reader", { [self] in run() }) else { return true }
+    let error = MongoError(
+      domain: .client, message: OSThread.refusal("image-reader"), place: "reading documents",
+      isTransient: true)
+    let isFirst = shared.withLock { shared in
       shared.threadRuns = false
-      shared.status.lastError = MongoError(
-        domain: .client, message: "the system refuses to start a thread",
-        place: "reading documents", isTransient: true)
+      // Without a thread nobody else takes anything out.
+      shared.queue.removeAll()
+      shared.status.requests -= 1
+      shared.refusals += 1
+      shared.status.phase = .retrying(reason: error.description, attempt: shared.refusals)
+      shared.status.lastError = error
+      return shared.refusals == 1
     }
+    if isFirst { logger.warning("\(error); full documents wait for it") }
+    return false
   }
 
   var status: ImageStatus { shared.withLock { $0.status } }
@@ -85,6 +95,7 @@ final class ImageMailbox: Sendable {
   // MARK: The thread's side
 
   private func run() {
+    shared.withLock { $0.refusals = 0 }
     var thread = ImageThread(self)
     while let assignment = next() {
       thread.serve(assignment)

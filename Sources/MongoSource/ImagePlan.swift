@@ -9,7 +9,7 @@ package import Oplog
 package struct ImagePlan {
   package struct Change {
     package enum Scope {
-      /// A document, by number.
+      /// A document, by the number of its `_id`.
       case document(Int)
       /// All documents of a collection, by number.
       case collection(Int)

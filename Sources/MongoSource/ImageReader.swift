@@ -31,10 +31,13 @@ public final class ImageReader: Sendable {
   ///   - generation: of the latest `restart` (0 before the first); otherwise nothing happens.
   ///   - onAnswer: called once, on the reader's thread, and not after the generation has ended
   ///     (but perhaps while it ends: `ImageAnswer.generation` tells). It must not block.
+  /// - Returns: false where the system refuses a thread to read on: no answer comes, and the request
+  ///   is to be submitted again a little later.
+  @discardableResult
   public func submit(
     _ request: ImageRequest, generation: UInt64,
     onAnswer: @escaping @Sendable (ImageAnswer) -> Void
-  ) {
+  ) -> Bool {
     mailbox.submit(request, generation: generation, onAnswer: onAnswer)
   }
 

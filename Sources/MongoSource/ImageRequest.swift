@@ -56,6 +56,8 @@ public struct ImageRequest: Sendable {
   private(set) var bytes: [UInt8] = []
   /// How many images are asked for.
   public private(set) var count = 0
+  /// Bytes of names and document keys. Whoever fills a request keeps this well below 2 GiB.
+  public var byteCount: Int { bytes.count }
 
   public init() {}
 

@@ -228,8 +228,9 @@ struct ImageThread {
     while !rest.isEmpty {
       var bytes = 0
       let some = rest.prefix(Self.idsPerFind).prefix { document in
-        defer { bytes += work.catalog.documents[document].id.count + 16 }
-        return bytes < Self.idBytesPerFind
+        let isFirst = bytes == 0
+        bytes += work.catalog.documents[document].id.count + 16
+        return isFirst || bytes <= Self.idBytesPerFind
       }
       rest = rest.dropFirst(some.count)
       find.write(into: &command) { command in
@@ -247,11 +248,11 @@ struct ImageThread {
       try pages(
         of: command, find.name, find.database, find.place, &work, connected, generation
       ) { document throws(BSONError) in
-        guard let id = try document.first("_id"),
-          let number = catalog.document(in: collection, id: id),
-          catalog.matches(number, document)
-        else { return }
-        found[number] = document
+        guard let id = try document.first("_id") else { return }
+        for number in catalog.documents(in: collection, id: id)
+        where catalog.matches(number, document) {
+          found[number] = document
+        }
       }
     }
     return found

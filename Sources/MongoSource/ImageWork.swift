@@ -29,7 +29,7 @@ struct ImageWork {
     let bound = min(limit, request.count)
     self.limit = bound
     catalog = ImageCatalog(request, limit: bound)
-    let plan = ImagePlan(catalog.changes, collectionOf: catalog.documents.map(\.collection))
+    let plan = ImagePlan(catalog.changes, collectionOf: catalog.ids.map(\.collection))
     reads = plan.reads.reversed()
     preImages =
       catalog.preImages.sorted { a, b in
@@ -140,10 +140,7 @@ struct ImageWork {
     images[number] = image
   }
 
-  private func document(of change: Int) -> Int {
-    guard case .document(let document) = catalog.changes[change].scope else { return -1 }
-    return document
-  }
+  private func document(of change: Int) -> Int { catalog.documentOf[change] ?? -1 }
 
   private func distinct(_ changes: [Int]) -> [Int] {
     var seen: Set<Int> = []

@@ -82,6 +82,68 @@ public enum MongoAdmin {
     }
   }
 
+  /// Where reading from a mark on begins: a mark is any point in time, and need not be an entry's.
+  public enum MarkPlace: Sendable, Equatable {
+    /// The first entry at the mark or behind it.
+    case entry(ResumePoint)
+    /// A majority has nothing there yet, only entries up to this one.
+    case ahead(newest: ResumePoint)
+    /// The oplog begins behind it, with this entry.
+    case lost(oldest: ResumePoint)
+  }
+
+  public static func place(
+    _ options: MongoSourceOptions, of mark: OplogPosition
+  ) async throws(MongoError) -> MarkPlace {
+    try await ask(options) { connection, server throws(MongoError) in
+      let entry = try connection.firstEntry(
+        from: mark, majority: options.readConcernMajority, on: server)
+      // Asked last: if the oplog reaches back to the mark now, it did when the entry was read.
+      guard let oldest = try connection.oldestEntry(on: server) else {
+        throw MongoError(
+          domain: .reply, message: "the oplog of \(server.host) is empty",
+          place: "find on local.oplog.rs", isTransient: true)
+      }
+      guard oldest.point.position <= mark else { return .lost(oldest: oldest.point) }
+      if let entry { return .entry(entry.point) }
+      guard let newest = try connection.hello(server).majority else {
+        throw MongoError(
+          domain: .reply,
+          message: "\(server.host) doesn't know yet what a majority of its replica set has",
+          place: "hello", isTransient: true)
+      }
+      return .ahead(newest: newest)
+    }
+  }
+
+  /// Why no member can be read from a mark on, in the reader's words; nil where one reaches back to it.
+  public static func loss(
+    _ options: MongoSourceOptions, of mark: OplogPosition
+  ) async throws(MongoError) -> String? {
+    try await ask(options) { connection, server throws(MongoError) -> String? in
+      guard let oldest = try connection.oldestEntry(on: server) else { return nil }
+      guard oldest.point.position > mark else { return nil }
+      for member in try connection.members() where member.host != server.host {
+        // Who can't be asked now may have it, and can't be read now.
+        let reach = try? connection.oldestEntry(on: member)
+        if let reach, reach.point.position <= mark { return nil }
+      }
+      return PositionLost(
+        reason: .rolledOver, expected: ResumePoint(position: mark, term: nil), found: nil,
+        oldest: oldest.point, newest: try connection.hello(server).majority, host: server.host
+      ).description
+    }
+  }
+
+  /// Whether the entry at `position` is a user's own `applyOps` command, and no transaction.
+  public static func isApplyOps(
+    _ options: MongoSourceOptions, at position: OplogPosition
+  ) async throws(MongoError) -> Bool {
+    try await ask(options) { connection, server throws(MongoError) in
+      try connection.isApplyOps(at: position, majority: options.readConcernMajority, on: server)
+    }
+  }
+
   /// Whether an entry stands exactly at `position`.
   public static func entryExists(
     _ options: MongoSourceOptions, at position: OplogPosition
@@ -107,20 +169,20 @@ public enum MongoAdmin {
   }
 
   static func ask<T: Sendable>(
-    _ options: MongoSourceOptions,
+    _ options: MongoSourceOptions, replyTimeout: Duration = .seconds(5),
     _ question:
       @escaping @Sendable (MongoConnection, MongoConnection.Server) throws(MongoError) -> T
   ) async throws(MongoError) -> T {
     let result = await withCheckedContinuation {
       (continuation: CheckedContinuation<Result<T, MongoError>, Never>) in
       let started = OSThread.start("mongo-admin") {
-        continuation.resume(returning: answer(options, question))
+        continuation.resume(returning: answer(options, replyTimeout, question))
       }
       if !started {
         continuation.resume(
           returning: .failure(
             MongoError(
-              domain: .client, message: "the system refuses to start a thread",
+              domain: .client, message: OSThread.refusal("mongo-admin"),
               place: "asking MongoDB", isTransient: true)))
       }
     }
@@ -128,13 +190,13 @@ public enum MongoAdmin {
   }
 
   private static func answer<T>(
-    _ options: MongoSourceOptions,
+    _ options: MongoSourceOptions, _ replyTimeout: Duration,
     _ question: (MongoConnection, MongoConnection.Server) throws(MongoError) -> T
   ) -> Result<T, MongoError> {
     var options = options
     options.awaitTime = .zero
     do {
-      let connection = try MongoConnection(options, replyTimeout: .seconds(5))
+      let connection = try MongoConnection(options, replyTimeout: replyTimeout)
       return .success(try question(connection, connection.selectServer()))
     } catch {
       return .failure(error)

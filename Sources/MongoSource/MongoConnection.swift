@@ -85,6 +85,16 @@ final class MongoConnection {
     return servers
   }
 
+  /// The server that another connection knows by this host.
+  func server(at host: String) throws(MongoError) -> Server {
+    let selected = try selectServer()
+    if selected.host == host { return selected }
+    if let member = try members().first(where: { $0.host == host }) { return member }
+    throw MongoError(
+      domain: .selection, message: "\(host) can't be found any more", place: "looking for a server",
+      isTransient: true)
+  }
+
   private static func server(_ description: OpaquePointer) throws(MongoError) -> Server {
     let host = String(cString: tailrace_server_host(description))
     // The description's own document lives as long as the description.
@@ -182,6 +192,15 @@ final class MongoConnection {
     try entryHead(
       run(
         tailrace_command_oldest(), database: "local", on: server, place: "find on local.oplog.rs"))
+  }
+
+  func isApplyOps(
+    at position: OplogPosition, majority: Bool, on server: Server
+  ) throws(MongoError) -> Bool {
+    try entryHead(
+      run(
+        tailrace_command_apply_ops(position.seconds, position.increment, majority),
+        database: "local", on: server, place: "find on local.oplog.rs")) != nil
   }
 
   private func entryHead(_ reply: MongoReply) throws(MongoError) -> EntryHead? {

@@ -19,8 +19,8 @@ public final class MongoMonitor: Sendable {
   /// Begins polling; without effect if it has begun.
   public func start() { poller.start() }
 
-  /// Ends polling and waits for the thread, at most two seconds. No `start` afterwards.
-  public func stop() { poller.stop(waiting: .seconds(2)) }
+  /// Ends polling and waits for the thread, at most `limit`. No `start` afterwards.
+  public func stop(waiting limit: Duration = .seconds(2)) { poller.stop(waiting: limit) }
 }
 
 private final class Poller: Sendable {
@@ -33,6 +33,8 @@ private final class Poller: Sendable {
     var snapshot = MongoSnapshot()
     var threadRuns = false
     var stopping = false
+    /// When the system last refused a thread; asked again a second later.
+    var refusedAt: ContinuousClock.Instant?
   }
 
   /// A poll asks for little: silence of this length means that nobody is there.
@@ -46,20 +48,30 @@ private final class Poller: Sendable {
     self.logger = logger
   }
 
-  var snapshot: MongoSnapshot { shared.withLock { $0.snapshot } }
+  var snapshot: MongoSnapshot {
+    let (snapshot, refusedAt) = shared.withLock { ($0.snapshot, $0.refusedAt) }
+    if let refusedAt, ContinuousClock.now - refusedAt > .seconds(1) { start() }
+    return snapshot
+  }
 
   func start() {
     let begin = shared.withLock { shared in
       if shared.threadRuns || shared.stopping { return false }
       shared.threadRuns = true
+      shared.refusedAt = nil
       return true
     }
     guard begin, !OSThread.start("mongo-monitor", { [self] in run() }) else { return }
+    let error = MongoError(
+      domain: .client, message: OSThread.refusal("mongo-monitor"), place: "monitor",
+      isTransient: true)
+    logger.warning("\(error)")
     shared.withLock { shared in
       shared.threadRuns = false
-      shared.snapshot.error = MongoError(
-        domain: .client, message: "the system refuses to start a thread", place: "monitor",
-        isTransient: true)
+      shared.refusedAt = .now
+      shared.snapshot.reachable = false
+      shared.snapshot.error = error
+      shared.snapshot.at = .now
     }
   }
 
@@ -76,7 +88,7 @@ private final class Poller: Sendable {
   private func run() {
     var connection: MongoConnection?
     while !shared.withLock({ $0.stopping }) {
-      var snapshot = self.snapshot
+      var snapshot = shared.withLock { $0.snapshot }
       do {
         try poll(&connection, &snapshot)
         if snapshot.error != nil { logger.info("MongoDB answers again") }
@@ -119,6 +131,8 @@ private final class Poller: Sendable {
     snapshot.setName = hello.setName
     snapshot.lastWrite = hello.lastWrite
     snapshot.majority = hello.majority
+    snapshot.majorityWallTime = hello.majorityWallTime
+    snapshot.localTime = hello.localTime
     let oldest = try current.oldestEntry(on: server)
     snapshot.oldest = oldest?.point
     snapshot.oldestWallTime = oldest?.wallTime

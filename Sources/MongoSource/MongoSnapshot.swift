@@ -10,6 +10,9 @@ public struct MongoSnapshot: Sendable {
   public var version: String?
   /// The newest entry that a majority of the members has.
   public var majority: ResumePoint?
+  /// When that was written, and what that member's clock said when it told: milliseconds since 1970.
+  public var majorityWallTime: Int64?
+  public var localTime: Int64?
   /// The newest entry of that member's oplog.
   public var lastWrite: ResumePoint?
   /// The oldest entry of its oplog, and when that was written (milliseconds since 1970).

@@ -3,6 +3,10 @@ public struct MongoSourceOptions: Sendable {
   /// A MongoDB connection string. What it sets (read preference, timeouts, TLS, …) is kept; where
   /// it says nothing, the read preference is primaryPreferred and timeouts are short, as below.
   public var uri: String
+  /// Where the connection string may change (a file with a password that is rotated): asked for the
+  /// present one by every new client, on any thread, in place of `uri`. Whatever is wrong with what
+  /// it gives is then for trying again, as it may be half written.
+  public var presentURI: (@Sendable () throws(MongoError) -> String)?
   /// Read only what a majority of the members has, which no failover can take back. With false,
   /// changes that are rolled back later are read too.
   public var readConcernMajority: Bool

@@ -15,11 +15,15 @@ final class MongoURI {
 
   init(_ options: MongoSourceOptions, replyTimeout: Duration) throws(MongoError) {
     MongoLibrary.start()
+    let text = try options.presentURI?() ?? options.uri
+    let mayChange = options.presentURI != nil
     var error = bson_error_t()
-    guard let uri = mongoc_uri_new_with_error(options.uri, &error) else {
-      var failure = MongoError(error, place: "connection string", redaction: Redaction())
+    guard let uri = mongoc_uri_new_with_error(text, &error) else {
+      // What it repeats of options it can't read may be a part of a password.
+      var failure = MongoError(
+        error, place: "connection string", redaction: Redaction(secrets: Self.optionValues(text)))
       failure.domain = .configuration
-      failure.isTransient = false
+      failure.isTransient = mayChange
       throw failure
     }
     // libmongoc takes what follows the first @ for a host, and names it in its errors.
@@ -28,13 +32,13 @@ final class MongoURI {
       mongoc_uri_destroy(uri)
       throw MongoError(
         domain: .configuration, message: "an @ in user or password must be written as %40",
-        place: "connection string", isTransient: false)
+        place: "connection string", isTransient: mayChange)
     }
     pointer = uri
-    redaction = Redaction(secrets: Self.secrets(of: uri, text: options.uri))
+    redaction = Redaction(secrets: Self.secrets(of: uri, text: text))
 
     // libmongoc tells a missing read preference from `primary` by the text only.
-    let namesPreference = options.uri.lowercased().contains("readpreference=")
+    let namesPreference = text.lowercased().contains("readpreference=")
     let preference = mongoc_uri_get_read_prefs_t(uri)
     let isPrimary = mongoc_read_prefs_get_mode(preference) == MONGOC_READ_PRIMARY
     primaryOnly = namesPreference && isPrimary
@@ -89,6 +93,12 @@ final class MongoURI {
   }
 
   /// The password as libmongoc decoded it and as it was written.
+  private static func optionValues(_ text: String) -> [String] {
+    text.drop { $0 != "?" }.split { "?&;".contains($0) }.map {
+      String($0.drop { $0 != "=" }.dropFirst())
+    }
+  }
+
   private static func secrets(of uri: OpaquePointer, text: String) -> [String] {
     guard let password = mongoc_uri_get_password(uri) else { return [] }
     var found = [String(cString: password)]

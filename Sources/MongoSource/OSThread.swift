@@ -13,6 +13,11 @@ enum OSThread {
     return result == 0
   }
 
+  /// In words.
+  static func refusal(_ name: String) -> String {
+    "the system refuses to start a thread (\(name)): look at limits of processes and memory (ulimit -u, pids.max)"
+  }
+
   private final class Body: Sendable {
     let run: @Sendable () -> Void
 

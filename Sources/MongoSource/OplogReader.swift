@@ -43,7 +43,7 @@ public final class OplogReader: Sendable {
   public var status: SourceStatus { mailbox.status }
 
   /// Ends reading and waits for the thread: as long as the server may hold a request
-  /// (`MongoSourceOptions.awaitTime`), at most two seconds. A thread still stuck in a dead
+  /// (`MongoSourceOptions.awaitTime`), at most `limit`. A thread still stuck in a dead
   /// connection by then is left behind and ends with it. No `restart` afterwards.
-  public func stop() { mailbox.stop(waiting: .seconds(2)) }
+  public func stop(waiting limit: Duration = .seconds(2)) { mailbox.stop(waiting: limit) }
 }

@@ -88,7 +88,7 @@ struct OplogTail {
 
   /// Errors that trying again can't cure.
   private static func failure(_ error: MongoError) -> SourceFailure? {
-    if error.domain == .configuration {
+    if error.domain == .configuration, !error.isTransient {
       return .unsupported("source.uri: \(error.message)")
     }
     if error.domain == .server, error.code == ServerCode.readConcernMajorityNotEnabled {

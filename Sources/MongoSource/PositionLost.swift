@@ -75,11 +75,13 @@ public enum SourceFailure: Error, Sendable, CustomStringConvertible {
   case unsupported(String)
   /// The server's answer is no valid BSON or no oplog.
   case corruptReply(String)
+  /// The system refuses what reading needs, a thread; it may be there at the next `restart`.
+  case refused(String)
 
   public var description: String {
     switch self {
     case .positionLost(let lost): lost.description
-    case .unsupported(let why): why
+    case .unsupported(let why), .refused(let why): why
     case .corruptReply(let what): "MongoDB sent something that is no oplog batch: \(what)"
     }
   }

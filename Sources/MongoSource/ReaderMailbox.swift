@@ -65,7 +65,7 @@ final class ReaderMailbox<Batch: ReaderBatch, Start: Sendable>: Sendable {
     shared.signal()
     if startThread, !OSThread.start(thread, { [self] in run() }) {
       shared.withLock { $0.threadRuns = false }
-      fail(.unsupported("the system refuses to start a thread"), generation: generation)
+      fail(.refused(OSThread.refusal(thread)), generation: generation)
     }
     return generation
   }

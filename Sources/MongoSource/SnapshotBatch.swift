@@ -59,7 +59,7 @@ struct SnapshotCollection: Sendable {
   var database: String
   /// What it is called now …
   var name: [UInt8]
-  /// … and was called when the snapshot began.
+  /// … and what its documents are told by: its name at the snapshot's position, if there was it then.
   var listedName: [UInt8]
   /// Sixteen bytes.
   var uuid: [UInt8]

@@ -48,6 +48,7 @@ struct SnapshotCourse {
     collectionIsExact = isExact
     documents = 0
     bytes = 0
+    beginCollection()
   }
 
   /// Goes on after `marker`.
@@ -65,6 +66,7 @@ struct SnapshotCourse {
         ? marker.lastID == nil : collection.uuid.lexicographicallyPrecedes(uuid)
     }
     if self.collections.first?.uuid == uuid { lastID = marker.lastID }
+    beginCollection()
     documents = marker.documents
     bytes = marker.bytes
   }
@@ -83,8 +85,8 @@ struct SnapshotCourse {
   /// - Returns: whether the collection is done.
   mutating func advance(documents: Int, bytes: Int, last: [UInt8]?, isEnd: Bool) -> Bool {
     let continued = lastID != nil
-    self.documents += UInt64(documents)
-    self.bytes += UInt64(bytes)
+    self.documents &+= UInt64(documents)
+    self.bytes &+= UInt64(bytes)
     if let last { lastID = last }
     if documents > 0 {
       let fitting = Self.bytesPerPage / max(bytes / documents, 1)
@@ -105,7 +107,12 @@ struct SnapshotCourse {
     lastID = nil
     stretch = .range
     lacksIndex = !usesIndexes
-    collectionIsExact = isExact
+    beginCollection()
+  }
+
+  private mutating func beginCollection() {
+    // A name that it has got since says nothing of it at that time.
+    collectionIsExact = isExact && current.map { $0.name == $0.listedName } ?? true
   }
 
   /// The time at `position` can't be read any more: of the current collection, or of all.

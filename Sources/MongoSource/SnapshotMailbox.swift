@@ -4,6 +4,7 @@ internal import Logging
 final class SnapshotMailbox: Sendable {
   let options: MongoSourceOptions
   let filter: @Sendable (String, String) -> Bool
+  let leadsToTail: Bool
   let logger: Logger
   private let onChange: @Sendable () -> Void
   private let shared = Guarded(Shared())
@@ -30,13 +31,14 @@ final class SnapshotMailbox: Sendable {
 
   init(
     options: MongoSourceOptions, filter: @escaping @Sendable (String, String) -> Bool,
-    logger: Logger, onChange: @escaping @Sendable () -> Void
+    leadsToTail: Bool = true, logger: Logger, onChange: @escaping @Sendable () -> Void
   ) {
     var options = options
     // Nothing here waits for anything to be written.
     options.awaitTime = .zero
     self.options = options
     self.filter = filter
+    self.leadsToTail = leadsToTail
     self.logger = logger
     self.onChange = onChange
   }
@@ -64,7 +66,7 @@ final class SnapshotMailbox: Sendable {
     shared.signal()
     if startThread, !OSThread.start("snapshot-reader", { [self] in run() }) {
       shared.withLock { $0.threadRuns = false }
-      fail(.unsupported("the system refuses to start a thread"), generation: generation)
+      fail(.refused(OSThread.refusal("snapshot-reader")), generation: generation)
     }
     return generation
   }

@@ -37,13 +37,13 @@ public struct SnapshotProgress: Sendable {
 
   /// Adds what is still to be read.
   package mutating func expect(documents: UInt64, bytes: UInt64) {
-    estimatedDocuments = self.documents + documents
-    estimatedBytes = self.bytes + bytes
+    estimatedDocuments = self.documents &+ documents
+    estimatedBytes = self.bytes &+ bytes
   }
 
   package mutating func add(documents: Int, bytes: Int, at now: ContinuousClock.Instant) {
-    self.documents += UInt64(documents)
-    self.bytes += UInt64(bytes)
+    self.documents &+= UInt64(documents)
+    self.bytes &+= UInt64(bytes)
     guard let last = marks.last else {
       marks = [Mark(at: now, documents: self.documents, bytes: self.bytes)]
       return

@@ -13,14 +13,17 @@ public final class SnapshotReader: Sendable {
   /// - Parameters:
   ///   - filter: which collections (database, name) are to be read. Called on the reader's thread.
   ///     The server's own, views and time series are never offered.
+  ///   - leadsToTail: the oplog is to be read from the position afterwards, so it has to stay there. Else
+  ///     nothing but documents is wanted, and the position need not even be an entry's.
   ///   - onChange: called on the reader's thread when the queue stops being empty, and when the
   ///     phase of `status` changes. It must not block, nor call `stop`.
   public init(
     options: MongoSourceOptions, filter: @escaping @Sendable (String, String) -> Bool,
-    logger: Logger, onChange: @escaping @Sendable () -> Void
+    leadsToTail: Bool = true, logger: Logger, onChange: @escaping @Sendable () -> Void
   ) {
     mailbox = SnapshotMailbox(
-      options: options, filter: filter, logger: logger, onChange: onChange)
+      options: options, filter: filter, leadsToTail: leadsToTail, logger: logger,
+      onChange: onChange)
   }
 
   deinit { mailbox.requestStop() }
@@ -40,7 +43,7 @@ public final class SnapshotReader: Sendable {
 
   public var status: SnapshotStatus { mailbox.status }
 
-  /// Ends reading and waits for the thread, at most two seconds. One stuck in a dead connection is
+  /// Ends reading and waits for the thread, at most `limit`. One stuck in a dead connection is
   /// left behind and ends with it. No `restart` afterwards.
-  public func stop() { mailbox.stop(waiting: .seconds(2)) }
+  public func stop(waiting limit: Duration = .seconds(2)) { mailbox.stop(waiting: limit) }
 }

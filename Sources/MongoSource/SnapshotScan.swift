@@ -18,6 +18,9 @@ struct SnapshotScan {
   /// end that the oplog has grown past it.
   private static let positionCheck = Duration.seconds(10)
 
+  /// How long the server may look through its oplog.
+  private static let oplogPatience = Duration.seconds(600)
+
   private enum End: Error {
     /// `restart` or `stop`.
     case superseded
@@ -51,7 +54,7 @@ struct SnapshotScan {
           mailbox.fail(failure, generation: generation)
           return
         case .interrupted(let error):
-          if error.domain == .configuration {
+          if error.domain == .configuration, !error.isTransient {
             mailbox.fail(.unsupported("source.uri: \(error.message)"), generation: generation)
             return
           }
@@ -131,11 +134,8 @@ struct SnapshotScan {
     let (connection, server) = (connected.connection, connected.server)
     let position = if let marker { marker.position } else { try majority(connected) }
     mailbox.update(generation: generation) { $0.position = position }
-    if marker != nil { try checkPosition(connected, position) }
-    let filter = mailbox.filter
-    let collections = try attempt { () throws(MongoError) in
-      try connection.collections(notBefore: position.position, on: server, filter: filter)
-    }
+    let holder = marker == nil ? server : try checkPosition(connected, position)
+    let collections = try collections(connected, position, holder)
     let isExact = connected.age.hasSnapshots
     let course =
       if let marker {
@@ -150,8 +150,8 @@ struct SnapshotScan {
       var sum: (documents: UInt64, bytes: UInt64) = (0, 0)
       for collection in rest {
         guard let size = try connection.size(of: collection, on: server) else { continue }
-        sum.documents += size.documents
-        sum.bytes += size.bytes
+        sum.documents &+= size.documents
+        sum.bytes &+= size.bytes
       }
       return sum
     }
@@ -165,6 +165,29 @@ struct SnapshotScan {
     }
     mailbox.logger.info(
       "snapshot of \(rest.count) collections, about \(size.documents) documents, at \(position)")
+  }
+
+  /// What is to be read, by the names at the position.
+  /// - Parameter holder: a server whose oplog reaches back to it.
+  private func collections(
+    _ connected: Connected, _ position: ResumePoint, _ holder: MongoConnection.Server
+  ) throws(End) -> [SnapshotCollection] {
+    let (connection, server) = (connected.connection, connected.server)
+    let filter = mailbox.filter
+    let (options, leadsToTail) = (mailbox.options, mailbox.leadsToTail)
+    return try attempt { () throws(MongoError) in
+      var found = try connection.collections(notBefore: position.position, on: server)
+      // Read behind the list: what it tells later doesn't matter, what it lacks would.
+      if leadsToTail {
+        let reader = try MongoConnection(options, replyTimeout: Self.oplogPatience)
+        let names = try reader.collectionNames(
+          since: position.position, on: reader.server(at: holder.host))
+        found = found.compactMap { names.told($0) }
+      }
+      return found.filter {
+        filter($0.database, String(decoding: $0.listedName, as: UTF8.self))
+      }
+    }
   }
 
   private func majority(_ connected: Connected) throws(End) -> ResumePoint {
@@ -185,12 +208,16 @@ struct SnapshotScan {
 
   private func checkPosition(_ connected: Connected) throws(End) {
     guard let position = course?.position else { return }
-    try checkPosition(connected, position)
+    _ = try checkPosition(connected, position)
   }
 
   /// Fails if no member holds the position any more: what was read would be of no use.
-  private func checkPosition(_ connected: Connected, _ position: ResumePoint) throws(End) {
+  /// - Returns: one that does.
+  private func checkPosition(
+    _ connected: Connected, _ position: ResumePoint
+  ) throws(End) -> MongoConnection.Server {
     let (connection, server) = (connected.connection, connected.server)
+    guard mailbox.leadsToTail else { return server }
     let majority = mailbox.options.readConcernMajority
     let found = try attempt { () throws(MongoError) in
       try connection.firstEntry(from: position.position, majority: majority, on: server)
@@ -201,7 +228,7 @@ struct SnapshotScan {
           domain: .reply, message: "\(server.host) does not have \(position) yet",
           place: "find on local.oplog.rs", isTransient: true))
     }
-    if position.matches(found.point) { return }
+    if position.matches(found.point) { return server }
     var unasked: [String] = []
     if !connection.primaryOnly {
       for member in try attempt({ () throws(MongoError) in try connection.members() })
@@ -209,7 +236,7 @@ struct SnapshotScan {
         do {
           let entry = try connection.firstEntry(
             from: position.position, majority: majority, on: member)
-          if let entry, position.matches(entry.point) { return }
+          if let entry, position.matches(entry.point) { return member }
         } catch {
           unasked.append(member.host)
         }
@@ -232,11 +259,12 @@ struct SnapshotScan {
   ) throws(End) {
     guard var course else { return }
     defer { self.course = course }
+    let isExact = course.collectionIsExact
     mailbox.update(generation: generation) { status in
       status.phase = .reading
       status.progress.namespace = collection.namespace
+      if !isExact { status.isExact = false }
     }
-    let isExact = course.collectionIsExact
     let find = CollectionFind(
       database: collection.database, name: collection.name,
       uuid: connected.age.checksUUIDs ? collection.uuid : nil,
@@ -326,8 +354,10 @@ struct SnapshotScan {
         """)
       course.loseHistory(everywhere: false)
     case ServerCode.collectionUUIDMismatch:
-      guard try hasMoved(collection, &course, connected) else { throw .interrupted(error) }
-      return
+      guard try !hasMoved(collection, &course, connected) else { return }
+      // Under its name now there was another one at the position, or none.
+      guard course.collectionIsExact else { throw .interrupted(error) }
+      course.loseHistory(everywhere: false)
     case ServerCode.badValue where !course.lacksIndex:
       mailbox.logger.warning(
         "\(collection.namespace) seems to have no index on _id, so reading it is slow: \(error)")

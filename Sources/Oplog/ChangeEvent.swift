@@ -63,6 +63,9 @@ public struct ChangeEvent: @unchecked Sendable {
   public var databaseLength: Int
   /// Nothing that happened: a document as it was found, told as an insert (`docs/snapshot.md`).
   public var isSnapshot = false
+  /// An update whose description was not made, since it would have been too large
+  /// (`OplogDecoder.maximumUpdate`); it has none.
+  public var isOversized = false
   /// Identity of the document: `_id`, with the shard key where the entry has it.
   public var documentKey: BSONView?
   /// The document after an insert or replacement.

@@ -38,10 +38,43 @@ extension OplogDecoder {
       return makeEvent(.delete, namespace, documentKey: object)
     default:
       guard let key = operation.object2 else { throw OplogError(.missingField("o2")) }
-      guard let description = try updates.decode(object) else {
+      switch try update(object, in: namespace) {
+      case .replacement:
         return makeEvent(.replace, namespace, documentKey: key, fullDocument: object)
+      case .description(let description):
+        return makeEvent(.update, namespace, documentKey: key, updateDescription: description)
+      case .tooLarge:
+        var event = makeEvent(.update, namespace, documentKey: key)
+        event.isOversized = true
+        return event
       }
-      return makeEvent(.update, namespace, documentKey: key, updateDescription: description)
+    }
+  }
+
+  private enum Update {
+    case replacement
+    case description(BSONView)
+    case tooLarge
+  }
+
+  /// Paths are repeated for every field, so that a small entry can have a large description. It is made
+  /// to its end only for those who want it.
+  private mutating func update(
+    _ object: BSONView, in namespace: Namespace
+  ) throws(OplogError) -> Update {
+    do throws(OplogError) {
+      updates.limit = isUpdateWanted == nil ? Self.maximumUpdate : Self.unwantedUpdate
+      return try updates.decode(object).map { .description($0) } ?? .replacement
+    } catch {
+      guard case .updateTooLarge = error.reason else { throw error }
+    }
+    guard let isUpdateWanted, isUpdateWanted(namespace.bytes) else { return .tooLarge }
+    do throws(OplogError) {
+      updates.limit = Self.maximumUpdate
+      return try updates.decode(object).map { .description($0) } ?? .replacement
+    } catch {
+      guard case .updateTooLarge = error.reason else { throw error }
+      return .tooLarge
     }
   }
 

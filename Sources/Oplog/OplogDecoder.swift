@@ -37,6 +37,15 @@ public struct OplogEntryHeader: Sendable {
 /// until it has taken the last event. Not thread-safe. Scratch memory is reused, so a steady stream
 /// of entries allocates nothing.
 public struct OplogDecoder: ~Copyable {
+  /// The most bytes an update's description may have; an event that would have more is `isOversized`.
+  /// (The server's own limit, for change streams, is 16 MiB.)
+  public static var maximumUpdate: Int { 64 << 20 }
+  /// … and what is made of it where nobody wants it.
+  static var unwantedUpdate: Int { 1 << 20 }
+  /// Whether anybody wants the updates in a namespace. Asked only of those that have large descriptions;
+  /// nil: all are wanted.
+  public var isUpdateWanted: (@Sendable (UnsafeRawBufferPointer) -> Bool)?
+
   /// Servers refuse `applyOps` nested more than ten deep.
   static var maximumNesting: Int { 16 }
 

@@ -23,8 +23,9 @@ public struct OplogError: Error, Equatable, Sendable, CustomStringConvertible {
     case unsupportedUpdate(version: Int64)
     /// A key that has no known meaning at its place in an update, or a binary diff.
     case unknownDiffSection(String)
-    /// An update description of more than `UpdateDescription.maximumSize` bytes.
-    case updateTooLarge(Int)
+    /// An update description of more bytes than are wanted. It stays within the decoder, which then has
+    /// an event without it.
+    case updateTooLarge
     case unsupportedTransaction(TransactionForm)
     /// The entry commits a transaction of which earlier entries were not read, the one at
     /// `previous` first of all. Nothing is wrong with the oplog: reading began in the middle of the
@@ -77,8 +78,7 @@ extension OplogError.Reason: CustomStringConvertible {
     case .unsupportedUpdate(let v): "its update format $v:\(v) is unknown (known are 1 and 2)"
     case .unknownDiffSection(let key):
       "its update holds \"\(key)\" where no such section is known"
-    case .updateTooLarge(let size):
-      "its update description takes more than \(size) bytes"
+    case .updateTooLarge: "its update description is too large"
     case .unsupportedTransaction(let form): form.description
     case .missingEarlierEntries(let previous):
       "it commits a transaction of which earlier entries, the last of them at \(previous), were not"
@@ -103,8 +103,8 @@ extension OplogError.Reason: CustomStringConvertible {
     case .missingEarlierEntries:
       "Nothing was skipped; read again from the transaction's first entry, which prevOpTime leads to"
     case .spillFailed:
-      "Nothing was skipped; make room there, or let TMPDIR name a directory with room, then start"
-        + " again"
+      "Nothing was skipped, and it is tried again; make room there, or let TMPDIR name a directory with"
+        + " room and restart"
     }
   }
 }

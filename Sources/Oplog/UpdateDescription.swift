@@ -9,9 +9,8 @@ import BSON
 /// length) and has `u<index>` and `s<index>`. Paths are joined with dots, so a field named "a.b"
 /// looks like `b` within `a`, and both may occur.
 struct UpdateDescription: ~Copyable {
-  /// The server's own limit is 16 MiB. Paths are repeated for every field, so a small entry could
-  /// otherwise ask for any amount of memory.
-  static var maximumSize: Int { 64 << 20 }
+  /// Bytes of a description; beyond them `decode` throws `updateTooLarge`.
+  var limit = OplogDecoder.maximumUpdate
   /// More than this is given back after use.
   private static var keptSize: Int { 1 << 20 }
   private static var initialSize: Int { 16 << 10 }
@@ -122,9 +121,7 @@ struct UpdateDescription: ~Copyable {
   }
 
   private mutating func decodeLevel(_ diff: BSONView, depth: Int) throws(OplogError) {
-    guard depth < BSONView.maximumDepth else {
-      throw OplogError(.corrupt(BSONError(.tooDeep, at: 0)))
-    }
+    guard depth < BSONView.maximumDepth else { throw OplogError(.updateTooLarge) }
     var seen: Sections = []
     // Written in front, but change streams tell of it behind what was changed and added.
     var deleted: BSONView?
@@ -282,9 +279,7 @@ struct UpdateDescription: ~Copyable {
   private func checkSize() throws(OplogError) {
     var size = document.count &+ removed.count &+ truncated.count
     if disambiguatesPaths { size &+= ambiguous.bytes.count }
-    guard size <= Self.maximumSize else {
-      throw OplogError(.updateTooLarge(Self.maximumSize))
-    }
+    guard size <= limit else { throw OplogError(.updateTooLarge) }
   }
 
   // MARK: Keys

@@ -3,81 +3,193 @@ public import JSON
 /// What becomes of a document when a message's update is applied to it: both as the messages show them,
 /// which is JSON in whatever style.
 public enum DocumentFold {
+  /// Levels of what is published: those that a document may have, what messages put around it, and what
+  /// Extended JSON puts around values.
+  public static let maximumDepth = 256 + 16
+
+  /// Whether the update names an array's element by its place, or an array's length.
+  static func goesByIndex(_ update: JSONValue) -> Bool {
+    func hasIndex(_ path: String) -> Bool {
+      path.dotSeparated.dropFirst().contains(where: \.isDigits)
+    }
+    return !(update["truncatedArrays"]?.arrayValue ?? []).isEmpty
+      || named(update).contains(where: hasIndex)
+  }
+
+  /// The paths of fields that the update sets or removes.
+  private static func named(_ update: JSONValue) -> [String] {
+    (update["updatedFields"]?.objectValue ?? []).map(\.key)
+      + (update["removedFields"]?.arrayValue ?? []).compactMap(\.stringValue)
+  }
+
   /// Applies an `updateDescription` as change streams have it: arrays are cut first, then fields set and
-  /// removed. Paths go by dots; a key that holds dots itself is taken whole where there is one.
+  /// removed. Each path is read in the most likely way; see `outcomes`.
   public static func apply(_ update: JSONValue, to document: JSONValue) -> JSONValue {
-    var document = document
+    outcomes(of: update, on: document, isThorough: false, atMost: 1).first ?? document
+  }
+
+  /// What the update may have made of the document, the most likely first. There are several where a
+  /// path can be read in several ways and the update has no `disambiguatedPaths`.
+  ///
+  /// - Parameter isThorough: less likely readings too.
+  /// - Parameter hidesFields: what is removed may be a field that was never shown.
+  /// - Returns: no more than `limit`; the rest is left out.
+  public static func outcomes(
+    of update: JSONValue, on document: JSONValue, isThorough: Bool, hidesFields: Bool = false,
+    atMost limit: Int
+  ) -> [JSONValue] {
+    var outcomes = [document]
+    let known = update["disambiguatedPaths"]
+    let twice = repeated(update)
+    func step(
+      _ text: String, _ goal: UpdatePath.Goal, _ body: (JSONValue?) -> JSONValue?
+    ) {
+      // Of two fields with one path, which is which is not told.
+      let path = UpdatePath(text, twice.contains(Array(text.utf8)) ? nil : known)
+      var next: [JSONValue] = []
+      for outcome in outcomes {
+        let readings = path.readings(in: outcome, goal, isThorough: isThorough)
+        let mayBeAnother = hidesFields && isThorough && goal == .removed && path.isOpen
+        if readings.isEmpty || mayBeAnother { next.append(outcome) }
+        for reading in readings {
+          var changed = outcome
+          change(&changed, reading[...], body)
+          if next.count < limit, outcomes.count == 1 || !next.contains(changed) {
+            next.append(changed)
+          }
+        }
+      }
+      outcomes = next
+    }
     for cut in update["truncatedArrays"]?.arrayValue ?? [] {
       guard let field = cut["field"]?.stringValue, let size = length(cut["newSize"]) else {
         continue
       }
-      change(&document, field[...]) { value in
+      step(field, .truncated) { value in
         guard case .array(let list) = value else { return value }
         return .array(Array(list.prefix(size)))
       }
     }
     for member in update["updatedFields"]?.objectValue ?? [] {
-      change(&document, member.key[...]) { _ in member.value }
+      step(member.key, .set) { _ in member.value }
     }
     for field in update["removedFields"]?.arrayValue ?? [] {
       guard let path = field.stringValue else { continue }
-      change(&document, path[...]) { _ in nil }
+      step(path, .removed) { _ in nil }
     }
-    return document
+    return outcomes
+  }
+
+  /// Paths that the update names more than once.
+  private static func repeated(_ update: JSONValue) -> Set<[UInt8]> {
+    let names = named(update)
+    guard names.count > 1 else { return [] }
+    var seen: Set<[UInt8]> = []
+    return Set(names.map { Array($0.utf8) }.filter { !seen.insert($0).inserted })
+  }
+
+  /// Whether a path goes into what is shown as a single value: what a hash stands for has changed, and
+  /// the new one is not told.
+  static func entersValues(_ update: JSONValue, of document: JSONValue) -> Bool {
+    func enters(_ path: String) -> Bool {
+      var value = document
+      for part in path.dotSeparated {
+        switch value {
+        case .object:
+          guard let inner = value[part] else { return false }
+          value = inner
+        case .array(let list):
+          guard let index = Int(part), list.indices.contains(index) else { return false }
+          value = list[index]
+        case .string(let text): return !text.isSame(as: "***")
+        default: return false
+        }
+      }
+      return false
+    }
+    return named(update).contains(where: enters)
+      || update["truncatedArrays"]?.arrayValue?.contains {
+        ($0["field"]?.stringValue).map { enters("\($0).0") } ?? false
+      } ?? false
+  }
+
+  /// Whether the update masks (`***`) what is shown as another text, a hash: something in what it stands for
+  /// has changed, and the new one is not told.
+  static func masksHashes(_ update: JSONValue, of document: JSONValue) -> Bool {
+    update["updatedFields"]?.objectValue?.contains { member in
+      guard case .string("***") = member.value else { return false }
+      return values(at: member.key.dotSeparated[...], in: document).contains { value in
+        value.stringValue.map { !$0.isSame(as: "***") } ?? false
+      }
+    } ?? false
+  }
+
+  /// Whether the update shows some value as masked.
+  static func masks(_ update: JSONValue) -> Bool {
+    update["updatedFields"]?.objectValue?.contains { $0.value.isMask } ?? false
+  }
+
+  /// What a path may mean, dots being parts of names or between them.
+  private static func values(at path: ArraySlice<String>, in value: JSONValue) -> [JSONValue] {
+    guard let first = path.first else { return [value] }
+    switch value {
+    case .object:
+      return (1...path.count).flatMap { count -> [JSONValue] in
+        guard let inner = value[path.prefix(count).joined(separator: ".")] else { return [] }
+        return values(at: path.dropFirst(count), in: inner)
+      }
+    case .array(let list):
+      guard let index = Int(first), list.indices.contains(index) else { return [] }
+      return values(at: path.dropFirst(), in: list[index])
+    default: return []
+    }
   }
 
   /// Plain, or as Extended JSON has numbers.
   private static func length(_ value: JSONValue?) -> Int? {
-    value?.integer(Int.self) ?? value?["$numberInt"]?.stringValue.flatMap { Int($0) }
+    let size = value?.integer(Int.self) ?? value?["$numberInt"]?.stringValue.flatMap { Int($0) }
+    return size.map { max(0, $0) }
   }
 
   private static func change(
-    _ value: inout JSONValue, _ path: Substring, _ body: (JSONValue?) -> JSONValue?
+    _ value: inout JSONValue, _ path: ArraySlice<String>, _ body: (JSONValue?) -> JSONValue?
   ) {
+    guard let name = path.first else { return }
+    let rest = path.dropFirst()
     switch value {
     case .object(var members):
-      var split = path.firstIndex(of: ".")
-      if split == nil || members.contains(where: { $0.key == path }) {
-        set(&members, String(path), body)
-      } else {
-        // The shortest key that is there; else the first part, which is made.
-        while let at = split, !members.contains(where: { $0.key == path[..<at] }) {
-          split = path[path.index(after: at)...].firstIndex(of: ".")
-        }
-        guard let at = split ?? path.firstIndex(of: ".") else { return }
-        let rest = path[path.index(after: at)...]
-        set(&members, String(path[..<at])) { inner in
-          var changed = inner ?? .object([])
-          change(&changed, rest, body)
-          // Nothing comes of removing what isn't there.
-          return inner == nil && changed == .object([]) ? nil : changed
-        }
+      set(&members, name) { inner in
+        guard !rest.isEmpty else { return body(inner) }
+        var changed = inner ?? .object([])
+        change(&changed, rest, body)
+        // Nothing comes of removing what isn't there.
+        return inner == nil && changed == .object([]) ? nil : changed
       }
       value = .object(members)
     case .array(var list):
-      let head = path.prefix { $0 != "." }
-      guard let index = Int(head), index >= 0, index < 1 << 24 else { return }
-      let rest = path.dropFirst(head.count)
+      guard let index = Int(name), index >= 0, index < 1 << 24 else { return }
       while list.count <= index { list.append(.null) }
       if rest.isEmpty {
         // A removed element leaves null.
         list[index] = body(list[index]) ?? .null
       } else {
-        change(&list[index], rest.dropFirst(), body)
+        change(&list[index], rest, body)
       }
       value = .array(list)
+    // What is hidden stays so, whatever happens within.
+    case .string("***"): return
     default:
       // Something else stood there: the path makes a document of it.
       var made = JSONValue.object([])
       change(&made, path, body)
-      value = made
+      if made != .object([]) { value = made }
     }
   }
 
   private static func set(
     _ members: inout [JSONValue.Member], _ key: String, _ body: (JSONValue?) -> JSONValue?
   ) {
-    let index = members.firstIndex { $0.key == key }
+    let index = members.firstIndex { $0.key.isSame(as: key) }
     let changed = body(index.map { members[$0].value })
     switch (index, changed) {
     case (let index?, let changed?): members[index].value = changed
@@ -92,9 +204,37 @@ public enum DocumentFold {
     switch value {
     case .object(let members):
       .object(
-        members.map { JSONValue.Member($0.key, sorted($0.value)) }.sorted { $0.key < $1.key })
+        members.enumerated().map { ($0, JSONValue.Member($1.key, sorted($1.value))) }
+          .sorted { one, other in
+            // Names that are there twice keep their order.
+            if one.1.key.isSame(as: other.1.key) { return one.0 < other.0 }
+            return one.1.key.utf8.lexicographicallyPrecedes(other.1.key.utf8)
+          }.map(\.1))
     case .array(let list): .array(list.map(sorted))
     default: value
     }
+  }
+}
+
+extension JSONValue {
+  /// What stands for a value that is masked.
+  public var isMask: Bool {
+    guard case .string("***") = self else { return false }
+    return true
+  }
+
+  /// What a JSON pointer points at.
+  public func value(at pointer: String) -> JSONValue? {
+    var value: JSONValue? = self
+    for part in pointer.split(separator: "/", omittingEmptySubsequences: false).dropFirst() {
+      let name = String(part.replacing("~1", with: "/").replacing("~0", with: "~"))
+      switch value {
+      case .object: value = value?[name]
+      case .array(let list):
+        value = Int(name).flatMap { list.indices.contains($0) ? list[$0] : nil }
+      default: return nil
+      }
+    }
+    return value
   }
 }

@@ -16,18 +16,18 @@ public enum JSONDifference {
     case (.object(let wanted), .object(let got)):
       for (index, member) in wanted.enumerated() {
         let inner = "\(place)/\(escaped(member.key))"
-        guard let other = got.first(where: { $0.key == member.key }) else {
+        guard let other = counterpart(of: index, in: wanted, among: got) else {
           return (inner, "it is missing")
         }
         if let found = first(member.value, other.value, inner) { return found }
-        if got.indices.contains(index), got[index].key != member.key, got.count == wanted.count {
+        if got.indices.contains(index), !got[index].key.isSame(as: member.key),
+          got.count == wanted.count
+        {
           return (inner, "the members stand in another order")
         }
       }
-      if let more = got.first(where: { member in !wanted.contains { $0.key == member.key } }) {
-        return ("\(place)/\(escaped(more.key))", "nothing should be there")
-      }
-      return nil
+      let more = got.indices.first { counterpart(of: $0, in: got, among: wanted) == nil }
+      return more.map { ("\(place)/\(escaped(got[$0].key))", "nothing should be there") }
     case (.array(let wanted), .array(let got)):
       for (index, value) in wanted.enumerated() {
         guard index < got.count else { return ("\(place)/\(index)", "it is missing") }
@@ -38,6 +38,23 @@ public enum JSONDifference {
     default:
       return a == b ? nil : (place, "expected \(short(a)), found \(short(b))")
     }
+  }
+
+  /// The member of the same name; of several, as many as there are before the one at `index` are passed
+  /// over.
+  private static func counterpart(
+    of index: Int, in members: [JSONValue.Member], among others: [JSONValue.Member]
+  ) -> JSONValue.Member? {
+    let key = members[index].key
+    // In most documents it stands at the same place.
+    if others.indices.contains(index), others[index].key.isSame(as: key),
+      !others[..<index].contains(where: { $0.key.isSame(as: key) }),
+      !members[..<index].contains(where: { $0.key.isSame(as: key) })
+    {
+      return others[index]
+    }
+    let before = members[..<index].count { $0.key.isSame(as: key) }
+    return others.lazy.filter { $0.key.isSame(as: key) }.dropFirst(before).first
   }
 
   private static func escaped(_ key: String) -> String {

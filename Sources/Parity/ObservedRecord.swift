@@ -9,6 +9,9 @@ public struct ObservedRecord: Sendable {
     case snapshot
     /// A dead letter that became a message later, under its old id.
     case replayed
+    /// The dead letter of an event whose id the stream had for another event: which events those are no
+    /// oplog tells, so none is expected.
+    case conflict
     /// Somebody else's.
     case foreign
   }
@@ -21,18 +24,21 @@ public struct ObservedRecord: Sendable {
   public var digest: MessageDigest
   /// Of `Nats-Msg-Id`; nil where there is none.
   public var id: MessageDigest?
+  public var subject: MessageDigest
   /// Of the body alone.
   public var body: MessageDigest
 
   public init(
     sequence: UInt64, kind: Kind, position: EventPosition?, digest: MessageDigest,
-    id: MessageDigest? = nil, body: MessageDigest = MessageDigest()
+    id: MessageDigest? = nil, subject: MessageDigest = MessageDigest(),
+    body: MessageDigest = MessageDigest()
   ) {
     self.sequence = sequence
     self.kind = kind
     self.position = position
     self.digest = digest
     self.id = id
+    self.subject = subject
     self.body = body
   }
 }

@@ -25,11 +25,14 @@ public struct RunJoin: Sendable {
     public var rule: String
     public var subject: String
     public var digests: PartDigests
+    /// Of a dead letter: why it is one.
+    public var letter: Letter?
 
     public init(
       sequence: UInt64, kind: ObservedRecord.Kind, id: String, position: EventPosition?,
-      rule: String, subject: String, digests: PartDigests
+      rule: String, subject: String, digests: PartDigests, letter: Letter? = nil
     ) {
+      self.letter = letter
       self.sequence = sequence
       self.kind = kind
       self.id = id
@@ -40,11 +43,31 @@ public struct RunJoin: Sendable {
     }
   }
 
+  public struct Letter: Sendable, Hashable {
+    public var code: String
+    public var detail: String
+
+    public init(code: String, detail: String) {
+      self.code = code
+      self.detail = detail
+    }
+  }
+
   public enum Answer: Sendable, Equatable {
     case equal
     case missing
+    /// Only messages of other positions have its id, which may be those of other events: `settle` tells
+    /// when all are expected.
+    case open(Postponed)
     /// It is there, but these parts differ.
     case differs(sequence: UInt64, subject: Bool, headers: Bool, body: Bool)
+  }
+
+  /// An expected message whose answer depends on those that are expected after it.
+  public struct Postponed: Sendable, Equatable {
+    fileprivate var id: [UInt8]
+    fileprivate var digests: PartDigests
+    fileprivate var rank: Int
   }
 
   /// A stored message that is one too many.
@@ -60,12 +83,20 @@ public struct RunJoin: Sendable {
   }
 
   private var observed: [Observed]
-  private var byID: [String: [Int]] = [:]
+  /// Ids as bytes: `String` would take composed and decomposed letters for the same.
+  private var byID: [[UInt8]: [Int]] = [:]
   /// Of each: which expected message it is, in their order.
   private var meaning: [Int?]
-  private var firstOfID: [String: UInt64] = [:]
+  private var firstOfID: [[UInt8]: UInt64] = [:]
+  /// Ids that other producers publish under as well.
+  private var sharedIDs: Set<[UInt8]> = []
   private var expectedCount = 0
+  /// Of the message that was found last.
+  public private(set) var lastKind = ObservedRecord.Kind.own
   private var differing: Set<Int> = []
+  /// Messages that may rightly be there in place of what is expected, by where they belong in its order.
+  private var excused: [Int: Int] = [:]
+  private var byPosition: [EventPosition: [Int]] = [:]
   private let apart: Set<UInt64>
 
   /// In any order. `apart`: sequences that stand apart from where their positions belong.
@@ -74,57 +105,159 @@ public struct RunJoin: Sendable {
     self.observed = observed.sorted { $0.sequence < $1.sequence }
     meaning = Array(repeating: nil, count: observed.count)
     for (index, message) in self.observed.enumerated() {
-      byID[message.id, default: []].append(index)
+      byID[Array(message.id.utf8), default: []].append(index)
+      if message.kind == .own, let position = message.position {
+        byPosition[position, default: []].append(index)
+      }
     }
   }
 
-  /// The next expected message, in oplog order.
-  public mutating func expect(id: String, _ digests: PartDigests) -> Answer {
+  /// A message of the bridge of that event and rule that nothing has explained so far.
+  public func unexplained(_ position: EventPosition, rule: String) -> Observed? {
+    byPosition[position]?.first { isOpen($0) && observed[$0].rule == rule }.map { observed[$0] }
+  }
+
+  /// Of an event whose messages can't be told for sure: the first message that is there for the rule and
+  /// not expected belongs here in the order. It stays one of `surplus()`.
+  public mutating func excuse(_ position: EventPosition, rule: String) -> Observed? {
+    guard
+      let index = byPosition[position]?.first(where: { isOpen($0) && observed[$0].rule == rule })
+    else { return nil }
+    return excuse(index, rank: nextRank())
+  }
+
+  /// The same, by the id that it has to have, where that is known: then its position, or its rule, may be
+  /// wrong. It may as well be another event's message of that id: to be asked when all is expected.
+  ///
+  /// - Parameter others: rules that there are besides: their messages may have that id as well.
+  public mutating func excuse(id: String, rank: Int, others: Set<String> = []) -> Observed? {
+    let index = byID[Array(id.utf8)]?.first {
+      isOpen($0) && observed[$0].kind == .own && !others.contains(observed[$0].rule)
+    }
+    return index.map { excuse($0, rank: rank) }
+  }
+
+  /// Whether a message of that id may be left.
+  public func mayHold(_ id: String) -> Bool {
+    byID[Array(id.utf8)]?.contains { isOpen($0) } ?? false
+  }
+
+  /// The next place in the order of what is expected.
+  public mutating func nextRank() -> Int {
     defer { expectedCount += 1 }
+    return expectedCount
+  }
+
+  private mutating func excuse(_ index: Int, rank: Int) -> Observed {
+    excused[index] = rank
+    let id = Array(observed[index].id.utf8)
+    firstOfID[id] = min(firstOfID[id] ?? .max, observed[index].sequence)
+    return observed[index]
+  }
+
+  private func isOpen(_ index: Int) -> Bool { meaning[index] == nil && excused[index] == nil }
+
+  /// The next expected message, in oplog order. One id may be that of several events, which their
+  /// positions tell apart.
+  ///
+  /// - Parameters:
+  ///   - isOpen: that it differs may be right, so its order counts.
+  ///   - isShared: others publish under its id as well: each message of that id answers one event.
+  public mutating func expect(
+    id: String, _ position: EventPosition, _ digests: PartDigests, isOpen: Bool = false,
+    isShared: Bool = false
+  ) -> Answer {
+    let rank = nextRank()
+    let id = Array(id.utf8)
+    if isShared { sharedIDs.insert(id) }
     guard let places = byID[id] else { return .missing }
     let free = places.filter { meaning[$0] == nil }
-    guard let index = free.first(where: { isEqual($0, digests) }) ?? free.first else {
-      return .missing
+    let equal = free.first { isEqual($0, digests) }
+    // Others' messages have no position.
+    let own = free.first { observed[$0].position == position }
+    guard
+      let index = equal ?? own
+        ?? free.first(where: { observed[$0].kind == .foreign || observed[$0].position == nil })
+    else {
+      guard !free.isEmpty else { return .missing }
+      return .open(Postponed(id: id, digests: digests, rank: rank))
     }
-    meaning[index] = expectedCount
+    return take(index, Postponed(id: id, digests: digests, rank: rank), isOpen: isOpen)
+  }
+
+  /// All is expected: whether a message is left that can only be the one that was postponed, its position
+  /// being another than it should be.
+  public mutating func settle(_ one: Postponed, isOpen: Bool = false) -> Answer {
+    let places = byID[one.id] ?? []
+    let answered = Set(places.filter { meaning[$0] != nil }.compactMap { observed[$0].position })
+    // A second copy of another event's message is none of this event.
+    guard
+      let index = places.first(where: { index in
+        self.isOpen(index) && !(observed[index].position.map(answered.contains) ?? false)
+      })
+    else { return .missing }
+    return take(index, one, isOpen: isOpen)
+  }
+
+  private mutating func take(_ index: Int, _ one: Postponed, isOpen: Bool) -> Answer {
+    let (id, digests) = (one.id, one.digests)
+    meaning[index] = one.rank
     let found = observed[index]
+    lastKind = found.kind
     firstOfID[id] = min(firstOfID[id] ?? .max, found.sequence)
     if isEqual(index, digests) { return .equal }
-    differing.insert(index)
+    if !isOpen { differing.insert(index) }
     return .differs(
       sequence: found.sequence,
-      subject: found.digests.subject != digests.subject && found.kind != .foreign,
+      subject: found.digests.subject != digests.subject,
       headers: found.digests.headers != digests.headers && found.kind != .foreign,
       body: found.digests.body != digests.body)
   }
 
-  /// Other producers share id and body; their headers and subjects are their own.
+  /// Other producers share id, subject and body; their headers are their own.
   private func isEqual(_ index: Int, _ digests: PartDigests) -> Bool {
     let found = observed[index]
     return found.kind == .foreign
-      ? found.digests.body == digests.body : found.digests == digests
+      ? found.digests.body == digests.body && found.digests.subject == digests.subject
+      : found.digests == digests
   }
 
-  /// Messages that nothing expected.
+  /// Messages that nothing expected. Others' are, where the id is shared and another message has answered it.
   public func surplus() -> [Surplus] {
-    observed.indices.filter { meaning[$0] == nil && observed[$0].kind != .foreign }.map { index in
-      Surplus(observed: observed[index], repeats: firstOfID[observed[index].id])
+    observed.indices.filter { meaning[$0] == nil && isJudged($0) }.map { index in
+      Surplus(
+        observed: observed[index],
+        repeats: excused[index] == nil ? firstOfID[Array(observed[index].id.utf8)] : nil)
     }
+  }
+
+  private func isJudged(_ index: Int) -> Bool {
+    guard observed[index].kind == .foreign else { return true }
+    let id = Array(observed[index].id.utf8)
+    return sharedIDs.contains(id) && firstOfID[id] != nil
   }
 
   /// Messages out of their order: those that stand apart, and of the others the fewest whose removal
   /// leaves the rest in order. What is stored twice, or differs besides, is not named here.
   public func reordered() -> [Observed] {
-    let doubled = Set(surplus().map(\.observed.id))
+    let doubled = doubledIDs
     let own = observed.indices.filter { index in
-      observed[index].kind == .own && meaning[index] != nil && !differing.contains(index)
-        && !doubled.contains(observed[index].id)
+      observed[index].kind == .own && rank(index) != nil && !differing.contains(index)
+        && !doubled.contains(Array(observed[index].id.utf8))
     }
     let together = own.filter { !apart.contains(observed[$0].sequence) }
-    let kept = Self.longestRising(together.map { meaning[$0] ?? 0 })
+    let kept = Self.longestRising(together.map { rank($0) ?? 0 })
     let inOrder = Set(kept.map { together[$0] })
     return own.filter { !inOrder.contains($0) }.map { observed[$0] }
   }
+
+  private var doubledIDs: Set<[UInt8]> {
+    Set(
+      observed.indices.filter { isOpen($0) && isJudged($0) }
+        .map { Array(observed[$0].id.utf8) })
+  }
+
+  private func rank(_ index: Int) -> Int? { meaning[index] ?? excused[index] }
 
   /// Indices of a longest rising subsequence (patience sorting).
   static func longestRising(_ values: [Int]) -> Set<Int> {

@@ -45,12 +45,22 @@ public struct StreamLedger: Sendable {
     /// Positions of the bridge's messages around it.
     public var before: EventPosition?
     public var after: EventPosition?
+
+    public init(
+      sequences: ClosedRange<UInt64>, before: EventPosition?, after: EventPosition?
+    ) {
+      self.sequences = sequences
+      self.before = before
+      self.after = after
+    }
   }
 
   private struct Bucket {
     var after: EventPosition?
     var last: EventPosition
     var expected = BucketSum()
+    /// Positions at which there may be a message, or not.
+    var covered: UInt64 = 0
     var observed = BucketSum()
     var sequences: ClosedRange<UInt64>?
   }
@@ -65,6 +75,7 @@ public struct StreamLedger: Sendable {
   /// Those not judged yet; the first is the one that the stream has come to.
   private var open: [Bucket] = []
   private var expectedEnded = false
+  private var hasEnded = false
   /// Ends of all buckets, judged ones included.
   private var ends: [EventPosition] = []
   /// Of those judged: how many messages were expected, and where they stand.
@@ -86,9 +97,12 @@ public struct StreamLedger: Sendable {
   public private(set) var outside: UInt64 = 0
   /// Messages of earlier ranges that stand among this one's: doubled, late, or nothing's.
   public private(set) var late: [ObservedRecord] = []
-  /// Messages from behind the range, and the first of them.
+  /// Messages from behind the range.
   public private(set) var beyond: UInt64 = 0
-  public private(set) var firstBeyond: UInt64?
+  private var firstBeyond: UInt64?
+  /// Where the next range's messages may begin. What is gone before its first one may have been one of
+  /// them, so they begin behind the last message that was seen before that.
+  public private(set) var nextSequence: UInt64
   /// Sequences of messages that were taken although others from behind the range stand before them.
   public private(set) var takenBehind: Set<UInt64> = []
   /// Sequences of messages without a position that can be read, though they say they are the bridge's.
@@ -110,6 +124,7 @@ public struct StreamLedger: Sendable {
     lower = range.lowerBound
     upper = range.upperBound
     lastSequence = firstSequence - min(1, firstSequence)
+    nextSequence = lastSequence &+ 1
     self.bucketSize = UInt64(bucketSize)
   }
 
@@ -122,13 +137,26 @@ public struct StreamLedger: Sendable {
   public mutating func expect(_ position: EventPosition, _ digest: MessageDigest) {
     expectedCount &+= 1
     lastExpected = position
-    if let last = open.last, last.expected.count < bucketSize || position == last.last {
+    extend(to: position)
+    open[open.count - 1].expected.add(digest)
+  }
+
+  /// A position at which there may rightly be messages, and may not: if there are, they are looked into.
+  public mutating func cover(_ position: EventPosition) {
+    extend(to: position)
+    open[open.count - 1].covered &+= 1
+  }
+
+  /// Makes the last bucket one that the position is of.
+  private mutating func extend(to position: EventPosition) {
+    if let last = open.last,
+      last.expected.count &+ last.covered < bucketSize || position == last.last
+    {
       open[open.count - 1].last = position
     } else {
       if let last = open.last { ends.append(last.last) }
       open.append(Bucket(after: open.last?.last ?? ends.last, last: position))
     }
-    open[open.count - 1].expected.add(digest)
   }
 
   /// Nothing more is expected within the range.
@@ -145,6 +173,9 @@ public struct StreamLedger: Sendable {
     switch record.kind {
     case .foreign:
       foreignCount &+= 1
+      note(record.sequence, nil)
+      return true
+    case .conflict:
       note(record.sequence, nil)
       return true
     case .snapshot:
@@ -263,27 +294,42 @@ public struct StreamLedger: Sendable {
   }
 
   private mutating func note(_ sequence: UInt64, _ position: EventPosition?) {
-    if sequence > lastSequence + 1, holes.count < Self.mostHoles {
+    if sequence > 0, sequence - 1 > lastSequence, holes.count < Self.mostHoles {
       holes.append(
         Hole(sequences: (lastSequence + 1)...(sequence - 1), before: lastPosition, after: nil))
     }
     lastSequence = max(lastSequence, sequence)
+    if firstBeyond == nil, !hasEnded { nextSequence = lastSequence &+ 1 }
     guard let position else { return }
     lastPosition = position
     var index = holes.count - 1
     while index >= 0, holes[index].after == nil {
       holes[index].after = position
+      // Between messages that stand in the wrong order, all that belongs between them may have stood.
+      if let before = holes[index].before, before > position {
+        holes[index].before = position
+        holes[index].after = before
+      }
       index -= 1
     }
   }
 
-  /// A message that is judged elsewhere.
-  public mutating func pass(_ sequence: UInt64) { note(sequence, nil) }
+  /// A message that is judged elsewhere. `isBeyond`: it is of the next range, which has to see it too.
+  public mutating func pass(_ sequence: UInt64, isBeyond: Bool = false) {
+    if isBeyond {
+      beyond &+= 1
+      firstBeyond = firstBeyond ?? sequence
+    }
+    note(sequence, nil)
+  }
 
   // MARK: The end
 
   /// The stream ends at this sequence: what lies between is gone.
-  public mutating func endOfStream(at sequence: UInt64) { note(sequence + 1, nil) }
+  public mutating func endOfStream(at sequence: UInt64) {
+    hasEnded = true
+    note(sequence == .max ? sequence : sequence + 1, nil)
+  }
 
   /// Whether every bucket so far agrees, those included that the stream is still at.
   public var agrees: Bool {

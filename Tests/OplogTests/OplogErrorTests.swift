@@ -199,8 +199,8 @@ import Testing
       ).description
         == "cannot decode the oplog entry at 7.3: it belongs to a transaction too large for memory, "
         + "and the temporary file in /x that should hold it failed (creating it: No such file or "
-        + "directory (2)). Nothing was skipped; make room there, or let TMPDIR name a directory with "
-        + "room, then start again.")
+        + "directory (2)). Nothing was skipped, and it is tried again; make room there, or let TMPDIR "
+        + "name a directory with room and restart.")
   }
 
   @Test func everySentenceIsWhole() {
@@ -212,7 +212,7 @@ import Testing
         .corrupt(BSONError(.truncated, at: 5)), .missingField("o"),
         .wrongType(field: "o", found: .null), .badNamespace("x"), .unsupportedVersion(3),
         .unknownOperation("x"), .unknownCommand("x"), .unsupportedUpdate(version: 3),
-        .unknownDiffSection("b"), .updateTooLarge(1),
+        .unknownDiffSection("b"), .updateTooLarge,
         .missingEarlierEntries(previous: Self.position), .spillFailed(directory: "/x", detail: "y"),
       ] + forms.map { .unsupportedTransaction($0) }
     let sentences = reasons.map { OplogError($0, at: Self.position).description }

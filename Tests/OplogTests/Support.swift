@@ -84,8 +84,10 @@ struct Event: Equatable, CustomStringConvertible {
   var lsid: [UInt8]?
   var txnNumber: Int64?
   var collectionUUID: [UInt8]?
+  var isOversized = false
 
   init(_ event: ChangeEvent) {
+    isOversized = event.isOversized
     operation = event.operation.name.description
     namespace = String(decoding: event.database, as: UTF8.self)
     if !event.collection.isEmpty {

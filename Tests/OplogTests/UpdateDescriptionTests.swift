@@ -180,16 +180,55 @@ import Testing
         return try decoder.events(of: try BSONView($0))
       }
     }
-    #expect(try decode(nested(200)).count == 1)
-    #expect(throws: OplogError.self) { try decode(nested(300)) }
+    #expect(try decode(nested(200)).map(\.isOversized) == [false])
+    #expect(try decode(nested(300)).map(\.isOversized) == [true])
   }
 
   /// A long path times many fields: 1 MB of entry that would become 25 GB of description.
   @Test func theSizeIsBounded() throws {
     let name = String(repeating: "x", count: 500_000)
     let fields = (0..<50_000).map { #""\#($0)":1"# }.joined(separator: ",")
-    #expect(
-      error(#"{"$v":2,"diff":{"s\#(name)":{"u":{\#(fields)}}}}"#) == .updateTooLarge(64 << 20))
+    let update =
+      #"\#(head),"op":"u","ns":"a.b","o":{"$v":2,"diff":{"s\#(name)":{"u":{\#(fields)}}}}"#
+    var decoder = OplogDecoder()
+    let event = try #require(try decoder.events(#"{\#(update),"o2":{"_id":1}}"#).first)
+    #expect(event.isOversized && event.operation == "update" && event.updateDescription == nil)
+    #expect(event.documentKey != nil && event.namespace == "a.b")
+    // The decoder goes on.
+    let next = try decoder.events(
+      #"{\#(head),"op":"u","ns":"a.b","o":{"$v":2,"diff":{"u":{"f":1}}},"o2":{"_id":1}}"#)
+    #expect(next.map(\.isOversized) == [false] && next.first?.updateDescription != nil)
+  }
+
+  /// At the bound, and beyond it by a byte.
+  @Test(arguments: [0, 1]) func theBoundIsExact(more: Int) throws {
+    // {updatedFields: {f: "…"}, removedFields: [], truncatedArrays: []}; counted without the last two.
+    let name = #"{"$v":2,"diff":{"u":{"f":""}}}"#
+    var decoder = OplogDecoder()
+    func events(_ value: String) throws -> [Event] {
+      try decoder.events(
+        #"{\#(head),"op":"u","ns":"a.b","o":\#(name.replacing(#""f":"""#, with: #""f":"\#(value)""#)),"o2":{}}"#
+      )
+    }
+    let empty = 4 + 1 + "updatedFields".utf8.count + 1 + 4 + 1 + 2 + 4 + 1
+    let room = OplogDecoder.maximumUpdate - empty
+    let found = try events(String(repeating: "y", count: room + more))
+    #expect(found.map(\.isOversized) == [more == 1])
+  }
+
+  /// Beyond a bound of its own nothing is made of what nobody wants.
+  @Test func unwantedDescriptionsStaySmall() throws {
+    var decoder = OplogDecoder()
+    decoder.isUpdateWanted = { name in String(decoding: name, as: UTF8.self) == "a.wanted" }
+    let long = String(repeating: "y", count: 2_000_000)
+    func isOversized(_ collection: String, _ value: String) throws -> [Bool] {
+      try decoder.events(
+        #"{\#(head),"op":"u","ns":"a.\#(collection)","o":{"$v":2,"diff":{"u":{"f":"\#(value)"}}},"o2":{}}"#
+      ).map(\.isOversized)
+    }
+    #expect(try isOversized("wanted", long) == [false])
+    #expect(try isOversized("unwanted", long) == [true])
+    #expect(try isOversized("unwanted", "small") == [false])
   }
 
   @Test func aLargeDescriptionDoesNotSpoilTheNext() throws {

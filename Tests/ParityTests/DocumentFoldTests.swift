@@ -34,6 +34,104 @@ struct DocumentFoldTests {
     #expect(result.text() == wanted)
   }
 
+  @Test(
+    "paths that can be read in several ways",
+    arguments: [
+      // What is there comes first; then what is new, with the documents on the way.
+      (#"{"a.b":1,"a":{"b":1}}"#, #"{"updatedFields":{"a.b":2}}"#, 2, 2),
+      (#"{"a":{"b":1}}"#, #"{"updatedFields":{"a.b":2}}"#, 1, 2),
+      (#"{"a":{"c":1}}"#, #"{"updatedFields":{"a.b":2}}"#, 1, 2),
+      (#"{"a":{}}"#, #"{"updatedFields":{"a.b.c":2}}"#, 1, 3),
+      (#"{"a.b":{},"a":{"b":{}}}"#, #"{"updatedFields":{"a.b.c":2}}"#, 1, 4),
+      (#"{"a.b":1,"a":{"b":1}}"#, #"{"removedFields":["a.b"]}"#, 2, 2),
+      (#"{"a":{"b":1}}"#, #"{"removedFields":["a.b"]}"#, 1, 1),
+      (#"{"a":1}"#, #"{"updatedFields":{"a":2}}"#, 1, 1),
+      // The same, with disambiguatedPaths.
+      (
+        #"{"a.b":1,"a":{"b":1}}"#,
+        #"{"updatedFields":{"a.b":2},"disambiguatedPaths":{"a.b":["a.b"]}}"#, 1, 1
+      ),
+      (
+        #"{"a.b":1,"a":{"b":1}}"#, #"{"updatedFields":{"a.b":2},"disambiguatedPaths":{}}"#, 1, 1
+      ),
+      // Both fields at once: which has which value is not told even so.
+      (
+        #"{"a.b":1,"a":{"b":1}}"#,
+        #"{"updatedFields":{"a.b":2,"a.b":3},"disambiguatedPaths":{"a.b":["a.b"]}}"#, 4, 4
+      ),
+    ])
+  func readings(_ document: String, _ update: String, _ likely: Int, _ all: Int) throws {
+    let before = try JSONValue(parsing: document)
+    let change = try JSONValue(parsing: update)
+    for (isThorough, count) in [(false, likely), (true, all)] {
+      let outcomes = DocumentFold.outcomes(
+        of: change, on: before, isThorough: isThorough, atMost: 100)
+      #expect(outcomes.count == count, "\(outcomes.map { $0.text() })")
+      #expect(outcomes.first == DocumentFold.apply(change, to: before))
+    }
+    #expect(
+      DocumentFold.outcomes(of: change, on: before, isThorough: true, atMost: 1).count == 1)
+  }
+
+  @Test(
+    "paths that are told",
+    arguments: [
+      (
+        #"{"a.b":1,"a":{"b":1}}"#,
+        #"{"updatedFields":{"a.b":2},"disambiguatedPaths":{"a.b":["a.b"]}}"#,
+        #"{"a.b":2,"a":{"b":1}}"#
+      ),
+      (
+        #"{"a.b":1,"a":{"b":1}}"#, #"{"updatedFields":{"a.b":2},"disambiguatedPaths":{}}"#,
+        #"{"a.b":1,"a":{"b":2}}"#
+      ),
+      (
+        #"{"n":[{"x.0":1}]}"#,
+        #"{"removedFields":["n.0.x.0"],"disambiguatedPaths":{"n.0.x.0":["n",{"$numberInt":"0"},"x.0"]}}"#,
+        #"{"n":[{}]}"#
+      ),
+      (
+        #"{"n":{"0":1}}"#, #"{"updatedFields":{"n.1":2},"disambiguatedPaths":{"n.1":["n","1"]}}"#,
+        #"{"n":{"0":1,"1":2}}"#
+      ),
+      (
+        #"{"x":"***"}"#, #"{"updatedFields":{"x.y":"***"},"removedFields":["x.z"]}"#,
+        #"{"x":"***"}"#
+      ),
+      // What combines with a dot makes another character of it, and no other name.
+      (#"{"a":{"\u0301":1}}"#, #"{"updatedFields":{"a.\u0301":2}}"#, "{\"a\":{\"\u{301}\":2}}"),
+    ])
+  func told(_ document: String, _ update: String, _ wanted: String) throws {
+    let result = DocumentFold.apply(
+      try JSONValue(parsing: update), to: try JSONValue(parsing: document))
+    #expect(result.text() == wanted)
+  }
+
+  @Test("names that are there twice are compared one by one") func twice() throws {
+    let wanted = try JSONValue(parsing: #"{"a":1,"b":1,"a":2}"#)
+    for (json, pointer) in [
+      (#"{"a":1,"b":1,"a":3}"#, "/a"), (#"{"a":1,"b":1}"#, "/a"),
+      (#"{"a":1,"b":1,"a":2,"a":4}"#, "/a"), (#"{"a":1,"a":2}"#, "/b"),
+    ] {
+      let found = DocumentFold.sorted(try JSONValue(parsing: json))
+      #expect(
+        JSONDifference.first(expected: DocumentFold.sorted(wanted), found: found)?.pointer
+          == pointer)
+    }
+    let other = DocumentFold.sorted(try JSONValue(parsing: #"{"b":1,"a":1,"a":2}"#))
+    #expect(JSONDifference.first(expected: DocumentFold.sorted(wanted), found: other) == nil)
+  }
+
+  @Test("keys that look the same stay apart") func unicode() throws {
+    let document = JSONValue.object([.init("\u{E9}", 1), .init("e\u{301}", 2)])
+    let update: JSONValue = ["updatedFields": ["e\u{301}": 3], "removedFields": ["\u{E9}"]]
+    #expect(DocumentFold.apply(update, to: document) == .object([.init("e\u{301}", 3)]))
+    let other = JSONValue.object([.init("e\u{301}", 2), .init("\u{E9}", 1)])
+    #expect(document != other && DocumentFold.sorted(document) == DocumentFold.sorted(other))
+    #expect(
+      JSONDifference.first(expected: ["a": "\u{E9}"], found: ["a": "e\u{301}"])?.pointer == "/a")
+  }
+
   @Test("the order of members doesn't count") func order() throws {
     let a = try JSONValue(parsing: #"{"a":1,"b":[{"c":1,"d":2}]}"#)
     let b = try JSONValue(parsing: #"{"b":[{"d":2,"c":1}],"a":1}"#)

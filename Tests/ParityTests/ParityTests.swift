@@ -77,10 +77,13 @@ struct ParityTests {
     func record(_ n: Int, _ kind: ObservedRecord.Kind, body: String) -> ObservedRecord {
       ObservedRecord(
         sequence: UInt64(n), kind: kind, position: kind == .own ? position(n) : nil,
-        digest: digest("own \(body)"), id: digest("id \(n)"), body: digest(body))
+        digest: digest("own \(body)"), id: digest("id \(n)"), subject: digest("s"),
+        body: digest(body))
     }
     func expect(_ n: Int, body: String) {
-      ids.expect(digest("id \(n)"), position(n), digest("own \(body)"), body: digest(body))
+      ids.expect(
+        digest("id \(n)"), position(n), digest("own \(body)"), subject: digest("s"),
+        body: digest(body))
     }
     func observe(_ record: ObservedRecord) -> Bool { ids.observe(record) }
     // The producer was there before the change was read, and after it.
@@ -94,18 +97,61 @@ struct ParityTests {
     // Another body.
     expect(4, body: "d")
     #expect(observe(record(4, .foreign, body: "e")) == true)
-    #expect(ids.suspects == [.init(position: position(4), sequences: [4])])
+    #expect(!ids.agrees)
+    #expect(ids.finish().suspects == [.init(position: position(4), sequences: [4])])
     // Stored twice.
     var again = record(3, .foreign, body: "c")
     again.sequence = 9
     #expect(observe(again) == true)
-    #expect(ids.suspects.last == .init(position: position(3), sequences: [3, 9]))
+    #expect(ids.finish().suspects.first == .init(position: position(3), sequences: [3, 9]))
     // Nobody published it; nobody wanted it.
     expect(5, body: "f")
     #expect(observe(record(6, .foreign, body: "g")) == false)
     #expect(observe(record(7, .own, body: "h")) == false)
-    let (missing, extra) = ids.finish()
-    #expect(missing == [position(5)] && extra.map(\.sequence) == [7])
+    let (suspects, extra) = ids.finish()
+    #expect(suspects.last == .init(position: position(5), sequences: []))
+    #expect(suspects.count == 3 && extra.map(\.sequence) == [7] && ids.waitingCount == 1)
+  }
+
+  @Test(
+    "an id that comes again: each event has a message, whichever side is read first",
+    arguments: [true, false])
+  func again(_ isExpectedFirst: Bool) {
+    // By position, what is stored; nil: nobody's position, but a producer's message.
+    func suspects(_ stored: [(Int?, String)]) -> [SharedIDs.Suspect] {
+      var ids = SharedIDs()
+      func expect() {
+        for (n, body) in [(10, "a"), (20, "b"), (30, "a")] {
+          ids.expect(
+            digest("id"), position(n), digest("\(n) \(body)"), subject: digest("s"),
+            body: digest(body))
+        }
+      }
+      if isExpectedFirst { expect() }
+      for (index, (n, body)) in stored.enumerated() {
+        _ = ids.observe(
+          ObservedRecord(
+            sequence: UInt64(index + 1), kind: n == nil ? .foreign : .own,
+            position: n.map(position), digest: digest("\(n ?? 0) \(body)"), id: digest("id"),
+            subject: digest(body == "x" ? "other" : "s"), body: digest(body == "x" ? "a" : body)))
+      }
+      if !isExpectedFirst { expect() }
+      let found = ids.finish()
+      #expect(found.extra.isEmpty && ids.agrees == found.suspects.isEmpty)
+      return found.suspects
+    }
+    func suspect(_ n: Int, _ sequences: UInt64...) -> SharedIDs.Suspect {
+      .init(position: position(n), sequences: sequences)
+    }
+    #expect(suspects([(10, "a"), (20, "b"), (30, "a")]) == [])
+    #expect(suspects([(nil, "a"), (20, "b"), (nil, "a")]) == [])
+    #expect(suspects([(20, "b"), (30, "a")]) == [suspect(10)])
+    #expect(suspects([(10, "a"), (30, "a")]) == [suspect(20)])
+    #expect(suspects([(10, "a"), (nil, "b")]) == [suspect(30)])
+    #expect(suspects([(10, "a"), (nil, "x"), (20, "b")]) == [suspect(30, 2)])
+    #expect(suspects([(10, "a"), (20, "b"), (30, "a"), (nil, "b")]) == [suspect(20, 2, 4)])
+    #expect(suspects([(10, "a"), (20, "b"), (30, "a"), (30, "a")]) == [suspect(30, 3, 4)])
+    #expect(suspects([(10, "a"), (20, "x"), (30, "a")]) == [suspect(20, 2)])
   }
 
   @Test("a ledger's memory does not grow with the stream") func memory() {

@@ -135,9 +135,9 @@ struct SyntheticStream {
       }
       var join = RunJoin(there.map(detail), apart: run.apart)
       for message in expected where run.contains(message.position) {
-        switch join.expect(id: message.id, message.digests) {
+        switch join.expect(id: message.id, message.position, message.digests) {
         case .equal: break
-        case .missing: missing.append(message)
+        case .missing, .open: missing.append(message)
         case .differs: tell(.payloadMismatch, message.id)
         }
       }

@@ -1,0 +1,163 @@
+internal import BSON
+
+// Whether the rules' documents can be read, and which rules take nothing: their collections don't exist.
+
+extension DoctorExaminer {
+  /// The user's roles: everybody may see his own.
+  func roles() -> [DoctorFacts.Role]? {
+    guard isConfined else { return nil }
+    return ask(#"{"connectionStatus":1,"maxTimeMS":\#(Self.maxTime)}"#) { reply in
+      var roles: [DoctorFacts.Role] = []
+      reply.inner("authInfo")?.inner("authenticatedUserRoles")?.each { role in
+        if let name = role.text("role"), let database = role.text("db") {
+          roles.append(DoctorFacts.Role(name, in: database))
+        }
+      }
+      return roles
+    }.value
+  }
+
+  /// A question costs little, but not nothing.
+  private static let mostReads = 100
+  /// No collection has it: the right to read any shows with it.
+  private static let noCollection = "tailrace-doctor"
+
+  /// Tries to read each collection that a rule reads documents of.
+  func reads(_ collections: Answer<DoctorFacts.Collections>) -> [DoctorFacts.Read] {
+    var found: [DoctorFacts.Read] = []
+    for demand in demands.rules {
+      guard let purpose = demand.reads else { continue }
+      for (database, collection) in namespaces(of: demand, collections) {
+        if let index = found.firstIndex(where: {
+          $0.database == database && $0.collection == collection && $0.purpose == purpose
+        }) {
+          found[index].rules.append(demand.rule)
+          found[index].isNeeded = found[index].isNeeded || demand.needsReads
+        } else if found.count < Self.mostReads {
+          found.append(
+            DoctorFacts.Read(
+              database, collection, rules: [demand.rule], purpose: purpose,
+              isNeeded: demand.needsReads,
+              tryToRead(database, collection.isEmpty ? Self.noCollection : collection)))
+        }
+      }
+    }
+    return found
+  }
+
+  private func namespaces(
+    of demand: RuleDemand, _ collections: Answer<DoctorFacts.Collections>
+  ) -> [(database: String, collection: String)] {
+    if let database = demand.database, let collection = demand.collection {
+      return [(database, collection)]
+    }
+    let known = (collections.value?.all ?? []).filter { demand.matches($0.namespace) }
+    if !known.isEmpty { return known.map { DoctorFacts.split($0.namespace) } }
+    // Where they may be listed, there are none; elsewhere the right to all of them is tried.
+    guard let database = demand.database,
+      collections.value?.hidden.contains(database) ?? collections.isForbidden
+    else { return [] }
+    return [(database, "")]
+  }
+
+  private func tryToRead(_ database: String, _ collection: String) -> Answer<Bool> {
+    ask(
+      #"{"find":\#(jsonText(collection)),"limit":1,"singleBatch":true,"projection":{"_id":1},"#
+        + #""maxTimeMS":\#(Self.maxTime)}"#, in: database
+    ) { _ in true }
+  }
+}
+
+extension DoctorFacts {
+  static func split(_ namespace: String) -> (database: String, collection: String) {
+    let dot = namespace.firstIndex(of: ".") ?? namespace.endIndex
+    return (String(namespace[..<dot]), String(namespace[dot...].dropFirst()))
+  }
+
+  private static func names(_ rules: [String]) -> String {
+    "rule" + (rules.count > 1 ? "s " : " ") + rules.joined(separator: ", ")
+  }
+
+  /// Nothing where no rule reads documents.
+  var readsChecks: [Diagnosis] {
+    guard !reads.isEmpty else { return [] }
+    let id = "mongodb.documents"
+    let forbidden = reads.filter { $0.answer.isForbidden }
+    if !forbidden.isEmpty {
+      let who = access.user.map { "the user \($0.name)" } ?? "a client without a user"
+      let what = forbidden.prefix(10).map {
+        "\($0.namespace) (\($0.purpose): \(Self.names($0.rules)))"
+      }
+      let more = forbidden.count > 10 ? " and \(forbidden.count - 10) more" : ""
+      var databases: [String] = []
+      for read in forbidden where !databases.contains(read.database) {
+        databases.append(read.database)
+      }
+      return [
+        Diagnosis(
+          id, forbidden.contains(where: \.isNeeded) ? .fail : .warn,
+          "\(who) may not read \(what.joined(separator: ", "))\(more)",
+          remedy: give(DoctorRole.documents(databases), as: "documents"))
+      ]
+    }
+    if let failed = reads.first(where: { $0.answer.value == nil }) {
+      return [
+        Diagnosis(id, .warn, "\(failed.namespace) can't be tried: \(failed.answer.obstacle)")
+      ]
+    }
+    return [Diagnosis(id, .ok, "\(reads.count) collections can be read")]
+  }
+
+  /// Rules whose collections don't exist; nothing where no rule is known.
+  func namespaceChecks(_ demands: MongoDemands) -> [Diagnosis] {
+    guard !demands.rules.isEmpty, let collections = collections.value,
+      collections.incomplete == nil
+    else { return [] }
+    let id = "mongodb.namespaces"
+    var absent: [String] = []
+    for demand in demands.rules
+    where !collections.all.contains(where: { demand.matches($0.namespace) }) {
+      if let database = demand.database {
+        if collections.hidden.contains(database) { continue }
+      } else if !collections.hidden.isEmpty {
+        continue
+      }
+      let near = collections.all.first {
+        $0.namespace.lowercased() == demand.namespace.lowercased()
+      }
+      absent.append(
+        "\(demand.namespace) (rule \(demand.rule)"
+          + (near.map { "; there is \($0.namespace)" } ?? "") + ")")
+    }
+    guard !absent.isEmpty else {
+      let unseen = collections.hidden.isEmpty ? "" : ", as far as collections can be listed"
+      return [
+        Diagnosis(
+          id, .ok,
+          "every rule has a collection\(unseen); documents that enter one by a rename or $out have no "
+            + "events, and tailrace snapshot --namespace publishes them")
+      ]
+    }
+    let shown = absent.prefix(10).joined(separator: ", ")
+    let more = absent.count > 10 ? " and \(absent.count - 10) more" : ""
+    return [
+      Diagnosis(
+        id, .warn, "not there (yet): \(shown)\(more)",
+        remedy: "# If the collections are not still to come, correct match.namespace; names are "
+          + "case-sensitive.\n"
+          + "# If they come by a rename or $out, publish them then: tailrace snapshot --namespace "
+          + "<database>.<collection>")
+    ]
+  }
+
+  /// Commands that give the bridge's user more rights, whatever roles there are: the bridge's own role
+  /// where the user has it, else one of the purpose's own, which is made.
+  func give(_ privileges: [DoctorRole.Privilege], as purpose: String) -> String {
+    guard let user = access.user, let roles = access.roles,
+      !roles.contains(Role(DoctorRole.name, in: "admin"))
+    else { return DoctorRole.grant(privileges) }
+    let own = "\(DoctorRole.name)_\(purpose)"
+    if roles.contains(Role(own, in: "admin")) { return DoctorRole.grant(privileges, to: own) }
+    return DoctorRole.make(own, privileges, for: user)
+  }
+}
