@@ -19,7 +19,7 @@ struct ChangeStreamFaultTests {
 
   @Test(arguments: [MongoLab.Signal.kill, .terminate])
   func theServerIsKilledAndComesBack(signal: MongoLab.Signal) async throws {
-    let start = try await MongoAdmin.majorityPosition(options)
+    let start = try await majorityPosition(options)
     let tap = StreamTap(options)
     tap.restart(at: start)
     let load = Load(lab.uri, into: name)
@@ -42,7 +42,7 @@ struct ChangeStreamFaultTests {
   }
 
   @Test func theServerIsNotThereAtFirst() async throws {
-    let start = try await MongoAdmin.majorityPosition(options)
+    let start = try await majorityPosition(options)
     try await MongoWriter(lab.uri).insert(0..<10, into: name)
     try await lab.kill(0, .terminate)
     let tap = StreamTap(options)
@@ -58,7 +58,7 @@ struct ChangeStreamFaultTests {
   }
 
   @Test func theCursorIsKilled() async throws {
-    let start = try await MongoAdmin.majorityPosition(options)
+    let start = try await majorityPosition(options)
     let tap = StreamTap(options)
     tap.restart(at: start)
     let load = Load(lab.uri, into: name)
@@ -76,7 +76,7 @@ struct ChangeStreamFaultTests {
 
   /// Batches of two, so that cursors end in the middle of transactions.
   @Test func aCursorThatEndsWithinATransactionIsGoneOnWithThere() async throws {
-    let start = try await MongoAdmin.majorityPosition(options)
+    let start = try await majorityPosition(options)
     var options = options
     options.batchSize = 7
     options.queuedBatches = 1
@@ -105,7 +105,7 @@ struct ChangeStreamFaultTests {
   }
 
   @Test func aServerThatStandsStillCountsAsGone() async throws {
-    let start = try await MongoAdmin.majorityPosition(options)
+    let start = try await majorityPosition(options)
     var options = options
     options.replyTimeout = .milliseconds(500)
     options.connectTimeout = .milliseconds(500)
@@ -127,7 +127,7 @@ struct ChangeStreamFaultTests {
 
   /// A stream that finds nothing goes through all of the oplog before the server answers.
   @Test func aServerThatTakesLongToFindSomethingGetsTheTime() async throws {
-    let start = try await MongoAdmin.majorityPosition(options)
+    let start = try await majorityPosition(options)
     let writer = try MongoWriter(lab.uri)
     for n in stride(from: 0, to: 100_000, by: 2000) {
       try await writer.insert(n..<n + 2000, into: name)

@@ -135,7 +135,7 @@ final class StreamTap {
 
   /// Takes batches until `condition` holds. Fails if reading has failed.
   func take(
-    _ what: Comment, until condition: (StreamTap) throws -> Bool,
+    _ what: String, until condition: (StreamTap) throws -> Bool,
     sourceLocation: SourceLocation = #_sourceLocation
   ) async throws {
     try await eventually(what, sourceLocation: sourceLocation) {
@@ -147,7 +147,7 @@ final class StreamTap {
 
   /// Waits, taking nothing.
   func wait(
-    _ what: Comment, until condition: (SourceStatus) -> Bool,
+    _ what: String, until condition: (SourceStatus) -> Bool,
     sourceLocation: SourceLocation = #_sourceLocation
   ) async throws {
     try await eventually(what, sourceLocation: sourceLocation) { condition(reader.status) }

@@ -14,7 +14,7 @@ struct DoctorTests {
     let began = ContinuousClock.now
     let found = await MongoDoctor.examine(
       MongoSourceOptions(uri: uri, readConcernMajority: majority), demands)
-    #expect(ContinuousClock.now - began < demands.timeLimit + .seconds(10))
+    #expect(ContinuousClock.now - began < demands.timeLimit + .seconds(60))
     for diagnosis in found {
       #expect(!"\(diagnosis)".contains("hunter2"), "a password is shown: \(diagnosis)")
       #expect(diagnosis.verdict != .fail || diagnosis.remedy != nil, "no remedy: \(diagnosis)")
@@ -40,7 +40,7 @@ struct DoctorTests {
       try await writer.command(
         #"{"create":"weather","timeseries":{"timeField":"t"}}"#, database: database)
     }
-    let checkpoint = try await MongoAdmin.majorityPosition(MongoSourceOptions(uri: lab.uri))
+    let checkpoint = try await majorityPosition(MongoSourceOptions(uri: lab.uri))
 
     func look(_ collection: String) async -> [String: Diagnosis] {
       await examine(lab.uri) { demands in
@@ -48,12 +48,13 @@ struct DoctorTests {
         demands.maxPayload = 1 << 20
         demands.checkpoint = checkpoint
         demands.preImages = ["\(database).\(collection)"]
+        demands.requiredPreImages = ["\(database).\(collection)"]
       }
     }
     let found = await look("plain")
     for id in [
       "reachable", "version", "feature_compatibility", "replica_set", "access", "oplog_read",
-      "read_concern", "oplog_window", "checkpoint", "members", "lag", "fault_tolerance", "clock",
+      "read_concern", "checkpoint", "members", "lag", "fault_tolerance", "clock",
     ] {
       #expect(
         found["mongodb.\(id)"]?.verdict == .ok, "\(String(describing: found["mongodb.\(id)"]))")
@@ -84,7 +85,7 @@ struct DoctorTests {
 
   @Test func checkpointsThatAreNotThere() async throws {
     let lab = try await MongoLab.shared.value
-    let now = try await MongoAdmin.majorityPosition(MongoSourceOptions(uri: lab.uri)).position
+    let now = try await majorityPosition(MongoSourceOptions(uri: lab.uri)).position
     func look(_ seconds: UInt32, _ increment: UInt32) async -> Diagnosis? {
       await examine(lab.uri) {
         $0.checkpoint = ResumePoint(
@@ -98,7 +99,7 @@ struct DoctorTests {
     #expect(future?.verdict == .warn)
     try await eventually("an entry of a later second") {
       try await MongoWriter(lab.uri).insert(0..<1, into: "c\(UUID().uuidString.prefix(8))")
-      return try await MongoAdmin.majorityPosition(MongoSourceOptions(uri: lab.uri))
+      return try await majorityPosition(MongoSourceOptions(uri: lab.uri))
         .position.seconds > now.seconds
     }
     let undone = await look(now.seconds, 4_000_000_000)
@@ -120,7 +121,7 @@ struct DoctorTests {
     let size = try #require(found["mongodb.document_size"])
     #expect(size.verdict == .warn)
     #expect(size.evidence.contains("test.filler: a change of 9.9 KiB"), "\(size)")
-    #expect(found["mongodb.oplog_window"]?.verdict == .fail)
+    #expect(found["mongodb.oplog_window"]?.verdict == .warn)
     #expect(found["mongodb.oplog_window"]?.remedy?.contains("Double(990)") == true)
   }
 

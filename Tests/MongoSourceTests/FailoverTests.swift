@@ -20,7 +20,7 @@ struct FailoverTests {
   private func host(_ member: Int) -> String { "127.0.0.1:\(lab.members[member].port)" }
 
   @Test func thePrimaryIsKilled() async throws {
-    let start = try await MongoAdmin.majorityPosition(options)
+    let start = try await majorityPosition(options)
     let tap = Tap(options)
     tap.restart(at: start)
     let load = Load(lab.uri, into: name)
@@ -48,7 +48,7 @@ struct FailoverTests {
   }
 
   @Test func thePrimaryStepsDown() async throws {
-    let start = try await MongoAdmin.majorityPosition(options)
+    let start = try await majorityPosition(options)
     let tap = Tap(options)
     tap.restart(at: start)
     let load = Load(lab.uri, into: name)
@@ -69,7 +69,7 @@ struct FailoverTests {
   @Test func aSecondaryIsReadWhereTheConnectionStringSaysSo() async throws {
     var options = options
     options.uri += "&readPreference=secondary"
-    let start = try await MongoAdmin.majorityPosition(self.options)
+    let start = try await majorityPosition(self.options)
     let tap = Tap(options)
     tap.restart(at: start)
     try await MongoWriter(lab.uri).insert(0..<100, into: name)
@@ -83,7 +83,7 @@ struct FailoverTests {
   /// A member that was added lately, or synchronised anew, has a short oplog. That the entry isn't
   /// there is no loss as long as another member has it.
   @Test func anotherMemberStillHasThePosition() async throws {
-    let start = try await MongoAdmin.majorityPosition(options)
+    let start = try await majorityPosition(options)
     try await MongoWriter(lab.uri).insert(0..<10, into: name)
     let emptied = (try await lab.primary() + 1) % 3
     try await lab.kill(emptied, .terminate)

@@ -19,7 +19,7 @@ struct FaultTests {
 
   @Test(arguments: [MongoLab.Signal.kill, .terminate])
   func theServerIsKilledAndComesBack(signal: MongoLab.Signal) async throws {
-    let start = try await MongoAdmin.majorityPosition(options)
+    let start = try await majorityPosition(options)
     let tap = Tap(options)
     tap.restart(at: start)
     let load = Load(lab.uri, into: name)
@@ -43,7 +43,7 @@ struct FaultTests {
   }
 
   @Test func theServerIsNotThereAtFirst() async throws {
-    let start = try await MongoAdmin.majorityPosition(options)
+    let start = try await majorityPosition(options)
     try await MongoWriter(lab.uri).insert(0..<10, into: name)
     try await lab.kill(0, .terminate)
     let tap = Tap(options)
@@ -76,7 +76,7 @@ struct FaultTests {
   }
 
   @Test func theCursorIsKilled() async throws {
-    let start = try await MongoAdmin.majorityPosition(options)
+    let start = try await majorityPosition(options)
     let tap = Tap(options)
     tap.restart(at: start)
     let load = Load(lab.uri, into: name)
@@ -94,7 +94,7 @@ struct FaultTests {
   }
 
   @Test func aServerThatStandsStillCountsAsGone() async throws {
-    let start = try await MongoAdmin.majorityPosition(options)
+    let start = try await majorityPosition(options)
     var options = options
     options.replyTimeout = .milliseconds(500)
     options.connectTimeout = .milliseconds(500)
@@ -115,7 +115,7 @@ struct FaultTests {
   }
 
   @Test func stopReturnsThoughTheServerStandsStill() async throws {
-    let start = try await MongoAdmin.majorityPosition(options)
+    let start = try await majorityPosition(options)
     var options = options
     options.replyTimeout = .seconds(600)
     let tap = Tap(options)
@@ -134,7 +134,7 @@ struct FaultTests {
   }
 
   @Test func silenceReopensTheCursorUnnoticed() async throws {
-    let start = try await MongoAdmin.majorityPosition(options)
+    let start = try await majorityPosition(options)
     var options = options
     options.awaitTime = .milliseconds(20)
     options.longestSilence = .milliseconds(60)

@@ -41,7 +41,7 @@ struct ImageServerTests {
     try await Self.withServer(["--setParameter", "minSnapshotHistoryWindowInSeconds=1"]) {
       options, writer in
       try await writer.insert(0..<50, into: name)
-      let start = try await MongoAdmin.majorityPosition(options)
+      let start = try await majorityPosition(options)
       try await update(writer, 1, documents: 0..<50)
       try await update(writer, 2, documents: 0..<50)
       for n in 0..<25 {
@@ -69,7 +69,7 @@ struct ImageServerTests {
     guard (try? MongoProgram.path(version)) != nil else { return }
     try await Self.withServer(version: version) { options, writer in
       try await writer.insert(0..<20, into: name)
-      let start = try await MongoAdmin.majorityPosition(options)
+      let start = try await majorityPosition(options)
       try await update(writer, 1, documents: 0..<20)
       try await update(writer, 2, documents: 0..<20)
       try await writer.command(
@@ -94,9 +94,9 @@ struct ImageServerTests {
   func olderServersNeverReadACollectionThatTookTheName(version: String) async throws {
     guard (try? MongoProgram.path(version)) != nil else { return }
     try await Self.withServer(version: version) { options, writer in
-      let start = try await MongoAdmin.majorityPosition(options)
+      let start = try await majorityPosition(options)
       try await ImageTests.replaceCollections(writer, name)
-      let end = try await MongoAdmin.majorityPosition(options)
+      let end = try await majorityPosition(options)
       let tap = ImageTap(options, collections: name)
       tap.start(at: start)
       try await tap.read("all is read", until: { $0.last.map { $0 >= end.position } ?? false })
@@ -114,7 +114,7 @@ struct ImageServerTests {
     try await writer.command(
       #"{"create":"\#(name)","changeStreamPreAndPostImages":{"enabled":true}}"#)
     try await writer.insert(0..<300, into: name)
-    let start = try await MongoAdmin.majorityPosition(options)
+    let start = try await majorityPosition(options)
     try await update(writer, 1, documents: 0..<300)
     // The same document twice: two operations of one entry.
     let steps = [2, 3].map { #"{"q":{"_id":0},"u":{"$set":{"a":\#($0)}}}"# }
@@ -123,7 +123,7 @@ struct ImageServerTests {
     try await writer.command(
       #"{"delete":"\#(name)","deletes":[{"q":{"_id":0},"limit":1}],"#
         + #""writeConcern":{"w":"majority"}}"#)
-    let end = try await MongoAdmin.majorityPosition(options)
+    let end = try await majorityPosition(options)
 
     let images = ImageReader(options: options, logger: silentLogger)
     let oplog = OplogReader(options: options, logger: silentLogger) {}
@@ -183,7 +183,7 @@ struct ImageServerTests {
   {
     let lab = try await MongoLab.start(members: 1)
     let options = MongoSourceOptions(uri: lab.uri)
-    let start = try await MongoAdmin.majorityPosition(options)
+    let start = try await majorityPosition(options)
     let tap = ImageTap(options, collections: name)
     tap.start(at: start)
     let load = ImageLoad(lab.uri, into: ["\(name)t", "\(name)a"], documents: 20)
@@ -204,7 +204,7 @@ struct ImageServerTests {
       retried = retried || tap.images.status.lastError != nil
     }
     await load.finish()
-    let end = try await MongoAdmin.majorityPosition(options)
+    let end = try await majorityPosition(options)
     try await tap.read("all is read", until: { $0.last.map { $0 >= end.position } ?? false })
     tap.expectExact()
     #expect(retried)
@@ -221,7 +221,7 @@ struct ImageServerTests {
   func secondariesAreAskedAndThePrimaryIsKilled() async throws {
     let lab = try await MongoLab.start(members: 3)
     let options = MongoSourceOptions(uri: lab.uri + "&readPreference=secondaryPreferred")
-    let start = try await MongoAdmin.majorityPosition(options)
+    let start = try await majorityPosition(options)
     let tap = ImageTap(options, collections: name)
     tap.start(at: start)
     let load = ImageLoad(lab.uri, into: ["\(name)t", "\(name)a"], documents: 20)

@@ -34,6 +34,8 @@ struct ImageModel {
     case .drop: documents = documents.filter { !$0.key.hasPrefix(namespace + " ") }
     case .rename:
       let to = String(decoding: try #require(event.to), as: UTF8.self)
+      // Whatever had the name before.
+      documents = documents.filter { !$0.key.hasPrefix(to + " ") }
       for (name, fields) in documents where name.hasPrefix(namespace + " ") {
         documents[name] = nil
         documents[to + name.dropFirst(namespace.count)] = fields
@@ -99,7 +101,7 @@ final class ImageTap {
 
   /// Reads on until `condition` holds.
   func read(
-    _ what: Comment, pause: Duration = .zero, until condition: (ImageTap) throws -> Bool,
+    _ what: String, pause: Duration = .zero, until condition: (ImageTap) throws -> Bool,
     sourceLocation: SourceLocation = #_sourceLocation
   ) async throws {
     try await eventually(what, sourceLocation: sourceLocation) {

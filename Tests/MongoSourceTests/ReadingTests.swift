@@ -21,7 +21,7 @@ struct ReadingTests {
 
   @Test func entriesComeInOrderWithExactPositions() async throws {
     let name = collection()
-    let start = try await MongoAdmin.majorityPosition(options)
+    let start = try await majorityPosition(options)
     try await writer.insert(0..<250, into: name)
     try await writer.command(
       #"{"update":"\#(name)","updates":[{"q":{"_id":7},"u":{"$set":{"text":"new"}}}],"#
@@ -52,7 +52,7 @@ struct ReadingTests {
   @Test func newEntriesFollowWhileItIsCaughtUp() async throws {
     let name = collection()
     let tap = Tap(lab.uri)
-    tap.restart(at: try await MongoAdmin.majorityPosition(options))
+    tap.restart(at: try await majorityPosition(options))
     try await tap.take("it has caught up") { $0.reader.status.phase == .caughtUp }
     for n in 0..<20 {
       try await writer.insert(n..<n + 1, into: name)
@@ -67,7 +67,7 @@ struct ReadingTests {
     let name = collection()
     var options = options
     options.readConcernMajority = false
-    let start = try await MongoAdmin.majorityPosition(options)
+    let start = try await majorityPosition(options)
     let tap = Tap(options)
     tap.restart(at: start)
     try await writer.insert(0..<10, into: name, majority: false)
@@ -78,7 +78,7 @@ struct ReadingTests {
 
   @Test func aRestartGivesANewGenerationFromThereOn() async throws {
     let name = collection()
-    let start = try await MongoAdmin.majorityPosition(options)
+    let start = try await majorityPosition(options)
     try await writer.insert(0..<3000, into: name)
     let tap = Tap(lab.uri)
     tap.restart(at: start)
@@ -103,7 +103,7 @@ struct ReadingTests {
 
   @Test func whatIsQueuedIsForgottenByARestart() async throws {
     let name = collection()
-    let start = try await MongoAdmin.majorityPosition(options)
+    let start = try await majorityPosition(options)
     try await writer.insert(0..<2000, into: name)
     let tap = Tap(lab.uri)
     tap.restart(at: start)
@@ -118,7 +118,7 @@ struct ReadingTests {
 
   @Test func aConsumerThatTakesNothingHoldsTheReaderUp() async throws {
     let name = collection()
-    let start = try await MongoAdmin.majorityPosition(options)
+    let start = try await majorityPosition(options)
     for n in 0..<10 {
       try await writer.insert(n * 1000..<(n + 1) * 1000, into: name, filler: 2000)
     }
@@ -143,7 +143,7 @@ struct ReadingTests {
 
   @Test func aReaderThatIsHeldUpCanBeStopped() async throws {
     let name = collection()
-    let start = try await MongoAdmin.majorityPosition(options)
+    let start = try await majorityPosition(options)
     try await writer.insert(0..<5000, into: name, filler: 500)
     var options = options
     options.queuedBatches = 1
@@ -177,14 +177,14 @@ struct ReadingTests {
 
   @Test func aPositionThatIsAbsentWithinTheOplogIsLost() async throws {
     let name = collection()
-    let start = try await MongoAdmin.majorityPosition(options)
+    let start = try await majorityPosition(options)
     // No second has that many entries here.
     let absent = ResumePoint(
       position: OplogPosition(seconds: start.position.seconds, increment: 4_000_000_000))
     try await eventually("an entry of a later second") {
       try await writer.command(
         #"{"insert":"\#(name)","documents":[{}],"writeConcern":{"w":"majority"}}"#)
-      return try await MongoAdmin.majorityPosition(options).position > absent.position
+      return try await majorityPosition(options).position > absent.position
     }
     let tap = Tap(lab.uri)
     tap.restart(at: absent)
@@ -202,7 +202,7 @@ struct ReadingTests {
   }
 
   @Test func anEntryOfAnotherTermIsAnother() async throws {
-    var start = try await MongoAdmin.majorityPosition(options)
+    var start = try await majorityPosition(options)
     let real = start
     start.term = (start.term ?? 0) + 1
     let tap = Tap(lab.uri)
@@ -214,7 +214,7 @@ struct ReadingTests {
   }
 
   @Test func aPositionTheServerHasNotReachedIsWaitedFor() async throws {
-    let now = try await MongoAdmin.majorityPosition(options)
+    let now = try await majorityPosition(options)
     let future = OplogPosition(seconds: now.position.seconds + 86_400, increment: 1)
     let tap = Tap(lab.uri)
     tap.restart(at: ResumePoint(position: future))
@@ -247,7 +247,7 @@ struct ReadingTests {
 
   @Test func positionsAreOfEntriesThatExist() async throws {
     let oldest = try await MongoAdmin.oldestPosition(options)
-    let newest = try await MongoAdmin.majorityPosition(options)
+    let newest = try await majorityPosition(options)
     #expect(oldest.position < newest.position)
     #expect(try await MongoAdmin.entry(options, at: newest.position) == newest)
     #expect(try await MongoAdmin.entryExists(options, at: oldest.position))
@@ -267,7 +267,7 @@ struct ReadingTests {
     #expect(before.at != nil)
     #expect(before.oldestWallTime.map { $0 > 1_500_000_000_000 } == true)
     try await writer.insert(0..<1, into: collection())
-    let written = try await MongoAdmin.majorityPosition(options)
+    let written = try await majorityPosition(options)
     try await eventually("the monitor sees the write") {
       (monitor.snapshot.majority?.position).map { $0 >= written.position } ?? false
     }
@@ -286,7 +286,7 @@ struct ReadingTests {
     let wrong = MongoSourceOptions(
       uri: "mongodb://nobody:hunter2secret@127.0.0.1:\(lab.members[0].port)/?replicaSet=rs0")
     let tap = Tap(wrong)
-    tap.restart(at: try await MongoAdmin.majorityPosition(options))
+    tap.restart(at: try await majorityPosition(options))
     try await tap.wait("it says so") { $0.lastError?.domain == .authentication }
     let status = tap.reader.status
     #expect(status.lastError?.isTransient == false)
@@ -305,7 +305,7 @@ struct ReadingTests {
 
   @Test func anImpossibleConnectionStringEndsReading() async throws {
     let tap = Tap("mongodb://app:hunter2secret@127.0.0.1:1/?tls=perhaps&directConnection=what")
-    tap.restart(at: try await MongoAdmin.majorityPosition(options))
+    tap.restart(at: try await majorityPosition(options))
     try await tap.wait("reading has failed") { $0.phase == .failed || $0.lastError != nil }
     #expect(!"\(tap.reader.status) \(String(describing: tap.reader.failure))".contains("hunter2"))
     tap.reader.stop()

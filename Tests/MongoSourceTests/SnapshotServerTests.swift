@@ -11,7 +11,7 @@ struct SnapshotServerTests {
   @Test(.since(5, "servers read the past from 5.0 on")) func theHistoryEndsMeanwhile() async throws
   {
     try await ImageServerTests.withServer(
-      ["--setParameter", "minSnapshotHistoryWindowInSeconds=1"]
+      ["--setParameter", "minSnapshotHistoryWindowInSeconds=3"]
     ) { options, writer in
       let collections = ["t", "a", "b"].map { name + $0 }
       for collection in collections { try await SnapshotTests.fill(writer, collection, 2000) }
@@ -20,13 +20,15 @@ struct SnapshotServerTests {
       var options = options
       options.snapshotPage = 50...50
       let tap = SnapshotTap(options, collections: name)
+      let began = ContinuousClock.now
       tap.start()
       try await eventually("it reads") {
         try tap.take(atMost: 30 - tap.batches)
         return tap.batches == 30
       }
-      #expect(tap.exactBatches == 30)
-      try await Task.sleep(for: .seconds(4))
+      // The server promises the window, and no more: a slow machine may read beyond it.
+      #expect(tap.exactBatches == 30 || began.duration(to: .now) > .seconds(3))
+      try await Task.sleep(for: .seconds(8))
       let position = try await tap.finish()
       #expect(!tap.reader.status.isExact)
       #expect(tap.exactBatches < tap.batches)

@@ -76,7 +76,7 @@ final class SnapshotTap {
     // A majority has this, and so everything before it.
     let n = Int.random(in: 0...1_000_000_000)
     try await MongoWriter(options.uri).insert(n..<n + 1, into: "fence")
-    let end = try await MongoAdmin.majorityPosition(options)
+    let end = try await majorityPosition(options)
     let oplog = OplogReader(options: options, logger: silentLogger) {}
     oplog.restart(at: position)
     var decoder = OplogDecoder()

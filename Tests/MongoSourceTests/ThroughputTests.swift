@@ -8,7 +8,7 @@ struct ThroughputTests {
   @Test func aBacklogIsRead() async throws {
     let lab = try await MongoLab.shared.value
     let options = MongoSourceOptions(uri: lab.uri)
-    let start = try await MongoAdmin.majorityPosition(options)
+    let start = try await majorityPosition(options)
     let writer = try MongoWriter(lab.uri)
     let total = 120_000
     for n in stride(from: 0, to: total, by: 2000) {

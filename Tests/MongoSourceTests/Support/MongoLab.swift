@@ -1,5 +1,7 @@
 import Dispatch
 import Foundation
+import MongoSource
+import Synchronization
 import Testing
 
 /// Real mongod servers, from scripts/lab.py. They end with this process.
@@ -169,9 +171,21 @@ final class LoneMongod: @unchecked Sendable {
 
   var uri: String { "mongodb://127.0.0.1:\(port)/" }
 
-  static func start(_ arguments: [String] = [], version: String? = nil) async throws -> LoneMongod {
-    try await blocking { try LoneMongod(arguments, version: version) }
+  /// How it is, for a test that waits for it: whether it runs, and the end of its log.
+  var condition: String {
+    let log = (try? String(contentsOf: folder.appendingPathComponent("log"), encoding: .utf8)) ?? ""
+    let state = process.isRunning ? "runs" : "ended (\(process.terminationStatus))"
+    return "the mongod on \(port) \(state):\n"
+      + log.split(separator: "\n").suffix(5).joined(separator: "\n")
   }
+
+  static func start(_ arguments: [String] = [], version: String? = nil) async throws -> LoneMongod {
+    try await withCheckedThrowingContinuation { continuation in
+      starter.add { continuation.resume(with: Result { try LoneMongod(arguments, version: version) }) }
+    }
+  }
+
+  private static let starter = Starter()
 
   private init(_ arguments: [String], version: String?) throws {
     let program = try MongoProgram.path(version)
@@ -185,6 +199,7 @@ final class LoneMongod: @unchecked Sendable {
       [
         "setpriv", "--pdeathsig", "KILL", program, "--dbpath", folder.path, "--port", "\(port)",
         "--bind_ip", "127.0.0.1", "--nounixsocket", "--wiredTigerCacheSizeGB", "0.25",
+        "--logpath", folder.appendingPathComponent("log").path,
       ] + arguments
     process.standardOutput = FileHandle.nullDevice
     process.standardError = FileHandle.nullDevice
@@ -220,6 +235,27 @@ final class LoneMongod: @unchecked Sendable {
     kill(process.processIdentifier, SIGKILL)
     process.waitUntilExit()
     try? FileManager.default.removeItem(at: folder)
+  }
+}
+
+/// One thread that never ends. To the kernel, the *thread* that started a process is its parent, and
+/// a thread of a pool ends after some idle seconds: `--pdeathsig` kills the process then.
+private final class Starter: Sendable {
+  private let work = Mutex<[@Sendable () -> Void]>([])
+  private let added = DispatchSemaphore(value: 0)
+
+  init() {
+    Thread.detachNewThread { [self] in
+      while true {
+        added.wait()
+        work.withLock { $0.removeFirst() }()
+      }
+    }
+  }
+
+  func add(_ body: @escaping @Sendable () -> Void) {
+    work.withLock { $0.append(body) }
+    added.signal()
   }
 }
 
@@ -266,5 +302,20 @@ func blocking<T: Sendable>(_ body: @escaping @Sendable () throws -> T) async thr
     DispatchQueue.global().async {
       continuation.resume(with: Result { try body() })
     }
+  }
+}
+
+/// The newest entry that a majority has. A primary that was elected a moment ago may not know it yet.
+func majorityPosition(
+  _ options: MongoSourceOptions
+) async throws(MongoError) -> ResumePoint {
+  let deadline = ContinuousClock.now + .seconds(180)
+  while true {
+    do throws(MongoError) {
+      return try await MongoAdmin.majorityPosition(options)
+    } catch {
+      guard error.isTransient, ContinuousClock.now < deadline else { throw error }
+    }
+    try? await Task.sleep(for: .milliseconds(50))
   }
 }

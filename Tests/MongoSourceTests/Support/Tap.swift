@@ -128,14 +128,18 @@ final class Tap {
   }
 }
 
-/// Asks until it holds. The limit only keeps a test that fails from hanging.
+/// Asks until it holds. The limit only keeps a test that fails from hanging; `look` says how the
+/// servers are then.
 func eventually(
-  _ what: Comment, sourceLocation: SourceLocation = #_sourceLocation,
-  _ condition: () async throws -> Bool
+  _ what: String, sourceLocation: SourceLocation = #_sourceLocation,
+  look: () -> String = { "" }, _ condition: () async throws -> Bool
 ) async throws {
-  let limit = ContinuousClock.now + .seconds(60)
+  let limit = ContinuousClock.now + .seconds(180)
   while try await !condition() {
-    try #require(ContinuousClock.now < limit, what, sourceLocation: sourceLocation)
+    if ContinuousClock.now > limit {
+      Issue.record("not within three minutes: \(what) \(look())", sourceLocation: sourceLocation)
+      throw CancellationError()
+    }
     try await Task.sleep(for: .milliseconds(5))
   }
 }
