@@ -7,6 +7,7 @@ import NIOCore
 import NIOPosix
 public import Oplog
 public import ServiceLifecycle
+import Synchronization
 
 /// Where a run begins and how far it goes, from the command line.
 public struct RunOptions: Sendable {
@@ -26,6 +27,8 @@ public struct RunOptions: Sendable {
   /// Publishes the documents that are there, after what the tail still has to, and ends. With
   /// `force` at once, anew, and whatever the checkpoint says.
   public var snapshot = false
+  /// What that snapshot is of.
+  public var selection = SnapshotSelection()
   /// False: give up with exit code 69 when a server can't be reached at the start.
   public var waitForServers = true
 
@@ -46,11 +49,14 @@ public final class BridgeService: Service {
   let stopRequest = StopRequest()
   let reader: EventReader
   let snapshotReader: SnapshotReader
+  let snapshotChoice = SnapshotChoice()
   let monitor: MongoMonitor
   let eventLoop: any EventLoop
   let sourceOptions: MongoSourceOptions
   private let group: MultiThreadedEventLoopGroup
   private let trigger = PumpTrigger()
+  private let unmarked = Mutex<Set<String>>([])
+  private let claims = Mutex<[String: ProducerClaims]>([:])
 
   public init(configuration: BridgeConfiguration, options: RunOptions, logger: Logger) {
     self.configuration = configuration
@@ -69,11 +75,10 @@ public final class BridgeService: Service {
       reader = .changeStream(
         ChangeStreamReader(options: sourceOptions, logger: logger) { [trigger] in trigger.fire() })
     }
-    let rules = configuration.rules.filter { $0.operations.contains(.insert) }
     snapshotReader = SnapshotReader(
       options: sourceOptions,
-      filter: { database, collection in
-        rules.contains { $0.namespace.matches("\(database).\(collection)") }
+      filter: { [snapshotChoice, rules = configuration.rules] database, collection in
+        snapshotChoice.reads("\(database).\(collection)", rules)
       }, logger: logger, onChange: { [trigger] in trigger.fire() })
     monitor = MongoMonitor(options: sourceOptions, interval: .seconds(1), logger: logger)
   }
@@ -83,7 +88,12 @@ public final class BridgeService: Service {
 
   /// How the last snapshot of this run ended; nil if none did.
   public var finishedSnapshot: SnapshotReport? {
-    board.snapshot.finishedSnapshot.map { SnapshotReport(status: $0) }
+    let facts = board.snapshot
+    return facts.finishedSnapshot.map {
+      SnapshotReport(
+        status: $0, outcomes: facts.snapshotOutcomes, selection: snapshotChoice.current,
+        unmatched: snapshotChoice.unmatched)
+    }
   }
 
   public func run() async throws {
@@ -104,125 +114,183 @@ public final class BridgeService: Service {
       }
       outcome = .failure(error)
     }
-    monitor.stop()
-    reader.stop()
-    snapshotReader.stop()
-    try await group.shutdownGracefully()
+    // A thread that is stuck in a dead connection ends with the process.
+    monitor.stop(waiting: .milliseconds(500))
+    reader.stop(waiting: .milliseconds(500))
+    snapshotReader.stop(waiting: .milliseconds(500))
+    // The last lines of the log are written there.
+    try? await eventLoop.submit {}.get()
+    // After a stop something may still be under way on the loop.
+    if !stopRequest.isRequested { try await group.shutdownGracefully() }
     try outcome.get()
   }
 
+  /// SIGTERM or SIGINT came.
+  public var isStopping: Bool { stopRequest.isRequested }
+
   private func runEpochs() async throws {
-    guard let sourceName = try await sourceName() else { return }
+    do {
+      try sourceOptions.validate()
+    } catch {
+      throw BridgeError.configuration("source.uri: \(error.message)")
+    }
+    guard let (sourceName, end) = try await bounds() else { return }
     let pipeline = Pipeline(
       eventLoop: eventLoop,
       feed: EventFeed(
         reader: reader,
         images: ImageStage(
           configuration, eventLoop: eventLoop, logger: logger,
-          onAnswer: { [trigger] in trigger.fire() })),
+          onAnswer: { [trigger] in trigger.fire() }),
+        isUpdateWanted: configuration.isUpdateWanted,
+        disambiguatesPaths: configuration.rules.disambiguatePaths),
       configuration: configuration, sourceName: sourceName, logger: logger)
     trigger.set { [eventLoop] in eventLoop.execute { pipeline.sourceChanged() } }
-    let reporter = PipelineReporter(pipeline: pipeline, board: board)
+    let reporter = PipelineReporter(
+      pipeline: pipeline, board: board, monitor: monitor, logger: logger)
     reporter.start()
-    if let end = try await endPosition() {
+    defer { reporter.stop() }
+    if let end {
       try await eventLoop.submit { pipeline.stop(after: end) }.get()
     }
-    var memory = EpochMemory()
+    if !options.waitForServers {
+      // The reader itself would wait for ever.
+      _ = try await askMongo { try await MongoAdmin.majorityPosition($0) }
+    }
+    var machine = EpochMachine(configuration.epochSettings(options))
     var backoff = Backoff()
     var number: UInt64 = 0
     while !stopRequest.isRequested {
       number += 1
       let epoch = EpochRunner(
         service: self, pipeline: pipeline, sourceName: sourceName, number: number)
+      let before = (at: ContinuousClock.now, frontier: board.snapshot.settlement.frontier)
       do {
-        switch try await epoch.run(&memory) {
-        case .finished:
-          guard let place = memory.catchUp, !stopRequest.isRequested else { return }
-          memory.snapshotAt = place
-          backoff.reset()
-        case .snapshotFinished:
-          if options.snapshot { return }
-          backoff.reset()
-        case .halted(let failure): throw BridgeError.halted(failure.description)
-        case .sourceFailed(let failure):
-          try await overcome(failure, &memory)
-          backoff.reset()
-        case .publishFailed(let lane, let error, _):
-          note("publishing stopped; the stream's tail is read again", "stream \(lane): \(error)")
-          if error.remedy == .reread { backoff.reset() }
-        case .connectionLost(let why):
-          note("NATS connection lost", why)
-          backoff.reset()
-        case .needsEarlier(let previous):
-          try await goBack(before: previous, &memory)
-          backoff.reset()
-        case .abandoned(let why):
-          note("stopped before everything was acknowledged; the next start resumes exactly", why)
-          return
+        let (result, left) = try await run(epoch, machine)
+        machine = left
+        let outcome = try await next(after: try result.get(), &machine)
+        for remark in outcome.remarks { report(remark) }
+        switch outcome.next {
+        case .another: if outcome.resetsPause { backoff.reset() }
+        case .stop: return
+        case .fail(let error): throw error
         }
-      } catch let error as BridgeError {
-        throw error
       } catch {
-        note("not publishing yet", "\(error)")
-        board.update { if !$0.natsConnected { $0.natsDetail = "\(error)" } }
-        if !options.waitForServers, !memory.hasPublished {
+        if let last = ending(error, machine) { throw last }
+        if stopRequest.isRequested { return }
+        report(
+          .refused(
+            scope(of: error), "not publishing yet", reason: "\(error)", code: code(of: error)))
+        if !options.waitForServers, !machine.memory.hasBegun {
           throw BridgeError.unavailable("\(error)")
         }
+      }
+      // What ends at once again and again is tried more and more seldom, whatever ends it.
+      if ContinuousClock.now - before.at > .seconds(5)
+        || board.snapshot.settlement.frontier != before.frontier
+      {
+        backoff.reset()
       }
       guard await stopRequest.sleep(backoff.next()) else { return }
     }
   }
 
-  private func note(_ what: String, _ why: String) {
-    board.note(error: "\(what): \(why)")
-    logger.warning("\(what)", metadata: ["reason": "\(why)"])
-  }
-
-  /// A transaction's entries are linked backwards; the first one is where reading has to begin.
-  private func goBack(before previous: OplogPosition, _ memory: inout EpochMemory) async throws {
-    let first = try await askMongo { try await MongoAdmin.transactionStart($0, from: previous) }
-    guard let first else {
-      return try await positionLost(
-        """
-        a transaction that commits after the place to resume at has earlier entries, of which the \
-        one at \(previous) or those before it are no longer in the oplog. Decide where to go on: \
-        run --from <position>|oldest|now --force
-        """, &memory)
-    }
-    memory.transactionStart = first
-    logger.info(
-      "reading from further back, for a transaction that began there",
-      metadata: ["at": "\(first)"])
-  }
-
-  private func overcome(_ failure: SourceFailure, _ memory: inout EpochMemory) async throws {
-    switch failure {
-    case .positionLost(let lost): try await positionLost(lost.description, &memory)
-    case .unsupported(let why): throw BridgeError.configuration(why)
-    case .corruptReply(let why): throw BridgeError.halted(why)
+  /// What follows an epoch, with the answers that this depends on.
+  private func next(
+    after end: EpochEnd, _ machine: inout EpochMachine
+  ) async throws -> EpochOutcome {
+    var facts = EpochFacts()
+    while true {
+      do {
+        return try machine.next(after: end, isStopping: stopRequest.isRequested, facts)
+      } catch {
+        let question = try error.question
+        facts[question] = try await answer(question)
+      }
     }
   }
 
-  /// Only a snapshot leads on from here. An operator decides, by configuration or afterwards.
-  private func positionLost(_ why: String, _ memory: inout EpochMemory) async throws {
-    guard options.snapshot || configuration.source.onPositionLost == .snapshot else {
-      board.update { $0.positionLost = why }
-      throw BridgeError.positionLost(why)
+  /// Whether no epoch follows one that ended so.
+  func isLast(_ end: Result<EpochEnd, any Error>, _ machine: EpochMachine) -> Bool {
+    if stopRequest.isRequested { return true }
+    switch end {
+    case .success(let end): return EpochMachine.isLast(end)
+    case .failure(BridgeError.displaced): return false
+    case .failure(let error): return ending(error, machine) != nil
     }
-    board.note(error: "a snapshot closes the gap: \(why)")
-    logger.error("a snapshot closes the gap", metadata: ["reason": "\(why)"])
-    memory.catchUp = nil
-    memory.snapshotAt = try await askMongo { try await MongoAdmin.majorityPosition($0) }
   }
 
-  /// Identity in message ids: configured, or the replica set's name. Nil: told to stop meanwhile.
-  private func sourceName() async throws -> String? {
-    if let name = configuration.source.name { return name }
+  /// The error to end with; nil where the same may succeed another time.
+  private func ending(_ error: any Error, _ machine: EpochMachine) -> BridgeError? {
+    let refused = (error as? JetStreamError).flatMap { StartRefusal($0)?.error }
+    guard let error = refused ?? error as? BridgeError else { return nil }
+    return RunDecision.after(error, hasSucceeded: hasSucceeded(machine)) == .end ? error : nil
+  }
+
+  /// Whether this run has done what a start has to: its position is written down, and the source read.
+  private func hasSucceeded(_ machine: EpochMachine) -> Bool {
+    guard machine.memory.hasBegun else { return false }
+    return reader.status.lastReplyAt != nil || (board.snapshot.counters?.derived ?? 0) > 0
+  }
+
+  /// Of one stream (by its name and when it was created), for the life of the process.
+  func claims(on stream: String) -> ProducerClaims {
+    claims.withLock { all in
+      let known = all[stream] ?? ProducerClaims()
+      all[stream] = known
+      return known
+    }
+  }
+
+  /// Whether it wasn't said of the stream yet that its metadata can't be written.
+  func isFirstUnmarked(_ stream: String) -> Bool {
+    unmarked.withLock { $0.insert(stream).inserted }
+  }
+
+  /// Of what kept an epoch from publishing.
+  private func scope(of error: any Error) -> Refusals.Scope {
+    guard board.snapshot.natsReachable else { return .nats }
+    guard let error = error as? JetStreamError else { return .jetStream }
+    let streams = configuration.streams.map(\.name) + [configuration.deadLetter.stream]
+    let named = streams.first { name in
+      error.operation.split(separator: ".").contains { $0 == name }
+    }
+    return named.map { .stream($0) } ?? .jetStream
+  }
+
+  private func code(of error: any Error) -> Int { (error as? JetStreamError)?.code ?? 0 }
+
+  /// One epoch, and what it leaves to the next. Throws `CancellationError` where a stop can't wait for
+  /// its end.
+  private func run(_ epoch: EpochRunner, _ machine: EpochMachine) async throws
+    -> (Result<EpochEnd, any Error>, EpochMachine)
+  {
+    let run = try await stopRequest.unlessStopped {
+      var machine = machine
+      do {
+        return (Result<EpochEnd, any Error>.success(try await epoch.run(&machine)), machine)
+      } catch {
+        return (.failure(error), machine)
+      }
+    }
+    if let run { return run }
+    logger.warning("stopped without waiting for a server; the next start resumes exactly")
+    throw CancellationError()
+  }
+
+  /// Identity in message ids (configured, or the replica set's name), and where to end. Nil: told to
+  /// stop meanwhile.
+  private func bounds() async throws -> (sourceName: String, end: OplogPosition?)? {
     do {
-      return try await askMongo { try await MongoAdmin.identify($0).setName }
+      return (try await sourceName(), try await endPosition())
     } catch is CancellationError {
       return nil
     }
+  }
+
+  private func sourceName() async throws -> String {
+    if let name = configuration.source.name { return name }
+    return try await askMongo { try await MongoAdmin.identify($0).setName }
   }
 
   private func endPosition() async throws -> OplogPosition? {
@@ -230,23 +298,6 @@ public final class BridgeService: Service {
     case .forever: nil
     case .at(let position): position
     case .now: try await askMongo { try await MongoAdmin.majorityPosition($0).position }
-    }
-  }
-
-  /// Asks MongoDB something; keeps asking until it answers, unless told not to wait.
-  func askMongo<T: Sendable>(
-    _ question: @Sendable (MongoSourceOptions) async throws -> T
-  ) async throws -> T {
-    var backoff = Backoff()
-    while true {
-      do {
-        return try await question(sourceOptions)
-      } catch let error as MongoError {
-        if !error.isTransient { throw BridgeError.configuration("MongoDB: \(error)") }
-        if !options.waitForServers { throw BridgeError.unavailable("MongoDB: \(error)") }
-        note("MongoDB does not answer yet", "\(error)")
-      }
-      guard await stopRequest.sleep(backoff.next()) else { throw CancellationError() }
     }
   }
 }

@@ -1,22 +1,48 @@
 import BridgeConfiguration
-import Foundation
 import JSON
 import JetStream
 import Mapping
 import MongoSource
 import NATS
+import Oplog
 
 /// From the configuration's words to the modules' own.
 extension BridgeConfiguration {
   var mongoSourceOptions: MongoSourceOptions {
-    MongoSourceOptions(
+    var options = MongoSourceOptions(
       uri: source.uri.reveal(), readConcernMajority: source.readConcern == .majority)
+    if source.uri.file != nil {
+      options.presentURI = { [uri = source.uri] () throws(MongoError) in
+        do {
+          return try uri.current()
+        } catch {
+          throw MongoError(
+            domain: .configuration, message: "\(error)", place: "source.uri_file",
+            isTransient: true)
+        }
+      }
+    }
+    return options
   }
 
-  func mapper(sourceName: String) -> Mapper {
+  package func mapper(sourceName: String) -> Mapper {
     Mapper(
       rules: rules, sourceName: sourceName,
-      redactionKey: redactionKey.map { Array($0.reveal().utf8) })
+      redactionKey: redactionKey.map { Array($0.reveal().utf8) }, mark: bridgeMark)
+  }
+
+  /// Which updates may be needed, as decoders ask.
+  var isUpdateWanted: (@Sendable (UnsafeRawBufferPointer) -> Bool)? {
+    // Dead letters of what no rule takes show the whole event.
+    unmatched == .deadLetter ? nil : rules.isUpdateWanted
+  }
+
+  /// How epochs are decided.
+  func epochSettings(_ options: RunOptions) -> EpochMachine.Settings {
+    var settings = EpochMachine.Settings(options: options, start: start)
+    settings.snapshotsOnLoss = source.onPositionLost == .snapshot
+    settings.readsOplog = source.reader == .oplog
+    return settings
   }
 
   var start: RunOptions.Start {
@@ -38,25 +64,27 @@ extension BridgeConfiguration {
     }
   }
 
-  /// Reads credentials and seed files anew each time, so that rotated ones are taken up.
+  /// Reads every file with a secret again each time, so that rotated ones are taken up.
+  ///
+  /// - Throws: `configuration`, naming key and file.
   func natsOptions() throws(BridgeError) -> NATSOptions {
-    var options = NATSOptions(name: nats.name)
-    switch nats.authentication {
-    case .none: break
-    case .token(let token): options.authentication = .token(token.reveal())
-    case .user(let user, let password):
-      options.authentication = .userPassword(user: user, password: password.reveal())
-    case .nkeySeed(let file):
-      options.authentication = .nkey(
-        seed: try secretFile(file).trimmingCharacters(in: .whitespacesAndNewlines))
-    case .credentials(let file):
-      do {
-        options.authentication = try .credentialsFile(contents: try secretFile(file))
-      } catch let error as NATSError {
-        throw .configuration("nats.credentials_file \(file): \(error.message)")
-      } catch {
-        throw .configuration("nats.credentials_file \(file): \(error)")
+    var options = NATSOptions(name: nats.name, inboxPrefix: nats.inboxPrefix)
+    options.ignoreDiscoveredServers = nats.ignoresDiscoveredServers
+    do {
+      switch nats.authentication {
+      case .none: break
+      case .token(let token): options.authentication = .token(try token.current())
+      case .user(let user, let password):
+        options.authentication = .userPassword(user: user, password: try password.current())
+      case .nkeySeed(let file):
+        options.authentication = .nkey(seed: try SecretFile.read(file))
+      case .credentials(let file):
+        options.authentication = try .credentialsFile(contents: try SecretFile.read(file))
       }
+    } catch let error as NATSError {
+      throw .configuration("nats.\(nats.authentication.fileKey): \(error.message)")
+    } catch {
+      throw .configuration("nats.\(nats.authentication.fileKey): \(error)")
     }
     if nats.tls.isRequired {
       options.tls = NATSTLS(
@@ -66,17 +94,22 @@ extension BridgeConfiguration {
     return options
   }
 
-  private func secretFile(_ path: String) throws(BridgeError) -> String {
-    do {
-      return try String(contentsOfFile: path, encoding: .utf8)
-    } catch {
-      throw .configuration("\(path) can't be read: \(error.localizedDescription)")
-    }
-  }
-
   /// Whether the configuration itself asks for memory storage on this stream.
   func allowsMemoryStorage(_ stream: String) -> Bool {
     streams.first { $0.name == stream }?.settings["storage"]?.stringValue == "memory"
+  }
+}
+
+extension NATSSettings.Authentication {
+  /// The key whose file holds the secret, with the file.
+  fileprivate var fileKey: String {
+    switch self {
+    case .none: "servers"
+    case .credentials(let file): "credentials_file \(file)"
+    case .nkeySeed(let file): "nkey_seed_file \(file)"
+    case .token: "token_file"
+    case .user: "password_file"
+    }
   }
 }
 
@@ -89,6 +122,22 @@ extension StreamSpec {
     case .atomic: .atomic
     case .fast: .fast
     case .single: .single
+    }
+  }
+}
+
+extension [Rule] {
+  /// Whether the bodies of some rule show how paths are to be read.
+  var disambiguatePaths: Bool { contains { $0.disambiguatesPaths } }
+
+  /// Whether some rule takes updates of a namespace, as far as that can be told without the event.
+  var isUpdateWanted: @Sendable (UnsafeRawBufferPointer) -> Bool {
+    let patterns = filter { $0.operations.contains(.update) }.map(\.namespace)
+    return { name in
+      let dot = name.firstIndex(of: UInt8(ascii: ".")) ?? name.count
+      let database = UnsafeRawBufferPointer(rebasing: name[..<dot])
+      let collection = UnsafeRawBufferPointer(rebasing: name.dropFirst(dot + 1))
+      return patterns.contains { $0.matches(database: database, collection: collection) }
     }
   }
 }

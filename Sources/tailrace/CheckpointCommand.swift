@@ -63,12 +63,12 @@ struct CheckpointCommand: AsyncParsableCommand {
 
   struct Set: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Makes a position the place to resume at; the oplog must hold it.",
+      abstract: "Makes a position, or the first entry behind it, the place to resume at.",
       discussion: """
         Stop the bridge first. Going back sends nothing again that a stream holds; going forward \
         leaves out what lies between.
         """)
-    @Argument(help: "<seconds>.<increment> of an oplog entry.") var position: String
+    @Argument(help: "<seconds>.<increment>; the oplog must reach back to it.") var position: String
     @OptionGroup var file: ConfigurationOption
     @Flag(help: "Machine-readable output.") var json = false
 

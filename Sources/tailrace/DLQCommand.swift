@@ -25,18 +25,28 @@ struct DLQCommand: AsyncParsableCommand {
     var namespaces: [String] = []
     @Option(name: .customLong("id"), help: "With this message id; repeatable.") var ids: [String] =
       []
+    @Option(
+      name: .customLong("bridge"),
+      help: "Of the bridge with this name; repeatable. Default: list takes all, drop this bridge's."
+    )
+    var bridges: [String] = []
+    @Flag(help: "Those too that name no bridge, as letters of older versions.") var unnamed = false
     @Option(help: "From this position on, <seconds>.<increment>.") var from: String?
     @Option(help: "Up to this position, included.") var to: String?
     @Option(help: "No more than so many.") var limit: Int?
 
-    func validate() throws { _ = try filter() }
+    func validate() throws { _ = try filter(.any) }
 
-    func filter() throws -> DeadLetterFilter {
+    /// `bridges`: where none is named.
+    func filter(_ bridges: DeadLetterFilter.Bridges) throws -> DeadLetterFilter {
       var filter = DeadLetterFilter()
+      filter.bridges = self.bridges.isEmpty ? bridges : .named(Set(self.bridges))
+      filter.takesUnnamed = unnamed
       filter.sequences = Set(sequences)
       filter.rules = Set(rules)
       filter.errors = Set(errors)
       filter.ids = Set(ids)
+      if let limit, limit < 1 { throw ValidationError("--limit is at least 1, not \(limit)") }
       filter.limit = limit
       for text in namespaces {
         do {
@@ -74,23 +84,31 @@ struct DLQCommand: AsyncParsableCommand {
     }
   }
 
+  private static func noteOthers(_ count: Int, _ what: String) {
+    guard count > 0 else { return }
+    printNote("\(count) letters of other bridges, or that name none, are \(what) (see dlq list)")
+  }
+
   private static func line(_ letter: DeadLetter) -> String {
-    "\(letter.sequence)  \(letter.time.prefix(19))Z  \(letter.position)  \(letter.rule)  "
+    "\(letter.sequence)  \(letter.time.prefix(19))Z  \(letter.position)  "
+      + "\(letter.bridge.isEmpty ? "-" : letter.bridge)  \(letter.rule)  "
       + "\(letter.error)  \(letter.wouldBeSubject ?? "-")  \(letter.detail)"
   }
 
   struct List: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "One a line: sequence, time, position, rule, error, subject it would have had, why."
+      abstract: """
+        One a line: sequence, time, position, bridge, rule, error, subject it would have had, why.
+        """
     )
     @OptionGroup var file: ConfigurationOption
     @OptionGroup var filter: Filter
     @Flag(help: "Machine-readable output, one object a line.") var json = false
 
     func run() async throws {
-      let filter = try filter.filter()
+      let filter = try filter.filter(.any)
       var count = 0
-      try await DLQCommand.perform(file) { box throws(BridgeError) in
+      _ = try await DLQCommand.perform(file) { box throws(BridgeError) in
         try await box.list(filter) { letter in
           count += 1
           print(json ? letter.json.text() : DLQCommand.line(letter))
@@ -142,8 +160,9 @@ struct DLQCommand: AsyncParsableCommand {
       abstract: "Maps letters again by today's rules, and publishes what becomes of them.",
       discussion: """
         A replayed message comes behind everything published since, under the id it would have had. \
-        A letter leaves the dead-letter stream once its message is stored; what is still invalid \
-        stays. Exit code 1 if any is.
+        A letter leaves the dead-letter stream once its message has been read back from the stream; \
+        what is still invalid, or has an id that the stream has for something else, stays. Exit code 1 \
+        if any is.
         """)
     @OptionGroup var file: ConfigurationOption
     @OptionGroup var filter: Filter
@@ -154,15 +173,19 @@ struct DLQCommand: AsyncParsableCommand {
     @Flag(help: "Machine-readable output, one object a line.") var json = false
 
     func validate() throws {
-      if try filter.filter().isEmpty, !all {
+      if try filter.filter(.own).isEmpty, !all {
         throw ValidationError("say which (--rule, --error, --sequence, …), or --all")
+      }
+      guard filter.bridges.isEmpty else {
+        throw ValidationError(
+          "a bridge replays its own letters: run dlq replay with the other bridge's configuration")
       }
     }
 
     func run() async throws {
-      let filter = try filter.filter()
+      let filter = try filter.filter(.own)
       var counts: [String: Int] = [:]
-      try await DLQCommand.perform(file) { box throws(BridgeError) in
+      let leftOut = try await DLQCommand.perform(file) { box throws(BridgeError) in
         try await box.replay(filter, keep: keep, dryRun: dryRun) { letter, outcome in
           counts[outcome.name, default: 0] += 1
           print(json ? Self.json(letter, outcome).text() : Self.line(letter, outcome))
@@ -170,7 +193,8 @@ struct DLQCommand: AsyncParsableCommand {
       }
       let sums = counts.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key)" }
       if !json { printNote(sums.isEmpty ? "nothing to replay" : sums.joined(separator: ", ")) }
-      if counts["invalid"] != nil { throw ExitCode(1) }
+      DLQCommand.noteOthers(leftOut, "not replayed")
+      if counts["invalid"] != nil || counts["id_conflict"] != nil { throw ExitCode(1) }
     }
 
     private static func line(_ letter: DeadLetter, _ outcome: ReplayOutcome) -> String {
@@ -179,6 +203,8 @@ struct DLQCommand: AsyncParsableCommand {
         "\(letter.sequence)  published  \(stream) \(sequence)  \(id)"
       case .duplicate(let stream, let id):
         "\(letter.sequence)  duplicate  \(stream) had \(id) already"
+      case .idConflict(_, _, let detail):
+        "\(letter.sequence)  id conflict  \(detail): try again when the stream's duplicate_window is over, or give the rule another id"
       case .invalid(let code, let detail): "\(letter.sequence)  invalid  \(code): \(detail)"
       case .wouldPublish(let subject, let id):
         "\(letter.sequence)  would be published  \(subject)  \(id)"
@@ -197,6 +223,11 @@ struct DLQCommand: AsyncParsableCommand {
       case .duplicate(let stream, let id):
         value["stream"] = .string(stream)
         value["id"] = .string(id)
+      case .idConflict(let stream, let id, let detail):
+        value["stream"] = .string(stream)
+        value["id"] = .string(id)
+        value["error"] = "id_conflict"
+        value["detail"] = .string(detail)
       case .invalid(let code, let detail):
         value["error"] = .string(code)
         value["detail"] = .string(detail)
@@ -217,28 +248,23 @@ struct DLQCommand: AsyncParsableCommand {
     @Flag(name: .customLong("dry-run"), help: "Only say which.") var dryRun = false
 
     func validate() throws {
-      if try filter.filter().isEmpty, !all {
+      if try filter.filter(.own).isEmpty, !all {
         throw ValidationError("say which (--rule, --error, --sequence, …), or --all")
       }
     }
 
     func run() async throws {
-      let filter = try filter.filter()
-      let dropped = try await DLQCommand.perform(file) { box throws(BridgeError) in
-        if !dryRun { return try await box.drop(filter) { print(DLQCommand.line($0)) } }
-        var count = 0
-        try await box.list(filter) { letter in
+      let filter = try filter.filter(.own)
+      var count = 0
+      let leftOut = try await DLQCommand.perform(file) { box throws(BridgeError) in
+        let each = { (letter: DeadLetter) in
           count += 1
           print(DLQCommand.line(letter))
         }
-        return count
+        return dryRun ? try await box.list(filter, each) : try await box.drop(filter, each)
       }
-      printNote("\(dropped) dead letters \(dryRun ? "would be dropped" : "dropped")")
+      printNote("\(count) dead letters \(dryRun ? "would be dropped" : "dropped")")
+      DLQCommand.noteOthers(leftOut, "kept")
     }
   }
-}
-
-/// For people, beside the results on standard output.
-func printNote(_ text: String) {
-  FileHandle.standardError.write(Data("\(text)\n".utf8))
 }

@@ -1,15 +1,17 @@
+import Bridge
 import BridgeConfiguration
 import Foundation
 import JSON
 import Logging
 
-/// A logger as the configuration asks: lines on stderr, as JSON or as text.
+/// A logger as the configuration asks: lines on stderr, as JSON or as text. Once in a process: those
+/// that libraries make for themselves write the same way from then on.
 func makeLogger(_ settings: LogSettings) -> Logger {
-  var logger = Logger(label: "tailrace") { _ in
-    LineLogHandler(json: settings.format == .json)
+  let level = Logger.Level(rawValue: settings.level.rawValue) ?? .info
+  LoggingSystem.bootstrap { _ in
+    LineLogHandler(json: settings.format == .json, logLevel: level)
   }
-  logger.logLevel = Logger.Level(rawValue: settings.level.rawValue) ?? .info
-  return logger
+  return Logger(label: "tailrace")
 }
 
 /// One line a message, written with a single call, so that lines of several threads don't mix.
@@ -38,7 +40,6 @@ struct LineLogHandler: LogHandler {
       line = "\(time) \(event.level.rawValue) \(event.message)"
       for (key, text) in all { line += " \(key)=\(text)" }
     }
-    line += "\n"
-    FileHandle.standardError.write(Data(line.utf8))
+    StandardError.write(line + "\n")
   }
 }

@@ -52,6 +52,9 @@ struct Run: AsyncParsableCommand {
 
   func validate() throws {
     _ = try options()
+    guard (1...(1 << 30)).contains(maximumPayload) else {
+      throw ValidationError("--max-payload takes bytes, 1 to \(1 << 30), not \(maximumPayload)")
+    }
     if !dryRun, follow || json { throw ValidationError("--follow and --json go with --dry-run") }
   }
 
@@ -86,6 +89,9 @@ struct Run: AsyncParsableCommand {
     let environment = ProcessInfo.processInfo.environment
     let configuration = try loadConfiguration(file.path(environment), environment)
     let logger = makeLogger(configuration.log)
+    for warning in configuration.warnings {
+      logger.warning("\(warning)", metadata: ["id": "\(warning.id.rawValue)"])
+    }
     if dryRun { return try await runDry(configuration, logger) }
     try await serve(
       BridgeService(configuration: configuration, options: try options(), logger: logger), logger)
@@ -114,7 +120,10 @@ extension Run {
       printError("\(error)")
       throw ExitCode(70)
     }
-    guard let report = run.report else { throw ExitCode(2) }
+    guard let report = run.report else {
+      printError("stopped before MongoDB answered: nothing was looked at")
+      throw ExitCode(2)
+    }
     print(json ? report.json.text(pretty: true) : report.text)
     if report.exitCode != 0 { throw ExitCode(report.exitCode) }
   }
@@ -131,7 +140,7 @@ final class LiveTable: Sendable {
       // Back to the table's first line; each line clears what stood there.
       let up = drawn > 0 ? "\u{1B}[\(drawn)A" : ""
       let text = up + lines.map { "\u{1B}[2K\($0)\n" }.joined()
-      FileHandle.standardError.write(Data(text.utf8))
+      StandardError.write(text)
       drawn = lines.count
     }
   }
@@ -146,11 +155,13 @@ func serve(_ bridge: BridgeService, _ logger: Logger) async throws {
     services: [
       .init(service: server, failureTerminationBehavior: .gracefullyShutdownGroup),
       .init(
-        service: bridge, successTerminationBehavior: .gracefullyShutdownGroup,
+        service: BehindHTTP(bridge, server.listening),
+        successTerminationBehavior: .gracefullyShutdownGroup,
         failureTerminationBehavior: .gracefullyShutdownGroup),
     ],
     gracefulShutdownSignals: [.sigterm, .sigint], logger: quiet)
-  group.maximumGracefulShutdownDuration = .seconds(20)
+  // The bridge itself is done by then: this is for whoever holds on to the HTTP port.
+  group.maximumGracefulShutdownDuration = .seconds(10)
   logger.info("tailrace \(TailraceVersion.current)", metadata: ["bridge": "\(bridge.name)"])
   do {
     try await ServiceGroup(configuration: group).run()
@@ -159,6 +170,7 @@ func serve(_ bridge: BridgeService, _ logger: Logger) async throws {
     printError(error.description)
     throw ExitCode(error.exitCode)
   } catch {
+    if bridge.isStopping { return logger.info("done") }
     printError("\(error)")
     throw ExitCode(70)
   }
@@ -174,8 +186,4 @@ func loadConfiguration(_ path: String, _ environment: [String: String]) throws
     printError(error.description)
     throw ExitCode(78)
   }
-}
-
-func printError(_ text: String) {
-  FileHandle.standardError.write(Data("tailrace: \(text)\n".utf8))
 }

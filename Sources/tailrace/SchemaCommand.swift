@@ -184,19 +184,41 @@ struct DocumentJudge {
       return
     }
     do {
-      // Exactly: JSON may hold numbers that BSON doesn't.
       let value = try JSONValue(parsing: line.utf8, maximumDepth: 256)
-      tell(validator.schema.explain(value), place)
+      guard value.fitsBSON else {
+        // Exactly: JSON may hold numbers that BSON doesn't.
+        return tell(validator.schema.explain(value), place)
+      }
+      var bson = ByteWriter(capacity: line.utf8.count)
+      try value.utf8.withUnsafeBytes { try bson.append(bsonOf: $0) }
+      guard let element = try BSONView(bson.bytes).first("") else { return }
+      tell(report(element), place)
     } catch {
       throw Unreadable(description: "\(place): \(error)")
     }
   }
 
+  /// How many violations of a document are told.
+  private static let mostViolations = 100
+  /// Larger documents get no annotations, in bytes.
+  private static let mostExplained = 1 << 20
+
+  /// By the bridge's own judge, so that both say the same; the other one only adds the annotations that
+  /// the standard's output has for valid documents.
+  private func report(_ element: BSONElement) -> SchemaReport {
+    let found = validator.firstViolations(value: element, limit: Self.mostViolations)
+    guard found.isEmpty, json, element.value.count <= Self.mostExplained else {
+      return SchemaReport(violations: found, annotations: [])
+    }
+    let full = validator.explain(value: element)
+    return full.isValid ? full : .valid
+  }
+
   mutating func judge(bson: [UInt8], place: String) {
     let report = bson.withUnsafeBytes { bytes -> SchemaReport? in
       guard let view = try? BSONView(bytes) else { return nil }
-      // Explaining is slow, and of a valid document there is nothing to explain.
-      return !json && validator.validate(view) ? SchemaReport.valid : validator.explain(view)
+      let nothing = UnsafeRawBufferPointer(start: nil, count: 0)
+      return self.report(BSONElement(type: .document, key: nothing, value: view.bytes))
     }
     guard let report else {
       judged += 1
@@ -221,7 +243,7 @@ struct DocumentJudge {
       print(value.text())
     } else if !report.isValid {
       print("\(place): invalid")
-      for violation in report.violations {
+      for violation in report.violations.prefix(Self.mostViolations) {
         let at = violation.instanceLocation.isEmpty ? "the document" : violation.instanceLocation
         print("  \(at): \(violation.error)  (\(violation.keywordLocation))")
       }

@@ -18,6 +18,18 @@ struct SnapshotCommand: AsyncParsableCommand {
 
   @OptionGroup var file: ConfigurationOption
 
+  @Option(help: "Only documents that this rule takes. May be given several times.")
+  var rule: [String] = []
+
+  @Option(help: "Only documents that rules of this group take. May be given several times.")
+  var group: [String] = []
+
+  @Option(
+    help:
+      "Only these collections: database.collection, with * as a wildcard. May be given several times."
+  )
+  var namespace: [String] = []
+
   @Flag(
     help: """
       Begin at once and anew: leave a snapshot that is not over, a position, and what lies between \
@@ -37,6 +49,11 @@ struct SnapshotCommand: AsyncParsableCommand {
     let logger = makeLogger(configuration.log)
     var options = RunOptions()
     options.snapshot = true
+    options.selection = SnapshotSelection(rules: rule, groups: group, namespaces: namespace)
+    if let mistake = options.selection.mistake(in: configuration) {
+      printError(mistake)
+      throw ExitCode(64)
+    }
     options.force = force
     options.waitForServers = !noWait
     let bridge = BridgeService(configuration: configuration, options: options, logger: logger)
@@ -48,5 +65,10 @@ struct SnapshotCommand: AsyncParsableCommand {
     var value = report.json
     value["finished"] = true
     print(json ? value.text(pretty: true) : "finished: \(report.line)")
+    for namespace in report.unmatched {
+      printError("--namespace \(namespace): no collection has a name like that")
+    }
+    if !report.unmatched.isEmpty { throw ExitCode(64) }
+    if report.collections == 0 { printError("there is no collection to read") }
   }
 }

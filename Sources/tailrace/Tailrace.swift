@@ -10,7 +10,8 @@ struct Tailrace: AsyncParsableCommand {
       "Carries a system off oplog tailing onto NATS JetStream: nothing lost, doubled or reordered.",
     discussion: """
       Exit codes: 0 done, 1 failed check, 64 usage, 69 a server is unavailable, 70 halted on \
-      something it can't understand, 75 position lost (an operator must decide), 78 configuration.
+      something it can't understand, 74 results could not be written to standard output, 75 position \
+      lost (an operator must decide), 78 configuration.
       """,
     version: TailraceVersion.current,
     subcommands: [
@@ -18,13 +19,19 @@ struct Tailrace: AsyncParsableCommand {
       DoctorCommand.self,
       DLQCommand.self, SchemaCommand.self, VerifyCommand.self,
     ])
+
+  static func main() async {
+    ProcessSetup.prepare()
+    await main(nil)
+  }
 }
 
 /// `-c`, shared by all commands.
 struct ConfigurationOption: ParsableArguments {
   @Option(
     name: [.customShort("c"), .customLong("config")],
-    help: "Configuration file (default: $TAILRACE_CONFIG, else tailrace.yaml).")
+    help:
+      "Configuration file, - for standard input (default: $TAILRACE_CONFIG, else tailrace.yaml).")
   var config: String?
 
   func path(_ environment: [String: String]) -> String {

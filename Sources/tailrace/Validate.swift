@@ -18,6 +18,9 @@ struct Validate: ParsableCommand {
   @Flag(help: "Machine-readable output.")
   var json = false
 
+  @Flag(help: "Warnings are errors: exit code 78.")
+  var strict = false
+
   @Option(help: "A folder of recorded events, and the messages they must become.")
   var samples: String?
 
@@ -33,38 +36,67 @@ struct Validate: ParsableCommand {
     let path = file.path(environment)
     do {
       let configuration = try BridgeConfiguration.load(path: path, environment: environment)
-      if let samples { return try check(samples, configuration) }
-      if json {
-        print(
-          JSONValue.object([
-            .init("file", .string(path)), .init("valid", true), .init("problems", []),
-            .init("rules", .int(configuration.rules.count)),
-            .init("streams", .int(configuration.streams.count)),
-          ]).text(pretty: true))
-      } else {
-        print(
-          "\(path): valid, \(configuration.rules.count) rules to \(configuration.streams.count) streams"
-        )
+      if let samples {
+        for warning in configuration.warnings { printNote(warning.description) }
+        try check(samples, configuration)
+        if strict, !configuration.warnings.isEmpty { throw ExitCode(78) }
+        return
       }
+      report(configuration)
+      if strict, !configuration.warnings.isEmpty { throw ExitCode(78) }
     } catch let error as ConfigurationProblems {
-      if json {
-        let problems = error.problems.map { problem -> JSONValue in
-          [
-            "file": .string(problem.file), "line": .int(problem.line),
-            "column": .int(problem.column), "message": .string(problem.message),
-            "remedy": .string(problem.remedy),
-          ]
-        }
-        print(
-          JSONValue.object([
-            .init("file", .string(path)), .init("valid", false),
-            .init("problems", .array(problems)),
-          ]).text(pretty: true))
-      } else {
-        print(error.description)
-      }
+      report(error, path)
       throw ExitCode(78)
     }
+  }
+
+  private func report(_ configuration: BridgeConfiguration) {
+    let warnings = configuration.warnings
+    if json {
+      print(
+        JSONValue.object([
+          .init("file", .string(configuration.file)),
+          .init("valid", .bool(!strict || warnings.isEmpty)), .init("problems", []),
+          .init("warnings", .array(warnings.map(Self.json))),
+          .init("rules", .int(configuration.rules.count)),
+          .init("streams", .int(configuration.streams.count)),
+        ]).text(pretty: true))
+      return
+    }
+    for warning in warnings { print(warning.description) }
+    let found = warnings.isEmpty ? "" : ", \(warnings.count) warnings"
+    print(
+      "\(configuration.file): \(strict && !warnings.isEmpty ? "not valid (--strict)" : "valid"), "
+        + "\(configuration.rules.count) rules to \(configuration.streams.count) streams\(found)")
+  }
+
+  private func report(_ error: ConfigurationProblems, _ path: String) {
+    if json {
+      let problems = error.problems.map { problem -> JSONValue in
+        [
+          "file": .string(problem.file), "line": .int(problem.line),
+          "column": .int(problem.column), "message": .string(problem.message),
+          "remedy": .string(problem.remedy),
+        ]
+      }
+      print(
+        JSONValue.object([
+          .init("file", .string(error.problems.first?.file ?? path)), .init("valid", false),
+          .init("problems", .array(problems)),
+          .init("warnings", .array(error.warnings.map(Self.json))),
+        ]).text(pretty: true))
+    } else {
+      print(error.description)
+      for warning in error.warnings { print(warning.description) }
+    }
+  }
+
+  private static func json(_ warning: ConfigurationWarning) -> JSONValue {
+    [
+      "id": .string(warning.id.rawValue), "file": .string(warning.file),
+      "line": .int(warning.line), "column": .int(warning.column),
+      "message": .string(warning.message), "remedy": .string(warning.remedy),
+    ]
   }
 
   private func check(_ folder: String, _ configuration: BridgeConfiguration) throws {

@@ -38,6 +38,7 @@ struct VerifyCommand: AsyncParsableCommand {
 
     @Option(help: "Seconds to wait for what is not settled yet.")
     var timeout = 30
+    private static let longest = 31_536_000
 
     @Option(help: "Messages to compare at a time, about; progress is kept in between.")
     var stretch = 2_000_000
@@ -46,6 +47,9 @@ struct VerifyCommand: AsyncParsableCommand {
 
     func options() throws -> VerifyOptions {
       var options = VerifyOptions()
+      guard (0...Self.longest).contains(timeout) else {
+        throw ValidationError("--timeout takes seconds, 0 to \(Self.longest), not \(timeout)")
+      }
       options.timeout = .seconds(timeout)
       guard stretch > 0 else { throw ValidationError("--stretch is at least 1") }
       options.stretch = stretch
@@ -123,7 +127,9 @@ struct VerifyCommand: AsyncParsableCommand {
           "--level state compares all there is at one moment: no --from, --to, --progress, --follow"
         )
       }
-      if interval <= 0 { throw ValidationError("--interval is more than 0") }
+      guard (0.01...86_400).contains(interval) else {
+        throw ValidationError("--interval takes seconds, 0.01 to 86400, not \(interval)")
+      }
       if follow, progress != nil || range.to != "settled" {
         throw ValidationError("--progress and --to don't go with --follow")
       }
@@ -167,7 +173,7 @@ struct VerifyCommand: AsyncParsableCommand {
     ) async throws {
       let follower = FollowVerification(
         configuration: configuration, options: options,
-        interval: .milliseconds(Int(interval * 1000)), maximumRate: maximumRate, logger: logger
+        interval: .seconds(interval), maximumRate: maximumRate, logger: logger
       ) { mismatch in
         sink.write(mismatch)
         printNote(mismatch.json.text())
@@ -177,10 +183,15 @@ struct VerifyCommand: AsyncParsableCommand {
       let group = ServiceGroupConfiguration(
         services: [
           .init(service: server, failureTerminationBehavior: .gracefullyShutdownGroup),
-          .init(service: follower, successTerminationBehavior: .gracefullyShutdownGroup),
+          .init(
+            service: BehindHTTP(follower, server.listening),
+            successTerminationBehavior: .gracefullyShutdownGroup),
         ], gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
       do {
         try await ServiceGroup(configuration: group).run()
+      } catch let error as BridgeError {
+        printError(error.description)
+        throw ExitCode(error.exitCode)
       } catch {
         printError("\(error)")
         throw ExitCode(70)
@@ -217,6 +228,12 @@ extension VerifyCommand {
     @Option(help: "Rounds of each fault.") var rounds = 3
     @Option(help: "Repeats a run's choices.") var seed: UInt64?
     @Flag(help: "Machine-readable output.") var json = false
+
+    func validate() throws {
+      guard (1...10_000).contains(rounds) else {
+        throw ValidationError("--rounds takes 1 to 10000, not \(rounds)")
+      }
+    }
 
     func run() async throws {
       let environment = ProcessInfo.processInfo.environment

@@ -26,6 +26,19 @@ import Testing
     other.streams = [:]
     other.configurationSince = OplogPosition(seconds: 1_650_000_000, increment: 2)
     #expect(try Checkpoint(parsing: other.json.utf8) == other)
+    other.settled = EventPosition(
+      entry: OplogPosition(seconds: 1_700_000_000, increment: 7), index: .max)
+    var state = Checkpoint.StreamState(created: "2026-01-01T00:00:00Z")
+    (state.base, state.searched) = (0, .max)
+    state.refillTo = other.settled
+    state.halted = other.resume
+    other.states["CHAT"] = state
+    #expect(try Checkpoint(parsing: other.json.utf8) == other)
+    for member in ["base", "searched", "refill_to", "halted_at", "created"] {
+      var broken = other.json
+      broken["states"]?["CHAT"]?[member] = .bool(true)
+      #expect(throws: CheckpointError.self) { try Checkpoint(parsing: broken.utf8) }
+    }
   }
 
   @Test func `a snapshot that goes on, and one that is over`() throws {

@@ -82,6 +82,67 @@ import Testing
     #expect((verdicts[true] ?? 0) > 100 || style != "simplified")
     #expect((verdicts[false] ?? 0) > 100)
   }
+
+  /// What both rules say of an insert with one field: nil, or the error's code.
+  private static func outcomes(
+    _ schema: String, _ append: (inout ByteWriter) -> Void
+  ) throws -> [MappingErrorCode?] {
+    let configuration = try configuration(schema, envelope: "document", style: "simplified")
+    let judge = SchemaJudge(configuration)
+    var mapper = Mapper(rules: configuration.rules, sourceName: "rs0")
+    var bson = ByteWriter()
+    let start = bson.beginDocument()
+    append(&bson)
+    bson.endDocument(start)
+    let view = try BSONView(bson.bytes)
+    return try Array("a.b".utf8).withUnsafeBytes { namespace in
+      let event = ChangeEvent(
+        operation: .insert,
+        position: EventPosition(entry: OplogPosition(seconds: 1, increment: 1), index: 0),
+        namespace: namespace, databaseLength: 1, documentKey: nil, fullDocument: view)
+      return try (0...1).map { rule in
+        var body = ByteWriter()
+        try mapper.writeBody(rule: rule, event: event, match: 0, into: &body)
+        do throws(MappingError) {
+          try judge.check(rule: rule, event: event, body: body.bytes)
+          return nil
+        } catch {
+          #expect(!error.detail.isEmpty && error.detail.utf8.count < 5_000)
+          return error.code
+        }
+      }
+    }
+  }
+
+  private static func text(_ count: Int, _ end: String, into out: inout ByteWriter) {
+    let key: StaticString = "t"
+    let text = [UInt8](repeating: UInt8(ascii: "a"), count: count) + Array(end.utf8)
+    text.withUnsafeBytes { text in
+      out.append(key: UnsafeRawBufferPointer(start: key.utf8Start, count: 1), string: text)
+    }
+  }
+
+  @Test func `what takes too much is too complex for both ways`() throws {
+    let tries = #"{"properties": {"t": {"pattern": "^(?=(a+)+$)b"}}}"#
+    #expect(
+      try Self.outcomes(tries) { Self.text(60, "c", into: &$0) } == [.tooComplex, .tooComplex])
+    #expect(
+      try Self.outcomes(tries) { Self.text(3, "", into: &$0) } == [.schemaInvalid, .schemaInvalid])
+    let regex = #"{"properties": {"t": {"format": "regex"}}}"#
+    #expect(
+      try Self.outcomes(regex) { Self.text(900_000, "[", into: &$0) } == [.tooComplex, .tooComplex])
+    #expect(try Self.outcomes(regex) { Self.text(900, "", into: &$0) } == [nil, nil])
+    // A name of megabytes, and what is told of it.
+    let long = #"{"properties": {"t": {"maxLength": 5, "const": "x", "enum": ["y"]}}}"#
+    #expect(
+      try Self.outcomes(long) { Self.text(3_000_000, "", into: &$0) }
+        == [.schemaInvalid, .schemaInvalid])
+    // Only what has to be read again is bounded by its size.
+    let any = #"{"properties": {"t": {"type": "string"}}}"#
+    #expect(
+      try Self.outcomes(any) { Self.text(SchemaJudge.maximumBody, "", into: &$0) }
+        == [nil, .tooComplex])
+  }
 }
 
 /// Random elements that are the same in every run.

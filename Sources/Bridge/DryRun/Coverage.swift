@@ -10,6 +10,8 @@ struct Coverage: Sendable {
     var matched: UInt64 = 0
     var messages: UInt64 = 0
     var invalid: UInt64 = 0
+    /// Updates of which nothing is left.
+    var filtered: UInt64 = 0
     /// Of messages: subject, headers and body.
     var bytes: UInt64 = 0
     var largest = 0
@@ -75,6 +77,11 @@ struct Coverage: Sendable {
       rules[rule].largestAt = position
     }
     if rules[rule].subjects.count < Self.mostSubjects { rules[rule].subjects.insert(subject) }
+  }
+
+  mutating func note(filteredBy rule: Int) {
+    rules[rule].matched &+= 1
+    rules[rule].filtered &+= 1
   }
 
   mutating func note(rule: Int, _ error: MappingError, at position: EventPosition) {

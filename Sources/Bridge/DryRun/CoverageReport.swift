@@ -31,6 +31,26 @@ public struct CoverageReport: Sendable {
     return isInvalid || (unmatchedMatters && coverage.unmatched > 0) ? .fail : .pass
   }
 
+  /// Why nothing can be said; nil where something can.
+  public var reason: String? {
+    if let failure { return failure }
+    guard coverage.events == 0 else { return nil }
+    var words = "no change happened from \(from) to \(until) (\(coverage.entries) oplog entries)"
+    if coverage.cutTransactions > 0 {
+      words += " but in transactions that began before (\(coverage.cutTransactions))"
+    }
+    return words
+  }
+
+  /// Seconds of oplog from which on a day's growth is worth telling.
+  private static let leastForADay = 60.0
+
+  /// Nil where too little was seen.
+  private func perDay(_ bytes: UInt64) -> Double? {
+    guard coverage.seconds >= Self.leastForADay else { return nil }
+    return Double(bytes) / coverage.seconds * 86_400
+  }
+
   public var exitCode: Int32 {
     switch verdict {
     case .pass: 0
@@ -41,7 +61,7 @@ public struct CoverageReport: Sendable {
 
   public var json: JSONValue {
     [
-      "verdict": .string(verdict.rawValue), "reason": failure.map { .string($0) } ?? .null,
+      "verdict": .string(verdict.rawValue), "reason": reason.map { .string($0) } ?? .null,
       "from": .string(from), "until": .string(until), "seconds": number(coverage.seconds),
       "entries": .int(coverage.entries), "events": .int(coverage.events),
       "unmatched": .int(coverage.unmatched),
@@ -62,7 +82,8 @@ public struct CoverageReport: Sendable {
     [
       "name": .string(rule.name), "stream": .string(rule.stream), "matched": .int(rule.matched),
       "messages": .int(rule.messages), "invalid": .int(rule.invalid),
-      "bytes": .int(rule.bytes), "largest_message": .int(rule.largest),
+      "filtered": .int(rule.filtered), "bytes": .int(rule.bytes),
+      "largest_message": .int(rule.largest),
       "largest_at": rule.largestAt.map { .string($0.description) } ?? .null,
       "subjects": .int(rule.subjects.count),
       "subjects_at_least": .bool(rule.subjects.count >= Coverage.mostSubjects),
@@ -96,7 +117,7 @@ public struct CoverageReport: Sendable {
       "name": .string(stream.name), "messages": .int(stream.messages),
       "bytes": .int(stream.bytes),
       "messages_per_second": number(Double(stream.messages) / coverage.seconds),
-      "bytes_per_day": number(Double(stream.bytes) / coverage.seconds * 86_400),
+      "bytes_per_day": perDay(stream.bytes).map { number($0) } ?? .null,
     ]
   }
 
@@ -140,7 +161,9 @@ public struct CoverageReport: Sendable {
       let more = rule.subjects.count >= Coverage.mostSubjects ? "+" : ""
       lines.append(
         "rule \(rule.name): \(rule.matched) events, \(rule.messages) messages to \(rule.stream), "
-          + "\(rule.invalid) invalid, \(rule.subjects.count)\(more) subjects, largest \(rule.largest) B "
+          + "\(rule.invalid) invalid, "
+          + (rule.filtered > 0 ? "\(rule.filtered) updates with nothing left, " : "")
+          + "\(rule.subjects.count)\(more) subjects, largest \(rule.largest) B "
           + "(\(rule.largest * 100 / max(1, maximumPayload)) % of max_payload), "
           + "\(HealthReport.rounded(Double(rule.messages) / coverage.seconds))/s")
       for cause in rule.causes.sorted(by: { $0.count > $1.count }) {
@@ -149,10 +172,12 @@ public struct CoverageReport: Sendable {
       if rule.otherCauses > 0 { lines.append("  \(rule.otherCauses) for other reasons") }
     }
     for stream in streams {
-      let perDay = Double(stream.bytes) / coverage.seconds * 86_400 / 1_048_576
-      lines.append(
-        "stream \(stream.name): \(stream.messages) messages, \(HealthReport.rounded(perDay)) MiB a day at "
-          + "this rate")
+      let growth =
+        perDay(stream.bytes).map {
+          "\(HealthReport.rounded($0 / 1_048_576)) MiB a day at this rate"
+        }
+        ?? "\(stream.bytes) bytes (\(Int(coverage.seconds)) s are too short to tell a day's growth)"
+      lines.append("stream \(stream.name): \(stream.messages) messages, \(growth)")
     }
     for (name, counts) in coverage.namespaces.sorted(by: { $0.key < $1.key })
     where counts.unmatched > 0 {
@@ -162,7 +187,7 @@ public struct CoverageReport: Sendable {
       lines.append(
         "\(coverage.cutTransactions) transactions began before the range and are not counted")
     }
-    lines.append("\(verdict.rawValue)\(failure.map { ": \($0)" } ?? "")")
+    lines.append("\(verdict.rawValue)\(reason.map { ": \($0)" } ?? "")")
     return lines.joined(separator: "\n")
   }
 }

@@ -48,12 +48,13 @@ public final class DryRun: Service {
 
   private func read() async throws {
     let source = configuration.mongoSourceOptions
-    let start = try await startPoint(source)
-    let end = try await endPoint(source)
-    let sourceName =
-      if let name = configuration.source.name { name } else {
-        try await ask { try await MongoAdmin.identify(source).setName }
-      }
+    let bounds = try await stopRequest.unlessStopped { [self] in
+      let start = try await startPoint(source)
+      let end = try await endPoint(source)
+      if let name = configuration.source.name { return (start, end, name) }
+      return (start, end, try await ask { try await MongoAdmin.identify(source).setName })
+    }
+    guard let (start, end, sourceName) = bounds else { return }
     let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
     let (signals, signal) = AsyncStream.makeStream(
       of: Void.self, bufferingPolicy: .bufferingNewest(1))
@@ -81,14 +82,14 @@ public final class DryRun: Service {
       if let progress, ContinuousClock.now - told > .seconds(1) {
         told = .now
         let coverage = try await group.next().submit { worker.coverage }.get()
-        progress(report(coverage, start.point.position, sourceName, failure: nil))
+        progress(report(coverage, start.mark, sourceName, failure: nil))
       }
     }
     ticker.cancel()
     reader.stop()
     let (coverage, failure) = try await group.next().submit { worker.finish() }.get()
     try await group.shutdownGracefully()
-    let report = report(coverage, start.point.position, sourceName, failure: failure)
+    let report = report(coverage, start.mark, sourceName, failure: failure)
     result.withLock { $0 = report }
   }
 
@@ -104,11 +105,23 @@ public final class DryRun: Service {
 
   private func startPoint(
     _ source: MongoSourceOptions
-  ) async throws -> (point: ResumePoint, inclusive: Bool) {
+  ) async throws -> DryRunStart {
     switch options.from ?? configuration.start {
-    case .now, .snapshot: (try await ask { try await MongoAdmin.majorityPosition(source) }, false)
-    case .oldest: (try await ask { try await MongoAdmin.oldestPosition(source) }, true)
-    case .at(let position): (ResumePoint(position: position, term: nil), true)
+    case .now, .snapshot:
+      return DryRunStart(
+        point: try await ask { try await MongoAdmin.majorityPosition(source) }, isInclusive: false)
+    case .oldest:
+      return DryRunStart(point: try await ask { try await MongoAdmin.oldestPosition(source) })
+    case .at(let mark):
+      var start = DryRunStart(point: ResumePoint(position: mark, term: nil))
+      // Change streams begin at any time, and need no right to read the oplog.
+      guard configuration.source.reader == .oplog else { return start }
+      switch try await ask({ try await MongoAdmin.place(source, of: mark) }) {
+      case .entry(let entry): start.point = entry
+      case .ahead(let newest): start.point = newest
+      case .lost: break  // The reader asks other members before it says so.
+      }
+      return start
     }
   }
 
@@ -130,6 +143,21 @@ public final class DryRun: Service {
   }
 }
 
+/// Where a dry run begins.
+struct DryRunStart: Sendable {
+  /// Reading begins with this entry.
+  var point: ResumePoint
+  /// What is before here is not looked at.
+  let mark: OplogPosition
+  let isInclusive: Bool
+
+  init(point: ResumePoint, isInclusive: Bool = true) {
+    self.point = point
+    self.mark = point.position
+    self.isInclusive = isInclusive
+  }
+}
+
 /// The part on the event loop.
 ///
 /// Sendable invariant: every stored property is touched on `eventLoop` only.
@@ -137,41 +165,42 @@ final class DryRunWorker: @unchecked Sendable {
   private let configuration: BridgeConfiguration
   private let feed: EventFeed
   private let reader: EventReader
-  private let start: (point: ResumePoint, inclusive: Bool)
+  private let start: DryRunStart
   private let end: OplogPosition?
-  private let maximumPayload: Int
-  private var mapper: Mapper
-  private let judge: SchemaJudge
-  private var subject = ByteWriter(capacity: 256)
-  private var headers = ByteWriter(capacity: 1024)
-  private var body = ByteWriter(capacity: 4096)
+  /// By rule.
+  private let limits: [MessageLimits]
+  private let maker: MessageMaker
   private(set) var coverage: Coverage
   private var failure: String?
 
   init(
     _ configuration: BridgeConfiguration, sourceName: String, reader: EventReader,
     maximumPayload: Int, eventLoop: any EventLoop, logger: Logger,
-    start: (point: ResumePoint, inclusive: Bool), end: OplogPosition?,
+    start: DryRunStart, end: OplogPosition?,
     onImages: @escaping @Sendable () -> Void
   ) {
     self.configuration = configuration
     self.reader = reader
     self.start = start
     self.end = end
-    self.maximumPayload = maximumPayload
-    mapper = configuration.mapper(sourceName: sourceName)
-    judge = SchemaJudge(configuration)
+    limits = configuration.rules.indices.map {
+      configuration.limits(rule: $0, maximumPayload: maximumPayload)
+    }
+    maker = MessageMaker(configuration, sourceName: sourceName)
     coverage = Coverage(
       rules: configuration.rules.map {
         Coverage.Rule(name: $0.name, stream: configuration.streams[$0.streamIndex].name)
       })
     feed = EventFeed(
       reader: reader,
-      images: ImageStage(configuration, eventLoop: eventLoop, logger: logger, onAnswer: onImages))
+      images: ImageStage(configuration, eventLoop: eventLoop, logger: logger, onAnswer: onImages),
+      isUpdateWanted: configuration.isUpdateWanted,
+      disambiguatesPaths: configuration.rules.disambiguatePaths, tellsPlaces: false)
   }
 
   func begin() {
     let generation = reader.restart(at: start.point, after: nil)
+    feed.limit = end
     feed.begin(.tail(reader), generation: generation, firstIndex: SnapshotDecoder.firstIndex)
   }
 
@@ -206,19 +235,19 @@ final class DryRunWorker: @unchecked Sendable {
 
   func finish() -> (Coverage, String?) {
     feed.end()
-    if failure == nil, let end, (feed.lastEntry?.position ?? start.point.position) < end {
+    if failure == nil, let end, !reachedEnd, start.point.position < end {
       failure = "stopped before \(end)"
     }
     return (coverage, failure)
   }
 
   private var reachedEnd: Bool {
-    guard let end, let last = feed.lastEntry else { return false }
-    return last.position >= end
+    guard let end else { return false }
+    return feed.hasMetLimit || feed.lastEntry.map { $0.position >= end } ?? false
   }
 
   private func isBeforeStart(_ position: OplogPosition) -> Bool {
-    position < start.point.position || (position == start.point.position && !start.inclusive)
+    position < start.mark || (position == start.mark && !start.isInclusive)
   }
 
   private func note() {
@@ -228,32 +257,27 @@ final class DryRunWorker: @unchecked Sendable {
   }
 
   private func take(_ event: ChangeEvent) {
-    var rule = mapper.firstMatch(event)
+    var rule = maker.firstMatch(event)
     coverage.note(event: event, isMatched: rule != nil)
     var match = 0
     while let index = rule {
+      if maker.skips(event, rule: index) {
+        coverage.note(filteredBy: index)
+        match += 1
+        rule = maker.nextMatch(event, after: index)
+        continue
+      }
       do throws(MappingError) {
-        try write(event, index, match)
-        let size = subject.count + headers.count + body.count
-        coverage.note(rule: index, subject: subject.bytes.fnv1a, size: size, at: event.position)
+        try maker.write(event, rule: index, match: match, limits: limits[index])
+        let size = maker.subject.count + maker.headers.count + maker.body.count
+        coverage.note(
+          rule: index, subject: maker.subject.bytes.fnv1a, size: size, at: event.position)
       } catch {
         coverage.note(rule: index, error, at: event.position)
       }
       match += 1
-      rule = mapper.nextMatch(event, after: index)
+      rule = maker.nextMatch(event, after: index)
     }
-  }
-
-  private func write(_ event: ChangeEvent, _ rule: Int, _ match: Int) throws(MappingError) {
-    subject.removeAll()
-    headers.removeAll()
-    body.removeAll()
-    try mapper.writeSubject(rule: rule, event: event, into: &subject)
-    try mapper.writeHeaders(rule: rule, event: event, match: match, into: &headers)
-    try mapper.writeBody(rule: rule, event: event, match: match, into: &body)
-    try judge.check(rule: rule, event: event, body: body.bytes)
-    try MessageLimit.check(
-      MessageLimit.size(headers: headers.count, body: body.count), limit: maximumPayload)
   }
 }
 

@@ -9,6 +9,8 @@ struct HealthProbe: Sendable {
   /// Rules with a schema.
   let schemas: Int
 
+  var uptime: Double { (ContinuousClock.now - board.started).seconds }
+
   func report() -> HealthReport { HealthReport.judge(inputs()) }
 
   func inputs() -> HealthInputs {
@@ -16,26 +18,40 @@ struct HealthProbe: Sendable {
     let mongo = monitor.snapshot
     let source = reader.status
     var inputs = HealthInputs()
-    inputs.uptime = (ContinuousClock.now - board.started).seconds
+    let now = ContinuousClock.now
     inputs.mongoReachable = mongo.reachable
     inputs.mongoDetail =
       mongo.reachable
       ? "\(mongo.setName ?? "?"), mongod \(mongo.version ?? "?")"
       : mongo.error?.description ?? "not reached yet"
     inputs.mongoAge = StatusBoard.age(mongo.at)
+    if !mongo.reachable {
+      inputs.mongoLostFor = StatusBoard.age(mongo.reachedAt ?? board.started)
+    }
     inputs.sourceDetail = source.summary
     inputs.sourceReading = source.isConnected
     if let snapshot = facts.snapshot {
       inputs.sourceDetail = "snapshot: \(snapshot.summary)"
       inputs.sourceReading = snapshot.isReading
     }
-    inputs.natsConnected = facts.natsConnected
+    inputs.natsConnected = facts.natsReachable
     inputs.natsDetail = facts.natsDetail
     inputs.natsAge = StatusBoard.age(facts.natsSince)
     inputs.read = facts.read
     inputs.majority = mongo.majority?.position
-    inputs.inFlight = facts.inFlight
-    inputs.progressAge = StatusBoard.age(facts.progressAt)
+    let settlement = facts.settlement
+    inputs.hasWork = settlement.hasWork
+    inputs.stillFor = settlement.still(at: now)
+    inputs.oldest = settlement.oldest?.position
+    inputs.oldestAge = settlement.oldestAge(at: now)
+    inputs.lag = settlement.lag
+    inputs.waiting = facts.streams.map { ($0.name, $0.inFlight) }
+    inputs.waitsForDocuments = facts.waitsForDocuments
+    inputs.refusals = facts.refusals.all.map {
+      ($0.scope.description, $0.reason, (now - $0.since).seconds, $0.count)
+    }
+    inputs.closedFor = StatusBoard.age(facts.closedSince)
+    inputs.lookAge = StatusBoard.age(facts.lookedAt)
     inputs.eventAge = StatusBoard.age(facts.eventAt)
     inputs.publishing = facts.publishing
     inputs.pipelineDetail =
@@ -54,10 +70,23 @@ struct HealthProbe: Sendable {
       let invalid = facts.counters?.rules.reduce(UInt64(0)) { $0 + $1.schemaInvalid } ?? 0
       inputs.schemaDetail = "\(schemas) rules have a schema; \(invalid) events were invalid"
     }
+    inputs.idConflicts = idConflicts(facts)
     inputs.positionLost = facts.positionLost
     inputs.failure = facts.positionLost == nil ? facts.failure : nil
     inputs.refilling = facts.losses.first.map(\.description)
     return inputs
+  }
+}
+
+extension HealthProbe {
+  /// For ten minutes after the last of them.
+  private func idConflicts(_ facts: StatusBoard.Facts) -> String? {
+    guard let counters = facts.counters, let last = counters.lastConflict,
+      ContinuousClock.now - last < .seconds(600)
+    else { return nil }
+    let rules = counters.rules.filter { $0.idConflicts > 0 }
+    return "ids of \(rules.reduce(0) { $0 + $1.idConflicts }) events belonged to other events"
+      + " (rules \(rules.map(\.name).joined(separator: ", ")))"
   }
 }
 

@@ -17,7 +17,10 @@ struct MetricsPage: Sendable {
     for status in ["ok", "idle", "degraded", "stalled", "gap", "failed"] {
       page.sample("tailrace_health", ["status": status], status == health.status.rawValue ? 1 : 0)
     }
-    page.gauge("tailrace_uptime_seconds", "Seconds since the process began.", inputs.uptime)
+    page.gauge("tailrace_uptime_seconds", "Seconds since the process began.", probe.uptime)
+    page.counter(
+      "tailrace_log_lines_dropped_total", "Log lines that could not be written.",
+      StandardError.dropped)
     page.counter(
       "tailrace_oplog_entries_total", "Oplog entries read, noops included.",
       facts.counters?.entries ?? 0)
@@ -47,11 +50,33 @@ struct MetricsPage: Sendable {
       page.sample(
         "tailrace_rule_schema_invalid_total", ["rule": rule.name], Double(rule.schemaInvalid))
     }
+    page.family(
+      "tailrace_id_conflicts_total", "counter",
+      "Events whose id their stream had for another event.")
+    for rule in facts.counters?.rules ?? [] {
+      page.sample("tailrace_id_conflicts_total", ["rule": rule.name], Double(rule.idConflicts))
+    }
+    if let standing = facts.standingLetters {
+      page.gauge(
+        "tailrace_dead_letters_standing", "Dead letters of this bridge in their stream.",
+        Double(standing))
+    }
     page.gauge("tailrace_events_per_second", "Published over the last second.", facts.rate)
     page.gauge("tailrace_in_flight", "Messages waiting for their ack.", Double(facts.inFlight))
     if let lag = health.lag {
       page.gauge(
-        "tailrace_lag_seconds", "Oplog seconds between a majority and what was processed.", lag)
+        "tailrace_lag_seconds",
+        "Oplog seconds between the newest majority entry and the oldest unsettled one.", lag)
+    }
+    if let age = health.oldestUnsettled {
+      page.gauge(
+        "tailrace_oldest_unsettled_seconds",
+        "Age of the oldest unsettled event; 0 while everything is settled.", age)
+    }
+    page.family(
+      "tailrace_refused", "gauge", "How often in a row something is refused at present, by whom.")
+    for refusal in facts.refusals.all {
+      page.sample("tailrace_refused", ["by": refusal.scope.description], Double(refusal.count))
     }
     if let window = inputs.window {
       page.gauge("tailrace_oplog_window_seconds", "Seconds that the oplog spans.", window)

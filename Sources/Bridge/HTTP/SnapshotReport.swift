@@ -4,6 +4,11 @@ import MongoSource
 /// A snapshot's course, for /status and for `tailrace snapshot --json`.
 public struct SnapshotReport: Sendable {
   let status: SnapshotStatus
+  /// What its documents came to, as far as this process published them.
+  var outcomes: Outcomes?
+  var selection = SnapshotSelection()
+  /// Namespaces that were asked for and are no collection's.
+  public var unmatched: [String] = []
 
   public var json: JSONValue {
     let progress = status.progress
@@ -21,8 +26,20 @@ public struct SnapshotReport: Sendable {
     value["remaining_seconds"] =
       progress.remaining(at: now).map { .number(HealthReport.rounded($0.seconds)) } ?? .null
     value["dropped"] = .array(status.dropped.map { .string($0) })
+    if let outcomes {
+      value["outcomes"] = .object(
+        outcomes.named.filter { $0.name != "dry_run" }.map { .init($0.name, .int($0.count)) })
+      value["dead_letters"] = .int(outcomes.deadLettered)
+    }
+    if !selection.isWhole { value["selection"] = selection.json }
+    if !unmatched.isEmpty {
+      value["unmatched_namespaces"] = .array(unmatched.map { .string($0) })
+    }
     return value
   }
+
+  /// Collections that there are for it.
+  public var collections: Int { Int(status.progress.collections) }
 
   /// One line for people: how far, how fast, how long still.
   public var line: String {
@@ -33,6 +50,8 @@ public struct SnapshotReport: Sendable {
     if let rate = progress.rate(at: now) { text += ", \(Int(rate.documents))/s" }
     if let left = progress.remaining(at: now) { text += ", about \(Int(left.seconds)) s left" }
     if let namespace = progress.namespace { text += ", reading \(namespace)" }
+    if let outcomes, outcomes.deadLettered > 0 { text += ", \(outcomes.deadLettered) dead letters" }
+    if !selection.isWhole { text += ", of \(selection.line)" }
     return text
   }
 }

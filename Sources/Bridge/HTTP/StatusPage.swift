@@ -26,13 +26,13 @@ enum StatusPage {
     async function load(){try{
      const h=await(await fetch('/healthz')).json(),s=await(await fetch('/status')).json();
      $('health').textContent=h.status;$('health').className='s '+h.status;$('bridge').textContent=s.bridge;
-     $('line').textContent=`${s.phase}, epoch ${s.epoch}, position ${s.position}, lag ${s.lag_seconds??'?'} s, `+
+     $('line').textContent=`${s.phase}, epoch ${s.epoch}, position ${s.position}, lag ${s.lag_seconds??'?'} s, oldest unsettled ${s.oldest_unsettled_seconds??'?'} s, `+
       `${Math.round(s.rate_per_second)} events/s, ${s.in_flight} in flight, oplog headroom ${s.oplog_window.headroom_seconds??'?'} s`;
      rows($('checks'),['check','status','detail'],Object.entries(h.checks).map(([k,v])=>[k,v.status,v.detail]));
      rows($('rules'),['rule','published','duplicate','dead letters','dropped','last error'],
       s.rules.map(r=>[r.name,r.published,r.duplicate,r.dead_lettered,r.dropped,r.last_error]));
-     rows($('streams'),['stream','protocol','last sequence','in flight','last position'],
-      s.streams.map(r=>[r.name,r.protocol,r.last_sequence,r.in_flight,r.last_position]));
+     rows($('streams'),['stream','protocol','last sequence','in flight','last position','refused'],
+      s.streams.map(r=>[r.name,r.protocol,r.last_sequence,r.in_flight,r.last_position,r.refusal?r.refusal.reason:null]));
      rows($('errors'),['seconds ago','error'],s.last_errors.map(e=>[Math.round(e.age_seconds),e.error]));
     }catch(e){$('health').textContent='unreachable';$('health').className='s failed'}}
     load();setInterval(load,2000);

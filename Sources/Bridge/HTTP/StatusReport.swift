@@ -18,21 +18,31 @@ struct StatusReport: Sendable {
       "version": .string(version), "bridge": .string(configuration.bridge.name),
       "instance": .string(probe.board.instance), "role": "leader", "epoch": .int(facts.epoch),
       "phase": .string(facts.phase), "health": .string(health.status.rawValue),
-      "uptime_seconds": number(inputs.uptime),
+      "uptime_seconds": number(probe.uptime),
       "position": optional(facts.read), "resume_position": optional(facts.resume),
       "majority_position": optional(inputs.majority),
       "lag_seconds": optional(health.lag), "rate_per_second": number(facts.rate),
+      "oldest_unsettled_seconds": optional(health.oldestUnsettled),
       "in_flight": .int(facts.inFlight),
     ]
+    value["oldest_unsettled_position"] =
+      inputs.oldest.map { .string($0.description) } ?? .null
     value["first_published_seconds"] = optional(facts.firstPublishedAfter?.seconds)
     value["entries"] = .int(facts.counters?.entries ?? 0)
     value["events_derived"] = .int(facts.counters?.derived ?? 0)
     value["outcomes"] = counts(outcomes)
     value["rules"] = .array((facts.counters?.rules ?? []).map(rule))
-    value["streams"] = .array(facts.streams.map(stream))
+    value["streams"] = .array(facts.streams.map { stream($0, facts.refusals[.stream($0.name)]) })
+    value["refusals"] = .array(
+      facts.refusals.all.map { refusal in
+        var one = self.refusal(refusal)
+        one["by"] = .string(refusal.scope.description)
+        return one
+      })
     value["source"] = source(inputs)
     value["nats"] = [
       "connected": .bool(facts.natsConnected), "server": .string(facts.natsServer),
+      "detail": .string(facts.natsDetail),
     ]
     value["oplog_window"] = [
       "window_seconds": optional(inputs.window), "headroom_seconds": optional(inputs.headroom),
@@ -45,7 +55,13 @@ struct StatusReport: Sendable {
       "bytes_in_files": .int(facts.feed.transactionBytesSpilled),
     ]
     value["snapshot"] =
-      (facts.snapshot ?? facts.finishedSnapshot).map { SnapshotReport(status: $0).json } ?? .null
+      (facts.snapshot ?? facts.finishedSnapshot).map {
+        SnapshotReport(
+          status: $0, outcomes: facts.snapshotOutcomes,
+          selection: facts.checkpoint?.snapshot?.selection ?? SnapshotSelection()
+        ).json
+      } ?? .null
+    value["dead_letters_standing"] = facts.standingLetters.map { .int($0) } ?? .null
     value["unsupported_time_series"] = .array(
       facts.feed.timeSeries.map {
         ["collection": .string($0.collection), "operations": .int($0.operations)]
@@ -53,6 +69,7 @@ struct StatusReport: Sendable {
     value["losses"] = .array(facts.losses.map { .string($0.description) })
     value["messages_lost_by_server"] = .int(facts.lostMessages)
     value["cutover_groups"] = .array(groups)
+    value["log_lines_dropped"] = .int(StandardError.dropped)
     value["last_errors"] = .array(
       facts.errors.reversed().map {
         ["age_seconds": number(StatusBoard.age($0.at) ?? 0), "error": .string($0.what)]
@@ -66,6 +83,7 @@ struct StatusReport: Sendable {
     value["matched"] = .int(rule.outcomes.total)
     value["invalid"] = .int(rule.invalid)
     value["schema_invalid"] = .int(rule.schemaInvalid)
+    value["id_conflicts"] = .int(rule.idConflicts)
     value["last_error"] = rule.lastError.map { .string($0) } ?? .null
     return value
   }
@@ -74,11 +92,20 @@ struct StatusReport: Sendable {
     .object(outcomes.named.map { JSONValue.Member($0.name, .int($0.count)) })
   }
 
-  private func stream(_ stream: StatusBoard.Stream) -> JSONValue {
+  private func stream(_ stream: StatusBoard.Stream, _ refused: Refusals.Refusal?) -> JSONValue {
     [
       "name": .string(stream.name), "protocol": .string(stream.mode),
       "in_flight": .int(stream.inFlight), "last_sequence": .int(stream.sequence),
       "last_position": stream.position.map { .string($0.description) } ?? .null,
+      "waiting_seconds": optional(StatusBoard.age(stream.waitingSince)),
+      "refusal": refused.map { refusal($0) } ?? .null,
+    ]
+  }
+
+  private func refusal(_ refusal: Refusals.Refusal) -> JSONValue {
+    [
+      "reason": .string(refusal.reason), "code": refusal.code > 0 ? .int(refusal.code) : .null,
+      "since_seconds": optional(StatusBoard.age(refusal.since)), "count": .int(refusal.count),
     ]
   }
 

@@ -22,16 +22,17 @@ public struct CheckpointOperator: Sendable {
     }
   }
 
-  /// Makes `position` the place to resume at. The oplog must hold an entry there.
+  /// Makes the entry at `position`, or the first one behind it, the place to resume at. The oplog must
+  /// reach back to there.
   ///
   /// What the streams hold is not sent again: going back fills in only what is missing behind each
   /// stream's last message. Going forward leaves out what lies between. A bridge that runs notices
   /// that its checkpoint was replaced, and stops.
-  public func set(_ position: OplogPosition) async throws(BridgeError) -> Checkpoint {
-    let point: ResumePoint?
+  public func set(_ mark: OplogPosition) async throws(BridgeError) -> Checkpoint {
+    let place: MongoAdmin.MarkPlace
     let name: String
     do {
-      point = try await MongoAdmin.entry(configuration.mongoSourceOptions, at: position)
+      place = try await MongoAdmin.place(configuration.mongoSourceOptions, of: mark)
       if let given = configuration.source.name {
         name = given
       } else {
@@ -40,10 +41,15 @@ public struct CheckpointOperator: Sendable {
     } catch {
       throw .unavailable("MongoDB: \(error)")
     }
-    guard let point else {
-      throw .positionLost(
-        "the oplog holds no entry at \(position); the nearest are shown by tailrace doctor")
+    let point: ResumePoint
+    switch place {
+    case .entry(let entry): point = entry
+    case .ahead(let newest):
+      throw .positionLost("no majority has \(mark) yet: the newest entry is \(newest.position)")
+    case .lost(let oldest):
+      throw .positionLost("the oplog no longer holds \(mark): it begins with \(oldest.position)")
     }
+    let position = point.position
     return try await withStore { store throws(BridgeError) in
       if try await !isCreated(store) { try await create(store) }
       let (stored, revision) = try await load(store)
@@ -60,6 +66,8 @@ public struct CheckpointOperator: Sendable {
       }
       next.resume = position
       next.term = point.term
+      // Streams may lack what lies behind it: their ends tell.
+      next.settled = nil
       // Somebody who sets a place wants to tail from it.
       if next.snapshot?.isOver == false { next.snapshot = nil }
       if position < next.origin.position {

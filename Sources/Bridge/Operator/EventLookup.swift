@@ -9,11 +9,15 @@ struct EventLookup {
   private let reader: OplogReader
   private let options: MongoSourceOptions
   private let changes: AsyncStream<Void>
+  private let signal: AsyncStream<Void>.Continuation
+  /// How long MongoDB may be out of reach on the way.
+  private static let patience = Duration.seconds(10)
 
   init(_ options: MongoSourceOptions, logger: Logger) {
     let (changes, signal) = AsyncStream.makeStream(
       of: Void.self, bufferingPolicy: .bufferingNewest(1))
     self.changes = changes
+    self.signal = signal
     self.options = options
     reader = OplogReader(options: options, logger: logger) { signal.yield() }
   }
@@ -59,12 +63,28 @@ struct EventLookup {
     var decoder = OplogDecoder()
     let generation = reader.restart(at: ResumePoint(position: start, term: nil))
     var signals = changes.makeAsyncIterator()
+    let ticker = Task { [signal] in
+      while !Task.isCancelled {
+        try? await Task.sleep(for: .milliseconds(200))
+        signal.yield()
+      }
+    }
+    defer { ticker.cancel() }
+    var patience = Patience(Self.patience)
     while true {
       while let batch = reader.next() {
         guard batch.generation == generation else { continue }
         if let outcome = try Self.look(at: batch, for: position, &decoder) { return outcome }
       }
-      if let failure = reader.failure { throw BridgeError.positionLost("\(failure)") }
+      switch reader.failure {
+      case nil: break
+      case .positionLost(let lost): throw BridgeError.positionLost("\(lost)")
+      case .unsupported(let why): throw BridgeError.configuration(why)
+      case .corruptReply(let why): throw BridgeError.halted(why)
+      case .refused(let why): throw BridgeError.unavailable(why)
+      }
+      let status = reader.status
+      try patience.check(status.entriesRead) { status.silence }
       _ = await signals.next()
     }
   }

@@ -27,22 +27,27 @@ public final class OfflineDecoder {
 
   private let output: Output
   private var decoder: OplogDecoder
-  private var mapper: Mapper
-  private let judge: SchemaJudge?
+  /// Of events alone.
+  private var mapper = Mapper(rules: [], sourceName: "")
+  private let maker: MessageMaker?
+  private let maximumPayload: Int
   private var line = 0
   private var lastEvent: EventPosition?
 
-  public init(_ output: Output, disambiguatedPaths: Bool = false) {
+  /// - Parameter maximumPayload: what the server would take, headers and body; its default is 1 MiB.
+  public init(
+    _ output: Output, disambiguatedPaths: Bool = false, maximumPayload: Int = 1 << 20
+  ) {
     self.output = output
+    self.maximumPayload = maximumPayload
     decoder = OplogDecoder()
     decoder.disambiguatesPaths = disambiguatedPaths
     switch output {
-    case .events:
-      mapper = Mapper(rules: [], sourceName: "")
-      judge = nil
+    case .events: maker = nil
     case .messages(let configuration):
-      judge = SchemaJudge(configuration)
-      mapper = configuration.mapper(
+      decoder.disambiguatesPaths = disambiguatedPaths || configuration.rules.disambiguatePaths
+      maker = MessageMaker(
+        configuration,
         sourceName: configuration.source.name ?? configuration.source.uri.replicaSet ?? "rs0")
     }
   }
@@ -55,7 +60,7 @@ public final class OfflineDecoder {
     if text.allSatisfy(\.isWhitespace) { return }
     let bytes: [UInt8]
     do {
-      bytes = try ExtendedJSON.bson(text)
+      bytes = try ExtendedJSON.bson(text, as: .printed)
     } catch {
       throw Failure(line: line, reason: "no Extended JSON document: \(error)")
     }
@@ -104,66 +109,48 @@ public final class OfflineDecoder {
   }
 
   private func render(_ event: ChangeEvent, _ emit: (String) -> Void) {
-    guard case .messages(let configuration) = output else {
+    guard case .messages(let configuration) = output, let maker else {
       var text = ByteWriter(capacity: 1024)
       mapper.writeDeadLetterBody(event: event, into: &text)
       emit(String(decoding: text.bytes, as: UTF8.self))
       return
     }
-    var rule = mapper.firstMatch(event)
+    var rule = maker.firstMatch(event)
     var match = 0
+    func emitDeadLetter(_ error: MappingError) {
+      maker.writeDeadLetter(
+        event, rule: rule, match: match, error: error,
+        limits: configuration.limits(rule: nil, maximumPayload: maximumPayload))
+      emit(Self.json(maker))
+    }
     if rule == nil, configuration.unmatched == .deadLetter {
-      let error = MappingError(.unmatched, "no rule takes this event")
-      emit(deadLetter(event, rule: nil, match: 0, error, configuration))
+      emitDeadLetter(MappingError(.unmatched, "no rule takes this event"))
     }
     while let index = rule {
-      if let message = message(event, rule: index, match: match, configuration) { emit(message) }
-      rule = mapper.nextMatch(event, after: index)
+      if maker.skips(event, rule: index) {
+        rule = maker.nextMatch(event, after: index)
+        match += 1
+        continue
+      }
+      do throws(MappingError) {
+        try maker.write(
+          event, rule: index, match: match,
+          limits: configuration.limits(rule: index, maximumPayload: maximumPayload))
+        emit(Self.json(maker))
+      } catch {
+        if configuration.rules[index].onInvalid != .drop { emitDeadLetter(error) }
+      }
+      rule = maker.nextMatch(event, after: index)
       match += 1
     }
   }
 
-  private func message(
-    _ event: ChangeEvent, rule: Int, match: Int, _ configuration: BridgeConfiguration
-  ) -> String? {
-    var subject = ByteWriter(capacity: 128)
-    var headers = ByteWriter(capacity: 512)
-    var body = ByteWriter(capacity: 1024)
-    do {
-      try mapper.writeSubject(rule: rule, event: event, into: &subject)
-      try mapper.writeHeaders(rule: rule, event: event, match: match, into: &headers)
-      try mapper.writeBody(rule: rule, event: event, match: match, into: &body)
-      try judge?.check(rule: rule, event: event, body: body.bytes)
-      return Self.json(subject, headers, body)
-    } catch {
-      if configuration.rules[rule].onInvalid == .drop { return nil }
-      return deadLetter(event, rule: rule, match: match, error, configuration)
-    }
-  }
-
-  private func deadLetter(
-    _ event: ChangeEvent, rule: Int?, match: Int, _ error: MappingError,
-    _ configuration: BridgeConfiguration
-  ) -> String {
-    var subject = ByteWriter(capacity: 128)
-    var headers = ByteWriter(capacity: 512)
-    var body = ByteWriter(capacity: 1024)
-    mapper.writeDeadLetterSubject(
-      configuration.deadLetter.subject, rule: rule, event: event, error: error, into: &subject)
-    mapper.writeDeadLetterHeaders(
-      rule: rule, event: event, match: match, error: error, into: &headers)
-    mapper.writeDeadLetterBody(event: event, into: &body)
-    return Self.json(subject, headers, body)
-  }
-
   /// `{"subject", "headers", "body"}`; the body is JSON already and stands there as it is.
-  private static func json(
-    _ subject: borrowing ByteWriter, _ headers: borrowing ByteWriter, _ body: borrowing ByteWriter
-  ) -> String {
-    let members = HeaderLines.fields(String(decoding: headers.bytes, as: UTF8.self))
+  private static func json(_ message: MessageMaker) -> String {
+    let members = HeaderLines.fields(String(decoding: message.headers.bytes, as: UTF8.self))
       .map { JSONValue.Member($0.name, .string($0.value)) }
-    let subject = JSONValue.string(String(decoding: subject.bytes, as: UTF8.self)).text()
-    let body = String(decoding: body.bytes, as: UTF8.self)
+    let subject = JSONValue.string(String(decoding: message.subject.bytes, as: UTF8.self)).text()
+    let body = String(decoding: message.body.bytes, as: UTF8.self)
     return
       "{\"subject\":\(subject),\"headers\":\(JSONValue.object(members).text()),\"body\":\(body)}"
   }

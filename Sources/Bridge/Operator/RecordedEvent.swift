@@ -21,7 +21,7 @@ struct RecordedEvent: Sendable {
   /// `index` is the event's place within its oplog entry, which the text doesn't tell.
   init(_ text: some StringProtocol, index: UInt32) throws(Malformed) {
     do {
-      bytes = try ExtendedJSON.bson(text)
+      bytes = try ExtendedJSON.bson(text, as: .printed)
     } catch {
       throw Malformed(description: error.description)
     }
@@ -99,13 +99,25 @@ struct RecordedEvent: Sendable {
           event.txnNumber = try view.first("txnNumber")?.integer
           event.collectionUUID = try view.first("collectionUUID")?.uuid
           if to != nil { event.to = toBytes }
+          if operation == .update, event.updateDescription == nil {
+            event.isOversized = try Self.omits("updateDescription", view)
+          }
           return try body(event)
         }
       }
     }
   }
 
-  /// A document that JSON can't hold stands there as its bytes.
+  /// Whether a document was left out when the event was written down.
+  private static func omits(_ name: StaticString, _ view: BSONView) throws(BSONError) -> Bool {
+    guard var walk = try view.first("omitted")?.document?.elements() else { return false }
+    while let element = try walk.next() {
+      if element.string?.equals(name) == true { return true }
+    }
+    return false
+  }
+
+  /// A document that JSON can't hold, or would hold as something else, is there as its bytes.
   private static func document(_ view: BSONView, _ key: StaticString) throws(BSONError) -> BSONView?
   {
     guard let element = try view.first(key) else { return nil }

@@ -15,7 +15,15 @@ struct EventDecoder: ~Copyable {
     case snapshot
   }
 
-  init() {}
+  /// Both as `OplogDecoder` has them.
+  init(
+    isUpdateWanted: (@Sendable (UnsafeRawBufferPointer) -> Bool)? = nil,
+    disambiguatesPaths: Bool = false
+  ) {
+    oplog.isUpdateWanted = isUpdateWanted
+    oplog.disambiguatesPaths = disambiguatesPaths
+    changes.disambiguatesPaths = disambiguatesPaths
+  }
 
   /// What follows comes from this batch.
   mutating func begin(_ batch: EventBatch) {

@@ -17,12 +17,23 @@ final class EventFeed {
   private let images: ImageStage?
   /// `images`, in epochs in which events may want them: a snapshot's have all there is.
   @exclusivity(unchecked) private var stage: ImageStage?
-  @exclusivity(unchecked) private var decoder = EventDecoder()
+  @exclusivity(unchecked) private var decoder: EventDecoder
 
   /// The reader's generation whose batches belong to this epoch.
   private var generation: UInt64 = 0
   private var batch: EventBatch?
   @exclusivity(unchecked) private var entries: BSONElements?
+
+  /// The last place whose entry may be opened; nil: no end.
+  @exclusivity(unchecked) var limit: OplogPosition?
+  /// The next entry is behind `limit`, which need not be an entry's own place.
+  @exclusivity(unchecked) private(set) var hasMetLimit = false
+  /// That entry.
+  @exclusivity(unchecked) private var beyond: BSONElement?
+
+  /// Tokens and markers hold a document's key, whatever its length, and a checkpoint must fit into KV. Those
+  /// longer than this are not kept: an earlier one, or the position alone, does as well.
+  private static let longestPlace = 16 << 10
 
   /// The entry whose events are being taken.
   @exclusivity(unchecked) private(set) var header: OplogEntryHeader?
@@ -33,14 +44,27 @@ final class EventFeed {
   @exclusivity(unchecked) private(set) var count: UInt64 = 0
   /// Transactions over several entries, in the order of their commits, until all is acknowledged.
   @exclusivity(unchecked) private var transactions: [EmittedTransaction] = []
+  /// Whether anybody asks how far it is (`resume`, `token`, `marker`), which lets go of what is kept
+  /// for the answers; else they grow with time.
+  private let tellsPlaces: Bool
   /// Places in a change stream, behind batches that are done.
   private var tokens: [(position: OplogPosition, token: ResumeToken)] = []
   /// Places in a snapshot, behind batches that are done: every event before `index` comes before it.
   private var markers: [(index: UInt32, marker: SnapshotMarker)] = []
 
-  init(reader: EventReader, images: ImageStage?) {
+  /// - Parameters:
+  ///   - isUpdateWanted, disambiguatesPaths: as `OplogDecoder` has them.
+  ///   - tellsPlaces: whether anybody asks for tokens and markers.
+  init(
+    reader: EventReader, images: ImageStage?,
+    isUpdateWanted: (@Sendable (UnsafeRawBufferPointer) -> Bool)? = nil,
+    disambiguatesPaths: Bool = false, tellsPlaces: Bool = true
+  ) {
     self.source = .tail(reader)
     self.images = images
+    self.tellsPlaces = tellsPlaces
+    decoder = EventDecoder(
+      isUpdateWanted: isUpdateWanted, disambiguatesPaths: disambiguatesPaths)
   }
 
   /// A transaction over several entries whose events are on their way.
@@ -62,6 +86,7 @@ final class EventFeed {
     markers = []
     header = nil
     lastEntry = nil
+    hasMetLimit = false
     transactions = []
     tokens = []
     decoder.forgetTransactions()
@@ -71,6 +96,7 @@ final class EventFeed {
   func end() {
     batch = nil
     entries = nil
+    beyond = nil
     entryOpen = false
     images?.end()
   }
@@ -97,10 +123,11 @@ final class EventFeed {
       }
       guard mayOpen() else { return .nothing }
       guard stage?.mayStep() ?? true else { return .waiting }
-      guard let element = try nextEntry() else {
+      guard let element = try beyond ?? nextEntry() else {
         guard takeBatch() else { return .nothing }
         continue
       }
+      if let limit, try isBehind(limit, element) { return .nothing }
       stage?.step()
       try open(element)
     }
@@ -115,10 +142,16 @@ final class EventFeed {
         noteDone(header.position)
       }
     }
-    if let reached = batch?.reached, let token = batch?.resumeToken {
-      tokens.append((reached, token))
+    if tellsPlaces {
+      if let reached = batch?.reached, let token = batch?.resumeToken,
+        token.bytes.count <= Self.longestPlace
+      {
+        tokens.append((reached, token))
+      }
+      if let marker = batch?.marker, marker.lastID?.count ?? 0 <= Self.longestPlace {
+        markers.append((decoder.snapshotIndex, marker))
+      }
     }
-    if let marker = batch?.marker { markers.append((decoder.snapshotIndex, marker)) }
     batch = nil
     entries = nil
     while let next = source.next() {
@@ -146,6 +179,23 @@ final class EventFeed {
     }
   }
 
+  /// Whether an entry comes after the last that is wanted. It stays the next one.
+  private func isBehind(_ limit: OplogPosition, _ element: BSONElement) throws -> Bool {
+    if hasMetLimit { return true }
+    let position: OplogPosition?
+    do {
+      position = try batch?.position(of: element)
+    } catch {
+      throw PipelineFailure.corrupt(after: lastEntry?.position, "\(error)")
+    }
+    guard let position, position > limit else { return false }
+    hasMetLimit = true
+    beyond = element
+    // Of a change stream: what follows shows that all of the entry before was seen.
+    if batch?.reached != nil, let header, header.position < position { noteDone(header.position) }
+    return true
+  }
+
   private func open(_ element: BSONElement) throws {
     guard decoder.snapshotIndex < .max else {
       throw PipelineFailure.unexpected("a snapshot of more than four billion documents")
@@ -158,7 +208,7 @@ final class EventFeed {
       header = opened
       entryOpen = true
       count &+= 1
-      if let first = decoder.transactionStart {
+      if tellsPlaces, let first = decoder.transactionStart {
         transactions.append(EmittedTransaction(commit: opened.position, begin: first))
       }
     } catch let error as OplogError {

@@ -46,10 +46,10 @@ enum EventReader: Sendable {
     }
   }
 
-  func stop() {
+  func stop(waiting limit: Duration = .seconds(2)) {
     switch self {
-    case .oplog(let reader): reader.stop()
-    case .changeStream(let reader): reader.stop()
+    case .oplog(let reader): reader.stop(waiting: limit)
+    case .changeStream(let reader): reader.stop(waiting: limit)
     }
   }
 }
@@ -103,6 +103,18 @@ enum EventBatch: Sendable {
     case .changeStream(let batch): batch.entries()
     case .snapshot(let batch): batch.elements()
     }
+  }
+
+  /// Where one of its documents is in the oplog; nil for a collection's.
+  func position(of element: BSONElement) throws(BSONError) -> OplogPosition? {
+    let time: BSONElement?
+    switch self {
+    case .oplog: time = try element.document?.first("ts")
+    case .changeStream: time = try element.document?.first("clusterTime")
+    case .snapshot: return nil
+    }
+    guard let time = time?.timestamp else { return nil }
+    return OplogPosition(seconds: time.seconds, increment: time.increment)
   }
 
   /// How far a change stream is after the batch, even if no event was in it.

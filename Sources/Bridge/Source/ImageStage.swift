@@ -18,7 +18,7 @@ final class ImageStage: @unchecked Sendable {
   private let reader: ImageReader
   private let eventLoop: any EventLoop
   @exclusivity(unchecked) private var mapper: Mapper
-  @exclusivity(unchecked) private var decoder = EventDecoder()
+  @exclusivity(unchecked) private var decoder: EventDecoder
   /// Called when an answer has come.
   private let onAnswer: @Sendable () -> Void
 
@@ -53,6 +53,11 @@ final class ImageStage: @unchecked Sendable {
   private static let wantedAtOnce = 500
   /// … and a stretch without a wanted image is not looked through further than this at once.
   private static let stepsAtOnce = 20_000
+  /// … nor where the keys and names of its documents take so many bytes: a transaction may have any
+  /// amount of them.
+  private static let bytesAtOnce = 4 << 20
+  /// After the system refused a thread to read on.
+  private static let retryPause = TimeAmount.milliseconds(500)
 
   init(
     reader: ImageReader, rules: [Rule], eventLoop: any EventLoop,
@@ -62,6 +67,7 @@ final class ImageStage: @unchecked Sendable {
     self.eventLoop = eventLoop
     self.onAnswer = onAnswer
     mapper = Mapper(rules: rules, sourceName: "")
+    decoder = EventDecoder(isUpdateWanted: rules.isUpdateWanted)
   }
 
   /// Nil where no rule wants documents that entries don't hold.
@@ -152,7 +158,9 @@ final class ImageStage: @unchecked Sendable {
   /// Looks through the next stretch. True: nothing is to be fetched for it.
   private func lookAhead() -> Bool {
     forget()
-    while total < Self.stepsAtOnce, request.count < Self.wantedAtOnce, lookAtStep() {}
+    while total < Self.stepsAtOnce, request.count < Self.wantedAtOnce,
+      request.byteCount < Self.bytesAtOnce, lookAtStep()
+    {}
     guard request.count > 0 else {
       allowed = total
       return true
@@ -199,8 +207,13 @@ final class ImageStage: @unchecked Sendable {
 
   private func submit() {
     isWaiting = true
-    reader.submit(request, generation: generation) { [self] answer in
+    let isSubmitted = reader.submit(request, generation: generation) { [self] answer in
       eventLoop.execute { self.received(answer) }
+    }
+    guard !isSubmitted else { return }
+    let generation = generation
+    eventLoop.scheduleTask(in: Self.retryPause) { [self] in
+      if isWaiting, self.generation == generation { submit() }
     }
   }
 

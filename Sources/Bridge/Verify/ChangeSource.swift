@@ -131,9 +131,11 @@ final class LiveChanges: ChangeSource {
     var patience = Patience(patience)
     while true {
       switch try await eventLoop.submit({ walk.pump() }).get() {
-      case .waiting(let mark, let isHeld):
-        try patience.check(mark, excuse: isHeld) {
-          reader.status.lastError.map { "\($0)" } ?? "no error is known"
+      case .waiting(let mark, let isHeld, let images):
+        let read = reader.status.lastRead?.position.value ?? 0
+        let fetched = images?.roundTrips ?? 0
+        try patience.check(mark ^ read ^ fetched << 40, excuse: isHeld) {
+          images?.silence ?? reader.status.silence
         }
       case .done:
         try await eventLoop.submit { walk.end() }.get()
@@ -157,8 +159,8 @@ final class LiveChanges: ChangeSource {
 /// Sendable invariant: every stored property is touched on the event loop only.
 private final class ChangeWalk: @unchecked Sendable {
   enum State: Sendable {
-    /// `mark`: how many entries were read; `isHeld`: by others.
-    case waiting(mark: UInt64, isHeld: Bool)
+    /// `mark`: how many entries were read; `isHeld`: by others; `images`: where documents are awaited.
+    case waiting(mark: UInt64, isHeld: Bool, images: ImageStatus?)
     case done
     case needsEarlier(OplogPosition)
     case failed(String)
@@ -183,7 +185,8 @@ private final class ChangeWalk: @unchecked Sendable {
     self.body = body
     feed = EventFeed(
       reader: reader,
-      images: ImageStage(configuration, eventLoop: eventLoop, logger: logger, onAnswer: onImages))
+      images: ImageStage(configuration, eventLoop: eventLoop, logger: logger, onAnswer: onImages),
+      disambiguatesPaths: configuration.rules.disambiguatePaths, tellsPlaces: false)
   }
 
   func begin(at position: OplogPosition) {
@@ -198,14 +201,17 @@ private final class ChangeWalk: @unchecked Sendable {
     do {
       while true {
         // Others want the loop, too.
-        if taken & 255 == 0, !mayGoOn() { return .waiting(mark: feed.count, isHeld: true) }
+        if taken & 255 == 0, !mayGoOn() {
+          return .waiting(mark: feed.count, isHeld: true, images: nil)
+        }
         taken += 1
         do {
           let input = try feed.next(mayOpen: { !isPast })
           guard case .event(let event) = input else {
             if isPast { return .done }
             if case .nothing = input, let lost = reader.failure { return .failed("\(lost)") }
-            return .waiting(mark: feed.count, isHeld: false)
+            let images = feed.isWaiting ? feed.facts.images : nil
+            return .waiting(mark: feed.count, isHeld: false, images: images)
           }
           if range.contains(event.position) {
             emitted = true

@@ -112,7 +112,7 @@ public final class EventVerification: Sendable {
     report.begin(plan)
     let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
     let limits = plan.streams.map {
-      min(jetStream.connection.info.maxPayload, $0.info.maximumMessageSize ?? .max)
+      $0.limits(maximumPayload: jetStream.connection.info.maxPayload)
     }
     let makeDeriver: @Sendable () -> MessageDeriver = { [configuration] in
       MessageDeriver(configuration, sourceName: plan.sourceName, limits: limits)
@@ -324,8 +324,8 @@ struct LedgerPass: Sendable {
   /// Where the next stretch begins.
   func end() -> StretchEnd {
     var end = StretchEnd()
-    for (index, head) in heads.enumerated() {
-      let next = book.ledgers[index].firstBeyond ?? max(head + 1, plan.streams[index].first)
+    for index in heads.indices {
+      let next = max(book.ledgers[index].nextSequence, plan.streams[index].first)
       end.next.append(next)
       // What an earlier stretch took from behind there stays taken.
       let before = plan.taken.indices.contains(index) ? plan.taken[index] : []
@@ -337,7 +337,10 @@ struct LedgerPass: Sendable {
   private func read(_ stream: Int, from first: UInt64, through last: UInt64) async throws {
     guard first <= last else { return }
     let collector = RecordCollector(
-      stream, book, eventLoop, sharedRules: plan.streams[stream].isShared ? sharedRules : [])
+      stream, book, eventLoop,
+      StoredMessageParser(
+        MessageOwnership(verification.configuration).of(plan.streams[stream].name)),
+      sharedRules: plan.streams[stream].isShared ? sharedRules : [])
     let scan = StreamScan(
       jetStream, stream: plan.streams[stream].name, from: first, through: last, isGated: true,
       onRest: { collector.handOn() }, take: { view, sequence in collector.take(view, sequence) })
@@ -361,12 +364,15 @@ private final class RecordCollector: @unchecked Sendable {
   private let book: VerifyBook
   private let eventLoop: any EventLoop
   private let sharedRules: Set<[UInt8]>
-  @exclusivity(unchecked) private var parser = StoredMessageParser()
+  @exclusivity(unchecked) private var parser: StoredMessageParser
   @exclusivity(unchecked) private var records: [(record: ObservedRecord, isShared: Bool)] = []
+  private var conflicts: [IDConflictLetter] = []
 
   init(
-    _ stream: Int, _ book: VerifyBook, _ eventLoop: any EventLoop, sharedRules: Set<[UInt8]>
+    _ stream: Int, _ book: VerifyBook, _ eventLoop: any EventLoop,
+    _ parser: consuming StoredMessageParser, sharedRules: Set<[UInt8]>
   ) {
+    self.parser = parser
     self.stream = stream
     self.book = book
     self.eventLoop = eventLoop
@@ -377,7 +383,14 @@ private final class RecordCollector: @unchecked Sendable {
   func take(_ view: borrowing NATSMessageView, _ sequence: UInt64) {
     let (record, rule) = parser.record(view, sequence: sequence)
     var isShared = false
-    if !sharedRules.isEmpty, let rule { isShared = sharedRules.contains(Array(rule)) }
+    if record.kind == .conflict {
+      if let rule, let position = record.position {
+        conflicts.append(
+          IDConflictLetter(position: position, rule: String(decoding: rule, as: UTF8.self)))
+      }
+    } else if !sharedRules.isEmpty, let rule {
+      isShared = sharedRules.contains(Array(rule))
+    }
     records.append((record, isShared))
   }
 
@@ -386,6 +399,11 @@ private final class RecordCollector: @unchecked Sendable {
     let lot = records
     records = []
     records.reserveCapacity(1024)
-    eventLoop.execute { [book, stream] in book.take(stream, lot) }
+    let letters = conflicts
+    conflicts = []
+    eventLoop.execute { [book, stream] in
+      book.note(letters)
+      book.take(stream, lot)
+    }
   }
 }

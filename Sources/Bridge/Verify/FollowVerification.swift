@@ -1,11 +1,9 @@
 public import BridgeConfiguration
 import HTTPTypes
-import Hummingbird
 import JSON
 import JetStream
 public import Logging
 import NATS
-import NIOCore
 import Oplog
 public import Parity
 public import ServiceLifecycle
@@ -64,9 +62,20 @@ public final class FollowVerification: Service {
       let began = ContinuousClock.now
       var messages: UInt64 = 0
       do {
-        let open = try await self.open(connection)
-        connection = open
-        messages = try await step(JetStreamClient(open), changes, &session)
+        let (before, known) = (session, connection)
+        let done = try await stopRequest.unlessStopped { [self] in
+          let open = try await self.open(known)
+          var session = before
+          do {
+            let messages = try await step(JetStreamClient(open), changes, &session)
+            return (open, session, messages)
+          } catch {
+            await open.close()
+            throw error
+          }
+        }
+        guard let done else { break }
+        (connection, session, messages) = done
       } catch {
         let words = EventVerification.words(error)
         if facts.error != words { logger.warning("\(words)") }
@@ -186,6 +195,8 @@ struct FollowState: Sendable {
 
 /// The HTTP side of a follower: /livez, /healthz, /status and /metrics. Read-only.
 public struct FollowServer: Service {
+  /// Opens when it listens.
+  public let listening = ListeningGate()
   private let follower: FollowVerification
   private let host: String
   private let port: Int
@@ -199,44 +210,28 @@ public struct FollowServer: Service {
   }
 
   public func run() async throws {
-    let router = Router()
     let follower = follower
-    router.get("/livez") { _, _ in Self.text(.ok, "ok\n") }
-    router.get("/healthz") { _, _ in
+    var pages: [String: @Sendable () -> HTTPPage] = [:]
+    pages["/livez"] = { .text(.ok, "ok\n") }
+    pages["/healthz"] = {
       let facts = follower.facts
       let json: JSONValue = [
         "status": .string(facts.status), "verdict": .string(facts.finished.verdict.rawValue),
         "settled_to": facts.done.map { .string($0.description) } ?? .null,
         "error": facts.error.map { .string($0) } ?? .null,
       ]
-      return Self.text(
-        facts.status == "failed" ? .serviceUnavailable : .ok, json.text(pretty: true) + "\n",
-        type: "application/json")
+      return .json(facts.status == "failed" ? .serviceUnavailable : .ok, json)
     }
-    router.get("/status") { _, _ in
+    pages["/status"] = {
       var json = follower.facts.finished.json
       json["behind_seconds"] = follower.facts.behind.map { .int($0) } ?? .null
       json["steps"] = .int(follower.facts.steps)
-      return Self.text(.ok, json.text(pretty: true) + "\n", type: "application/json")
+      return .json(.ok, json)
     }
-    router.get("/metrics") { _, _ in
-      Self.text(.ok, follower.facts.metrics, type: "text/plain; version=0.0.4; charset=utf-8")
-    }
-    var quiet = logger
-    quiet.logLevel = max(logger.logLevel, .warning)
-    try await Application(
-      router: router,
-      configuration: .init(address: .hostname(host, port: port), serverName: "tailrace"),
-      logger: quiet
-    ).run()
-  }
-
-  private static func text(
-    _ status: HTTPResponse.Status, _ body: String, type: String = "text/plain; charset=utf-8"
-  ) -> Response {
-    Response(
-      status: status, headers: [.contentType: type, .cacheControl: "no-store"],
-      body: .init(byteBuffer: ByteBuffer(string: body)))
+    pages["/metrics"] = { .metrics(follower.facts.metrics) }
+    defer { listening.close() }
+    try await ReadOnlyServer(host: host, port: port, key: "--listen", pages: pages, logger: logger)
+      .run { [listening] _ in listening.open() }
   }
 }
 

@@ -16,22 +16,25 @@ struct DerivedMessage {
   var body: UnsafeRawBufferPointer
   /// Others may publish it under the same id.
   var isShared: Bool
+  /// The rule's number among those that take the event.
+  var match: Int
+  /// Of a dead letter: why.
+  var error: MappingError?
 }
 
 /// Makes of changes the messages that the bridge has to make of them, dead letters included: the same
 /// mapping and schemas, none of the publishing. Owned by one event loop.
 final class MessageDeriver {
   private let configuration: BridgeConfiguration
-  private var mapper: Mapper
-  private let judge: SchemaJudge
+  private let maker: MessageMaker
   private let isShared: [Bool]
   private let streamOfRule: [Int]
-  private let deadLetterStream: Int
-  /// Largest message of each stream, headers and body.
-  private let limits: [Int]
-  private var subject = ByteWriter(capacity: 256)
-  private var headers = ByteWriter(capacity: 1024)
-  private var body = ByteWriter(capacity: 4096)
+  let deadLetterStream: Int
+  private let limits: [MessageLimits]
+
+  private(set) lazy var alternatives = MessageAlternatives(
+    configuration, sourceName: sourceName, limits: limits)
+  private let sourceName: String
 
   private(set) var events: UInt64 = 0
   private(set) var unmatched: UInt64 = 0
@@ -39,15 +42,14 @@ final class MessageDeriver {
 
   /// - Parameter limits: by stream, in the order of the configuration, dead letters' last unless it is
   ///   one of those.
-  init(_ configuration: BridgeConfiguration, sourceName: String, limits: [Int]) {
+  init(_ configuration: BridgeConfiguration, sourceName: String, limits: [MessageLimits]) {
     self.configuration = configuration
     self.limits = limits
-    mapper = configuration.mapper(sourceName: sourceName)
-    judge = SchemaJudge(configuration)
+    self.sourceName = sourceName
+    // Compared by the ids of the messages that they would have been.
+    maker = MessageMaker(configuration, sourceName: sourceName, qualifiesLetterIDs: false)
     streamOfRule = configuration.rules.map(\.streamIndex)
-    deadLetterStream =
-      configuration.streams.firstIndex { $0.name == configuration.deadLetter.stream }
-      ?? configuration.streams.count
+    deadLetterStream = configuration.indexOfDeadLetterStream
     isShared = configuration.rules.map { rule in
       configuration.streams[rule.streamIndex].ownership == .shared
         && (rule.id != .positional || rule.outbox != nil)
@@ -56,7 +58,7 @@ final class MessageDeriver {
 
   func derive(_ event: ChangeEvent, _ emit: (DerivedMessage) -> Void) {
     events &+= 1
-    var rule = mapper.firstMatch(event)
+    var rule = maker.firstMatch(event)
     guard rule != nil else {
       unmatched &+= 1
       if configuration.unmatched == .deadLetter {
@@ -67,13 +69,19 @@ final class MessageDeriver {
     }
     var match = 0
     while let index = rule {
+      if maker.skips(event, rule: index) {
+        match += 1
+        rule = maker.nextMatch(event, after: index)
+        continue
+      }
       do throws(MappingError) {
-        try write(event, index, match)
+        try maker.write(
+          event, rule: index, match: match, limits: limits[streamOfRule[index]])
         emit(
           DerivedMessage(
             stream: streamOfRule[index], rule: index, position: event.position,
-            subject: subject.bytes, headers: headers.bytes, body: body.bytes,
-            isShared: isShared[index]))
+            subject: maker.subject.bytes, headers: maker.headers.bytes,
+            body: maker.body.bytes, isShared: isShared[index], match: match))
       } catch {
         if configuration.rules[index].onInvalid == .deadLetter {
           emitDeadLetter(event, index, match, error, emit)
@@ -82,46 +90,59 @@ final class MessageDeriver {
         }
       }
       match += 1
-      rule = mapper.nextMatch(event, after: index)
+      rule = maker.nextMatch(event, after: index)
     }
   }
 
-  private func write(_ event: ChangeEvent, _ rule: Int, _ match: Int) throws(MappingError) {
-    clear()
-    try mapper.writeSubject(rule: rule, event: event, into: &subject)
-    try mapper.writeHeaders(rule: rule, event: event, match: match, into: &headers)
-    try mapper.writeBody(rule: rule, event: event, match: match, into: &body)
-    try judge.check(rule: rule, event: event, body: body.bytes)
-    try MessageLimit.check(
-      MessageLimit.size(headers: headers.count, body: body.count),
-      limit: limits[streamOfRule[rule]])
+  /// What of the event's messages can't be told any more; nil where everything can.
+  func doubt(_ event: ChangeEvent) -> ImageDoubt? { ImageDoubt(event, configuration, maker) }
+
+  /// Streams that may hold something of the rule: its own, and that of dead letters.
+  func streams(of rule: Int?) -> [Int] {
+    guard let rule, streamOfRule[rule] != deadLetterStream else { return [deadLetterStream] }
+    return [streamOfRule[rule], deadLetterStream]
+  }
+
+  /// What the rule may have made of an event in doubt, as far as it is not of documents. May be asked
+  /// while a derived message is handed out.
+  func open(
+    _ event: ChangeEvent, rule: Int?, match: Int, _ doubt: ImageDoubt, on stream: Int
+  ) -> OpenExpectation {
+    var open = OpenExpectation(lacked: doubt.lacked)
+    let isOpen = doubt.hasOpenNumber(rule)
+    let match = isOpen ? 0 : match
+    if isOpen, let rule { open.otherID = alternatives.identity(event, rule: rule, match: 1) }
+    if let rule, streamOfRule[rule] == stream {
+      open.message = alternatives.message(event, rule: rule, match: match, lacking: doubt.lacked)
+    }
+    if stream == deadLetterStream {
+      open.letter = alternatives.letter(event, rule: rule, match: match, lacking: doubt.lacked)
+    }
+    return open
   }
 
   private func emitDeadLetter(
     _ event: ChangeEvent, _ rule: Int?, _ match: Int, _ error: MappingError,
     _ emit: (DerivedMessage) -> Void
   ) {
-    clear()
-    mapper.writeDeadLetterSubject(
-      configuration.deadLetter.subject, rule: rule, event: event, error: error, into: &subject)
-    mapper.writeDeadLetterHeaders(
-      rule: rule, event: event, match: match, error: error, into: &headers)
-    mapper.writeDeadLetterBody(
-      event: event,
-      limit: MessageLimit.deadLetterBody(headers: headers.count, limit: limits[deadLetterStream]),
-      into: &body)
+    maker.writeDeadLetter(
+      event, rule: rule, match: match, error: error, limits: limits[deadLetterStream])
     emit(
       DerivedMessage(
-        stream: deadLetterStream, rule: rule, position: event.position, subject: subject.bytes,
-        headers: headers.bytes, body: body.bytes, isShared: false))
+        stream: deadLetterStream, rule: rule, position: event.position,
+        subject: maker.subject.bytes, headers: maker.headers.bytes, body: maker.body.bytes,
+        isShared: false, match: match, error: error))
   }
 
-  private func clear() {
-    subject.removeAll()
-    headers.removeAll()
-    body.removeAll()
+  /// The rule's name if it drops events whose ids are other events' (positional ones never are).
+  func nameOfRuleDroppingConflicts(_ rule: Int) -> String? {
+    let rule = configuration.rules[rule]
+    guard rule.onIDConflict == .drop, rule.id != .positional || rule.outbox != nil else {
+      return nil
+    }
+    return rule.name
   }
 
   /// What is wrong with a body by the rule's schema; nil where nothing is.
-  func violation(rule: Int, body: [UInt8]) -> String? { judge.violation(rule: rule, body: body) }
+  func violation(rule: Int, body: [UInt8]) -> String? { maker.violation(rule: rule, body: body) }
 }

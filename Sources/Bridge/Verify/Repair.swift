@@ -49,9 +49,10 @@ public struct Repair: Sendable {
       do {
         for name in Set(missing.map(\.mismatch.stream)) {
           guard let info = try await jetStream.stream(name) else { continue }
-          let tail = try await StreamTail(jetStream: jetStream).observe(
-            stream: name, info: info, exclusive: true, isDeadLetter: false, checkpoint: nil)
-          last[name] = tail.tail?.position
+          let tail = try await StreamTail(
+            jetStream: jetStream, ownership: MessageOwnership(configuration)
+          ).last(in: name, info)
+          last[name] = tail?.position
         }
       } catch {
         throw BridgeError.unavailable("\(error)")

@@ -15,6 +15,18 @@ struct Finding: Sendable {
   var digests: PartDigests
   /// The expected message, as long as there was room to keep it.
   var expected: ExpectedBytes?
+  /// Whose message it is; nil: the dead letter of an event that no rule takes.
+  var rule: Int?
+  /// The event's documents can't be read any more as they were.
+  var doubt: ImageDoubt?
+  /// Of such an event: what it is compared with instead.
+  var open: OpenExpectation?
+  /// What is missing is a dead letter.
+  var isLetter = false
+  /// It is the letter of an event whose message is larger than messages may be now.
+  var isTooLarge = false
+  /// Something is derived for its place.
+  var isExpectedThere = true
 }
 
 struct ExpectedBytes: Sendable {
@@ -33,6 +45,8 @@ struct RunInspection: Sendable {
   let eventLoop: any EventLoop
   let makeDeriver: @Sendable () -> MessageDeriver
   let keepsMissing: Bool
+  /// Of the first pass.
+  let holes: [StreamLedger.Hole]
 
   private var name: String { plan.streams[stream].name }
 
@@ -45,32 +59,74 @@ struct RunInspection: Sendable {
     var differing: [Finding] = []
     var surplus: [RunJoin.Surplus] = []
     var reordered: [Finding] = []
+    /// Of those that are in place of what is expected, with what they are compared with; by sequence.
+    var alternatives: [UInt64: Finding] = [:]
+    var otherLimits = OtherLimits.Outcome()
+    /// Messages that could not be compared, since there was no room for what they are compared with.
+    var notCompared = 0
+    /// Of events whose documents can't be read any more as they were, those with surplus messages.
+    var doubts: [EventPosition: ImageDoubt] = [:]
+    /// Messages that were there in the first pass.
+    var vanished: [StreamLedger.Hole] = []
   }
 
   /// One run of neighbouring suspects.
-  func inspect(_ run: StreamLedger.Run) async throws -> Outcome {
+  ///
+  /// - Parameter areSingle: its messages stand anywhere, and only their order among themselves counts.
+  func inspect(_ run: StreamLedger.Run, areSingle: Bool = false) async throws -> Outcome {
     guard let first = run.suspects.first, let last = run.suspects.last else { return Outcome() }
-    let observed = try await stored(run.suspects).filter { message in
+    // The first suspect's positions begin with the range's, of which what comes before is judged; one that
+    // is looked at for a message of an earlier range names its place.
+    let floor = plan.range.lowerBound
+    let lower = first.range.after.map { max($0, plan.earliest ?? floor) } ?? floor
+    guard lower <= last.range.last else { return Outcome() }
+    let (stored, vanished) = try await stored(run.suspects)
+    let observed = stored.filter { message in
+      switch message.kind {
       // Neighbours that are in order are none of this run's.
-      guard message.kind == .own else { return true }
-      guard let position = message.position else { return false }
-      return run.contains(position)
+      case .own: message.position.map { $0 >= lower && run.contains($0) } ?? false
+      // No oplog entry tells of these.
+      case .snapshot, .conflict: false
+      // Runs may overlap.
+      case .replayed: message.position.map { run.contains($0) } ?? true
+      case .foreign: true
+      }
     }
     let join = JoinRun(
-      observed, run, stream: stream, name: name, configuration: configuration,
-      deriver: makeDeriver(), keepsMissing: keepsMissing, mostBytes: Self.mostBytes)
-    // The first position may be that of the range's beginning, of which nothing is wanted.
-    let floor = plan.earliest ?? plan.range.lowerBound
-    let lower = max(floor, first.range.after ?? floor)
-    guard lower <= last.range.last else { return Outcome() }
+      observed, run, apart: areSingle ? [] : run.apart, stream: stream, name: name,
+      configuration: configuration,
+      deriver: makeDeriver(), keepsMissing: keepsMissing, mostBytes: Self.mostBytes,
+      isShared: plan.streams[stream].isShared)
     try await changes.walk(
       lower...last.range.last, on: eventLoop, mayGoOn: { true }, { join.expect($0) })
-    return try await eventLoop.submit { join.finish() }.get()
+    var outcome = try await eventLoop.submit { join.finish() }.get()
+    outcome.vanished = vanished
+    return outcome
+  }
+
+  /// Single messages, for what explains them. Nothing is reported of what is expected beside them.
+  func lookAt(_ sequences: [UInt64]) async throws -> Outcome {
+    let found = try await messages(at: sequences.map { $0...$0 }).found
+    let positions = found.filter { $0.kind == .own }.compactMap(\.position)
+      .filter { plan.range.contains($0) }
+    var outcome = Outcome()
+    if let first = positions.min(), let last = positions.max() {
+      let suspect = StreamLedger.Suspect(
+        range: .init(after: first.previous, last: last), expected: 0, sequences: nil,
+        strays: sequences.sorted())
+      outcome = try await inspect(StreamLedger.Run(suspects: [suspect]), areSingle: true)
+      outcome.missing = []
+    }
+    // Those whose positions can't be read, or are none of the range.
+    outcome.surplus += found.filter { message in
+      message.kind != .own || !(message.position.map { plan.range.contains($0) } ?? false)
+    }.map { RunJoin.Surplus(observed: $0, repeats: nil) }
+    return outcome
   }
 
   /// The messages of the suspects, wherever they stand.
   private func stored(_ suspects: ArraySlice<StreamLedger.Suspect>) async throws
-    -> [RunJoin.Observed]
+    -> (found: [RunJoin.Observed], vanished: [StreamLedger.Hole])
   {
     var wanted: [ClosedRange<UInt64>] = []
     for suspect in suspects {
@@ -80,8 +136,11 @@ struct RunInspection: Sendable {
     return try await messages(at: wanted)
   }
 
-  func messages(at sequences: [ClosedRange<UInt64>]) async throws -> [RunJoin.Observed] {
-    let sorted = sequences.sorted { $0.lowerBound < $1.lowerBound }
+  /// What stands there, and where something stood that the first pass has seen.
+  func messages(
+    at sequences: [ClosedRange<UInt64>]
+  ) async throws -> (found: [RunJoin.Observed], vanished: [StreamLedger.Hole]) {
+    let sorted = VanishedMessages.joined(sequences)
     var merged: [ClosedRange<UInt64>] = []
     for range in sorted {
       if let last = merged.last, range.lowerBound <= last.upperBound &+ 64 {
@@ -90,111 +149,50 @@ struct RunInspection: Sendable {
         merged.append(range)
       }
     }
-    let collector = DetailCollector(sorted)
+    let collector = DetailCollector(sorted, MessageOwnership(configuration).of(name))
     for range in merged {
       try await StreamScan(
         jetStream, stream: name, from: range.lowerBound, through: range.upperBound,
         take: { view, sequence in collector.take(view, sequence) }
       ).run()
     }
-    return collector.taken
+    return (
+      collector.taken,
+      VanishedMessages.holes(looked: sorted, found: collector.places, known: holes)
+    )
   }
 }
 
 /// Details of messages, collected on a connection's event loop.
 private final class DetailCollector: Sendable {
-  private let wanted: [ClosedRange<UInt64>]
-  private let found = Mutex<[RunJoin.Observed]>([])
+  private struct State {
+    /// In order, as the messages come.
+    var wanted: ArraySlice<ClosedRange<UInt64>>
+    var found: [RunJoin.Observed] = []
+    var places: [(sequence: UInt64, position: EventPosition?)] = []
+  }
+  private let ownership: StreamOwnership
+  private let state: Mutex<State>
 
-  init(_ wanted: [ClosedRange<UInt64>]) { self.wanted = wanted }
+  init(_ wanted: [ClosedRange<UInt64>], _ ownership: StreamOwnership) {
+    state = Mutex(State(wanted: wanted[...]))
+    self.ownership = ownership
+  }
 
   func take(_ view: borrowing NATSMessageView, _ sequence: UInt64) {
-    guard wanted.contains(where: { $0.contains(sequence) }) else { return }
-    var parser = StoredMessageParser()
+    var parser = StoredMessageParser(ownership)
     let detail = parser.detail(view, sequence: sequence)
-    found.withLock { $0.append(detail) }
-  }
-
-  var taken: [RunJoin.Observed] { found.withLock { $0 } }
-}
-
-/// Sendable invariant: touched on one event loop only.
-private final class JoinRun: @unchecked Sendable {
-  private var join: RunJoin
-  private let run: StreamLedger.Run
-  private let stream: Int
-  private let name: String
-  private let configuration: BridgeConfiguration
-  private let deriver: MessageDeriver
-  private let keepsMissing: Bool
-  private var bytesLeft: Int
-  private var outcome = RunInspection.Outcome()
-
-  init(
-    _ observed: [RunJoin.Observed], _ run: StreamLedger.Run, stream: Int, name: String,
-    configuration: BridgeConfiguration, deriver: MessageDeriver, keepsMissing: Bool, mostBytes: Int
-  ) {
-    join = RunJoin(observed, apart: run.apart)
-    self.run = run
-    self.stream = stream
-    self.name = name
-    self.configuration = configuration
-    self.deriver = deriver
-    self.keepsMissing = keepsMissing
-    bytesLeft = mostBytes
-  }
-
-  func expect(_ event: ChangeEvent) {
-    guard run.contains(event.position) else { return }
-    deriver.derive(event) { message in
-      guard message.stream == stream else { return }
-      let digests = PartDigests(
-        subject: MessageDigest(message.subject), headers: MessageDigest(message.headers),
-        body: MessageDigest(message.body))
-      let id = message.id.map { String(decoding: $0, as: UTF8.self) } ?? ""
-      switch join.expect(id: id, digests) {
-      case .equal: break
-      case .missing:
-        outcome.missing.append(
-          finding(.missing, message, id, digests, sequence: nil, keeps: keepsMissing))
-      case .differs(let sequence, let subject, let headers, let body):
-        var found = finding(.payloadMismatch, message, id, digests, sequence: sequence, keeps: true)
-        let parts = [subject ? "subject" : nil, headers ? "headers" : nil, body ? "body" : nil]
-        found.mismatch.detail = "differs in \(parts.compactMap { $0 }.joined(separator: ", "))"
-        outcome.differing.append(found)
+    state.withLock { state in
+      state.places.append((sequence, detail.kind == .own ? detail.position : nil))
+      while let first = state.wanted.first, first.upperBound < sequence {
+        state.wanted.removeFirst()
       }
+      guard state.wanted.first?.contains(sequence) ?? false else { return }
+      state.found.append(detail)
     }
   }
 
-  private func finding(
-    _ kind: MismatchClass, _ message: DerivedMessage, _ id: String, _ digests: PartDigests,
-    sequence: UInt64?, keeps: Bool
-  ) -> Finding {
-    let subject = String(decoding: message.subject, as: UTF8.self)
-    var found = Finding(
-      mismatch: Mismatch(
-        kind: kind, id: id, position: message.position,
-        rule: message.rule.map { configuration.rules[$0].name } ?? "", subject: subject,
-        stream: name, sequence: sequence, detail: ""), digests: digests)
-    let size = message.headers.count + message.body.count
-    if keeps, bytesLeft >= size {
-      bytesLeft -= size
-      found.expected = ExpectedBytes(
-        subject: subject, headers: String(decoding: message.headers, as: UTF8.self),
-        body: Array(message.body))
-    }
-    return found
-  }
-
-  func finish() -> RunInspection.Outcome {
-    outcome.surplus = join.surplus()
-    outcome.reordered = join.reordered().map { message in
-      Finding(
-        mismatch: Mismatch(
-          kind: .reordered, id: message.id, position: message.position, rule: message.rule,
-          subject: message.subject, stream: name, sequence: message.sequence,
-          detail: "it stands behind messages of later changes"), digests: message.digests)
-    }
-    return outcome
-  }
+  var taken: [RunJoin.Observed] { state.withLock { $0.found } }
+  /// Of everything that was read.
+  var places: [(sequence: UInt64, position: EventPosition?)] { state.withLock { $0.places } }
 }

@@ -4,6 +4,7 @@ import Foundation
 import JSON
 import JetStream
 public import Logging
+import Mapping
 import NATS
 import NIOCore
 import NIOPosix
@@ -197,7 +198,9 @@ private final class CollectedMessages: @unchecked Sendable {
   private(set) var messages: [ScratchMessage] = []
 
   init(_ configuration: BridgeConfiguration) {
-    deriver = MessageDeriver(configuration, sourceName: "selftest", limits: [1 << 20, 1 << 20])
+    deriver = MessageDeriver(
+      configuration, sourceName: "selftest",
+      limits: Array(repeating: MessageLimits(maximumPayload: 1 << 20), count: 2))
   }
 
   func take(_ event: ChangeEvent) {

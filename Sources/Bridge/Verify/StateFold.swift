@@ -1,111 +1,140 @@
 import BridgeConfiguration
-import JSON
 import NATS
 import Oplog
 import Parity
 import Synchronization
 
-/// What the messages of a stream make of the documents, as far as they are in one part of all keys.
+/// What the messages of the streams make of the documents, as far as they are in one part of all keys.
 ///
 /// Thread-safe: messages come on a connection's event loop, questions from elsewhere.
-final class StateFold: Sendable {
-  /// Which documents: those of one part of all, or certain ones.
-  enum Part: Sendable {
-    case hashed(UInt64, of: UInt64)
-    case keys(Set<String>)
-
-    func contains(_ key: String) -> Bool {
-      switch self {
-      case .hashed(let part, let count):
-        var key = key
-        return key.withUTF8 { MessageDigest(UnsafeRawBufferPointer($0)) }.low % count == part
-      case .keys(let keys): return keys.contains(key)
-      }
-    }
-  }
-
-  struct Document: Sendable {
-    /// As JSON; nil: only changes of it are known, of which no document can be made.
-    var text: [UInt8]?
-    var rule: String
-    var position: EventPosition?
-    var subject: String
-    var sequence: UInt64
-  }
-
-  private struct State {
-    var documents: [String: Document] = [:]
-    var messages: UInt64 = 0
-    var unreadable: UInt64 = 0
+package final class StateFold: Sendable {
+  private struct State: Sendable {
+    var table: DocumentTable
+    /// Of the stream that is read: changes of collections that no message tells of, in order.
+    var untold: ArraySlice<CollectionFacts.Change> = []
+    var unreadable: [Mismatch] = []
+    var doubled: [Mismatch] = []
   }
 
   private let plan: FoldPlan
-  private let part: Part
-  private let upTo: EventPosition
-  private let state = Mutex(State())
+  private let range: ClosedRange<EventPosition>
+  private let facts: CollectionFacts?
+  private let state: Mutex<State>
 
-  init(_ plan: FoldPlan, _ part: Part, upTo: EventPosition) {
+  private static let mostUnreadable = 10_000
+
+  /// - Parameter range: of positions; others' messages are passed over.
+  package init(
+    _ plan: FoldPlan, _ part: DocumentPart, range: ClosedRange<EventPosition>, mostBytes: Int,
+    isThorough: Bool, facts: CollectionFacts?
+  ) {
     self.plan = plan
-    self.part = part
-    self.upTo = upTo
+    self.range = range
+    self.facts = facts
+    state = Mutex(
+      State(table: DocumentTable(part, mostBytes: mostBytes, isThorough: isThorough)))
   }
 
-  var messages: UInt64 { state.withLock { $0.messages } }
-  var unreadable: UInt64 { state.withLock { $0.unreadable } }
+  var messages: UInt64 { state.withLock { $0.table.messages } }
+  /// The first document's message.
+  var first: EventPosition? { state.withLock { $0.table.first } }
+  package var part: DocumentPart { state.withLock { $0.table.part } }
+  var left: [DocumentPart] { state.withLock { $0.table.left } }
+  /// Messages that should tell of a document, and can't be read.
+  package var unreadable: [Mismatch] { state.withLock { $0.unreadable } }
 
-  /// Takes the document out, which leaves in the end what no collection has.
-  func remove(_ key: String) -> Document? {
-    state.withLock { $0.documents.removeValue(forKey: key) }
+  /// Messages of snapshots that are there under the same id before.
+  package var doubled: [Mismatch] { state.withLock { $0.doubled } }
+
+  package func claim(_ key: DocumentKey) -> DocumentTable.Claim {
+    state.withLock { $0.table.claim(key) }
   }
 
-  var rest: [String: Document] { state.withLock { $0.documents } }
-
-  static func key(_ namespace: String, _ documentKey: JSONValue) -> String {
-    "\(namespace) \(documentKey.text())"
+  package func isComplete(_ namespace: String, snapshot: OplogPosition?) -> Bool {
+    state.withLock { $0.table.isComplete(namespace, snapshot: snapshot) }
   }
 
-  func take(_ view: borrowing NATSMessageView, _ sequence: UInt64) {
-    let headers = view.headers.isEmpty ? nil : NATSHeaders(parsing: view.headers)
-    guard let headers, let rule = headers["Tailrace-Rule"],
-      let position = headers["Tailrace-Position"].flatMap({ EventPosition($0) }), position <= upTo
-    else { return }
-    guard let body = try? JSONValue(parsing: view.payload) else {
-      state.withLock { $0.unreadable &+= 1 }
-      return
-    }
-    let event = FoldPlan.event(body)
-    guard let operation = event["operationType"]?.stringValue,
-      let documentKey = event["documentKey"],
-      let namespace = plan.namespace(
-        rule: rule, body: event, operation: operation, type: headers["ce-type"] ?? "",
-        source: headers["ce-source"] ?? "")
-    else { return }
-    let key = Self.key(namespace, documentKey)
-    guard part.contains(key) else { return }
-    let subject = String(decoding: view.subject, as: UTF8.self)
-    state.withLock { state in
-      state.messages &+= 1
-      var document =
-        state.documents[key]
-        ?? Document(text: nil, rule: rule, position: position, subject: subject, sequence: sequence)
-      switch operation {
-      case "insert", "replace": document.text = event["fullDocument"]?.utf8
-      case "delete":
-        state.documents[key] = nil
-        return
-      case "update":
-        if let text = document.text, let known = try? JSONValue(parsing: text),
-          let update = event["updateDescription"]
-        {
-          document.text = DocumentFold.apply(update, to: known).utf8
-        }
-      default: return
+  package var unclaimed: [(DocumentKey, DocumentTable.Document)] {
+    state.withLock { $0.table.unclaimed }
+  }
+
+  /// Messages of that stream come next.
+  package func begin(stream: Int) {
+    let untold = facts?.untold(plan, in: stream, range) ?? []
+    state.withLock { $0.untold = untold[...] }
+  }
+
+  /// None comes any more.
+  package func end(stream: Int) {
+    state.withLock { applyUntold(&$0, before: range.upperBound, stream, andAt: true) }
+  }
+
+  private func applyUntold(
+    _ state: inout State, before position: EventPosition, _ stream: Int, andAt: Bool = false
+  ) {
+    while let next = state.untold.first,
+      next.position < position || (andAt && next.position == position)
+    {
+      state.untold.removeFirst()
+      for step in plan.steps(next.change, in: stream) {
+        state.table.apply(step, rule: "", position: next.position, sequence: 0)
       }
-      document.rule = rule
-      document.position = position
-      document.subject = subject
-      document.sequence = sequence
-      state.documents[key] = document
+    }
+  }
+
+  /// `ownership`: of the stream that the message is in.
+  func take(
+    _ view: borrowing NATSMessageView, _ sequence: UInt64, stream: Int, _ name: String,
+    _ ownership: StreamOwnership
+  ) {
+    guard ownership.owner(of: MessageMarks(view.headers)) == .thisBridge,
+      let headers = view.headers.isEmpty ? nil : NATSHeaders(parsing: view.headers),
+      let rule = headers["Tailrace-Rule"],
+      let position = headers["Tailrace-Position"].flatMap({ EventPosition($0) })
+    else { return }
+    take(
+      FoldPlan.Headers(
+        id: headers["Nats-Msg-Id"] ?? "", rule: rule, position: position,
+        type: headers["ce-type"] ?? "", source: headers["ce-source"] ?? "",
+        isSnapshot: headers["Tailrace-Snapshot"] != nil),
+      view.payload, sequence, stream: stream, name)
+  }
+
+  package func take(
+    _ headers: FoldPlan.Headers, _ payload: some Sequence<UInt8>, _ sequence: UInt64, stream: Int,
+    _ name: String
+  ) {
+    guard range.contains(headers.position) else { return }
+    let reading = plan.read(headers, payload, stream: stream)
+    switch reading {
+    case .nothing: return
+    case .steps(let steps):
+      var text = headers.id
+      let id =
+        headers.isSnapshot ? text.withUTF8 { MessageDigest(UnsafeRawBufferPointer($0)) } : nil
+      state.withLock { state in
+        applyUntold(&state, before: headers.position, stream)
+        for step in steps {
+          guard
+            let before = state.table.apply(
+              step, rule: headers.rule, position: headers.position, sequence: sequence, id: id),
+            state.doubled.count < Self.mostUnreadable
+          else { continue }
+          state.doubled.append(
+            Mismatch(
+              kind: .duplicate, id: headers.id, position: headers.position, rule: headers.rule,
+              subject: "", stream: name, sequence: sequence,
+              detail: "the same id stands at sequence \(before) already"))
+        }
+      }
+    case .unreadable(let why):
+      let mismatch = Mismatch(
+        kind: .payloadMismatch, id: headers.id, position: headers.position, rule: headers.rule,
+        subject: "", stream: name, sequence: sequence,
+        detail: "what the message does to which document can't be read: \(why)", pointer: "")
+      state.withLock { state in
+        if state.unreadable.count < Self.mostUnreadable { state.unreadable.append(mismatch) }
+      }
     }
   }
 }

@@ -1,31 +1,27 @@
-import BSON
 public import BridgeConfiguration
 import JSON
 import JetStream
 public import Logging
-import Mapping
 import MongoSource
 import NATS
-import NIOCore
-import NIOPosix
 import Oplog
 public import Parity
 
 /// `tailrace verify --level state`: what a stream's messages come to, document by document, is what the
 /// collections hold, at one moment and in the shape that the rules give. See docs/verify.md.
 ///
-/// In parts of all keys, so that memory is bounded; documents that differ are compared anew at a later
+/// In parts of all keys, so that memory is bounded; documents that differ are compared again at a later
 /// moment, as often as there is time, since what can't be read at one moment may be of another.
 public final class StateVerification: Sendable {
   private let configuration: BridgeConfiguration
   private let options: VerifyOptions
   private let logger: Logger
   private let progress: (@Sendable (String) -> Void)?
-  private let plan: FoldPlan
 
   /// Documents of one part may take so much memory, about.
-  private static let partBytes: UInt64 = 64 << 20
-  private static let mostUnequal = 100_000
+  private static let partBytes = 64 << 20
+  /// So many documents are looked at with all readings of their updates' paths.
+  private static let mostThorough = 10_000
 
   public init(
     configuration: BridgeConfiguration, options: VerifyOptions, logger: Logger,
@@ -35,7 +31,6 @@ public final class StateVerification: Sendable {
     self.options = options
     self.logger = logger
     self.progress = progress
-    plan = FoldPlan(configuration)
   }
 
   /// Never throws; see `EventVerification.run`.
@@ -68,58 +63,119 @@ public final class StateVerification: Sendable {
     let events = try await planner.plan()
     report.begin(events)
     guard let checkpoint = try await planner.checkpoint() else { return }
-    for stream in events.streams where stream.info.firstSequence > 1 || stream.perSubject > 0 {
-      guard configuration.streams.contains(where: { $0.name == stream.name }) else { continue }
-      report.addReason(
-        "stream \(stream.name) does not hold all its messages any more, so that documents can't be made of them"
-      )
-    }
     guard report.reasons.isEmpty else { return }
-    var course = StateCourse(
-      upTo: events.range.upperBound, hasSnapshot: checkpoint.snapshot?.isOver == true)
+    let majority = try await MongoAdmin.majorityPosition(configuration.mongoSourceOptions).position
+    guard let moment = StateMoment(checkpoint, majority: majority) else { return }
+    var plan = FoldPlan(configuration)
+    let fitness = StateFitness(configuration, events, checkpoint)
+    plan.unfitStreams = fitness.unfit
+    for why in fitness.lost { report.addReason(why) }
+    for index in fitness.unfit.keys.sorted() {
+      report.notes.append(
+        "\(fitness.unfit[index] ?? ""): what its rules take is not compared")
+    }
+    let letters = StateLetters(configuration, plan)
+    try await letters.read(jetStream)
     let deadline = ContinuousClock.now + options.timeout
-    var unequal = try await generation(
-      jetStream, events, &course, part: nil, &report)
+    var course = StateCourse(moment, plan, checkpoint, letters)
+    course.letters = letters.documents
+    var unequal = try await generation(jetStream, events, &course, only: nil, &report)
+    if !unequal.isEmpty || course.hasAlike {
+      unequal = try await explained(unequal, jetStream, events, &course, &report)
+    }
     while !unequal.isEmpty, ContinuousClock.now < deadline {
       // Later, the same must still be unequal.
-      guard let later = try await laterMoment(planner, than: course.upTo, until: deadline) else {
+      guard let later = try await laterMoment(planner, than: course.moment, until: deadline) else {
         break
       }
-      course.upTo = later
-      progress?("\(unequal.count) documents differ: once more, at \(later.entry)")
+      course.moment = later
+      progress?("\(unequal.count) documents differ: once more, at \(later.position.entry)")
+      try await letters.read(jetStream)
+      course.letters = letters.documents
+      course.facts = try await facts(course)
       unequal = try await generation(
-        jetStream, events, &course, part: .keys(Set(unequal.keys)), &report)
+        jetStream, events, &course, only: Set(unequal.keys), &report)
     }
-    report.to = course.upTo
-    report.settledTo = course.upTo.entry
-    for (_, mismatch) in unequal.sorted(by: { $0.key < $1.key }) {
+    report.to = course.moment.position
+    report.settledTo = course.moment.position.entry
+    try await conclude(unequal, course, fitness, &report, each)
+  }
+
+  /// Looks again at documents that differ, with what the oplog tells of whole collections, and with all
+  /// readings of their updates.
+  private func explained(
+    _ unequal: [DocumentKey: Mismatch], _ jetStream: JetStreamClient, _ events: VerifyPlan,
+    _ course: inout StateCourse, _ report: inout VerifyReport
+  ) async throws -> [DocumentKey: Mismatch] {
+    course.facts = try await facts(course)
+    // Where more differ than are kept, all have to be looked at again; and documents of two collections
+    // that had one name, one after the other, look alike only without those facts.
+    let keys = course.tooMany || course.hasAlike ? nil : Set(unequal.keys)
+    course.tooMany = false
+    let rest = try await generation(jetStream, events, &course, only: keys, &report)
+    guard !rest.isEmpty, rest.count <= Self.mostThorough, !course.tooMany else { return rest }
+    course.isThorough = true
+    return try await generation(jetStream, events, &course, only: Set(rest.keys), &report)
+  }
+
+  private func facts(_ course: StateCourse) async throws -> CollectionFacts {
+    let first = course.first?.entry ?? OplogPosition(seconds: 0, increment: 0)
+    return try await CollectionFacts.read(configuration.mongoSourceOptions, after: first)
+  }
+
+  private func conclude(
+    _ unequal: [DocumentKey: Mismatch], _ course: StateCourse, _ fitness: StateFitness,
+    _ report: inout VerifyReport, _ each: (Mismatch) -> Void
+  ) async throws {
+    let position = course.moment.position
+    for mismatch in course.doubled {
       each(mismatch)
       report.add(mismatch)
     }
-    if course.tooMany { report.addReason("more documents differ than are kept") }
-    if course.isInexact, !unequal.isEmpty {
-      report.addReason(
-        "documents could not be read at one moment (the server keeps its history for 300 s): differences may be newer changes"
-      )
-    }
-    for (namespace, why) in course.notFoldable.sorted(by: { $0.key < $1.key }) {
-      report.notes.append("\(namespace) is not compared: \(why)")
-    }
-    if !course.notFoldable.isEmpty, report.expected == 0, report.observed == 0 {
-      report.addReason("no collection can be compared")
-    }
     report.notHeld = course.beforeBridge
+    course.note(&report)
+    if course.isInexact, !unequal.isEmpty,
+      try await MongoAdmin.hasWrites(
+        configuration.mongoSourceOptions, after: course.moment.time)
+    {
+      let example = unequal.min { $0.key < $1.key }?.value
+      report.addReason(
+        "\(unequal.count) documents differ, such as \(example?.id ?? ""), and could not be read as they were at \(position.entry), where the bridge is (the server keeps its history for 300 s, and from MongoDB 5.0 on): the differences may be newer changes"
+      )
+    } else {
+      for mismatch in course.unreadable {
+        each(mismatch)
+        report.add(mismatch)
+      }
+      for (_, mismatch) in unequal.sorted(by: { $0.key < $1.key }) {
+        each(mismatch)
+        report.add(mismatch)
+      }
+    }
+    if course.tooMany { report.addReason("more documents differ than are kept") }
+    for (stream, count) in fitness.removed.sorted(by: { $0.key < $1.key }) {
+      let what = "stream \(stream) lacks \(count) messages that none of its limits has removed"
+      if course.beforeBridge > 0 {
+        report.addReason(
+          "\(what): documents that no message tells of may be theirs (--level events names them)")
+      } else {
+        report.notes.append("\(what)")
+      }
+    }
+    guard report.expected == 0, report.observed == 0, report.counts.total == 0 else { return }
+    for index in fitness.unfit.keys.sorted() { report.addReason(fitness.unfit[index] ?? "") }
+    if !course.notFoldable.isEmpty { report.addReason("no collection can be compared") }
   }
 
   /// A moment that the bridge has come to since, if one comes before the time is up.
   private func laterMoment(
-    _ planner: VerifyPlanner, than before: EventPosition, until deadline: ContinuousClock.Instant
-  ) async throws -> EventPosition? {
+    _ planner: VerifyPlanner, than before: StateMoment, until deadline: ContinuousClock.Instant
+  ) async throws -> StateMoment? {
     while ContinuousClock.now < deadline {
-      if let resume = try await planner.checkpoint()?.resume,
-        let end = EventPosition(entry: resume, index: 0).previous, end > before
+      if let checkpoint = try await planner.checkpoint(),
+        let later = StateMoment(checkpoint, majority: nil), later.position > before.position
       {
-        return end
+        return later
       }
       try await Task.sleep(for: .milliseconds(200))
     }
@@ -129,281 +185,74 @@ public final class StateVerification: Sendable {
   /// Compares at one moment: everything, or certain documents. Those that differ, by key.
   private func generation(
     _ jetStream: JetStreamClient, _ events: VerifyPlan, _ course: inout StateCourse,
-    part only: StateFold.Part?, _ report: inout VerifyReport
-  ) async throws -> [String: Mismatch] {
-    var unequal: [String: Mismatch] = [:]
-    var part: UInt64 = 0
-    var parts: UInt64 = 1
-    repeat {
-      let documents = CollectionState(
-        configuration, plan, upTo: course.upTo, patience: max(options.timeout, .seconds(15)), logger
-      )
-      if only == nil, part == 0 {
-        // What the collections come to, by the server's own count.
-        parts = max(1, try await documents.estimatedBytes() / Self.partBytes)
+    only keys: Set<DocumentKey>?, _ report: inout VerifyReport
+  ) async throws -> [DocumentKey: Mismatch] {
+    var unequal: [DocumentKey: Mismatch] = [:]
+    var parts = [DocumentPart(keys: keys)]
+    if keys == nil {
+      // What the collections come to, by the server's own count.
+      let bytes = try await collections(course).estimatedBytes()
+      let needed = max(1, bytes / UInt64(Self.partBytes))
+      parts = DocumentPart.all(bits: min(20, 64 - (needed - 1).leadingZeroBitCount)).reversed()
+      course.beginAll()
+      (report.events, report.expected, report.observed) = (0, 0, 0)
+    }
+    var done = 0
+    while let next = parts.popLast() {
+      let fold = StateFold(
+        course.plan, next, range: course.range, mostBytes: Self.partBytes,
+        isThorough: course.isThorough, facts: course.facts)
+      for index in configuration.streams.indices where course.plan.unfitStreams[index] == nil {
+        try await read(jetStream, index, events.streams[index].name, into: fold)
       }
-      let fold = StateFold(plan, only ?? .hashed(part, of: parts), upTo: course.upTo)
-      for index in configuration.streams.indices {
-        let stream = events.streams[index]
-        guard let info = try await jetStream.stream(stream.name), info.messages > 0 else {
-          continue
+      // Documents that are gone by now may have needed more than the collections do.
+      parts += fold.left.reversed()
+      progress?("part \(done + 1) of \(done + 1 + parts.count): \(fold.messages) messages folded")
+      let compared = try await collections(course).compare(fold, course.knowledge)
+      let found = compared.found
+      course.absorb(compared, isFirst: done == 0)
+      if keys == nil {
+        if done == 0 {
+          report.events = fold.messages
+          course.first = fold.first
+          course.unreadable = fold.unreadable
         }
-        try await StreamScan(
-          jetStream, stream: stream.name, from: 1, through: info.lastSequence,
-          take: { view, sequence in fold.take(view, sequence) }
-        ).run()
-      }
-      progress?("part \(part + 1) of \(parts): \(fold.messages) messages folded")
-      let found = try await documents.compare(
-        fold, only ?? .hashed(part, of: parts), hasSnapshot: course.hasSnapshot)
-      course.isInexact = !found.isExact
-      course.notFoldable.merge(found.notFoldable) { first, _ in first }
-      if only == nil {
+        course.doubled += fold.doubled
         course.beforeBridge &+= found.beforeBridge
         report.expected &+= found.documents
         report.observed &+= found.folded
-        report.events &+= fold.messages
       }
       for (key, var mismatch) in found.unequal {
-        guard unequal.count < Self.mostUnequal else {
+        guard unequal.count < StateJudge.mostUnequal else {
           course.tooMany = true
           break
         }
         mismatch.stream = found.streams[key].map { configuration.streams[$0].name } ?? ""
         unequal[key] = mismatch
       }
-      part += 1
-    } while part < parts && only == nil
+      done += 1
+    }
     return unequal
   }
-}
 
-/// What a comparison of states has learned on its way.
-private struct StateCourse {
-  var upTo: EventPosition
-  var hasSnapshot: Bool
-  var isInexact = false
-  var tooMany = false
-  var notFoldable: [String: String] = [:]
-  /// Documents that have not changed since the bridge began, which published no snapshot.
-  var beforeBridge: UInt64 = 0
-}
-
-/// What the collections hold at one moment, in the shape of the rules.
-private struct CollectionState {
-  struct Found: Sendable {
-    var documents: UInt64 = 0
-    var folded: UInt64 = 0
-    var beforeBridge: UInt64 = 0
-    var unequal: [String: Mismatch] = [:]
-    var streams: [String: Int] = [:]
-    var notFoldable: [String: String] = [:]
-    var isExact = true
-  }
-
-  private let configuration: BridgeConfiguration
-  private let plan: FoldPlan
-  private let upTo: EventPosition
-  private let reader: SnapshotReader
-  private let changes: AsyncStream<Void>
-  private let signal: AsyncStream<Void>.Continuation
-  private let patience: Duration
-  private let logger: Logger
-
-  init(
-    _ configuration: BridgeConfiguration, _ plan: FoldPlan, upTo: EventPosition,
-    patience: Duration, _ logger: Logger
-  ) {
-    self.patience = patience
-    self.logger = logger
-    let (changes, signal) = AsyncStream.makeStream(
-      of: Void.self, bufferingPolicy: .bufferingNewest(1))
-    self.configuration = configuration
-    self.plan = plan
-    self.upTo = upTo
-    self.changes = changes
-    self.signal = signal
-    reader = SnapshotReader(
-      options: configuration.mongoSourceOptions, filter: { plan.isMatched($0, $1) },
-      logger: logger, onChange: { signal.yield() })
-  }
-
-  func estimatedBytes() async throws -> UInt64 {
-    let probe = CollectionState(
-      configuration, plan, upTo: upTo, patience: patience, logger)
-    defer { probe.reader.stop() }
-    _ = probe.reader.restart(from: marker)
-    return try await probe.waiting { probe in
-      if let failure = probe.reader.failure { throw RangeFailure(description: "\(failure)") }
-      let status = probe.reader.status
-      if status.queuedBatches > 0 || status.tailFrom != nil || status.phase == .failed {
-        return status.progress.estimatedBytes
+  private func read(
+    _ jetStream: JetStreamClient, _ index: Int, _ name: String, into fold: StateFold
+  ) async throws {
+    fold.begin(stream: index)
+    defer { fold.end(stream: index) }
+    guard let info = try await jetStream.stream(name), info.messages > 0 else { return }
+    let ownership = MessageOwnership(configuration).of(name)
+    try await StreamScan(
+      jetStream, stream: name, from: 1, through: info.lastSequence,
+      take: { view, sequence in
+        fold.take(view, sequence, stream: index, name, ownership)
       }
-      return nil
-    }
+    ).run()
   }
 
-  /// Asks again whenever something has changed, and gives up when nothing does.
-  private func waiting<T: Sendable>(
-    _ ask: (CollectionState) async throws -> T?
-  ) async throws -> T {
-    let ticker = Task { [signal] in
-      while !Task.isCancelled {
-        try? await Task.sleep(for: .milliseconds(200))
-        signal.yield()
-      }
-    }
-    defer { ticker.cancel() }
-    var signals = changes.makeAsyncIterator()
-    var patience = Patience(patience)
-    while true {
-      if let answer = try await ask(self) { return answer }
-      let status = reader.status
-      try patience.check(status.progress.documents) {
-        status.lastError.map { "\($0)" } ?? "no error is known"
-      }
-      _ = await signals.next()
-    }
-  }
-
-  private var marker: SnapshotMarker {
-    SnapshotMarker(beginningAt: ResumePoint(position: upTo.entry, term: nil))
-  }
-
-  func compare(
-    _ fold: StateFold, _ part: StateFold.Part, hasSnapshot: Bool
-  ) async throws -> Found {
-    defer { reader.stop() }
-    let walk = DocumentWalk(
-      configuration, plan, fold, part, hasSnapshot: hasSnapshot, reader, logger)
-    let eventLoop = MultiThreadedEventLoopGroup.singleton.next()
-    try await eventLoop.submit { [marker] in walk.begin(marker) }.get()
-    return try await waiting { _ in
-      guard try await eventLoop.submit({ try walk.pump() }).get() else { return nil }
-      return try await eventLoop.submit { walk.finish() }.get()
-    }
-  }
-}
-
-/// Sendable invariant: every stored property is touched on one event loop only.
-private final class DocumentWalk: @unchecked Sendable {
-  private let feed: EventFeed
-  private let reader: SnapshotReader
-  private var mapper: Mapper
-  private let rules: [Rule]
-  private let plan: FoldPlan
-  private let fold: StateFold
-  private let part: StateFold.Part
-  private let hasSnapshot: Bool
-  private var answers: [String: FoldPlan.Answer] = [:]
-  private var found = CollectionState.Found()
-  private var body = ByteWriter(capacity: 4096)
-
-  init(
-    _ configuration: BridgeConfiguration, _ plan: FoldPlan, _ fold: StateFold,
-    _ part: StateFold.Part, hasSnapshot: Bool, _ reader: SnapshotReader, _ logger: Logger
-  ) {
-    self.plan = plan
-    self.fold = fold
-    self.part = part
-    self.hasSnapshot = hasSnapshot
-    self.reader = reader
-    rules = configuration.rules
-    mapper = configuration.mapper(sourceName: "")
-    // The oplog's reader is never started: only the snapshot is read.
-    feed = EventFeed(
-      reader: .oplog(
-        OplogReader(options: configuration.mongoSourceOptions, logger: logger) {}
-      ),
-      images: nil)
-  }
-
-  func begin(_ marker: SnapshotMarker) {
-    feed.begin(
-      .snapshot(reader), generation: reader.restart(from: marker),
-      firstIndex: SnapshotDecoder.firstIndex)
-  }
-
-  /// True at the end.
-  func pump() throws -> Bool {
-    while case .event(let event) = try feed.next(mayOpen: { true }) { try take(event) }
-    if let failure = reader.failure { throw RangeFailure(description: "\(failure)") }
-    return feed.source.tailFrom != nil
-  }
-
-  private func take(_ event: ChangeEvent) throws {
-    let namespace = String(decoding: event.namespace, as: UTF8.self)
-    let answer = answers[namespace] ?? plan.answer(namespace)
-    answers[namespace] = answer
-    guard case .foldable(let stream) = answer else {
-      if case .not(let why) = answer { found.notFoldable[namespace] = why }
-      return
-    }
-    guard let rule = mapper.firstMatch(event) else { return }
-    body.removeAll()
-    do throws(MappingError) {
-      try mapper.writeBody(rule: rule, event: event, match: 0, into: &body)
-    } catch {
-      // Such a document is a dead letter, not a message.
-      return
-    }
-    let shown = FoldPlan.event(try JSONValue(parsing: body.bytes))
-    guard let documentKey = shown["documentKey"], let document = shown["fullDocument"] else {
-      return
-    }
-    let key = StateFold.key(namespace, documentKey)
-    guard part.contains(key) else { return }
-    found.documents &+= 1
-    var mismatch = Mismatch(
-      kind: .missing, id: key, position: nil, rule: rules[rule].name, subject: namespace,
-      stream: "", sequence: nil, detail: "no message tells of this document")
-    guard let folded = fold.remove(key) else {
-      if hasSnapshot {
-        found.unequal[key] = mismatch
-        found.streams[key] = stream
-      } else {
-        found.beforeBridge &+= 1
-      }
-      return
-    }
-    found.folded &+= 1
-    guard let text = folded.text else {
-      found.beforeBridge &+= 1
-      return
-    }
-    let made = DocumentFold.sorted(try JSONValue(parsing: text))
-    guard
-      let difference = JSONDifference.first(expected: DocumentFold.sorted(document), found: made)
-    else { return }
-    mismatch.kind = .payloadMismatch
-    mismatch.position = folded.position
-    mismatch.sequence = folded.sequence
-    mismatch.pointer = difference.pointer
-    mismatch.detail =
-      "the document at \(difference.pointer.isEmpty ? "its root" : difference.pointer): \(difference.detail)"
-    found.unequal[key] = mismatch
-    found.streams[key] = stream
-  }
-
-  func finish() -> CollectionState.Found {
-    feed.end()
-    for (key, document) in fold.rest {
-      let namespace = String(key.prefix { $0 != " " })
-      let answer = answers[namespace] ?? plan.answer(namespace)
-      answers[namespace] = answer
-      guard case .foldable(let stream) = answer else {
-        if case .not(let why) = answer { found.notFoldable[namespace] = why }
-        continue
-      }
-      // Changes of a document that was there before the bridge, and is gone: nothing to be said.
-      guard document.text != nil else { continue }
-      found.unequal[key] = Mismatch(
-        kind: .extra, id: key, position: document.position, rule: document.rule,
-        subject: namespace, stream: "", sequence: document.sequence,
-        detail: "messages tell of a document that the collection does not hold")
-      found.streams[key] = stream
-    }
-    found.isExact = reader.status.isExact
-    return found
+  private func collections(_ course: StateCourse) -> CollectionState {
+    CollectionState(
+      configuration, course.plan, at: course.moment.time,
+      patience: max(options.timeout, .seconds(15)), logger)
   }
 }

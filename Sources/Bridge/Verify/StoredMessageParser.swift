@@ -6,6 +6,7 @@ import Parity
 /// Takes a stored message apart: what of it is the event's, and what belongs to the way it was
 /// published.
 struct StoredMessageParser: ~Copyable {
+  private let ownership: StreamOwnership
   private var lines = ByteWriter(capacity: 1024)
 
   struct Parsed {
@@ -14,53 +15,39 @@ struct StoredMessageParser: ~Copyable {
     /// Within the view's header block.
     var id: UnsafeRawBufferPointer?
     var rule: UnsafeRawBufferPointer?
+    /// Of a dead letter: why it is one.
+    var error: UnsafeRawBufferPointer?
+    var errorDetail: UnsafeRawBufferPointer?
     var digests: PartDigests
   }
 
-  init() {}
+  init(_ ownership: StreamOwnership) { self.ownership = ownership }
 
   mutating func parse(_ view: borrowing NATSMessageView) -> Parsed {
     lines.removeAll()
+    let marks = MessageMarks(view.headers, appendingEventLinesTo: &lines)
     var parsed = Parsed(
+      position: marks.position, id: marks.id, rule: marks.rule, error: marks.error,
+      errorDetail: marks.errorDetail,
       digests: PartDigests(
-        subject: MessageDigest(view.subject), headers: MessageDigest(),
+        subject: MessageDigest(view.subject), headers: MessageDigest(lines.bytes),
         body: MessageDigest(view.payload)))
-    var hasPosition = false
-    let block = view.headers
-    var at = 0
-    var isFirst = true
-    while at < block.count {
-      let end = block[at...].firstIndex(of: 0x0A) ?? block.count - 1
-      let line = UnsafeRawBufferPointer(rebasing: block[at...end])
-      at = end + 1
-      if isFirst {
-        isFirst = false
-        continue
-      }
-      guard line.count > 2 else { continue }
-      if let value = line.value(of: "Nats-Msg-Id: ") {
-        parsed.id = value
-      } else if line.starts(with: "Nats-") {
-        // How it was published: expected sequences, batches.
-        continue
-      } else if let value = line.value(of: "Tailrace-Position: ") {
-        hasPosition = true
-        parsed.position = EventPosition(String(decoding: value, as: UTF8.self))
-      } else if let value = line.value(of: "Tailrace-Rule: ") {
-        parsed.rule = value
-      } else if line.starts(with: "Tailrace-Snapshot: ") {
-        parsed.kind = .snapshot
-      } else if line.starts(with: "Tailrace-Replayed: ") {
-        parsed.kind = .replayed
-        continue
-      }
-      lines.append(line)
+    switch ownership.owner(of: marks) {
+    case .thisBridge:
+      parsed.kind = marks.isReplayed ? .replayed : marks.isSnapshot ? .snapshot : .own
+    case .anotherBridge:
+      // What another bridge publishes is no answer to anything, whatever its id.
+      parsed.id = nil
+    case .unnamed, .nobody: break
     }
-    if parsed.kind == .foreign, hasPosition || parsed.rule != nil { parsed.kind = .own }
-    parsed.digests.headers = MessageDigest(lines.bytes)
+    if parsed.kind == .own || parsed.kind == .snapshot, IDConflictLetter.isOne(marks) {
+      parsed.kind = .conflict
+    }
     return parsed
   }
 
+  /// With the rule whose message it is; a dead letter is no rule's message, but that of an
+  /// id conflict says whose it would have been.
   mutating func record(_ view: borrowing NATSMessageView, sequence: UInt64) -> (
     record: ObservedRecord, rule: UnsafeRawBufferPointer?
   ) {
@@ -71,7 +58,8 @@ struct StoredMessageParser: ~Copyable {
         sequence: sequence, kind: parsed.kind, position: parsed.position,
         digest: MessageDigest(
           subject: digests.subject, headers: digests.headers, body: digests.body),
-        id: parsed.id.map { MessageDigest($0) }, body: digests.body), parsed.rule
+        id: parsed.id.map { MessageDigest($0) }, subject: digests.subject, body: digests.body),
+      parsed.error != nil && parsed.kind != .conflict ? nil : parsed.rule
     )
   }
 
@@ -82,23 +70,9 @@ struct StoredMessageParser: ~Copyable {
     }
     return RunJoin.Observed(
       sequence: sequence, kind: parsed.kind, id: text(parsed.id), position: parsed.position,
-      rule: text(parsed.rule), subject: text(view.subject), digests: parsed.digests)
-  }
-}
-
-extension UnsafeRawBufferPointer {
-  fileprivate func starts(with literal: StaticString) -> Bool {
-    let length = literal.utf8CodeUnitCount
-    guard count >= length else { return false }
-    for index in 0..<length where self[index] != literal.utf8Start[index] { return false }
-    return true
-  }
-
-  /// What follows the name, up to the line's end.
-  fileprivate func value(of name: StaticString) -> UnsafeRawBufferPointer? {
-    guard starts(with: name) else { return nil }
-    var end = count
-    while end > name.utf8CodeUnitCount, self[end - 1] == 0x0A || self[end - 1] == 0x0D { end -= 1 }
-    return UnsafeRawBufferPointer(rebasing: self[name.utf8CodeUnitCount..<end])
+      rule: text(parsed.rule), subject: text(view.subject), digests: parsed.digests,
+      letter: parsed.error.map {
+        RunJoin.Letter(code: text($0), detail: text(parsed.errorDetail))
+      })
   }
 }

@@ -15,6 +15,7 @@ final class StreamScan: NATSRawHandler, @unchecked Sendable {
   private var eventLoop: any EventLoop { jetStream.connection.eventLoop }
   /// Whether what is handed on has to be `consumed`.
   private let isGated: Bool
+  private let headersOnly: Bool
   private let take: (borrowing NATSMessageView, UInt64) -> Void
   private let onRest: () -> Void
 
@@ -46,12 +47,13 @@ final class StreamScan: NATSRawHandler, @unchecked Sendable {
   ///   - onRest: called there when what had come is handed on.
   init(
     _ jetStream: JetStreamClient, stream: String, from first: UInt64, through last: UInt64,
-    isGated: Bool = false, onRest: @escaping @Sendable () -> Void = {},
+    isGated: Bool = false, headersOnly: Bool = false, onRest: @escaping @Sendable () -> Void = {},
     take: @escaping @Sendable (borrowing NATSMessageView, UInt64) -> Void
   ) {
     self.jetStream = jetStream
     self.stream = stream
     self.isGated = isGated
+    self.headersOnly = headersOnly
     self.take = take
     self.onRest = onRest
     next = max(first, 1)
@@ -108,7 +110,8 @@ final class StreamScan: NATSRawHandler, @unchecked Sendable {
         "config": [
           "deliver_policy": "by_start_sequence", "opt_start_seq": .int(first),
           "ack_policy": "none", "replay_policy": "instant", "mem_storage": true,
-          "num_replicas": 1, "inactive_threshold": .int(30_000_000_000),
+          "headers_only": .bool(headersOnly), "num_replicas": 1,
+          "inactive_threshold": .int(30_000_000_000),
         ],
       ])
     guard let name = answer["name"]?.stringValue else {
@@ -120,7 +123,6 @@ final class StreamScan: NATSRawHandler, @unchecked Sendable {
     let ticker = eventLoop.scheduleRepeatedTask(
       initialDelay: .seconds(3), delay: .seconds(3)
     ) { _ in self.checkProgress() }
-    jetStream.connection.closed.whenComplete { _ in promise.succeed(.broken("connection lost")) }
     let outcome = (try? await promise.futureResult.get()) ?? .broken("connection lost")
     ticker.cancel()
     await onLoop { $0.stop() }
@@ -136,7 +138,10 @@ final class StreamScan: NATSRawHandler, @unchecked Sendable {
     deliveries = 0
     outstanding = 0
     moved = true
-    subscription = jetStream.connection.subscribeRaw(inbox, handler: self)
+    // Not by the connection's own end: what waits for that stays until then, stretch after stretch.
+    subscription = jetStream.connection.subscribeRaw(inbox, handler: self) { [weak self] in
+      self?.finish(.broken("connection lost"))
+    }
     pull()
   }
 
@@ -188,14 +193,16 @@ final class StreamScan: NATSRawHandler, @unchecked Sendable {
     guard let place = Delivery(message.reply) else {
       return finish(.broken("stream \(stream): a message came without its place"))
     }
-    guard place.consumer == deliveries + 1 else {
+    guard place.consumer == deliveries &+ 1, place.stream >= next,
+      place.stream <= StreamInfo.highestSequence
+    else {
       return finish(.broken("stream \(stream): a delivery is missing"))
     }
     deliveries = place.consumer
     moved = true
     outstanding -= 1
     if place.stream > last { return finish(.done) }
-    next = place.stream + 1
+    next = place.stream &+ 1
     handedOn += 1
     if isGated { waiting += 1 }
     take(message, place.stream)

@@ -18,6 +18,10 @@ final class VerifyBook: @unchecked Sendable {
   private(set) var expectedByRule: [UInt64]
   /// Expected before a stream's floor.
   private(set) var notHeld: UInt64 = 0
+  /// Events that have dead letters because of their ids.
+  private(set) var conflicts: Set<IDConflictLetter> = []
+  /// Of rules that drop such events; by stream.
+  private var recentIDs: [RecentIDs]
   private var isAbandoned = false
 
   private struct Queue {
@@ -37,6 +41,7 @@ final class VerifyBook: @unchecked Sendable {
     }
     shared = plan.streams.map { _ in SharedIDs() }
     sharesIDs = plan.streams.map(\.isShared)
+    recentIDs = plan.streams.map { _ in RecentIDs() }
     queues = plan.streams.map { _ in Queue() }
     expectedByRule = Array(repeating: 0, count: rules)
   }
@@ -50,16 +55,30 @@ final class VerifyBook: @unchecked Sendable {
         notHeld &+= 1
         return
       }
-      if let rule = message.rule { expectedByRule[rule] &+= 1 }
+      if let rule = message.rule {
+        expectedByRule[rule] &+= 1
+        if let name = deriver.nameOfRuleDroppingConflicts(rule), let id = message.id,
+          recentIDs[message.stream].add(MessageDigest(id))
+        {
+          conflicts.insert(IDConflictLetter(position: message.position, rule: name))
+        }
+      }
       let body = MessageDigest(message.body)
+      let subject = MessageDigest(message.subject)
       let digest = MessageDigest(
-        subject: MessageDigest(message.subject), headers: MessageDigest(message.headers), body: body
-      )
+        subject: subject, headers: MessageDigest(message.headers), body: body)
       if message.isShared {
         guard let id = message.id else { return }
-        shared[message.stream].expect(MessageDigest(id), message.position, digest, body: body)
+        shared[message.stream].expect(
+          MessageDigest(id), message.position, digest, subject: subject, body: body)
       } else {
         ledgers[message.stream].expect(message.position, digest)
+      }
+    }
+    if let doubt = deriver.doubt(event) {
+      for stream in Set(doubt.open.flatMap { deriver.streams(of: $0) }) {
+        if let floor = plan.streams[stream].floor, event.position < floor { continue }
+        ledgers[stream].cover(event.position)
       }
     }
     if deriver.events & 63 == 0, waiting { for stream in queues.indices { drain(stream) } }
@@ -88,6 +107,8 @@ final class VerifyBook: @unchecked Sendable {
     for queue in queues { queue.stop?() }
   }
 
+  func note(_ letters: [IDConflictLetter]) { conflicts.formUnion(letters) }
+
   func take(_ stream: Int, _ records: [(record: ObservedRecord, isShared: Bool)]) {
     queues[stream].records += records
     drain(stream)
@@ -104,7 +125,10 @@ final class VerifyBook: @unchecked Sendable {
       let (record, isShared) = queue.records[queue.head]
       if plan.taken.indices.contains(stream), plan.taken[stream].contains(record.sequence) {
         ledgers[stream].pass(record.sequence)
-      } else if sharesIDs[stream], isShared || record.kind == .foreign {
+      } else if record.kind == .conflict {
+        let isBeyond = record.position.map { $0 > plan.range.upperBound } ?? false
+        ledgers[stream].pass(record.sequence, isBeyond: isBeyond)
+      } else if sharesIDs[stream], record.kind != .snapshot, isShared || record.kind == .foreign {
         if !shared[stream].observe(record), record.kind == .foreign {
           _ = ledgers[stream].observe(record)
         } else {
@@ -159,12 +183,11 @@ final class VerifyBook: @unchecked Sendable {
   /// What has to be looked into on one stream.
   func finish(_ stream: Int) -> (suspects: [StreamLedger.Suspect], extra: [UInt64]) {
     var (suspects, extra) = ledgers[stream].finish()
-    let (missing, unexpected) = shared[stream].finish()
+    let (wrong, unexpected) = shared[stream].finish()
     var byPosition: [EventPosition: Set<UInt64>] = [:]
-    for suspect in shared[stream].suspects {
+    for suspect in wrong {
       byPosition[suspect.position, default: []].formUnion(suspect.sequences)
     }
-    for position in missing { byPosition[position, default: []].formUnion([]) }
     for (position, sequences) in byPosition.sorted(by: { $0.key < $1.key }) {
       suspects.append(
         StreamLedger.Suspect(

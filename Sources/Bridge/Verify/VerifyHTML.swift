@@ -50,6 +50,7 @@ extension VerifyReport {
     for (count, name) in [
       (superseded, "Pushed out by newer messages of their subjects"),
       (resolvedDeadLetters, "Dead letters taken out of their stream"),
+      (idConflicts, "Dead letters because of ids that were other events'"),
       (notHeld, "Removed by the streams' limits, not judged"),
       (imagesNotCompared, "Differing in documents read afterwards, not judged"),
     ] where count > 0 {

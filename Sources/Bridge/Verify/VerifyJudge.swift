@@ -2,6 +2,8 @@ import BridgeConfiguration
 import JSON
 import JetStream
 import Mapping
+import MongoSource
+import NATS
 import NIOCore
 import Oplog
 import Parity
@@ -33,7 +35,23 @@ struct VerifyJudge {
   /// Findings that wait for their counterparts, on one stream.
   private static let mostWaiting = 50_000
   private static let mostKeptBytes = 256 << 20
-  private var superseded: [String: Bool] = [:]
+  private var heldOfSubject: [String: Int] = [:]
+  /// Events that are in the dead-letter stream because their stream had their id for another event.
+  private var conflicts: Set<IDConflictLetter> = []
+  var doubtful = DoubtfulFindings()
+  var otherLimits = OtherLimits()
+  /// By stream: what no change explains, where a change stream tells of the changes.
+  private var unexplained: [Int: [RunJoin.Observed]] = [:]
+  /// By stream: where it began when it was last asked.
+  private var fronts: [String: (first: UInt64, at: ContinuousClock.Instant)] = [:]
+
+  /// What is known of one stream.
+  struct Course {
+    let ledger: StreamLedger
+    var reconciliation: Reconciliation
+  }
+  /// Findings in doubt wait for those of other streams.
+  private static let mostDoubtful = 200_000
 
   init(
     verification: EventVerification, plan: VerifyPlan, jetStream: JetStreamClient,
@@ -54,13 +72,50 @@ struct VerifyJudge {
 
   /// - Returns: the ids that were told to be missing.
   mutating func judge(_ report: inout VerifyReport) async throws -> [String] {
-    try await eventLoop.submit { [book] in book.endExpected() }.get()
-    for index in plan.streams.indices {
+    conflicts = try await eventLoop.submit { [book] in
+      book.endExpected()
+      return book.conflicts
+    }.get()
+    var courses: [Int: Course] = [:]
+    // Dead letters first: they replace messages.
+    let order = plan.streams.indices.sorted {
+      (plan.streams[$0].isDeadLetter ? 0 : 1, $0) < (plan.streams[$1].isDeadLetter ? 0 : 1, $1)
+    }
+    for index in order {
       let (suspects, extra) = try await eventLoop.submit { [book] in book.finish(index) }.get()
+      let ledger = try await eventLoop.submit { [book] in book.ledgers[index] }.get()
+      var course = Course(ledger: ledger, reconciliation: Reconciliation(holes: ledger.holes))
+      try await judge(index, suspects, extra, &course, &report)
+      courses[index] = course
+    }
+    for index in plan.streams.indices {
       let ledger = try await eventLoop.submit { [book] in book.ledgers[index] }.get()
       let shared = try await eventLoop.submit { [book] in book.shared[index] }.get()
       report.add(plan.streams[index], ledger, shared)
-      try await judge(index, suspects, extra, ledger, &report)
+    }
+    var left = doubtful.settle()
+    report.imagesNotCompared &+= doubtful.setAside
+    var uncut: [DoubtfulFindings.Missing] = []
+    for one in left.missing {
+      if try await isElsewhere(one, &courses, &report) { continue }
+      uncut.append(one)
+    }
+    left.missing = uncut
+    let (extra, letters) = settleOtherLimits(&report)
+    for index in order {
+      guard var course = courses[index] else { continue }
+      var missing = left.missing.filter { $0.stream == index }.map(\.finding)
+      if plan.streams[index].isDeadLetter { missing += letters }
+      var surplus = left.surplus.filter { $0.stream == index }.map(\.surplus)
+      surplus += extra.filter { $0.stream == index }
+        .map { RunJoin.Surplus(observed: $0.observed, repeats: nil) }
+      guard missing.count + surplus.count > 0 else { continue }
+      try await reconcile(index, missing, surplus, &course, &report)
+      courses[index] = course
+    }
+    for (index, messages) in unexplained.sorted(by: { $0.key < $1.key }) {
+      guard let ledger = courses[index]?.ledger else { continue }
+      try await judge(unexplained: messages, index, ledger, &report)
     }
     let (rules, notHeld, deriver) = try await eventLoop.submit { [book] in
       (
@@ -73,34 +128,70 @@ struct VerifyJudge {
   }
 
   private mutating func judge(
-    _ stream: Int, _ suspects: [StreamLedger.Suspect], _ extra: [UInt64], _ ledger: StreamLedger,
+    _ stream: Int, _ suspects: [StreamLedger.Suspect], _ extra: [UInt64], _ course: inout Course,
     _ report: inout VerifyReport
   ) async throws {
-    let inspection = RunInspection(
-      configuration: verification.configuration, plan: plan, stream: stream, jetStream: jetStream,
-      changes: changes, eventLoop: eventLoop, makeDeriver: makeDeriver,
-      keepsMissing: verification.options.keepsMissing)
-    var reconciliation = Reconciliation(holes: ledger.holes)
+    let inspection = inspection(of: stream, course.ledger, by: changes)
     var missing: [Finding] = []
     var surplus: [RunJoin.Surplus] = []
+    var vanished: [StreamLedger.Hole] = []
     for run in StreamLedger.runs(of: suspects) {
       let outcome = try await inspection.inspect(run)
-      missing += outcome.missing
-      surplus += outcome.surplus
+      let told = try await take(outcome, stream, &report)
+      missing += outcome.missing.filter { !setAside($0, stream) && !otherLimits.settles($0) }
+      surplus += outcome.surplus.filter { !setAside($0, stream, outcome, told) }
+      vanished += outcome.vanished
       for finding in outcome.differing { try await tell(differing: finding, stream, &report) }
       for finding in outcome.reordered { tell(finding.mismatch, &report) }
+      guard doubtful.count <= Self.mostDoubtful else {
+        throw RangeFailure(
+          description:
+            "more than \(Self.mostDoubtful) messages depend on documents that can't be read any more as they were: compare smaller ranges"
+        )
+      }
       if missing.count + surplus.count > Self.mostWaiting {
-        try await reconcile(stream, missing, surplus, ledger, &reconciliation, &report)
+        course.reconciliation.note(vanished: vanished)
+        try await reconcile(stream, missing, surplus, &course, &report)
         missing = []
         surplus = []
+        vanished = []
       }
     }
     if !extra.isEmpty {
-      surplus += try await inspection.messages(at: extra.map { $0...$0 })
-        .map { RunJoin.Surplus(observed: $0, repeats: nil) }
+      let outcome = try await inspection.lookAt(extra)
+      let told = try await take(outcome, stream, &report)
+      surplus += outcome.surplus.filter { !setAside($0, stream, outcome, told) }
+      for finding in outcome.differing { try await tell(differing: finding, stream, &report) }
+      for finding in outcome.reordered { tell(finding.mismatch, &report) }
     }
-    try await reconcile(stream, missing, surplus, ledger, &reconciliation, &report)
-    for record in ledger.late { try await judge(late: record, stream, inspection, &report) }
+    course.reconciliation.note(vanished: vanished)
+    try await reconcile(stream, missing, surplus, &course, &report)
+    for record in course.ledger.late { try await judge(late: record, stream, inspection, &report) }
+  }
+
+  /// - Returns: sequences of messages in doubt that are wrong in themselves, which is told.
+  private mutating func take(
+    _ outcome: RunInspection.Outcome, _ stream: Int, _ report: inout VerifyReport
+  ) async throws -> Set<UInt64> {
+    otherLimits.add(outcome.otherLimits)
+    if outcome.notCompared > 0 {
+      report.addReason(
+        "more documents are gone than can be compared without at once: compare smaller ranges")
+    }
+    return try await tell(alternatives: outcome.alternatives, stream, &report)
+  }
+
+  func inspection(
+    of stream: Int, _ ledger: StreamLedger, by changes: any ChangeSource
+  ) -> RunInspection {
+    RunInspection(
+      configuration: verification.configuration, plan: plan, stream: stream, jetStream: jetStream,
+      changes: changes, eventLoop: eventLoop, makeDeriver: makeDeriver,
+      keepsMissing: verification.options.keepsMissing, holes: ledger.holes)
+  }
+
+  func tell(extra message: RunJoin.Observed, _ stream: Int, _ report: inout VerifyReport) {
+    tell(mismatch(.extra, message, stream, "no oplog entry explains it"), &report)
   }
 
   /// A message of a stretch that has been judged: it was told to be missing there, or it was there.
@@ -114,7 +205,13 @@ struct VerifyJudge {
       strays: [record.sequence])
     let outcome = try await inspection.inspect(StreamLedger.Run(suspects: [suspect]))
     for one in outcome.surplus {
-      tell(mismatch(.extra, one.observed, stream, "no oplog entry explains it"), &report)
+      if let doubt = outcome.doubts[position], let rule = rule(of: one.observed),
+        doubt.mayExplain(rule)
+      {
+        report.imagesNotCompared &+= 1
+      } else {
+        tell(extra: one.observed, stream, &report)
+      }
     }
     for finding in outcome.differing { try await tell(differing: finding, stream, &report) }
     for finding in outcome.reordered {
@@ -128,11 +225,14 @@ struct VerifyJudge {
   }
 
   private mutating func reconcile(
-    _ stream: Int, _ missing: [Finding], _ surplus: [RunJoin.Surplus], _ ledger: StreamLedger,
-    _ reconciliation: inout Reconciliation, _ report: inout VerifyReport
+    _ stream: Int, _ missing: [Finding], _ surplus: [RunJoin.Surplus], _ course: inout Course,
+    _ report: inout VerifyReport
   ) async throws {
+    let ledger = course.ledger
     let place = plan.streams[stream]
-    let rulings = reconciliation.rule(
+    let missing = missing.filter { !isConflict($0.mismatch, &report) }
+    let successors = place.perSubject > 0 ? Self.successors(missing) : []
+    let rulings = course.reconciliation.rule(
       missing: missing.map { finding in
         let position = finding.mismatch.position ?? plan.range.lowerBound
         let isPassed = ledger.lastPosition.map { position < $0 } ?? false
@@ -157,9 +257,16 @@ struct VerifyJudge {
           mismatch(.duplicate, message, stream, "the same id stands at sequence \(first) already"),
           &report)
       case .extra(let message):
-        tell(mismatch(.extra, message, stream, "no oplog entry explains it"), &report)
+        if isSecondReader, message.position != nil,
+          unexplained[stream, default: []].count < Self.mostWaiting
+        {
+          unexplained[stream, default: []].append(message)
+        } else {
+          tell(extra: message, stream, &report)
+        }
       case .gap(let index, let hole):
-        try await tell(removed: missing[index], hole, place, &report)
+        let later = successors.isEmpty ? 0 : successors[index]
+        try await tell(removed: missing[index], hole, place, later, &report)
       case .missing(let index):
         var lost = missing[index].mismatch
         lost.detail = "no message has this id"
@@ -171,6 +278,15 @@ struct VerifyJudge {
     }
   }
 
+  /// Whether the event is where it belongs when its id is another event's: in the dead-letter stream.
+  private func isConflict(_ mismatch: Mismatch, _ report: inout VerifyReport) -> Bool {
+    guard let position = mismatch.position,
+      conflicts.contains(IDConflictLetter(position: position, rule: mismatch.rule))
+    else { return false }
+    report.idConflicts &+= 1
+    return true
+  }
+
   private func mismatch(
     _ kind: MismatchClass, _ message: RunJoin.Observed, _ stream: Int, _ detail: String
   ) -> Mismatch {
@@ -180,20 +296,20 @@ struct VerifyJudge {
       detail: detail)
   }
 
-  private func tell(_ mismatch: Mismatch, _ report: inout VerifyReport) {
+  func tell(_ mismatch: Mismatch, _ report: inout VerifyReport) {
     each(mismatch)
     report.add(mismatch)
   }
 
-  private mutating func tell(
+  mutating func tell(
     removed finding: Finding, _ hole: StreamLedger.Hole, _ place: VerifyStream,
-    _ report: inout VerifyReport
+    _ successors: Int, _ report: inout VerifyReport
   ) async throws {
-    if place.isDeadLetter {
+    if place.isDeadLetter, finding.isLetter {
       report.resolvedDeadLetters &+= 1
-    } else if try await isSuperseded(finding.mismatch.subject, place) {
+    } else if place.perSubject > 0, try await isSuperseded(finding, place, by: successors) {
       report.superseded &+= 1
-    } else if place.hasLimits, hole.before == nil {
+    } else if place.mayBeCut, try await isAtFront(hole, of: place) {
       report.notHeld &+= 1
       if case .at = verification.options.from {
         report.addReason("stream \(place.name) no longer holds all of the range")
@@ -208,6 +324,20 @@ struct VerifyJudge {
     }
   }
 
+  /// Whether nothing of the stream is left before what is gone, as limits leave it. (That the comparison
+  /// has read nothing before it says less: it need not have begun at the stream's beginning.)
+  private mutating func isAtFront(
+    _ hole: StreamLedger.Hole, of place: VerifyStream
+  ) async throws -> Bool {
+    if let front = fronts[place.name] {
+      if hole.sequences.upperBound < front.first { return true }
+      if ContinuousClock.now - front.at < .seconds(1) { return false }
+    }
+    let first = try await jetStream.stream(place.name)?.firstSequence ?? 0
+    fronts[place.name] = (first, .now)
+    return hole.sequences.upperBound < first
+  }
+
   private mutating func keep(_ finding: Finding) {
     guard let bytes = finding.expected, keptBytes < Self.mostKeptBytes else { return }
     keptBytes += bytes.headers.utf8.count + bytes.body.count
@@ -217,44 +347,82 @@ struct VerifyJudge {
         body: bytes.body))
   }
 
-  /// Whether newer messages of its subject have pushed it out.
-  private mutating func isSuperseded(
-    _ subject: String, _ stream: VerifyStream
-  ) async throws -> Bool {
-    guard stream.perSubject > 0 else { return false }
-    if let known = superseded[subject] { return known }
-    let answer = try await jetStream.request(
-      "STREAM.INFO.\(stream.name)", ["subjects_filter": .string(subject)])
-    let held = answer["state"]?["subjects"]?[subject]?.integer(Int.self) ?? 0
-    let isFull = held >= stream.perSubject
-    superseded[subject] = isFull
-    return isFull
+  /// Of each, how many of the others have the same subject and come later.
+  private static func successors(_ missing: [Finding]) -> [Int] {
+    var seen: [String: Int] = [:]
+    var counts = [Int](repeating: 0, count: missing.count)
+    let byPosition = missing.indices.sorted { one, other in
+      guard let a = missing[one].mismatch.position, let b = missing[other].mismatch.position else {
+        return one > other
+      }
+      return a > b
+    }
+    for index in byPosition {
+      counts[index] = seen[missing[index].mismatch.subject, default: 0]
+      seen[missing[index].mismatch.subject] = counts[index] + 1
+    }
+    return counts
   }
 
-  private mutating func tell(
+  /// Whether newer messages of its subject have pushed it out: those that are there, and those that are
+  /// gone themselves.
+  private mutating func isSuperseded(
+    _ finding: Finding, _ stream: VerifyStream, by successors: Int
+  ) async throws -> Bool {
+    if successors >= stream.perSubject { return true }
+    let subject = finding.mismatch.subject
+    let held: Int
+    if let known = heldOfSubject[subject] {
+      held = known
+    } else {
+      let answer = try await jetStream.request(
+        "STREAM.INFO.\(stream.name)", ["subjects_filter": .string(subject)])
+      held = answer["state"]?["subjects"]?[subject]?.integer(Int.self) ?? 0
+      heldOfSubject[subject] = held
+    }
+    return held + successors >= stream.perSubject
+  }
+
+  /// - Returns: whether it is a mismatch.
+  @discardableResult
+  mutating func tell(
     differing finding: Finding, _ stream: Int, _ report: inout VerifyReport
-  ) async throws {
+  ) async throws -> Bool {
     var told = finding.mismatch
+    if isConflict(told, &report) { return false }
+    if finding.doubt?.concerns(finding.rule) ?? false {
+      return try await tell(open: finding, stream, &report)
+    }
     detailsLeft -= 1
     if detailsLeft >= 0, let expected = finding.expected, let sequence = finding.mismatch.sequence,
       let stored = try await jetStream.message(in: plan.streams[stream].name, at: sequence)
     {
-      let rule = verification.configuration.rules.firstIndex { $0.name == told.rule }
+      let rule = finding.rule
       let violation = try await eventLoop.submit { [book] in
         rule.flatMap { book.deriver.violation(rule: $0, body: stored.payload) }
       }.get()
       let isDeadLetter = plan.streams[stream].isDeadLetter
+      let owner = MessageOwnership(verification.configuration).of(plan.streams[stream].name)
+        .owner(of: stored)
       let difference = MessageDifference(
-        expected: expected, stored: stored, isForeign: stored.header("Tailrace-Position") == nil,
-        violation: isDeadLetter ? nil : violation)
+        expected: expected, stored: stored, isForeign: owner != .thisBridge,
+        violation: isDeadLetter ? nil : violation,
+        rule: rule.map { verification.configuration.rules[$0] })
       if difference.isOfImages {
         report.imagesNotCompared &+= 1
-        return
+        return false
+      }
+      if difference.isOfOmitted {
+        report.addNote(
+          "stream \(plan.streams[stream].name): dead letters lack other documents than the limits of today make them lack"
+        )
+        return false
       }
       told.kind = difference.kind
       if !difference.detail.isEmpty { told.detail = difference.detail }
       told.pointer = difference.pointer
     }
     tell(told, &report)
+    return true
   }
 }

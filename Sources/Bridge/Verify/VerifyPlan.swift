@@ -1,7 +1,9 @@
 import BridgeConfiguration
+import Foundation
 import JSON
 import JetStream
 import Logging
+import Mapping
 import MongoSource
 import NATS
 import Oplog
@@ -56,14 +58,31 @@ struct VerifyStream: Sendable {
   var isDeadLetter: Bool
   var isShared: Bool
 
-  /// Messages leave by age, number or size.
-  var hasLimits: Bool {
-    ["max_age", "max_msgs", "max_bytes"].contains { key in
-      (info.config[key]?.integer(Int64.self) ?? 0) > 0
-    }
+  /// Messages of the range may have left by age, number or size.
+  var mayBeCut = false
+
+  /// - Parameters:
+  ///   - lower: where the range begins.
+  ///   - now: seconds since 1970.
+  func mayBeCut(since lower: EventPosition, now: Int64) -> Bool {
+    if info.config.streamLimit("max_msgs") != nil || info.maximumBytes != nil { return true }
+    guard let age = info.config.streamLimit("max_age") else { return false }
+    // A message is no older than its change, as far as the servers' clocks agree.
+    return now - Int64(lower.entry.seconds) >= Int64(age) / 1_000_000_000 - Self.clockSkew
   }
 
-  var perSubject: Int { max(0, info.config["max_msgs_per_subject"]?.integer(Int.self) ?? 0) }
+  private static let clockSkew: Int64 = 60
+
+  /// How large its messages may be now.
+  ///
+  /// - Parameter maximumPayload: the server's `max_payload`.
+  func limits(maximumPayload: Int) -> MessageLimits {
+    MessageLimits(
+      maximumPayload: maximumPayload, maximumMessage: info.maximumMessageSize,
+      maximumBytes: info.maximumBytes)
+  }
+
+  var perSubject: Int { info.config.streamLimit("max_msgs_per_subject") ?? 0 }
 }
 
 /// A range, and the streams that should hold what happened in it.
@@ -82,6 +101,8 @@ struct VerifyPlan: Sendable {
   var toldMissing: Set<String> = []
   /// Why the outcome can't be PASS, whatever is found.
   var reasons: [String] = []
+  /// What streams do to messages by themselves.
+  var notes: [String] = []
   /// The configuration is not the one that was published with: differences say nothing.
   var isOtherConfiguration = false
 }
@@ -115,6 +136,15 @@ struct VerifyPlanner {
           "change streams of MongoDB \(identity.version) tell no wallTime and no collectionUUID, which messages made by the oplog hold: compare by the oplog"
       )
     }
+    if configuration.source.reader == .oplog, options.reader == .changeStream,
+      configuration.rules.disambiguatePaths,
+      identity.version.compare("6.1", options: .numeric) == .orderedAscending
+    {
+      throw RangeFailure(
+        description:
+          "change streams of MongoDB \(identity.version) tell no disambiguatedPaths, which messages made by the oplog hold: compare by the oplog"
+      )
+    }
     var reasons: [String] = []
     let lower = try await lowerBound(checkpoint)
     let upper = try await upperBound(checkpoint)
@@ -146,6 +176,9 @@ struct VerifyPlanner {
           "stream \(stream.name) no longer holds all of the range: it begins with \(stream.floor.map { $0.index == .max ? "nothing" : "\($0)" } ?? "nothing") (sequence \(stream.info.firstSequence))"
         )
       }
+      plan.notes += configuration.fitness(
+        of: stream.name, stream.info.config, isExclusive: configuration.isExclusive(stream.name)
+      ).notesForVerification.map { "stream \(stream.name): \($0)" }
       plan.streams.append(stream)
     }
     plan.reasons = reasons
@@ -247,7 +280,8 @@ struct VerifyPlanner {
         isDeadLetter: name == configuration.deadLetter.stream,
         isShared: configuration.streams.indices.contains(index)
           && configuration.streams[index].ownership == .shared)
-      if info.firstSequence > 1, stream.hasLimits, !stream.isDeadLetter {
+      stream.mayBeCut = stream.mayBeCut(since: lower, now: Int64(Date().timeIntervalSince1970))
+      if info.firstSequence > 1, stream.mayBeCut, !stream.isDeadLetter {
         let first =
           info.messages > 0
           ? try await firstOwn(in: name, from: info.firstSequence, through: info.lastSequence) : nil
@@ -265,7 +299,7 @@ struct VerifyPlanner {
   private func firstOwn(
     in stream: String, from first: UInt64, through last: UInt64
   ) async throws -> EventPosition? {
-    let search = OwnSearch()
+    let search = OwnSearch(MessageOwnership(configuration).of(stream))
     let scan = StreamScan(
       jetStream, stream: stream, from: first, through: last,
       take: { view, _ in search.look(at: view) })
@@ -283,11 +317,10 @@ struct VerifyPlanner {
         return nil
       }
       next = message.sequence + 1
-      guard message.header(DeadLetter.replayed) == nil,
-        message.header("Tailrace-Snapshot") == nil,
-        let position = message.header("Tailrace-Position").flatMap({ EventPosition($0) })
+      guard message.header("Tailrace-Snapshot") == nil,
+        let own = MessageOwnership(configuration).own(message, in: stream)
       else { continue }
-      return (position, message.sequence)
+      return (own.position, message.sequence)
     }
     return nil
   }
@@ -313,7 +346,10 @@ private final class OwnSearch: Sendable {
     var found: EventPosition?
     var onFound: (@Sendable () -> Void)?
   }
+  private let ownership: StreamOwnership
   private let state = Mutex(State())
+
+  init(_ ownership: StreamOwnership) { self.ownership = ownership }
 
   var found: EventPosition? { state.withLock { $0.found } }
 
@@ -321,7 +357,7 @@ private final class OwnSearch: Sendable {
 
   func look(at view: borrowing NATSMessageView) {
     guard found == nil else { return }
-    var parser = StoredMessageParser()
+    var parser = StoredMessageParser(ownership)
     let parsed = parser.parse(view)
     guard parsed.kind == .own || parsed.kind == .snapshot, let position = parsed.position else {
       return

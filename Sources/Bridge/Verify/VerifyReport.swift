@@ -64,6 +64,8 @@ public struct VerifyReport: Sendable {
   var superseded: UInt64 = 0
   /// Dead letters that were taken out of their stream.
   var resolvedDeadLetters: UInt64 = 0
+  /// Events in the dead-letter stream because their ids were other events'.
+  var idConflicts: UInt64 = 0
   /// Messages that differ in nothing but documents read afterwards.
   var imagesNotCompared: UInt64 = 0
   var isOtherConfiguration = false
@@ -86,6 +88,7 @@ public struct VerifyReport: Sendable {
     to = plan.range.upperBound
     configurationHash = plan.configurationHash
     reasons += plan.reasons
+    notes = plan.notes
     isOtherConfiguration = plan.isOtherConfiguration
   }
 
@@ -121,6 +124,10 @@ public struct VerifyReport: Sendable {
     if !reasons.contains(reason) { reasons.append(reason) }
   }
 
+  mutating func addNote(_ note: String) {
+    if !notes.contains(note) { notes.append(note) }
+  }
+
   mutating func add(_ mismatch: Mismatch) {
     counts[mismatch.kind] &+= 1
     if mismatches.count < Self.mostMismatches { mismatches.append(mismatch) }
@@ -144,9 +151,11 @@ public struct VerifyReport: Sendable {
     notHeld &+= other.notHeld
     superseded &+= other.superseded
     resolvedDeadLetters &+= other.resolvedDeadLetters
+    idConflicts &+= other.idConflicts
     imagesNotCompared &+= other.imagesNotCompared
     pending &+= other.pending
     for reason in other.reasons { addReason(reason) }
+    for note in other.notes { addNote(note) }
     settledTo = other.settledTo ?? settledTo
     if from == nil { from = other.from }
     for stream in other.streams {
@@ -239,6 +248,7 @@ extension VerifyReport {
       "events": .int(events), "unmatched": .int(unmatched), "dropped": .int(dropped),
       "not_held": .int(notHeld), "superseded": .int(superseded),
       "dead_letters_resolved": .int(resolvedDeadLetters),
+      "id_conflicts": .int(idConflicts),
       "images_not_compared": .int(imagesNotCompared), "streams": .array(streams.map(json)),
       "rules": .array(rules.map(json)), "config_hash": .string(configurationHash),
       "started_at": .string(startedAt), "finished_at": .string(finishedAt),
@@ -311,6 +321,7 @@ extension VerifyReport {
     for (count, what) in [
       (superseded, "pushed out by newer messages of their subjects"),
       (resolvedDeadLetters, "dead letters were taken out of their stream"),
+      (idConflicts, "events are dead letters because their streams had their ids for other events"),
       (notHeld, "before what the streams' limits have left, not judged"),
       (imagesNotCompared, "differ in documents only that were read afterwards, not judged"),
       (pending, "pending"),

@@ -203,6 +203,7 @@ extension VerifyReport {
     report.notHeld = number("not_held", json)
     report.superseded = number("superseded", json)
     report.resolvedDeadLetters = number("dead_letters_resolved", json)
+    report.idConflicts = number("id_conflicts", json)
     report.imagesNotCompared = number("images_not_compared", json)
     for value in json["streams"]?.arrayValue ?? [] {
       report.streams.append(

@@ -16,12 +16,24 @@ public struct DeadLetter: Sendable {
   /// The change event in canonical Extended JSON.
   public var body: String
   public var position: EventPosition
+  /// Whose it is.
+  public enum Owner: String, Sendable {
+    case own, other
+    /// It names no bridge: it was written before letters did.
+    case unnamed
+  }
+  public var owner: Owner
 
-  /// Nil for a message that is no dead letter.
-  init?(_ message: StoredMessage) {
+  /// Nil for a message that is no dead letter. `ownership`: of its stream.
+  init?(_ message: StoredMessage, _ ownership: StreamOwnership) {
     guard let position = message.header("Tailrace-Position").flatMap({ EventPosition($0) }),
       message.header("Tailrace-Error") != nil
     else { return nil }
+    switch ownership.owner(of: message) {
+    case .thisBridge: owner = .own
+    case .anotherBridge, .nobody: owner = .other
+    case .unnamed: owner = .unnamed
+    }
     sequence = message.sequence
     time = message.time
     subject = message.subject
@@ -32,7 +44,10 @@ public struct DeadLetter: Sendable {
 
   public func header(_ name: String) -> String? { headers.first { $0.name == name }?.value }
 
-  public var id: String { header("Nats-Msg-Id") ?? "" }
+  /// Of the message that it would have been.
+  public var id: String { DeadLetterID.wouldBe(header("Nats-Msg-Id") ?? "") }
+  /// The bridge that it names; empty where it names none.
+  public var bridge: String { header("Tailrace-Bridge") ?? "" }
   public var rule: String { header("Tailrace-Rule") ?? "" }
   /// The code, as in docs/mapping.md.
   public var error: String { header("Tailrace-Error") ?? "" }
@@ -56,7 +71,8 @@ public struct DeadLetter: Sendable {
   public var json: JSONValue {
     [
       "sequence": .int(sequence), "time": .string(time), "subject": .string(subject),
-      "position": .string(position.description), "id": .string(id), "rule": .string(rule),
+      "position": .string(position.description), "id": .string(id),
+      "bridge": bridge.isEmpty ? .null : .string(bridge), "rule": .string(rule),
       "error": .string(error), "detail": .string(detail),
       "would_be_subject": wouldBeSubject.map { .string($0) } ?? .null,
       "namespace": .string(namespace), "omitted": .array(omitted.map { .string($0) }),
@@ -66,6 +82,16 @@ public struct DeadLetter: Sendable {
 
 /// Which dead letters are meant: all that everything given here fits.
 public struct DeadLetterFilter: Sendable {
+  /// Of which bridges.
+  public enum Bridges: Sendable, Equatable {
+    case any
+    /// This bridge's.
+    case own
+    case named(Set<String>)
+  }
+  public var bridges = Bridges.any
+  /// Those as well that name no bridge.
+  public var takesUnnamed = false
   public var sequences: Set<UInt64> = []
   public var rules: Set<String> = []
   public var errors: Set<String> = []
@@ -87,11 +113,25 @@ public struct DeadLetterFilter: Sendable {
       && from == nil && to == nil
   }
 
+  /// Whether the letter is of a bridge that is meant.
+  func takesBridge(of letter: DeadLetter) -> Bool {
+    switch bridges {
+    case .any: true
+    case .own: letter.owner == .own || (letter.owner == .unnamed && takesUnnamed)
+    case .named(let names):
+      letter.bridge.isEmpty
+        ? letter.owner == .unnamed && takesUnnamed : names.contains(letter.bridge)
+    }
+  }
+
+  /// Whether everything else fits.
   func takes(_ letter: DeadLetter) -> Bool {
     if !sequences.isEmpty, !sequences.contains(letter.sequence) { return false }
     if !rules.isEmpty, !rules.contains(letter.rule) { return false }
     if !errors.isEmpty, !errors.contains(letter.error) { return false }
-    if !ids.isEmpty, !ids.contains(letter.id) { return false }
+    if !ids.isEmpty, !ids.contains(letter.id), !ids.contains(letter.header("Nats-Msg-Id") ?? "") {
+      return false
+    }
     if let from, letter.position.entry < from { return false }
     if let to, letter.position.entry > to { return false }
     if !namespaces.isEmpty {

@@ -18,27 +18,25 @@ public struct DeadLetterBox: Sendable {
   var stream: String { configuration.deadLetter.stream }
 
   /// Hands out the letters that the filter takes, oldest first. What comes in meanwhile is left out.
+  ///
+  /// - Returns: how many more the filter would take, were they not of other bridges; so do the others.
+  @discardableResult
   public func list(
     _ filter: DeadLetterFilter, _ body: (DeadLetter) -> Void
-  ) async throws(BridgeError) {
+  ) async throws(BridgeError) -> Int {
     try await configuration.withJetStream(logger) { jetStream throws(BridgeError) in
       try await walk(jetStream, filter) { letter throws(BridgeError) in body(letter) }
     }
   }
 
-  /// Takes letters out of the stream; how many were there.
+  /// Takes letters out of the stream, and hands out those that were there.
   public func drop(
     _ filter: DeadLetterFilter, _ body: (DeadLetter) -> Void
   ) async throws(BridgeError) -> Int {
     try await configuration.withJetStream(logger) { jetStream throws(BridgeError) in
-      var dropped = 0
       try await walk(jetStream, filter) { letter throws(BridgeError) in
-        if try await remove(letter, jetStream) {
-          dropped += 1
-          body(letter)
-        }
+        if try await remove(letter, jetStream) { body(letter) }
       }
-      return dropped
     }
   }
 
@@ -56,15 +54,18 @@ public struct DeadLetterBox: Sendable {
 
   // MARK: - Steps
 
+  /// - Returns: how many letters were left out because they are of other bridges, or name none.
   func walk(
     _ jetStream: JetStreamClient, _ filter: DeadLetterFilter,
     _ body: (DeadLetter) async throws(BridgeError) -> Void
-  ) async throws(BridgeError) {
+  ) async throws(BridgeError) -> Int {
+    let ownership = MessageOwnership(configuration).of(stream)
+    var leftOut = 0
     guard
       let info = try await asking({ () throws(JetStreamError) in
         try await jetStream.stream(stream)
       })
-    else { return }
+    else { return 0 }
     var next = max(info.firstSequence, 1)
     var left = filter.limit ?? .max
     while next <= info.lastSequence, left > 0 {
@@ -72,12 +73,19 @@ public struct DeadLetterBox: Sendable {
       let message = try await asking { () throws(JetStreamError) in
         try await jetStream.nextMessage(in: stream, from: from)
       }
-      guard let message, message.sequence <= info.lastSequence else { return }
-      next = message.sequence + 1
-      guard let letter = DeadLetter(message), filter.takes(letter) else { continue }
+      guard let message, message.sequence >= from, message.sequence <= info.lastSequence else {
+        break
+      }
+      next = message.sequence &+ 1
+      guard let letter = DeadLetter(message, ownership), filter.takes(letter) else { continue }
+      guard filter.takesBridge(of: letter) else {
+        leftOut += 1
+        continue
+      }
       left -= 1
       try await body(letter)
     }
+    return leftOut
   }
 
   func remove(

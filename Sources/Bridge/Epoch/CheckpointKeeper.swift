@@ -1,0 +1,229 @@
+import JetStream
+import MongoSource
+import Oplog
+
+/// Turns low-water marks into checkpoints: reads each stream's last acknowledged message back from
+/// its leader, and writes the result with a compare-and-set.
+struct CheckpointKeeper: Sendable {
+  let store: CheckpointStore
+  let board: StatusBoard
+  let ownership: MessageOwnership
+  private(set) var current: Checkpoint
+  /// What each stream had when it was last seen to be the one that the epoch began with.
+  private(set) var proven: [String: Checkpoint.Stream]
+  /// Of the last mark, by stream: messages that were sent and not acknowledged.
+  private(set) var unanswered: [String: Int]?
+  private var revision: UInt64
+  private var everSaved = false
+  private var marks: StreamMarks
+  private var seenAt = ContinuousClock.now
+  private var lookedAt = ContinuousClock.now
+
+  init(
+    store: CheckpointStore, board: StatusBoard, ownership: MessageOwnership, base: Checkpoint,
+    revision: UInt64, marks: StreamMarks
+  ) {
+    self.marks = marks
+    self.store = store
+    self.board = board
+    self.ownership = ownership
+    self.current = base
+    proven = base.streams
+    self.revision = revision
+  }
+
+  /// Writes what `mark` says (nil: the base as it is), unless KV has it already.
+  ///
+  /// Throws `JetStreamError` with remedy `reread` when a stream does not hold what it acknowledged,
+  /// `BridgeError.displaced` when another instance writes this checkpoint.
+  ///
+  /// `place`: the snapshot is over, and all of it acknowledged; the tail continues from there. `isFinal`:
+  /// nothing is sent behind the mark. `others`: ends of exclusive streams that have nothing of ours behind
+  /// what is acknowledged.
+  mutating func save(
+    _ mark: PipelineMark?, finishingSnapshotAt place: ResumePoint? = nil, isFinal: Bool = false,
+    others: [String: UInt64] = [:]
+  ) async throws {
+    var next = mark.map(applying) ?? current
+    try await lookAtStreams(next)
+    next.isFinal = isFinal
+    for (name, end) in others {
+      guard let state = next.states[name] else { continue }
+      let known = max(next.streams[name]?.sequence ?? state.base ?? 0, state.uncounted ?? 0)
+      if end > known { next.states[name]?.uncounted = end }
+    }
+    if let place {
+      next.resume = place.position
+      next.term = place.term
+      next.snapshot?.marker = nil
+    }
+    if next == current, everSaved, try await isStillThere() {
+      board.update { $0.checkpointAt = .now }
+      return
+    }
+    for (name, stream) in next.streams
+    where (stream.id.isEmpty || current.streams[name] != stream) && next.states[name]?.halted == nil
+    {
+      next.streams[name]?.id = try await readBack(name, stream)
+    }
+    let mark: StreamMark =
+      next.snapshot?.isOver == false
+      ? .snapshot : .used(from: next.origin.position, inclusive: next.origin.inclusive)
+    for (name, stream) in next.streams where current.streams[name] != stream {
+      await marks.set(mark, on: name)
+    }
+    next.version &+= 1
+    next.instance = board.instance
+    do {
+      revision = try await store.save(next, expecting: revision)
+    } catch {
+      if error.code == JetStreamCode.wrongLastSequence {
+        try await adopt(next)
+      } else {
+        guard try await isBucketGone() else { throw error }
+        try await store.ensure()
+        // Somebody else may have been as quick.
+        try await adopt(next)
+        board.note(error: "KV bucket \(store.bucket.name) was deleted; it is made again")
+      }
+    }
+    current = next
+    proven = next.streams
+    everSaved = true
+    seenAt = .now
+    board.update {
+      $0.checkpoint = next
+      $0.checkpointAt = .now
+      $0.checkpointError = nil
+    }
+  }
+
+  /// Takes the mark over without a word to the servers: the epoch ended under us.
+  mutating func remember(_ mark: PipelineMark) {
+    current = applying(mark)
+    unanswered = mark.unanswered
+  }
+
+  private func applying(_ mark: PipelineMark) -> Checkpoint {
+    var next = current
+    next.resume = mark.resume
+    next.term = mark.term
+    if let token = mark.token { next.resumeToken = token.bytes }
+    if let snapshot = mark.snapshot { next.snapshot = snapshot }
+    if let settled = mark.settled {
+      next.settled = max(next.settled ?? settled, settled)
+      for (name, state) in next.states where state.refillTo.map({ $0 <= settled }) ?? false {
+        next.states[name]?.refillTo = nil
+        next.states[name]?.hasLater = false
+      }
+    }
+    for lane in mark.lanes {
+      guard let acked = lane.acked else { continue }
+      if let known = next.streams[lane.name], known.sequence == acked.sequence,
+        known.position == acked.position
+      {
+        continue
+      }
+      next.streams[lane.name] = Checkpoint.Stream(
+        sequence: acked.sequence, id: "", position: acked.position, rule: acked.rule,
+        created: lane.created)
+    }
+    return next
+  }
+
+  /// The id of what we believe to be at that sequence. Empty when a limit removed it since.
+  private func readBack(_ name: String, _ stream: Checkpoint.Stream) async throws -> String {
+    let jetStream = store.bucket.jetStream
+    guard let message = try await jetStream.message(in: name, at: stream.sequence) else {
+      let info = try await jetStream.stream(name)
+      guard let info, info.lastSequence >= stream.sequence else {
+        throw mismatch(
+          name,
+          "sequence \(stream.sequence) was acknowledged, the stream ends at \(info?.lastSequence ?? 0)"
+        )
+      }
+      return ""
+    }
+    guard let own = ownership.own(message, in: name, acknowledged: current.streams[name]),
+      own.position == stream.position
+    else {
+      throw mismatch(
+        name,
+        "sequence \(stream.sequence) was acknowledged for \(stream.position), it holds \(Self.words(message))"
+      )
+    }
+    return own.id
+  }
+
+  private static func words(_ message: StoredMessage) -> String {
+    guard let position = message.header("Tailrace-Position") else {
+      return "a message of another producer"
+    }
+    return message.header("Tailrace-Bridge").map { "\(position) of bridge \($0)" } ?? position
+  }
+
+  private func mismatch(_ name: String, _ what: String) -> JetStreamError {
+    JetStreamError(code: 0, operation: "checkpoint of \(name)", message: what, remedy: .reread)
+  }
+
+  /// Looks now and then whether each stream is the one that the epoch began with, also while nothing is
+  /// published: what somebody deleted is made again, and gets what it lost.
+  ///
+  /// What was acknowledged since the last time is looked at before it is believed: a stream that was made
+  /// again under the epoch takes what a shared one gets.
+  private mutating func lookAtStreams(_ next: Checkpoint) async throws(JetStreamError) {
+    let isDue = ContinuousClock.now - lookedAt > .seconds(5)
+    if isDue { lookedAt = .now }
+    for (name, state) in current.states where state.halted == nil {
+      guard isDue || next.streams[name] != current.streams[name] else { continue }
+      guard let info = try await store.bucket.jetStream.stream(name) else {
+        throw mismatch(name, "the stream was deleted")
+      }
+      guard info.created == state.created else {
+        throw mismatch(
+          name,
+          "the stream of \(state.created) was deleted, and another made at \(info.created)")
+      }
+      if let acked = current.streams[name], acked.created == info.created,
+        info.lastSequence < acked.sequence
+      {
+        throw mismatch(
+          name,
+          "sequence \(acked.sequence) was acknowledged, the stream ends at \(info.lastSequence)")
+      }
+    }
+  }
+
+  /// Looks now and then whether what was saved is there, also while nothing changes.
+  private mutating func isStillThere() async throws(JetStreamError) -> Bool {
+    guard ContinuousClock.now - seenAt > .seconds(5) else { return true }
+    do {
+      guard try await store.bucket.revision(store.key) == revision else { return false }
+    } catch {
+      guard error.code == JetStreamCode.streamNotFound else { throw error }
+      return false
+    }
+    seenAt = .now
+    return true
+  }
+
+  /// Whether somebody deleted the bucket under us. Only its absence says so: that nobody answers a
+  /// write may mean that there is no leader.
+  private func isBucketGone() async throws(JetStreamError) -> Bool {
+    try await !store.bucket.exists
+  }
+
+  /// The compare-and-set failed: either our own write of unknown outcome was stored, or somebody
+  /// else writes.
+  private mutating func adopt(_ next: Checkpoint) async throws {
+    let (stored, found) = try await store.load()
+    if let stored, stored.instance != board.instance {
+      throw BridgeError.displaced(
+        "instance \(stored.instance) writes the checkpoint of bridge \(next.bridge) now; two instances of one bridge must not run together"
+      )
+    }
+    // A write that its epoch left behind must not take the place of a later one.
+    try Task.checkCancellation()
+    revision = try await store.save(next, expecting: found)
+  }
+}

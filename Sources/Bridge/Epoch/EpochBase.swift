@@ -1,0 +1,87 @@
+import BridgeConfiguration
+import JSON
+import JetStream
+import Logging
+import Oplog
+
+/// The checkpoint that an epoch begins with, and the marks of its streams.
+extension EpochRunner {
+  /// What a stream lost can't stay in the checkpoint as acknowledged, and what it holds is in it as
+  /// it was found. A halted stream keeps what is known of it.
+  func surviving(_ checkpoint: Checkpoint?, _ plan: ResumePlan) -> [String: Checkpoint.Stream] {
+    if plan.isFresh { return plan.found }
+    var streams = checkpoint?.streams ?? [:]
+    for loss in plan.losses where plan.halted[loss.stream] == nil { streams[loss.stream] = nil }
+    return streams.merging(plan.found) { _, found in found }
+  }
+
+  func states(
+    _ checkpoint: Checkpoint?, _ plan: ResumePlan, _ streams: [PreparedStream]
+  ) -> [String: Checkpoint.StreamState] {
+    var states = plan.isFresh ? [:] : checkpoint?.states ?? [:]
+    for stream in streams {
+      let name = stream.name
+      var state = states[name] ?? Checkpoint.StreamState(created: stream.info.created)
+      if state.created != stream.info.created {
+        state = Checkpoint.StreamState(created: stream.info.created)
+      }
+      if state.base == nil,
+        plan.isFresh || checkpoint?.streams[name] == nil || plan.refilling[name] != nil,
+        plan.found[name] == nil, plan.unseen[name] == nil
+      {
+        state.base = stream.info.lastSequence
+      }
+      state.searched = stream.exclusive ? nil : stream.info.lastSequence
+      if let uncounted = plan.uncounted[name] { state.uncounted = uncounted }
+      state.refillTo = plan.refilling[name]
+      state.hasLater = !(plan.held[name]?.isEmpty ?? true)
+      state.halted = plan.halted[name]
+      states[name] = state
+    }
+    return states
+  }
+
+  /// Messages on their way when another life ended, under other rules.
+  func noteConfiguration(_ checkpoint: Checkpoint?, _ base: Checkpoint, _ plan: ResumePlan) {
+    if let since = base.configurationSince, plan.start < since, !plan.refilling.isEmpty {
+      let what = """
+        the rules have changed since, at \(since). What streams lack from before that is made again by \
+        the present rules: an event that had another destination then is written there or left out \
+        accordingly. tailrace verify --from \(plan.start) shows the streams as the present rules want them
+        """
+      board.note(error: what)
+      logger.error("\(what)")
+    }
+    guard let checkpoint, checkpoint.configurationHash != base.configurationHash else { return }
+    let settled = checkpoint.settled ?? EventPosition(entry: checkpoint.resume, index: 0)
+    let ahead = plan.horizons.values.map(\.position).max()
+    let isCertain = plan.losses.isEmpty && plan.unseen.isEmpty && plan.refilling.isEmpty
+    guard !isCertain || ahead.map({ $0 >= settled }) ?? false else { return }
+    let what = """
+      the rules have changed since the last checkpoint, and events behind it are looked at again \
+      by the new ones. Where an event now has another destination (a stream, the dead-letter stream, \
+      none), it may be in both. tailrace verify shows them
+      """
+    board.note(error: what)
+    logger.warning("\(what)")
+  }
+
+  /// What the streams themselves say of this bridge.
+  func marks(_ streams: [PreparedStream]) -> [String: StreamMark] {
+    var known: [String: StreamMark] = [:]
+    for stream in streams {
+      known[stream.name] = StreamMarks.mark(of: configuration.bridge.name, in: stream.info)
+    }
+    return known
+  }
+
+  func mark(
+    _ streams: [PreparedStream], _ base: Checkpoint, _ plan: ResumePlan, _ kept: inout KeptState
+  ) async {
+    let used = StreamMark.used(from: plan.origin.position, inclusive: plan.origin.inclusive)
+    for stream in streams where plan.halted[stream.name] == nil {
+      let hasHeld = base.streams[stream.name] != nil || plan.refilling[stream.name] != nil
+      await kept.marks.set(hasHeld ? used : .unused, on: stream.name)
+    }
+  }
+}

@@ -1,0 +1,298 @@
+import BridgeConfiguration
+import JetStream
+import Logging
+import Mapping
+import MongoSource
+import NATS
+import NIOCore
+import Oplog
+
+/// The last part of an epoch: lanes for its streams, and publishing until something ends it.
+extension EpochRunner {
+  private func lanes(
+    _ streams: [PreparedStream], _ mode: EpochMode, _ checkpoint: Checkpoint, inbox: String
+  )
+    -> [LaneSpecification]
+  {
+    streams.enumerated().map { index, stream in
+      var lane = LaneSpecification(
+        name: stream.name, isDeadLetter: stream.isDeadLetter,
+        publisher: LaneOptions(
+          stream: stream.name, mode: stream.mode, exclusive: stream.exclusive,
+          baseSequence: stream.info.lastSequence, inbox: "\(inbox).\(index)",
+          batchPrefix: "\(board.instance)-\(number)",
+          assertsPredecessor: stream.info.replicas == 1, screening: stream.screening,
+          judge: stream.mayRepeatIDs ? identity(stream).judge : nil),
+        maximumMessage: stream.info.maximumMessageSize ?? Int.max,
+        maximumBytes: stream.info.maximumBytes, created: stream.info.created,
+        horizon: nil, missing: [],
+        acked: checkpoint.streams[stream.name].map {
+          Lane.Acked(sequence: $0.sequence, position: $0.position, rule: $0.rule)
+        })
+      lane.publisher.isReplicated = stream.info.replicas > 1
+      switch mode {
+      case .tail(let plan):
+        lane.horizon = plan.horizons[stream.name].map(horizon)
+        lane.floor = plan.floors[stream.name]
+        lane.unseen = plan.unseen[stream.name]?.count ?? 0
+        lane.unseenAfter = plan.unseen[stream.name]?.after ?? 0
+        lane.isRefilling = plan.refilling[stream.name] != nil
+        lane.isHalted = plan.halted[stream.name] != nil
+        lane.missing = (plan.missing[stream.name] ?? []).map(horizon)
+        lane.held = Set((plan.held[stream.name] ?? []).map(message))
+      case .snapshot(let plan): lane.stored = plan.stored[stream.name] ?? []
+      }
+      return lane
+    }
+  }
+
+  private func identity(_ stream: PreparedStream) -> EventIdentity {
+    EventIdentity(
+      exclusive: stream.exclusive,
+      claims: service.claims(on: "\(stream.name) \(stream.info.created)"))
+  }
+
+  private func horizon(_ place: ResumePlan.Horizon) -> Lane.Horizon {
+    Lane.Horizon(
+      position: place.position,
+      rule: configuration.rules.firstIndex { $0.name == place.rule } ?? Int.max)
+  }
+
+  /// One message of one event.
+  private func message(_ place: ResumePlan.Horizon) -> Lane.Horizon {
+    Lane.Horizon(
+      position: place.position,
+      rule: configuration.rules.firstIndex { $0.name == place.rule } ?? Int(InFlightEvent.noRule))
+  }
+
+  /// Has the source read from the epoch's place on.
+  private func epoch(
+    _ mode: EpochMode, _ checkpoint: Checkpoint, on connection: NATSConnection,
+    _ streams: [PreparedStream], inbox: String,
+    onEnd: @escaping @Sendable (EpochEnd, PipelineMark?) -> Void
+  ) -> Pipeline.Epoch {
+    let source: EventSource
+    let generation: UInt64
+    let floor: OplogPosition
+    switch mode {
+    case .tail(let plan):
+      let token = checkpoint.resumeToken.flatMap { ResumeToken(bytes: $0) }
+        .flatMap { token in token.position.map { $0 <= plan.start } ?? false ? token : nil }
+      source = .tail(service.reader)
+      generation = service.reader.restart(
+        at: ResumePoint(position: plan.start, term: plan.term), after: token)
+      floor = plan.floor
+    case .snapshot(let plan):
+      source = .snapshot(service.snapshotReader)
+      generation = service.snapshotReader.restart(from: plan.snapshot.marker)
+      floor = plan.snapshot.position
+    }
+    return Pipeline.Epoch(
+      connection: connection, source: source, generation: generation, origin: checkpoint.origin,
+      start: checkpoint.resume, startTerm: checkpoint.term ?? -1, floor: floor,
+      maximumPayload: connection.info.maxPayload, inbox: inbox,
+      laneOfRule: configuration.rules.map { rule in
+        streams.firstIndex { $0.name == configuration.streams[rule.streamIndex].name } ?? 0
+      },
+      deadLetterLane: streams.firstIndex { $0.name == configuration.deadLetter.stream } ?? 0,
+      ackTimeout: .seconds(3), onEnd: onEnd)
+  }
+
+  func publish(
+    on connection: NATSConnection, _ streams: [PreparedStream], _ base: Checkpoint,
+    _ kept: KeptState, _ mode: EpochMode, _ machine: inout EpochMachine
+  ) async throws -> EpochEnd {
+    var keeper = CheckpointKeeper(
+      store: kept.store, board: board, ownership: MessageOwnership(configuration), base: base,
+      revision: kept.revision, marks: kept.marks)
+    // Before anything is published: a crash from now on must come back to this very place.
+    try await keeper.save(nil)
+    machine.began(keeper.current)
+    let end = try await publish(
+      on: connection, streams, mode, stopAfter: machine.memory.catchUp, machine.memory.refusals,
+      &keeper)
+    let flight = try await service.eventLoop.submit { [pipeline] in pipeline.flightAtEnd }.get()
+    let remains = EpochMachine.Remains(
+      checkpoint: keeper.current, proven: keeper.proven, unanswered: keeper.unanswered,
+      flight: flight)
+    if let message = machine.ended(end, remains) { note(message, refusedBy: end) }
+    return end
+  }
+
+  /// One event keeps ending epochs: the next one treats it as invalid.
+  private func note(_ message: RefusalBook.Key, refusedBy end: EpochEnd) {
+    let rule =
+      Int(message.rule) < configuration.rules.count
+      ? configuration.rules[Int(message.rule)] : nil
+    service.report(
+      .warning(
+        """
+        the server refuses the message of event \(message.position) (rule \(rule?.name ?? "-")) again \
+        and again; by on_invalid it is \(rule?.onInvalid.rawValue ?? "dead_letter")
+        """, reason: end.refusal ?? ""))
+  }
+
+  private func publish(
+    on connection: NATSConnection, _ streams: [PreparedStream], _ mode: EpochMode,
+    stopAfter: ResumePoint?, _ refusals: RefusalBook, _ keeper: inout CheckpointKeeper
+  ) async throws -> EpochEnd {
+    let inbox = "\(connection.inboxPrefix).\(board.instance).\(number)"
+    let lanes = lanes(streams, mode, keeper.current, inbox: inbox)
+    let (signals, continuation) = AsyncStream.makeStream(of: EpochSignal.self)
+    let latch = EpochLatch()
+    var prepared = epoch(mode, keeper.current, on: connection, streams, inbox: inbox) {
+      continuation.yield(.ended($0, $1))
+      latch.end()
+    }
+    prepared.alone = refusals.alone
+    prepared.refused = refusals.refused
+    var interval = configuration.bridge.checkpointInterval
+    switch mode {
+    case .tail(let plan):
+      prepared.stopAfter = stopAfter?.position
+      prepared.observedAt = plan.observedAt
+    case .snapshot(let plan):
+      prepared.snapshot = plan.snapshot
+      prepared.firstIndex = plan.firstIndex
+      prepared.snapshotRules = configuration.rules.map { plan.snapshot.selection.takes($0) }
+      // What is behind a checkpoint has to be looked up in the streams, message by message.
+      interval = min(interval, .milliseconds(200))
+    }
+    let epoch = prepared
+    // Before anything is sent that may be refused.
+    connection.onServerError { [service, pipeline, weak connection] error in
+      guard let connection else { return }
+      if let end = EpochEnd(error, streams: streams, inbox: inbox) {
+        // At once: behind it come the refusals of what was sent after, which say less.
+        pipeline.refused(end, on: connection)
+      } else if error.refused == nil {
+        // A refused request gets the refusal as its answer.
+        service.refused(.nats, "the server refuses something", "\(error)")
+      }
+    }
+    try await service.eventLoop.submit { [pipeline] in pipeline.begin(epoch, lanes: lanes) }.get()
+    connection.closed.whenComplete { result in
+      let why = (try? result.get())?.description ?? "the connection was closed"
+      continuation.yield(.ended(.connectionLost(why), nil))
+      latch.end()
+    }
+    service.stopRequest.attach { [service, pipeline] in
+      // Not by a signal: that would wait for a checkpoint that is being written.
+      service.board.update { $0.phase = "draining" }
+      service.eventLoop.execute { pipeline.drain() }
+      service.eventLoop.scheduleTask(in: TimeAmount(StopRequest.ackLimit)) {
+        pipeline.abandon("the outstanding acks did not come within \(StopRequest.ackLimit)")
+      }
+    }
+    let ticker = Task { [interval] in
+      while !Task.isCancelled {
+        try? await Task.sleep(for: interval)
+        continuation.yield(.tick)
+      }
+    }
+    defer {
+      ticker.cancel()
+      service.stopRequest.detach()
+      continuation.finish()
+    }
+    do {
+      // The server reports a refused subscription before this returns. What is published without acks would
+      // be stored now and then, and no better known.
+      try await connection.flush(timeout: .seconds(5))
+      try await service.eventLoop.submit { [pipeline] in pipeline.open(on: connection) }.get()
+      board.update {
+        $0.phase = "running"
+        $0.publishing = true
+      }
+      let count = countLetters(on: connection)
+      defer { count.cancel() }
+      let end = try await follow(signals, latch, connection, &keeper)
+      try await service.eventLoop.submit { [pipeline] in pipeline.end() }.get()
+      return end
+    } catch {
+      try await service.eventLoop.submit { [pipeline] in pipeline.end() }.get()
+      throw error
+    }
+  }
+
+  /// Writes checkpoints until the epoch ends.
+  private func follow(
+    _ signals: AsyncStream<EpochSignal>, _ latch: EpochLatch, _ connection: NATSConnection,
+    _ keeper: inout CheckpointKeeper
+  ) async throws -> EpochEnd {
+    var progress = SnapshotProgressLog()
+    for await signal in signals {
+      switch signal {
+      case .ended(.finished, let mark):
+        try await keeper.save(mark, isFinal: true)
+        return .finished
+      case .ended(.snapshotFinished(let place), let mark):
+        try await keeper.save(mark, finishingSnapshotAt: place)
+        return .snapshotFinished(tailFrom: place)
+      case .ended(let end, let mark):
+        if let mark = try await self.mark() ?? mark { keeper.remember(mark) }
+        if case .sourceFailed = end { try? await keeper.save(mark) }
+        return end
+      case .tick:
+        progress.tell(board, logger)
+        if connection.info.lameDuck {
+          if let mark = try await self.mark() { keeper.remember(mark) }
+          return .connectionLost("the server is shutting down (lame duck)")
+        }
+        if let end = try await checkpoint(&keeper, latch) { return end }
+      }
+    }
+    return .connectionLost("the epoch's signals ended")
+  }
+
+  /// By exclusive stream: its end, where nothing of ours was on its way when it was asked for. What it
+  /// got behind our last message came from elsewhere: a replayed dead letter, a delete marker.
+  private func others(
+    _ mark: PipelineMark, _ keeper: CheckpointKeeper
+  ) async throws -> [String: UInt64] {
+    guard mark.isIdle else { return [:] }
+    var ends: [String: UInt64] = [:]
+    for stream in configuration.streams where stream.ownership == .exclusive {
+      let info = try await keeper.store.bucket.jetStream.stream(stream.name)
+      if let info, info.created == keeper.current.states[stream.name]?.created {
+        ends[stream.name] = info.lastSequence
+      }
+    }
+    guard let after = try await self.mark(), after.isIdle, after.hasSentNothing(since: mark) else {
+      return [:]
+    }
+    return ends
+  }
+
+  private func mark() async throws -> PipelineMark? {
+    try await service.eventLoop.submit { [pipeline] in pipeline.mark() }.get()
+  }
+
+  /// Not for longer than the epoch lasts: the answer may be missing for the reason that ended it.
+  private func checkpoint(
+    _ keeper: inout CheckpointKeeper, _ latch: EpochLatch
+  ) async throws -> EpochEnd? {
+    guard let mark = try await mark() else { return nil }
+    do {
+      let before = keeper
+      let saved = try await latch.unlessOver {
+        var keeper = before
+        // Worth knowing, and not worth a checkpoint.
+        let others = (try? await others(mark, keeper)) ?? [:]
+        try await keeper.save(mark, others: others)
+        return keeper
+      }
+      if let saved { keeper = saved }
+      return nil
+    } catch let error as JetStreamError {
+      if error.remedy == .reread {
+        return .publishFailed(lane: "checkpoint", error, unanswered: [])
+      }
+      if board.snapshot.checkpointError == nil {
+        logger.warning("checkpoint not written", metadata: ["error": "\(error)"])
+      }
+      board.update { $0.checkpointError = "\(error)" }
+      return nil
+    }
+  }
+}

@@ -1,0 +1,191 @@
+import BridgeConfiguration
+import JetStream
+import Logging
+import Mapping
+import MongoSource
+import NATS
+import NIOCore
+import Oplog
+
+/// One epoch: connect, make the streams ready, look at them, decide, publish until something ends it.
+/// The decisions are `EpochMachine`'s.
+struct EpochRunner: Sendable {
+  let service: BridgeService
+  let pipeline: Pipeline
+  let sourceName: String
+  let number: UInt64
+
+  var configuration: BridgeConfiguration { service.configuration }
+  var board: StatusBoard { service.board }
+  var logger: Logger { service.logger }
+
+  func run(_ machine: inout EpochMachine) async throws -> EpochEnd {
+    board.update {
+      $0.epoch = number
+      $0.phase = "connecting"
+    }
+    let connection = try await connect(machine.memory.servers)
+    noteConnected(connection)
+    defer { noteDisconnected() }
+    do {
+      let end = try await run(on: connection, &machine)
+      await connection.close()
+      return end
+    } catch {
+      await connection.close()
+      throw error
+    }
+  }
+
+  private func run(on connection: NATSConnection, _ machine: inout EpochMachine) async throws
+    -> EpochEnd
+  {
+    machine.memory.servers = connection.discoveredServers
+    let jetStream = JetStreamClient(connection)
+    let streams = try await StreamSetup(configuration: configuration, logger: logger)
+      .prepare(jetStream, cautious: machine.memory.cautious)
+    let store = CheckpointStore(
+      jetStream, bucket: configuration.bridge.stateBucket, bridge: configuration.bridge.name,
+      replicas: streams.map(\.info.replicas).max() ?? 1)
+    try await store.ensure()
+    let claim = InstanceClaim(
+      store.bucket, bridge: configuration.bridge.name, instance: board.instance)
+    let renewal = try await take(claim, connection, &machine)
+    let result: Result<EpochEnd, any Error>
+    do {
+      result = .success(
+        try await run(on: connection, jetStream, streams, store, &machine))
+    } catch {
+      result = .failure(error)
+    }
+    renewal.stop()
+    try renewal.check(configuration.bridge.name)
+    if service.isLast(result, machine) { await claim.release() }
+    return try result.get()
+  }
+
+  /// Waits where a killed instance has left its key, refuses where one is running.
+  private func take(
+    _ claim: InstanceClaim, _ connection: NATSConnection, _ machine: inout EpochMachine
+  ) async throws -> ClaimRenewal {
+    let stopRequest = service.stopRequest
+    let taken = try await claim.take { stopRequest.isRequested }
+    machine.memory.heardAt = taken.heardAt ?? machine.memory.heardAt
+    return ClaimRenewal(claim, revision: taken.revision) { await connection.close() }
+  }
+
+  private func run(
+    on connection: NATSConnection, _ jetStream: JetStreamClient, _ streams: [PreparedStream],
+    _ store: CheckpointStore, _ machine: inout EpochMachine
+  ) async throws -> EpochEnd {
+    let survey = EpochSurvey(
+      configuration: configuration, sourceName: sourceName, jetStream: jetStream, mongo: service)
+    let (stored, revision) = try await survey.load(store)
+    let checkpoint = try newest(machine.memory.checkpoint, stored)
+    var kept = KeptState(
+      store: store, revision: revision,
+      version: max(checkpoint?.version ?? 0, stored?.version ?? 0),
+      marks: StreamMarks(
+        bridge: configuration.bridge.name, jetStream,
+        isSupported: connection.info.version >= StreamMarks.firstServer, logger: logger,
+        known: marks(streams), isFirst: { [service] in service.isFirstUnmarked($0) }))
+    if !machine.memory.hasBegun { warnOfUncountable(streams) }
+    let decision = try await survey.decide(machine, streams, checkpoint)
+    machine.adopt(decision)
+    for remark in decision.remarks { service.report(remark) }
+    switch decision.mode {
+    case .tail(let plan):
+      return try await tail(on: connection, streams, plan, checkpoint, &kept, &machine)
+    case .snapshot(let plan):
+      return try await snapshot(on: connection, streams, plan, checkpoint, &kept, &machine)
+    }
+  }
+
+  /// Where the checkpoint is kept, and what was found there.
+  struct KeptState {
+    var store: CheckpointStore
+    var revision: UInt64
+    var version: UInt64
+    var marks: StreamMarks
+  }
+
+  private func tail(
+    on connection: NATSConnection, _ streams: [PreparedStream], _ plan: ResumePlan,
+    _ checkpoint: Checkpoint?, _ kept: inout KeptState, _ machine: inout EpochMachine
+  ) async throws -> EpochEnd {
+    var base = Checkpoint(
+      bridge: configuration.bridge.name, source: sourceName, instance: board.instance,
+      version: kept.version, resume: plan.start, term: plan.term, origin: plan.origin,
+      streams: surviving(checkpoint, plan),
+      configurationHash: configuration.hash(sourceName: sourceName))
+    base.settled = plan.settled
+    base.states = states(checkpoint, plan, streams)
+    base.inheritConfiguration(from: checkpoint)
+    noteConfiguration(checkpoint, base, plan)
+    await mark(streams, base, plan, &kept)
+    base.resumeToken = checkpoint?.resumeToken
+    base.snapshot = checkpoint?.snapshot.flatMap { $0.isOver ? $0 : nil }
+    return try await publish(on: connection, streams, base, kept, .tail(plan), &machine)
+  }
+
+  // MARK: - Connect
+
+  /// Ends at once on a stop request.
+  private func connect(_ discovered: [NATSServerAddress]) async throws -> NATSConnection {
+    let options = try configuration.natsOptions()
+    let attempt = Task { [configuration, service, logger] in
+      try await NATSConnection.connect(
+        to: configuration.natsServers, discovered: discovered, options: options,
+        on: service.eventLoop, logger: logger)
+    }
+    let stop = Task { [service] in
+      while !Task.isCancelled {
+        guard await service.stopRequest.sleep(.seconds(1)) else { return attempt.cancel() }
+      }
+    }
+    defer { stop.cancel() }
+    do {
+      let connection = try await attempt.value
+      // Whoever sent what is refused hears of it, and it is logged as that epoch's end: once.
+      connection.onServerError { _ in }
+      return connection
+    } catch {
+      board.noteUnreachable("\(error)")
+      throw error
+    }
+  }
+
+  private func noteConnected(_ connection: NATSConnection) {
+    let name = "\(connection.info.serverName), nats-server \(connection.info.version)"
+    board.update {
+      if !$0.natsReachable { $0.natsSince = .now }
+      $0.natsReachable = true
+      $0.natsConnected = true
+      $0.natsServer = name
+      $0.natsDetail = "connected to \(name)"
+      $0.phase = "resuming"
+    }
+  }
+
+  /// That an epoch has ended says nothing about NATS: `noteUnreachable` does.
+  private func noteDisconnected() {
+    board.update {
+      $0.natsConnected = false
+      $0.publishing = false
+      $0.phase = "reconnecting"
+    }
+  }
+
+  // MARK: - Checkpoint
+
+  /// Within a process, memory is at least as new as KV. Another instance's newer checkpoint means
+  /// that this one has been replaced.
+  private func newest(_ remembered: Checkpoint?, _ stored: Checkpoint?) throws -> Checkpoint? {
+    guard let remembered else { return stored }
+    if let stored, stored.instance != board.instance, stored.version > remembered.version {
+      throw BridgeError.displaced(
+        "instance \(stored.instance) has taken over bridge \(configuration.bridge.name)")
+    }
+    return remembered
+  }
+}

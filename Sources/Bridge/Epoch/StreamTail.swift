@@ -1,0 +1,327 @@
+import BridgeConfiguration
+import JSON
+import JetStream
+import NATS
+import Oplog
+
+/// Reads, from a stream's leader, what the bridge left at its end.
+struct StreamTail: Sendable {
+  let jetStream: JetStreamClient
+  let ownership: MessageOwnership
+  /// What the checkpoint says to be acknowledged, by stream.
+  var acknowledged: [String: Checkpoint.Stream] = [:]
+  /// Of that, what was seen to be in the stream of that name.
+  var proven: [String: Checkpoint.Stream] = [:]
+
+  /// How many messages are asked for at once while walking back over other publishers' ones.
+  private static let stride = 32
+
+  /// - Parameter checkpoint: nil: it is lost, and the stream's beginning counts, too.
+  func observe(
+    _ stream: PreparedStream, onLoss: StreamSpec.OnLoss, bridge: String, checkpoint: Checkpoint?
+  ) async throws(JetStreamError) -> StreamObservation {
+    let info = stream.info
+    var observation = StreamObservation(
+      name: stream.name, created: info.created, firstSequence: info.firstSequence,
+      lastSequence: info.lastSequence, exclusive: stream.exclusive,
+      isDeadLetter: stream.isDeadLetter, tail: nil)
+    observation.messages = info.messages
+    observation.isMemory = info.config["storage"]?.stringValue == "memory"
+    observation.maxAgeSeconds = info.maxAgeSeconds
+    observation.onLoss = onLoss
+    observation.mark = StreamMarks.mark(of: bridge, in: info)
+    observation.beginning = info.beginning
+    observation.lastAt = info.lastAt.flatMap { ServerTime($0) }
+    observation.hasDeleteMarkers = info.hasDeleteMarkers
+    if !stream.mayRepeatIDs { observation.idsProveFor = info.duplicateWindow }
+    if let known = proven[stream.name] ?? checkpoint?.streams[stream.name] {
+      observation.wasMadeAgain = known.created != info.created
+    }
+    guard info.messages > 0, info.lastSequence > 0 else { return observation }
+    let state = checkpoint?.states[stream.name].flatMap { $0.created == info.created ? $0 : nil }
+    var floor = max(info.firstSequence, 1)
+    var known = state?.base ?? info.lastSequence
+    if let acked = checkpoint?.streams[stream.name], acked.created == info.created,
+      acked.sequence <= info.lastSequence
+    {
+      if acked.sequence >= floor,
+        let there = try await jetStream.message(in: stream.name, at: acked.sequence),
+        own(there, in: stream.name)?.position != acked.position
+      {
+        observation.checkpointOverwritten = true
+      } else {
+        floor = max(floor, acked.sequence)
+        known = acked.sequence
+        if !stream.exclusive { floor = max(floor, behind(state?.searched)) }
+      }
+    } else if checkpoint?.streams[stream.name] == nil, !stream.exclusive {
+      floor = max(floor, behind(state?.searched))
+    }
+    if floor <= info.lastSequence {
+      observation.tail = try await lastOwn(in: stream.name, from: info.lastSequence, downTo: floor)
+    }
+    if let acked = checkpoint?.streams[stream.name] {
+      observation.patchwork = try await patchwork(observation, acked, state)
+    } else if state?.hasLater ?? false {
+      observation.patchwork = try await patchwork(
+        in: stream.name, first: info.firstSequence, last: info.lastSequence, behind: nil
+      ).found
+    }
+    if let firm = observation.firm { known = firm.sequence }
+    known = max(known, min(state?.uncounted ?? 0, info.lastSequence))
+    if stream.exclusive, known < info.lastSequence {
+      observation.survivors = try await survivors(
+        in: stream.name, after: known, through: info.lastSequence)
+    }
+    if checkpoint == nil, info.firstSequence == info.beginning,
+      let first = try await jetStream.message(in: stream.name, at: info.beginning),
+      own(first, in: stream.name) != nil
+    {
+      observation.firstIsOurs = true
+    }
+    return observation
+  }
+
+  /// Whether our last message says nothing of those before it: where the stream isn't what it was when
+  /// `acked` was, and has newer ones of ours. Nil: it does.
+  private func patchwork(
+    _ stream: StreamObservation, _ acked: Checkpoint.Stream, _ state: Checkpoint.StreamState?
+  ) async throws(JetStreamError) -> StreamObservation.Patchwork? {
+    let isMended = state?.hasLater ?? false
+    let isAnother =
+      stream.wasMadeAgain || acked.created != stream.created || stream.lastSequence < acked.sequence
+      // A sequence that was counted may be another's next to somebody else's message.
+      || (stream.checkpointOverwritten && !stream.exclusive)
+    let known = stream.wasMadeAgain ? proven[stream.name] ?? acked : acked
+    guard isMended || (isAnother && stream.tail.map { $0.position > known.position } ?? false)
+    else { return nil }
+    let (found, holdsKnown) = try await patchwork(
+      in: stream.name, first: stream.firstSequence, last: stream.lastSequence,
+      behind: known.position)
+    // A copy, with everything.
+    return holdsKnown && !isMended ? nil : found
+  }
+
+  /// All of our messages in the stream, in two parts.
+  private func patchwork(
+    in stream: String, first: UInt64, last: UInt64, behind position: EventPosition?
+  ) async throws(JetStreamError) -> (found: StreamObservation.Patchwork, holdsKnown: Bool) {
+    let search = TailSearch(self, stream, behind: position)
+    try await read(stream, max(first, 1), through: last, into: search)
+    return (
+      StreamObservation.Patchwork(before: search.before, behind: search.behind),
+      search.before?.position == position
+    )
+  }
+
+  private func behind(_ searched: UInt64?) -> UInt64 {
+    searched.map { $0 < .max ? $0 + 1 : $0 } ?? 1
+  }
+
+  /// Our last message in the stream, wherever it is.
+  func last(
+    in stream: String, _ info: StreamInfo
+  ) async throws(JetStreamError) -> StreamObservation.Own? {
+    let first = max(info.firstSequence, 1)
+    guard info.messages > 0, info.lastSequence >= first else { return nil }
+    return try await lastOwn(in: stream, from: info.lastSequence, downTo: first)
+  }
+
+  /// Our messages behind a sequence, oldest first.
+  func own(in stream: String, after floor: UInt64, through last: UInt64)
+    async throws(JetStreamError) -> [StreamObservation.Own]
+  {
+    var found: [StreamObservation.Own] = []
+    var read = floor
+    while read < last {
+      let high = read + min(UInt64(Self.stride), last - read)
+      found += try await own(in: stream, (read + 1)...high)
+      read = high
+    }
+    return found
+  }
+
+  /// Ids of our messages of the snapshot at `position` that have an index of `floor` or more: from the
+  /// stream's end back to the first message of ours that comes before those.
+  func identities(
+    in stream: String, ofSnapshotAt position: OplogPosition, from floor: UInt32,
+    _ sequences: ClosedRange<UInt64>
+  ) async throws(JetStreamError) -> Set<[UInt8]> {
+    let bound = EventPosition(entry: position, index: floor)
+    var found: Set<[UInt8]> = []
+    var high = sequences.upperBound
+    while high >= sequences.lowerBound {
+      let low = high - min(UInt64(Self.stride * 4) - 1, high - sequences.lowerBound)
+      let messages = try await own(in: stream, low...high)
+      for message in messages where message.position >= bound {
+        found.insert(Array(message.id.utf8))
+      }
+      guard messages.allSatisfy({ $0.position >= bound }), low > 0 else { break }
+      high = low - 1
+    }
+    return found
+  }
+
+  /// Our last message between the two sequences.
+  ///
+  /// Where it isn't near the end, whole stretches are read, each larger than the one behind it. The
+  /// consumer that reads them may be served by a replica that lags; what a sequence holds is the same
+  /// everywhere, and the leader says whether there is more.
+  private func lastOwn(in stream: String, from last: UInt64, downTo floor: UInt64)
+    async throws(JetStreamError)
+    -> StreamObservation.Own?
+  {
+    let near = last - min(UInt64(Self.stride) - 1, last - floor)
+    // The newest is the last, but for messages that were sent late.
+    let newest = try await own(in: stream, near...last).max { $0.position < $1.position }
+    if let newest { return newest }
+    var end = near
+    var size: UInt64 = 50_000
+    while end > floor {
+      let start = end - min(size, end - floor)
+      let found = TailSearch(self, stream)
+      try await read(stream, start, through: end - 1, into: found)
+      if let newest = found.newest { return newest }
+      end = start
+      size = size < 1 << 40 ? size * 4 : size
+    }
+    return nil
+  }
+
+  /// How many messages lie between, whoever published them.
+  private func survivors(in stream: String, after floor: UInt64, through last: UInt64)
+    async throws(JetStreamError) -> UInt64
+  {
+    let found = TailSearch(self, stream)
+    try await read(stream, floor + 1, through: last, into: found)
+    return found.count
+  }
+
+  /// Hands all of a stretch to `search`, headers only.
+  private func read(
+    _ stream: String, _ first: UInt64, through last: UInt64, into search: TailSearch
+  ) async throws(JetStreamError) {
+    // No consumer was seen to deliver anything from there on.
+    guard last <= UInt64(Int64.max) else {
+      return try await step(stream, first, through: last, search)
+    }
+    var first = first
+    for attempt in 1... {
+      let scan = StreamScan(
+        jetStream, stream: stream, from: first, through: last, headersOnly: true
+      ) { view, sequence in search.take(view, sequence) }
+      do {
+        try await scan.run()
+      } catch {
+        // The right to make a consumer may lack. The leader's single answers are slower, and do.
+        return try await step(stream, max(first, search.lastSequence &+ 1), through: last, search)
+      }
+      first = max(first, search.lastSequence &+ 1)
+      guard first <= last, first > 0,
+        let more = try await jetStream.nextMessage(in: stream, from: first),
+        more.sequence <= last
+      else { return }
+      guard attempt < 20 else { break }
+      try? await Task.sleep(for: .milliseconds(50))
+    }
+    throw JetStreamError(
+      code: 0, operation: "reading stream \(stream)",
+      message: "the replica that serves the consumer lags behind the leader at \(first)",
+      remedy: .backOff)
+  }
+
+  /// The same by single questions to the leader, one for each message that is there.
+  private func step(
+    _ stream: String, _ first: UInt64, through last: UInt64, _ search: TailSearch
+  ) async throws(JetStreamError) {
+    var next = first
+    while next <= last, next > 0,
+      let message = try await jetStream.nextMessage(in: stream, from: next),
+      message.sequence <= last
+    {
+      search.take(message)
+      next = message.sequence &+ 1
+    }
+  }
+
+  /// Our messages among those sequences, oldest first; all are asked for at once.
+  private func own(in stream: String, _ range: ClosedRange<UInt64>) async throws(JetStreamError)
+    -> [StreamObservation.Own]
+  {
+    do {
+      return try await withThrowingTaskGroup(of: StreamObservation.Own?.self) { group in
+        for sequence in range {
+          group.addTask {
+            try await jetStream.message(in: stream, at: sequence).flatMap { own($0, in: stream) }
+          }
+        }
+        var all: [StreamObservation.Own] = []
+        for try await one in group { if let one { all.append(one) } }
+        return all.sorted { $0.sequence < $1.sequence }
+      }
+    } catch let error as JetStreamError {
+      throw error
+    } catch {
+      throw JetStreamError(
+        code: 0, operation: "STREAM.MSG.GET.\(stream)", message: "\(error)", remedy: .backOff)
+    }
+  }
+
+  /// The message as one of ours; nil if it is somebody else's.
+  func own(_ message: StoredMessage, in stream: String) -> StreamObservation.Own? {
+    ownership.own(message, in: stream, acknowledged: acknowledged[stream])
+  }
+}
+
+/// What is found in a stretch of a stream. Sendable invariant: changed on the connection's event loop
+/// while a scan runs, read when it is over.
+private final class TailSearch: @unchecked Sendable {
+  private let tail: StreamTail
+  private let stream: String
+  /// Where our messages are parted; nil: they aren't wanted.
+  private let border: EventPosition??
+  /// Ours, the last up to the border, and all behind it.
+  private(set) var before: StreamObservation.Own?
+  private(set) var behind: [StreamObservation.Own] = []
+  /// Ours, of the highest position.
+  private(set) var newest: StreamObservation.Own?
+  private(set) var count: UInt64 = 0
+  private(set) var lastSequence: UInt64 = 0
+
+  init(_ tail: StreamTail, _ stream: String) {
+    self.tail = tail
+    self.stream = stream
+    border = nil
+  }
+
+  init(_ tail: StreamTail, _ stream: String, behind position: EventPosition?) {
+    self.tail = tail
+    self.stream = stream
+    border = .some(position)
+  }
+
+  func take(_ view: borrowing NATSMessageView, _ sequence: UInt64) {
+    count += 1
+    lastSequence = sequence
+    note(
+      tail.ownership.own(
+        view.headers, sequence: sequence, in: stream, acknowledged: tail.acknowledged[stream]))
+  }
+
+  func take(_ message: StoredMessage) {
+    count += 1
+    lastSequence = message.sequence
+    note(tail.own(message, in: stream))
+  }
+
+  private func note(_ found: StreamObservation.Own?) {
+    guard let found else { return }
+    if newest.map({ $0.position < found.position }) ?? true { newest = found }
+    guard let border else { return }
+    if let border, found.position <= border {
+      if before.map({ $0.position < found.position }) ?? true { before = found }
+    } else {
+      behind.append(found)
+    }
+  }
+}

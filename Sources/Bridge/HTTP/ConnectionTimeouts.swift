@@ -1,0 +1,79 @@
+import HTTPTypes
+import NIOCore
+import NIOHTTPTypes
+
+/// One HTTP connection's limits: in time, for a whole request, however slowly its bytes come, for
+/// taking the answer, and between two requests; and in the kernel's memory, which counts as ours.
+final class ConnectionTimeouts: ChannelDuplexHandler, RemovableChannelHandler {
+  typealias InboundIn = HTTPRequestPart
+  typealias InboundOut = HTTPRequestPart
+  typealias OutboundIn = HTTPResponsePart
+  typealias OutboundOut = HTTPResponsePart
+
+  /// From the connection to the end of its first request.
+  static let request = TimeAmount.seconds(10)
+  /// From a request's head until its answer is with the kernel.
+  static let answer = TimeAmount.seconds(10)
+  /// From an answer to the end of the next request: longer than what monitoring pauses.
+  static let idle = TimeAmount.seconds(75)
+
+  /// Bytes in the kernel each way. Left to itself it keeps megabytes for a client that reads nothing.
+  static let socketBuffer = 64 << 10
+
+  private let connections: OpenConnections
+  private var timer: Scheduled<Void>?
+  /// Requests whose answer is not with the kernel yet: more than one where they are sent ahead.
+  private var unanswered = 0
+
+  init(_ connections: OpenConnections) { self.connections = connections }
+
+  func handlerAdded(context: ChannelHandlerContext) {
+    connections.opened(context.channel)
+    // Where the system has it otherwise, so be it.
+    try? context.channel.syncOptions?.setOption(
+      .socketOption(.so_sndbuf), value: numericCast(Self.socketBuffer))
+    try? context.channel.syncOptions?.setOption(
+      .socketOption(.so_rcvbuf), value: numericCast(Self.socketBuffer))
+    close(context, in: Self.request)
+  }
+
+  func handlerRemoved(context: ChannelHandlerContext) {
+    timer?.cancel()
+    connections.closed(context.channel)
+  }
+
+  func channelInactive(context: ChannelHandlerContext) {
+    timer?.cancel()
+    connections.closed(context.channel)
+    context.fireChannelInactive()
+  }
+
+  func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+    if case .head = unwrapInboundIn(data) {
+      if unanswered == 0 { close(context, in: Self.answer) }
+      unanswered += 1
+    }
+    context.fireChannelRead(data)
+  }
+
+  func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
+    guard case .end = unwrapOutboundIn(data) else {
+      return context.write(data, promise: promise)
+    }
+    let written = promise ?? context.eventLoop.makePromise()
+    let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
+    written.futureResult.whenSuccess {
+      let (handler, context) = bound.value
+      handler.connections.used(context.channel)
+      handler.unanswered -= 1
+      handler.close(context, in: handler.unanswered > 0 ? Self.answer : Self.idle)
+    }
+    context.write(data, promise: written)
+  }
+
+  private func close(_ context: ChannelHandlerContext, in time: TimeAmount) {
+    timer?.cancel()
+    let channel = context.channel
+    timer = context.eventLoop.scheduleTask(in: time) { channel.close(promise: nil) }
+  }
+}

@@ -1,0 +1,123 @@
+import HTTPTypes
+import Hummingbird
+import JSON
+import Logging
+import NIOCore
+import NIOPosix
+import ServiceLifecycle
+
+/// An answer of the read-only server.
+struct HTTPPage: Sendable {
+  var status: HTTPResponse.Status
+  var type: String
+  var body: String
+
+  static func json(_ status: HTTPResponse.Status, _ value: JSONValue) -> HTTPPage {
+    HTTPPage(status: status, type: "application/json", body: value.text(pretty: true) + "\n")
+  }
+
+  static func text(_ status: HTTPResponse.Status, _ body: String) -> HTTPPage {
+    HTTPPage(status: status, type: "text/plain; charset=utf-8", body: body)
+  }
+
+  static func html(_ body: String) -> HTTPPage {
+    HTTPPage(status: .ok, type: "text/html; charset=utf-8", body: body)
+  }
+
+  static func metrics(_ body: String) -> HTTPPage {
+    HTTPPage(status: .ok, type: "text/plain; version=0.0.4; charset=utf-8", body: body)
+  }
+}
+
+/// Pages by path, for GET and HEAD. It has an event loop of its own, few connections and little
+/// patience with them, so that nobody who connects can hold up the bridge.
+struct ReadOnlyServer: Sendable {
+  var host: String
+  /// 0: the system chooses.
+  var port: Int
+  /// What the address is called where it was given, such as `http.listen`.
+  var key: String
+  var pages: [String: @Sendable () -> HTTPPage]
+  var token: @Sendable () -> ReadOnlyRoute.Token = { .none }
+  var logger: Logger
+
+  /// Until graceful shutdown.
+  ///
+  /// - Parameter onListening: called once it listens.
+  /// - Throws: `BridgeError.unavailable` where it can't listen.
+  func run(onListening: @escaping @Sendable (String) -> Void) async throws {
+    let connections = OpenConnections(
+      limit: OpenConnections.limit(descriptors: OpenConnections.descriptors))
+    var quiet = logger
+    quiet.logLevel = max(logger.logLevel, .warning)
+    let listening = ListeningGate()
+    let paths = Set(pages.keys)
+    let application = Application(
+      responder: CallbackResponder { (request: Request, _: BasicRequestContext) in
+        respond(request, paths)
+      },
+      server: .http1(
+        configuration: .init(
+          additionalChannelHandlers: [ConnectionTimeouts(connections)],
+          httpDecoderConfiguration: .init(
+            maxHeaderFieldSize: 8 << 10, maxHeaderListSize: 16 << 10, maxHeaderFieldCount: 100))),
+      configuration: .init(address: .hostname(host, port: port), serverName: "tailrace"),
+      onServerRunning: { [host] channel in
+        listening.open()
+        onListening(channel.localAddress.map { "\($0)" } ?? host)
+      },
+      eventLoopGroupProvider: .shared(Self.group), logger: quiet)
+    while true {
+      do {
+        try await application.run()
+      } catch {
+        guard listening.isOpen else { throw refusal(error) }
+        logger.error("http", metadata: ["error": "\(error)"])
+      }
+      // Whatever ended it: the bridge continues, and the server is started again.
+      if Task.isShuttingDownGracefully || Task.isCancelled { return }
+      try await Task.sleep(for: .seconds(1))
+    }
+  }
+
+  /// As long as the process: connections may still be closing when the server has ended.
+  private static let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+
+  private func respond(_ request: Request, _ paths: Set<String>) -> Response {
+    let route = ReadOnlyRoute.decide(
+      method: request.method.rawValue, target: request.head.path ?? "/",
+      authorization: request.headers[.authorization], pages: paths, token: token)
+    switch route {
+    case .page(let path, let withBody):
+      let page = pages[path]?() ?? .text(.notFound, "not found\n")
+      let response = Self.response(page)
+      return withBody ? response : response.createHeadResponse()
+    case .unknown:
+      return Self.response(
+        .text(.notFound, "not found; here are: \(paths.sorted().joined(separator: " "))\n"))
+    case .notAllowed:
+      var response = Self.response(.text(.methodNotAllowed, "read-only: GET or HEAD\n"))
+      response.headers[.allow] = "GET, HEAD"
+      return response
+    case .unauthorized:
+      var response = Self.response(.text(.unauthorized, "the token is missing or wrong\n"))
+      response.headers[.wwwAuthenticate] = "Bearer"
+      return response
+    case .noToken:
+      return Self.response(.text(.serviceUnavailable, "the token's file can't be read\n"))
+    }
+  }
+
+  private static func response(_ page: HTTPPage) -> Response {
+    Response(
+      status: page.status, headers: [.contentType: page.type, .cacheControl: "no-store"],
+      body: .init(byteBuffer: ByteBuffer(string: page.body)))
+  }
+
+  private func refusal(_ error: any Error) -> BridgeError {
+    if let code = (error as? IOError)?.errnoCode {
+      return .unavailable(ListenRefusal(key: key, host: host, port: port, code: code).description)
+    }
+    return .unavailable("\(key): can't listen on \(host):\(port): \(error)")
+  }
+}

@@ -1,0 +1,52 @@
+/// Whether what a stream holds where it says to have a replayed message is that message: only then may
+/// its dead letter go.
+package enum ReplayProof: Equatable, Sendable {
+  case isTheMessage
+  /// A producer published it, under the id that both share.
+  case isProducers
+  /// It was stored, and limits or consumers have removed it since.
+  case wasStored
+  /// Something else has the id, or nothing has it.
+  case isNot(String)
+
+  /// The stream's answer to the publish.
+  package struct Ack: Sendable {
+    package var stream: String
+    package var sequence: UInt64
+    package var isDuplicate: Bool
+
+    package init(stream: String, sequence: UInt64, isDuplicate: Bool) {
+      self.stream = stream
+      self.sequence = sequence
+      self.isDuplicate = isDuplicate
+    }
+  }
+
+  /// - Parameters:
+  ///   - stored: read from the stream's leader at the sequence of the ack; nil where that holds nothing.
+  ///   - lastSequence: of the stream, where `stored` is nil.
+  package static func judge(
+    _ stored: EventIdentity.Message?, lastSequence: UInt64 = 0, ack: Ack, id: String,
+    position: String, rule: String
+  ) -> ReplayProof {
+    let place = "sequence \(ack.sequence) of \(ack.stream)"
+    guard let stored else {
+      return ack.isDuplicate || lastSequence < ack.sequence
+        ? .isNot("\(place), where the stream has id \(id), holds nothing") : .wasStored
+    }
+    guard stored.header("Nats-Msg-Id") == id else {
+      return .isNot("\(place) holds another message than \(id)")
+    }
+    if stored.header("Tailrace-Error") != nil {
+      return .isNot("id \(id) belongs to a dead letter, at \(place)")
+    }
+    guard let found = stored.header("Tailrace-Position") else {
+      return ack.isDuplicate
+        ? .isProducers : .isNot("\(place) holds a message of another producer under id \(id)")
+    }
+    let foundRule = stored.header("Tailrace-Rule") ?? ""
+    return found == position && foundRule == rule
+      ? .isTheMessage
+      : .isNot("id \(id) belongs to event \(found) of rule \(foundRule), at \(place)")
+  }
+}

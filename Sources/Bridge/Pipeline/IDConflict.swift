@@ -1,0 +1,268 @@
+import BridgeConfiguration
+package import JSON
+import JetStream
+import Mapping
+package import Oplog
+import Synchronization
+
+/// Whether a message that a stream has under an id is the event that is to be published under it.
+///
+/// Positional ids say so themselves. Ids from templates and outboxes may be shared with producers, and
+/// may by mistake come again for another event: then the server would drop that one without a word.
+package struct EventIdentity: Sendable {
+  /// Nobody but the bridge publishes to the stream.
+  package var exclusive: Bool
+  /// Which events producers' messages were taken for.
+  package var claims: ProducerClaims
+
+  package init(exclusive: Bool, claims: ProducerClaims) {
+    self.exclusive = exclusive
+    self.claims = claims
+  }
+
+  /// A message as far as it is compared.
+  package struct Message: Sendable {
+    private let content: DuplicateJudge.Content
+
+    init(_ content: DuplicateJudge.Content) { self.content = content }
+
+    init(_ stored: StoredMessage) {
+      self.init(headers: stored.headers, payload: stored.payload, sequence: stored.sequence)
+    }
+
+    package init(
+      headers: [(name: String, value: String)], payload: [UInt8], sequence: UInt64
+    ) {
+      let lines = headers.map { "\($0.name): \($0.value)\r\n" }.joined()
+      content = DuplicateJudge.Content(
+        headers: Array(lines.utf8), payload: payload, sequence: sequence)
+    }
+
+    package var payload: [UInt8] { content.payload }
+    /// Where it stands; 0 for what is not stored yet.
+    package var sequence: UInt64 { content.sequence }
+    /// The first header of that name.
+    package func header(_ name: String) -> String? { content.header(name) }
+    /// Its id says which event it is of.
+    var isNamedByEvent: Bool { content.headers.withUnsafeBytes { EventIdentity.namesEvent($0) } }
+  }
+
+  var judge: DuplicateJudge {
+    DuplicateJudge { difference(Message($0), original: $1.map { Message($0) }) }
+  }
+
+  /// Whether the id holds the event's position, or its document and snapshot.
+  package static func namesEvent(_ headers: UnsafeRawBufferPointer) -> Bool {
+    guard let id = headers.value(of: "Nats-Msg-Id: "),
+      let position = headers.value(of: "Tailrace-Position: ")
+    else { return false }
+    if id.has(":", then: position, endingWith: UInt8(ascii: ":"), orEnd: true) { return true }
+    guard headers.value(of: "Tailrace-Snapshot: ") != nil,
+      let dot = position.lastIndex(of: UInt8(ascii: "."))
+    else { return false }
+    let entry = UnsafeRawBufferPointer(rebasing: position[..<dot])
+    return id.has(":snapshot:", then: entry, endingWith: UInt8(ascii: ":"), orEnd: false)
+  }
+
+  /// Nil: it is the same event.
+  package func difference(
+    _ message: Message, original: Message?
+  ) -> String? {
+    let id = message.header("Nats-Msg-Id") ?? ""
+    guard let original else {
+      if message.isNamedByEvent { return nil }
+      // On a stream of producers it was theirs, and consumed; on our own it was another event of ours.
+      return exclusive
+        ? "id \(id) is taken within the dedup window, by a message that the stream no longer holds"
+        : nil
+    }
+    let place = original.sequence > 0 ? " at sequence \(original.sequence)" : ""
+    guard let position = original.header("Tailrace-Position") else {
+      // A producer's: the same business event, by the id alone; but no second one.
+      guard message.header("Tailrace-Snapshot") == nil,
+        let mine = message.header("Tailrace-Position").flatMap({ EventPosition($0) }),
+        let other = claims.claim(original.sequence, for: mine)
+      else { return nil }
+      return "id \(id) is in the stream\(place), by another producer, for event \(other)"
+    }
+    let rule = original.header("Tailrace-Rule") ?? ""
+    let other = "id \(id) is in the stream\(place) for event \(position) of rule \(rule)"
+    if original.header("Tailrace-Error") != nil { return "\(other): its dead letter" }
+    // Positions of two replica sets can be alike, and nothing of another bridge counts as this one's.
+    if let bridge = original.header("Tailrace-Bridge"),
+      let mine = message.header("Tailrace-Bridge"), bridge != mine
+    {
+      return "\(other) of bridge \(bridge): give the bridges different source.names"
+    }
+    // Each id says by itself which event it is of, and they are alike.
+    if message.isNamedByEvent, original.isNamedByEvent { return nil }
+    guard rule == message.header("Tailrace-Rule") else { return other }
+    if position == message.header("Tailrace-Position") { return nil }
+    let isSnapshot =
+      original.header("Tailrace-Snapshot") != nil || message.header("Tailrace-Snapshot") != nil
+    guard isSnapshot else { return other }
+    // A document as it is, and what was told of it before: the same, unless it has changed since.
+    return Self.document(original.payload) == Self.document(message.payload)
+      ? nil : "\(other), and the document is another one since"
+  }
+
+  /// The document that a body tells of, whatever the envelope; the whole body where it has none.
+  package static func document(_ body: [UInt8]) -> JSONValue {
+    guard let json = try? JSONValue(parsing: body) else {
+      return .string(String(decoding: body, as: UTF8.self))
+    }
+    let data = json["specversion"] != nil ? json["data"] ?? json : json
+    if let document = data["fullDocument"] { return document }
+    if data["op"] != nil, let text = data["after"]?.stringValue,
+      let after = try? JSONValue(parsing: text.utf8)
+    {
+      return after
+    }
+    return data
+  }
+}
+
+/// Messages of other producers in one stream, and the events that they were taken for: two events under
+/// one id are distinguished although neither of them is the bridge's message. Bounded: the oldest are
+/// forgotten. Thread-safe.
+package final class ProducerClaims: Sendable {
+  private struct State {
+    var events: [UInt64: EventPosition] = [:]
+    var order: [UInt64] = []
+    var first = 0
+  }
+  private let state = Mutex(State())
+  private let most: Int
+
+  package init(most: Int = 200_000) { self.most = most }
+
+  /// The event that has claimed the message before, if that is another one.
+  package func claim(_ sequence: UInt64, for event: EventPosition) -> EventPosition? {
+    state.withLock { state in
+      if let known = state.events[sequence] { return known == event ? nil : known }
+      state.events[sequence] = event
+      state.order.append(sequence)
+      if state.events.count > most {
+        state.events[state.order[state.first]] = nil
+        state.first += 1
+        if state.first > most {
+          state.order.removeFirst(state.first)
+          state.first = 0
+        }
+      }
+      return nil
+    }
+  }
+}
+
+extension BridgeConfiguration {
+  /// Whether ids of messages in the stream can come again, or be shared with producers: some rule's are
+  /// not positional.
+  func mayRepeatIDs(_ stream: String) -> Bool {
+    rules.contains { rule in
+      streams[rule.streamIndex].name == stream && (rule.id != .positional || rule.outbox != nil)
+    }
+  }
+}
+
+/// Events whose ids their streams hold for other events: they go where `on_id_conflict` says. Kept across
+/// epochs, until they are settled.
+struct IDConflicts {
+  private struct Key: Hashable {
+    var stream: String
+    var rule: Int
+    /// Of an event: a snapshot's documents have other positions each time.
+    var position: EventPosition?
+    var id: [UInt8]
+  }
+  private struct Finding {
+    var detail: String
+    var isDropped = false
+  }
+  private var found: [Key: Finding] = [:]
+  /// The last position among them.
+  private var last: EventPosition?
+
+  /// False: not the event at `position`, surely.
+  func mayConcern(_ position: EventPosition) -> Bool {
+    guard let last else { return false }
+    return position <= last || position.index >= SnapshotDecoder.firstIndex
+  }
+
+  /// True: it was not known.
+  mutating func add(
+    _ stream: String, _ rule: Int, _ position: EventPosition, id: [UInt8], _ detail: String
+  ) -> Bool {
+    last = max(last ?? position, position)
+    let key = key(stream, rule, position, id)
+    guard found[key] == nil else { return false }
+    found[key] = Finding(detail: detail)
+    return true
+  }
+
+  func detail(_ stream: String, _ rule: Int, _ position: EventPosition, id: [UInt8]) -> String? {
+    found[key(stream, rule, position, id)]?.detail
+  }
+
+  /// Once for each: whether it is dropped just now.
+  mutating func drop(
+    _ stream: String, _ rule: Int, _ position: EventPosition, id: [UInt8]
+  ) -> Bool {
+    let key = key(stream, rule, position, id)
+    guard found[key]?.isDropped == false else { return false }
+    found[key]?.isDropped = true
+    return true
+  }
+
+  /// What is before the entry will not be read again; snapshots that are over neither.
+  mutating func forget(before entry: OplogPosition, isSnapshot: Bool) {
+    guard !found.isEmpty else { return }
+    found = found.filter { key, _ in
+      key.position.map { $0.entry >= entry } ?? isSnapshot
+    }
+    if found.isEmpty { last = nil }
+  }
+
+  private func key(
+    _ stream: String, _ rule: Int, _ position: EventPosition, _ id: [UInt8]
+  ) -> Key {
+    let isSnapshot = position.index >= SnapshotDecoder.firstIndex
+    return Key(stream: stream, rule: rule, position: isSnapshot ? nil : position, id: id)
+  }
+}
+
+extension UnsafeRawBufferPointer {
+  /// The rest of the first line that begins with `name`.
+  fileprivate func value(of name: StaticString) -> UnsafeRawBufferPointer? {
+    var line = 0
+    while line < count {
+      var end = line
+      while end < count, self[end] != 13 { end += 1 }
+      if has(name, at: line) {
+        return UnsafeRawBufferPointer(rebasing: self[(line + name.utf8CodeUnitCount)..<end])
+      }
+      line = end + 2
+    }
+    return nil
+  }
+
+  private func has(_ literal: StaticString, at place: Int) -> Bool {
+    let length = literal.utf8CodeUnitCount
+    guard place + length <= count else { return false }
+    for index in 0..<length where self[place + index] != literal.utf8Start[index] { return false }
+    return true
+  }
+
+  /// Whether it contains `first` directly followed by `second`, and then `last` (or its end).
+  fileprivate func has(
+    _ first: StaticString, then second: UnsafeRawBufferPointer, endingWith last: UInt8, orEnd: Bool
+  ) -> Bool {
+    for place in indices where has(first, at: place) {
+      let start = place + first.utf8CodeUnitCount
+      let end = start + second.count
+      guard end <= count, self[start..<end].elementsEqual(second) else { continue }
+      if end == count ? orEnd : self[end] == last { return true }
+    }
+    return false
+  }
+}

@@ -1,0 +1,167 @@
+import JetStream
+import Mapping
+import NIOCore
+import Oplog
+
+/// A message that was written and is not acknowledged yet.
+struct InFlightEvent: BitwiseCopyable {
+  var position: EventPosition
+  /// Term of the oplog entry, for the exact resume.
+  var term: Int64
+  /// Index of the rule; of a dead letter, the rule that refused it, or `noRule`.
+  var rule: UInt16
+  /// When the change was written, milliseconds since 1970 by MongoDB's clock; 0: not known.
+  var wallTime: Int64
+
+  static let noRule = UInt16.max
+}
+
+/// What a lane is made from at the start of an epoch.
+struct LaneSpecification: Sendable {
+  var name: String
+  var isDeadLetter: Bool
+  var publisher: LaneOptions
+  var maximumMessage: Int
+  var maximumBytes: Int?
+  var created: String
+  var horizon: Lane.Horizon?
+  /// Everything before this is stored, or not wanted.
+  var floor: EventPosition?
+  /// How many messages behind those are stored too, although nobody can see them any more, and the
+  /// sequence of the one before them.
+  var unseen: UInt64 = 0
+  var unseenAfter: UInt64 = 0
+  /// What lies before the place where reading begins is written again.
+  var isRefilling = false
+  /// Nothing is published here until an operator decides.
+  var isHalted = false
+  var missing: [Lane.Horizon]
+  /// What the stream holds behind the gap that is being refilled.
+  var held: Set<Lane.Horizon> = []
+  /// In a snapshot: ids of messages that the stream holds although the snapshot's marker is before
+  /// their documents.
+  var stored: Set<[UInt8]> = []
+  var acked: Lane.Acked?
+}
+
+/// One stream as the pipeline sees it: the publisher of this epoch, what is in flight, and how far
+/// the stream is. Owned by the pipeline's event loop.
+final class Lane {
+  let name: String
+  let isDeadLetter: Bool
+  var publisher: PublishLane
+  /// Of its messages.
+  let limits: MessageLimits
+  let created: String
+  @exclusivity(unchecked) var inFlight = FIFO<InFlightEvent>()
+  /// Everything up to here is stored: by an earlier epoch or an earlier life.
+  let horizon: Horizon?
+  /// Everything before this is stored, or not wanted.
+  let floor: EventPosition?
+  /// How many messages behind horizon and floor are stored too, and gone since: consumers or limits
+  /// removed them, and the stream's sequence counts them.
+  @exclusivity(unchecked) private(set) var unseen: UInt64
+  private var unseenSequence: UInt64
+  let isRefilling: Bool
+  /// What it holds of that already.
+  private let held: Set<Horizon>
+  let isHalted: Bool
+  /// What the stream lacks before its horizon: sent late.
+  private var missing: [Horizon]
+  /// Of a snapshot that is resumed: what the stream holds already, until it is met.
+  @exclusivity(unchecked) var stored: Set<[UInt8]>
+  /// The last of our messages known to be stored.
+  var acked: Acked?
+  /// No message of ours was ever stored here: the first is awaited before the next entry begins.
+  var awaitsFirst: Bool
+  /// The entry of the message written last.
+  var lastSent: OplogPosition?
+  /// When the oldest unacknowledged message last saw progress.
+  var waitingSince: NIODeadline?
+  /// The stream had the id of what is in flight: it is being found out whose message has it.
+  var isConfirming = false
+  /// Since when something is in flight, or when something was last settled.
+  var openSince = NIODeadline.now()
+  /// The letter in flight is of an event whose id was another event's. Nothing that its stream gets behind
+  /// it may be sent before: afterwards it would look as if the stream had it.
+  var holdsBackOthers = false
+
+  struct Horizon: Sendable, Hashable {
+    var position: EventPosition
+    /// Rules up to this index have had their message of the event at `position`.
+    var rule: Int
+
+    /// Whether the event's message for the rule comes no later.
+    func covers(_ position: EventPosition, _ rule: Int) -> Bool {
+      position < self.position || (position == self.position && rule <= self.rule)
+    }
+  }
+
+  struct Acked: Sendable, Equatable {
+    var sequence: UInt64
+    var position: EventPosition
+    var rule: String
+  }
+
+  /// - Parameter maximumPayload: what the server takes.
+  init(_ specification: LaneSpecification, maximumPayload: Int) {
+    name = specification.name
+    isDeadLetter = specification.isDeadLetter
+    publisher = PublishLane(specification.publisher)
+    limits = MessageLimits(
+      maximumPayload: maximumPayload, maximumMessage: specification.maximumMessage,
+      maximumBytes: specification.maximumBytes)
+    created = specification.created
+    horizon = specification.horizon
+    floor = specification.floor
+    unseen = specification.isHalted ? 0 : specification.unseen
+    unseenSequence = specification.unseenAfter
+    isRefilling = specification.isRefilling
+    held = specification.held
+    isHalted = specification.isHalted
+    missing = specification.missing
+    stored = specification.stored
+    acked = specification.acked
+    awaitsFirst = specification.acked == nil && specification.horizon == nil
+  }
+
+  /// A message from before the horizon, which the stream lacked, is on its way.
+  func isLate(_ position: EventPosition) -> Bool {
+    horizon.map { position <= $0.position && !missing.isEmpty } ?? false
+  }
+
+  /// Whether the next oplog entry has to wait for this lane's acks.
+  var isBarrier: Bool { (isDeadLetter || awaitsFirst) && !inFlight.isEmpty }
+
+  /// Whether all messages of an event at `position` that belong here are here, whichever they are.
+  func covers(_ position: EventPosition) -> Bool {
+    guard missing.isEmpty else { return false }
+    if let floor, position < floor { return true }
+    return horizon.map { position < $0.position } ?? false
+  }
+
+  /// The next of the messages that are stored and gone was met.
+  func metUnseen(_ position: EventPosition, rule: String) {
+    unseen -= 1
+    unseenSequence &+= 1
+    acked = Acked(sequence: unseenSequence, position: position, rule: rule)
+  }
+
+  /// No further message can be among those; the number that were not met.
+  func forgetUnseen() -> UInt64 {
+    defer { unseen = 0 }
+    return unseen
+  }
+
+  /// A batch is settled at its end, so it must come to one, however slow the server is.
+  var isOpenForLong: Bool { NIODeadline.now() - openSince > .milliseconds(500) }
+
+  /// Whether the stream has this event's message for this rule already.
+  func holds(_ position: EventPosition, rule: Int) -> Bool {
+    if let floor, position < floor, missing.isEmpty { return true }
+    if !held.isEmpty, held.contains(Horizon(position: position, rule: rule)) { return true }
+    guard let horizon else { return false }
+    if !missing.isEmpty, missing.contains(Horizon(position: position, rule: rule)) { return false }
+    return horizon.covers(position, rule)
+  }
+}

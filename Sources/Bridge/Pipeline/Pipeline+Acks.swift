@@ -1,0 +1,235 @@
+import JetStream
+import Logging
+import Mapping
+import NATS
+import NIOCore
+import Oplog
+
+/// Acks, what they settle, and the low-water mark.
+extension Pipeline: NATSRawHandler {
+  func received(_ message: borrowing NATSMessageView) {
+    guard epoch != nil else { return }
+    let subject = message.subject
+    guard subject.count > inboxPrefixLength else { return }
+    // <inbox prefix>.<lane>.<token>
+    var at = inboxPrefixLength
+    var index = 0
+    while at < subject.count, subject[at] != UInt8(ascii: ".") {
+      let digit = subject[at]
+      guard digit >= 48, digit <= 57, index < 10_000 else { return }
+      index = index * 10 + Int(digit - 48)
+      at += 1
+    }
+    guard index < lanes.count, at < subject.count else { return }
+    let lane = lanes[index]
+    let token = UnsafeRawBufferPointer(rebasing: subject[(at + 1)...])
+    do {
+      let progress = try lane.publisher.received(
+        token: token, payload: message.payload, status: message.status)
+      if progress.duplicates > 0, lane.isDeadLetter,
+        case .stored(let sequence, true, _) = AckFrame(payload: message.payload)
+      {
+        confirmLetter(index, progress, storedAt: sequence)
+      } else if progress.acked > 0 {
+        settle(lane, progress)
+        schedulePump()
+      } else if progress.moved {
+        lane.waitingSince = .now()
+        schedulePump()
+      } else if !progress.conflicts.isEmpty {
+        note(progress.conflicts, lane)
+      }
+    } catch {
+      fail(
+        .publishFailed(
+          lane: lane.name, error,
+          unanswered: lane.publisher.mayLeaveGaps ? unanswered(lane) : []))
+    }
+  }
+
+  private func unanswered(_ lane: Lane) -> [ResumePlan.Horizon] {
+    lane.inFlight.elements.map { event in
+      let rule = Int(event.rule)
+      return ResumePlan.Horizon(
+        position: event.position, rule: rule < rules.count ? rules[rule].name : "")
+    }
+  }
+
+  func settle(_ lane: Lane, _ progress: LaneProgress) {
+    var duplicates = progress.duplicates
+    for offset in 0..<progress.acked {
+      guard let event = lane.inFlight.first else { break }
+      lane.inFlight.removeFirst()
+      let rule = Int(event.rule)
+      // What the stream had already, or gets late, says nothing of where its end is.
+      if offset == progress.lastStored, !lane.isLate(event.position) {
+        lane.acked = Lane.Acked(
+          sequence: progress.sequence, position: event.position,
+          rule: rule < rules.count ? rules[rule].name : "")
+      }
+      let isDuplicate =
+        progress.wereStored.isEmpty ? duplicates > 0 : progress.wereStored[offset]
+      guard isUncounted(lane, event.position, rule) else { continue }
+      counted[lane.name] = Lane.Horizon(position: event.position, rule: rule)
+      count(lane, rule, duplicate: isDuplicate)
+      if duplicates > 0 { duplicates -= 1 }
+    }
+    lane.awaitsFirst = false
+    lane.openSince = .now()
+    lane.waitingSince = lane.inFlight.isEmpty ? nil : lane.openSince
+    if lane.inFlight.isEmpty { lane.holdsBackOthers = false }
+  }
+
+  /// Ids that the stream has for other events. Nothing of what is in flight was published: the next epoch
+  /// reads it again, and these events go where their rules say.
+  private func note(_ conflicts: [LaneProgress.Conflict], _ lane: Lane) {
+    let events = lane.inFlight.elements
+    for conflict in conflicts where conflict.offset < events.count {
+      let event = events[conflict.offset]
+      let rule = Int(event.rule)
+      guard rule < rules.count,
+        self.conflicts.add(lane.name, rule, event.position, id: conflict.id, conflict.detail)
+      else { continue }
+      counters.rules[rule].idConflicts &+= 1
+      counters.rules[rule].lastError = conflict.detail
+      counters.lastConflict = .now
+      // Once for each rule, and then ever more rarely.
+      let count = counters.rules[rule].idConflicts
+      guard count & (count &- 1) == 0 else { continue }
+      logger.warning(
+        "an event's id is taken by another event",
+        metadata: [
+          "rule": "\(rules[rule].name)", "position": "\(event.position)",
+          "detail": "\(conflict.detail)", "conflicts": "\(count)",
+          "on_id_conflict": "\(rules[rule].onIDConflict.rawValue)",
+        ])
+    }
+    fail(
+      .publishFailed(
+        lane: lane.name,
+        .duplicates(in: lane.name, "\(conflicts.count) ids are in the stream for other events"),
+        unanswered: []))
+  }
+
+  func isUncounted(_ lane: Lane, _ position: EventPosition, _ rule: Int) -> Bool {
+    !(counted[lane.name]?.covers(position, rule) ?? false)
+  }
+
+  /// An event that the stream holds already: of an earlier epoch whose ack we never saw, or of an
+  /// earlier life. It was derived, so it has an outcome.
+  func countStored(_ lane: Lane, _ position: EventPosition, _ rule: Int) {
+    guard isUncounted(lane, position, rule) else { return }
+    counted[lane.name] = Lane.Horizon(position: position, rule: rule)
+    count(lane, rule, duplicate: inherited[lane.name]?.covers(position, rule) ?? false)
+  }
+
+  private func count(_ lane: Lane, _ rule: Int, duplicate: Bool) {
+    guard rule < rules.count else {
+      counters.unmatchedDeadLettered &+= 1
+      return
+    }
+    if lane.isDeadLetter {
+      counters.rules[rule].outcomes.deadLettered &+= 1
+    } else if duplicate {
+      counters.rules[rule].outcomes.duplicate &+= 1
+    } else {
+      counters.rules[rule].outcomes.published &+= 1
+    }
+  }
+
+  // MARK: - What others ask
+
+  /// The low-water mark: where a new life would have to read on, and what each stream holds.
+  func mark() -> PipelineMark? {
+    eventLoop.preconditionInEventLoop()
+    guard let epoch else { return nil }
+    if let snapshot = epoch.snapshot { return mark(epoch, snapshot) }
+    var done = OpTime(position: epoch.start, term: epoch.startTerm)
+    var isWhole = false
+    if let lastEntry = feed.lastEntry {
+      done = lastEntry
+      isWhole = true
+    }
+    if feed.entryOpen, let header = feed.header {
+      done = OpTime(position: header.position, term: header.term)
+      isWhole = false
+    }
+    for lane in lanes {
+      if let oldest = lane.inFlight.first, oldest.position.entry <= done.position {
+        done = OpTime(position: oldest.position.entry, term: oldest.term)
+        isWhole = false
+      }
+    }
+    let resume = feed.resume(from: done)
+    return PipelineMark(
+      resume: resume.position, term: resume.term < 0 ? nil : resume.term,
+      settled: EventPosition(entry: done.position, index: isWhole ? .max : 0),
+      token: feed.token(notBehind: resume.position), origin: epoch.origin,
+      lanes: settledLanes,
+      unanswered: Dictionary(
+        lanes.map { ($0.name, $0.inFlight.count + Int(clamping: $0.unseen)) },
+        uniquingKeysWith: { first, _ in first }),
+      inFlight: lanes.reduce(0) { $0 + $1.inFlight.count },
+      read: feed.lastEntry?.position)
+  }
+
+  /// A halted stream keeps what is known of it.
+  private var settledLanes: [(name: String, created: String, acked: Lane.Acked?)] {
+    lanes.filter { !$0.isHalted }.map { ($0.name, $0.created, $0.acked) }
+  }
+
+  /// The same in a snapshot: the oplog's place stays, the snapshot's moves.
+  private func mark(_ epoch: Epoch, _ snapshot: Checkpoint.Snapshot) -> PipelineMark {
+    var settled = pending?.event.position.index ?? feed.snapshotIndex
+    for lane in lanes {
+      if let oldest = lane.inFlight.first { settled = min(settled, oldest.position.index) }
+    }
+    if let (index, marker) = feed.marker(settledBefore: settled) {
+      self.epoch?.snapshot?.marker = marker
+      // What a stream holds from before a restart has lower numbers, until all of it was met.
+      if lanes.allSatisfy(\.stored.isEmpty) { self.epoch?.snapshot?.floor = index }
+    }
+    return PipelineMark(
+      resume: epoch.start, term: epoch.startTerm < 0 ? nil : epoch.startTerm,
+      snapshot: self.epoch?.snapshot ?? snapshot, origin: epoch.origin,
+      lanes: settledLanes, inFlight: lanes.reduce(0) { $0 + $1.inFlight.count },
+      read: feed.lastEntry?.position)
+  }
+
+  /// Ends the epoch when a lane has waited for an ack for too long. Called by a timer.
+  func checkTimeouts() {
+    eventLoop.preconditionInEventLoop()
+    guard let epoch else { return }
+    let limit = NIODeadline.now() - epoch.ackTimeout
+    for lane in lanes {
+      if let since = lane.waitingSince, since < limit {
+        fail(
+          .publishFailed(
+            lane: lane.name,
+            JetStreamError(
+              code: 0, operation: "publish to \(lane.name)",
+              message:
+                "no ack for \(epoch.ackTimeout.nanoseconds / 1_000_000_000) s; \(lane.inFlight.count) messages wait",
+              remedy: .reread), unanswered: []))
+        return
+      }
+    }
+  }
+
+  func finishIfSettled(_ end: EpochEnd) {
+    guard pending == nil, !feed.entryOpen, lanes.allSatisfy(\.inFlight.isEmpty) else { return }
+    fail(end)
+  }
+
+  /// Each stream's state, for the board.
+  func streams() -> [StatusBoard.Stream] {
+    lanes.map { lane in
+      StatusBoard.Stream(
+        name: lane.name, mode: lane.publisher.mode.rawValue, inFlight: lane.inFlight.count,
+        sequence: lane.publisher.lastSequence, position: lane.acked?.position,
+        waitingSince: lane.waitingSince.map { since in
+          ContinuousClock.now - .nanoseconds((NIODeadline.now() - since).nanoseconds)
+        })
+    }
+  }
+}

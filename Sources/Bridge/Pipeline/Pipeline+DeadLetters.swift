@@ -1,0 +1,69 @@
+import JetStream
+import Mapping
+import NIOCore
+import Oplog
+
+/// Dead letters whose ids the stream has already.
+///
+/// A letter carries the id of the message it would have been. In the dead-letter stream that id may be
+/// taken: by another bridge's letter of the same event, or by the letter of an earlier event for which
+/// a template made the same id. The server then stores nothing, so such an answer is looked into, and
+/// from then on letters have ids that nothing else can have (`DeadLetterID`).
+extension Pipeline {
+  /// Settles the letter in flight if the message with its id is that letter; else ends the epoch, and
+  /// the next one sends it under an id of its own.
+  func confirmLetter(_ index: Int, _ progress: LaneProgress, storedAt sequence: UInt64) {
+    let lane = lanes[index]
+    guard let epoch, let letter = lane.inFlight.first else { return }
+    lane.isConfirming = true
+    let jetStream = JetStreamClient(epoch.connection)
+    let inbox = epoch.inbox
+    let stream = lane.name
+    Task { [ownership, eventLoop] in
+      let found: Result<StreamObservation.Own?, JetStreamError>
+      do throws(JetStreamError) {
+        let message = try await jetStream.message(in: stream, at: sequence)
+        found = .success(message.flatMap { ownership.own($0, in: stream) })
+      } catch {
+        found = .failure(error)
+      }
+      eventLoop.execute {
+        // The epoch may have ended meanwhile, and its lane with it.
+        guard self.epoch?.inbox == inbox else { return }
+        self.confirmed(self.lanes[index], letter, progress, found)
+      }
+    }
+  }
+
+  private func confirmed(
+    _ lane: Lane, _ letter: InFlightEvent, _ progress: LaneProgress,
+    _ found: Result<StreamObservation.Own?, JetStreamError>
+  ) {
+    lane.isConfirming = false
+    switch found {
+    case .failure(let error):
+      fail(.publishFailed(lane: lane.name, error, unanswered: []))
+    case .success(let message):
+      // Under an id of its own it can only be the letter itself, even if that was removed since.
+      if mapper.qualifiesLetterIDs || message.map({ isLetter($0, letter) }) ?? false {
+        settle(lane, progress)
+        schedulePump()
+        return
+      }
+      mapper.qualifiesLetterIDs = true
+      let error = JetStreamError(
+        code: 0, operation: "publish to \(lane.name)",
+        message: """
+          the id of the dead letter of \(letter.position) belongs to another message; dead letters \
+          have ids of their own from now on
+          """, remedy: .reread)
+      fail(.publishFailed(lane: lane.name, error, unanswered: []))
+    }
+  }
+
+  private func isLetter(_ message: StreamObservation.Own, _ letter: InFlightEvent) -> Bool {
+    let rule = Int(letter.rule)
+    let name = rule < rules.count ? rules[rule].name : DeadLetterSubject.unmatchedRule
+    return message.position == letter.position && message.rule == name
+  }
+}

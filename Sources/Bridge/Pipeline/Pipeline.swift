@@ -1,0 +1,408 @@
+import BSON
+import BridgeConfiguration
+import JetStream
+import Logging
+import Mapping
+import MongoSource
+import NATS
+import NIOCore
+import Oplog
+
+/// The hot path: takes batches of oplog entries, maps each event, writes the messages into their
+/// lanes' buffers and hands those to the socket; takes the acks and keeps the low-water mark.
+///
+/// Sendable invariant: every stored property is touched on `eventLoop` only, which is also the
+/// connection's. `pump` is the one loop; everything else just makes it run again. Nothing calls back
+/// into the pipeline while one of its properties is being changed, which is why the hot ones go
+/// without the dynamic exclusivity check (a tenth of the time otherwise).
+final class Pipeline: @unchecked Sendable {
+  let eventLoop: any EventLoop
+  let feed: EventFeed
+  let logger: Logger
+  let deadLetterSubject: DeadLetterSubject
+  let unmatchedPolicy: Unmatched
+
+  @exclusivity(unchecked) var mapper: Mapper
+  let judge: SchemaJudge
+  let rules: [Rule]
+  let ownership: MessageOwnership
+
+  // This epoch.
+  var epoch: Epoch?
+  /// Acks can arrive, so that something may be sent.
+  private var isOpen = false
+  @exclusivity(unchecked) var lanes: [Lane] = []
+  var inboxPrefixLength = 0
+  var subscription: UInt64 = 0
+  var pumpScheduled = false
+
+  @exclusivity(unchecked) var pending: Pending?
+  /// The pending event is a dead letter that waits for the acks of what was sent before it.
+  @exclusivity(unchecked) var letterWaits = false
+  /// An id to be looked up.
+  @exclusivity(unchecked) var identity = ByteWriter(capacity: 256)
+
+  /// What had no ack when the last epoch ended.
+  private(set) var flightAtEnd: RefusalBook.Flight?
+
+  // Across epochs.
+  @exclusivity(unchecked) var counters: PipelineCounters
+  /// What the log has to say of dead letters.
+  var letterLog = DeadLetterLog()
+  @exclusivity(unchecked) var derivedUpTo: EventPosition?
+  /// The event that the last epoch was at, the match that it was counted up to without an outcome, and
+  /// whether that was counted as invalid.
+  private var interrupted: (position: EventPosition, match: Int, isInvalid: Bool)?
+  /// By stream: everything up to here has been counted by this process.
+  var counted: [String: Lane.Horizon] = [:]
+  /// By stream: everything up to here was stored before this process began.
+  private(set) var inherited: [String: Lane.Horizon] = [:]
+  private var hasInherited = false
+  /// Events whose ids their streams hold for other events.
+  @exclusivity(unchecked) var conflicts = IDConflicts()
+  var until: OplogPosition?
+  var draining = false
+  /// Called when an epoch ends, while what is unsettled can still be seen.
+  var beforeEnd: (() -> Void)?
+
+  /// An event that has been derived and not yet (for all its rules) been sent or settled.
+  struct Pending {
+    var event: ChangeEvent
+    /// The rule to serve next; nil: nothing takes the event.
+    var rule: Int?
+    /// How many rules took it before.
+    var match: Int
+    /// Set when the rule's message could not be made: what goes to the dead-letter stream.
+    var invalid: MappingError?
+    /// The first match whose outcome this process has not counted; `Int.max`: all were.
+    var newFrom: Int
+
+    /// The match that was last counted as invalid.
+    var invalidMatch: Int?
+
+    var isNew: Bool { match >= newFrom }
+  }
+
+  /// What an epoch works with.
+  struct Epoch: Sendable {
+    var connection: NATSConnection
+    var source: EventSource
+    /// The source's generation whose batches belong to this epoch.
+    var generation: UInt64
+    var origin: Checkpoint.Origin
+    var start: OplogPosition
+    var startTerm: Int64
+    /// Events of earlier entries are none of this bridge's life: they are read only for the sake of
+    /// transactions that commit later.
+    var floor: OplogPosition
+    /// Largest message the server takes, headers and body.
+    var maximumPayload: Int
+    /// Acks arrive under it: `<inbox>.<lane>.<token>`.
+    var inbox: String
+    /// Lane of each rule.
+    var laneOfRule: [Int]
+    var deadLetterLane: Int
+    var ackTimeout: TimeAmount
+    /// Reads no further than the entry there.
+    var stopAfter: OplogPosition?
+    /// The newest entry when the streams' ends were read: nothing behind it can have been stored then.
+    var observedAt: OplogPosition?
+    /// Of a snapshot: how far it was when the epoch began.
+    var snapshot: Checkpoint.Snapshot?
+    /// … and the number of its first event.
+    var firstIndex = SnapshotDecoder.firstIndex
+    /// … and by which rules its documents are published; empty: not of a snapshot.
+    var snapshotRules: [Bool] = []
+    /// Events up to here are sent one by one.
+    var alone: EventPosition?
+    /// Messages that the server never takes.
+    var refused: [RefusalBook.Key: String] = [:]
+    var onEnd: @Sendable (EpochEnd, PipelineMark?) -> Void
+  }
+
+  init(
+    eventLoop: any EventLoop, feed: EventFeed, configuration: BridgeConfiguration,
+    sourceName: String, logger: Logger
+  ) {
+    self.eventLoop = eventLoop
+    self.feed = feed
+    self.rules = configuration.rules
+    self.mapper = configuration.mapper(sourceName: sourceName)
+    self.judge = SchemaJudge(configuration)
+    self.deadLetterSubject = configuration.deadLetter.subject
+    self.unmatchedPolicy = configuration.unmatched
+    self.ownership = MessageOwnership(configuration)
+    self.logger = logger
+    self.counters = PipelineCounters(rules: rules.map(\.name))
+  }
+
+  // MARK: - Epochs
+
+  /// Listens for acks; `open` starts publishing. The reader must have been restarted with
+  /// `epoch.generation`.
+  func begin(_ epoch: Epoch, lanes specifications: [LaneSpecification]) {
+    eventLoop.preconditionInEventLoop()
+    self.epoch = epoch
+    lanes = specifications.map { Lane($0, maximumPayload: epoch.maximumPayload) }
+    inboxPrefixLength = epoch.inbox.utf8.count + 1
+    subscription = epoch.connection.subscribeRaw("\(epoch.inbox).>", handler: self)
+    epoch.connection.onWritabilityChange { [weak self] writable in
+      if writable { self?.schedulePump() }
+    }
+    feed.begin(epoch.source, generation: epoch.generation, firstIndex: epoch.firstIndex)
+    pending = nil
+    letterWaits = false
+    conflicts.forget(before: epoch.start, isSnapshot: epoch.snapshot != nil)
+    guard !hasInherited else { return }
+    hasInherited = true
+    for lane in lanes {
+      inherited[lane.name] = lane.horizon
+      if let floor = lane.floor, lane.horizon.map({ $0.position < floor }) ?? true {
+        inherited[lane.name] = Lane.Horizon(position: floor, rule: -1)
+      }
+    }
+  }
+
+  /// The server takes the subscription: what is published from now on is answered.
+  func open(on connection: NATSConnection) {
+    eventLoop.preconditionInEventLoop()
+    guard epoch?.connection === connection else { return }
+    isOpen = true
+    schedulePump()
+  }
+
+  /// Forgets what was in flight: the next epoch reads it again.
+  func end() {
+    eventLoop.preconditionInEventLoop()
+    guard let ended = epoch else { return }
+    flightAtEnd = flight
+    beforeEnd?()
+    epoch = nil
+    isOpen = false
+    ended.connection.unsubscribeRaw(subscription)
+    feed.end()
+    if let pending, pending.isNew {
+      interrupted = (pending.event.position, pending.match, pending.invalidMatch == pending.match)
+    }
+    pending = nil
+  }
+
+  private var flight: RefusalBook.Flight? {
+    var flight: RefusalBook.Flight?
+    var count = 0
+    for lane in lanes {
+      guard let first = lane.inFlight.first, let last = lane.inFlight.elements.last else {
+        continue
+      }
+      count += lane.inFlight.count
+      let newest = max(flight?.newest ?? last.position, last.position)
+      let key = RefusalBook.Key(position: first.position, rule: first.rule)
+      if let known = flight?.oldest, known.position <= first.position {
+        flight?.newest = newest
+      } else {
+        flight = RefusalBook.Flight(
+          oldest: key, count: 0, newest: newest, isDeadLetter: lane.isDeadLetter)
+      }
+    }
+    flight?.count = count
+    return flight
+  }
+
+  func fail(_ end: EpochEnd) {
+    guard let epoch else { return }
+    let mark = mark()
+    self.end()
+    epoch.onEnd(end, mark)
+  }
+
+  /// Gives up waiting for acks while draining.
+  func abandon(_ why: String) {
+    eventLoop.preconditionInEventLoop()
+    fail(.abandoned(why))
+  }
+
+  /// The reader has something new: entries, or a failure.
+  func sourceChanged() {
+    eventLoop.preconditionInEventLoop()
+    pump()
+  }
+
+  /// Reads no further than `position`, whether an entry has it or not; the epoch then ends with
+  /// `.finished`.
+  func stop(after position: OplogPosition) {
+    eventLoop.preconditionInEventLoop()
+    until = position
+    feed.limit = position
+  }
+
+  /// Takes nothing new; the epoch ends with `.finished` once all that was sent is acknowledged.
+  func drain() {
+    eventLoop.preconditionInEventLoop()
+    draining = true
+    schedulePump()
+  }
+
+  // MARK: - The loop
+
+  /// Runs `pump` once after the present callbacks, however often it is asked.
+  func schedulePump() {
+    eventLoop.preconditionInEventLoop()
+    guard !pumpScheduled else { return }
+    pumpScheduled = true
+    eventLoop.execute {
+      self.pumpScheduled = false
+      self.pump()
+    }
+  }
+
+  /// Why `pump` stopped.
+  private enum Pause { case noInput, blocked, socketFull }
+
+  private func pump() {
+    guard isOpen, let epoch else { return }
+    do {
+      let pause = try run(epoch)
+      flush(epoch, pause)
+      if draining || reachedEnd {
+        finishIfSettled(.finished)
+      } else if pause == .noInput, !feed.isWaiting {
+        if let failure = feed.source.failure {
+          finishIfSettled(.sourceFailed(failure))
+        } else if let place = feed.source.tailFrom {
+          finishIfSettled(.snapshotFinished(tailFrom: place))
+        }
+      }
+    } catch let missing as MissingEntries {
+      fail(.needsEarlier(missing.previous))
+    } catch let failure as PipelineFailure where failure.maySucceedLater {
+      flush(epoch, .noInput)
+      fail(.blocked(failure.description))
+    } catch let letter as DeadLetterTooLarge {
+      flush(epoch, .noInput)
+      fail(
+        .publishFailed(
+          lane: letter.stream,
+          JetStreamError(
+            code: 0, operation: "publish to \(letter.stream)",
+            message:
+              "a dead letter of \(letter.size) bytes, all that can be left out left out, does not "
+              + "fit the limit of \(letter.limit): raise max_msg_size or max_payload to 8 KiB at least",
+            remedy: .operatorMustAct), unanswered: []))
+    } catch let failure as PipelineFailure {
+      flush(epoch, .noInput)
+      fail(.halted(failure))
+    } catch {
+      fail(.halted(.unexpected("\(error)")))
+    }
+  }
+
+  private func run(_ epoch: Epoch) throws -> Pause {
+    while true {
+      guard epoch.connection.isWritable else { return .socketFull }
+      if pending == nil {
+        guard try derive(epoch) else { return isBarred ? .blocked : .noInput }
+        continue
+      }
+      guard try settlePending(epoch) else { return .blocked }
+    }
+  }
+
+  /// Brings the next event into `pending` (or finds that there is none: false).
+  private func derive(_ epoch: Epoch) throws -> Bool {
+    while true {
+      do {
+        let input = try feed.next(mayOpen: { !draining && !reachedEnd && !isBarred })
+        guard case .event(let event) = input else { return false }
+        if isBeforeOrigin(event.position.entry, epoch) { continue }
+        var newFrom = Int.max
+        var invalidMatch: Int?
+        if derivedUpTo.map({ event.position > $0 }) ?? true {
+          derivedUpTo = event.position
+          counters.derived &+= 1
+          newFrom = 0
+        } else if let left = interrupted, left.position == event.position {
+          newFrom = left.match
+          invalidMatch = left.isInvalid ? left.match : nil
+          interrupted = nil
+        }
+        pending = Pending(
+          event: event, rule: mapper.firstMatch(event), match: 0, invalid: nil,
+          newFrom: newFrom, invalidMatch: invalidMatch)
+        return true
+      } catch let missing as MissingEntries where isNotNeeded(missing, epoch) {
+        feed.passOver(missing)
+      }
+    }
+  }
+
+  /// Whether the next entry has to wait for acks: what comes behind a dead letter or a stream's first
+  /// message must not be stored before it, or the streams' ends would no longer say what is.
+  private var isBarred: Bool { lanes.contains(where: \.isBarrier) }
+
+  /// Whether the transaction's events are none of this bridge's, or stored on every stream.
+  private func isNotNeeded(_ missing: MissingEntries, _ epoch: Epoch) -> Bool {
+    let commit = missing.entry.position
+    return isBeforeOrigin(commit, epoch)
+      || lanes.allSatisfy { lane in
+        // Where nothing says what is settled, a letter's lane proves nothing by what it lacks.
+        (lane.isDeadLetter && lane.floor == nil && !lane.isRefilling)
+          || (lane.isHalted && !lane.isDeadLetter)
+          || lane.covers(EventPosition(entry: commit, index: .max))
+      }
+  }
+
+  private func isBeforeOrigin(_ position: OplogPosition, _ epoch: Epoch) -> Bool {
+    if epoch.snapshot != nil { return false }
+    return position < epoch.floor || position < epoch.origin.position
+      || (position == epoch.origin.position && !epoch.origin.inclusive)
+  }
+
+  var reachedEnd: Bool {
+    guard let epoch, epoch.snapshot == nil else { return false }
+    if feed.hasMetLimit { return true }
+    guard let lastEntry = feed.lastEntry else { return false }
+    if let until, lastEntry.position >= until { return true }
+    return epoch.stopAfter.map { lastEntry.position >= $0 } ?? false
+  }
+
+  // MARK: - The socket
+
+  static let flushBytes = 64 << 10
+  /// Room for output that a lane keeps.
+  static let keptOutput = 8 << 20
+
+  private func flush(_ epoch: Epoch, _ pause: Pause) {
+    let openEntry = feed.entryOpen ? feed.header?.position : nil
+    var wrote = false
+    for lane in lanes {
+      let publisher = lane.publisher
+      // Full with nothing on its way back: only the batch's end brings the ack that goes on.
+      let stuck = pause == .blocked && !publisher.canSend && publisher.waitsForSeal
+      // A transaction of MongoDB stays in one batch where it fits: nothing is sealed inside one.
+      let insideEntry = openEntry != nil && lane.lastSent == openEntry
+      // Nothing more comes for this lane soon: the oplog is read, or another lane holds things up.
+      let quiet = pause == .noInput || (pause == .blocked && publisher.canSend)
+      // Nothing follows an event that is sent alone before its ack.
+      let isAlone = pause == .blocked && epoch.alone != nil
+      if publisher.hasOpenBatch,
+        stuck || isAlone || letterWaits
+          || (!insideEntry && (quiet || lane.isBarrier || lane.isOpenForLong))
+      {
+        publisher.seal()
+      }
+      guard lane.publisher.output.count > 0, lane.publisher.mayFlush else { continue }
+      write(lane, epoch)
+      wrote = true
+    }
+    if wrote { epoch.connection.flushWrites() }
+  }
+
+  func write(_ lane: Lane, _ epoch: Epoch) {
+    let bytes = lane.publisher.output.bytes
+    var buffer = ByteBufferAllocator().buffer(capacity: bytes.count)
+    buffer.writeBytes(bytes)
+    lane.publisher.output.removeAll()
+    epoch.connection.writeRaw(buffer)
+  }
+
+}

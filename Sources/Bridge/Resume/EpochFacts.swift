@@ -1,0 +1,148 @@
+import MongoSource
+package import Oplog
+
+/// What a decision needs to know from a server, besides what every epoch looks at.
+package enum EpochQuestion: Hashable, Sendable {
+  /// The newest entry that a majority has.
+  case newestEntry
+  case oldestEntry
+  /// The entry at a position that an operator or the configuration names.
+  case markedEntry(OplogPosition)
+  /// Why no member can be read from a position on.
+  case loss(of: OplogPosition)
+  /// The first entry at or after a position.
+  case firstEntry(from: OplogPosition)
+  /// Where the transaction began that has an earlier entry here.
+  case transactionStart(OplogPosition)
+  /// How long ago the checkpoint was written, by the servers' clock.
+  case checkpointAge
+  /// Why a first start at `now` may not be a first start.
+  case unnamedTrace
+  /// The bridge's own messages in a stream, oldest first.
+  case ownMessages(stream: String, after: UInt64, through: UInt64)
+  /// Ids of the bridge's own messages of a snapshot.
+  case snapshotIDs(
+    stream: String, snapshot: OplogPosition, floor: UInt32, first: UInt64, last: UInt64)
+}
+
+/// The answer to an `EpochQuestion`.
+package enum EpochAnswer: Sendable {
+  case entry(ResumePoint?)
+  case mark(MongoAdmin.MarkPlace)
+  case age(Duration?)
+  /// Nil: there is none.
+  case reason(String?)
+  case messages([StreamObservation.Own])
+  case ids(Set<[UInt8]>)
+}
+
+/// Why there is no decision yet, or none at all.
+package enum Undecided: Error, Sendable {
+  /// It depends on this: answer it and decide again.
+  case asks(EpochQuestion)
+  /// An operator must decide.
+  case refused(BridgeError)
+
+  /// What to answer. Throws where an operator must decide.
+  var question: EpochQuestion {
+    get throws(BridgeError) {
+      switch self {
+      case .asks(let question): return question
+      case .refused(let why): throw why
+      }
+    }
+  }
+}
+
+/// The answers that a decision has so far.
+///
+/// A decision is a pure function of what was looked at and of these. It asks by throwing, so it reads
+/// as if it knew everything, costs no question that makes no difference, and a test can give any answers.
+package struct EpochFacts: Sendable {
+  private var answers: [EpochQuestion: EpochAnswer] = [:]
+
+  package init() {}
+
+  /// How many questions were answered.
+  package var count: Int { answers.count }
+
+  package subscript(question: EpochQuestion) -> EpochAnswer? {
+    get { answers[question] }
+    set { answers[question] = newValue }
+  }
+
+  private func answer(_ question: EpochQuestion) throws(Undecided) -> EpochAnswer {
+    guard let answer = answers[question] else { throw .asks(question) }
+    return answer
+  }
+
+  func newestEntry() throws(Undecided) -> ResumePoint {
+    try entry(.newestEntry)
+  }
+
+  func oldestEntry() throws(Undecided) -> ResumePoint {
+    try entry(.oldestEntry)
+  }
+
+  func firstEntry(from position: OplogPosition) throws(Undecided) -> ResumePoint? {
+    guard case .entry(let entry) = try answer(.firstEntry(from: position)) else {
+      throw .asks(.firstEntry(from: position))
+    }
+    return entry
+  }
+
+  func transactionStart(_ previous: OplogPosition) throws(Undecided) -> OplogPosition? {
+    guard case .entry(let entry) = try answer(.transactionStart(previous)) else {
+      throw .asks(.transactionStart(previous))
+    }
+    return entry?.position
+  }
+
+  func place(of mark: OplogPosition) throws(Undecided) -> MongoAdmin.MarkPlace {
+    guard case .mark(let place) = try answer(.markedEntry(mark)) else {
+      throw .asks(.markedEntry(mark))
+    }
+    return place
+  }
+
+  func checkpointAge() throws(Undecided) -> Duration? {
+    guard case .age(let age) = try answer(.checkpointAge) else { throw .asks(.checkpointAge) }
+    return age
+  }
+
+  func unnamedTrace() throws(Undecided) -> String? {
+    try reason(.unnamedTrace)
+  }
+
+  func loss(of mark: OplogPosition) throws(Undecided) -> String? {
+    try reason(.loss(of: mark))
+  }
+
+  private func reason(_ question: EpochQuestion) throws(Undecided) -> String? {
+    guard case .reason(let reason) = try answer(question) else { throw .asks(question) }
+    return reason
+  }
+
+  func ownMessages(
+    in stream: String, after: UInt64, through: UInt64
+  ) throws(Undecided) -> [StreamObservation.Own] {
+    let question = EpochQuestion.ownMessages(stream: stream, after: after, through: through)
+    guard case .messages(let messages) = try answer(question) else { throw .asks(question) }
+    return messages
+  }
+
+  func snapshotIDs(
+    in stream: StreamObservation, ofSnapshotAt position: OplogPosition, from floor: UInt32
+  ) throws(Undecided) -> Set<[UInt8]> {
+    let question = EpochQuestion.snapshotIDs(
+      stream: stream.name, snapshot: position, floor: floor,
+      first: min(max(stream.firstSequence, 1), stream.lastSequence), last: stream.lastSequence)
+    guard case .ids(let ids) = try answer(question) else { throw .asks(question) }
+    return ids
+  }
+
+  private func entry(_ question: EpochQuestion) throws(Undecided) -> ResumePoint {
+    guard case .entry(let entry?) = try answer(question) else { throw .asks(question) }
+    return entry
+  }
+}

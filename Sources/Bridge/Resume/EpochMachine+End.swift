@@ -1,0 +1,156 @@
+import JetStream
+import MongoSource
+import Oplog
+
+extension EpochMachine {
+  /// What an epoch left behind.
+  package struct Remains: Sendable {
+    /// As the last one that was written, or newer.
+    package var checkpoint: Checkpoint
+    /// Of that, what was seen to be in the streams that the epoch began with.
+    package var proven: [String: Checkpoint.Stream]
+    /// By stream: how many messages were sent whose storing is not known; nil: not looked at.
+    package var unanswered: [String: Int]?
+    package var flight: RefusalBook.Flight?
+
+    package init(
+      checkpoint: Checkpoint, proven: [String: Checkpoint.Stream],
+      unanswered: [String: Int]? = nil, flight: RefusalBook.Flight? = nil
+    ) {
+      self.checkpoint = checkpoint
+      self.proven = proven
+      self.unanswered = unanswered
+      self.flight = flight
+    }
+  }
+
+  /// Learns how an epoch that published ended.
+  ///
+  /// - Returns: the message that was just found to be refused for its own sake.
+  package mutating func ended(_ end: EpochEnd, _ remains: Remains) -> RefusalBook.Key? {
+    let found = memory.refusals.noteEnd(refusal: end.refusal, remains.flight)
+    memory.checkpoint = remains.checkpoint
+    memory.proven = remains.proven
+    memory.unanswered = remains.unanswered
+    memory.cautious = []
+    if case .publishFailed(let lane, let error, let gaps) = end {
+      if error.meansDuplicate { memory.cautious = [lane] }
+      if error.code == JetStreamCode.wrongLastSequence {
+        if gaps.isEmpty {
+          // Refused, and with it everything that was to follow it.
+          memory.unanswered?[lane] = 0
+        } else if !memory.isSnapshot {
+          let fresh = SuspectTail(
+            stream: lane, acknowledged: remains.checkpoint.streams[lane], unanswered: [])
+          memory.suspect = (memory.suspect ?? fresh).adding(gaps)
+        }
+      }
+    }
+    return found
+  }
+
+  /// Decides what follows an epoch that ended so.
+  package mutating func next(
+    after end: EpochEnd, isStopping: Bool, _ facts: EpochFacts
+  ) throws(Undecided) -> EpochOutcome {
+    switch end {
+    case .finished:
+      guard let point = memory.catchUp, !isStopping else { return EpochOutcome(.stop) }
+      memory.snapshotAt = point
+      return EpochOutcome(.another, resetsPause: true)
+    case .snapshotFinished:
+      return EpochOutcome(settings.options.snapshot ? .stop : .another, resetsPause: true)
+    case .halted(let failure): return EpochOutcome(.fail(.halted(failure.description)))
+    case .sourceFailed(let failure): return try next(after: failure, facts)
+    case .publishFailed(let lane, let error, _):
+      guard !error.meansDuplicate else {
+        return EpochOutcome(
+          .another, resetsPause: true,
+          .info("ids are looked up before publishing", ["stream": lane, "why": "\(error)"]))
+      }
+      return EpochOutcome(
+        .another,
+        .refused(
+          .stream(lane), "publishing stopped; the stream's tail is read again", reason: "\(error)",
+          code: error.code))
+    case .acksRefused(let why):
+      return EpochOutcome(
+        .another, .refused(.jetStream, "publishing stopped", reason: why, code: 0))
+    case .connectionLost(let why):
+      return EpochOutcome(
+        .another, .natsUnreachable(why),
+        .refused(.nats, "NATS connection lost", reason: why, code: 0))
+    case .blocked(let why):
+      return EpochOutcome(.another, .warning("waiting for what is missing here", reason: why))
+    case .needsEarlier(let previous): return try next(afterMissing: previous, facts)
+    case .abandoned(let why):
+      return EpochOutcome(
+        .stop,
+        .warning(
+          "stopped before everything was acknowledged; the next start resumes exactly", reason: why)
+      )
+    }
+  }
+
+  /// Whether no epoch follows one that ended so.
+  package static func isLast(_ end: EpochEnd) -> Bool {
+    switch end {
+    case .finished, .snapshotFinished, .halted, .sourceFailed, .abandoned: true
+    case .publishFailed, .acksRefused, .connectionLost, .blocked, .needsEarlier: false
+    }
+  }
+
+  private mutating func next(
+    after failure: SourceFailure, _ facts: EpochFacts
+  ) throws(Undecided) -> EpochOutcome {
+    switch failure {
+    case .positionLost(let lost) where memory.isSnapshot:
+      position(
+        lost: """
+          the snapshot took longer than the oplog reaches back, so nothing would lead on from it. \
+          Enlarge the oplog (replSetResizeOplog) and begin again: tailrace snapshot --force. \(lost)
+          """)
+    case .positionLost(let lost): try next(afterLoss: lost.description, facts)
+    case .unsupported(let why): EpochOutcome(.fail(.configuration(why)))
+    case .corruptReply(let why): EpochOutcome(.fail(.halted(why)))
+    case .refused(let why):
+      EpochOutcome(.another, .warning("MongoDB is not read yet", reason: why))
+    }
+  }
+
+  /// A transaction's entries are linked backwards; the first one is where reading has to begin.
+  private mutating func next(
+    afterMissing previous: OplogPosition, _ facts: EpochFacts
+  ) throws(Undecided) -> EpochOutcome {
+    guard let first = try facts.transactionStart(previous) else {
+      return try next(
+        afterLoss: """
+          a transaction that commits after the resume position has earlier entries, of which the \
+          one at \(previous) or those before it are no longer in the oplog. Decide where to \
+          continue: run --from <position>|oldest|now --force
+          """, facts)
+    }
+    memory.transactionStart = first
+    return EpochOutcome(
+      .another, resetsPause: true,
+      .info("reading from further back, for a transaction that began there", ["at": "\(first)"]))
+  }
+
+  /// Only a snapshot leads on from here. An operator decides, by configuration or afterwards.
+  private mutating func next(
+    afterLoss why: String, _ facts: EpochFacts
+  ) throws(Undecided) -> EpochOutcome {
+    guard settings.options.snapshot || settings.snapshotsOnLoss else {
+      return position(lost: why)
+    }
+    try refusePartialSnapshot(why)
+    memory.snapshotAt = try facts.newestEntry()
+    memory.catchUp = nil
+    return EpochOutcome(
+      .another, resetsPause: true, .error("a snapshot closes the gap", reason: why))
+  }
+
+  private func position(lost why: String) -> EpochOutcome {
+    EpochOutcome(.fail(.positionLost(why)), .positionLost(why))
+  }
+}

@@ -1,0 +1,334 @@
+import MongoSource
+import Oplog
+
+/// Decides what each epoch publishes and what follows it: a pure value, beside the driver that asks
+/// servers and carries it out (`EpochRunner`).
+///
+/// An epoch is one NATS connection with its lanes. Whatever goes wrong ends it, and the next one is
+/// decided from what the streams hold by then; so recovery is the only path there is.
+package struct EpochMachine: Sendable {
+  /// What the command line and the configuration say.
+  package struct Settings: Sendable {
+    package var options: RunOptions
+    /// `source.start`.
+    package var start: RunOptions.Start
+    /// `source.on_position_lost: snapshot`.
+    package var snapshotsOnLoss = false
+    /// False: a change stream, which may begin at any moment.
+    package var readsOplog = true
+
+    package init(options: RunOptions, start: RunOptions.Start) {
+      self.options = options
+      self.start = start
+    }
+  }
+
+  package let settings: Settings
+  package var memory = EpochMemory()
+
+  package init(_ settings: Settings) { self.settings = settings }
+
+  private var options: RunOptions { settings.options }
+
+  // MARK: - Before an epoch
+
+  /// Decides what the epoch publishes, and from where. Changes nothing.
+  package func decide(
+    _ situation: EpochSituation, _ facts: EpochFacts
+  ) throws(Undecided) -> EpochDecision {
+    let checkpoint = situation.checkpoint
+    let isForced = !memory.hasBegun && options.force
+    if let point = memory.snapshotAt {
+      return try newSnapshot(
+        at: point, since: memory.catchUp == nil ? nil : checkpoint?.origin, situation, facts)
+    }
+    if isForced, options.snapshot { return try newSnapshot(situation, facts) }
+    if isForced, let from = options.from { return try firstStart(from, situation, facts) }
+    if let checkpoint, let snapshot = checkpoint.snapshot, !snapshot.isOver {
+      return try continueSnapshot(snapshot, checkpoint, situation, facts)
+    }
+    switch try resume(situation, facts) {
+    case .resume(let plan): return try tail(plan, situation, facts)
+    case .fresh:
+      let start = options.from ?? settings.start
+      if options.snapshot || start == .snapshot { return try newSnapshot(situation, facts) }
+      if options.from == nil, start == .now, let doubt = try facts.unnamedTrace() {
+        throw .refused(.positionLost(doubt))
+      }
+      return try firstStart(start, situation, facts)
+    case .needsSnapshot(let why):
+      guard options.snapshot || settings.snapshotsOnLoss else {
+        throw .refused(.positionLost(why))
+      }
+      return try newSnapshot(because: why, situation, facts)
+    case .refuse(let why):
+      guard options.snapshot else { throw .refused(.positionLost(why)) }
+      return try newSnapshot(because: why, situation, facts)
+    }
+  }
+
+  /// Takes a decision over: to be called once, before it is carried out.
+  package mutating func adopt(_ decision: EpochDecision) {
+    if let catchUp = decision.catchUp { memory.catchUp = catchUp }
+    switch decision.mode {
+    case .tail(let plan):
+      memory.isSnapshot = false
+      memory.suspect = memory.suspect.flatMap { suspect in
+        // Until a later epoch finds them stored.
+        plan.missing[suspect.stream].map { suspect.replacing($0) }
+      }
+    case .snapshot:
+      memory.isSnapshot = true
+      memory.suspect = nil
+      memory.catchUp = nil
+    }
+    memory.transactionStart = nil
+  }
+
+  /// The epoch's checkpoint is written: a crash from now on comes back to this very position.
+  package mutating func began(_ checkpoint: Checkpoint) {
+    memory.checkpoint = checkpoint
+    memory.hasBegun = true
+    memory.snapshotAt = nil
+  }
+
+  // MARK: - Where to begin
+
+  /// Asks about the oplog only where that makes a difference.
+  private func resume(
+    _ situation: EpochSituation, _ facts: EpochFacts
+  ) throws(Undecided) -> ResumeDecision {
+    let checkpoint = situation.checkpoint
+    let decision = ResumePlan.decide(checkpoint: checkpoint, streams: situation.streams)
+    let needsOplog: Bool
+    switch decision {
+    case .fresh, .needsSnapshot: return decision
+    case .refuse: needsOplog = checkpoint == nil
+    case .resume(let plan):
+      needsOplog =
+        !plan.losses.isEmpty || !plan.unseen.isEmpty
+        || (checkpoint?.states.values.contains { $0.halted != nil } ?? false)
+    }
+    guard needsOplog else { return decision }
+    let oldest = try facts.oldestEntry().position
+    let newest = try facts.newestEntry().position
+    let judged = ResumePlan.decide(
+      checkpoint: checkpoint, streams: situation.streams,
+      oplog: ResumePlan.Oplog(oldest: oldest, newest: newest),
+      refillFrom: checkpoint == nil ? refillFrom(oldest) : nil)
+    guard case .resume(var plan) = judged else { return judged }
+    plan.observedAt = newest
+    if plan.startsAtMoment {
+      let entry = try facts.firstEntry(from: plan.start)
+      plan.start = entry?.position ?? newest
+      plan.term = entry?.term
+      plan.startsAtMoment = false
+    }
+    return .resume(plan)
+  }
+
+  /// The configured start, where it names a position in the oplog.
+  private func refillFrom(_ oldest: OplogPosition) -> Checkpoint.Origin? {
+    switch settings.start {
+    case .oldest: Checkpoint.Origin(position: oldest, inclusive: true)
+    case .at(let position): Checkpoint.Origin(position: position, inclusive: true)
+    case .now, .snapshot: nil
+    }
+  }
+
+  /// Continues behind what the streams hold.
+  private func tail(
+    _ resumed: ResumePlan, _ situation: EpochSituation, _ facts: EpochFacts
+  ) throws(Undecided) -> EpochDecision {
+    var plan = resumed
+    var remarks: [EpochRemark] = []
+    if let unanswered = memory.unanswered {
+      plan.bound(unanswered)
+    } else if !plan.unseen.isEmpty {
+      plan.trust(
+        situation.streams, situation.checkpoint, checkpointAge: try facts.checkpointAge(),
+        heardAt: memory.heardAt)
+    }
+    if let suspect = memory.suspect,
+      let remark = try repair(&plan, suspect, situation.streams, facts)
+    {
+      remarks.append(remark)
+    }
+    try refuseFrom("a resume position (\(plan.start), \(plan.note))")
+    remarks.append(.resuming(plan))
+    var decision = EpochDecision(.tail(plan), remarks)
+    if options.snapshot, memory.catchUp == nil { decision.catchUp = try facts.newestEntry() }
+    return movedBack(decision, plan)
+  }
+
+  /// `--from` is no way around a position that is known.
+  private func refuseFrom(_ place: String) throws(Undecided) {
+    guard !memory.hasBegun, options.from != nil else { return }
+    throw .refused(
+      .configuration("--from is given, but there is \(place): add --force to leave it"))
+  }
+
+  /// Somebody else's message in an exclusive stream may have kept out some of ours and let later ones
+  /// in: those are sent late, which is reported.
+  private func repair(
+    _ plan: inout ResumePlan, _ suspect: SuspectTail, _ streams: [StreamObservation],
+    _ facts: EpochFacts
+  ) throws(Undecided) -> EpochRemark? {
+    guard let stream = streams.first(where: { $0.name == suspect.stream }),
+      let end = plan.horizons[stream.name]?.position
+    else { return nil }
+    let stored = try facts.ownMessages(
+      in: stream.name, after: suspect.acknowledged?.sequence ?? 0, through: stream.lastSequence)
+    let missing = suspect.missing(stored, end: end)
+    guard let first = missing.first else { return nil }
+    plan.missing[stream.name] = missing
+    plan.moveBack(to: first.position.entry)
+    return .error(
+      """
+      stream \(stream.name) is exclusive, but somebody else published to it: \(missing.count) events \
+      from \(first.position) on were refused while later ones were stored. They are sent now, behind \
+      those: out of order
+      """, reason: nil)
+  }
+
+  /// A first start (or a forced one): what the streams hold already is still not sent again.
+  private func firstStart(
+    _ start: RunOptions.Start, _ situation: EpochSituation, _ facts: EpochFacts
+  ) throws(Undecided) -> EpochDecision {
+    let point: ResumePoint
+    var origin: OplogPosition?
+    switch start {
+    case .now: point = try facts.newestEntry()
+    case .oldest: point = try facts.oldestEntry()
+    case .at(let mark):
+      point = try entry(of: mark, &origin, facts)
+    case .snapshot: throw .refused(.halted("a snapshot is no position in the oplog"))
+    }
+    var plan = ResumePlan(
+      start: point.position, term: point.term,
+      origin: Checkpoint.Origin(position: origin ?? point.position, inclusive: start != .now),
+      note: "a first start")
+    plan.isFresh = true
+    for stream in situation.streams {
+      plan.found[stream.name] = stream.found
+      if let tail = stream.tail {
+        plan.horizons[stream.name] = ResumePlan.Horizon(position: tail.position, rule: tail.rule)
+      }
+    }
+    let decision = EpochDecision(
+      .tail(plan),
+      [.starting(["after": "\(plan.start)", "inclusive": "\(plan.origin.inclusive)"])])
+    return movedBack(decision, plan)
+  }
+
+  /// Where reading begins for a mark. `origin`: what the bridge's life begins with, where that is
+  /// something else.
+  private func entry(
+    of mark: OplogPosition, _ origin: inout OplogPosition?, _ facts: EpochFacts
+  ) throws(Undecided) -> ResumePoint {
+    // A change stream begins at any moment; and who reads one may have no right to read the oplog.
+    guard settings.readsOplog else { return ResumePoint(position: mark, term: nil) }
+    switch try facts.place(of: mark) {
+    case .entry(let entry): return entry
+    case .ahead(let newest):
+      origin = mark
+      return newest
+    case .lost:
+      // Nothing is written down for a position that no member has: whoever chooses another need not force it.
+      if !options.snapshot, !settings.snapshotsOnLoss, let why = try facts.loss(of: mark) {
+        throw .refused(.positionLost(why))
+      }
+      // The reader asks other members, which may have longer oplogs.
+      return ResumePoint(position: mark, term: nil)
+    }
+  }
+
+  /// With a transaction that began before the resume position, reading begins there, and nothing else
+  /// from before is published.
+  private func movedBack(_ decision: EpochDecision, _ plan: ResumePlan) -> EpochDecision {
+    var plan = plan
+    plan.floor = plan.start
+    if let first = memory.transactionStart { plan.moveBack(to: first) }
+    var moved = decision
+    moved.mode = .tail(plan)
+    return moved
+  }
+
+  // MARK: - Snapshots
+
+  private func continueSnapshot(
+    _ snapshot: Checkpoint.Snapshot, _ checkpoint: Checkpoint, _ situation: EpochSituation,
+    _ facts: EpochFacts
+  ) throws(Undecided) -> EpochDecision {
+    try refuseFrom("a snapshot at \(snapshot.position) that is not finished")
+    if options.snapshot, !memory.hasBegun, !options.selection.isWhole,
+      options.selection != snapshot.selection
+    {
+      throw .refused(
+        .configuration(
+          """
+          a snapshot at \(snapshot.position) of \
+          \(snapshot.selection.isWhole ? "everything" : snapshot.selection.line) is not finished: \
+          finish it with tailrace snapshot, or add --force to leave it
+          """))
+    }
+    let plan = try SnapshotPlan(snapshot, checkpoint.origin, situation, facts)
+    return EpochDecision(
+      .snapshot(plan), [.info("a snapshot continues", ["at": "\(snapshot.position)"])])
+  }
+
+  private func newSnapshot(
+    because why: String, _ situation: EpochSituation, _ facts: EpochFacts
+  ) throws(Undecided) -> EpochDecision {
+    try refusePartialSnapshot(why)
+    var decision = try newSnapshot(situation, facts)
+    decision.remarks.insert(.warning("a snapshot begins", reason: why), at: 0)
+    return decision
+  }
+
+  /// A snapshot from its beginning; at the newest entry that a majority has, unless `point` is given.
+  ///
+  /// `origin`: everything from there to the snapshot has been published, so that it can be again.
+  private func newSnapshot(
+    at point: ResumePoint? = nil, since origin: Checkpoint.Origin? = nil,
+    _ situation: EpochSituation, _ facts: EpochFacts
+  ) throws(Undecided) -> EpochDecision {
+    let point = if let point { point } else { try facts.newestEntry() }
+    let selection = options.snapshot ? options.selection : SnapshotSelection()
+    var details = ["at": "\(point.position)"]
+    if !selection.isWhole { details["of"] = "\(selection.line)" }
+    let plan = try SnapshotPlan(
+      Checkpoint.Snapshot(at: point, of: selection),
+      origin ?? Checkpoint.Origin(position: point.position, inclusive: false), situation, facts)
+    return EpochDecision(.snapshot(plan), [.info("a snapshot begins", details)])
+  }
+
+  /// What a snapshot of a part leaves out would be lost silently.
+  func refusePartialSnapshot(_ why: String) throws(Undecided) {
+    guard options.snapshot, !options.selection.isWhole else { return }
+    throw .refused(
+      .positionLost(
+        """
+        \(why). A snapshot of \(options.selection.line) would close the gap for these alone: leave \
+        --rule, --group and --namespace out, or add --force to accept the gap of the others
+        """))
+  }
+}
+
+extension ResumePlan {
+  /// Within a process it is known how many messages can have been stored unseen. What is more than those
+  /// is somebody else's, and then none can be told from the other.
+  mutating func bound(_ unanswered: [String: Int]) {
+    for (stream, unseen) in unseen {
+      let most = UInt64(unanswered[stream] ?? 0)
+      guard unseen.count > most else { continue }
+      self.unseen[stream] = nil
+      doubts.append(
+        """
+        stream \(stream) is exclusive, but somebody else published to it: \(unseen.count) messages \
+        behind sequence \(unseen.after) are gone, and \(most) of the bridge's can be among them. \
+        Those are published again\(most > 0 ? ", and may be doubled" : "")
+        """)
+    }
+  }
+}

@@ -1,0 +1,167 @@
+import BridgeConfiguration
+import Oplog
+
+/// The checkpoint is gone: the place is found again from what the streams hold, or refused.
+///
+/// Our last message in a stream says where to read on for that stream. A stream without one says
+/// nothing by itself: it may never have had a message, or have lost all of them. It counts as having
+/// lacked none only where that can be shown, by the mark in its metadata or by its age. A stream's
+/// first message, and every dead letter, is acknowledged before anything else is sent; so what never
+/// had a message misses none up to the newest message elsewhere.
+extension ResumePlan {
+  static func recover(
+    _ streams: [StreamObservation], _ oplog: Oplog?, _ refillFrom: Checkpoint.Origin?
+  ) -> ResumeDecision {
+    let tails = streams.compactMap(\.tail)
+    if let newest = tails.max(by: { $0.position < $1.position }),
+      newest.position.index >= SnapshotDecoder.firstIndex
+    {
+      return .needsSnapshot(
+        """
+        there is no checkpoint, and the bridge's last messages are of the snapshot at \
+        \(newest.position.entry), so it can't be told how far that came. Publish another one: \
+        tailrace snapshot
+        """)
+    }
+    var lost: [(stream: StreamObservation, origin: Checkpoint.Origin)] = []
+    var unproven: [StreamObservation] = []
+    var untraceable: StreamObservation?
+    for stream in streams where stream.tail == nil && stream.mark != .unused {
+      // Given up, if there was anything.
+      if stream.onLoss == .continue, stream.hasNothingYet { continue }
+      switch stream.mark {
+      case .used(let from, let inclusive):
+        guard stream.onLoss == .refill, stream.hasNothingYet else {
+          return .refuse(lostTrack(stream, tails))
+        }
+        lost.append((stream, Checkpoint.Origin(position: from, inclusive: inclusive)))
+      case .snapshot:
+        return .needsSnapshot(
+          """
+          there is no checkpoint, and stream \(stream.name) has lost its messages, those of a \
+          snapshot among them, which the oplog can't bring back. Publish another one: tailrace snapshot
+          """)
+      case .unused, nil:
+        if stream.exclusive, !stream.hasNothingYet { return .refuse(lostTrack(stream, tails)) }
+        if !stream.neverHeldOurs { untraceable = stream }
+        if !stream.isOlderThanAnyLoss(streams) { unproven.append(stream) }
+      }
+    }
+    let hasLived = !tails.isEmpty || streams.contains { $0.mark.map { $0 != .unused } ?? false }
+    if !hasLived || (tails.isEmpty && lost.isEmpty && unproven.isEmpty) { return .fresh }
+    if let untraceable { return .refuse(lostTrack(untraceable, tails)) }
+    for stream in unproven {
+      guard let refillFrom, stream.onLoss == .refill else {
+        return .refuse(lacksProof(stream, tails))
+      }
+      lost.append((stream, refillFrom))
+    }
+    return recover(streams, lost, oplog)
+  }
+
+  private static func recover(
+    _ streams: [StreamObservation],
+    _ lost: [(stream: StreamObservation, origin: Checkpoint.Origin)], _ oplog: Oplog?
+  ) -> ResumeDecision {
+    let tails = streams.compactMap { stream in stream.tail.map { (stream, $0) } }
+    let newest = tails.map(\.1.position).max()
+    var begin = tails.map(\.1.position.entry).min().map {
+      Checkpoint.Origin(position: $0, inclusive: true)
+    }
+    var startsAtMoment = false
+    var plan = ResumePlan(
+      start: OplogPosition(seconds: 0, increment: 0), term: nil,
+      origin: Checkpoint.Origin(position: OplogPosition(seconds: 0, increment: 0), inclusive: true),
+      note: "the checkpoint was lost; found again from the streams' last messages")
+    for (stream, origin) in lost {
+      let to = newest ?? EventPosition(entry: oplog?.newest ?? origin.position, index: .max)
+      var loss = Loss(
+        stream: stream.name, from: nil, to: to, acknowledgedSequence: 0, lastSequence: 0)
+      switch reach(origin.position, stream, oplog) {
+      case .from(let position, _, let limit):
+        loss.limit = limit
+        let isWhole = limit == nil && !origin.inclusive
+        plan.floors[stream.name] = EventPosition(entry: position, index: isWhole ? .max : 0)
+        plan.refilling[stream.name] = to
+        plan.losses.append(loss)
+        if begin.map({ position < $0.position }) ?? true {
+          begin = Checkpoint.Origin(position: position, inclusive: !isWhole)
+          // Neither a bridge's origin nor a moment need be an entry's place.
+          startsAtMoment = true
+        }
+      case .outOfReach(let oldest):
+        return .refuse(
+          """
+          there is no checkpoint, and stream \(stream.name) has lost its messages; the oplog begins \
+          at \(oldest) and no longer reaches back to \(origin.position), so they can't all be \
+          published again. Decide: on_loss: continue on that stream, or \
+          run --from <position>|oldest|now --force
+          """)
+      }
+    }
+    guard let begin else { return .fresh }
+    plan.start = begin.position
+    plan.startsAtMoment = startsAtMoment
+    plan.origin = begin
+    for (stream, tail) in tails {
+      plan.horizons[stream.name] = Horizon(position: tail.position, rule: tail.rule)
+      plan.count(stream, after: tail.sequence, nil)
+    }
+    if let newest {
+      // What never had a message misses none before the newest elsewhere.
+      for stream in streams where stream.tail == nil && plan.refilling[stream.name] == nil {
+        plan.floors[stream.name] = EventPosition(entry: newest.entry, index: 0)
+      }
+    }
+    return .resume(plan)
+  }
+
+  /// Its messages have expired, were purged or consumed.
+  private static func lostTrack(
+    _ stream: StreamObservation, _ tails: [StreamObservation.Own]
+  ) -> String {
+    let others =
+      tails.map(\.position).min().map { "The other streams end at \($0). " } ?? ""
+    let place = tails.map(\.position.entry).min().map { "\($0)" } ?? "<position>|oldest|now"
+    return """
+      there is no checkpoint, and stream \(stream.name) no longer holds the bridge's last message \
+      (first sequence \(stream.firstSequence), last \(stream.lastSequence)), so what it misses can't be \
+      told. \(others)Decide where to go on: run --from \(place) --force
+      """
+  }
+
+  /// It is empty, and may have been made anew or emptied.
+  private static func lacksProof(
+    _ stream: StreamObservation, _ tails: [StreamObservation.Own]
+  ) -> String {
+    let place = tails.map(\.position.entry).min().map { "\($0)" } ?? "<position>|oldest|now"
+    return """
+      there is no checkpoint, and nothing proves that stream \(stream.name), which holds no message of \
+      the bridge, never lost one (it was created at \(stream.created)). Decide: run --from oldest \
+      --force publishes again what the oplog still has of it; run --from \(place) --force goes on \
+      behind what the other streams hold
+      """
+  }
+}
+
+extension StreamObservation {
+  /// Whether the stream, which holds nothing of ours, was made together with one that still has its
+  /// first message: the bridge makes them one after the other at its first start. Whatever this one
+  /// would have had since would be in it; and had the other been made anew later, the epoch that began
+  /// then would have seen what this one had lost.
+  func isOlderThanAnyLoss(_ others: [StreamObservation]) -> Bool {
+    // Where others are marked, this one would be.
+    guard neverHeldOurs, !isMemory, !others.contains(where: { $0.mark != nil }),
+      let made = ServerTime(created)
+    else { return false }
+    return others.contains { other in
+      guard other.name != name, other.firstIsOurs, let otherMade = ServerTime(other.created) else {
+        return false
+      }
+      return made.seconds <= otherMade.seconds + Self.firstStartSeconds
+    }
+  }
+
+  /// How long the first start may take to make all streams.
+  private static var firstStartSeconds: Int { 5 }
+}

@@ -1,0 +1,405 @@
+import BridgeConfiguration
+package import Oplog
+
+/// Where to begin reading, and what each stream has already.
+package struct ResumePlan: Sendable, Equatable {
+  /// Everything at or before this is stored on that stream.
+  package struct Horizon: Sendable, Equatable {
+    package var position: EventPosition
+    package var rule: String
+
+    package init(position: EventPosition, rule: String) {
+      self.position = position
+      self.rule = rule
+    }
+  }
+
+  /// Messages behind a horizon that were stored and are gone since: `count` of them, behind `after`.
+  package struct Unseen: Sendable, Equatable {
+    package var after: UInt64
+    package var count: UInt64
+  }
+
+  /// Acknowledged messages that a stream no longer has.
+  package struct Loss: Sendable, Equatable, CustomStringConvertible {
+    /// What is done about it.
+    package enum Remedy: Sendable, Equatable {
+      case refill
+      case accepted
+      case halted(String)
+    }
+    package var stream: String
+    package var from: EventPosition?
+    package var to: EventPosition
+    package var acknowledgedSequence: UInt64
+    package var lastSequence: UInt64
+    package var remedy = Remedy.refill
+    /// The stream was deleted and made again.
+    package var isMadeAgain = false
+    /// What of it can't or need not be published again.
+    package var limit: String?
+
+    /// How many messages are gone at most; of a shared stream, those of others included.
+    package var count: UInt64 {
+      isMadeAgain
+        ? acknowledgedSequence
+        : acknowledgedSequence &- min(acknowledgedSequence, lastSequence)
+    }
+
+    package var description: String {
+      guard acknowledgedSequence > 0 || remedy != .refill else {
+        return "stream \(stream) is behind the others; it gets what it lacks up to \(to)"
+          + (limit.map { ". \($0)" } ?? "")
+      }
+      let lost = """
+        stream \(stream) lost acknowledged messages: \(isMadeAgain ? "it was made again and" : "it") ends \
+        at sequence \(lastSequence), \(acknowledgedSequence) was acknowledged
+        """
+      switch remedy {
+      case .refill:
+        return """
+          \(lost); refilling \(from.map { "after \($0)" } ?? "from the bridge's origin") up to \(to)
+          """ + (limit.map { ". \($0)" } ?? "")
+      case .accepted:
+        return "\(lost); it goes on behind \(to) without them, as on_loss: continue says"
+      case .halted(let why): return "\(lost). \(why)"
+      }
+    }
+  }
+
+  /// The oplog as it is now.
+  package struct Oplog: Sendable, Equatable {
+    package var oldest: OplogPosition
+    package var newest: OplogPosition
+
+    package init(oldest: OplogPosition, newest: OplogPosition) {
+      self.oldest = oldest
+      self.newest = newest
+    }
+  }
+
+  package var start: OplogPosition
+  /// `start` is a moment: reading begins at the first entry from there on.
+  package var startsAtMoment = false
+  package var term: Int64?
+  /// Nothing from before is published: reading may begin earlier, for a transaction that began there.
+  package var floor: OplogPosition
+  package var origin: Checkpoint.Origin
+  /// Decided by an operator or the configuration: what was known before doesn't count.
+  package var isFresh = false
+  /// What the checkpoint says is settled, if that can be relied on.
+  package var settled: EventPosition?
+  package var horizons: [String: Horizon] = [:]
+  /// By stream: everything before is stored there, or is not wanted there.
+  package var floors: [String: EventPosition] = [:]
+  package var unseen: [String: Unseen] = [:]
+  /// Up to where sequences are not counted: see `trust`.
+  package var uncounted: [String: UInt64] = [:]
+  /// Why not.
+  package var remarks: [String] = []
+  /// The newest entry when the streams were looked at, where something is unseen.
+  package var observedAt: OplogPosition?
+  package var losses: [Loss] = []
+  package var note: String
+  /// What can't be told for certain, to be said aloud.
+  package var doubts: [String] = []
+  /// By stream: up to where events are being written again, in order.
+  package var refilling: [String: EventPosition] = [:]
+  /// By stream: what it holds behind the gap that is being refilled.
+  package var held: [String: [Horizon]] = [:]
+  /// By stream: since when nothing is published there.
+  package var halted: [String: OplogPosition] = [:]
+  /// By stream: what it lacks before its horizon, because a foreign message came between.
+  package var missing: [String: [Horizon]] = [:]
+  /// Our last message in each stream, as found there just now. That is worth more than what was
+  /// remembered: acknowledgements in between say how many messages are stored, and where only if
+  /// nobody else published.
+  package var found: [String: Checkpoint.Stream] = [:]
+
+  package init(
+    start: OplogPosition, term: Int64?, origin: Checkpoint.Origin, note: String
+  ) {
+    self.start = start
+    self.floor = start
+    self.term = term
+    self.origin = origin
+    self.note = note
+  }
+
+  /// Begins reading at `position`, if that is earlier.
+  mutating func moveBack(to position: OplogPosition, isMoment: Bool = false) {
+    guard position < start else { return }
+    start = position
+    startsAtMoment = isMoment
+    term = nil
+  }
+}
+
+package enum ResumeDecision: Sendable, Equatable {
+  case resume(ResumePlan)
+  /// No trace of this bridge anywhere: begin as `source.start` says.
+  case fresh
+  /// Going on would be guessing. Exit 75 with this explanation.
+  case refuse(String)
+  /// Messages of a snapshot are gone, which no oplog brings back: only another snapshot helps.
+  case needsSnapshot(String)
+}
+
+extension ResumePlan {
+  /// Decides from the checkpoint (if there is one) and what the streams hold. Pure.
+  ///
+  /// Messages of one stream are published in order and without gaps, so our last message in a
+  /// stream says which of its messages are stored: those that are not after it. Which messages are the
+  /// stream's is another question, that of an event which became a dead letter for example; where
+  /// streams end at different places, the pipeline answers it event by event. The checkpoint adds where
+  /// to read on and what had been acknowledged, so that messages the server lost are noticed.
+  ///
+  /// - Parameters:
+  ///   - oplog: nil while it wasn't asked for. A plan with losses is final only with it.
+  ///   - refillFrom: what `source.start` says, where that is a place in the oplog.
+  package static func decide(
+    checkpoint: Checkpoint?, streams: [StreamObservation], oplog: Oplog? = nil,
+    refillFrom: Checkpoint.Origin? = nil
+  ) -> ResumeDecision {
+    var decision: ResumeDecision
+    if let checkpoint {
+      decision = resume(checkpoint, streams, oplog)
+    } else {
+      decision = recover(streams, oplog, refillFrom)
+    }
+    guard case .resume(var plan) = decision else { return decision }
+    for stream in streams where plan.halted[stream.name] == nil {
+      plan.found[stream.name] = stream.found
+    }
+    let served = streams.filter { !$0.isDeadLetter && plan.halted[$0.name] == nil }
+    if served.isEmpty, let why = plan.losses.compactMap(\.haltedBecause).first {
+      decision = .refuse(why)
+    } else {
+      decision = .resume(plan)
+    }
+    return decision
+  }
+
+  private static func resume(
+    _ checkpoint: Checkpoint, _ streams: [StreamObservation], _ oplog: Oplog?
+  ) -> ResumeDecision {
+    var plan = ResumePlan(
+      start: checkpoint.resume, term: checkpoint.term, origin: checkpoint.origin,
+      note: "from the checkpoint")
+    plan.settled = checkpoint.settled
+    for stream in streams {
+      let state = checkpoint.states[stream.name]
+      if let acked = checkpoint.streams[stream.name], stream.hasLost(acked) {
+        let isKept = stream.isMemory || stream.onLoss != .refill
+        if !isKept, let why = lostSnapshot(checkpoint, stream, acked) {
+          return .needsSnapshot(why)
+        }
+        plan.addLoss(of: stream, acked, state, checkpoint, oplog)
+      } else {
+        plan.addIntact(stream, checkpoint.streams[stream.name], state, checkpoint, oplog)
+      }
+    }
+    return .resume(plan)
+  }
+
+  /// A stream that has all that was acknowledged.
+  private mutating func addIntact(
+    _ stream: StreamObservation, _ acked: Checkpoint.Stream?, _ state: Checkpoint.StreamState?,
+    _ checkpoint: Checkpoint, _ oplog: Oplog?
+  ) {
+    let name = stream.name
+    var known: UInt64?
+    if stream.patchwork != nil {
+      hold(stream)
+    } else if let tail = stream.tail, acked.map({ tail.position >= $0.position }) ?? true {
+      horizons[name] = Horizon(position: tail.position, rule: tail.rule)
+      known = tail.sequence
+    } else if let acked {
+      // Limits or consumers removed our messages; the sequence proves that they were there.
+      horizons[name] = Horizon(position: acked.position, rule: acked.rule)
+      known = acked.sequence
+    } else if let state, state.created == stream.created {
+      known = state.base
+    }
+    if let known { count(stream, after: known, state) }
+    refilling[name] = state?.refillTo
+    if let since = state?.halted {
+      resumeHalted(stream, since, checkpoint, oplog)
+    } else if state?.refillTo == nil {
+      floors[name] = checkpoint.settled
+    }
+  }
+
+  /// A stream that was halted and has what it had then: it gets what came since.
+  private mutating func resumeHalted(
+    _ stream: StreamObservation, _ since: OplogPosition, _ checkpoint: Checkpoint,
+    _ oplog: Oplog?
+  ) {
+    let name = stream.name
+    guard let oplog, since < oplog.oldest, stream.onLoss != .continue else {
+      floors[name] = EventPosition(entry: since, index: 0)
+      let behind = EventPosition(entry: checkpoint.resume, index: .max)
+      refilling[name] = max(checkpoint.settled ?? behind, behind)
+      moveBack(to: max(since, oplog?.oldest ?? since))
+      return
+    }
+    halted[name] = since
+    losses.append(
+      Loss(
+        stream: name, from: nil, to: EventPosition(entry: since, index: 0), acknowledgedSequence: 0,
+        lastSequence: stream.lastSequence,
+        remedy: .halted(
+          """
+          It was halted at \(since), and the oplog now begins at \(oplog.oldest), so what came \
+          between can't be published. on_loss: continue on this stream goes on without it
+          """)))
+  }
+
+  mutating func count(
+    _ stream: StreamObservation, after sequence: UInt64, _ state: Checkpoint.StreamState?
+  ) {
+    var sequence = sequence
+    if let state, state.created == stream.created, let uncounted = state.uncounted {
+      sequence = max(sequence, uncounted)
+    }
+    guard stream.exclusive, stream.lastSequence > sequence else { return }
+    let removed = stream.removed(after: sequence)
+    if removed > 0 {
+      unseen[stream.name] = Unseen(after: sequence, count: removed)
+    } else if stream.survivors < stream.lastSequence - sequence {
+      doubts.append(
+        """
+        stream \(stream.name) is exclusive, but behind sequence \(sequence) it holds messages of \
+        somebody else, and others that are gone: how many of those were the bridge's can't be told. \
+        They are published again, and may be doubled
+        """)
+    }
+  }
+
+  private mutating func addLoss(
+    of stream: StreamObservation, _ acked: Checkpoint.Stream, _ state: Checkpoint.StreamState?,
+    _ checkpoint: Checkpoint, _ oplog: Oplog?
+  ) {
+    let name = stream.name
+    // What is settled on the others can't be taken for settled here.
+    let to = max(acked.position, checkpoint.settled ?? acked.position)
+    var loss = Loss(
+      stream: name, from: stream.firm?.position, to: to, acknowledgedSequence: acked.sequence,
+      lastSequence: stream.lastSequence)
+    loss.isMadeAgain = stream.wasMadeAgain || acked.created != stream.created
+    defer { losses.append(loss) }
+    switch stream.onLoss {
+    case .continue:
+      loss.remedy = .accepted
+      horizons[name] = Horizon(position: acked.position, rule: acked.rule)
+      if let tail = stream.tail, tail.position > acked.position {
+        horizons[name] = Horizon(position: tail.position, rule: tail.rule)
+      }
+      if let since = state?.halted {
+        resumeHalted(stream, since, checkpoint, oplog)
+      } else {
+        floors[name] = checkpoint.settled
+      }
+    case .halt:
+      loss.remedy = .halted("Nothing is published to it until on_loss says refill or continue")
+      halted[name] = state?.halted ?? checkpoint.resume
+    case .refill:
+      let from = stream.firm?.position.entry ?? checkpoint.origin.position
+      switch Self.reach(from, stream, oplog) {
+      case .from(let position, let isMoment, let limit):
+        loss.limit = limit
+        if stream.patchwork != nil {
+          hold(stream)
+          loss.to = max(to, held[name]?.map(\.position).max() ?? to)
+        } else if let tail = stream.tail {
+          horizons[name] = Horizon(position: tail.position, rule: tail.rule)
+          if acked.created == stream.created { count(stream, after: tail.sequence, state) }
+        }
+        if limit != nil { floors[name] = EventPosition(entry: position, index: 0) }
+        // Where a bridge's life began, no entry need stand.
+        moveBack(to: position, isMoment: isMoment || stream.firm == nil)
+        refilling[name] = loss.to
+      case .outOfReach(let oldest):
+        loss.remedy = .halted(
+          """
+          The oplog begins at \(oldest) and no longer reaches back to \(from), so they can't all be \
+          published again. Nothing is published to the stream until that is decided: on_loss: \
+          continue on it goes on without them
+          """)
+        halted[name] = state?.halted ?? checkpoint.resume
+      }
+    }
+  }
+
+  /// What is behind a gap is there, message by message.
+  private mutating func hold(_ stream: StreamObservation) {
+    guard let patchwork = stream.patchwork else { return }
+    horizons[stream.name] = patchwork.before.map { Horizon(position: $0.position, rule: $0.rule) }
+    held[stream.name] = patchwork.behind.map { Horizon(position: $0.position, rule: $0.rule) }
+  }
+
+  enum Reach: Equatable {
+    case from(OplogPosition, isMoment: Bool, limit: String?)
+    case outOfReach(oldest: OplogPosition)
+  }
+
+  /// From where on a stream's messages can be published again, and would still be kept.
+  static func reach(
+    _ from: OplogPosition, _ stream: StreamObservation, _ oplog: Oplog?
+  ) -> Reach {
+    guard let oplog else { return .from(from, isMoment: false, limit: nil) }
+    var first = from
+    var limit: String?
+    if let age = stream.maxAgeSeconds {
+      let moment = OplogPosition(
+        seconds: oplog.newest.seconds - min(age, oplog.newest.seconds), increment: 0)
+      if moment > first {
+        first = moment
+        limit = "What is older than its max_age is left out"
+      }
+    }
+    if first >= oplog.oldest { return .from(first, isMoment: limit != nil, limit: limit) }
+    guard stream.isMemory else { return .outOfReach(oldest: oplog.oldest) }
+    return .from(
+      oplog.oldest, isMoment: false,
+      limit:
+        "Its storage is memory, and the oplog begins at \(oplog.oldest): what came before is gone")
+  }
+
+  /// Explains a loss that reaches into what a snapshot that is over has published.
+  private static func lostSnapshot(
+    _ checkpoint: Checkpoint, _ stream: StreamObservation, _ acked: Checkpoint.Stream
+  ) -> String? {
+    guard let snapshot = checkpoint.snapshot, snapshot.isOver,
+      acked.position.entry >= snapshot.position,
+      stream.tail.map({ $0.position.entry <= snapshot.position }) ?? true
+    else { return nil }
+    return """
+      stream \(stream.name) lost acknowledged messages (it ends at sequence \(stream.lastSequence), \
+      \(acked.sequence) was acknowledged), among them some of the snapshot at \(snapshot.position), \
+      which the oplog can't bring back. Publish another one: tailrace snapshot --force
+      """
+  }
+}
+
+extension ResumePlan.Loss {
+  fileprivate var haltedBecause: String? {
+    guard case .halted = remedy else { return nil }
+    return description
+  }
+}
+
+extension StreamObservation {
+  /// Whether what was acknowledged there is gone, other than by limits and consumers.
+  func hasLost(_ acked: Checkpoint.Stream) -> Bool {
+    guard contradicts(acked) else { return false }
+    // A later message proves the earlier ones only in one and the same stream.
+    return patchwork != nil || tail.map { $0.position < acked.position } ?? true
+  }
+
+  /// Whether the stream can't be what it was when that was acknowledged.
+  func contradicts(_ acked: Checkpoint.Stream) -> Bool {
+    created != acked.created || wasMadeAgain || lastSequence < acked.sequence
+      || checkpointOverwritten
+  }
+}

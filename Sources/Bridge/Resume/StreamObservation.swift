@@ -1,0 +1,187 @@
+package import BridgeConfiguration
+package import Oplog
+
+/// What was found at the end of one stream, by leader reads, before anything is published.
+package struct StreamObservation: Sendable, Equatable {
+  /// One of our messages, as stored.
+  package struct Own: Sendable, Equatable {
+    package var sequence: UInt64
+    package var position: EventPosition
+    package var rule: String
+    package var id: String
+
+    package init(sequence: UInt64, position: EventPosition, rule: String, id: String) {
+      self.sequence = sequence
+      self.position = position
+      self.rule = rule
+      self.id = id
+    }
+  }
+
+  /// What a stream holds of ours where a later message says nothing of the earlier ones: it was made again
+  /// or an older copy was put back under a running bridge, which published on before it noticed; or it is
+  /// being refilled after that.
+  package struct Patchwork: Sendable, Equatable {
+    /// The last one before the gap: everything up to it is there.
+    package var before: Own?
+    /// Those behind the gap.
+    package var behind: [Own]
+
+    package init(before: Own?, behind: [Own]) {
+      self.before = before
+      self.behind = behind
+    }
+  }
+
+  package var name: String
+  package var created: String
+  package var firstSequence: UInt64
+  package var lastSequence: UInt64
+  /// Messages that are in the stream, whoever published them.
+  package var messages: UInt64
+  /// Nobody but the bridge publishes here.
+  package var exclusive: Bool
+  /// Nothing but dead letters goes here.
+  package var isDeadLetter: Bool
+  /// Our last message in the stream, if there is one. Searched from the stream's end down to the
+  /// checkpoint's sequence; through the whole stream where that sequence is beyond the end or holds
+  /// something else.
+  package var tail: Own?
+  /// The checkpoint's sequence holds a message that isn't the one that was acknowledged.
+  package var checkpointOverwritten = false
+  /// It isn't the stream whose messages the checkpoint has seen.
+  package var wasMadeAgain = false
+  /// Which of our messages are there, where positions don't tell.
+  package var patchwork: Patchwork?
+  /// How many messages are in the stream behind the last of ours that is known: `tail`, else the
+  /// checkpoint's, else what the stream held when the bridge first saw it. Counted on exclusive
+  /// streams only.
+  package var survivors: UInt64 = 0
+
+  /// The sequence of the very first message that the stream got, or will get.
+  package var beginning: UInt64 = 1
+  /// For how long ids prove that an event is there, whatever became of its message; nil where they don't.
+  package var idsProveFor: Duration?
+  /// When the stream got its last message, whether it is still there or not.
+  package var lastAt: ServerTime?
+  /// The server adds messages of its own.
+  package var hasDeleteMarkers = false
+
+  // What the stream keeps.
+  package var isMemory = false
+  package var maxAgeSeconds: UInt32?
+  package var onLoss = StreamSpec.OnLoss.refill
+
+  /// What the stream's metadata say of this bridge.
+  package var mark: StreamMark?
+  /// The stream's very first message is still there, and ours.
+  package var firstIsOurs = false
+
+  package init(
+    name: String, created: String, firstSequence: UInt64, lastSequence: UInt64, exclusive: Bool,
+    isDeadLetter: Bool, tail: Own?
+  ) {
+    self.name = name
+    self.created = created
+    self.firstSequence = firstSequence
+    self.lastSequence = lastSequence
+    self.messages =
+      lastSequence > 0 && firstSequence <= lastSequence
+      ? lastSequence - max(firstSequence, 1) + 1 : 0
+    self.exclusive = exclusive
+    self.isDeadLetter = isDeadLetter
+    self.tail = tail
+  }
+
+  /// The stream never got a message.
+  var hasNothingYet: Bool { lastSequence < beginning }
+
+  /// Nothing was ever removed from the stream, and none of what it holds is ours.
+  var neverHeldOurs: Bool {
+    guard tail == nil else { return false }
+    return hasNothingYet
+      || (firstSequence <= beginning && messages == lastSequence - beginning + 1)
+  }
+
+  /// Our last message up to which nothing is missing.
+  var firm: Own? { patchwork.map(\.before) ?? tail }
+
+  /// The same, as checkpoints have it.
+  var found: Checkpoint.Stream? {
+    firm.map { tail in
+      Checkpoint.Stream(
+        sequence: tail.sequence, id: tail.id, position: tail.position, rule: tail.rule,
+        created: created)
+    }
+  }
+
+  /// How many messages of ours were stored behind the one at `sequence` and removed since. Only an
+  /// exclusive stream's sequence can tell: each is one message of ours, or one that is still seen.
+  func removed(after sequence: UInt64) -> UInt64 {
+    guard exclusive, lastSequence > sequence else { return 0 }
+    let behind = lastSequence - sequence
+    // Next to somebody else's message, what was removed may have been somebody else's as well.
+    return survivors == 0 ? behind : 0
+  }
+}
+
+/// What a stream itself says of a bridge: kept in its metadata, so that it is lost with the stream and
+/// not with the checkpoint.
+package enum StreamMark: Sendable, Equatable, CustomStringConvertible {
+  /// As of when it was written, the stream had never held a message of the bridge, and lacked none.
+  case unused
+  /// It has held messages of the bridge, of events from `from` on.
+  case used(from: OplogPosition, inclusive: Bool)
+  /// Messages of a snapshot were among them.
+  case snapshot
+
+  package var description: String {
+    switch self {
+    case .unused: "unused"
+    case .used(let from, let inclusive): "\(inclusive ? "from" : "after") \(from)"
+    case .snapshot: "snapshot"
+    }
+  }
+
+  package init?(_ text: String) {
+    let words = text.split(separator: " ")
+    switch (words.first, words.count) {
+    case ("unused", 1): self = .unused
+    case ("snapshot", 1): self = .snapshot
+    case ("from", 2), ("after", 2):
+      guard let position = OplogPosition(words[1]) else { return nil }
+      self = .used(from: position, inclusive: words[0] == "from")
+    default: return nil
+    }
+  }
+}
+
+/// A moment as nats-server writes it (RFC 3339, UTC), to the second.
+package struct ServerTime: Sendable, Equatable {
+  /// Since 1970.
+  package var seconds: Int
+
+  /// Nil if it isn't written that way.
+  package init?(_ text: String) {
+    let bytes = Array(text.utf8)
+    guard bytes.count >= 20, bytes.count <= 30, bytes.last == UInt8(ascii: "Z") else { return nil }
+    func number(_ range: Range<Int>) -> Int? {
+      var value = 0
+      for byte in bytes[range] {
+        guard byte >= 48, byte <= 57 else { return nil }
+        value = value * 10 + Int(byte - 48)
+      }
+      return value
+    }
+    guard bytes[4] == 45, bytes[7] == 45, bytes[10] == 84, bytes[13] == 58, bytes[16] == 58,
+      bytes[19] == 46 || bytes.count == 20,
+      let year = number(0..<4), let month = number(5..<7), (1...12).contains(month),
+      let day = number(8..<10), let hour = number(11..<13), let minute = number(14..<16),
+      let second = number(17..<19)
+    else { return nil }
+    // Days of the civil calendar, years beginning in March.
+    let y = month > 2 ? year : year - 1
+    let days = y * 365 + y / 4 - y / 100 + y / 400 + (153 * ((month + 9) % 12) + 2) / 5 + day
+    seconds = ((days - 719_469) * 24 + hour) * 3600 + minute * 60 + second
+  }
+}

@@ -1,0 +1,99 @@
+import BridgeConfiguration
+import JetStream
+import MongoSource
+import Oplog
+
+/// Looks at what decides how an epoch begins: the checkpoint, the streams' ends, and what else the decision
+/// asks for. Changes nothing: `doctor` looks and decides here exactly as `run` does.
+struct EpochSurvey: Sendable {
+  let configuration: BridgeConfiguration
+  let sourceName: String
+  let jetStream: JetStreamClient
+  let mongo: any MongoAsking
+
+  /// What is stored, and the revision to assert when replacing it.
+  ///
+  /// - Throws: `BridgeError` where it can't be read, or belongs to another source.
+  func load(_ store: CheckpointStore) async throws -> (checkpoint: Checkpoint?, revision: UInt64) {
+    let found: (checkpoint: Checkpoint?, revision: UInt64)
+    do {
+      found = try await store.load()
+    } catch let error as CheckpointError {
+      throw BridgeError.positionLost(
+        """
+        \(error). Look at key \(store.key) of KV bucket \(configuration.bridge.stateBucket); once it \
+        is deleted, the resume position is found again from the streams' last messages
+        """)
+    }
+    if let stored = found.checkpoint, stored.source != sourceName {
+      throw BridgeError.configuration(
+        """
+        the checkpoint of bridge \(configuration.bridge.name) belongs to source \(stored.source), \
+        not \(sourceName): give this bridge another bridge.name
+        """)
+    }
+    return found
+  }
+
+  /// Looks at the streams and lets `machine` decide, with answers to what it asks.
+  func decide(
+    _ machine: EpochMachine, _ streams: [PreparedStream], _ checkpoint: Checkpoint?
+  ) async throws -> EpochDecision {
+    let tail = StreamTail(
+      jetStream: jetStream, ownership: MessageOwnership(configuration),
+      acknowledged: checkpoint?.streams ?? [:], proven: machine.memory.proven)
+    let situation = EpochSituation(
+      checkpoint: checkpoint, streams: try await observe(streams, tail, checkpoint))
+    var facts = EpochFacts()
+    while true {
+      do {
+        return try machine.decide(situation, facts)
+      } catch {
+        let question = try error.question
+        facts[question] = try await answer(question, streams, tail)
+      }
+    }
+  }
+
+  private func observe(
+    _ streams: [PreparedStream], _ tail: StreamTail, _ checkpoint: Checkpoint?
+  ) async throws -> [StreamObservation] {
+    var observations: [StreamObservation] = []
+    for stream in streams {
+      let onLoss = configuration.streams.first { $0.name == stream.name }?.onLoss ?? .refill
+      observations.append(
+        try await tail.observe(
+          stream, onLoss: onLoss, bridge: configuration.bridge.name, checkpoint: checkpoint))
+    }
+    return observations
+  }
+
+  private func answer(
+    _ question: EpochQuestion, _ streams: [PreparedStream], _ tail: StreamTail
+  ) async throws -> EpochAnswer {
+    switch question {
+    case .checkpointAge: return .age(try await checkpointAge(streams))
+    case .unnamedTrace: return .reason(try await doubtOfFirstStart())
+    case .ownMessages(let stream, let after, let through):
+      return .messages(try await tail.own(in: stream, after: after, through: through))
+    case .snapshotIDs(let stream, let position, let floor, let first, let last):
+      return .ids(
+        try await tail.identities(in: stream, ofSnapshotAt: position, from: floor, first...last))
+    case .newestEntry, .oldestEntry, .markedEntry, .loss, .firstEntry, .transactionStart:
+      return try await mongo.answer(question)
+    }
+  }
+
+  /// How long ago the checkpoint was written, by the servers' clock; nil where they don't say (before
+  /// 2.10). What is behind it was stored since.
+  private func checkpointAge(_ streams: [PreparedStream]) async throws -> Duration? {
+    let store = CheckpointStore(
+      jetStream, bucket: configuration.bridge.stateBucket, bridge: configuration.bridge.name)
+    guard
+      let now = streams.compactMap({ $0.info.answeredAt.flatMap { ServerTime($0) } }).map(\.seconds)
+        .max(),
+      let written = try await store.bucket.get(store.key).flatMap({ ServerTime($0.time) })
+    else { return nil }
+    return .seconds(max(now - written.seconds, 0) + 1)
+  }
+}

@@ -1,0 +1,71 @@
+import JSON
+import NATS
+
+/// What servers never change in a stream that is there, and never make. Pure.
+struct StreamChange: Sendable {
+  let name: String
+  /// As the server has it; nil where the stream has to be made.
+  let present: JSONValue?
+  /// All that it is to have.
+  let wanted: JSONValue
+
+  /// From this version on, servers change `max_consumers`.
+  private static let changesMaxConsumers = NATSVersion(2, 12, 5)
+
+  func refusal(version: NATSVersion, isClustered: Bool) -> StartRefusal? {
+    let replicas = wanted["num_replicas"]?.integer(Int.self) ?? 1
+    if !isClustered, replicas > 1, present?["num_replicas"]?.integer(Int.self) != replicas {
+      return .stream(
+        name, "num_replicas is \(replicas), but the server is on its own, without a cluster",
+        remedy: "streams:\n  - { name: \(name), num_replicas: 1 }")
+    }
+    guard let present else { return nil }
+    for key in Self.fixed where differ(key, in: present) {
+      if key == "max_consumers", version >= Self.changesMaxConsumers { continue }
+      return refusal(key, present, "which servers don't change")
+    }
+    for key in Self.neverTakenBack
+    where present[key]?.boolValue == true && wanted[key]?.boolValue != true {
+      return refusal(key, present, "which servers don't take back")
+    }
+    return nil
+  }
+
+  private static let fixed = [
+    "storage", "max_consumers", "retention", "allow_msg_counter", "persist_mode",
+  ]
+  private static let neverTakenBack = [
+    "deny_delete", "deny_purge", "allow_msg_ttl", "allow_msg_schedules",
+  ]
+
+  private func differ(_ key: String, in present: JSONValue) -> Bool {
+    let pair = [present[key], wanted[key]].map { Self.text($0, of: key) }
+    guard pair[0] != pair[1] else { return false }
+    // From limits to interest and back, they do.
+    return key != "retention" || pair.contains("workqueue")
+  }
+
+  /// What a setting means where it is left out, or is zero.
+  private static func text(_ value: JSONValue?, of key: String) -> String {
+    switch key {
+    case "max_consumers":
+      let count = value?.integer(Int64.self) ?? -1
+      return count > 0 ? "\(count)" : "-1"
+    case "storage": return value?.stringValue ?? "file"
+    case "retention": return value?.stringValue ?? "limits"
+    case "persist_mode": return value?.stringValue ?? "default"
+    default: return value?.boolValue == true ? "true" : "false"
+    }
+  }
+
+  private func refusal(_ key: String, _ present: JSONValue, _ why: String) -> StartRefusal {
+    let (now, then) = (Self.text(present[key], of: key), Self.text(wanted[key], of: key))
+    return .stream(
+      name, "it has \(key): \(now), \(why), and the configuration says \(then)",
+      remedy: """
+        # In the configuration (or delete the stream, with all that it holds: nats stream rm \(name)):
+        streams:
+          - { name: \(name), \(key): \(now) }
+        """)
+  }
+}

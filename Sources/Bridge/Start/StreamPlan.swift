@@ -1,0 +1,254 @@
+import BridgeConfiguration
+import JSON
+import JetStream
+import Mapping
+import NATS
+
+/// What a start is going to make of a stream, and how it would publish there.
+struct StreamPlan: Sendable {
+  var name: String
+  /// As it is; nil where it has to be made.
+  var present: StreamInfo?
+  /// All that it is to have.
+  var config: JSONValue
+  /// What of that it lacks.
+  var changed: [String]
+  var claim: StreamClaim
+  var exclusive: Bool
+  /// Only dead letters go here.
+  var isDeadLetter: Bool
+  /// As configured; nil: chosen.
+  var wanted: JetStream.PublishProtocol?
+  var mode: JetStream.PublishProtocol
+  var warnings: [String]
+
+  var replicas: Int { config["num_replicas"]?.integer(Int.self) ?? 1 }
+
+  /// What it newly reserves in files.
+  var newBytes: Int64 {
+    guard present == nil, config["storage"]?.stringValue != "memory" else { return 0 }
+    let bytes = Int64(config.streamLimit("max_bytes") ?? 0)
+    return bytes.multipliedReportingOverflow(by: Int64(replicas)).partialValue
+  }
+
+  /// With its way of publishing chosen, where the stream is now as it is to be.
+  func prepared(_ info: StreamInfo, cautious: Bool, mayRepeatIDs: Bool) -> PreparedStream {
+    var mode = mode
+    let fallback: JetStream.PublishProtocol = exclusive ? .chain : .single
+    if wanted == nil, mode == .atomic, !info.allowsAtomic { mode = fallback }
+    if wanted == nil, mode == .fast, !info.allowsBatched { mode = fallback }
+    // Fast ingest says of duplicates no more than how many, and that only if nobody else publishes.
+    let isBlind = mode == .fast && (mayRepeatIDs || !exclusive)
+    return PreparedStream(
+      name: name, info: info, mode: mode, exclusive: exclusive, isDeadLetter: isDeadLetter,
+      screening: isBlind ? .always : cautious ? .whileNeeded : .never, mayRepeatIDs: mayRepeatIDs)
+  }
+
+  /// The stream as it will be found; an empty one where it has to be made.
+  func expected(now: String) -> StreamInfo {
+    if let present { return present }
+    return StreamInfo([
+      "config": config, "created": .string(now),
+      "state": ["messages": 0, "bytes": 0, "first_seq": 0, "last_seq": 0],
+    ])
+  }
+}
+
+/// Judges, before anything is changed, whether JetStream can hold what the configuration asks for. `run`
+/// and `doctor` ask here, so that they find the same.
+struct StreamPlanner: Sendable {
+  let configuration: BridgeConfiguration
+  let jetStream: JetStreamClient
+  let version: NATSVersion
+  let isClustered: Bool
+
+  init(_ configuration: BridgeConfiguration, _ jetStream: JetStreamClient) {
+    self.configuration = configuration
+    self.jetStream = jetStream
+    let info = jetStream.connection.info
+    version = info.version
+    isClustered = info.cluster != nil
+  }
+
+  /// Streams keep metadata from then on.
+  static let firstMetadata = NATSVersion(2, 10, 0)
+  static let firstAtomic = NATSVersion(2, 12, 1)
+  static let firstFast = NATSVersion(2, 14, 0)
+
+  private var bridge: String { configuration.bridge.name }
+
+  /// Whether the dead letters have a stream that the configuration doesn't list.
+  var hasLetterStream: Bool { configuration.deadLetterStream == nil }
+
+  /// - Throws: `StartRefusal`, or `JetStreamError` where the server can't be asked.
+  func plan(_ stream: StreamSpec) async throws -> StreamPlan {
+    var settings = stream.settings
+    settings["subjects"] = .array(stream.subjects.map { .string($0) })
+    return try await plan(
+      stream.name, try await jetStream.stream(stream.name), settings,
+      wanted: stream.forcedProtocol, exclusive: stream.ownership == .exclusive,
+      isDeadLetter: false)
+  }
+
+  /// The dead-letter stream is made if it is missing; an existing one keeps its settings, and gets the
+  /// subject that it lacks.
+  func planLetters(replicas: Int) async throws -> StreamPlan {
+    let name = configuration.deadLetter.stream
+    let subject = JSONValue.string(configuration.deadLetter.subject.pattern)
+    var settings: JSONValue = ["subjects": [subject]]
+    let present = try await jetStream.stream(name)
+    if present == nil {
+      settings = [
+        "subjects": [subject], "storage": "file", "num_replicas": .int(replicas),
+        "duplicate_window": .int(600_000_000_000),
+      ]
+    }
+    // Several bridges may share it, and dead letters are few: one at a time, on any server.
+    return try await plan(
+      name, present, settings, wanted: .single, exclusive: false, isDeadLetter: true)
+  }
+
+  private func plan(
+    _ name: String, _ present: StreamInfo?, _ settings: JSONValue,
+    wanted: JetStream.PublishProtocol?, exclusive: Bool, isDeadLetter: Bool
+  ) async throws -> StreamPlan {
+    try judge(name, wanted, exclusive: exclusive)
+    let mode =
+      wanted
+      ?? Self.choose(
+        version: version, replicas: settings["num_replicas"]?.integer(Int.self) ?? 1,
+        exclusive: exclusive, mayRepeatIDs: configuration.mayRepeatIDs(name))
+    let claim = StreamClaim.decide(
+      present?.config ?? .object([]), bridge: bridge, isExclusive: exclusive,
+      serverKeepsMetadata: version >= Self.firstMetadata)
+    if case .refused(let owner) = claim {
+      throw StartRefusal(claimedBy: owner, stream: name, bridge: bridge)
+    }
+    var asked = adapted(settings, exclusive: exclusive, to: present)
+    if mode == .atomic { asked["allow_atomic"] = true }
+    if mode == .fast { asked["allow_batched"] = true }
+    var config = asked
+    var changed: [String] = []
+    if let present {
+      (config, changed) = present.config.merging(asked)
+    } else {
+      config["name"] = .string(name)
+      if claim == .claim { config["metadata"] = StreamClaim.metadata(config, owner: bridge) }
+    }
+    let fitness = configuration.fitness(of: name, config, isExclusive: exclusive)
+    if let refusal = fitness.refusal {
+      throw StartRefusal.stream(name, refusal, remedy: fitness.remedy(name))
+    }
+    let change = StreamChange(name: name, present: present?.config, wanted: config)
+    if let refusal = change.refusal(version: version, isClustered: isClustered) { throw refusal }
+    return StreamPlan(
+      name: name, present: present, config: config, changed: changed, claim: claim,
+      exclusive: exclusive, isDeadLetter: isDeadLetter, wanted: wanted, mode: mode,
+      warnings: fitness.warnings)
+  }
+
+  private func judge(
+    _ name: String, _ wanted: JetStream.PublishProtocol?, exclusive: Bool
+  ) throws(StartRefusal) {
+    let automatic = "streams:\n  - { name: \(name), publish: auto }"
+    if let wanted, let least = Self.least(wanted), version < least {
+      throw .stream(
+        name, "publish: \(wanted.rawValue) needs nats-server \(least), this is \(version)",
+        remedy: automatic)
+    }
+    if wanted == .chain, !exclusive {
+      throw .stream(
+        name,
+        "publish: chain works only where the bridge is the only publisher (ownership: exclusive)",
+        remedy: automatic)
+    }
+  }
+
+  /// By what was measured (docs/publish-protocols.md): replicated streams gain most from atomic
+  /// batches, single ones from fast ingest; the chain serves every older server. Fast ingest drops
+  /// duplicates without a word, so it is not for ids that may be duplicates, or another event's.
+  static func choose(version: NATSVersion, replicas: Int, exclusive: Bool, mayRepeatIDs: Bool)
+    -> JetStream.PublishProtocol
+  {
+    if version >= firstAtomic, replicas > 1 || !exclusive || mayRepeatIDs { return .atomic }
+    if version >= firstFast { return .fast }
+    return exclusive ? .chain : .single
+  }
+
+  private static func least(_ mode: JetStream.PublishProtocol) -> NATSVersion? {
+    switch mode {
+    case .atomic: firstAtomic
+    case .fast: firstFast
+    case .chain, .single: nil
+    }
+  }
+
+  /// A stream that others use as well keeps the subjects they gave it.
+  private func adapted(
+    _ settings: JSONValue, exclusive: Bool, to present: StreamInfo?
+  ) -> JSONValue {
+    var wanted = settings
+    if var metadata = settings["metadata"] {
+      metadata[StreamClaim.key] = nil
+      wanted["metadata"] = metadata
+    }
+    if !exclusive, let present, let subjects = settings["subjects"]?.arrayValue {
+      let all = SharedSubjects.union(present.subjects, subjects.compactMap(\.stringValue))
+      wanted["subjects"] = .array(all.map { .string($0) })
+    }
+    return wanted
+  }
+
+  // MARK: What is not a stream of events
+
+  /// - Throws: `StartRefusal` for the first consumer that can't be as it is configured.
+  func checkConsumers(_ stream: StreamSpec, of plan: StreamPlan) async throws {
+    let together = ConsumerSetRules(
+      stream: stream.name, streamConfig: plan.config, consumers: stream.consumers)
+    if let refusal = together.refusal { throw refusal }
+    for consumer in stream.consumers { _ = try await self.plan(consumer, of: plan) }
+  }
+
+  /// The configuration that the consumer is to have; nil where it has it already.
+  func plan(_ consumer: JSONValue, of stream: StreamPlan) async throws -> (String, JSONValue)? {
+    guard let name = (consumer["durable_name"] ?? consumer["name"])?.stringValue else {
+      throw StartRefusal.consumer(
+        "?", of: stream.name, "it needs a durable_name",
+        remedy: "# Give it a durable_name, under streams, consumers.")
+    }
+    let present =
+      stream.present == nil ? nil : try await jetStream.consumer(name, of: stream.name)
+    let rules = ConsumerRules(
+      name, stream: stream.name, streamConfig: stream.config, present: present, wanted: consumer)
+    if let refusal = rules.refusal { throw refusal }
+    return rules.isUnchanged ? nil : (name, rules.config)
+  }
+
+  /// - Throws: `StartRefusal` where the state bucket's name is that of a stream that is none.
+  func checkBucket() async throws {
+    let bucket = configuration.bridge.stateBucket
+    guard let present = try await jetStream.stream("KV_\(bucket)") else { return }
+    if let refusal = BucketFitness(bucket, bridge: bridge, present.config).refusal { throw refusal }
+  }
+}
+
+extension StartRefusal {
+  init(claimedBy owner: String, stream: String, bridge: String) {
+    self = .stream(
+      stream, "",
+      remedy: "# In both configurations:\nstreams:\n  - { name: \(stream), ownership: shared }")
+    why = StreamClaim.explanation(stream: stream, owner: owner, bridge: bridge)
+  }
+}
+
+extension BridgeConfiguration {
+  /// Whether a stream that has this configuration on the server can serve this bridge.
+  func fitness(of stream: String, _ config: JSONValue, isExclusive: Bool) -> StreamFitness {
+    var subjects = streams.first { $0.name == stream }?.subjects ?? []
+    if stream == deadLetter.stream { subjects.append(deadLetter.subject.pattern) }
+    return StreamFitness(
+      config, subjects: subjects, isExclusive: isExclusive,
+      allowsMemory: allowsMemoryStorage(stream),
+      exclusiveSubjects: streams.filter { $0.ownership == .exclusive }.flatMap(\.subjects))
+  }
+}

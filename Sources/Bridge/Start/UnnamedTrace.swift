@@ -1,0 +1,54 @@
+import BridgeConfiguration
+import Foundation
+import JetStream
+import Mapping
+import Oplog
+
+extension EpochSurvey {
+  /// Why a first start at `now` may not be a first start: without a checkpoint, messages of a shared
+  /// stream that name no bridge may be this one's, and what came since would never be published.
+  func doubtOfFirstStart() async throws(JetStreamError) -> String? {
+    let ownership = MessageOwnership(configuration)
+    for rule in configuration.rules {
+      let stream = configuration.streams[rule.streamIndex]
+      guard stream.ownership == .shared else { continue }
+      for subject in configuration.subjectPatterns(of: rule) {
+        guard let last = try await last(in: stream.name, subject),
+          ownership.of(stream.name).owner(of: last) == .unnamed,
+          last.header("Tailrace-Rule") == rule.name, mayBe(last, of: rule)
+        else { continue }
+        return """
+          there is no checkpoint, and stream \(stream.name) holds messages of rule \(rule.name) that \
+          name no bridge (sequence \(last.sequence), position \
+          \(last.header("Tailrace-Position") ?? "unknown")), as older versions wrote them: whether this \
+          bridge published them can't be told. Decide where to go on: \
+          run --from <position>|oldest|now --force
+          """
+      }
+    }
+    return nil
+  }
+
+  /// Nil also where the stream has to be made.
+  private func last(
+    in stream: String, _ subject: String
+  ) async throws(JetStreamError) -> StoredMessage? {
+    do {
+      return try await jetStream.lastMessage(in: stream, subject: subject)
+    } catch {
+      if error.code == JetStreamCode.streamNotFound { return nil }
+      throw error
+    }
+  }
+
+  /// False where the message says that it comes from elsewhere.
+  private func mayBe(_ message: StoredMessage, of rule: Rule) -> Bool {
+    // /mongodb/<source>/<database>, components of a URI, encoded once more for a header.
+    guard let text = message.header("ce-source") else { return true }
+    let parts = text.split(separator: "/").map {
+      String($0).removingPercentEncoding?.removingPercentEncoding ?? String($0)
+    }
+    guard parts.count == 3 else { return true }
+    return parts[1] == sourceName && (rule.namespace.literalDatabase ?? parts[2]) == parts[2]
+  }
+}

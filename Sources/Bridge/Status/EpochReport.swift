@@ -1,0 +1,92 @@
+import BridgeConfiguration
+import JetStream
+import Logging
+import Oplog
+
+/// What decisions have to say, for the log, health and `/status`.
+extension BridgeService {
+  func report(_ remark: EpochRemark) {
+    switch remark {
+    case .info(let what, let details): logger.info("\(what)", metadata: metadata(details))
+    case .starting(let details):
+      logger.log(level: attemptLevel, "starting", metadata: metadata(details))
+    case .warning(let what, let reason):
+      board.note(error: "\(what): \(reason)")
+      logger.warning("\(what)", metadata: ["reason": "\(reason)"])
+    case .error(let what, let reason?):
+      board.note(error: "\(what): \(reason)")
+      logger.error("\(what)", metadata: ["reason": "\(reason)"])
+    case .error(let what, nil):
+      board.note(error: what)
+      logger.error("\(what)")
+    case .refused(.stream(let lane), let what, let reason, let code):
+      refused(scope(of: lane), what, reason, code: code)
+    case .refused(let scope, let what, let reason, let code):
+      refused(scope, what, reason, code: code)
+    case .natsUnreachable(let why): board.noteUnreachable(why)
+    case .positionLost(let why): board.update { $0.positionLost = why }
+    case .resuming(let plan): report(plan)
+    }
+  }
+
+  private func metadata(_ details: [String: String]) -> Logger.Metadata {
+    details.mapValues { "\($0)" }
+  }
+
+  /// What every epoch logs about its beginning is not repeated for each attempt at what is refused again.
+  private var attemptLevel: Logger.Level { board.snapshot.refusals.all.isEmpty ? .info : .debug }
+
+  /// A cause that repeats is logged once a minute, with its count.
+  func refused(
+    _ scope: Refusals.Scope, _ what: String, _ why: String, code: Int = 0
+  ) {
+    guard let times = board.refuse(scope, what, why, code: code) else { return }
+    var metadata: Logger.Metadata = ["what": "\(scope)", "reason": "\(why)"]
+    if times > 1 { metadata["times"] = "\(times)" }
+    logger.warning("\(what)", metadata: metadata)
+  }
+
+  /// "checkpoint" is the lane of what the checkpoint reads back.
+  private func scope(of lane: String) -> Refusals.Scope {
+    let isStream =
+      lane == configuration.deadLetter.stream || configuration.streams.contains { $0.name == lane }
+    return isStream ? .stream(lane) : .checkpoint
+  }
+
+  /// What was found where an epoch resumes.
+  private func report(_ plan: ResumePlan) {
+    // Not once for each attempt at what is refused again.
+    logger.log(
+      level: attemptLevel, "resuming",
+      metadata: ["at": "\(plan.start)", "how": "\(plan.note)"])
+    board.update { facts in
+      // What an earlier epoch began to write again, and has not finished.
+      let open = facts.losses.filter { old in
+        plan.refilling[old.stream] != nil && !plan.losses.contains { $0.stream == old.stream }
+      }
+      facts.losses = open + plan.losses.filter { $0.remedy != .accepted }
+      for (name, to) in plan.refilling where !facts.losses.contains(where: { $0.stream == name }) {
+        // A process before this one began it.
+        facts.losses.append(
+          ResumePlan.Loss(
+            stream: name, from: plan.horizons[name]?.position, to: to, acknowledgedSequence: 0,
+            lastSequence: 0))
+      }
+    }
+    for loss in plan.losses {
+      board.update { $0.lostMessages &+= loss.count }
+      board.note(error: "\(loss)")
+      logger.error("\(loss)")
+    }
+    for (stream, unseen) in plan.unseen {
+      logger.info(
+        "messages behind the last known one are stored and gone: they are not sent again",
+        metadata: ["stream": "\(stream)", "count": "\(unseen.count)"])
+    }
+    for remark in plan.remarks { logger.info("\(remark)") }
+    for doubt in plan.doubts {
+      board.note(error: doubt)
+      logger.error("\(doubt)")
+    }
+  }
+}

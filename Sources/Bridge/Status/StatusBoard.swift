@@ -1,0 +1,128 @@
+import MongoSource
+import Oplog
+import Synchronization
+
+/// What the bridge knows about itself, for health, status and metrics. Thread-safe; written a few
+/// times a second, never per event.
+final class StatusBoard: Sendable {
+  struct Stream: Sendable {
+    var name: String
+    var mode: String
+    var inFlight: Int
+    var sequence: UInt64
+    var position: EventPosition?
+    /// Since when an ack has been waited for.
+    var waitingSince: ContinuousClock.Instant?
+  }
+
+  struct Facts: Sendable {
+    var phase = "starting"
+    var epoch: UInt64 = 0
+    var natsConnected = false
+    var natsDetail = "not connected yet"
+    /// The last attempt to connect came through, and that connection was not lost: between two epochs
+    /// there is none, and nothing is wrong with that.
+    var natsReachable = false
+    var natsServer = ""
+    var natsSince: ContinuousClock.Instant?
+    var publishing = false
+    var counters: PipelineCounters?
+    var streams: [Stream] = []
+    var read: OplogPosition?
+    var resume: OplogPosition?
+    var origin: OplogPosition?
+    var inFlight = 0
+    /// When the pipeline was last looked at.
+    var lookedAt: ContinuousClock.Instant?
+    var settlement = SettlementWatch()
+    var refusals = Refusals()
+    /// Since when the streams are open …
+    var publishingSince: ContinuousClock.Instant?
+    /// … or since when they have not been for as much as a second.
+    var closedSince: ContinuousClock.Instant?
+    var eventAt: ContinuousClock.Instant?
+    var rate = 0.0
+    var firstPublishedAfter: Duration?
+    var checkpoint: Checkpoint?
+    var checkpointAt: ContinuousClock.Instant?
+    var checkpointError: String?
+    var positionLost: String?
+    var failure: String?
+    var losses: [ResumePlan.Loss] = []
+    var lostMessages: UInt64 = 0
+    var errors: [LoggedError] = []
+    var feed = FeedFacts()
+    /// Documents are being fetched for events that wait.
+    var waitsForDocuments = false
+    /// While a snapshot goes on.
+    var snapshot: SnapshotStatus?
+    /// How the last one of this process ended.
+    var finishedSnapshot: SnapshotStatus?
+    /// What was counted when this process began or resumed the snapshot that is under way …
+    var snapshotBase: Outcomes?
+    /// … and what its documents came to, as far as this process published them.
+    var snapshotOutcomes: Outcomes?
+    /// Dead letters of this bridge in their stream.
+    var standingLetters: UInt64?
+  }
+
+  struct LoggedError: Sendable {
+    var at: ContinuousClock.Instant
+    var what: String
+  }
+
+  let started = ContinuousClock.now
+  let instance: String
+  private let facts = Mutex(Facts())
+
+  init(instance: String) {
+    self.instance = instance
+    facts.withLock { $0.closedSince = started }
+  }
+
+  func update<Result: Sendable>(_ change: (inout Facts) -> Result) -> Result {
+    facts.withLock { change(&$0) }
+  }
+
+  var snapshot: Facts { facts.withLock { $0 } }
+
+  /// There is no connection to NATS, and this is why.
+  func noteUnreachable(_ why: String) {
+    facts.withLock { facts in
+      if facts.natsReachable || facts.natsSince == nil { facts.natsSince = .now }
+      facts.natsReachable = false
+      facts.natsDetail = why
+    }
+  }
+
+  /// Takes a refusal down; what has to be logged of it is the number of times it was met since it last
+  /// was, nil: nothing.
+  func refuse(_ scope: Refusals.Scope, _ what: String, _ reason: String, code: Int = 0) -> Int? {
+    let times = facts.withLock { facts in
+      facts.refusals.note(
+        scope, reason, code: code, frontier: facts.settlement.frontier, at: .now)
+    }
+    if times != nil { note(error: "\(what): \(scope): \(reason)") }
+    return times
+  }
+
+  /// Keeps the last twenty errors for /status.
+  func note(error what: String) {
+    facts.withLock { facts in
+      facts.errors.append(LoggedError(at: .now, what: what))
+      if facts.errors.count > 20 { facts.errors.removeFirst() }
+    }
+  }
+
+  /// Seconds since `instant`.
+  static func age(_ instant: ContinuousClock.Instant?) -> Double? {
+    instant.map { (ContinuousClock.now - $0).seconds }
+  }
+}
+
+extension Duration {
+  var seconds: Double {
+    let (seconds, attoseconds) = components
+    return Double(seconds) + Double(attoseconds) / 1e18
+  }
+}

@@ -1,0 +1,66 @@
+import BridgeConfiguration
+import JSON
+import JetStream
+import Mapping
+import NATS
+import Oplog
+import Parity
+import Synchronization
+
+/// Documents of which a change is a dead letter: what messages tell of them is not all.
+///
+/// Thread-safe.
+final class StateLetters: Sendable {
+  private struct State {
+    var documents: [DocumentKey: EventPosition] = [:]
+    var isFull = false
+  }
+
+  private let configuration: BridgeConfiguration
+  private let plan: FoldPlan
+  private let state = Mutex(State())
+
+  private static let mostDocuments = 500_000
+
+  init(_ configuration: BridgeConfiguration, _ plan: FoldPlan) {
+    self.configuration = configuration
+    self.plan = plan
+  }
+
+  /// By document, where the last change that is a dead letter stands.
+  var documents: [DocumentKey: EventPosition] { state.withLock { $0.documents } }
+  /// There are more than are kept.
+  var isFull: Bool { state.withLock { $0.isFull } }
+
+  func read(_ jetStream: JetStreamClient) async throws {
+    let name = configuration.deadLetter.stream
+    guard let info = try await jetStream.stream(name), info.messages > 0 else { return }
+    let ownership = MessageOwnership(configuration).of(name)
+    try await StreamScan(
+      jetStream, stream: name, from: info.firstSequence, through: info.lastSequence,
+      take: { view, _ in self.take(view, ownership) }
+    ).run()
+  }
+
+  private func take(_ view: borrowing NATSMessageView, _ ownership: StreamOwnership) {
+    let marks = MessageMarks(view.headers)
+    guard marks.error != nil, ownership.owner(of: marks) == .thisBridge,
+      let name = marks.rule.map({ String(decoding: $0, as: UTF8.self) }),
+      let index = configuration.rules.firstIndex(where: { $0.name.isSame(as: name) }),
+      let position = marks.position,
+      let recorded = try? RecordedEvent(
+        String(decoding: view.payload, as: UTF8.self), index: position.index),
+      let key = try? recorded.withEvent({ event in
+        var mapper = configuration.mapper(sourceName: "")
+        return plan.key(of: event, rule: index, &mapper)
+      })
+    else { return }
+    state.withLock { state in
+      if state.documents[key] == nil, state.documents.count >= Self.mostDocuments {
+        state.isFull = true
+        return
+      }
+      state.documents[key] = max(state.documents[key] ?? position, position)
+    }
+  }
+}

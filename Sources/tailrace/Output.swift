@@ -1,0 +1,53 @@
+import Bridge
+import Foundation
+
+/// A line of results on standard output. In this program it takes the place of Swift's own `print`,
+/// which does not notice when nobody gets the results: a full disk, a reader that is gone, a closed
+/// descriptor. Then the program ends with exit code 74, without a word where the reader has just
+/// had enough (`tailrace decode … | head`).
+func print(_ line: some CustomStringConvertible) {
+  printPart(line.description + "\n")
+}
+
+/// Text on standard output, as it is.
+func printPart(_ text: String) {
+  let bytes = Array(text.utf8)
+  var written = 0
+  while written < bytes.count {
+    let count = bytes.withUnsafeBytes { buffer in
+      write(STDOUT_FILENO, buffer.baseAddress?.advanced(by: written), buffer.count - written)
+    }
+    if count > 0 {
+      written += count
+      continue
+    }
+    let reason = errno
+    if count < 0, reason == EINTR { continue }
+    if count < 0, reason == EAGAIN {
+      // Somebody has made the descriptor non-blocking.
+      var descriptor = pollfd(fd: STDOUT_FILENO, events: Int16(POLLOUT), revents: 0)
+      poll(&descriptor, 1, -1)
+      continue
+    }
+    if reason != EPIPE {
+      printError(
+        "the results can't be written to standard output: \(String(cString: strerror(reason)))")
+    }
+    exit(OutputExit.lost)
+  }
+}
+
+enum OutputExit {
+  /// EX_IOERR of sysexits.h: results could not be written.
+  static let lost: Int32 = 74
+}
+
+/// An error, on standard error.
+func printError(_ text: String) {
+  StandardError.write("tailrace: \(text)\n")
+}
+
+/// How far something is, on standard error.
+func printNote(_ text: String) {
+  StandardError.write("\(text)\n")
+}

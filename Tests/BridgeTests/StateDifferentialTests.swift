@@ -1,0 +1,314 @@
+import BSON
+import Bridge
+import BridgeConfiguration
+import Foundation
+import Mapping
+import MongoSource
+import Oplog
+import Parity
+import Testing
+
+/// Random collections, operations and rules: what messages come to is what the collections hold, and one
+/// document, field or message that is wrong is found and named. `STATE_ROUNDS` sets how many worlds.
+@Suite("States of random collections")
+struct StateDifferentialTests {
+  static let rounds = ProcessInfo.processInfo.environment["STATE_ROUNDS"].flatMap { Int($0) } ?? 60
+
+  // MARK: One run
+
+  fileprivate struct Message {
+    var headers: FoldPlan.Headers
+    var body: [UInt8]
+  }
+
+  fileprivate struct Outcome {
+    var unequal: [Mismatch] = []
+    var found = StateJudge.Found()
+    var isUndecided: Bool { !found.undecided.isEmpty }
+  }
+
+  fileprivate struct Run {
+    let configuration: BridgeConfiguration
+    var world: StateWorld
+    var messages: [Message] = []
+    var changes: [CollectionFacts.Change] = []
+    var snapshot: OplogPosition?
+    let tellsPaths: Bool
+
+    init(seed: UInt64) throws {
+      world = StateWorld(seed: seed)
+      var dice = Dice(state: seed ^ 0xABCD)
+      tellsPaths = dice.below(2) == 0
+      configuration = try BridgeConfiguration.parse(
+        yaml: Self.yaml(&dice, tellsPaths), file: "t.yaml", environment: [:])
+      let steps = 20 + dice.below(120)
+      let snapshotAt = dice.below(3) == 0 ? dice.below(steps) : -1
+      var mapper = configuration.mapper(sourceName: "rs0")
+      var decoder = OplogDecoder()
+      decoder.disambiguatesPaths = configuration.rules.contains(where: \.disambiguatesPaths)
+      for step in 0..<steps {
+        let before = world.entries.count
+        world.step()
+        for entry in world.entries[before...] {
+          try entry.withUnsafeBytes { bytes in
+            _ = try decoder.begin(BSONView(bytes))
+            while let event = try decoder.next() {
+              if let change = CollectionChange(event) {
+                changes.append(.init(event.position, change))
+              }
+              try publish(event, &mapper)
+            }
+          }
+        }
+        if step == snapshotAt {
+          snapshot = world.position
+          var index: UInt32 = 1 << 24
+          try each { event in
+            var event = event
+            event.position.index = index
+            index += 1
+            try publish(event, &mapper)
+          }
+        }
+      }
+    }
+
+    /// A rule for everything, sometimes with another before it.
+    private static func yaml(_ dice: inout Dice, _ tellsPaths: Bool) -> String {
+      func pick(_ list: [String]) -> String { list[dice.below(list.count)] }
+      let envelope = pick(["cloudevents", "cloudevents_structured", "change_event"])
+      let excludes = ["fullDocument.a", "fullDocument.a.b", "fullDocument.x y", "fullDocument.c"]
+      // What the tests add is shown by every rule.
+      let includes = [
+        "fullDocument.a", "fullDocument.a.b", "fullDocument.b.c", "fullDocument.0",
+        "fullDocument.7.a", "fullDocument.x y",
+      ]
+      let redactions = ["fullDocument.é", "fullDocument.a", "fullDocument.c.a", "fullDocument.b.c"]
+      let payload = """
+        { envelope: \(envelope), json: \(pick(["simplified", "relaxed", "canonical"])),
+          include: [\(dice.below(3) == 0 ? "fullDocument.zz, \(pick(includes)), \(pick(includes))" : "")],
+          exclude: [\(dice.below(2) == 0 ? pick(excludes) : "")],
+          rename: { \(dice.below(3) == 0 ? "\"fullDocument.b\": renamed" : "") },
+          redact: { \(dice.below(2) == 0 ? "\"\(pick(redactions))\": \(pick(["mask", "hash"]))" : "") },
+          disambiguated_paths: \(tellsPaths) }
+        """
+      let operations =
+        dice.below(2) == 0
+        ? "[insert, update, replace, delete]"
+        : "[insert, update, replace, delete, drop, rename, drop_database]"
+      let all = """
+        - { name: all, match: { namespace: "d.*", operations: \(operations) }, subject: x.y,
+            payload: \(payload) }
+        """
+      let one = """
+        - { name: one, match: { namespace: "d.my coll", operations: \(operations) }, subject: x.z,
+            payload: \(payload) }
+        """
+      return """
+        source: { uri: "mongodb://h/?replicaSet=rs0", name: rs0 }
+        redaction: { key: 0123456789abcdef0123456789abcdef }
+        streams: [{ name: S, subjects: [x.>] }]
+        rules:
+        \(dice.below(2) == 0 ? one : "")
+        \(all)
+        """
+    }
+
+    private mutating func publish(_ event: ChangeEvent, _ mapper: inout Mapper) throws {
+      guard let rule = mapper.firstMatch(event) else { return }
+      var lines = ByteWriter()
+      var body = ByteWriter()
+      try mapper.writeHeaders(rule: rule, event: event, match: 0, into: &lines)
+      try mapper.writeBody(rule: rule, event: event, match: 0, into: &body)
+      var values: [String: String] = [:]
+      for line in String(decoding: lines.bytes, as: UTF8.self).split(separator: "\r\n") {
+        let colon = try #require(line.range(of: ": "))
+        values[String(line[..<colon.lowerBound])] = String(line[colon.upperBound...])
+      }
+      messages.append(
+        Message(
+          headers: FoldPlan.Headers(
+            id: values["Nats-Msg-Id"] ?? "", rule: values["Tailrace-Rule"] ?? "",
+            position: event.position, type: values["ce-type"] ?? "",
+            source: values["ce-source"] ?? "", isSnapshot: event.isSnapshot),
+          body: Array(body.bytes)))
+    }
+
+    /// The documents as a reader of the collections finds them.
+    func each(_ body: (ChangeEvent) throws -> Void) throws {
+      for (name, documents) in world.collections.sorted(by: {
+        $0.key.lexicographicallyPrecedes($1.key)
+      }) {
+        guard name.starts(with: Array("d.".utf8)) else { continue }
+        for (_, document) in documents.sorted(by: { $0.key < $1.key }) {
+          let key = Value.document([.init("_id", document.id)]).bson
+          try name.withUnsafeBytes { name in
+            try key.withUnsafeBytes { key in
+              try document.whole.bson.withUnsafeBytes { whole in
+                var event = ChangeEvent(
+                  operation: .insert,
+                  position: EventPosition(entry: world.position, index: 1 << 24),
+                  namespace: name, databaseLength: 1, documentKey: try BSONView(key),
+                  fullDocument: try BSONView(whole))
+                event.isSnapshot = true
+                try body(event)
+              }
+            }
+          }
+        }
+      }
+    }
+
+    /// As `StateVerification` goes about it.
+    func verify() throws -> Outcome {
+      let first = try compare(facts: nil, isThorough: false)
+      if first.unequal.isEmpty, first.found.alike.count == 0 { return first }
+      let since = OplogPosition(seconds: 0, increment: 0)
+      return try compare(
+        facts: CollectionFacts(changes: changes, since: since), isThorough: true)
+    }
+
+    private func compare(facts: CollectionFacts?, isThorough: Bool) throws -> Outcome {
+      let plan = FoldPlan(configuration)
+      let moment = EventPosition(entry: world.position, index: .max)
+      let start = EventPosition(entry: OplogPosition(seconds: 0, increment: 0), index: 0)
+      let fold = StateFold(
+        plan, DocumentPart(), range: start...moment, mostBytes: 64 << 20, isThorough: isThorough,
+        facts: facts)
+      fold.begin(stream: 0)
+      for (index, message) in messages.enumerated() {
+        fold.take(message.headers, message.body, UInt64(index + 1), stream: 0, "S")
+      }
+      fold.end(stream: 0)
+      var knowledge = StateJudge.Knowledge(moment: moment)
+      knowledge.snapshot = snapshot.map {
+        var whole = Checkpoint.Snapshot(at: ResumePoint(position: $0, term: nil))
+        whole.marker = nil
+        return whole
+      }
+      knowledge.facts = facts
+      let judge = StateJudge(configuration, plan, fold, knowledge)
+      try each { try judge.take($0) }
+      var outcome = Outcome(found: judge.finish())
+      outcome.unequal = fold.unreadable + outcome.found.unequal.values
+      return outcome
+    }
+  }
+
+  // MARK: Tests
+
+  @Test("a clean run differs in nothing") func clean() throws {
+    var compared: UInt64 = 0
+    var undecided: [Bool: Int] = [:]
+    for seed in 0..<Self.rounds {
+      let run = try Run(seed: UInt64(seed))
+      let outcome = try run.verify()
+      #expect(outcome.unequal.isEmpty, "\(seed): \(outcome.unequal.first.map { "\($0)" } ?? "")")
+      #expect(outcome.found.alike.count == 0 && outcome.found.notFoldable.isEmpty, "\(seed)")
+      if outcome.found.undecided[.paths] != nil { undecided[run.tellsPaths, default: 0] += 1 }
+      compared += outcome.found.folded
+    }
+    #expect(compared > UInt64(3 * Self.rounds))
+    // Where messages tell how paths are read, only an update of two fields with one path leaves a doubt.
+    #expect(undecided[true, default: 0] <= Self.rounds / 10)
+  }
+
+  @Test("one document that is another is found") func changedDocument() throws {
+    var count = 0
+    for seed in 0..<Self.rounds {
+      var run = try Run(seed: UInt64(seed))
+      var dice = Dice(state: UInt64(seed) &+ 77)
+      let clean = try run.verify()
+      // What came from a collection that no rule takes is not told.
+      guard let (name, number) = run.anyDocument(&dice), clean.found.beforeBridge == 0,
+        !clean.isUndecided
+      else { continue }
+      let kind = dice.below(3)
+      switch kind {
+      case 0: run.world.collections[name]?[number]?.fields.append(.init("zz", .int32(1)))
+      case 1: run.world.collections[name]?[number] = nil
+      default: run.world.collections[name]?[number]?.fields = [.init("zz", .null)]
+      }
+      let outcome = try run.verify()
+      #expect(outcome.unequal.count == 1, "\(seed)")
+      guard let mismatch = outcome.unequal.first else { continue }
+      #expect(mismatch.kind == (kind == 1 ? .extra : .payloadMismatch), "\(seed)")
+      #expect(mismatch.subject.utf8.elementsEqual(name), "\(seed)")
+      #expect(kind != 0 || mismatch.pointer == "/zz", "\(seed): \(mismatch)")
+      count += 1
+    }
+    #expect(count > Self.rounds / 3)
+  }
+
+  @Test("one message that can't be read is named") func unreadable() throws {
+    for seed in 0..<Self.rounds {
+      var run = try Run(seed: UInt64(seed))
+      var dice = Dice(state: UInt64(seed) &+ 99)
+      guard !run.messages.isEmpty else { continue }
+      let index = dice.below(run.messages.count)
+      run.messages[index].body.removeLast()
+      let id = run.messages[index].headers.id
+      let outcome = try run.verify()
+      #expect(
+        outcome.unequal.contains { $0.id == id && $0.sequence == UInt64(index + 1) }, "\(seed)")
+    }
+  }
+
+  @Test("one message that is lost or altered is found") func changedMessage() throws {
+    var counts: [MismatchClass: Int] = [:]
+    for seed in 0..<Self.rounds {
+      var run = try Run(seed: UInt64(seed))
+      var dice = Dice(state: UInt64(seed) &+ 5)
+      let clean = try run.verify()
+      guard !run.messages.isEmpty, clean.found.beforeBridge == 0, !clean.isUndecided else {
+        continue
+      }
+      // The last word about a document: what it says is what is there.
+      let last = run.messages.indices.filter { run.isLast($0) }
+      guard !last.isEmpty else { continue }
+      let index = last[dice.below(last.count)]
+      let text = String(decoding: run.messages[index].body, as: UTF8.self)
+      if text.contains("\"operationType\":\"delete\"") {
+        run.messages.remove(at: index)
+      } else {
+        let start = "\"fullDocument\":{"
+        guard let range = text.range(of: start) else { continue }
+        run.messages[index].body = Array(
+          text.replacingCharacters(in: range, with: "\(start)\"zz\":1,")
+            .replacingOccurrences(of: "\"zz\":1,}", with: "\"zz\":1}").utf8)
+      }
+      let outcome = try run.verify()
+      // Its collection may have gone since.
+      #expect(outcome.unequal.count <= 1, "\(seed)")
+      guard let mismatch = outcome.unequal.first else { continue }
+      #expect(mismatch.kind == .extra || mismatch.pointer == "/zz", "\(seed): \(mismatch)")
+      counts[mismatch.kind, default: 0] += 1
+    }
+    #expect(counts[.extra, default: 0] > 0)
+    #expect(counts[.payloadMismatch, default: 0] > Self.rounds / 10)
+  }
+}
+
+extension StateDifferentialTests.Run {
+  func anyDocument(_ dice: inout Dice) -> (name: [UInt8], number: Int)? {
+    let told = world.collections.filter { $0.key.starts(with: Array("d.".utf8)) }
+      .sorted { $0.key.lexicographicallyPrecedes($1.key) }
+      .flatMap { name, documents in documents.keys.sorted().map { (name, $0) } }
+    return told.isEmpty ? nil : told[dice.below(told.count)]
+  }
+
+  /// No later message is of the same document (under that name), and this one shows or ends it.
+  func isLast(_ index: Int) -> Bool {
+    func document(_ message: StateDifferentialTests.Message) -> (String, DocumentKey)? {
+      let plan = FoldPlan(configuration)
+      guard case .steps(let steps) = plan.read(message.headers, message.body, stream: 0),
+        case .document(let key, let operation, _, _) = steps.first
+      else { return nil }
+      return (operation.rawValue, key)
+    }
+    guard let (operation, key) = document(messages[index]), operation != "update" else {
+      return false
+    }
+    return !messages[(index + 1)...].contains { document($0)?.1 == key }
+  }
+}
