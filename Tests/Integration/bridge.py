@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -67,6 +68,7 @@ class Bridge:
         self.file.write_text(yaml.safe_dump(configuration, sort_keys=False))
         self.log = self.folder / "tailrace.log"
         self.process = None
+        self.descriptors = None  # how many files it may open
 
     def __enter__(self):
         return self
@@ -81,13 +83,22 @@ class Bridge:
     def tail(self, size=3000):
         return self.log.read_bytes()[-size:].decode(errors="replace") if self.log.exists() else ""
 
-    def start(self, *arguments):
+    def start(self, *arguments, stderr=None, closing=()):
+        """`stderr`: a descriptor in place of the log file; `closing`: descriptors it lacks."""
+        def prepare():
+            die_with_parent()
+            if self.descriptors:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (self.descriptors, self.descriptors))
+            for descriptor in closing:
+                os.close(descriptor)
+
         with open(self.log, "ab") as log:
             log.write(f"=== run {' '.join(arguments)}\n".encode())
             log.flush()
             self.process = subprocess.Popen(
                 [BINARY, "run", "-c", self.file, *arguments], stdin=subprocess.DEVNULL,
-                stdout=log, stderr=log, cwd=self.folder, preexec_fn=die_with_parent)
+                stdout=log, stderr=log if stderr is None else stderr, cwd=self.folder,
+                preexec_fn=prepare)
         return self
 
     def run(self, *arguments, seconds=60):
@@ -109,6 +120,13 @@ class Bridge:
         """SIGTERM; the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.wait(seconds)
+
+    def metric(self, name):
+        """The value of a metric without labels."""
+        for line in self.get("/metrics")[1].splitlines():
+            if line.startswith(f"{name} "):
+                return float(line.split()[1])
+        return None
 
     def get(self, path):
         """(status code, body); (None, "") when nobody answers."""

@@ -1,5 +1,6 @@
 import re
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 from bridge import BINARY  # noqa: E402
 from jetstream import JetStream  # noqa: E402
 from lab import Lab  # noqa: E402
+from load import make_collections, now  # noqa: E402
+from several import Side, database  # noqa: E402
 
 
 # Files whose tests take FAULT_ROUNDS into account.
@@ -49,3 +52,17 @@ def name(request):
     file, test = request.path.stem[5:], request.node.name[5:]
     whole = test if test.startswith(file) else f"{file}_{test}"
     return re.sub(r"\W+", "_", whole)[:60].strip("_")
+
+
+@pytest.fixture
+def sides(lab, tmp_path, name):
+    """Makes the bridges of a test that has several, by a letter each; kills them at its end."""
+    began = now(lab)
+    with ExitStack() as stack:
+        def make(who, servers=lab, after=began, **changes):
+            make_collections(servers, database(name, who))
+            side = Side(servers, tmp_path, name, who, after, **changes)
+            stack.enter_context(side.bridge)
+            return side
+
+        yield make

@@ -10,7 +10,7 @@ from bridge import Bridge, configuration
 from jetstream import JetStream
 from load import Writer, check, make_collections, now
 
-ROUNDS = int(os.environ.get("FAULT_ROUNDS", "10"))
+ROUNDS = int(os.environ.get("FAULT_ROUNDS", "3"))
 PROGRESS_SECONDS = 10
 
 

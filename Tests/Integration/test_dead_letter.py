@@ -1,6 +1,10 @@
 """What can't be published goes to the dead-letter stream with its reason; the stream goes on."""
 
-from bridge import Bridge, configuration, wait_until
+import json
+import re
+
+from bridge import Bridge, configuration, tailrace, wait_until
+from ids import metric
 from load import client, make_collections
 
 
@@ -69,3 +73,55 @@ def test_dead_letters_survive_a_kill_once(lab, jetstream, tmp_path, name):
     assert [message.json["documentKey"]["_id"] for message in good] == list(range(1, 40, 2))
     assert [int(letter.json["documentKey"]["_id"]["$numberInt"]) for letter in dead] \
         == list(range(0, 40, 2))
+
+
+def test_ids_that_repeat(lab, jetstream, tmp_path, name):
+    """A template makes the same id for several letters: the server must not take one for the other's
+    repetition."""
+    make_collections(lab, name)
+    rule = {"id": "{documentKey._id}.created", "subject": name + ".{fullDocument.rid}",
+            "match": {"namespace": f"{name}.messages", "operations": ["insert"]}}
+    with Bridge(tmp_path, configuration(lab, name, rule=rule)) as bridge:
+        bridge.start().wait_ready()
+        with client(lab) as mongo:
+            for number in range(4):
+                for key in (1, 2):
+                    mongo[name].messages.insert_one({"_id": key, "number": number})
+                    mongo[name].messages.delete_one({"_id": key})
+                if number == 2:
+                    bridge.kill()
+                    bridge.start()
+        wait_until(lambda: bridge.alive() and jetstream.holds(f"DLQ_{name}", 8), "8 dead letters")
+        bridge.wait_ready()
+        assert bridge.terminate() == 0
+        listed = tailrace("dlq", "list", "--json", "-c", bridge.file, cwd=tmp_path).stdout
+        assert [json.loads(line)["id"] for line in listed.splitlines()] == ["1.created", "2.created"] * 4
+        assert tailrace("verify", "--to", "now", "-c", bridge.file, cwd=tmp_path).returncode == 0
+    found = [letter.json["fullDocument"] for letter in jetstream.messages(f"DLQ_{name}")]
+    assert [(int(d["number"]["$numberInt"]), int(d["_id"]["$numberInt"])) for d in found] \
+        == [(number, key) for number in range(4) for key in (1, 2)]
+
+
+def test_log_and_gauge(lab, jetstream, tmp_path, name):
+    """The log has a line a cause and minute, not one a letter; the gauge counts what stands in the
+    stream, also after a restart, and not what other bridges have there."""
+    make_collections(lab, name)
+    rule = {"subject": name + ".{fullDocument.rid}"}
+    stranger = f"dlq_{name}.other"
+    with Bridge(tmp_path, configuration(lab, name, rule=rule)) as bridge:
+        bridge.start().wait_ready()
+        with client(lab) as mongo:
+            mongo[name].messages.insert_many([{"_id": number} for number in range(200)])
+        wait_until(lambda: jetstream.holds(f"DLQ_{name}", 200), "the letters")
+        jetstream.publish(stranger, b"{}")
+        wait_until(lambda: metric(bridge, "tailrace_dead_letters_standing") == 200, "the gauge")
+        assert bridge.terminate() == 0
+        lines = [line for line in bridge.log.read_text().splitlines() if "dead letters" in line]
+        assert 1 <= len(lines) <= 2, lines
+        assert all("path_missing" in line and "rule=all" in line for line in lines), lines
+        assert sum(int(re.search(r"count=(\d+)", line).group(1)) for line in lines) == 200
+        bridge.start().wait_ready()
+        wait_until(lambda: metric(bridge, "tailrace_dead_letters_standing") == 200, "it remembers")
+        assert bridge.json("/status")[1]["dead_letters_standing"] == 200
+        jetstream.api(f"STREAM.PURGE.DLQ_{name}", {"filter": f"dlq_{name}.all", "keep": 7})
+        wait_until(lambda: metric(bridge, "tailrace_dead_letters_standing") == 7, "what is left")

@@ -5,7 +5,7 @@ import socket
 import threading
 
 from bridge import Bridge, configuration, tailrace, wait_until
-from load import Writer, client, expected, make_collections, now
+from load import Writer, client, expected, make_collections, now, settle
 
 SCHEMA = {"properties": {"fullDocument": {"properties": {"n": {"type": "integer", "minimum": 1}}}}}
 
@@ -58,7 +58,9 @@ def test_counts_are_the_oplogs(lab, jetstream, tmp_path, name):
     assert jetstream.state(name) is None and jetstream.keys(f"STATE_{name}") == {}
     truth = expected(lab, name, after)
     rule, = report["rules"]
-    assert report["verdict"] == "PASS"
+    assert report["verdict"] == "PASS" and report["reason"] is None
+    # Some seconds of oplog tell nothing of a day.
+    assert report["seconds"] < 60 and report["streams"][0]["bytes_per_day"] is None
     assert rule["matched"] == rule["messages"] == len(truth) and rule["invalid"] == 0
     assert {n["namespace"]: n["events"] - n["unmatched"] for n in report["namespaces"]
             if n["namespace"].startswith(name + ".")} == {
@@ -103,6 +105,7 @@ def test_what_would_go_wrong(lab, tmp_path, name):
                         cwd=tmp_path)
         assert text.returncode == 1 and text.stdout.rstrip().endswith("FAIL")
         assert f"{name}.rooms: 1 of 1 events taken by no rule" in text.stdout
+        assert "MiB a day" not in text.stdout and "too short" in text.stdout
     dropping = configuration(lab, name, rule=whole["rules"][0] | {"on_invalid": "drop"})
     with Bridge(tmp_path, dropping) as bridge:
         assert dry(bridge, "--from", place, "--until", "now")["verdict"] == "PASS"
@@ -112,6 +115,11 @@ def test_inconclusive(lab, tmp_path, name):
     with Bridge(tmp_path, configuration(lab, name)) as bridge:
         report = dry(bridge, "--from", "1.1", "--until", "now", code=2)
         assert report["verdict"] == "INCONCLUSIVE" and "no longer holds" in report["reason"]
+        # Behind everything that happened.
+        settle(lab)
+        last = now(lab)
+        report = dry(bridge, "--from", f"{last.time}.{last.inc}", "--until", "now", code=2)
+        assert report["verdict"] == "INCONCLUSIVE" and "no change happened" in report["reason"]
         whole = configuration(lab, name, source={"uri": "mongodb://127.0.0.1:1/?replicaSet=rs0"})
     with Bridge(tmp_path, whole) as bridge:
         dry(bridge, code=69)

@@ -1,11 +1,12 @@
 """/livez /readyz /healthz /status /metrics, and servers that aren't there."""
 
 import re
+import time
 
 import pytest
 from bridge import Bridge, configuration, wait_until
 from lab import Lab, free_ports
-from load import client, make_collections
+from load import check, client, make_collections, now
 
 CHECKS = {"mongodb", "nats", "pipeline", "checkpoint", "oplog_window", "schema", "lease"}
 
@@ -52,6 +53,37 @@ def test_idle_after_a_while(lab, tmp_path, name):
     with Bridge(tmp_path, configuration(lab, name)) as bridge:
         bridge.start().wait_ready()
         wait_until(lambda: bridge.json("/healthz")[1].get("status") == "idle", "idle", 30)
+        # The server's noops, one every ten seconds, change nothing.
+        end = time.monotonic() + 11
+        while time.monotonic() < end:
+            code, health = bridge.json("/healthz")
+            assert (code, health["status"]) == (200, "idle"), health
+            assert bridge.get("/readyz")[0] == 200
+            time.sleep(0.1)
+
+
+def test_deleted_bucket(lab, jetstream, tmp_path, name):
+    """The state bucket is deleted under a running bridge: it is made again, in the same epoch."""
+    make_collections(lab, name)
+    bucket = f"STATE_{name}"
+    with Bridge(tmp_path, configuration(lab, name)) as bridge:
+        bridge.start().wait_ready()
+        after = now(lab)
+        with client(lab) as mongo:
+            for round in range(1, 4):
+                mongo[name].rooms.insert_many([{"_id": f"{round}.{n}"} for n in range(100)])
+                wait_until(lambda: jetstream.last_sequence(name) == 100 * round, "stored")
+                wait_until(lambda: jetstream.keys(bucket), "a checkpoint", 5)
+                jetstream.delete_stream(f"KV_{bucket}")
+        wait_until(lambda: jetstream.keys(bucket), "the checkpoint is there again", 12)
+        wait_until(lambda: bridge.json("/healthz")[1]["status"] in ("ok", "idle"), "ok", 5)
+        assert bridge.json("/status")[1]["epoch"] == 1
+        check(lab, jetstream, name, name, after)
+        bridge.kill()
+        with client(lab) as mongo:
+            mongo[name].users.insert_many([{"_id": number} for number in range(100)])
+        bridge.start().wait_ready()
+        check(lab, jetstream, name, name, after)
 
 
 def unreachable(lab, name, server):

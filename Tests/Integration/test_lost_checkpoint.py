@@ -1,7 +1,12 @@
 """The state bucket or the stream is gone: found again from the other, or refused; never guessed."""
 
+import shutil
+
 import pytest
+import yaml
 from bridge import Bridge, configuration, wait_until
+from jetstream import JetStream
+from lab import Lab
 from load import Writer, check, client, make_collections, now
 
 
@@ -86,3 +91,84 @@ def test_foreign_message_in_an_exclusive_stream(lab, jetstream, name, stopped):
     own = [message for message in messages if "Tailrace-Position" in message.headers]
     positions = [message.position for message in own]
     assert positions == sorted(set(positions))
+
+
+# --- an empty stream is no proof -----------------------------------------------------------------
+
+
+def some(lab, jetstream, name, bridge, good=10):
+    """So many valid events and an invalid one behind them; what the bridge made of them."""
+    with client(lab) as mongo:
+        for number in range(good):
+            mongo[name].messages.insert_one({"_id": number, "rid": "a"})
+        mongo[name].messages.insert_one({"_id": good})
+    wait_until(lambda: jetstream.holds(name, good), f"{good} messages")
+    wait_until(lambda: jetstream.holds(f"DLQ_{name}", 1), "the letter")
+    # The streams' own marks come with the checkpoint that knows their messages.
+    wait_until(lambda: len(bridge.json("/status")[1]["checkpoint"].get("streams", {})) == 2,
+               "a checkpoint")
+
+
+def letter_bridge(lab, tmp_path, name, **changes):
+    make_collections(lab, name)
+    return Bridge(tmp_path, configuration(
+        lab, name, rule={"subject": name + ".{fullDocument.rid}"}, **changes))
+
+
+@pytest.mark.parametrize("start", ["now", "oldest"])
+def test_emptied_beside_a_letter(
+        lab, jetstream, tmp_path, name, start):
+    """Nothing tells whether the stream that is made anew ever held something: refused, unless the
+    configuration itself wants all that the oplog has."""
+    with letter_bridge(lab, tmp_path, name) as bridge:
+        bridge.start().wait_ready()
+        some(lab, jetstream, name, bridge)
+        assert bridge.terminate() == 0
+        jetstream.delete_stream(f"KV_STATE_{name}")
+        jetstream.delete_stream(name)
+        bridge.configuration["source"]["start"] = start
+        bridge.file.write_text(yaml.safe_dump(bridge.configuration))
+        if start == "now":
+            assert bridge.run(seconds=30) == 75
+            assert f"stream {name}" in bridge.tail() and "--force" in bridge.tail()
+            assert jetstream.last_sequence(name) == 0
+            return
+        bridge.start().wait_ready()
+        wait_until(lambda: jetstream.holds(name, 10), "the events are back")
+        keys = [message.json["documentKey"]["_id"] for message in jetstream.messages(name)]
+        assert keys == list(range(10))
+        assert jetstream.last_sequence(f"DLQ_{name}") == 1
+
+
+def test_stream_that_lost_everything(tmp_path, name):
+    """Its messages are gone, its settings are not: the metadata say that there were some, and since
+    when. (A cluster's memory stream after a restart, or a file system that lost a folder.)"""
+    with Lab() as lab:
+        jetstream = JetStream(lab.nats_url)
+        with letter_bridge(lab, tmp_path, name) as bridge:
+            bridge.start().wait_ready()
+            some(lab, jetstream, name, bridge)
+            assert bridge.terminate() == 0
+            jetstream.delete_stream(f"KV_STATE_{name}")
+            lab.stop("nats")
+            folder, = (f for f in (lab.nats[0].folder / "store").rglob(name) if f.is_dir())
+            shutil.rmtree(folder / "msgs")
+            lab.start("nats")
+            assert jetstream.last_sequence(name) == 0
+            bridge.start().wait_ready()
+            wait_until(lambda: jetstream.holds(name, 10), "the events are back")
+            keys = [message.json["documentKey"]["_id"] for message in jetstream.messages(name)]
+            assert keys == list(range(10))
+            assert jetstream.last_sequence(f"DLQ_{name}") == 1
+
+
+def test_letters_deleted_with_the_bucket(lab, jetstream, tmp_path, name):
+    with letter_bridge(lab, tmp_path, name) as bridge:
+        bridge.start().wait_ready()
+        some(lab, jetstream, name, bridge)
+        assert bridge.terminate() == 0
+        jetstream.delete_stream(f"KV_STATE_{name}")
+        jetstream.delete_stream(f"DLQ_{name}")
+        assert bridge.run(seconds=30) == 75
+        assert f"stream DLQ_{name}" in bridge.tail()
+        assert jetstream.last_sequence(name) == 10

@@ -12,7 +12,7 @@ def edit_checkpoint(jetstream, name, change):
     """Alters the stored checkpoint with an independent client."""
     bucket = f"STATE_{name}"
     (key, value), = ((key, value) for key, value in jetstream.keys(bucket).items()
-                     if key.startswith(name) and "checkpoint" in key)
+                     if key.startswith(name) and key.endswith(".checkpoint"))
     checkpoint = json.loads(value)
     change(checkpoint)
     jetstream.put(bucket, key, json.dumps(checkpoint).encode())
@@ -52,7 +52,7 @@ def test_unreadable_checkpoint(lab, jetstream, tmp_path, name):
         wait_until(lambda: jetstream.last_sequence(name) == 1, "1 message")
         assert bridge.terminate() == 0
         for key in jetstream.keys(f"STATE_{name}"):
-            if "checkpoint" in key:
+            if key.endswith(".checkpoint"):
                 jetstream.put(f"STATE_{name}", key, b'{"format": 1, "posi')
         assert bridge.run("--until", "now") == 75
         assert jetstream.last_sequence(name) == 1

@@ -41,7 +41,7 @@ def test_while_stopped(tmp_path, name):
             assert bridge.terminate() == 0
             checkpoint, = (json.loads(value)["position"]
                            for key, value in jetstream.keys(f"STATE_{name}").items()
-                           if "checkpoint" in key)
+                           if key.endswith(".checkpoint"))
             roll_over(lab, name, 2)
 
             with client(lab) as mongo:

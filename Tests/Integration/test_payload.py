@@ -72,7 +72,7 @@ def test_redact(lab, jetstream, tmp_path, name):
         "_id": 1, "email": hashed("a@b"), "emails": [{"address": "***", "ok": True}],
         "secret": "***", "age": hashed(42), "none": None}
     assert one["updateDescription"]["updatedFields"] == {
-        "email": hashed("c@d"), "emails.0.address": "***", "secret.deep": "***"}
+        "email": hashed("c@d"), "emails.0.address": "***", "secret": "***"}
     assert two["updateDescription"] == {
         "updatedFields": {"emails": [{"address": "***", "ok": False}]}, "removedFields": ["secret"],
         "truncatedArrays": []}

@@ -14,7 +14,7 @@ from rollback import PARAMETERS, Rollback, insert
 def checkpoint(jetstream, name):
     """The stored position, as (seconds, increment)."""
     for key, value in jetstream.keys(f"STATE_{name}").items():
-        if "checkpoint" in key:
+        if key.endswith(".checkpoint"):
             return tuple(map(int, json.loads(value)["position"].split(".")))
     return (0, 0)
 

@@ -3,14 +3,16 @@ message applied by its document key, in order) gives the collections; no id is s
 
 import json
 import random
+import subprocess
 import time
 from collections import Counter
 
 import pytest
 from bson import Binary, ObjectId, Timestamp
-from bridge import Bridge, configuration, tailrace, wait_until
+import yaml
+from bridge import BINARY, Bridge, configuration, tailrace, wait_until
 from jetstream import JetStream
-from lab import Lab
+from lab import Lab, die_with_parent
 from load import COLLECTIONS, Writer, client, expected, make_collections, observed, settle
 from test_oplog_rolled_over import SMALL, roll_over
 
@@ -325,3 +327,143 @@ def test_stopped_and_gone_on_with(lab, jetstream, tmp_path, name):
         assert bridge.run("--from", "now") == 78, "that would leave it without a word"
         assert bridge.run("--until", "now") == 0
     check_exact(lab, jetstream, name)
+
+
+def created(name):
+    return {"id": "{documentKey._id}.created",
+            "match": {"namespace": f"{name}.*", "operations": ["insert"]}}
+
+
+def test_repeats_everything_within_the_dedup_window(lab, jetstream, tmp_path, name):
+    """Consumers drop what a snapshot does not repeat: so it repeats all, under ids of its own, whether
+    the stream knows the document from its insert or from the last snapshot."""
+    make_collections(lab, name)
+    with Bridge(tmp_path, configuration(lab, name, rule=created(name))) as bridge, \
+            client(lab) as mongo:
+        bridge.start().wait_ready()
+        mongo[name].messages.insert_many([{"_id": n} for n in range(50)])
+        wait_until(lambda: jetstream.holds(name, 50), "inserts")
+        assert bridge.terminate() == 0
+        mongo[name].messages.update_many({"_id": {"$lt": 3}}, {"$set": {"edited": True}})
+        for number in (1, 2):
+            settle(lab)
+            done = tailrace("snapshot", "--force", "-c", bridge.file, "--json", cwd=tmp_path,
+                            seconds=60)
+            assert done.returncode == 0, done.stderr
+            report = json.loads(done.stdout)
+            assert report["outcomes"]["published"] == 50 and report["dead_letters"] == 0
+            assert jetstream.last_sequence(name) == 50 + 50 * number
+            marked = [m for m in jetstream.messages(name)
+                      if "Tailrace-Snapshot" in m.headers][-50:]
+            assert {m.id for m in marked} == {
+                f"{n}.created:snapshot:{report['position']}" for n in range(50)}
+            assert sum("edited" in m.json["fullDocument"] for m in marked) == 3
+    check_ids(jetstream.messages(name))
+    assert jetstream.messages(f"DLQ_{name}") == []
+
+
+def test_template_ids_survive_kills(lab, jetstream, tmp_path, name):
+    """What is behind the checkpoint is found by those ids and not sent twice."""
+    with client(lab) as mongo:
+        mongo[name].things.insert_many([{"_id": n, "x": "x" * 200} for n in range(20_000)])
+    dice = random.Random(11)
+    with Bridge(tmp_path, configuration(
+            lab, name, source={"start": "snapshot"}, rule=created(name),
+            stream={"duplicate_window": "100ms"})) as bridge:
+        for _ in range(5):
+            bridge.start()
+            time.sleep(dice.uniform(0.1, 0.4))
+            bridge.kill()
+            time.sleep(0.15)
+        assert bridge.run("--until", "now") == 0
+    messages = jetstream.messages(name)
+    check_ids(messages)
+    assert len(messages) == 20_000
+
+
+def test_parts(lab, jetstream, tmp_path, name):
+    """By rule, group and collection; rules that say `snapshot: false` are left out, also where another
+    rule takes the same collection."""
+    with client(lab) as mongo:
+        for collection in ("rooms", "users", "typing"):
+            mongo[name][collection].insert_many(
+                [{"_id": n, "odd": bool(n % 2)} for n in range(10)])
+    settle(lab)
+    whole = configuration(lab, name)
+    template = whole["rules"][0]
+
+    def rule(title, collection, **more):
+        return template | {"name": title, "match": {"namespace": f"{name}.{collection}"},
+                           "subject": f"{name}.{title}.{{documentKey._id}}"} | more
+
+    odd = {"namespace": f"{name}.users", "where": {"fullDocument.odd": True}}
+    whole["rules"] = [rule("room", "rooms", group="chat"), rule("typing", "typing", snapshot=False),
+                      rule("odd", "users", match=odd, snapshot=False), rule("user", "users")]
+
+    def taken(*arguments, code=0):
+        # At one position it would be the same snapshot again.
+        settle(lab)
+        before = jetstream.last_sequence(name) or 0
+        done = tailrace("snapshot", "--force", "-c", bridge.file, "--json", *arguments, cwd=tmp_path,
+                        seconds=60)
+        assert done.returncode == code, done.stderr
+        if code:
+            return done.stderr
+        found = Counter(m.subject.split(".")[1] for m in jetstream.messages(name)[before:])
+        assert json.loads(done.stdout)["outcomes"]["published"] == found.total()
+        return dict(found)
+
+    with Bridge(tmp_path, whole) as bridge:
+        assert taken() == {"room": 10, "user": 5}
+        assert taken("--rule", "user") == {"user": 5}
+        assert taken("--group", "chat") == {"room": 10}
+        assert taken("--namespace", f"{name}.r*") == {"room": 10}
+        assert taken("--rule", "user", "--group", "chat") == {"room": 10, "user": 5}
+        assert "snapshot: false" in taken("--rule", "typing", code=64)
+        assert "did you mean user" in taken("--rule", "usre", code=64)
+        assert f"no rule takes collections nope.x (there are {name}.rooms" in \
+            taken("--namespace", "nope.x", code=64)
+        # One that a rule takes, and that is not there; what is there is published all the same.
+        whole["rules"].append(rule("late", "late*"))
+        bridge.file.write_text(yaml.safe_dump(whole, sort_keys=False))
+        before = jetstream.last_sequence(name)
+        assert f"--namespace {name}.late1: no collection" in \
+            taken("--namespace", f"{name}.late1", "--namespace", f"{name}.rooms", code=64)
+        assert jetstream.last_sequence(name) == before + 10
+        done = tailrace("snapshot", "--force", "--rule", "late", "-c", bridge.file, cwd=tmp_path)
+        assert done.returncode == 0 and "there is no collection to read" in done.stderr
+
+
+def test_a_part_goes_on_as_it_was_begun(lab, jetstream, tmp_path, name):
+    """Killed in the middle: the next start reads what was chosen, and no more."""
+    fill(lab, name, 10_000)
+    whole = configuration(lab, name)
+    with Bridge(tmp_path, whole) as bridge:
+        part = subprocess.Popen([BINARY, "snapshot", "--namespace", f"{name}.rooms", "-c", bridge.file],
+                                cwd=tmp_path, preexec_fn=die_with_parent)
+        wait_until(lambda: (jetstream.last_sequence(name) or 0) > 0, "messages")
+        part.kill()
+        part.wait()
+        assert jetstream.last_sequence(name) < 10_000
+        done = tailrace("snapshot", "--namespace", f"{name}.users", "-c", bridge.file, cwd=tmp_path)
+        assert done.returncode == 78 and "is not finished" in done.stderr
+        assert bridge.run("--until", "now", seconds=60) == 0
+    messages = jetstream.messages(name)
+    check_ids(messages)
+    assert Counter(m.subject.split(".")[1] for m in messages) == {"rooms": 10_000}
+
+
+def test_summary_counts_dead_letters(lab, jetstream, tmp_path, name):
+    with client(lab) as mongo:
+        mongo[name].things.insert_many(
+            [{"_id": n, **({"rid": "r"} if n % 10 else {})} for n in range(100)])
+    settle(lab)
+    whole = configuration(lab, name, rule={
+        "subject": name + ".{ns.coll}.{fullDocument.rid}",
+        "match": {"namespace": f"{name}.*", "operations": ["insert"]}})
+    with Bridge(tmp_path, whole) as bridge:
+        done = tailrace("snapshot", "-c", bridge.file, cwd=tmp_path, seconds=60)
+        assert done.returncode == 0 and "10 dead letters" in done.stdout
+        done = tailrace("snapshot", "--force", "--json", "-c", bridge.file, cwd=tmp_path, seconds=60)
+        report = json.loads(done.stdout)
+        assert report["dead_letters"] == 10 and report["outcomes"]["published"] == 90

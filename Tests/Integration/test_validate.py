@@ -1,5 +1,6 @@
 """`tailrace validate` and wrong configurations: all errors at once, each with its place."""
 
+import json
 import re
 
 import pytest
@@ -87,3 +88,48 @@ def test_run_refuses_the_same(tmp_path, right):
 @pytest.mark.parametrize("arguments", [["run", "--nonsense"], ["nonsense"]])
 def test_usage(arguments):
     assert tailrace(*arguments).returncode == 64
+
+
+DOUBTFUL = """\
+x-match: &match { namespace: rocketchat.rooms, operations: [insert, update] }
+streams: [{ name: CHAT, subjects: ["chat.>"], x-owner: chat }]
+rules:
+  - name: one
+    match: *match
+    subject: "chat.{fullDocument.rid}"
+"""
+
+
+def test_warnings(tmp_path):
+    """Legal: exit code 0; with --strict as bad as an error; apart from errors for machines."""
+    file = tmp_path / "tailrace.yaml"
+    file.write_text(DOUBTFUL)
+    done = tailrace("validate", "-c", file)
+    assert done.returncode == 0
+    assert f"{file}:6:21: warning: fullDocument.rid has no value in update" in done.stdout
+    assert tailrace("validate", "--strict", "-c", file).returncode == 78
+    for arguments, code in [([], 0), (["--strict"], 78)]:
+        done = tailrace("validate", "--json", "-c", file, *arguments)
+        found = json.loads(done.stdout)
+        assert done.returncode == code and found["valid"] is (code == 0)
+        assert found["problems"] == []
+        warning, = found["warnings"]
+        assert (warning["id"], warning["line"], warning["column"]) == ("template.absent", 6, 21)
+        assert warning["remedy"]
+    file.write_text(DOUBTFUL + "surprise: 1\n")
+    found = json.loads(tailrace("validate", "--json", "-c", file).stdout)
+    assert len(found["problems"]) == len(found["warnings"]) == 1
+
+
+def test_run_tells_of_warnings_once(lab, tmp_path, right):
+    right["rules"][0]["event_type"] = "{operationType}"
+    with Bridge(tmp_path, right) as bridge:
+        assert bridge.run("--until", "now") == 0
+        assert bridge.log.read_text().count("template.literal]") == 1
+
+
+@pytest.mark.parametrize("text,code", [(DOUBTFUL, 0), (WRONG, 78), ("", 78)])
+def test_standard_input(text, code):
+    done = tailrace("validate", "-c", "-", input=text)
+    assert done.returncode == code
+    assert "standard input" in done.stdout + done.stderr

@@ -357,3 +357,13 @@ def test_shared_ids(lab, jetstream, tmp_path, name):
         assert mismatch["msg_id"] == "30.created" and mismatch["pointer"] == "/fullDocument/rid"
         stream = next(s for s in report["streams"] if s["name"] == name)
         assert stream["shared_with_other_producers"] == 20 and stream["other_producers"] == 1
+
+
+def test_purged_within_its_age(lab, jetstream, tmp_path, name):
+    """Messages that are too young for the stream's `max_age` were not removed by it."""
+    bridge, after = published(lab, tmp_path, name, count=200, stream={"max_age": "1d"})
+    held = jetstream.state(name)["messages"]
+    jetstream.api(f"STREAM.PURGE.{name}", {"seq": 51})
+    report = verify(bridge, code=1)
+    assert found(report) == {"gap": 50} and report["not_held"] == 0
+    assert report["counts"]["observed"] == held - 50

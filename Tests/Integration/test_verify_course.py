@@ -6,10 +6,13 @@ import signal
 import subprocess
 import time
 import urllib.request
+from itertools import count
+
+from pymongo import UpdateOne
 
 from bridge import BINARY, Bridge, configuration, tailrace, wait_until
 from lab import free_ports
-from load import Writer, client, expected, make_collections, now
+from load import Writer, client, expected, make_collections, now, settle
 from test_verify import found, published, rebuild, verify
 
 
@@ -215,3 +218,64 @@ def test_follow_outlives_its_servers(lab, tmp_path, name):
                    "degraded")
         code, report = follower.stop()
         assert code == 2 and report["verdict"] == "INCONCLUSIVE"
+
+
+def test_follow_last_of_each_subject(lab, jetstream, tmp_path, name):
+    """Messages that newer ones push out, before a look at the stream, after it, and between the two looks
+    of one comparison, are none that are missing; one that somebody takes away is."""
+    make_collections(lab, name)
+    after = now(lab)
+    rule = {"subject": name + ".{documentKey._id}"}
+    with client(lab) as mongo, Bridge(tmp_path, configuration(
+            lab, name, rule=rule, stream={"max_msgs_per_subject": 1})) as bridge:
+        bridge.start("--from", f"{after.time}.{after.inc}").wait_ready()
+        presence = mongo[name].presence
+
+        def write(number):
+            presence.bulk_write([UpdateOne({"_id": (number * 7 + n) % 40}, {"$set": {"k": number}},
+                                           upsert=True) for n in range(10)])
+
+        with Follower(bridge, "--interval", "0.05") as follower:
+            numbers = count()
+            until = time.monotonic() + 6
+            while time.monotonic() < until:
+                write(next(numbers))
+                time.sleep(0.003)
+            wait_until(lambda: write(next(numbers)) or follower.status()["counts"]["expected"] > 1000,
+                       "compared messages")
+            status = follower.status()
+            counts = status["counts"]
+            assert found(status) == {} and status["verdict"] == "PASS", status["mismatches"][:3]
+            assert 0 < counts["expected"] - counts["observed"] <= status["superseded"] + 40
+            assert status["superseded"] <= counts["expected"]
+            # Nothing has the subject of what is taken away now, but its message.
+            presence.insert_one({"_id": "alone"})
+            message = wait_until(lambda: next((m for m in jetstream.messages(name) if m.json[
+                "documentKey"]["_id"] == "alone"), None), "its message")
+            jetstream.api(f"STREAM.MSG.DELETE.{name}", {"seq": message.sequence})
+            presence.insert_one({"_id": "behind"})
+            report = verify(bridge, "--to", "now", code=1)
+            assert found(report) == {"gap": 1}, report["mismatches"][:3]
+
+
+def test_first_message_of_a_later_range(lab, jetstream, tmp_path, name):
+    """What limits have removed stood at the stream's beginning. A message that is gone from further on is a
+    gap, also where it is the first that is compared."""
+    make_collections(lab, name)
+    after = now(lab)
+    with client(lab) as mongo, Bridge(tmp_path, configuration(
+            lab, name, stream={"max_age": "1d"})) as bridge:
+        mongo[name].rooms.insert_many([{"_id": n} for n in range(20)])
+        settle(lab)
+        assert bridge.run("--from", f"{after.time}.{after.inc}", "--until", "now") == 0
+        file = tmp_path / "progress.json"
+        assert verify(bridge, "--progress", file)["verdict"] == "PASS"
+        mongo[name].rooms.insert_many([{"_id": n} for n in range(20, 25)])
+        settle(lab)
+        assert bridge.run("--until", "now") == 0
+        first = jetstream.messages(name)[20]
+        jetstream.api(f"STREAM.MSG.DELETE.{name}", {"seq": first.sequence})
+        place = first.headers["Tailrace-Position"].rsplit(".", 1)[0]
+        for arguments in (["--progress", file], ["--from", place]):
+            report = verify(bridge, *arguments, code=1)
+            assert found(report) == {"gap": 1} and report["not_held"] == 0, report

@@ -105,8 +105,8 @@ def test_snapshot_and_writes(lab, jetstream, tmp_path, name):
     nested(lab, name, 2, 300)
     with Bridge(tmp_path, configuration(lab, name, source={"start": "snapshot"})) as bridge:
         bridge.start().wait_ready()
-        with Writer(lab, name, seed=6, rate=1500) as writer:
-            wait_until(lambda: writer.written >= 2000, "writes")
+        with Writer(lab, name, seed=6, rate=300) as writer:
+            wait_until(lambda: writer.written >= 1000, "writes")
             for _ in range(3):
                 report = state(bridge)
                 assert report["verdict"] == "PASS" and report["not_held"] == 0
