@@ -81,26 +81,31 @@ let service: [Target] = [
 ]
 
 /// Swift's tests use public and package API only, so they run in release mode like everything else.
+///
+/// Those that mostly wait, or leave the work to what they test, compile in half the time without optimization.
+let quick = strict + [.unsafeFlags(["-Onone"], .when(configuration: .release))]
+
 let tests: [Target] = [
   // Real nats-servers for tests, from scripts/fetch.py.
   .target(
     name: "TestServers",
     dependencies: ["NATS", .product(name: "Logging", package: "swift-log")],
-    path: "Tests/TestServers", swiftSettings: strict),
+    path: "Tests/TestServers", swiftSettings: quick),
   .testTarget(name: "JSONTests", dependencies: ["JSON"], swiftSettings: strict),
   .testTarget(name: "BSONTests", dependencies: ["BSON", "CLibMongoC"], swiftSettings: strict),
   .testTarget(
     name: "OplogTests", dependencies: ["BSON", "Oplog", "CLibMongoC"],
     resources: [.copy("Fixtures")], swiftSettings: strict),
   .testTarget(
-    name: "MappingTests", dependencies: ["BSON", "Oplog", "Mapping"], swiftSettings: strict),
+    name: "MappingTests", dependencies: ["BSON", "JSON", "Oplog", "Mapping", "Parity"],
+    swiftSettings: quick),
   .testTarget(
     name: "JSONSchemaTests", dependencies: ["BSON", "JSON", "JSONSchema"], swiftSettings: strict),
   .testTarget(
     name: "ParityTests", dependencies: ["JSON", "Oplog", "Parity"], swiftSettings: strict),
   .testTarget(
     name: "BridgeConfigurationTests",
-    dependencies: ["BridgeConfiguration", "BSON", "JSON", "Mapping", "Oplog"],
+    dependencies: ["BridgeConfiguration", "BSON", "JSON", "JSONSchema", "Mapping", "Oplog"],
     swiftSettings: strict),
   .testTarget(
     name: "NATSTests",
@@ -111,23 +116,23 @@ let tests: [Target] = [
       .product(name: "Crypto", package: "swift-crypto"),
       .product(name: "Logging", package: "swift-log"),
     ],
-    exclude: ["peer.py"], swiftSettings: strict),
+    exclude: ["peer.py"], swiftSettings: quick),
   .testTarget(
     name: "JetStreamTests",
     dependencies: [
       "BSON", "JSON", "JetStream", "NATS", "TestServers",
       .product(name: "NIOCore", package: "swift-nio"),
     ],
-    swiftSettings: strict),
+    swiftSettings: quick),
   .testTarget(
     name: "MongoSourceTests",
     dependencies: [
       "BSON", "CMongoC", "MongoSource", "Oplog", .product(name: "Logging", package: "swift-log"),
-    ], swiftSettings: strict),
+    ], swiftSettings: quick),
   .testTarget(
     name: "BridgeTests",
     dependencies: [
-      "BSON", "Bridge", "BridgeConfiguration", "JSON", "Mapping", "MongoSource", "Oplog",
+      "BSON", "Bridge", "BridgeConfiguration", "JSON", "Mapping", "MongoSource", "Oplog", "Parity",
     ], swiftSettings: strict),
 ]
 

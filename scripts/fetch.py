@@ -211,7 +211,7 @@ def venv():
 def use_venv():
     """Starts the running script again with the venv's interpreter, unless it has that already."""
     program = Path(sys.argv[0]).resolve()
-    if Path(sys.prefix).resolve() == TOOLS / "venv" or program.parent != ROOT / "scripts":
+    if Path(sys.prefix).resolve() == (TOOLS / "venv").resolve() or program.parent != ROOT / "scripts":
         return
     try:
         python = str(venv())

@@ -58,12 +58,13 @@ class Lab:
     mongod that of $TAILRACE_MONGOD_VERSION."""
 
     def __init__(self, mongod=1, mongod_version=None, nats=1, nats_version=None, nats_conf="",
-                 sync_always=False, oplog_mb=990, cache_gb=0.5, parameters=None):
+                 sync_always=False, oplog_mb=990, cache_gb=0.5, parameters=None,
+                 file_store="50GB"):
         self._want_mongod, self._want_nats = mongod, nats
         version = mongod_version or os.environ.get("TAILRACE_MONGOD_VERSION")
         self._mongod_program = fetch.mongod(version) if mongod else None
         self._nats_program = fetch.nats_server(nats_version) if nats else None
-        self._nats_conf, self._sync_always = nats_conf, sync_always
+        self._nats_conf, self._sync_always, self._file_store = nats_conf, sync_always, file_store
         self._oplog_mb, self._cache_gb, self._parameters = oplog_mb, cache_gb, parameters or {}
         self.mongod, self.nats, self.folder = [], [], None
 
@@ -97,7 +98,7 @@ class Lab:
                    self._cache_gb, self._parameters) for i, port in enumerate(ports)]
         self.nats = [
             Nats(i, self.folder / f"nats{i}", nats, self._nats_program, len(nats),
-                 self._sync_always, self._nats_conf) for i in range(len(nats))]
+                 self._sync_always, self._nats_conf, self._file_store) for i in range(len(nats))]
         for server in [*self.mongod, *self.nats]:
             server.spawn()
         for server in [*self.mongod, *self.nats]:

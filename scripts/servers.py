@@ -136,7 +136,8 @@ class Server:
 
 
 class Nats(Server):
-    def __init__(self, index, folder, ports, program, count, sync_always, extra):
+    def __init__(self, index, folder, ports, program, count, sync_always, extra,
+                 file_store="50GB"):
         port, self.monitor, route = ports[index]
         super().__init__("nats", index, folder, port)
         self.count = count
@@ -147,7 +148,7 @@ class Nats(Server):
             "jetstream {",
             f'  store_dir: "{folder}/store"',
             "  max_memory_store: 1GB",
-            "  max_file_store: 50GB",
+            f"  max_file_store: {file_store}",
         ]
         if sync_always:
             lines.append("  sync_interval: always")

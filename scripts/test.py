@@ -5,7 +5,7 @@
     test.py --faults    the fault tests of Tests/Integration only; builds nothing
     test.py --differential    test_differential.py only; builds nothing
 
-FAULT_ROUNDS sets the rounds of each fault (10), FAULT_SEED repeats a run's choices,
+FAULT_ROUNDS sets the rounds of each fault (3), FAULT_SEED repeats a run's choices,
 PYTEST_ADDOPTS is pytest's own. A failed part doesn't keep the next from running.
 Two files of Tests/Integration run at a time, each worker with servers of its own: a fault is
 mostly waiting. TEST_WORKERS sets how many.
@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ElementTree
+from concurrent.futures import ThreadPoolExecutor
 
 import fetch
 
@@ -44,6 +45,14 @@ def counted(*reports):
     return total, failed, skipped
 
 
+def fetch_servers():
+    """What the tests need besides the build; Python's path."""
+    python = fetch.venv()
+    fetch.mongod()
+    fetch.nats_server()
+    return python
+
+
 def main(arguments):
     whole = not arguments
     choices = {
@@ -58,26 +67,28 @@ def main(arguments):
     began = time.monotonic()
     try:
         fetch.packages()
-        python = fetch.venv()
-        fetch.mongod()
-        fetch.nats_server()
+        # Beside the build, which waits for nobody's network.
+        with ThreadPoolExecutor(1) as background:
+            servers = background.submit(fetch_servers)
+            code = run("swift", "build", "-c", "release", "--build-tests") if whole else 0
+            python = servers.result()
     except fetch.Unavailable as problem:
         fetch.say(problem)
         return 69
+    if code != 0:
+        return code
     for report in (*SWIFT_REPORTS, PYTHON_REPORT):
         report.unlink(missing_ok=True)
     codes = []
     if whole:
-        code = run("swift", "build", "-c", "release", "--build-tests")
-        if code != 0:
-            return code
-        # Quiet about XCTest, which has no tests here. Those that start mongods run by themselves: on
-        # two cores the others' servers would look hung beside them.
+        # Quiet about XCTest, which has no tests here. Those that start mongods run by themselves, and
+        # eight of the others at a time: beside hundreds of tests a server looks hung.
+        os.environ.setdefault("SWT_EXPERIMENTAL_MAXIMUM_PARALLELIZATION_WIDTH", "8")
         for report, half in zip(SWIFT_REPORTS, ("--skip", "--filter")):
             codes.append(run("swift", "test", "-c", "release", "--skip-build", "--disable-xctest",
                              half, "MongoSourceTests", "--xunit-output", report))
     workers = ["-n", os.environ.get("TEST_WORKERS", "2"), "--dist", "loadfile"]
-    codes.append(run(python, "-m", "pytest", "-q", "--junitxml", PYTHON_REPORT,
+    codes.append(run(python, "-m", "pytest", "-q", "--durations=20", "--junitxml", PYTHON_REPORT,
                      *(workers if "no:xdist" not in choice else []), *choice))
     total, failed, skipped = counted(*SWIFT_REPORTS, PYTHON_REPORT)
     passed = total - failed - skipped
