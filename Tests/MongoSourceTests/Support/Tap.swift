@@ -65,7 +65,7 @@ final class Tap {
 
   /// Takes batches until `condition` holds. Fails if reading has failed.
   func take(
-    _ what: Comment, until condition: (Tap) throws -> Bool,
+    _ what: String, until condition: (Tap) throws -> Bool,
     sourceLocation: SourceLocation = #_sourceLocation
   ) async throws {
     try await eventually(what, sourceLocation: sourceLocation) {
@@ -77,7 +77,7 @@ final class Tap {
 
   /// Waits, taking nothing: a reader whose queue is full notices nothing of the server.
   func wait(
-    _ what: Comment, until condition: (SourceStatus) -> Bool,
+    _ what: String, until condition: (SourceStatus) -> Bool,
     sourceLocation: SourceLocation = #_sourceLocation
   ) async throws {
     try await eventually(what, sourceLocation: sourceLocation) { condition(reader.status) }
