@@ -58,7 +58,7 @@ struct DoctorMembersTests {
     }
     let direct = members[0].uri + "?directConnection=true"
     try await eventually(
-      "the set is initiated", look: { members.map(\.condition).joined(separator: "\n") }
+      "the set is initiated", look: members.map(\.condition).joined(separator: "\n")
     ) {
       (try? await MongoWriter(direct).command(
         #"{"replSetInitiate":{"_id":"psa","members":[\#(list.joined(separator: ","))]}}"#,

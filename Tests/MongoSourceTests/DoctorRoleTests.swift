@@ -29,7 +29,7 @@ struct DoctorRoleTests {
     let set = Guarded(mongod: mongod, keyFile: keyFile)
     // Until there is a user, whoever comes from this machine may make the first one.
     let first = try MongoWriter(mongod.uri + "?directConnection=true")
-    try await eventually("the set is initiated", look: { mongod.condition }) {
+    try await eventually("the set is initiated", look: mongod.condition) {
       (try? await first.command(mongod.initiate("guarded"), database: "admin")) != nil
     }
     try await eventually("it has a first user") {

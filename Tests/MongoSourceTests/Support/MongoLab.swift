@@ -181,7 +181,9 @@ final class LoneMongod: @unchecked Sendable {
 
   static func start(_ arguments: [String] = [], version: String? = nil) async throws -> LoneMongod {
     try await withCheckedThrowingContinuation { continuation in
-      starter.add { continuation.resume(with: Result { try LoneMongod(arguments, version: version) }) }
+      starter.add {
+        continuation.resume(with: Result { try LoneMongod(arguments, version: version) })
+      }
     }
   }
 

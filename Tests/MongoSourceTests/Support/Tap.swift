@@ -132,7 +132,7 @@ final class Tap {
 /// servers are then.
 func eventually(
   _ what: String, sourceLocation: SourceLocation = #_sourceLocation,
-  look: () -> String = { "" }, _ condition: () async throws -> Bool
+  look: @autoclosure () -> String = "", _ condition: () async throws -> Bool
 ) async throws {
   let limit = ContinuousClock.now + .seconds(180)
   while try await !condition() {
