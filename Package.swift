@@ -86,23 +86,29 @@ let service: [Target] = [
 let quick = strict + [.unsafeFlags(["-Onone"], .when(configuration: .release))]
 
 let tests: [Target] = [
+  // Repeatable random numbers.
+  .target(name: "TestRandom", path: "Tests/TestRandom", swiftSettings: strict),
   // Real nats-servers for tests, from scripts/fetch.py.
   .target(
     name: "TestServers",
     dependencies: ["NATS", .product(name: "Logging", package: "swift-log")],
     path: "Tests/TestServers", swiftSettings: quick),
   .testTarget(name: "JSONTests", dependencies: ["JSON"], swiftSettings: strict),
-  .testTarget(name: "BSONTests", dependencies: ["BSON", "CLibMongoC"], swiftSettings: strict),
   .testTarget(
-    name: "OplogTests", dependencies: ["BSON", "Oplog", "CLibMongoC"],
+    name: "BSONTests", dependencies: ["BSON", "CLibMongoC", "TestRandom"], swiftSettings: strict),
+  .testTarget(
+    name: "OplogTests", dependencies: ["BSON", "Oplog", "CLibMongoC", "TestRandom"],
     resources: [.copy("Fixtures")], swiftSettings: strict),
   .testTarget(
-    name: "MappingTests", dependencies: ["BSON", "JSON", "Oplog", "Mapping", "Parity"],
+    name: "MappingTests",
+    dependencies: ["BSON", "JSON", "Oplog", "Mapping", "Parity", "TestRandom"],
     swiftSettings: quick),
   .testTarget(
-    name: "JSONSchemaTests", dependencies: ["BSON", "JSON", "JSONSchema"], swiftSettings: strict),
+    name: "JSONSchemaTests", dependencies: ["BSON", "JSON", "JSONSchema", "TestRandom"],
+    swiftSettings: strict),
   .testTarget(
-    name: "ParityTests", dependencies: ["JSON", "Oplog", "Parity"], swiftSettings: strict),
+    name: "ParityTests", dependencies: ["JSON", "Oplog", "Parity", "TestRandom"],
+    swiftSettings: strict),
   .testTarget(
     name: "BridgeConfigurationTests",
     dependencies: ["BridgeConfiguration", "BSON", "JSON", "JSONSchema", "Mapping", "Oplog"],
@@ -110,7 +116,7 @@ let tests: [Target] = [
   .testTarget(
     name: "NATSTests",
     dependencies: [
-      "NATS", "TestServers",
+      "NATS", "TestRandom", "TestServers",
       .product(name: "NIOCore", package: "swift-nio"),
       .product(name: "NIOPosix", package: "swift-nio"),
       .product(name: "Crypto", package: "swift-crypto"),
@@ -120,14 +126,15 @@ let tests: [Target] = [
   .testTarget(
     name: "JetStreamTests",
     dependencies: [
-      "BSON", "JSON", "JetStream", "NATS", "TestServers",
+      "BSON", "JSON", "JetStream", "NATS", "TestRandom", "TestServers",
       .product(name: "NIOCore", package: "swift-nio"),
     ],
     swiftSettings: quick),
   .testTarget(
     name: "MongoSourceTests",
     dependencies: [
-      "BSON", "CMongoC", "MongoSource", "Oplog", .product(name: "Logging", package: "swift-log"),
+      "BSON", "CMongoC", "MongoSource", "Oplog", "TestRandom",
+      .product(name: "Logging", package: "swift-log"),
     ], swiftSettings: quick),
   .testTarget(
     name: "BridgeTests",

@@ -1,4 +1,5 @@
 import BSON
+import TestRandom
 import Testing
 
 /// Valid documents, broken at random: an error or clean output, and never anything else.

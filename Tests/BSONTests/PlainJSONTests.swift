@@ -1,4 +1,5 @@
 import BSON
+import TestRandom
 import Testing
 
 /// JSON texts as BSON, with no Extended JSON in them.

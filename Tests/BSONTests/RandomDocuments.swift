@@ -1,4 +1,5 @@
 import BSON
+import TestRandom
 
 /// Documents of all types: nested, with odd keys, text from many scripts and extreme values.
 struct RandomDocuments {

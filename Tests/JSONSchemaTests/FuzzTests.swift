@@ -2,6 +2,7 @@ import BSON
 import Foundation
 import JSON
 import JSONSchema
+import TestRandom
 import Testing
 
 /// Random schemas and values. Runner and explainer are independent of each other and have to agree;

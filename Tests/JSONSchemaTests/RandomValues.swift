@@ -1,5 +1,6 @@
 import BSON
 import JSON
+import TestRandom
 
 /// Random documents of all types, and random schemas that have something to say about them: both
 /// out of few keys and values, so that they meet.

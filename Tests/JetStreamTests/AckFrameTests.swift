@@ -1,4 +1,5 @@
 import JetStream
+import TestRandom
 import Testing
 
 private func frame(_ text: String) -> AckFrame {
@@ -45,7 +46,7 @@ private func frame(_ text: String) -> AckFrame {
   }
 
   @Test func `mutated answers never crash and never turn a refusal into an ack`() {
-    var random = SplitMix(seed: 42)
+    var random = SeededRandom(seed: 42)
     let refusal = Array(
       #"{"error":{"code":400,"err_code":10071,"description":"wrong"},"stream":"T","seq":0}"#.utf8)
     for _ in 0..<100_000 {
@@ -59,18 +60,5 @@ private func frame(_ text: String) -> AckFrame {
       let got = bytes.withUnsafeBytes { AckFrame(payload: $0) }
       if case .stored(let sequence, _, _) = got { #expect(sequence == 0 || bytes.contains(0x22)) }
     }
-  }
-}
-
-/// A small seeded generator, so that a failure can be repeated.
-struct SplitMix: RandomNumberGenerator {
-  var state: UInt64
-  init(seed: UInt64) { state = seed }
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-    return z ^ (z >> 31)
   }
 }

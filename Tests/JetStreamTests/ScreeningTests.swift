@@ -1,6 +1,7 @@
 import BSON
 import Foundation
 import JetStream
+import TestRandom
 import Testing
 
 /// A stream as the servers were measured to treat ids, assertions and batches. Reads what a lane wrote.
@@ -362,7 +363,7 @@ private func settle(_ lane: PublishLane, _ stream: inout FakeStream) throws -> L
   /// once, ours in order, and every statement about what is stored is true.
   @Test(arguments: PublishProtocol.allCases)
   func `any share of duplicates, by a model of the server`(mode: PublishProtocol) throws {
-    var random = SplitMix(seed: 7)
+    var random = SeededRandom(seed: 7)
     for round in 0..<40 {
       let exclusive = mode == .chain || round % 2 == 0
       let replicated = round % 3 == 0

@@ -1,6 +1,7 @@
 import BSON
 import Mapping
 import Oplog
+import TestRandom
 import Testing
 
 @Suite("Bodies")
@@ -108,7 +109,7 @@ struct BodyTests {
   }
 
   @Test("random damage is an error or another message, never a crash") func fuzz() throws {
-    var chance = Chance(seed: 5)
+    var chance = SeededRandom(seed: 5)
     let whole = Value.document([
       .init(key: "rid", value: "GENERAL"), .init(key: "u", value: ["_id": "1", "name": "n"]),
       .init(key: "list", value: [["a": 1], ["b": .date(5)]]), .init(key: "x", value: someObjectID),

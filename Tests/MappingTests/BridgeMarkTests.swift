@@ -1,6 +1,7 @@
 import BSON
 import Mapping
 import Oplog
+import TestRandom
 import Testing
 
 @Suite("Messages that name their bridge")
@@ -78,7 +79,7 @@ struct BridgeMarkTests {
   }
 
   @Test("no id of a message is taken for a letter's own") func unambiguous() throws {
-    var chance = Chance(seed: 5)
+    var chance = SeededRandom(seed: 5)
     let rules = [try rule(id: "{fullDocument.v}")]
     for _ in 0..<2000 {
       let text = (0...chance.below(12)).map { _ in

@@ -1,5 +1,6 @@
 import Mapping
 import Oplog
+import TestRandom
 import Testing
 
 @Suite("Updates of which nothing is left")
@@ -76,7 +77,7 @@ struct EmptyUpdateTests {
   }
 
   @Test("what is skipped is exactly what would be empty") func agrees() throws {
-    var chance = Chance(seed: 15)
+    var chance = SeededRandom(seed: 15)
     var skipped = 0
     for _ in 0..<2000 {
       func names() -> [String] {

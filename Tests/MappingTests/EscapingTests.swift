@@ -1,4 +1,5 @@
 import Mapping
+import TestRandom
 import Testing
 
 @Suite("Escaping")
@@ -23,7 +24,7 @@ struct EscapingTests {
 
   @Test("any text is one token, comes back whole, and differs from any other text's")
   func property() throws {
-    var chance = Chance(seed: 1)
+    var chance = SeededRandom(seed: 1)
     let written = Written(try rule("x.{fullDocument.v}"))
     var seen: [String: String] = [:]
     for _ in 0..<5000 {

@@ -1,5 +1,6 @@
 import BSON
 import Mapping
+import TestRandom
 import Testing
 
 @Suite("Include and exclude")
@@ -139,7 +140,7 @@ struct FilterTests {
   // MARK: Against a definition
 
   @Test("random documents and paths agree with a plain definition") func property() throws {
-    var chance = Chance(seed: 6)
+    var chance = SeededRandom(seed: 6)
     var dropped = 0
     for _ in 0..<3000 {
       let document = Self.randomDocument(&chance, depth: 3)
@@ -160,14 +161,14 @@ struct FilterTests {
     #expect(dropped > 1000)
   }
 
-  private static func randomDocument(_ chance: inout Chance, depth: Int) -> Value {
+  private static func randomDocument(_ chance: inout SeededRandom, depth: Int) -> Value {
     .document(
       (0..<chance.below(4)).map { _ in
         .init(key: chance.pick(["a", "b", "c"]), value: randomValue(&chance, depth: depth - 1))
       })
   }
 
-  private static func randomValue(_ chance: inout Chance, depth: Int) -> Value {
+  private static func randomValue(_ chance: inout SeededRandom, depth: Int) -> Value {
     switch depth > 0 ? chance.below(4) : 3 {
     case 0, 1: randomDocument(&chance, depth: depth)
     case 2: .array((0..<chance.below(4)).map { _ in randomValue(&chance, depth: depth - 1) })
@@ -175,7 +176,7 @@ struct FilterTests {
     }
   }
 
-  private static func randomPaths(_ chance: inout Chance) -> [[String]] {
+  private static func randomPaths(_ chance: inout SeededRandom) -> [[String]] {
     (0..<chance.below(3)).map { _ in
       (0...chance.below(3)).map { _ in chance.pick(["a", "b", "c"]) }
     }

@@ -1,6 +1,7 @@
 import BSON
 import Mapping
 import Oplog
+import TestRandom
 import Testing
 
 /// What conditions are foretold to do, against what they do.
@@ -13,7 +14,7 @@ struct ForesightTests {
   ]
   private static let targets = paths.filter { $0 != "fullDocument" && $0 != "lsid" }
 
-  private static func value(_ chance: inout Chance, _ depth: Int = 0) -> Value {
+  private static func value(_ chance: inout SeededRandom, _ depth: Int = 0) -> Value {
     switch chance.below(depth < 2 ? 12 : 8) {
     case 0, 1: .null
     case 2: .int32(Int32(chance.below(3)))
@@ -27,7 +28,7 @@ struct ForesightTests {
     }
   }
 
-  private static func document(_ chance: inout Chance, _ depth: Int = 0) -> Value {
+  private static func document(_ chance: inout SeededRandom, _ depth: Int = 0) -> Value {
     var fields: [Value.Field] = []
     for key in ["a", "b", "a.b", "k"] where chance.below(3) == 0 {
       fields.append(.init(key: key, value: value(&chance, depth)))
@@ -35,8 +36,8 @@ struct ForesightTests {
     return .document(fields)
   }
 
-  private static func test(_ chance: inout Chance) throws -> ConditionTest {
-    func literal(_ chance: inout Chance) -> ConditionValue {
+  private static func test(_ chance: inout SeededRandom) throws -> ConditionTest {
+    func literal(_ chance: inout SeededRandom) -> ConditionValue {
       let value = value(&chance, 1)
       return ConditionValue(type: value.type, bytes: value.bytes)
     }
@@ -53,8 +54,9 @@ struct ForesightTests {
     }
   }
 
-  private static func condition(_ chance: inout Chance, _ depth: Int = 0) throws -> Condition {
-    func parts(_ chance: inout Chance) throws -> [Condition] {
+  private static func condition(_ chance: inout SeededRandom, _ depth: Int = 0) throws -> Condition
+  {
+    func parts(_ chance: inout SeededRandom) throws -> [Condition] {
       try (0..<(1 + chance.below(2))).map { _ in try condition(&chance, depth + 1) }
     }
     switch chance.below(depth < 3 ? 8 : 4) {
@@ -66,7 +68,7 @@ struct ForesightTests {
     }
   }
 
-  private static func change(_ operation: OperationType, _ chance: inout Chance) -> Change {
+  private static func change(_ operation: OperationType, _ chance: inout SeededRandom) -> Change {
     var change = Change(operation: operation)
     change.namespace = operation == .dropDatabase ? "db" : "db.c"
     change.documentKey = nil
@@ -102,7 +104,7 @@ struct ForesightTests {
   }
 
   @Test("holds for every event", arguments: 0..<8) func foretold(_ seed: Int) throws {
-    var chance = Chance(seed: UInt64(seed) + 0xF0)
+    var chance = SeededRandom(seed: UInt64(seed) + 0xF0)
     var told = (always: 0, never: 0, demands: 0, refuses: 0)
     for _ in 0..<400 {
       let operation = chance.pick([OperationType.insert, .update, .delete, .dropDatabase])

@@ -1,5 +1,6 @@
 import Mapping
 import Oplog
+import TestRandom
 import Testing
 
 @Suite("Headers and ids")
@@ -114,7 +115,7 @@ struct HeaderTests {
   }
 
   @Test("whatever an event holds, headers stay lines of printable ASCII") func injection() throws {
-    var chance = Chance(seed: 3)
+    var chance = SeededRandom(seed: 3)
     let written = Written(try rule(id: "{fullDocument.v}"), source: "rs\r\n0")
     for _ in 0..<2000 {
       var text = "x"
@@ -150,7 +151,7 @@ struct HeaderTests {
         }
       }
     }
-    var chance = Chance(seed: 4)
+    var chance = SeededRandom(seed: 4)
     let changes = (0..<300).map { n in
       var change = Change.insert(
         ["v": .int32(Int32(n))], key: ["_id": .int32(Int32(chance.below(50)))])

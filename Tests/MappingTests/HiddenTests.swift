@@ -2,6 +2,7 @@ import BSON
 import Foundation
 import Mapping
 import Oplog
+import TestRandom
 import Testing
 
 /// What a rule hides stays hidden, by whatever way it would come: random documents and updates against a
@@ -34,7 +35,7 @@ struct HiddenTests {
 
   /// Every scalar is a text that stands nowhere else.
   struct Maker {
-    var chance: Chance
+    var chance: SeededRandom
     var secrets: [(way: Way, text: String)] = []
     static let keys = ["map", "secret", "x", "7", "0", "12", "7.secret", "map.x", "x.0"]
 
@@ -108,7 +109,7 @@ struct HiddenTests {
   func property() throws {
     var hiddenCount = 0
     for seed in 0..<1500 {
-      var maker = Maker(chance: Chance(seed: UInt64(seed)))
+      var maker = Maker(chance: SeededRandom(seed: UInt64(seed)))
       let hidden = maker.paths()
       let document = maker.document([], depth: 4)
       let documentSecrets = maker.secrets
@@ -156,7 +157,7 @@ struct HiddenTests {
   @Test("names of what updates remove, truncate and disambiguate") func named() throws {
     var hiddenCount = 0
     for seed in 0..<1000 {
-      var maker = Maker(chance: Chance(seed: UInt64(seed)))
+      var maker = Maker(chance: SeededRandom(seed: UInt64(seed)))
       let hidden = maker.paths()
       var ways: [Way] = []
       for _ in 0..<4 {
@@ -194,7 +195,7 @@ struct HiddenTests {
   @Test("include shows the same of inserts and updates") func include() throws {
     var shown = 0
     for seed in 0..<1500 {
-      var maker = Maker(chance: Chance(seed: UInt64(seed)))
+      var maker = Maker(chance: SeededRandom(seed: UInt64(seed)))
       // A number that is named is the only one of its array that is meant.
       let paths = maker.paths().map { $0.filter { !Self.isNumber($0) } }.filter { !$0.isEmpty }
       guard !paths.isEmpty else { continue }

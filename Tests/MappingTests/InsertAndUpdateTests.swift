@@ -2,6 +2,7 @@ import JSON
 import Mapping
 import Oplog
 import Parity
+import TestRandom
 import Testing
 
 /// Insert and update mean the same: a consumer that applies a published update to what was published of the
@@ -11,7 +12,7 @@ struct InsertAndUpdateTests {
   @Test("random documents, updates and filters") func property() throws {
     var counts: [Verdict: Int] = [:]
     for seed in 0..<6000 {
-      var world = FilteredUpdate(chance: Chance(seed: UInt64(seed)))
+      var world = FilteredUpdate(chance: SeededRandom(seed: UInt64(seed)))
       counts[try judge(&world, seed), default: 0] += 1
     }
     #expect(counts[.same, default: 0] > 3000, "\(counts)")
@@ -78,12 +79,12 @@ private struct FilteredUpdate {
     var redact: [String: Redaction] = [:]
   }
 
-  var chance: Chance
+  var chance: SeededRandom
   private(set) var filter = Filter()
   /// Names with dots look like the insides of redacted values.
   private var names = ["a", "b", "c", "7", "0"]
 
-  init(chance: Chance) {
+  init(chance: SeededRandom) {
     self.chance = chance
     let redacts = self.chance.below(2) == 0
     if !redacts, self.chance.below(3) == 0 { names += ["a.b", "b.0", "c.a.b"] }
@@ -200,7 +201,7 @@ private struct UpdateDescriptions {
   private var paths: [Value.Field] = []
 
   /// Nil: two fields have one path.
-  static func between(_ old: Value, _ new: Value, _ chance: inout Chance) -> Value? {
+  static func between(_ old: Value, _ new: Value, _ chance: inout SeededRandom) -> Value? {
     guard case .document(let before) = old, case .document(let after) = new else { return nil }
     var made = Self()
     made.compare(before, after, [], &chance)
@@ -223,7 +224,7 @@ private struct UpdateDescriptions {
   }
 
   private mutating func compare(
-    _ old: [Value.Field], _ new: [Value.Field], _ way: [Value], _ chance: inout Chance
+    _ old: [Value.Field], _ new: [Value.Field], _ way: [Value], _ chance: inout SeededRandom
   ) {
     for field in old where !new.contains(where: { $0.key == field.key }) {
       removed.append(.string(name(way + [.string(field.key)])))
@@ -235,7 +236,7 @@ private struct UpdateDescriptions {
   }
 
   private mutating func change(
-    _ old: Value?, _ new: Value, _ way: [Value], _ chance: inout Chance
+    _ old: Value?, _ new: Value, _ way: [Value], _ chance: inout SeededRandom
   ) {
     if old == new { return }
     switch (old, new) {

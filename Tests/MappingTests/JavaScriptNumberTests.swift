@@ -1,5 +1,6 @@
 import Foundation
 import Mapping
+import TestRandom
 import Testing
 
 @Suite("Doubles in subjects and ids")
@@ -26,7 +27,7 @@ struct JavaScriptNumberTests {
   }
 
   @Test("what is printed reads back as the same number") func readsBack() throws {
-    var chance = Chance(seed: 16)
+    var chance = SeededRandom(seed: 16)
     for _ in 0..<5000 {
       let value = Double(bitPattern: chance.next())
       guard value.isFinite else { continue }

@@ -1,6 +1,7 @@
 import BSON
 import Mapping
 import Oplog
+import TestRandom
 import Testing
 
 @Suite("Limits of messages")
@@ -181,7 +182,7 @@ struct LimitTests {
   /// Whatever the event: a message within all limits, or a dead letter within all limits.
   @Test("random events, far too large in one place or several", arguments: 0..<40)
   func anything(seed: Int) throws {
-    var chance = Chance(seed: UInt64(seed))
+    var chance = SeededRandom(seed: UInt64(seed))
     let limits = MessageLimits(
       maximumPayload: chance.pick([4_096, 20_000, 65_536, 200_000, 1 << 20]),
       maximumMessage: chance.pick([nil, 8_192, 1 << 20]))
@@ -200,7 +201,7 @@ struct LimitTests {
     }
   }
 
-  private static func value(_ chance: inout Chance) -> Value {
+  private static func value(_ chance: inout SeededRandom) -> Value {
     let count = chance.pick([0, 1, 20, 340, 1_100, 22_000, 65_300, 130_000])
     return switch chance.below(6) {
     case 0: text(count)
@@ -212,7 +213,7 @@ struct LimitTests {
     }
   }
 
-  private static func change(_ chance: inout Chance) -> Change {
+  private static func change(_ chance: inout SeededRandom) -> Change {
     var change = Change.insert(
       ["a": value(&chance), "b": value(&chance)], key: ["_id": value(&chance)])
     let database = chance.pick(["a", String(repeating: "é", count: 31)])

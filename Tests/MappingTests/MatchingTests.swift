@@ -1,5 +1,6 @@
 import Mapping
 import Oplog
+import TestRandom
 import Testing
 
 @Suite("Matching")
@@ -42,7 +43,7 @@ struct MatchingTests {
       }
       return t.first == head && definition(p.dropFirst(), t.dropFirst())
     }
-    var chance = Chance(seed: 2)
+    var chance = SeededRandom(seed: 2)
     var matched = 0
     for _ in 0..<20_000 {
       let pattern = (0...chance.below(6)).map { _ in chance.pick(["a", "b", "*"] as [Character]) }

@@ -2,6 +2,7 @@ import BSON
 import Foundation
 import Mapping
 import Oplog
+import TestRandom
 import Testing
 
 /// What is inside a redacted value is hidden: names, lengths, removals.
@@ -58,7 +59,7 @@ struct RedactedUpdateTests {
   @Test("random updates name nothing inside, in any envelope") func property() throws {
     var hiddenCount = 0
     for seed in 0..<400 {
-      var maker = HiddenTests.Maker(chance: Chance(seed: UInt64(seed)))
+      var maker = HiddenTests.Maker(chance: SeededRandom(seed: UInt64(seed)))
       let hidden = maker.paths()
       var inside: [String] = []
       func name() -> String {
@@ -103,7 +104,7 @@ struct RedactedUpdateTests {
 
   /// Every scalar, and every key that holds one, stands nowhere else.
   private struct Maker {
-    var chance: Chance
+    var chance: SeededRandom
     var leaves: [(way: [String], key: String, text: String)] = []
     static let keys = ["map", "secret", "x", "7", "0", "7.secret", "map.x", "x.0.map"]
 
@@ -154,9 +155,9 @@ struct RedactedUpdateTests {
   func documents() throws {
     var hiddenCount = 0
     for seed in 0..<300 {
-      var paths = HiddenTests.Maker(chance: Chance(seed: UInt64(seed)))
+      var paths = HiddenTests.Maker(chance: SeededRandom(seed: UInt64(seed)))
       let hidden = paths.paths()
-      var maker = Maker(chance: Chance(seed: UInt64(seed) + 1_000_000))
+      var maker = Maker(chance: SeededRandom(seed: UInt64(seed) + 1_000_000))
       let document = maker.document([], depth: 3)
       for envelope in Envelope.allCases {
         for redaction in [Redaction.mask, .hash] {

@@ -1,6 +1,7 @@
 import BSON
 import Mapping
 import Oplog
+import TestRandom
 
 // MARK: Values
 
@@ -298,25 +299,4 @@ func mappingError(_ body: () throws -> String) -> MappingError? {
   } catch {
     return error as? MappingError
   }
-}
-
-// MARK: Chance
-
-/// Random numbers that are the same in every run (SplitMix64).
-struct Chance: RandomNumberGenerator {
-  private var state: UInt64
-
-  init(seed: UInt64) { state = seed }
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-    return z ^ (z >> 31)
-  }
-
-  mutating func below(_ limit: Int) -> Int { Int(next() % UInt64(limit)) }
-
-  mutating func pick<T>(_ items: [T]) -> T { items[below(items.count)] }
 }

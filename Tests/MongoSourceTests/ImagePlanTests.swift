@@ -1,5 +1,6 @@
 import MongoSource
 import Oplog
+import TestRandom
 import Testing
 
 /// The planner against a model that knows every state, and against the best plan there is.
@@ -11,7 +12,7 @@ import Testing
   }
 
   /// Changes of a few documents in two collections at a few times, some of them the same.
-  static func history(_ random: inout SplitMix) -> (changes: [Change], collectionOf: [Int]) {
+  static func history(_ random: inout SeededRandom) -> (changes: [Change], collectionOf: [Int]) {
     let documents = Int.random(in: 1...4, using: &random)
     let collectionOf = (0..<documents).map { _ in Int.random(in: 0...1, using: &random) }
     var time = 0
@@ -47,7 +48,7 @@ import Testing
   }
 
   @Test func everyImageIsSeenAsItsChangeLeftIt() throws {
-    var random = SplitMix(seed: 7)
+    var random = SeededRandom(seed: 7)
     for round in 0..<20_000 {
       let (changes, collectionOf) = Self.history(&random)
       let plan = ImagePlan(changes, collectionOf: collectionOf)
@@ -95,7 +96,7 @@ import Testing
   }
 
   @Test func noPlanHasFewerReads() throws {
-    var random = SplitMix(seed: 11)
+    var random = SeededRandom(seed: 11)
     for round in 0..<2_000 {
       let (changes, collectionOf) = Self.history(&random)
       let plan = ImagePlan(changes, collectionOf: collectionOf)
@@ -152,20 +153,5 @@ import Testing
         Change(time: Self.at(4), scope: .document(1)),
       ], collectionOf: [0, 1])
     #expect(plan.reads.map(\.time) == [Self.at(2)])
-  }
-}
-
-/// The same numbers on every run.
-struct SplitMix: RandomNumberGenerator {
-  private var state: UInt64
-
-  init(seed: UInt64) { state = seed }
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-    return z ^ (z >> 31)
   }
 }

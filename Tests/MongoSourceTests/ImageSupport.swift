@@ -4,6 +4,7 @@ import Foundation
 import MongoSource
 import Oplog
 import Synchronization
+import TestRandom
 import Testing
 
 /// What every update must show, by the oplog alone: fields set, one after the other.
@@ -212,7 +213,7 @@ final class ImageLoad: Sendable {
   }
 
   private func run(_ client: Int) async {
-    var random = SplitMix(seed: UInt64(client))
+    var random = SeededRandom(seed: UInt64(client))
     var writer: MongoWriter?
     while !over.load(ordering: .acquiring) {
       do {
@@ -227,7 +228,9 @@ final class ImageLoad: Sendable {
     }
   }
 
-  private func write(_ writer: MongoWriter, to number: Int, _ random: inout SplitMix) async throws {
+  private func write(_ writer: MongoWriter, to number: Int, _ random: inout SeededRandom)
+    async throws
+  {
     let collection = collections[number]
     let n = written.add(1, ordering: .acquiringAndReleasing).newValue
     let id = Int.random(in: 0..<documents, using: &random)

@@ -2,6 +2,7 @@ import BSON
 import Foundation
 import MongoSource
 import Oplog
+import TestRandom
 import Testing
 
 /// Existing documents, read from a server while it is written to, and the oplog after them.
@@ -151,7 +152,7 @@ struct SnapshotTests {
     for collection in collections { try await Self.fill(writer, collection, 1500) }
     let load = ImageLoad(lab.uri, into: collections, documents: 2000)
     load.start()
-    var random = SplitMix(seed: UInt64.random(in: 0...1000))
+    var random = SeededRandom(seed: UInt64.random(in: 0...1000))
     var options = options
     options.snapshotPage = 40...40
     let tap = SnapshotTap(options, collections: name)

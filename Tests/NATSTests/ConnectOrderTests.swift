@@ -1,6 +1,7 @@
 import Foundation
 import NATS
 import NIOCore
+import TestRandom
 import TestServers
 import Testing
 
@@ -15,7 +16,7 @@ struct ConnectOrderTests {
     shuffle: Bool = false,
     stagger: Duration = .milliseconds(250), timeout: Duration = .seconds(5)
   ) -> ConnectOrder {
-    var random = SeededRandom(7)
+    var random = SeededRandom(seed: 7)
     return ConnectOrder(
       configured: configured, discovered: discovered, shuffle: shuffle, stagger: stagger,
       timeout: timeout, using: &random)

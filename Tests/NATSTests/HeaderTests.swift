@@ -1,5 +1,6 @@
 import NATS
 import NIOCore
+import TestRandom
 import Testing
 
 @Suite("Headers")
@@ -70,7 +71,7 @@ struct HeaderTests {
 
   @Test("random bytes never crash")
   func fuzz() {
-    var random = SeededRandom(7)
+    var random = SeededRandom(seed: 7)
     let alphabet = Array("NATS/1.0 503:\r\n\t aB\u{e9}".utf8)
     for _ in 0..<20_000 {
       let bytes =

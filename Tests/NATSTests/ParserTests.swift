@@ -1,5 +1,6 @@
 import NATS
 import NIOCore
+import TestRandom
 import Testing
 
 /// An operation with its bytes copied, to compare.
@@ -110,7 +111,7 @@ struct ParserTests {
 
   @Test("any split of a stream gives the same operations", arguments: 0..<8)
   func splits(seed: UInt64) throws {
-    var random = SeededRandom(seed)
+    var random = SeededRandom(seed: seed)
     for _ in 0..<500 {
       let stream = randomStream(&random)
       let whole = try Receiver.all(stream)
@@ -183,7 +184,7 @@ struct ParserTests {
 
   @Test("garbage is refused or waits for more, and never crashes", arguments: 0..<4)
   func garbage(seed: UInt64) {
-    var random = SeededRandom(1000 + seed)
+    var random = SeededRandom(seed: 1000 + seed)
     let valid = (0..<20).map { _ in randomStream(&random) }
     var refused = 0
     for round in 0..<100_000 {

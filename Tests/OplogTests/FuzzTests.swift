@@ -1,6 +1,7 @@
 import BSON
 import Foundation
 import Oplog
+import TestRandom
 import Testing
 
 /// Captured entries with seeded damage: each must end, in events or in an error of the decoder's
@@ -109,7 +110,7 @@ import Testing
 
   @Test func damagedEntriesEndInEventsOrAnError() throws {
     let seeds = try Self.seeds()
-    var random = SeededRandom(state: 20_240_229)
+    var random = SeededRandom(seed: 20_240_229)
     let rounds = Self.rounds
     var decoder = OplogDecoder(transactionMemory: 4000)
     var (events, silent, errors, notDocuments, unending) = (0, 0, 0, 0, 0)
@@ -159,7 +160,7 @@ import Testing
     let sequences = try Self.sequences()
     let rounds = Self.rounds
     let budget = 1500
-    var random = SeededRandom(state: 20_251_125)
+    var random = SeededRandom(seed: 20_251_125)
     var decoder = OplogDecoder(transactionMemory: budget)
     var (read, events, silent, errors, missing, spilled, mostOpen) = (0, 0, 0, 0, 0, 0, 0)
     var sum: UInt64 = 0

@@ -1,5 +1,6 @@
 import BSON
 import Oplog
+import TestRandom
 import Testing
 
 /// Random oplogs, read with interruptions: whatever is read again, the events are those of one
@@ -38,7 +39,7 @@ import Testing
     private var id: Int32 = 0
 
     init(seed: UInt64, entries count: Int) {
-      random = SeededRandom(state: seed)
+      random = SeededRandom(seed: seed)
       while entries.count < count { step() }
     }
 
@@ -329,7 +330,7 @@ import Testing
   func interruptionsChangeNothing(_ seed: Int) throws {
     let workload = Workload(seed: UInt64(seed), entries: 400)
     let memory = [0, 300, 2000, 8 << 20][seed % 4]
-    var random = SeededRandom(state: UInt64(seed) &* 7919)
+    var random = SeededRandom(seed: UInt64(seed) &* 7919)
 
     var whole = Reader(workload.entries, memory: memory)
     try whole.run(&random, interruptions: 0, jump: false)
@@ -357,7 +358,7 @@ import Testing
       let workload = Workload(seed: UInt64(seed), entries: 400)
       events += workload.expected.count
       var reader = Reader(workload.entries, memory: 2000)
-      var random = SeededRandom(state: UInt64(seed))
+      var random = SeededRandom(seed: UInt64(seed))
       try reader.run(&random, interruptions: 40, jump: true)
       lookups += reader.lookups
       cutOff += reader.cutOff

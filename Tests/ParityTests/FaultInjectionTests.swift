@@ -1,5 +1,6 @@
 import Oplog
 import Parity
+import TestRandom
 import Testing
 
 /// Every class of fault, a thousand times at random places of random streams.
@@ -18,7 +19,7 @@ struct FaultInjectionTests {
 
   @Test("found and correctly classed, every time", arguments: Fault.allCases)
   func found(_ fault: Fault) throws {
-    var random = SeededRandom(fault.rawValue.utf8.reduce(7) { $0 &* 31 &+ UInt64($1) })
+    var random = SeededRandom(seed: fault.rawValue.utf8.reduce(7) { $0 &* 31 &+ UInt64($1) })
     for round in 0..<Self.rounds {
       var stream = SyntheticStream(&random, count: Int.random(in: 20...400, using: &random))
       let wanted = inject(fault, into: &stream, &random)
@@ -38,7 +39,7 @@ struct FaultInjectionTests {
   }
 
   @Test("a clean stream is clean, every time") func clean() {
-    var random = SeededRandom(99)
+    var random = SeededRandom(seed: 99)
     for _ in 0..<Self.rounds {
       let stream = SyntheticStream(&random, count: Int.random(in: 1...600, using: &random))
       #expect(stream.verify() == SyntheticStream.Verdict())
@@ -46,7 +47,7 @@ struct FaultInjectionTests {
   }
 
   @Test("what the bridge has not had acknowledged is pending, not missing") func pending() {
-    var random = SeededRandom(5)
+    var random = SeededRandom(seed: 5)
     for _ in 0..<Self.rounds {
       var stream = SyntheticStream(&random, count: Int.random(in: 20...300, using: &random))
       let cut = Int.random(in: 1..<stream.stored.count, using: &random)
@@ -61,7 +62,7 @@ struct FaultInjectionTests {
   }
 
   @Test("other producers' messages and snapshots' are none of it") func others() {
-    var random = SeededRandom(6)
+    var random = SeededRandom(seed: 6)
     for _ in 0..<Self.rounds / 10 {
       var stream = SyntheticStream(&random, count: 200)
       for kind in [ObservedRecord.Kind.foreign, .snapshot, .foreign] {
@@ -77,7 +78,7 @@ struct FaultInjectionTests {
   }
 
   @Test("a dead letter that was replayed stands late, and rightly so") func replayed() {
-    var random = SeededRandom(8)
+    var random = SeededRandom(seed: 8)
     for _ in 0..<Self.rounds / 10 {
       var stream = SyntheticStream(&random, count: 300)
       var late = stream.stored.remove(at: Int.random(in: 0..<200, using: &random))
@@ -89,7 +90,7 @@ struct FaultInjectionTests {
   }
 
   @Test("several faults at once are all found") func mixed() {
-    var random = SeededRandom(11)
+    var random = SeededRandom(seed: 11)
     for _ in 0..<Self.rounds {
       var stream = SyntheticStream(&random, count: 400)
       var dropped: Set<String> = []

@@ -1,6 +1,7 @@
 import JSON
 import Oplog
 import Parity
+import TestRandom
 import Testing
 
 @Suite("Digests, sums and differences")
@@ -10,7 +11,7 @@ struct ParityTests {
   }
 
   @Test("a digest changes with every bit, and with the length") func bits() {
-    var random = SeededRandom(1)
+    var random = SeededRandom(seed: 1)
     for length in [0, 1, 7, 8, 9, 15, 16, 17, 31, 32, 33, 500] {
       let bytes = (0..<length).map { _ in UInt8.random(in: 0...255, using: &random) }
       let whole = bytes.withUnsafeBytes { MessageDigest($0) }

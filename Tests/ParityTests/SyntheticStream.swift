@@ -1,5 +1,6 @@
 import Oplog
 import Parity
+import TestRandom
 
 /// A made-up oplog's messages and a stream that holds them, to be spoilt; and the whole course of a
 /// verification over both, as `VerifyJudge` takes it with servers.

@@ -1,5 +1,6 @@
 import Oplog
 import Parity
+import TestRandom
 import Testing
 
 @Suite struct VanishedMessagesTests {
@@ -10,7 +11,7 @@ import Testing
   /// Whatever was looked at, is not there, and was not missed by the first look: no more, no less, each
   /// between its neighbours.
   @Test func whatIsGoneBetweenTwoLooks() {
-    var random = SeededRandom(11)
+    var random = SeededRandom(seed: 11)
     for _ in 0..<2_000 {
       let size = UInt64.random(in: 1...60, using: &random)
       let stored = (1...size).filter { _ in Int.random(in: 0..<4, using: &random) > 0 }
