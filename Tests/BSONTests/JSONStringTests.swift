@@ -1,4 +1,5 @@
 import BSON
+import TestRandom
 import Testing
 
 @Suite struct JSONStringTests {

@@ -2,6 +2,7 @@ import BSON
 import Foundation
 import JSON
 import JSONSchema
+import TestRandom
 import Testing
 
 /// What judging a value takes is bounded, whatever the document and the schema. Steps are counted, not
