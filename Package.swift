@@ -10,14 +10,15 @@ let strict: [SwiftSetting] = [
 let pure: [Target] = [
   .target(name: "JSON", swiftSettings: strict),
   .target(name: "BSON", dependencies: ["JSON"], swiftSettings: strict),
+  .target(name: "Patterns", swiftSettings: strict),
   .target(name: "Oplog", dependencies: ["BSON"], swiftSettings: strict),
   .target(
     name: "Mapping",
     dependencies: [
-      "BSON", "JSONSchema", "Oplog", .product(name: "Crypto", package: "swift-crypto"),
+      "BSON", "Oplog", "Patterns", .product(name: "Crypto", package: "swift-crypto"),
     ],
     swiftSettings: strict),
-  .target(name: "JSONSchema", dependencies: ["BSON", "JSON"], swiftSettings: strict),
+  .target(name: "JSONSchema", dependencies: ["BSON", "JSON", "Patterns"], swiftSettings: strict),
   .target(name: "Parity", dependencies: ["JSON", "Oplog"], swiftSettings: strict),
 ]
 
@@ -104,7 +105,7 @@ let tests: [Target] = [
     dependencies: ["BSON", "JSON", "Oplog", "Mapping", "Parity", "TestRandom"],
     swiftSettings: quick),
   .testTarget(
-    name: "JSONSchemaTests", dependencies: ["BSON", "JSON", "JSONSchema", "TestRandom"],
+    name: "JSONSchemaTests", dependencies: ["BSON", "JSON", "JSONSchema", "Patterns", "TestRandom"],
     swiftSettings: strict),
   .testTarget(
     name: "ParityTests", dependencies: ["JSON", "Oplog", "Parity", "TestRandom"],

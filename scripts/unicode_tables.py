@@ -1,4 +1,4 @@
-"""Writes Sources/JSONSchema/Patterns/UnicodeTables.swift: properties of characters that Swift's
+"""Writes Sources/Patterns/UnicodeTables.swift: properties of characters that Swift's
 standard library doesn't tell. Needs the package `regex`, which brings the Unicode database along:
 
     pip install regex && python3 scripts/unicode_tables.py
@@ -9,7 +9,7 @@ import unicodedata
 
 import regex
 
-TARGET = pathlib.Path(__file__).parent.parent / "Sources/JSONSchema/Patterns/UnicodeTables.swift"
+TARGET = pathlib.Path(__file__).parent.parent / "Sources/Patterns/UnicodeTables.swift"
 EVERY = "".join(chr(c) for c in range(0x110000) if not 0xD800 <= c <= 0xDFFF)
 
 # Name in ISO 15924, then as Unicode spells it.
@@ -80,11 +80,11 @@ def packed(found):
 
 def lines(name, text):
     rows = [text[i : i + 92] for i in range(0, len(text), 92)] or [""]
-    return f'  static let {name} = """\n' + "".join(f"    {row}\n" for row in rows) + '    """\n'
+    return f'  package static let {name} = """\n' + "".join(f"    {row}\n" for row in rows) + '    """\n'
 
 
 def entries(name, items, comment):
-    out = f"  /// {comment}\n  static let {name} = \"\"\"\n"
+    out = f"  /// {comment}\n  package static let {name} = \"\"\"\n"
     for label, found in items:
         text = f"{label}:{packed(found)}"
         out += "".join(
@@ -140,7 +140,7 @@ def main():
 
 /// Properties of characters that Swift's standard library doesn't tell, packed: see
 /// `UnicodeProperties.unpack`.
-enum UnicodeTables {
+package enum UnicodeTables {
 """
     out += entries("scripts", scripts, "Script: short and long name, ranges.")
     out += entries("scriptExtensions", extensions, "Script_Extensions, where other than Script.")

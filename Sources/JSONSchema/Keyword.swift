@@ -1,4 +1,5 @@
 import JSON
+import Patterns
 
 /// JSON's types as schemas count them, an integer being a number of its own kind.
 struct JSONTypes: OptionSet, Sendable, Equatable {

@@ -1,4 +1,5 @@
 import JSON
+import Patterns
 
 // The keywords, one group of the specification after the other. What a schema says wrongly is an
 // error; what is unknown is an annotation.

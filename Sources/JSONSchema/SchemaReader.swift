@@ -1,4 +1,5 @@
 import JSON
+import Patterns
 
 /// Reads schemas into a `SchemaModel`: every schema that the root reaches, once.
 struct SchemaReader {

@@ -1,5 +1,5 @@
 import BSON
-internal import JSONSchema
+internal import Patterns
 
 /// How many fields are passed at most while the paths of templates and outboxes are looked up: a document may
 /// have millions, and a rule many paths. About 20 ns each.

@@ -1,4 +1,5 @@
 import JSON
+import Patterns
 
 /// Judges a value in full and says what is wrong, where: slowly, keyword by keyword as the
 /// specification has them. It shares patterns and formats with `Runner`, and nothing else, so that

@@ -1,4 +1,5 @@
 import JSON
+import Patterns
 
 extension Explainer {
   mutating func judgeScalar(

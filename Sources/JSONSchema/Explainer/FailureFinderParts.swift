@@ -1,5 +1,6 @@
 import BSON
 import JSON
+import Patterns
 
 extension FailureFinder {
   // MARK: Scalars

@@ -1,3 +1,5 @@
+import Patterns
+
 /// Host names (RFC 1123), whose labels may be encoded international ones, and international host
 /// names (RFC 5890 to 5893).
 enum HostnameFormat {

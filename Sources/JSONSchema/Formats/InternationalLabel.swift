@@ -1,3 +1,5 @@
+import Patterns
+
 /// Labels of internationalized host names: IDNA 2008 (RFC 5891 to 5893).
 enum InternationalLabel {
   typealias Characters = UnsafeBufferPointer<UInt32>

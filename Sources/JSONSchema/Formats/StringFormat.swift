@@ -1,3 +1,5 @@
+import Patterns
+
 /// The formats that a string can be held to.
 enum StringFormat: UInt8, Sendable, CaseIterable {
   case dateTime, date, time, duration

@@ -1,3 +1,5 @@
+import Patterns
+
 /// URIs (RFC 3986) and IRIs (RFC 3987), by their grammar.
 enum URIFormat {
   static func accepts(

@@ -1,4 +1,5 @@
 import JSON
+import Patterns
 
 /// Lays a `SchemaModel` out as flat tables.
 struct Lowering {

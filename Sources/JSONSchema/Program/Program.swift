@@ -1,3 +1,5 @@
+import Patterns
+
 /// The tables of a compiled schema.
 ///
 /// Safety invariant: all memory is owned by this object, filled in `init` and never changed, so

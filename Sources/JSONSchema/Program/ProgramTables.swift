@@ -1,6 +1,8 @@
 // A compiled schema as flat tables. Everything here is plain data, addressed by index, so that
 // judging a value touches no reference count. Indices of nodes are `Int32`; -1 means "none".
 
+import Patterns
+
 /// A schema: what it asks of each type, and what it does whatever the type.
 struct ProgramNode {
   /// The types that are allowed, as `JSONTypes`.

@@ -1,3 +1,5 @@
+import Patterns
+
 /// Strings that simplified JSON has for other types of BSON, by their form: how long they are, and
 /// which bytes may stand where. What a schema asks of a string is often answered by that alone, for
 /// all of them.

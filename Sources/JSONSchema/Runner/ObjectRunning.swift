@@ -1,4 +1,5 @@
 import BSON
+import Patterns
 
 extension Runner {
   /// One walk over an object's members.

@@ -1,4 +1,5 @@
 import BSON
+import Patterns
 
 /// What judging a value needs besides schema and value: memory that is kept from one value to the
 /// next, so that nothing is allocated once it has grown.

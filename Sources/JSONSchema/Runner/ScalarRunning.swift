@@ -1,4 +1,5 @@
 import BSON
+import Patterns
 
 extension Runner {
   // MARK: Strings

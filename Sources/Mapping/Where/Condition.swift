@@ -1,5 +1,5 @@
 public import BSON
-internal import JSONSchema
+internal import Patterns
 
 /// What a rule demands of an event besides its namespace and operation (`match.where`), in the
 /// language of MongoDB's queries.

@@ -1,5 +1,5 @@
 import BSON
-internal import JSONSchema
+internal import Patterns
 import Oplog
 
 /// What is known of events before there are any: enough to tell of some conditions how they end.

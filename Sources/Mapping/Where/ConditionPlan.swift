@@ -1,5 +1,5 @@
 import BSON
-internal import JSONSchema
+internal import Patterns
 import Oplog
 
 /// A condition's part as numbers, its children behind it in one array.

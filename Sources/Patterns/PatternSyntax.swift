@@ -1,8 +1,8 @@
 /// Why a pattern can't be used.
 package struct PatternError: Error, Equatable, CustomStringConvertible {
-  var message: String
+  package var message: String
   /// Counted in characters from the start of the pattern.
-  var offset: Int
+  package var offset: Int
   package var description: String { "\(message) (at character \(offset + 1))" }
 }
 

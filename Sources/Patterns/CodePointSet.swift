@@ -1,6 +1,6 @@
 /// A set of code points as sorted ranges with gaps between them. Surrogates are never members:
 /// text that is UTF-8 has none.
-struct CodePointSet: Sendable, Equatable {
+package struct CodePointSet: Sendable, Equatable {
   struct Range: Sendable, Equatable {
     var low: UInt32
     var high: UInt32
@@ -9,7 +9,7 @@ struct CodePointSet: Sendable, Equatable {
 
   static let maximum: UInt32 = 0x10FFFF
   static let all = CodePointSet([Range(low: 0, high: maximum)])
-  static let none = CodePointSet([])
+  package static let none = CodePointSet([])
 
   /// Ranges in any order, overlapping or not.
   init(_ given: [Range]) {
@@ -32,15 +32,15 @@ struct CodePointSet: Sendable, Equatable {
     }
   }
 
-  init(_ ranges: (UInt32, UInt32)...) { self.init(ranges.map { Range(low: $0, high: $1) }) }
-  init(_ point: UInt32) { self.init((point, point)) }
+  package init(_ ranges: (UInt32, UInt32)...) { self.init(ranges.map { Range(low: $0, high: $1) }) }
+  package init(_ point: UInt32) { self.init((point, point)) }
 
-  var isEmpty: Bool { ranges.isEmpty }
+  package var isEmpty: Bool { ranges.isEmpty }
   var isASCII: Bool { (ranges.last?.high ?? 0) < 0x80 }
 
-  func union(_ other: CodePointSet) -> CodePointSet { CodePointSet(ranges + other.ranges) }
+  package func union(_ other: CodePointSet) -> CodePointSet { CodePointSet(ranges + other.ranges) }
 
-  var inverted: CodePointSet {
+  package var inverted: CodePointSet {
     var gaps: [Range] = []
     var next: UInt32 = 0
     for range in ranges {
@@ -51,7 +51,7 @@ struct CodePointSet: Sendable, Equatable {
     return CodePointSet(gaps)
   }
 
-  func contains(_ point: UInt32) -> Bool {
+  package func contains(_ point: UInt32) -> Bool {
     var low = 0
     var high = ranges.count
     while low < high {

@@ -2,7 +2,7 @@ import Synchronization
 
 /// Sets of characters by Unicode property: from the standard library where it knows, from
 /// `UnicodeTables` else. Worked out once and kept.
-enum UnicodeProperties {
+package enum UnicodeProperties {
   /// The set for `\p{name}` or `\p{name=value}` as ECMA-262 has it, or nil if that names none.
   static func set(name: String, value: String?) -> CodePointSet? {
     let key = value.map { "\(name)=\($0)" } ?? name
@@ -210,7 +210,7 @@ enum UnicodeProperties {
 
   // MARK: Scripts
 
-  static func script(_ name: String) -> CodePointSet? { scriptEntry(name)?.set }
+  package static func script(_ name: String) -> CodePointSet? { scriptEntry(name)?.set }
 
   private static func scriptEntry(_ name: String) -> (short: Substring, set: CodePointSet)? {
     // ECMA-262 has these two further names.
@@ -230,7 +230,7 @@ enum UnicodeProperties {
   }
 
   /// An entry of a table by its label.
-  static func table(_ table: String, _ label: String) -> CodePointSet? {
+  package static func table(_ table: String, _ label: String) -> CodePointSet? {
     for line in table.split(separator: "\n") where line.hasPrefix(label + ":") {
       return unpack(line.dropFirst(label.count + 1))
     }
@@ -256,7 +256,7 @@ enum UnicodeProperties {
   }
 
   /// Numbers in base 32: of the 64 digits, the upper half says that another digit follows.
-  static func numbers(_ text: Substring) -> [UInt32] {
+  package static func numbers(_ text: Substring) -> [UInt32] {
     var numbers: [UInt32] = []
     var value: UInt32 = 0
     for byte in text.utf8 {

@@ -42,7 +42,7 @@ package final class Pattern: Sendable {
   }
 
   /// Whether a text is a pattern at all.
-  static func isValid(_ text: UnsafeRawBufferPointer) -> Bool {
+  package static func isValid(_ text: UnsafeRawBufferPointer) -> Bool {
     (try? PatternParser.check(String(decoding: text, as: UTF8.self))) != nil
   }
 
@@ -50,7 +50,7 @@ package final class Pattern: Sendable {
   package var hasTable: Bool { table != nil }
 
   /// The table, where there is one.
-  var table: PatternTable? {
+  package var table: PatternTable? {
     if case .table(let table) = form { return table }
     return nil
   }

@@ -3,9 +3,9 @@
 
 /// Properties of characters that Swift's standard library doesn't tell, packed: see
 /// `UnicodeProperties.unpack`.
-enum UnicodeTables {
+package enum UnicodeTables {
   /// Script: short and long name, ranges.
-  static let scripts = """
+  package static let scripts = """
     Adlm Adlam:Zwe0YB4941
     Aghb Caucasian_Albanian:YXfGXJB0
     Ahom Ahom:Ybu0Q2E4M
@@ -189,7 +189,7 @@ enum UnicodeTables {
     """
 
   /// Script_Extensions, where other than Script.
-  static let scriptExtensions = """
+  package static let scriptExtensions = """
     Adlm:XmV0X00cmE0ZlH0ZkrUYB4941
     Aghb:u40XC0XC0YWkHXJB0
     Arab:Xm041cM1X1YGXFdGX15YA1SbwF0ZlH0XpeEpVX0FZG41a6_3RYx4UY351X51FXtu031Q1110201913101060401\
@@ -303,7 +303,7 @@ enum UnicodeTables {
     """
 
   /// Bidi_Class, those that RFC 5893 knows.
-  static let bidiClasses = """
+  package static let bidiClasses = """
     L:Y1P6PXF0A0405M1U1k026E1E490a132123106012101J1YI1aB7b51X51XH11xMXM10138312792S1117212L16103\
     3336121108041124B26115015412L1611111142O310792210C018121L16111433801130F14A808117212L1611143\
     1106121A041124HB015321331101131323B411132123060ECE217121M1F3033J211214970711A121M19143712119\
@@ -373,7 +373,7 @@ enum UnicodeTables {
     """
 
   /// Joining_Type.
-  static let joiningTypes = """
+  package static let joiningTypes = """
     L:XgZI0uoQ090n80kOLcS0
     R:Xn23101053L0X8212GHX602810102110O1X00444090101020T0B2F1401131c605110A012E0115IB0R2102160YW\
     mB0101134A03020A0aH01230201110N3hL0iV0ZG0X00V1XU221204150
@@ -394,7 +394,7 @@ enum UnicodeTables {
     """
 
   /// Pairs that NFC composes: distance of the first from the last first, second.
-  static let compositions = """
+  package static let compositions = """
     XSvO1vO1vO3u00u10u20u30u40u60u70u80u90uA0uC0uF0uH0v30v50v81u70v30vH1u10u20u70uC0v71u70uC0v30\
     v70vD0vH1u00u10u20u30u40u60u70u80u90uC0uF0uH0v30v70v80vD0vG1u71u10u20u40u60u70uC0v71u20u70u8\
     0uC0v30v70vE1u00u10u20u30u40u60u70u80u90uC0uF0uH0v30v80vG1u21u10uC0v30v70vH1u10uC0v30v70vD0v\

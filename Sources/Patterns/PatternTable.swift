@@ -3,29 +3,29 @@
 /// Safety invariant: the table owns its memory and never changes, so that it may be shared. A
 /// state's row has `1 << shift` entries, `classes` maps every byte to less than that, and all
 /// entries are states.
-final class PatternTable: @unchecked Sendable {
+package final class PatternTable: @unchecked Sendable {
   /// States 0 and 1 are final: nothing can match any more, something has.
   static let dead: UInt16 = 0
   static let found: UInt16 = 1
 
-  let view: View
+  package let view: View
 
   /// The table's memory, for whoever keeps the table alive.
-  struct View {
-    fileprivate let classes: UnsafeMutablePointer<UInt8>
-    fileprivate let rows: UnsafeMutablePointer<UInt16>
-    fileprivate let acceptsAtEnd: UnsafeMutablePointer<Bool>
-    fileprivate let shift: Int
-    fileprivate let start: UInt16
+  package struct View {
+    @usableFromInline let classes: UnsafeMutablePointer<UInt8>
+    @usableFromInline let rows: UnsafeMutablePointer<UInt16>
+    @usableFromInline let acceptsAtEnd: UnsafeMutablePointer<Bool>
+    @usableFromInline let shift: Int
+    @usableFromInline let start: UInt16
     /// Where the whole text must be so many characters out of one set within ASCII, for each byte
     /// whether it is one of them.
-    fileprivate let members: UnsafeMutablePointer<UInt8>?
-    fileprivate let least: Int
-    fileprivate let most: Int
+    @usableFromInline let members: UnsafeMutablePointer<UInt8>?
+    @usableFromInline let least: Int
+    @usableFromInline let most: Int
 
     /// Whether the pattern is found in `text`, which must be UTF-8.
-    @inline(__always)
-    func matches(_ text: UnsafeRawBufferPointer) -> Bool {
+    @inlinable @inline(__always)
+    package func matches(_ text: UnsafeRawBufferPointer) -> Bool {
       if let members {
         guard text.count >= least, text.count <= most else { return false }
         var all: UInt8 = 1
@@ -46,7 +46,7 @@ final class PatternTable: @unchecked Sendable {
 
     /// Whether every text of a form is matched, or none is: the form says which bytes may stand at
     /// each place. Nil if it depends.
-    func verdict(_ form: [[UInt8]]) -> Bool? {
+    package func verdict(_ form: [[UInt8]]) -> Bool? {
       var states: Set<UInt16> = [start]
       for place in form {
         var next: Set<UInt16> = []

@@ -1,9 +1,9 @@
 /// Characters of UTF-8.
-enum UTF8Decoding {
+package enum UTF8Decoding {
   /// The character at `at` and its length in bytes, or nil if there is none (Unicode 15, table
   /// 3-7).
-  @inline(__always)
-  static func codePoint(
+  @inlinable @inline(__always)
+  package static func codePoint(
     _ text: UnsafeRawBufferPointer, _ at: Int
   ) -> (point: UInt32, length: Int)? {
     let left = text.count &- at
@@ -32,8 +32,8 @@ enum UTF8Decoding {
   }
 
   /// The number of characters, or -1 if the text isn't UTF-8.
-  @inline(__always)
-  static func length(_ text: UnsafeRawBufferPointer) -> Int {
+  @inlinable @inline(__always)
+  package static func length(_ text: UnsafeRawBufferPointer) -> Int {
     let count = text.count
     guard let base = text.baseAddress else { return 0 }
     // Texts are short, so no loop over their last bytes: words overlap instead.
@@ -63,8 +63,8 @@ enum UTF8Decoding {
     return count
   }
 
-  @inline(never)
-  private static func lengthBeyondASCII(_ text: UnsafeRawBufferPointer, from start: Int) -> Int {
+  @usableFromInline @inline(never)
+  static func lengthBeyondASCII(_ text: UnsafeRawBufferPointer, from start: Int) -> Int {
     var at = start
     var characters = start
     while at < text.count {
