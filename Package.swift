@@ -105,7 +105,8 @@ let tests: [Target] = [
     dependencies: ["BSON", "JSON", "Oplog", "Mapping", "Parity", "TestRandom"],
     swiftSettings: quick),
   .testTarget(
-    name: "JSONSchemaTests", dependencies: ["BSON", "JSON", "JSONSchema", "Patterns", "TestRandom"],
+    name: "JSONSchemaTests",
+    dependencies: ["BSON", "JSON", "JSONSchema", "Patterns", "TestRandom"],
     swiftSettings: strict),
   .testTarget(
     name: "ParityTests", dependencies: ["JSON", "Oplog", "Parity", "TestRandom"],

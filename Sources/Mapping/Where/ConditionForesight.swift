@@ -1,6 +1,6 @@
 import BSON
-internal import Patterns
 import Oplog
+internal import Patterns
 
 /// What is known of events before there are any: enough to tell of some conditions how they end.
 package struct ExpectedEvents: Sendable {

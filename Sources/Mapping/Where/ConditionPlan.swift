@@ -1,6 +1,6 @@
 import BSON
-internal import Patterns
 import Oplog
+internal import Patterns
 
 /// A condition's part as numbers, its children behind it in one array.
 struct ConditionNode {
