@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
 from pathlib import Path
 
 import yaml
@@ -16,11 +17,14 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 from lab import die_with_parent, free_ports  # noqa: E402
 
+# Keeps a test that fails from hanging; it judges no speed.
+PATIENCE = 120
+
 BINARY = Path(os.environ.get("TAILRACE_BINARY", ROOT / ".build" / "release" / "tailrace"))
 OPERATIONS = ["insert", "update", "replace", "delete"]
 
 
-def wait_until(check, what, seconds=30, every=0.02):
+def wait_until(check, what, seconds=PATIENCE, every=0.02):
     """The first true answer of `check`; fails with `what` when there is none in time."""
     deadline = time.monotonic() + seconds
     while True:
@@ -101,12 +105,12 @@ class Bridge:
                 preexec_fn=prepare)
         return self
 
-    def run(self, *arguments, seconds=60):
+    def run(self, *arguments, seconds=PATIENCE):
         """A run that ends by itself; its exit code."""
         self.start(*arguments)
         return self.wait(seconds)
 
-    def wait(self, seconds=30):
+    def wait(self, seconds=PATIENCE):
         try:
             return self.process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -116,7 +120,7 @@ class Bridge:
         self.process.kill()
         self.process.wait()
 
-    def terminate(self, seconds=30):
+    def terminate(self, seconds=PATIENCE):
         """SIGTERM; the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.wait(seconds)
@@ -150,13 +154,20 @@ class Bridge:
             f"tailrace ended with exit code {self.process.returncode}\n{self.tail()}")
         return True
 
-    def wait_ready(self, seconds=30):
+    def wait_ready(self, seconds=PATIENCE):
         wait_until(lambda: self.alive() and self.get("/readyz")[0] == 200, "/readyz is 200",
                    seconds)
         return self
 
 
-def tailrace(*arguments, seconds=30, **options):
+# What the last commands of the running test printed, for its report should it fail.
+printed = deque(maxlen=4)
+
+
+def tailrace(*arguments, seconds=PATIENCE, **options):
     """Any other command, to its end."""
-    return subprocess.run([BINARY, *map(str, arguments)], capture_output=True, text=True,
-                          timeout=seconds, **options)
+    result = subprocess.run([BINARY, *map(str, arguments)], capture_output=True, text=True,
+                            timeout=seconds, **options)
+    printed.append(f"tailrace {' '.join(map(str, arguments))}: exit code {result.returncode}\n"
+                   f"{result.stdout[-3000:]}\n{result.stderr[-3000:]}")
+    return result

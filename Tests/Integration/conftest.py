@@ -7,7 +7,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from bridge import BINARY  # noqa: E402
+from bridge import BINARY, printed  # noqa: E402
 from jetstream import JetStream  # noqa: E402
 from lab import Lab  # noqa: E402
 from load import make_collections, now  # noqa: E402
@@ -26,6 +26,28 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.path.name.startswith(FAULTS):
             item.add_marker(pytest.mark.fault)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """A test that fails shows what the last commands said, and the ends of its logs."""
+    report = yield
+    if call.when == "setup":
+        printed.clear()
+    if report.failed:
+        for text in printed:
+            report.sections.append(("command", text))
+        folder = item.funcargs.get("tmp_path")
+        for log in sorted(folder.rglob("*.log")) if folder else []:
+            report.sections.append((f"end of {log.name}", end(log)))
+    return report
+
+
+def end(file, size=3000):
+    try:
+        return file.read_bytes()[-size:].decode(errors="replace")
+    except OSError as problem:
+        return str(problem)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -44,8 +44,8 @@ def metric(bridge, name, labels=""):
     return float(found.group(1)) if found else None
 
 
-def check_checkpoint(lab, jetstream, bridge, stream):
-    """The checkpoint comes to the oplog's end, and what it says of the stream is so."""
+def checkpointed(lab, bridge):
+    """Waits until the checkpoint is at the oplog's end, and returns it."""
     end = now(lab)
     end = (end.time, end.inc)
 
@@ -55,8 +55,13 @@ def check_checkpoint(lab, jetstream, bridge, stream):
         return position and tuple(map(int, position.split("."))) >= end and checkpoint
 
     with client(lab) as mongo:
-        mongo.admin.command("appendOplogNote", 1, data={"checkpoint": stream})
-    checkpoint = wait_until(moved, f"the checkpoint at {end}", seconds=20)
+        mongo.admin.command("appendOplogNote", 1, data={"checkpoint": "moves"})
+    return wait_until(moved, f"the checkpoint at {end}")
+
+
+def check_checkpoint(lab, jetstream, bridge, stream):
+    """The checkpoint comes to the oplog's end, and what it says of the stream is so."""
+    checkpoint = checkpointed(lab, bridge)
     known = checkpoint["streams"].get(stream)
     if known:
         there = {m.sequence: m for m in jetstream.messages(stream)}.get(known["sequence"])

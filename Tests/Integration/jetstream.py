@@ -51,7 +51,7 @@ class JetStream:
         return asyncio.run(connected())
 
     @staticmethod
-    async def _api(nc, subject, body=None, seconds=5):
+    async def _api(nc, subject, body=None, seconds=30):
         answer = await nc.request(
             f"$JS.API.{subject}", json.dumps(body).encode() if body else b"", timeout=seconds)
         parsed = json.loads(answer.data)
@@ -59,10 +59,10 @@ class JetStream:
             raise JetStreamError(parsed["error"])
         return parsed
 
-    def api(self, subject, body=None, seconds=5):
+    def api(self, subject, body=None, seconds=30):
         return self._run(lambda nc: self._api(nc, subject, body, seconds))
 
-    def state(self, stream, seconds=5):
+    def state(self, stream, seconds=30):
         """The stream's state, or None when it doesn't exist."""
         try:
             return self.api(f"STREAM.INFO.{stream}", seconds=seconds)["state"]

@@ -7,7 +7,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-from bridge import Bridge, configuration
+from bridge import Bridge, configuration, wait_until
 from jetstream import JetStream
 from load import check, client, make_collections, now, settle
 from pymongo.errors import PyMongoError
@@ -118,7 +118,9 @@ def endure(lab, folder, cases, refuse, repair):
                 case.bridge.wait_ready()
             case.after = now(lab)
         with Trickle(lab, [case.name for case in cases]):
-            time.sleep(1.5)  # events that are stored
+            for case in cases:
+                if not case.starts_late:
+                    wait_until(lambda case=case: case.jetstream.last_sequence(case.name), "events")
             refuse()
             refused = time.monotonic()
             for case in cases:

@@ -1,11 +1,10 @@
 """A stream is deleted under a running bridge, and somebody else may make it again before the bridge
 notices: what it lost is published again, once."""
 
-import time
-
 import pytest
 
 from bridge import wait_until
+from ids import checkpointed
 from several import exact
 
 
@@ -28,7 +27,8 @@ def test_by_another(jetstream, sides, shared, others, later):
     a.settled(jetstream)
     b.insert(**kind)
     b.settled(jetstream)
-    time.sleep(1.5)  # Both have written their checkpoints.
+    for side in (a, b):
+        checkpointed(side.lab, side.bridge)
     jetstream.delete_stream(stream)
     for _ in range(others):
         b.insert(**kind)
@@ -63,7 +63,7 @@ def test_under_an_idle_bridge(jetstream, sides, what):
     a.bridge.start().wait_ready()
     a.insert(valid=3, invalid=3)
     exact(jetstream, a)
-    time.sleep(1.5)
+    checkpointed(a.lab, a.bridge)
     jetstream.delete_stream(f"DLQ_{a.name}" if what == "letters" else a.stream)
     exact(jetstream, a)
     assert loss(a.bridge)

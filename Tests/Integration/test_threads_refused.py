@@ -63,7 +63,7 @@ def test_full_documents_wait(lab, jetstream, tmp_path, name, shim):
         assert not jetstream.last_sequence(name)
         bridge.alive()
         refusal.unlink()
-        wait_until(lambda: jetstream.holds(name, 20), "the messages", seconds=15)
+        wait_until(lambda: jetstream.holds(name, 20), "the messages")
         told = [m.json for m in jetstream.messages(name)]
         assert all(m["fullDocument"]["edited"] for m in told)
         assert bridge.terminate() == 0
