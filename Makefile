@@ -26,7 +26,8 @@ differential: need-python build ## the decoder against the server's change strea
 fuzz: need-python build ## the JSON Schema validator against jsonschema-rs, a million comparisons; FUZZ_ARGS="--formats"
 	@python3 scripts/fuzz.py $(FUZZ_ARGS)
 
-lint: ## style of the Swift sources (swift format; configuration in .swift-format)
+lint: need-python ## style of the Swift sources (.swift-format), and which module imports which
+	@python3 scripts/modules.py
 	swift format lint --strict --recursive --parallel Sources Tests Package.swift
 
 bench: need-python build ## rates, CPU, memory and latency; BENCH_ARGS="--help" tells the options

@@ -9,7 +9,8 @@ let strict: [SwiftSetting] = [
 /// Pure modules: no I/O, no NIO, no libmongoc. They build and test in seconds.
 let pure: [Target] = [
   .target(name: "JSON", swiftSettings: strict),
-  .target(name: "BSON", dependencies: ["JSON"], swiftSettings: strict),
+  .target(name: "Bytes", swiftSettings: strict),
+  .target(name: "BSON", dependencies: ["Bytes", "JSON"], swiftSettings: strict),
   .target(name: "Patterns", swiftSettings: strict),
   .target(name: "Oplog", dependencies: ["BSON"], swiftSettings: strict),
   .target(
@@ -44,7 +45,7 @@ let ends: [Target] = [
     ], swiftSettings: strict),
   .target(
     name: "JetStream",
-    dependencies: ["BSON", "JSON", "NATS", .product(name: "NIOCore", package: "swift-nio")],
+    dependencies: ["Bytes", "JSON", "NATS", .product(name: "NIOCore", package: "swift-nio")],
     swiftSettings: strict),
 ]
 

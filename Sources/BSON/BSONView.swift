@@ -1,3 +1,6 @@
+// Who has BSON writes bytes: one import is enough.
+@_exported public import Bytes
+
 /// A document or array as the bytes it is: length, elements, NUL. Nothing is decoded until asked.
 ///
 /// Safety invariant: a view does not own memory. Whoever makes one keeps the bytes alive and

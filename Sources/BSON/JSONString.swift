@@ -120,8 +120,8 @@ extension ByteWriter {
       // `\u00`, and two digits in place of the rest.
       let to = UnsafeMutableRawPointer(base + _count)
       to.storeBytes(of: UInt32(0x3030_755C).littleEndian, as: UInt32.self)
-      base[_count &+ 4] = Self.hexDigit(byte >> 4)
-      base[_count &+ 5] = Self.hexDigit(byte & 15)
+      base[_count &+ 4] = Self.lowerHexDigit(byte >> 4)
+      base[_count &+ 5] = Self.lowerHexDigit(byte & 15)
       _count &+= 6
     }
   }

@@ -25,7 +25,8 @@ package struct MessageMarks {
   package private(set) var errorDetail: UnsafeRawBufferPointer?
   /// The server copied it from another stream (`sources`, `republish`).
   package private(set) var isCopy = false
-  private var hasPosition = false
+  /// `Tailrace-Position` as it is written; nil: there is none.
+  fileprivate var positionText: UnsafeRawBufferPointer?
 
   /// What a line is part of.
   private enum Part {
@@ -58,7 +59,7 @@ package struct MessageMarks {
   package var isDeadLetter: Bool { error != nil }
 
   /// Whether tailrace has made it, whichever bridge.
-  package var isOfBridge: Bool { hasPosition || rule != nil }
+  package var isOfBridge: Bool { positionText != nil || rule != nil }
 
   private mutating func read(_ line: UnsafeRawBufferPointer) -> Part {
     switch line.first {
@@ -83,8 +84,8 @@ package struct MessageMarks {
 
   private mutating func readOwn(_ line: UnsafeRawBufferPointer) -> Part {
     if let value = line.value(of: "Tailrace-Position") {
-      if !hasPosition { position = EventPosition(String(decoding: value, as: UTF8.self)) }
-      hasPosition = true
+      if positionText == nil { position = EventPosition(String(decoding: value, as: UTF8.self)) }
+      positionText = positionText ?? value
     } else if let value = line.value(of: "Tailrace-Rule") {
       rule = rule ?? value
     } else if let value = line.value(of: "Tailrace-Bridge") {
@@ -113,21 +114,56 @@ package enum MessageOwner: Sendable, Equatable {
   case nobody
 }
 
+/// How messages of rules without an `id` are identified: by their source and position. A message whose
+/// id says something else isn't the bridge's, whatever its other headers say.
+package struct PositionalIDs: Sendable {
+  private let prefix: [UInt8]
+  private let rules: Set<String>
+
+  package init(source: String, rules: [Rule]) {
+    prefix = positionalIDPrefix(of: source)
+    self.rules = Set(rules.filter { $0.id == .positional && $0.outbox == nil }.map(\.name))
+  }
+
+  /// Whether the message may be of this source, by what it says of itself.
+  func allow(_ marks: MessageMarks) -> Bool {
+    guard let id = marks.id else { return true }
+    if id.starts(with: prefix), marks.isSnapshot || isOf(marks, id) { return true }
+    // The rule may have other ids, or be one of an older configuration.
+    guard let rule = marks.rule else { return true }
+    return !rules.contains(String(decoding: rule, as: UTF8.self))
+  }
+
+  /// Whether the id has the position of the header.
+  private func isOf(_ marks: MessageMarks, _ id: UnsafeRawBufferPointer) -> Bool {
+    guard let position = marks.positionText else { return true }
+    let rest = id.dropFirst(prefix.count)
+    guard rest.starts(with: position) else { return false }
+    return rest.count == position.count || rest.dropFirst(position.count).first == UInt8(ascii: ":")
+  }
+}
+
 /// Decides which messages of one stream are this bridge's.
 package struct StreamOwnership: Sendable {
   private let bridge: [UInt8]
   /// Nobody else writes to the stream, so that messages without a bridge's name are this one's.
   private let isExclusive: Bool
+  /// Nil: ids aren't looked at.
+  private let ids: PositionalIDs?
 
-  package init(bridge: String, isExclusive: Bool) {
+  package init(bridge: String, isExclusive: Bool, ids: PositionalIDs? = nil) {
     self.bridge = Array(bridge.utf8)
     self.isExclusive = isExclusive
+    self.ids = ids
   }
 
   package func owner(of marks: MessageMarks) -> MessageOwner {
     guard marks.isOfBridge else { return .nobody }
     if marks.isCopy { return .anotherBridge }
-    guard let name = marks.bridge else { return isExclusive ? .thisBridge : .unnamed }
+    guard let name = marks.bridge else {
+      guard isExclusive else { return .unnamed }
+      return ids.map { $0.allow(marks) } ?? true ? .thisBridge : .anotherBridge
+    }
     return name.elementsEqual(bridge) ? .thisBridge : .anotherBridge
   }
 
@@ -141,15 +177,20 @@ package struct StreamOwnership: Sendable {
 struct MessageOwnership: Sendable {
   private let bridge: String
   private let exclusive: Set<String>
+  private let ids: PositionalIDs?
+  /// What is beyond isn't ours: no majority had it when the streams were looked at.
+  var newest: OplogPosition?
 
-  init(_ configuration: BridgeConfiguration) {
+  /// - Parameter source: nil: it isn't known, and messages are not told by their ids.
+  init(_ configuration: BridgeConfiguration, source: String? = nil) {
     bridge = configuration.bridge.name
+    ids = source.map { PositionalIDs(source: $0, rules: configuration.rules) }
     exclusive = Set(
       configuration.streams.filter { $0.ownership == .exclusive }.map(\.name))
   }
 
   func of(_ stream: String) -> StreamOwnership {
-    StreamOwnership(bridge: bridge, isExclusive: exclusive.contains(stream))
+    StreamOwnership(bridge: bridge, isExclusive: exclusive.contains(stream), ids: ids)
   }
 
   /// The message as one of ours that says how far its stream is; nil if somebody else published it: an
@@ -174,6 +215,7 @@ struct MessageOwnership: Sendable {
     guard !marks.isReplayed, let position = marks.position, let rule = marks.rule else {
       return nil
     }
+    if let newest, position.entry > newest { return nil }
     let own = StreamObservation.Own(
       sequence: sequence, position: position, rule: String(decoding: rule, as: UTF8.self),
       id: marks.id.map { String(decoding: $0, as: UTF8.self) } ?? "")

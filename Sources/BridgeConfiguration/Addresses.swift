@@ -66,17 +66,22 @@ public struct MongoURI: Sendable, Equatable, CustomStringConvertible, CustomRefl
           remedy: "percent-encode it: : is %3A, / is %2F, @ is %40")
       }
     }
+    guard user != nil || !options.contains("@") else {
+      throw AddressError(
+        "the URI's user or password holds a reserved character",
+        remedy: "percent-encode it: ? is %3F")
+    }
     guard !hostList.isEmpty else { throw AddressError("the URI names no host", remedy: example) }
     let hosts = hostList.split(separator: ",", omittingEmptySubsequences: false).map(String.init)
     for host in hosts {
       guard let (name, port) = splitHostPort(host), !name.isEmpty, !name.contains("/"),
         port.map({ UInt16($0).map { $0 > 0 } ?? false }) ?? true
       else {
-        // What looks like a host may be the start of a password with a reserved character in it.
+        // What looks like a host may be a user's name and password: it is not shown.
         throw AddressError(
-          text.contains("@")
-            ? "the URI's hosts are not host or host:port each"
-            : "the URI's host \"\(host)\" is not host or host:port", remedy: example)
+          "the URI's \(hosts.count > 1 ? "hosts are not host or host:port each" : "host is not host or host:port")",
+          remedy: text.contains("@")
+            ? example : "\(example); a user and password are followed by @ and the host")
       }
     }
     var replicaSet: String? = nil
@@ -126,6 +131,11 @@ public struct NATSServer: Sendable, Equatable, CustomStringConvertible {
     return "\(requiresTLS ? "tls" : "nats")://\(name):\(port)"
   }
 
+  /// Schemes that messages show. Anything else may be a part of a password.
+  private static let familiar = [
+    "amqp", "amqps", "ftp", "http", "https", "mongodb", "mqtt", "redis", "tcp", "ws", "wss",
+  ]
+
   init(parsing text: String) throws(AddressError) {
     let example = "write nats://host:4222 or tls://host:4222"
     var rest = text[...]
@@ -136,7 +146,9 @@ public struct NATSServer: Sendable, Equatable, CustomStringConvertible {
       case "tls": requiresTLS = true
       default:
         throw AddressError(
-          "a NATS server can't be reached by \(text[..<scheme.lowerBound])://", remedy: example)
+          Self.familiar.contains(text[..<scheme.lowerBound].lowercased())
+            ? "a NATS server can't be reached by \(text[..<scheme.lowerBound])://"
+            : "a NATS server's address begins with nats:// or tls://", remedy: example)
       }
       rest = text[scheme.upperBound...]
     }

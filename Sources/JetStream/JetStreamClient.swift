@@ -1,4 +1,4 @@
-import BSON
+import Bytes
 public import JSON
 public import NATS
 import NIOCore

@@ -1,4 +1,4 @@
-import BSON
+import Bytes
 import JSON
 
 /// Tells duplicates from conflicts. The lane knows nothing of events; who publishes them does.

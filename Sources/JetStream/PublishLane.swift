@@ -1,4 +1,4 @@
-public import BSON
+public import Bytes
 
 /// How messages reach a stream in order and without gaps. See docs/publish-protocols.md.
 public enum PublishProtocol: String, Sendable, CaseIterable {

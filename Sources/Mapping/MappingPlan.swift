@@ -103,10 +103,7 @@ struct MappingPlan: ~Copyable {
   init(rules: [Rule], sourceName: String, redactionKey: [UInt8]?, mark: BridgeMark?) {
     self.redactionKey = redactionKey.map { SymmetricKey(data: $0) }
     source = keep { $0.append(sourceName) }
-    idPrefix = keep {
-      $0.append(sourceName, escapedFor: .header)
-      $0.append(":")
-    }
+    idPrefix = keep { $0.append(positionalIDPrefix(of: sourceName)) }
     ceSource = keep {
       $0.append("\r\nce-source: /mongodb/")
       $0.append(uriComponent: sourceName)
@@ -293,4 +290,12 @@ extension ByteWriter {
       }
     }
   }
+}
+
+/// What every positional id of events of this source begins with.
+package func positionalIDPrefix(of sourceName: String) -> [UInt8] {
+  var prefix = ByteWriter(capacity: 64)
+  prefix.append(sourceName, escapedFor: .header)
+  prefix.append(":")
+  return Array(prefix.bytes)
 }

@@ -279,51 +279,47 @@ extension VerifyCommand {
   }
 }
 
-/// Writes a whole file, or says why it can't.
+/// Writes a whole file; ends the program where it can't.
 func save(_ text: String, _ path: String) throws {
   do {
-    try Data(text.utf8).write(to: URL(fileURLWithPath: path))
+    try ResultFile.write(text, to: path)
   } catch {
-    printError("\(path) can't be written: \(error.localizedDescription)")
-    throw ExitCode(70)
+    printError("\(error)")
+    throw ExitCode(OutputExit.lost)
   }
 }
 
 /// Mismatches, one JSON object a line, as they are found.
 final class MismatchFile: Sendable {
-  private let handle: FileHandle?
-  private let path: String
-  private let failed = Mutex(false)
+  private let file: ResultFile?
+  private let failure = Mutex<ResultFile.Failure?>(nil)
 
   init(_ path: String?, appending: Bool) throws {
-    self.path = path ?? ""
     guard let path else {
-      handle = nil
+      file = nil
       return
     }
-    let exists = appending && FileManager.default.fileExists(atPath: path)
-    guard exists || FileManager.default.createFile(atPath: path, contents: nil),
-      let opened = FileHandle(forWritingAtPath: path), (try? opened.seekToEnd()) != nil
-    else {
-      printError("\(path) can't be written")
-      throw ExitCode(70)
+    do {
+      file = try ResultFile(path, appending: appending)
+    } catch {
+      printError("\(error)")
+      throw ExitCode(OutputExit.lost)
     }
-    handle = opened
   }
 
   func write(_ mismatch: Mismatch) {
+    guard failure.withLock({ $0 == nil }) else { return }
     do {
-      try handle?.write(contentsOf: Data((mismatch.json.text() + "\n").utf8))
+      try file?.append(mismatch.json.text() + "\n")
     } catch {
-      failed.withLock { $0 = true }
+      failure.withLock { $0 = error }
     }
   }
 
+  /// Ends the program if anything could not be written.
   func close() throws {
-    try? handle?.close()
-    if failed.withLock({ $0 }) {
-      printError("\(path) could not be written to its end")
-      throw ExitCode(70)
-    }
+    guard let failure = failure.withLock({ $0 }) else { return }
+    printError("\(failure)")
+    throw ExitCode(OutputExit.lost)
   }
 }

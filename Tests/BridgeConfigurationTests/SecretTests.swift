@@ -252,6 +252,25 @@ struct SecretTests {
     #expect(c.nats.name == expected)
   }
 
+  /// An address that was cut before its @, or whose password holds what has a meaning there.
+  @Test(
+    "never in the problems of an address",
+    arguments: [
+      "source: {uri: 'mongodb://u:hunter2'}", "source: {uri: 'mongodb://u:hunter2,h:1/'}",
+      "source: {uri: 'mongodb://u:%24hunter2'}", "source: {uri: 'mongodb+srv://u:hunter2:27017/'}",
+      "source: {uri: 'mongodb://u:hunter2/x@h'}", "source: {uri: 'mongodb://u:1?hunter2=x@h'}",
+      "source: {uri: 'mongodb://hunter2:x@y:z@h'}", "source: {uri: 'hunter2://h'}",
+      "source: {uri: 'u:hunter2@h'}", "nats: {servers: ['u:hunter2://h']}",
+      "nats: {servers: ['u:hunter2@h:x']}", "nats: {servers: ['nats://u:hunter2:1:2']}",
+      "nats: {servers: ['nats://u:hunter2']}", "nats: {servers: ['tls://hunter2:x']}",
+    ])
+  func neverInProblems(_ wrong: String) {
+    let rest = base.split(separator: "\n").filter { !$0.hasPrefix(wrong.prefix { $0 != ":" }) }
+    let found = problems(rest.joined(separator: "\n") + "\n" + wrong)
+    #expect(!found.isEmpty)
+    #expect(!found.joined().contains("hunter2"), "\(found)")
+  }
+
   @Test("$${ is a literal ${; values are never read as YAML; an empty one counts as absent")
   func variableEdges() throws {
     #expect(try configuration(base + "nats: { name: \"$${A}\" }").nats.name == "${A}")

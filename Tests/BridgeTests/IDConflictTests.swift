@@ -118,11 +118,12 @@ private let mine = message("10.1.0")
 @Suite struct ReplayProofTests {
   private func judge(
     _ stored: EventIdentity.Message?, duplicate: Bool = true, last: UInt64 = 20,
-    id: String = "1.created"
+    id: String = "1.created", error: String = "schema_invalid", body: [UInt8]? = nil
   ) -> ReplayProof {
     ReplayProof.judge(
       stored, lastSequence: last, ack: .init(stream: "T", sequence: 7, isDuplicate: duplicate),
-      id: id, position: "10.1.0", rule: "created")
+      id: id, position: "10.1.0", rule: "created",
+      letter: (error, body ?? stored?.payload ?? []))
   }
 
   private func isRefused(_ proof: ReplayProof) -> Bool {
@@ -134,6 +135,9 @@ private let mine = message("10.1.0")
     #expect(judge(mine, duplicate: false) == .isTheMessage)
     #expect(judge(message(nil)) == .isProducers)
     #expect(isRefused(judge(message(nil), duplicate: false)))
+    #expect(isRefused(judge(message(nil), error: "id_conflict")), "another event had it")
+    let other = Array(#"{"fullDocument":{"_id":1,"other":true}}"#.utf8)
+    #expect(isRefused(judge(message(nil), body: other)), "perhaps another event's")
     #expect(isRefused(judge(message("9.1.0"))), "another event's")
     #expect(isRefused(judge(message("10.1.0", rule: "other"))), "another rule's")
     #expect(isRefused(judge(message("10.1.0", error: true))), "the letter itself")

@@ -1,4 +1,5 @@
 import Bridge
+import BridgeConfiguration
 import JSON
 import Oplog
 import Testing
@@ -71,6 +72,39 @@ struct OwnMessageTests {
       let marks = MessageMarks(bytes)
       #expect(StreamOwnership(bridge: "a", isExclusive: true).owner(of: marks) == exclusive)
       #expect(StreamOwnership(bridge: "a", isExclusive: false).owner(of: marks) == shared)
+    }
+  }
+
+  /// On an exclusive stream, whose messages name no bridge: the id must be the one of the position.
+  @Test(
+    "ids of another source, and of another position",
+    arguments: [
+      ("rs0:1.2.3", "1.2.3", "positional", true), ("rs0:1.2.3:second", "1.2.3", "positional", true),
+      ("rs1:1.2.3", "1.2.3", "positional", false), ("rs0:1.2.4", "1.2.3", "positional", false),
+      ("rs0:1.2.34", "1.2.3", "positional", false), ("rs:1.2.3", "1.2.3", "positional", false),
+      ("rs00:1.2.3", "1.2.3", "positional", false), ("", "1.2.3", "positional", false),
+      // The rule has ids of its own, or isn't known any more.
+      ("7.created", "1.2.3", "template", true), ("rs1:1.2.3", "1.2.3", "gone", true),
+    ])
+  func ids(_ id: String, _ position: String, _ rule: String, _ isOurs: Bool) throws {
+    let configuration = try BridgeConfiguration.parse(
+      yaml: """
+        source: {uri: "mongodb://h"}
+        nats: {servers: ["nats://h"]}
+        streams: [{name: S, subjects: ["s.>"]}]
+        rules:
+          - {name: positional, match: {namespace: a.b}, subject: s.a, stream: S}
+          - {name: template, match: {namespace: a.c}, subject: s.b, stream: S, id: "{documentKey._id}.created"}
+        """, file: "test", environment: [:])
+    let ownership = StreamOwnership(
+      bridge: "a", isExclusive: true, ids: PositionalIDs(source: "rs0", rules: configuration.rules))
+    let block = Array(
+      """
+      NATS/1.0\r\nNats-Msg-Id: \(id)\r\nTailrace-Position: \(position)\r\nTailrace-Rule: \(rule)\r\n\r\n
+      """.utf8)
+    block.withUnsafeBytes { bytes in
+      let owner = ownership.owner(of: MessageMarks(bytes))
+      #expect(owner == (isOurs ? .thisBridge : .anotherBridge))
     }
   }
 }

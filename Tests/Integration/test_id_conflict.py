@@ -170,6 +170,39 @@ def test_one_producers_message_for_two_events(lab, jetstream, tmp_path, name):
         assert dead.json["fullDocument"]["again"] and dead.headers["Tailrace-Error"] == "id_conflict"
         counted = outcomes(bridge)
         assert (counted["duplicate"], counted["published"], counted["dead_lettered"]) == (1, 1, 1)
+        assert bridge.terminate() == 0
+        # The producer's message is no proof that the second event was ever published.
+        done = tailrace("dlq", "replay", "--all", "--json", "-c", bridge.file, cwd=tmp_path)
+        assert done.returncode == 1 and "id_conflict" in done.stdout, done.stdout
+        assert len(letters(jetstream, name)) == 1
+        assert verify(bridge)["verdict"] == "PASS"
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_letter_of_what_a_producer_published(lab, jetstream, tmp_path, name, same):
+    """A letter goes for a producer's message only if that has the same content: under an id that comes
+    again it may be another event's."""
+    make_collections(lab, name)
+    schema = tmp_path / "strict.json"
+    schema.write_text('{"required": ["never"]}')
+    checked = rule(name, schema=str(schema))
+    with Bridge(tmp_path, configuration(
+            lab, name, rule=checked, stream={"ownership": "shared"})) as bridge, \
+            client(lab) as mongo:
+        bridge.start().wait_ready()
+        mongo[name].messages.insert_one({"_id": 1, "text": "a"})
+        wait_until(lambda: letters(jetstream, name), "the letter")
+        assert bridge.terminate() == 0
+        body = letters(jetstream, name)[0].json
+        if not same:
+            body["fullDocument"]["text"] = "b"
+        jetstream.publish(f"{name}.messages.created", json.dumps(body).encode(),
+                          {"Nats-Msg-Id": "1.created"})
+        schema.write_text("true")
+        done = tailrace("dlq", "replay", "--all", "--json", "-c", bridge.file, cwd=tmp_path)
+        outcome = "duplicate" if same else "id_conflict"
+        assert done.returncode == (0 if same else 1) and outcome in done.stdout, done.stdout
+        assert len(letters(jetstream, name)) == (0 if same else 1)
 
 
 def test_killed_before_the_ack_is_a_repetition(lab, jetstream, tmp_path, name):

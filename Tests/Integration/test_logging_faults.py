@@ -119,6 +119,31 @@ def test_results_that_nobody_gets(lab, tmp_path, name):
         assert bad.returncode == 78
 
 
+@pytest.mark.parametrize("option", ["--report", "--html", "--mismatches"])
+@pytest.mark.parametrize("where", ["full", "folder", "pipe"])
+def test_results_into_a_file(lab, tmp_path, name, option, where):
+    """What can't be written ends with 74; what isn't a file is written to, not replaced by one."""
+    make_collections(lab, name)
+    with Bridge(tmp_path, configuration(lab, name)) as bridge:
+        assert bridge.run("--from", "oldest", "--until", "now") == 0
+        target = {"full": Path("/dev/full"), "folder": tmp_path / "none" / "file",
+                  "pipe": tmp_path / "pipe"}[where]
+        if where == "pipe":
+            os.mkfifo(target)
+            descriptor = os.open(target, os.O_RDONLY | os.O_NONBLOCK)
+        result = tailrace("verify", option, target, "-c", bridge.file, cwd=tmp_path)
+        if where == "pipe":
+            assert result.returncode == 0, result.stderr
+            assert target.is_fifo()
+            assert bool(os.read(descriptor, 1 << 16)) == (option != "--mismatches")
+            os.close(descriptor)
+        elif where == "full" and option == "--mismatches":
+            assert result.returncode == 0  # there are none
+        else:
+            assert result.returncode == 74 and str(target) in result.stderr, result
+        assert Path("/dev/full").is_char_device()
+
+
 def test_the_driver_says_nothing_by_itself(lab, tmp_path, name):
     """A process that was killed left its counters in shared memory, and we got its pid."""
 

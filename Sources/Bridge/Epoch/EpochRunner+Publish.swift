@@ -103,7 +103,8 @@ extension EpochRunner {
     _ kept: KeptState, _ mode: EpochMode, _ machine: inout EpochMachine
   ) async throws -> EpochEnd {
     var keeper = CheckpointKeeper(
-      store: kept.store, board: board, ownership: MessageOwnership(configuration), base: base,
+      store: kept.store, board: board,
+      ownership: MessageOwnership(configuration, source: sourceName), base: base,
       revision: kept.revision, marks: kept.marks)
     // Before anything is published: a crash from now on must come back to this very place.
     try await keeper.save(nil)

@@ -7,7 +7,7 @@ import Oplog
 /// Reads, from a stream's leader, what the bridge left at its end.
 struct StreamTail: Sendable {
   let jetStream: JetStreamClient
-  let ownership: MessageOwnership
+  var ownership: MessageOwnership
   /// What the checkpoint says to be acknowledged, by stream.
   var acknowledged: [String: Checkpoint.Stream] = [:]
   /// Of that, what was seen to be in the stream of that name.

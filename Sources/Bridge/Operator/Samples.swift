@@ -67,11 +67,9 @@ public struct Samples {
     if writing {
       if recorded != made {
         do {
-          try made.map { $0 + "\n" }.joined().write(
-            toFile: path, atomically: true, encoding: .utf8)
+          try ResultFile.replace(path, with: made.map { $0 + "\n" }.joined())
         } catch {
-          throw Unreadable(
-            description: "\(path) can't be written: \(error.localizedDescription)")
+          throw Unreadable(description: "\(error)")
         }
         outcome.isWritten = true
       }

@@ -131,7 +131,7 @@ final class Pipeline: @unchecked Sendable {
     self.judge = SchemaJudge(configuration)
     self.deadLetterSubject = configuration.deadLetter.subject
     self.unmatchedPolicy = configuration.unmatched
-    self.ownership = MessageOwnership(configuration)
+    self.ownership = MessageOwnership(configuration, source: sourceName)
     self.logger = logger
     self.counters = PipelineCounters(rules: rules.map(\.name))
   }

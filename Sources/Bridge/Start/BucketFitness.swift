@@ -1,14 +1,14 @@
 import BridgeConfiguration
-import JSON
+package import JSON
 import JetStream
 
 /// Whether a stream named like the state bucket keeps what a bridge writes there. Pure.
-struct BucketFitness: Sendable {
+package struct BucketFitness: Sendable {
   let bucket: String
   let bridge: String
   let config: JSONValue
 
-  init(_ bucket: String, bridge: String, _ config: JSONValue) {
+  package init(_ bucket: String, bridge: String, _ config: JSONValue) {
     self.bucket = bucket
     self.bridge = bridge
     self.config = config
@@ -24,7 +24,8 @@ struct BucketFitness: Sendable {
         """)
   }
 
-  private var why: String? {
+  /// Why not; nil if it does.
+  package var why: String? {
     let keys = "$KV.\(bucket).\(bridge).>"
     let subjects = config["subjects"]?.arrayValue?.compactMap(\.stringValue) ?? []
     let fitness = StreamFitness(config, subjects: [keys], isExclusive: false, allowsMemory: true)
@@ -42,9 +43,31 @@ struct BucketFitness: Sendable {
     if let size = config.streamLimit("max_msg_size"), size < Self.leastSize {
       return "max_msg_size is \(size): a checkpoint may take \(Self.leastSize) bytes"
     }
+    return limits
+  }
+
+  /// Why limits of the whole bucket would remove a checkpoint, or refuse one: that of a bridge to which
+  /// nothing happens is the bucket's oldest value.
+  private var limits: String? {
+    if config.streamLimit("max_age") != nil {
+      return "its values expire (max_age): the checkpoint of an idle bridge would be gone"
+    }
+    for (limit, least) in [("max_msgs", Self.leastValues), ("max_bytes", Self.leastBytes)] {
+      guard let most = config.streamLimit(limit) else { continue }
+      if config["discard"]?.stringValue != "new" {
+        return
+          "\(limit) is \(most) with discard: old: the checkpoint of an idle bridge would be removed"
+      }
+      if most < least {
+        return "\(limit) is \(most): a bridge may need \(least)"
+      }
+    }
     return nil
   }
 
   /// Of several streams with a refill each.
   private static let leastSize = 8192
+  /// Checkpoint, claim, and what comes beside them.
+  private static let leastValues = 16
+  private static let leastBytes = 16 * leastSize
 }

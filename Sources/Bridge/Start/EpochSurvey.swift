@@ -39,20 +39,61 @@ struct EpochSurvey: Sendable {
   func decide(
     _ machine: EpochMachine, _ streams: [PreparedStream], _ checkpoint: Checkpoint?
   ) async throws -> EpochDecision {
-    let tail = StreamTail(
-      jetStream: jetStream, ownership: MessageOwnership(configuration),
+    var tail = StreamTail(
+      jetStream: jetStream, ownership: MessageOwnership(configuration, source: sourceName),
       acknowledged: checkpoint?.streams ?? [:], proven: machine.memory.proven)
-    let situation = EpochSituation(
+    var situation = EpochSituation(
       checkpoint: checkpoint, streams: try await observe(streams, tail, checkpoint))
     var facts = EpochFacts()
+    let impossible = try await impossible(situation, &facts)
+    if let newest = impossible?.newest {
+      tail.ownership.newest = newest
+      situation.streams = try await observe(streams, tail, checkpoint)
+    }
     while true {
       do {
-        return try machine.decide(situation, facts)
+        var decision = try machine.decide(situation, facts)
+        decision.remarks += impossible?.remarks ?? []
+        return decision
       } catch {
         let question = try error.question
         facts[question] = try await answer(question, streams, tail)
       }
     }
+  }
+
+  /// Streams whose last message of ours is of an event that no majority has: it can't be ours, and what
+  /// comes before it must not be taken for stored. Everything that was published was in MongoDB before.
+  ///
+  /// Without a checkpoint it may also be MongoDB that was put back to an older state: that ends where the
+  /// position is looked up in the oplog.
+  private func impossible(
+    _ situation: EpochSituation, _ facts: inout EpochFacts
+  ) async throws -> (newest: OplogPosition, remarks: [EpochRemark])? {
+    guard let checkpoint = situation.checkpoint else { return nil }
+    func latest(_ stream: StreamObservation) -> StreamObservation.Own? {
+      let all = (stream.patchwork?.behind ?? []) + [stream.tail].compactMap(\.self)
+      return all.max { $0.position < $1.position }
+    }
+    let news = situation.streams.filter { stream in
+      guard let last = latest(stream) else { return false }
+      return checkpoint.streams[stream.name].map { $0.position < last.position } ?? true
+    }
+    guard !news.isEmpty else { return nil }
+    // Asked behind the streams, so that nothing of ours can be newer.
+    let answer = try await mongo.answer(.newestEntry)
+    facts[.newestEntry] = answer
+    guard case .entry(let entry?) = answer else { return nil }
+    let remarks = news.compactMap { stream -> EpochRemark? in
+      guard let last = latest(stream), last.position.entry > entry.position else { return nil }
+      return .error(
+        """
+        stream \(stream.name): the message at sequence \(last.sequence) has this bridge's headers and \
+        position \(last.position), but MongoDB has nothing behind \(entry.position): it is not counted \
+        as the bridge's. Find out who published it, and remove it
+        """, reason: nil)
+    }
+    return remarks.isEmpty ? nil : (entry.position, remarks)
   }
 
   private func observe(

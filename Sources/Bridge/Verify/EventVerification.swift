@@ -339,7 +339,8 @@ struct LedgerPass: Sendable {
     let collector = RecordCollector(
       stream, book, eventLoop,
       StoredMessageParser(
-        MessageOwnership(verification.configuration).of(plan.streams[stream].name)),
+        MessageOwnership(verification.configuration, source: plan.sourceName)
+          .of(plan.streams[stream].name)),
       sharedRules: plan.streams[stream].isShared ? sharedRules : [])
     let scan = StreamScan(
       jetStream, stream: plan.streams[stream].name, from: first, through: last, isGated: true,

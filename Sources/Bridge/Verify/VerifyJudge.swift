@@ -402,7 +402,8 @@ struct VerifyJudge {
         rule.flatMap { book.deriver.violation(rule: $0, body: stored.payload) }
       }.get()
       let isDeadLetter = plan.streams[stream].isDeadLetter
-      let owner = MessageOwnership(verification.configuration).of(plan.streams[stream].name)
+      let owner = MessageOwnership(verification.configuration, source: plan.sourceName)
+        .of(plan.streams[stream].name)
         .owner(of: stored)
       let difference = MessageDifference(
         expected: expected, stored: stored, isForeign: owner != .thisBridge,

@@ -176,8 +176,7 @@ extension VerifySession {
       "missing": .array(toldMissing.sorted().map { .string($0) }), "report": report.json,
     ]
     // Whole or not at all, whenever the process ends.
-    try Data(json.text(pretty: true).utf8)
-      .write(to: URL(fileURLWithPath: path), options: .atomic)
+    try ResultFile.replace(path, with: json.text(pretty: true))
   }
 }
 

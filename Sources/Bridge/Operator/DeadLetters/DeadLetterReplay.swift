@@ -200,7 +200,8 @@ extension DeadLetterBox {
       stored.map { EventIdentity.Message($0) }, lastSequence: last,
       ack: ReplayProof.Ack(
         stream: ack.stream, sequence: ack.sequence, isDuplicate: ack.isDuplicate),
-      id: message.id, position: letter.position.description, rule: message.rule)
+      id: message.id, position: letter.position.description, rule: message.rule,
+      letter: (letter.error, message.body))
     switch proof {
     case .isTheMessage, .isProducers, .wasStored:
       return ack.isDuplicate

@@ -23,11 +23,13 @@ package enum ReplayProof: Equatable, Sendable {
   }
 
   /// - Parameters:
+  ///   - letter: the code and body that tell a producer's message from another event's: its error, and the
+  ///     body that it is replayed with.
   ///   - stored: read from the stream's leader at the sequence of the ack; nil where that holds nothing.
   ///   - lastSequence: of the stream, where `stored` is nil.
   package static func judge(
     _ stored: EventIdentity.Message?, lastSequence: UInt64 = 0, ack: Ack, id: String,
-    position: String, rule: String
+    position: String, rule: String, letter: (error: String, body: [UInt8])
   ) -> ReplayProof {
     let place = "sequence \(ack.sequence) of \(ack.stream)"
     guard let stored else {
@@ -41,8 +43,16 @@ package enum ReplayProof: Equatable, Sendable {
       return .isNot("id \(id) belongs to a dead letter, at \(place)")
     }
     guard let found = stored.header("Tailrace-Position") else {
-      return ack.isDuplicate
-        ? .isProducers : .isNot("\(place) holds a message of another producer under id \(id)")
+      let another = "\(place) holds a message of another producer under id \(id)"
+      guard ack.isDuplicate else { return .isNot(another) }
+      // The bridge has seen that message taken for another event.
+      if letter.error == MappingErrorCode.idConflict.rawValue {
+        return .isNot("\(another), which was taken for another event")
+      }
+      // One producer's message is one event, and which one only its content can say here.
+      return EventIdentity.document(stored.payload) == EventIdentity.document(letter.body)
+        ? .isProducers
+        : .isNot("\(another), with another content. If it is the same event, drop the letter")
     }
     let foundRule = stored.header("Tailrace-Rule") ?? ""
     return found == position && foundRule == rule

@@ -8,16 +8,17 @@ extension ByteWriter {
     for byte in bytes { appendHex(byte) }
   }
 
-  mutating func appendHex(_ byte: UInt8) {
+  @inlinable
+  package mutating func appendHex(_ byte: UInt8) {
     reserve(2)
-    base[_count] = Self.hexDigit(byte >> 4)
-    base[_count &+ 1] = Self.hexDigit(byte & 15)
+    base[_count] = Self.lowerHexDigit(byte >> 4)
+    base[_count &+ 1] = Self.lowerHexDigit(byte & 15)
     _count &+= 2
   }
 
   /// The lower-case digit of half a byte.
-  @inline(__always)
-  static func hexDigit(_ nibble: UInt8) -> UInt8 {
+  @inlinable @inline(__always)
+  package static func lowerHexDigit(_ nibble: UInt8) -> UInt8 {
     nibble &+ (nibble < 10 ? UInt8(ascii: "0") : UInt8(ascii: "a") &- 10)
   }
 

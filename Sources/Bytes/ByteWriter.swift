@@ -9,15 +9,15 @@
 /// `deinit`; `0 <= count <= capacity`; every write goes through `reserve`.
 @frozen
 public struct ByteWriter: ~Copyable, @unchecked Sendable {
-  @usableFromInline var base: UnsafeMutablePointer<UInt8>
+  @usableFromInline package var base: UnsafeMutablePointer<UInt8>
   @usableFromInline var capacity: Int
   /// Bytes written so far.
   @inlinable public var count: Int { _count }
-  @usableFromInline var _count: Int
+  @usableFromInline package var _count: Int
   /// See `limit(to:)`.
-  var ceiling = Int.max
+  package var ceiling = Int.max
   /// Whether text was left half-written since `limit(to:)`, as the writer held too much by then.
-  public private(set) var isCut = false
+  public package(set) var isCut = false
 
   public init(capacity: Int = 4096) {
     self.capacity = max(capacity, 64)
@@ -113,14 +113,14 @@ public struct ByteWriter: ~Copyable, @unchecked Sendable {
 
   /// Writes the lowest `digits` decimal digits of `value`, with zeros in front where it has fewer.
   @inlinable
-  mutating func append(decimal value: UInt64, digits: Int) {
+  package mutating func append(decimal value: UInt64, digits: Int) {
     reserve(digits)
     store(decimal: value, digits: digits)
   }
 
   /// The digits from the last to the first, two at a time. The room is reserved.
   @inlinable @inline(__always)
-  mutating func store(decimal value: UInt64, digits: Int) {
+  package mutating func store(decimal value: UInt64, digits: Int) {
     let start = _count
     var rest = value
     _count &+= digits
@@ -135,13 +135,13 @@ public struct ByteWriter: ~Copyable, @unchecked Sendable {
 
   /// Two digits of a number below 100. The room is reserved.
   @inlinable @inline(__always)
-  mutating func store(pair value: UInt64) {
+  package mutating func store(pair value: UInt64) {
     Self.put(pair: value, at: base + _count)
     _count &+= 2
   }
 
   @inlinable @inline(__always)
-  static func put(pair value: UInt64, at target: UnsafeMutablePointer<UInt8>) {
+  package static func put(pair value: UInt64, at target: UnsafeMutablePointer<UInt8>) {
     let tens = value / 10
     target[0] = UInt8(truncatingIfNeeded: 48 &+ tens)
     target[1] = UInt8(truncatingIfNeeded: 48 &+ value &- tens &* 10)

@@ -52,7 +52,7 @@ extension UnsafeRawBufferPointer {
 extension StaticString {
   /// The literal's bytes, which live as long as the program.
   @inlinable
-  var utf8: UnsafeRawBufferPointer {
+  package var utf8: UnsafeRawBufferPointer {
     UnsafeRawBufferPointer(start: utf8Start, count: utf8CodeUnitCount)
   }
 }
