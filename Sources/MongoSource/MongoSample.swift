@@ -1,9 +1,9 @@
 internal import BSON
 
 extension MongoAdmin {
-  /// Some documents of a collection, taken at random (`$sample`), as BSON.
+  /// Random documents of a collection (`$sample`), as BSON.
   ///
-  /// - Parameter count: how many at most; no more than 10,000 and 32 MiB come back.
+  /// - Parameter count: at most this many; limited to 10,000 documents and 32 MiB.
   public static func sample(
     _ options: MongoSourceOptions, database: String, collection: String, count: Int
   ) async throws(MongoError) -> [[UInt8]] {

@@ -500,9 +500,9 @@ import Testing
   @Test func whoeverAnswersInsteadIsNamed() throws {
     let error = MongoError(
       domain: .selection, message: "No suitable servers found: connection refused",
-      place: "looking for a server",
+      place: "server selection",
       isTransient: true)
-    func found(_ kind: NoContact.Stranger.Kind) throws -> Diagnosis {
+    func found(_ kind: NoContact.ProbedServer.Kind) throws -> Diagnosis {
       let found = NoContact(error, found: [.init(host: "db1:27017", kind: kind)])
         .diagnose(MongoDemands())
       #expect(found.count == 1)

@@ -6,7 +6,7 @@ import Testing
 @Suite(.serialized, .needsMongod())
 struct DoctorRoleTests {
   /// The set, and a connection string for each user of it.
-  private struct Guarded {
+  private struct ConditionLock {
     let mongod: LoneMongod
     let keyFile: URL
 
@@ -20,13 +20,13 @@ struct DoctorRoleTests {
     }
   }
 
-  private func start() async throws -> Guarded {
+  private func start() async throws -> ConditionLock {
     let keyFile = FileManager.default.temporaryDirectory
       .appendingPathComponent("tailrace-key-\(UUID().uuidString)")
     try Data(String(repeating: "k", count: 64).utf8).write(to: keyFile)
     try FileManager.default.setAttributes([.posixPermissions: 0o600], ofItemAtPath: keyFile.path)
     let mongod = try await LoneMongod.start(["--replSet", "guarded", "--keyFile", keyFile.path])
-    let set = Guarded(mongod: mongod, keyFile: keyFile)
+    let set = ConditionLock(mongod: mongod, keyFile: keyFile)
     // Until there is a user, whoever comes from this machine may make the first one.
     let first = try MongoWriter(mongod.uri + "?directConnection=true")
     try await eventually("the set is initiated", look: mongod.condition) {

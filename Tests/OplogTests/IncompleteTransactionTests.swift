@@ -92,7 +92,7 @@ import Testing
   @Test func aLinkLeadsToTheEntryBefore() throws {
     try Document(one.last(13, after: 12, 1)).use { entry in
       let link = try ChainLink(entry)
-      #expect(link.place == OpTime(position: place(13), term: 1))
+      #expect(link.opTime == OpTime(position: place(13), term: 1))
       #expect(link.previous == place(12))
       #expect(link.lsid.map { Array($0.bytes) } == (try Document(one.lsid).bytes))
       #expect(link.txnNumber == 1)

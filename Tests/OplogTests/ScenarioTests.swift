@@ -55,7 +55,7 @@ import Testing
   ) throws -> [Event] {
     var events = try decoder.events(of: entry)
     #expect(events.map(\.position.index) == Array(0..<UInt32(events.count)))
-    #expect(events.allSatisfy { $0.position.entry == (try? ChainLink(entry).place.position) })
+    #expect(events.allSatisfy { $0.position.entry == (try? ChainLink(entry).opTime.position) })
     // What a user applied by hand: streams show nothing, though documents changed.
     if try entry.first("o")?.document?.first("applyOps") != nil, try entry.first("lsid") == nil {
       return []
