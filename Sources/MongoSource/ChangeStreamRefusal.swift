@@ -79,7 +79,8 @@ enum ChangeStreamRefusal: Equatable {
     at position: OplogPosition?, after reached: OplogPosition, _ error: MongoError
   ) -> String {
     let place = position.map { "the event at \($0)" } ?? "an event at or after \(reached)"
-    return "\(place) is too large for a change stream (16 MB, in which the document key counts four "
+    return
+      "\(place) is too large for a change stream (16 MB, in which the document key counts four "
       + "times). Nothing was skipped. Set source.reader: oplog, which has no such limit, or "
       + "deliberately move the checkpoint past it. \(error)"
   }

@@ -83,7 +83,8 @@ struct ChangeStreamTail {
         case .stale: continue
         case .lost(let lost, _) where tokenIsGiven && lost.reason == .rolledOver:
           mailbox.logger.notice(
-            "the oplog no longer holds \(describe(token)); starting at \(start.position) without the token")
+            "the oplog no longer holds \(describe(token)); starting at \(start.position) without the token"
+          )
           dropToken()
         case .lost(let lost, let others):
           search.begin(lost, others)
@@ -243,7 +244,8 @@ struct ChangeStreamTail {
       throw .interrupted(
         MongoError(
           domain: .selection,
-          message: "\(server.host) belongs to a replica set that is not initiated yet; run rs.initiate()",
+          message:
+            "\(server.host) belongs to a replica set that is not initiated yet; run rs.initiate()",
           place: "server selection", isTransient: true))
     }
     return server

@@ -16,7 +16,8 @@ extension MongoAdmin {
   public static func collectionCommands(
     _ options: MongoSourceOptions, after position: OplogPosition
   ) async throws(MongoError) -> [[UInt8]] {
-    try await ask(options, replyTimeout: oplogScanTimeout) { connection, server throws(MongoError) in
+    try await ask(options, replyTimeout: oplogScanTimeout) {
+      connection, server throws(MongoError) in
       var entries: [[UInt8]] = []
       try connection.entries(
         after: position, majority: options.readConcernMajority, on: server,
@@ -44,7 +45,8 @@ extension MongoAdmin {
   public static func hasWrites(
     _ options: MongoSourceOptions, after position: OplogPosition
   ) async throws(MongoError) -> Bool {
-    try await ask(options, replyTimeout: oplogScanTimeout) { connection, server throws(MongoError) in
+    try await ask(options, replyTimeout: oplogScanTimeout) {
+      connection, server throws(MongoError) in
       var found = false
       try connection.entries(
         after: position, majority: false, limit: 1, on: server,

@@ -56,8 +56,8 @@ struct CollectionNames {
     }
     guard let name = first[collection.uuid], name.database == collection.database else {
       return result
-      }
-      result.reportedName = name.collection
-      return result
+    }
+    result.reportedName = name.collection
+    return result
   }
 }

@@ -187,7 +187,8 @@ extension DoctorFacts {
     }
     guard readsMajority else {
       return Diagnosis(
-        id, .warn, "source.read_concern is local: changes that a failover rolls back are published too",
+        id, .warn,
+        "source.read_concern is local: changes that a failover rolls back are published too",
         remedy: "source: { read_concern: majority }")
     }
     return Diagnosis(id, .ok, "majority reads of the oplog work")

@@ -146,8 +146,9 @@ extension DoctorFacts {
     }
     let seen =
       largest.map(\.bytes).max().map { "the largest recent change has " + sizeText(Double($0)) }
-        ?? "no changes yet"
+      ?? "no changes yet"
     return Diagnosis(
-      id, .ok, "\(seen); NATS accepts \(max), MongoDB up to 16 MiB. Larger messages become dead letters")
+      id, .ok,
+      "\(seen); NATS accepts \(max), MongoDB up to 16 MiB. Larger messages become dead letters")
   }
 }

@@ -133,7 +133,8 @@ extension DoctorFacts {
         id, lost,
         "\(checkpoint) is not in the oplog, the next entry is \(found): a failover "
           + "rolled it back, or this is another replica set",
-        remedy: "# Check source.uri. If it is right, continue from a position before the failover:\n"
+        remedy:
+          "# Check source.uri. If it is right, continue from a position before the failover:\n"
           + "tailrace run --from <seconds>.<increment> --force")
     }
     let headroom = Int(position.seconds) - Int(ends.oldest.position.seconds)

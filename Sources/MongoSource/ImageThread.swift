@@ -135,7 +135,8 @@ struct ImageThread {
       try lookUp(collection, &work, connected, generation)
     }
     while let some = work.nextPreImages(atMost: Self.idsPerFind) {
-      let found = connected.capabilities.keepsPreImages ? try find(some, &work, connected, generation) : [:]
+      let found =
+        connected.capabilities.keepsPreImages ? try find(some, &work, connected, generation) : [:]
       work.finish(preImages: some, found)
     }
   }

@@ -46,7 +46,9 @@ struct ImageWork {
   /// The next possible read; impossible ones become lookups.
   mutating func nextRead(_ capabilities: ServerCapabilities) -> ImagePlan.Read? {
     while let read = reads.last {
-      if capabilities.readsAtClusterTime, !isTooOld, !unreadable.contains(read.collection) { return read }
+      if capabilities.readsAtClusterTime, !isTooOld, !unreadable.contains(read.collection) {
+        return read
+      }
       reads.removeLast()
       look(up: read)
     }

@@ -90,7 +90,8 @@ final class MongoConnection {
     if selected.host == host { return selected }
     if let member = try members().first(where: { $0.host == host }) { return member }
     throw MongoError(
-      domain: .selection, message: "\(host) is no longer a reachable member", place: "server selection",
+      domain: .selection, message: "\(host) is no longer a reachable member",
+      place: "server selection",
       isTransient: true)
   }
 

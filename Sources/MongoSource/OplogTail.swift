@@ -167,7 +167,8 @@ struct OplogTail {
       throw .interrupted(
         MongoError(
           domain: .selection,
-          message: "\(server.host) belongs to a replica set that is not initiated yet; run rs.initiate()",
+          message:
+            "\(server.host) belongs to a replica set that is not initiated yet; run rs.initiate()",
           place: "server selection", isTransient: true))
     }
     return server

@@ -44,7 +44,7 @@ public struct PositionLost: Error, Sendable, CustomStringConvertible {
     case .rolledOver:
       text =
         "position lost: the oplog no longer holds \(expected), the resume position; "
-          + "\(range). "
+        + "\(range). "
         + "The changes after \(expected.position) and before "
         + "\((oldest ?? found).map { "\($0.position)" } ?? "its oldest entry") can't be read any more. "
         + "Publish a snapshot of the collections to close the gap, or accept the gap and start "
@@ -53,9 +53,9 @@ public struct PositionLost: Error, Sendable, CustomStringConvertible {
     case .rolledBack:
       text =
         "position lost: the oplog does not hold \(expected), the resume position, although "
-          + "it reaches further back; \(range), and the next entry is "
-          + "\(found.map { "\($0)" } ?? "unknown"). "
-          + "Either a failover rolled that entry back, or this is a different replica set. "
+        + "it reaches further back; \(range), and the next entry is "
+        + "\(found.map { "\($0)" } ?? "unknown"). "
+        + "Either a failover rolled that entry back, or this is a different replica set. "
         + "Check source.uri first. If it is right, changes published up to "
         + "\(expected.position) may never have happened: publish a snapshot of the collections, "
         + "or choose a position from before the failover with --from and --force."

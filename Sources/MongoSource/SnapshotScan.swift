@@ -292,7 +292,9 @@ struct SnapshotScan {
     }
     let isEnd =
       (!wasCut && page.count < state.limit) || page.last == SnapshotState.greatestID
-    if isEnd, !connected.capabilities.checksUUIDs, try wasMoved(collection, &state, connected) { return }
+    if isEnd, !connected.capabilities.checksUUIDs, try wasMoved(collection, &state, connected) {
+      return
+    }
     let isDone = state.advance(
       documents: page.count, bytes: page.byteCount, last: page.last, isEnd: isEnd)
     try deliver(page, of: collection, isExact: isExact, isDone: isDone, &state)

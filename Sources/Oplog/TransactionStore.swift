@@ -40,7 +40,8 @@ struct TransactionStore {
     isPrepared: Bool
   ) throws(OplogError) {
     let chain: TransactionChain
-    if let previous, let at = index(of: name, endingAt: previous), chains[at].continues(from: previous)
+    if let previous, let at = index(of: name, endingAt: previous),
+      chains[at].continues(from: previous)
     {
       chain = chains[at]
     } else {
