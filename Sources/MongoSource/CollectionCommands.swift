@@ -120,9 +120,8 @@ extension MongoConnection {
     command.endDocument(document)
     var page = try page(command, database: "local", on: server, place: place)
     while true {
-      defer { withExtendedLifetime(page.bytes) {} }
-      try Self.decode(place) { () throws(BSONError) in
-        var walk = page.reply.documents.elements()
+      try page.decode(place) { documents throws(BSONError) in
+        var walk = documents.elements()
         while let element = try walk.next() {
           if element.type == .document { each(element.value) }
         }

@@ -57,9 +57,8 @@ extension MongoConnection {
         place: "\(place) at \(server.host)", isTransient: true)
     }
     while true {
-      defer { withExtendedLifetime(page.bytes) {} }
-      try Self.decode(place) { () throws(BSONError) in
-        var walk = page.reply.documents.elements()
+      try page.decode(place) { documents throws(BSONError) in
+        var walk = documents.elements()
         while let element = try walk.next() {
           guard let view = element.document,
             let name = try view.first("name")?.string.map(Array.init),

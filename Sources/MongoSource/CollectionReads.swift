@@ -85,10 +85,21 @@ extension MongoConnection {
     return try run(copy, database: database, on: server, place: place)
   }
 
-  /// A reply with documents, and the cursor for the rest. `reply` points into `bytes`.
+  /// A reply with documents, and the cursor for the rest. `reply` points into `bytes`, so its views are
+  /// used only while those are alive: inside `decode`, or by code that keeps `bytes`.
   struct Page {
     var bytes: MongoReply
     var reply: CursorReply
+
+    /// Runs `body` on the array of documents.
+    func decode<T>(
+      _ place: String, _ body: (BSONView) throws(BSONError) -> T
+    ) throws(MongoError) -> T {
+      defer { withExtendedLifetime(bytes) {} }
+      return try MongoConnection.decode(place) { () throws(BSONError) in
+        try body(reply.documents)
+      }
+    }
   }
 
   func page(
@@ -143,9 +154,8 @@ extension MongoConnection {
     command.endDocument(document)
     let place = "listCollections on \(database)"
     let page = try page(command, database: database, on: server, place: place)
-    defer { withExtendedLifetime(page.bytes) {} }
-    return try Self.decode(place) { () throws(BSONError) in
-      var walk = page.reply.documents.elements()
+    return try page.decode(place) { documents throws(BSONError) in
+      var walk = documents.elements()
       guard let found = try walk.next() else { return nil }
       return try BSONView(found.value).first("name")?.string.map(Array.init)
     }

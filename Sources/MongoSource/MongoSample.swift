@@ -28,9 +28,9 @@ extension MongoAdmin {
       var documents: [[UInt8]] = []
       var bytes = 0
       while true {
-        let batch = try MongoConnection.decode(place) { () throws(BSONError) in
+        let batch = try page.decode(place) { documents throws(BSONError) in
           var found: [[UInt8]] = []
-          var walk = page.reply.documents.elements()
+          var walk = documents.elements()
           while let element = try walk.next() {
             if let document = element.document { found.append(Array(document.bytes)) }
           }

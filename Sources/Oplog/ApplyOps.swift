@@ -18,7 +18,7 @@ struct ApplyOps {
     case last
   }
 
-  /// The operations, in order.
+  /// The operations, in order. Points into the entry's bytes.
   let operations: BSONElements
   private var isPartial = false
   private var isPrepared = false

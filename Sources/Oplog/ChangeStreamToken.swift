@@ -30,7 +30,7 @@ package struct ChangeStreamToken: Equatable, Sendable {
   private static var event: UInt64 { 128 }
 }
 
-/// Decodes pairs of hexadecimal digits.
+/// Decodes pairs of hexadecimal digits. Borrows `text` during `ChangeStreamToken.init`.
 private struct HexBytes {
   private let text: UnsafeRawBufferPointer
   private var at = 0

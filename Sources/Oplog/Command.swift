@@ -1,6 +1,7 @@
 import BSON
 
-/// The effect of a command entry (`op: "c"`) other than `applyOps` and `commitTransaction`.
+/// The effect of a command entry (`op: "c"`) other than `applyOps` and `commitTransaction`. Its names point
+/// into the entry's bytes.
 struct Command {
   enum Effect {
     /// Known and without an event: it changes neither documents nor collections.

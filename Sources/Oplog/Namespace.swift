@@ -1,6 +1,7 @@
 import BSON
 
-/// A namespace `db.collection` (or only `db`), and whether it belongs to users or to the server.
+/// A namespace `db.collection` (or only `db`), and whether it belongs to users or to the server. Borrows
+/// `bytes`: they have the lifetime of a `ChangeEvent`'s views.
 struct Namespace {
   enum Scope {
     case user
