@@ -7,30 +7,30 @@
 //     writer.endDocument(inner)
 //     writer.endDocument(document)
 //
-// Every `begin` returns a mark that goes to the matching `endDocument`, innermost first. Source
-// bytes must not lie in the writer itself: growing it would move them away.
+// Every `begin` returns a mark for the matching `endDocument`, innermost first. Source bytes must not
+// be in the writer itself: it moves its bytes when it grows.
 //
-// A key is closed by a NUL byte, so it cannot hold one: that is a programming error and traps.
-// Keys read from BSON never hold one.
+// A NUL byte ends a key, so a key that contains one is a programming error and traps. Keys read from
+// BSON never contain one.
 
 extension ByteWriter {
   /// Starts a document: four bytes for its length, filled in by `endDocument`.
   @inlinable
   public mutating func beginDocument() -> Int { appendPlaceholder(4, fill: 0) }
 
-  /// Closes the document or array that `mark` belongs to. Traps beyond 2 GiB: BSON can't hold more.
+  /// Closes the document or array of `mark`. Traps beyond 2 GiB, BSON's limit.
   @inlinable
   public mutating func endDocument(_ mark: Int) {
     append(0 as UInt8)
     patch(littleEndian: Int32(count &- mark), at: mark)
   }
 
-  /// Closes code with scope, begun like a document: its length is counted alike, but no zero byte ends it.
+  /// Closes code with scope, begun like a document: its length is counted alike, but it has no final NUL.
   mutating func endCodeWithScope(_ mark: Int) {
     patch(littleEndian: Int32(count &- mark), at: mark)
   }
 
-  /// Starts a document within the open one.
+  /// Starts a document in the open one.
   @inlinable
   public mutating func beginDocument(key: UnsafeRawBufferPointer) -> Int {
     appendHeader(.document, key: key)
@@ -42,14 +42,14 @@ extension ByteWriter {
     beginDocument(key: key.utf8)
   }
 
-  /// Starts a document within the open array.
+  /// Starts a document in the open array.
   @inlinable
   public mutating func beginDocument(index: Int) -> Int {
     appendHeader(.document, index: index)
     return beginDocument()
   }
 
-  /// Starts an array within the open document; its elements' keys are "0", "1", …
+  /// Starts an array in the open document; its keys are "0", "1", …
   @inlinable
   public mutating func beginArray(key: UnsafeRawBufferPointer) -> Int {
     appendHeader(.array, key: key)
@@ -59,7 +59,7 @@ extension ByteWriter {
   @inlinable
   public mutating func beginArray(key: StaticString) -> Int { beginArray(key: key.utf8) }
 
-  /// Starts an array within the open array.
+  /// Starts an array in the open array.
   @inlinable
   public mutating func beginArray(index: Int) -> Int {
     appendHeader(.array, index: index)
@@ -68,7 +68,7 @@ extension ByteWriter {
 
   // MARK: Elements
 
-  /// Copies an element as it is.
+  /// Copies an element.
   @inlinable
   public mutating func append(element: BSONElement) {
     append(element: element, key: element.key)
@@ -93,7 +93,7 @@ extension ByteWriter {
     append(element.value)
   }
 
-  /// Writes an element whose value is already in BSON's form. The caller answers for its shape.
+  /// Writes an element whose value is encoded already. The caller ensures that it is valid.
   @inlinable
   public mutating func appendElement(
     type: BSONType, key: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer
@@ -182,7 +182,7 @@ extension ByteWriter {
     append(key: key.utf8, timestamp: seconds, increment: increment)
   }
 
-  /// `bytes` should be UTF-8; they may hold NUL.
+  /// `bytes` should be UTF-8 and may contain NUL.
   @inlinable
   public mutating func append(key: UnsafeRawBufferPointer, string bytes: UnsafeRawBufferPointer) {
     appendHeader(.string, key: key)
@@ -204,7 +204,7 @@ extension ByteWriter {
     append(key: key, string: string.utf8)
   }
 
-  /// A string within the open array.
+  /// A string in the open array.
   @inlinable
   public mutating func append(index: Int, string bytes: UnsafeRawBufferPointer) {
     appendHeader(.string, index: index)
@@ -222,9 +222,9 @@ extension ByteWriter {
   @inlinable
   public mutating func appendNull(key: StaticString) { appendHeader(.null, key: key.utf8) }
 
-  // MARK: Pieces
+  // MARK: Parts
 
-  /// Type byte, key, NUL: what precedes every value.
+  /// Type byte, key, NUL: the header of every element.
   @inlinable
   public mutating func appendHeader(_ type: BSONType, key: UnsafeRawBufferPointer) {
     precondition(!key.contains(0), "a BSON key cannot hold a NUL byte")
@@ -233,7 +233,7 @@ extension ByteWriter {
     append(0 as UInt8)
   }
 
-  /// The same for an array's element.
+  /// The header of an array element.
   @inlinable
   public mutating func appendHeader(_ type: BSONType, index: Int) {
     append(type.rawValue)
@@ -241,7 +241,7 @@ extension ByteWriter {
     append(0 as UInt8)
   }
 
-  /// Length, bytes, NUL: the value of a string, of code and of a symbol.
+  /// Length, bytes, NUL: the value of a string, code or symbol.
   @inlinable
   public mutating func appendStringValue(_ bytes: UnsafeRawBufferPointer) {
     append(littleEndian: Int32(bytes.count &+ 1))

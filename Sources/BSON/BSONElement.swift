@@ -1,14 +1,14 @@
 /// One element: type, key and the exact bytes of its value.
 ///
-/// Elements that come from `BSONElements` had their value's length and shape checked for their
-/// type. Whoever makes one by hand answers for that; the accessors trap, or return nil, on a value
-/// that doesn't fit, and never read outside it.
+/// `BSONElements` validates the value's length and structure for its type. A caller of `init` must do
+/// so itself; on an invalid value the accessors trap or return nil, and never read outside it.
 ///
-/// Safety invariant: as `BSONView`, it borrows bytes that outlive it.
+/// Safety invariant: as `BSONView`, an element borrows `key` and `value` from bytes that outlive it, and
+/// is not Sendable.
 @frozen
-public struct BSONElement: @unchecked Sendable {
+public struct BSONElement {
   public let type: BSONType
-  /// Without the closing NUL. Not checked to be UTF-8.
+  /// Without the final NUL. Not validated as UTF-8.
   public let key: UnsafeRawBufferPointer
   public let value: UnsafeRawBufferPointer
 
@@ -19,7 +19,7 @@ public struct BSONElement: @unchecked Sendable {
     self.value = value
   }
 
-  /// A string's bytes without its closing NUL; also of code and symbols.
+  /// The bytes of a string, code or symbol, without the final NUL.
   @inlinable
   public var string: UnsafeRawBufferPointer? {
     switch type {
@@ -28,7 +28,7 @@ public struct BSONElement: @unchecked Sendable {
     }
   }
 
-  /// What stands between length and NUL in a value shaped as a string is.
+  /// The bytes between length and NUL in a string value.
   @inlinable
   var text: UnsafeRawBufferPointer {
     UnsafeRawBufferPointer(rebasing: value[4..<(value.count &- 1)])
@@ -36,7 +36,7 @@ public struct BSONElement: @unchecked Sendable {
 
   @inlinable public var int32: Int32? { type == .int32 ? value.readInt32(at: 0) : nil }
   @inlinable public var int64: Int64? { type == .int64 ? value.readInt64(at: 0) : nil }
-  /// Any integer type, widened.
+  /// An int32 or int64.
   @inlinable public var integer: Int64? {
     switch type {
     case .int32: Int64(value.readInt32(at: 0))
@@ -50,7 +50,7 @@ public struct BSONElement: @unchecked Sendable {
   @inlinable public var bool: Bool? { type == .bool ? value.readByte(at: 0) == 1 : nil }
   /// Milliseconds since 1970.
   @inlinable public var date: Int64? { type == .date ? value.readInt64(at: 0) : nil }
-  /// Twelve bytes.
+  /// 12 bytes.
   @inlinable public var objectID: UnsafeRawBufferPointer? { type == .objectID ? value : nil }
   /// A BSON timestamp: seconds and increment.
   @inlinable public var timestamp: (seconds: UInt32, increment: UInt32)? {
@@ -59,7 +59,7 @@ public struct BSONElement: @unchecked Sendable {
       UInt32(bitPattern: value.readInt32(at: 4)), UInt32(bitPattern: value.readInt32(at: 0))
     )
   }
-  /// A decimal's 128 bits as IEEE 754-2008 stores them (binary integer decimal).
+  /// A decimal's 128 bits (IEEE 754-2008, binary integer decimal).
   @inlinable public var decimal128: (high: UInt64, low: UInt64)? {
     guard type == .decimal128 else { return nil }
     return (
@@ -67,7 +67,7 @@ public struct BSONElement: @unchecked Sendable {
     )
   }
 
-  /// A document or array. Never nil for these types in an element that comes from `BSONElements`.
+  /// A document or array. Never nil for these types in an element from `BSONElements`.
   @inlinable
   public var document: BSONView? {
     switch type {
@@ -76,7 +76,7 @@ public struct BSONElement: @unchecked Sendable {
     }
   }
 
-  /// Subtype and payload; for subtype 2 without the inner length, unless that is wrong.
+  /// Subtype and payload; for subtype 2 without the inner length, if that is correct.
   @inlinable
   public var binary: (subtype: UInt8, bytes: UnsafeRawBufferPointer)? {
     guard type == .binary else { return nil }
@@ -86,14 +86,14 @@ public struct BSONElement: @unchecked Sendable {
     return (subtype, UnsafeRawBufferPointer(rebasing: value[(hasLength ? 9 : 5)...]))
   }
 
-  /// The sixteen bytes of a UUID: binary of subtype 4 and that length.
+  /// The 16 bytes of a UUID: binary of subtype 4 with that length.
   @inlinable
   public var uuid: UnsafeRawBufferPointer? {
     guard type == .binary, value.count == 21, value.readByte(at: 4) == 4 else { return nil }
     return UnsafeRawBufferPointer(rebasing: value[5...])
   }
 
-  /// A regular expression's pattern and options, each without its NUL.
+  /// A regular expression's pattern and options, without the NULs.
   public var regex: (pattern: UnsafeRawBufferPointer, options: UnsafeRawBufferPointer)? {
     guard type == .regex, let middle = value.firstIndex(of: 0) else { return nil }
     return (
@@ -102,7 +102,7 @@ public struct BSONElement: @unchecked Sendable {
     )
   }
 
-  /// Code and the variables it sees.
+  /// Code and its scope.
   public var codeWithScope: (code: UnsafeRawBufferPointer, scope: BSONView)? {
     guard type == .javascriptWithScope else { return nil }
     let end = 7 &+ Int(value.readInt32(at: 4))
@@ -111,7 +111,7 @@ public struct BSONElement: @unchecked Sendable {
     return (UnsafeRawBufferPointer(rebasing: value[8..<end]), scope)
   }
 
-  /// The namespace and the twelve bytes of an id in it.
+  /// The namespace and the 12 bytes of the id.
   public var dbPointer: (namespace: UnsafeRawBufferPointer, id: UnsafeRawBufferPointer)? {
     guard type == .dbPointer else { return nil }
     let end = value.count &- 13

@@ -1,7 +1,7 @@
-/// A walk over the elements of one document, in order, checking each before it hands it out.
+/// Iterates over the elements of a document in order and validates each one.
 ///
-/// Safety invariant: as `BSONView`, it borrows bytes that outlive it. `end` is the offset of the
-/// document's closing NUL; nothing beyond it is read, and `4 <= at <= end` between calls.
+/// Safety invariant: as `BSONView`, it borrows bytes that outlive it, and is not Sendable. `end` is the
+/// offset of the document's final NUL; nothing after it is read, and `4 <= at <= end` between calls.
 @frozen
 public struct BSONElements {
   @usableFromInline let start: UnsafeRawPointer
@@ -10,19 +10,19 @@ public struct BSONElements {
 
   @inlinable @inline(__always)
   init(_ view: BSONView) {
-    // A view has five bytes at least.
+    // A view has at least five bytes, so its base address isn't nil.
     self.start = view.bytes.baseAddress.unsafelyUnwrapped
     self.end = view.bytes.count &- 1
     self.at = 4
   }
 
-  /// The next element, or nil at the closing NUL.
-  /// - Throws: what is wrong with it, with the offset in the document. The walk then stays there.
+  /// The next element, or nil at the final NUL.
+  /// - Throws: if the element is invalid, with the offset in the document. A further call throws again.
   @inlinable
   public mutating func next() throws(BSONError) -> BSONElement? { try step() }
 
-  /// `next` for the loops that must be fastest: inlined, it spares handing the element over in
-  /// memory, which took a quarter of the JSON writer's time.
+  /// `next` for the hottest loops: inlined, it avoids returning the element in memory, which took a
+  /// quarter of the JSON writer's time.
   @inlinable @inline(__always)
   mutating func step() throws(BSONError) -> BSONElement? {
     guard at < end else { return nil }
@@ -40,7 +40,7 @@ public struct BSONElements {
       value: UnsafeRawBufferPointer(start: start + valueStart, count: length))
   }
 
-  /// The number of bytes the value at `at` takes, checked to lie before `end`.
+  /// The size of the value at `at`, which is checked to end before `end`.
   @inlinable @inline(__always)
   func valueLength(_ type: BSONType, at: Int) throws(BSONError) -> Int {
     let length: Int
@@ -51,7 +51,7 @@ public struct BSONElements {
     case .objectID: length = 12
     case .decimal128: length = 16
     case .bool:
-      // The closing NUL stands in for a missing value here; `room` is checked below.
+      // If the value is missing, this reads the final NUL; the length is checked below.
       let value = byte(at)
       guard value <= 1 else { throw BSONError(.badBoolean(value), at: at) }
       length = 1
@@ -62,7 +62,7 @@ public struct BSONElements {
       length = try lengthField(at: at, least: 5, beyond: 0)
       try checkNUL(at: at &+ length &- 1)
     case .binary:
-      // Subtype 2 carries its length a second time, which servers don't check: `BSONElement.binary` does.
+      // Subtype 2 has a second length, which servers don't validate; `BSONElement.binary` does.
       length = 5 &+ (try lengthField(at: at, least: 0, beyond: 5))
     case .dbPointer:
       length = 16 &+ (try lengthField(at: at, least: 1, beyond: 16))
@@ -89,7 +89,7 @@ public struct BSONElements {
     return length
   }
 
-  /// A length that, with the bytes `beyond` what it counts, fits before `end`.
+  /// Reads a length and checks that it fits before `end`, with `beyond` bytes that it doesn't count.
   @inlinable @inline(__always)
   func lengthField(at: Int, least: Int, beyond: Int) throws(BSONError) -> Int {
     let room = end &- at
@@ -106,7 +106,7 @@ public struct BSONElements {
     guard byte(at) == 0 else { throw BSONError(.missingTerminator, at: at) }
   }
 
-  // The lengths are checked above; these traps are the net below that.
+  // The lengths are validated above; these traps are a safety net.
 
   @inlinable @inline(__always)
   func byte(_ offset: Int) -> UInt8 {
@@ -120,7 +120,7 @@ public struct BSONElements {
     return Int(Int32(littleEndian: start.loadUnaligned(fromByteOffset: offset, as: Int32.self)))
   }
 
-  /// Where the first NUL from `offset` on stands: at `end` at the latest, where the document's is.
+  /// The offset of the first NUL from `offset` on; at most `end`, the document's final NUL.
   @inlinable @inline(__always)
   func firstNUL(from offset: Int) -> Int {
     precondition(offset >= 0)
@@ -128,7 +128,7 @@ public struct BSONElements {
     while at &+ 7 <= end {
       let word = UInt64(
         littleEndian: start.loadUnaligned(fromByteOffset: at, as: UInt64.self))
-      // Top bits where a byte is zero. Borrows may set more of them, above the lowest one only.
+      // Sets the top bit of each zero byte. Borrows may set others, but only above the lowest one.
       let zeros = (word &- 0x0101_0101_0101_0101) & ~word & 0x8080_8080_8080_8080
       if zeros != 0 { return at &+ zeros.trailingZeroBitCount >> 3 }
       at &+= 8

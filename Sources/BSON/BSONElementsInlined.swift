@@ -1,6 +1,6 @@
 extension BSONElements {
-  /// `next` for a loop in another module that must be fast: inlined there to its last branch, it
-  /// spares handing the element over in memory, and calls nothing.
+  /// `next` for hot loops in other modules: fully inlined, it avoids returning the element in memory and
+  /// makes no calls.
   @inlinable @inline(__always)
   public mutating func advance() throws(BSONError) -> BSONElement? {
     guard at < end else { return nil }
@@ -20,7 +20,7 @@ extension BSONElements {
 }
 
 extension BSONType {
-  /// As `init(rawValue:)`, which the compiler makes and never inlines into other modules.
+  /// The same as `init(rawValue:)`, which is synthesized and never inlined into other modules.
   @inlinable @inline(__always)
   init?(tag: UInt8) {
     switch tag {

@@ -1,9 +1,9 @@
 extension BSONView {
-  /// Walks the whole document, to its full depth, and throws at the first thing that isn't BSON:
-  /// what `BSONElements` checks, nesting beyond `maximumDepth` and, with `utf8`, keys and text that
-  /// aren't UTF-8 (a NUL is allowed in text). Offsets count from the start of this document.
+  /// Validates the whole document recursively: everything that `BSONElements` checks, nesting up to
+  /// `maximumDepth` and, with `utf8`, that keys and text are UTF-8 (text may contain NUL). Error offsets
+  /// count from the start of this document.
   ///
-  /// For bytes of doubtful origin; reading and writing JSON check what they touch by themselves.
+  /// For untrusted bytes. Reading and the JSON writer validate what they access anyway.
   public func validate(utf8: Bool) throws(BSONError) {
     try validate(utf8: utf8, depth: 1)
   }
@@ -37,7 +37,7 @@ extension BSONView {
     }
   }
 
-  /// Never seen: the walk has checked these values' shape.
+  /// Never thrown: the iterator has validated these values.
   private static var misshapen: BSONError { BSONError(.truncated, at: 0) }
 
   private func validate(nested: BSONView, utf8: Bool, depth: Int) throws(BSONError) {

@@ -1,20 +1,21 @@
-// Who has BSON writes bytes: one import is enough.
+/// Re-exported: code that imports BSON writes bytes, too.
 @_exported public import Bytes
 
-/// A document or array as the bytes it is: length, elements, NUL. Nothing is decoded until asked.
+/// A document or array as a view over its bytes: length, elements, NUL. Decodes lazily.
 ///
-/// Safety invariant: a view does not own memory. Whoever makes one keeps the bytes alive and
-/// unchanged for as long as the view, or anything read from it, is used; views never leave the
-/// batch (or the call) they came from. Every read below is checked against `bytes.count`.
+/// Safety invariant: a view owns no memory. Its creator keeps the bytes alive and unchanged while the
+/// view, or anything read from it, is in use. Every read is checked against `bytes.count`. Views are not
+/// Sendable: nothing ties the bytes' lifetime to another thread's use. To pass views to another thread,
+/// wrap them in an object that owns the bytes (such as a reader's batch) and states that invariant.
 @frozen
-public struct BSONView: @unchecked Sendable {
-  /// Nesting beyond this is refused; mongod allows 180 to 200 levels.
+public struct BSONView {
+  /// The maximum nesting; mongod allows 180 to 200 levels.
   public static var maximumDepth: Int { 256 }
 
-  /// Exactly the document: as many bytes as its length field says.
+  /// Exactly the document, as long as its length field says.
   public let bytes: UnsafeRawBufferPointer
 
-  /// Checks the outer frame (length field and closing NUL); elements are checked as they are read.
+  /// Validates length field and final NUL; elements are validated when they are read.
   @inlinable
   public init(_ raw: UnsafeRawBufferPointer) throws(BSONError) {
     guard raw.count >= 5 else { throw BSONError(.truncated, at: 0) }
@@ -28,7 +29,7 @@ public struct BSONView: @unchecked Sendable {
     self.bytes = UnsafeRawBufferPointer(start: raw.baseAddress, count: length)
   }
 
-  /// The document that fills `raw` to its last byte, or nil.
+  /// The document that is exactly `raw`, or nil.
   @inlinable
   init?(exactly raw: UnsafeRawBufferPointer) {
     guard raw.count >= 5, Int(raw.readInt32(at: 0)) == raw.count,
@@ -43,7 +44,7 @@ public struct BSONView: @unchecked Sendable {
   @inlinable @inline(__always)
   public func elements() -> BSONElements { BSONElements(self) }
 
-  /// The first element with this key, by a linear walk.
+  /// The first element with this key, by a linear search.
   @inlinable
   public func first(_ key: StaticString) throws(BSONError) -> BSONElement? {
     var walk = elements()

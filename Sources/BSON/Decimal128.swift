@@ -1,10 +1,10 @@
-// Decimal128 as text, by the rules of MongoDB's Decimal128 specification (those of IEEE 754-2008
-// for conversion to a string): every digit and the exponent are kept, so that "1.50" stays "1.50".
+// Decimal128 as text, by MongoDB's Decimal128 specification (IEEE 754-2008 conversion to a string). All
+// digits and the exponent are kept: "1.50" stays "1.50".
 
 extension ByteWriter {
-  /// Writes a decimal given as its 128 bits: `-1.50`, `1E+3`, `NaN`, `Infinity`, `-Infinity`.
+  /// Writes a decimal from its 128 bits: `-1.50`, `1E+3`, `NaN`, `Infinity`, `-Infinity`.
   public mutating func appendDecimal128(high: UInt64, low: UInt64) {
-    // Sign, then five bits that say which form the rest has.
+    // Sign, then five bits that select the format of the rest.
     let isNegative = high >> 63 == 1
     let form = high >> 58 & 31
     if form == 31 { return append("NaN") }
@@ -15,19 +15,19 @@ extension ByteWriter {
     let exponent: Int
     var digits: (high: UInt64, low: UInt64)
     if form >> 3 == 3 {
-      // The form for coefficients with a further bit in front. All of those are beyond 34 digits.
+      // The format for larger coefficients, all of which exceed 34 digits.
       exponent = Int(high >> 47 & 0x3FFF) &- bias
       digits = (0, 0)
     } else {
       exponent = Int(high >> 49 & 0x3FFF) &- bias
       digits = (high & 0x0001_FFFF_FFFF_FFFF, low)
     }
-    // Coefficients of 10^34 and more aren't canonical, and mean zero.
+    // Coefficients from 10^34 on aren't canonical and mean zero.
     let limit: (high: UInt64, low: UInt64) = (0x0001_ED09_BEAD_87C0, 0x378D_8E64_0000_0000)
     if digits.high > limit.high || (digits.high == limit.high && digits.low >= limit.low) {
       digits = (0, 0)
     }
-    // Two numbers of at most 18 digits. The quotient fits, as `digits.high` is less than 10^18.
+    // Two numbers of at most 18 digits. The quotient fits, since `digits.high` is less than 10^18.
     let ten18: UInt64 = 1_000_000_000_000_000_000
     let (upper, lower) = ten18.dividingFullWidth((digits.high, digits.low))
     append(upper: upper, lower: lower, exponent: exponent)
@@ -42,7 +42,7 @@ extension ByteWriter {
       append(decimal: lower)
     }
     let digits = count &- start
-    // The exponent when one digit stands before the point.
+    // The exponent with one digit before the point.
     let scientific = digits &- 1 &+ exponent
     if exponent > 0 || scientific < -6 {
       if digits > 1 { openGap(at: start &+ 1, width: 1, fill: UInt8(ascii: ".")) }
@@ -59,7 +59,7 @@ extension ByteWriter {
     }
   }
 
-  /// Moves what was written from `offset` on, to put `width` bytes before it.
+  /// Moves everything from `offset` on by `width` bytes, which are filled with `fill`.
   private mutating func openGap(at offset: Int, width: Int, fill: UInt8) {
     reserve(width)
     (base + offset + width).update(from: base + offset, count: count &- offset)

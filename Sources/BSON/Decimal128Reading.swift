@@ -1,4 +1,4 @@
-/// A decimal's 128 bits, as BSON has them (IEEE 754-2008, binary integer significand).
+/// A decimal's 128 bits in BSON's format (IEEE 754-2008, binary integer significand).
 struct Decimal128Bits: Equatable {
   var high: UInt64
   var low: UInt64
@@ -7,8 +7,7 @@ struct Decimal128Bits: Equatable {
   private static let exponents = -6176...6111
   private static let digits = 34
 
-  /// Reads `-1.50`, `1E+3`, `NaN`, `Infinity`. Nil for what is no number, and for what would have to be
-  /// rounded.
+  /// Reads `-1.50`, `1E+3`, `NaN`, `Infinity`. Nil if the text is not a number, or would be rounded.
   init?(parsing text: String) {
     var rest = Substring(text)
     let negative = rest.first == "-"
@@ -35,7 +34,7 @@ struct Decimal128Bits: Equatable {
     self.low = low
   }
 
-  /// Digits without leading zeros, and the power of ten of the last.
+  /// Digits without leading zeros, and the exponent of the last one.
   private static func parse(_ text: Substring) -> (digits: [UInt8], exponent: Int)? {
     var digits: [UInt8] = []
     var exponent = 0
@@ -65,7 +64,7 @@ struct Decimal128Bits: Equatable {
     return (digits, exponent)
   }
 
-  /// The same number with at most 34 digits and an exponent that there is.
+  /// The same number with at most 34 digits and an exponent in range.
   private static func fit(_ given: [UInt8], _ power: Int) -> (UInt128, Int)? {
     var digits = given
     var exponent = power

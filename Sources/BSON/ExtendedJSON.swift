@@ -1,31 +1,31 @@
 internal import JSON
 
-/// MongoDB's Extended JSON v2 (canonical, relaxed, and the older forms that servers and tools still
-/// print) as BSON bytes. For files and commands, not for events.
+/// Reads MongoDB's Extended JSON v2 (canonical, relaxed, and older formats that servers and tools still
+/// print) as BSON. For files and commands, not for events.
 ///
-/// An object is taken for a wrapper (`{"$oid": …}`) when it has exactly a wrapper's keys; then its
-/// value must fit. Anything else is a document, whatever its keys are called. A number without a
-/// wrapper is an int32 or int64 if it is written as an integer and fits, else a double.
+/// An object with exactly a wrapper's keys (`{"$oid": …}`) is that wrapper and must have a valid value.
+/// Any other object is a document. A number without a wrapper is an int32 or int64 if it is written as
+/// an integer and fits, otherwise a double.
 public enum ExtendedJSON {
-  /// What is wrong with a text that should be one document, and where in it.
+  /// Invalid Extended JSON: what is wrong, and where.
   public struct Malformed: Error, Equatable, Sendable, CustomStringConvertible {
-    /// A JSON pointer to the value; empty for the text as a whole.
+    /// A JSON pointer to the value; empty for the whole text.
     public var pointer: String
     public var message: String
     public var description: String { pointer.isEmpty ? message : "at \(pointer): \(message)" }
   }
 
-  /// What the text is.
+  /// The origin of the text.
   public enum Dialect: Sendable {
-    /// Written by people and by all kinds of tools: what looks like a wrapper must be one.
+    /// Written by people or any tool: an object with a wrapper's keys must be a valid wrapper.
     case any
-    /// Printed by a program from BSON, in v2: what no program would print for a value is a document that
-    /// looks like one, such as `{"$oid": "unknown"}`, or `{"$regex": "^a", "$options": "i"}`.
+    /// Printed from BSON by a program, in v2: an invalid wrapper is a document that looks like one, such as
+    /// `{"$oid": "unknown"}` or `{"$regex": "^a", "$options": "i"}`.
     case printed
   }
 
-  /// Reads one document. Keys keep their order and may repeat. What was printed as `{"$binary": …}`
-  /// with nothing around it is the document's BSON itself.
+  /// Reads one document. Keys keep their order and may repeat. In the dialect `printed`, a lone
+  /// `{"$binary": …}` is the document's BSON itself.
   public static func bson(
     _ text: some StringProtocol, as dialect: Dialect = .any
   ) throws(Malformed) -> [UInt8] {
@@ -50,7 +50,7 @@ public enum ExtendedJSON {
   }
 }
 
-/// Writes BSON while it walks the text.
+/// Writes BSON while it reads the JSON.
 struct ExtendedJSONReader: ~Copyable {
   var out = ByteWriter(capacity: 1024)
   private var path: [String] = []
@@ -69,7 +69,7 @@ struct ExtendedJSONReader: ~Copyable {
     let start = out.beginDocument()
     for member in members {
       path.append(member.key)
-      guard !member.key.utf8.contains(0) else { throw fail("a key can't hold a zero byte") }
+      guard !member.key.utf8.contains(0) else { throw fail("a key can't contain a NUL byte") }
       try element(Array(member.key.utf8), member.value)
       path.removeLast()
     }
@@ -106,7 +106,7 @@ struct ExtendedJSONReader: ~Copyable {
     }
   }
 
-  /// Writes the element if the object is a wrapper; false if it is a document.
+  /// Writes the element if the object is a wrapper; otherwise returns false.
   private mutating func isWrapper(
     _ key: [UInt8], _ members: [JSONValue.Member]
   ) throws(ExtendedJSON.Malformed) -> Bool {
@@ -131,7 +131,7 @@ struct ExtendedJSONReader: ~Copyable {
     append(text)
   }
 
-  /// Length, text, zero byte.
+  /// Length, text, NUL.
   mutating func append(_ text: String) {
     Array(text.utf8).withUnsafeBytes { out.appendStringValue($0) }
   }
@@ -157,7 +157,7 @@ struct ExtendedJSONReader: ~Copyable {
     } else if let value = Double(digits) {
       double(key, value)
     } else {
-      throw fail("\(digits) is no number")
+      throw fail("\(digits) is not a number")
     }
   }
 }

@@ -1,9 +1,9 @@
 extension BSONView {
-  /// Whether canonical Extended JSON tells all of this document: whoever reads its text gets these very
-  /// bytes. Not so of documents that look like values (`{"$oid": …}`), and of what BSON can write in more
-  /// ways than one.
+  /// Whether canonical Extended JSON is lossless for this document: reading it yields these exact bytes.
+  /// It isn't for documents that look like wrappers (`{"$oid": …}`), and for values that BSON can encode
+  /// in several ways.
   ///
-  /// - Throws: for broken bytes. Text is not looked at: writing it says whether it is UTF-8.
+  /// - Throws: if the BSON is invalid. Text is not validated; the JSON writer does that.
   public func isExactInExtendedJSON() throws(BSONError) -> Bool {
     try isExact(isArray: false, depth: 1)
   }
@@ -37,7 +37,7 @@ extension BSONView {
 }
 
 extension BSONElement {
-  /// Of a value that holds no document.
+  /// For values that contain no document.
   fileprivate var isExactInExtendedJSON: Bool {
     switch type {
     case .double:
@@ -50,7 +50,7 @@ extension BSONElement {
       let read = Decimal128Bits(parsing: String(decoding: text.bytes, as: UTF8.self))
       return read.map { $0.high == bits.high && $0.low == bits.low } ?? false
     case .binary:
-      // Without an inner length that is right, subtype 2 would get one.
+      // Reading would add the inner length of subtype 2 if it is missing or wrong.
       return value.readByte(at: 4) != 2
         || (value.count >= 9 && Int(value.readInt32(at: 5)) == value.count &- 9)
     case .regex:

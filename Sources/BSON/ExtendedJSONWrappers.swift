@@ -2,8 +2,8 @@ internal import JSON
 
 // The wrapper objects of Extended JSON.
 extension ExtendedJSONReader {
-  /// Whether a document with this key, alone or beside others, can be taken for a value where it stands
-  /// in Extended JSON, by whatever program reads that.
+  /// Whether some reader of Extended JSON may mistake a document with this key, alone or with others, for a
+  /// wrapper.
   static func isReserved(_ key: UnsafeRawBufferPointer) -> Bool {
     guard key.count > 3, key[0] == UInt8(ascii: "$") else { return false }
     return reserved.contains(String(decoding: key, as: UTF8.self))
@@ -15,7 +15,7 @@ extension ExtendedJSONReader {
     "$maxKey", "$undefined",
   ]
 
-  /// An object of one member. Nothing of it is written where it fails.
+  /// An object with one member. Writes nothing of the value on an error.
   mutating func single(
     _ key: [UInt8], _ member: JSONValue.Member
   ) throws(ExtendedJSON.Malformed) -> Bool {
@@ -78,7 +78,7 @@ extension ExtendedJSONReader {
     return true
   }
 
-  /// Two members, in any order.
+  /// Two members in any order.
   private struct Pair {
     var members: [JSONValue.Member]
 
@@ -144,7 +144,7 @@ extension ExtendedJSONReader {
     case let text?:
       guard text.utf8.first.map({ $0 == UInt8(ascii: "-") || (48...57).contains($0) }) == true,
         let number = Double(text)
-      else { throw fail("\(text) is no number") }
+      else { throw fail("\(text) is not a number") }
       double(key, number)
     case nil: throw fail("$numberDouble needs a string")
     }
@@ -188,7 +188,7 @@ extension ExtendedJSONReader {
 
   private mutating func binary(_ key: [UInt8], _ bytes: [UInt8], subtype: UInt8) {
     header(.binary, key)
-    // Subtype 2 has a second length within.
+    // Subtype 2 has a second length inside.
     let inner = subtype == 2
     out.append(littleEndian: Int32(truncatingIfNeeded: bytes.count + (inner ? 4 : 0)))
     out.append(subtype)
@@ -200,7 +200,7 @@ extension ExtendedJSONReader {
     _ key: [UInt8], _ pattern: String, _ options: String
   ) throws(ExtendedJSON.Malformed) {
     guard !pattern.utf8.contains(0), !options.utf8.contains(0) else {
-      throw fail("a regular expression can't hold a zero byte")
+      throw fail("a regular expression can't contain a NUL byte")
     }
     header(.regex, key)
     out.append(pattern)

@@ -1,12 +1,12 @@
-/// Instants as text: RFC 3339 in UTC.
+/// Times as text: RFC 3339 in UTC.
 public enum ISODate {
-  /// What four digits of a year can say: milliseconds since 1970 from the start of year 0 to the
-  /// end of year 9999, in the proleptic Gregorian calendar.
+  /// The range of four-digit years: milliseconds since 1970 from the start of year 0 to the end of year
+  /// 9999 in the proleptic Gregorian calendar.
   @inlinable
   public static var range: ClosedRange<Int64> { -62_167_219_200_000...253_402_300_799_999 }
 
-  /// Reads RFC 3339 (`2026-11-23T13:00:00.123Z`, `…+01:00`, also `…+0100`), digits beyond
-  /// milliseconds cut off. Nil for anything else.
+  /// Reads RFC 3339 (`2026-11-23T13:00:00.123Z`, `…+01:00`, also `…+0100`), truncated to milliseconds. Nil
+  /// for anything else.
   public static func milliseconds(parsing text: String) -> Int64? {
     var rest = Array(text.utf8)[...]
     func number(_ digits: Int) -> Int64? {
@@ -59,7 +59,7 @@ public enum ISODate {
     return month == 2 ? (isLeap ? 29 : 28) : [4, 6, 9, 11].contains(month) ? 30 : 31
   }
 
-  /// Years counted from March, so that the leap day is a year's last.
+  /// Counts years from March, so that the leap day is the last day of a year.
   private static func daysSince1970(_ year: Int64, _ month: Int64, _ day: Int64) -> Int64 {
     let y = (month <= 2 ? year - 1 : year) + 400
     let inYear = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1
@@ -68,16 +68,16 @@ public enum ISODate {
 }
 
 extension ByteWriter {
-  /// Writes `2026-11-23T13:00:00.123Z`, always with milliseconds; outside of `ISODate.range` the
-  /// number of milliseconds since 1970 instead.
+  /// Writes `2026-11-23T13:00:00.123Z`, always with milliseconds; outside `ISODate.range` the number of
+  /// milliseconds since 1970 instead.
   public mutating func appendISODate(milliseconds: Int64) {
     appendISODate(milliseconds: milliseconds, alwaysFraction: true)
   }
 
-  /// Without `alwaysFraction`, whole seconds have no fraction, as Extended JSON asks.
+  /// Without `alwaysFraction`, whole seconds have no fraction, as Extended JSON requires.
   mutating func appendISODate(milliseconds: Int64, alwaysFraction: Bool) {
     guard ISODate.range.contains(milliseconds) else { return append(decimal: milliseconds) }
-    // Unsigned from here on: counted from the start of year 0, nothing is negative.
+    // Unsigned from here on: counted from the start of year 0.
     let sinceYear0 = UInt64(bitPattern: milliseconds &- ISODate.range.lowerBound)
     let (day, inDay) = sinceYear0.quotientAndRemainder(dividingBy: 86_400_000)
     let date = Self.calendarDate(daysSinceYear0: day)
@@ -106,19 +106,19 @@ extension ByteWriter {
     store(pair: pair)
   }
 
-  /// Years are counted from March, so that the leap day is the last day of a year, in cycles of 400
-  /// years or 146,097 days. One cycle is added and taken off again: January and February of year 0
-  /// belong to the March year before it.
+  /// Counts years from March, so that the leap day is the last day of a year, in cycles of 400 years or
+  /// 146,097 days. One cycle is added and subtracted again, because January and February of year 0 belong
+  /// to the previous March year.
   private static func calendarDate(
     daysSinceYear0: UInt64
   ) -> (year: UInt64, month: UInt64, day: UInt64) {
     let daysBeforeMarch: UInt64 = 60  // January and February of year 0, a leap year
     let sinceMarch = daysSinceYear0 &+ 146_097 &- daysBeforeMarch
     let (cycle, inCycle) = sinceMarch.quotientAndRemainder(dividingBy: 146_097)
-    // Take out the leap days to be left with years of 365 days.
+    // Subtract the leap days, which leaves years of 365 days.
     let year = (inCycle &- inCycle / 1460 &+ inCycle / 36_524 &- inCycle / 146_096) / 365
     let inYear = inCycle &- (365 &* year &+ year / 4 &- year / 100)
-    // Five months from March on have 153 days: the line (153 m + 2) / 5 gives each one's start.
+    // From March on, five months have 153 days: month m starts at (153 m + 2) / 5.
     let month = (5 &* inYear &+ 2) / 153
     let day = inYear &- (153 &* month &+ 2) / 5 &+ 1
     let isNextYear = month >= 10

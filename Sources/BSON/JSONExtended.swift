@@ -1,5 +1,5 @@
 extension ByteWriter {
-  /// Writes a value as MongoDB Extended JSON v2 has it, canonical or relaxed.
+  /// Writes a value in MongoDB Extended JSON v2, canonical or relaxed.
   mutating func appendExtended(
     _ element: BSONElement, _ style: JSONStyle, in view: UnsafeRawBufferPointer, depth: Int
   ) throws(BSONError) {
@@ -35,7 +35,7 @@ extension ByteWriter {
 
     case .date:
       let milliseconds = value.readInt64(at: 0)
-      // Relaxed has the readable form for the years 1970 to 9999.
+      // Relaxed uses the readable form for the years 1970 to 9999.
       if !isCanonical, milliseconds >= 0, ISODate.range.contains(milliseconds) {
         append("{\"$date\":\"")
         appendISODate(milliseconds: milliseconds, alwaysFraction: false)

@@ -1,5 +1,5 @@
 extension ByteWriter {
-  /// Writes a value as `SimplifiedForm` has it.
+  /// Writes a value by its `SimplifiedForm`.
   mutating func appendSimplified(
     _ element: BSONElement, in view: UnsafeRawBufferPointer, depth: Int
   ) throws(BSONError) {
@@ -71,7 +71,7 @@ extension ByteWriter {
     }
   }
 
-  /// `{"t":…,"i":…}`: seconds and increment, as all styles write them.
+  /// `{"t":…,"i":…}`: seconds and increment, in all styles.
   mutating func appendTimestamp(_ value: UnsafeRawBufferPointer) {
     append("{\"t\":")
     append(decimal: UInt64(UInt32(bitPattern: value.readInt32(at: 4))))
@@ -80,7 +80,7 @@ extension ByteWriter {
     append("}")
   }
 
-  /// A decimal from its sixteen bytes.
+  /// A decimal from its 16 bytes.
   mutating func appendDecimal128(_ value: UnsafeRawBufferPointer) {
     appendDecimal128(
       high: UInt64(bitPattern: value.readInt64(at: 8)),

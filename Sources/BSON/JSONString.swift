@@ -1,12 +1,12 @@
-// JSON strings (RFC 8259): quotes around, escapes where JSON demands them and nowhere else. Text is
-// checked to be UTF-8 on the way, without overlong forms and surrogates.
+// JSON strings (RFC 8259) with only the escapes that JSON requires. Text is validated as UTF-8, without
+// overlong forms and surrogates.
 
 extension ByteWriter {
   /// Writes `utf8` as a JSON string, quotes included.
   ///
-  /// Quote, backslash and the characters below U+0020 are escaped, as `\b \f \n \r \t` where these
-  /// exist and as `\u00xx` else; everything other stands as it is. On error nothing was written.
-  /// - Throws: `.invalidUTF8`, with the offset in `utf8` of the first character that is none.
+  /// Escapes quote, backslash and characters below U+0020, as `\b \f \n \r \t` or `\u00xx`; everything
+  /// else is copied. Writes nothing on an error.
+  /// - Throws: `.invalidUTF8`, with the offset in `utf8` of the first invalid byte.
   public mutating func appendJSONString(_ utf8: UnsafeRawBufferPointer) throws(BSONError) {
     let start = count
     if let wrong = appendQuoted(utf8, in: utf8) {
@@ -15,14 +15,14 @@ extension ByteWriter {
     }
   }
 
-  /// The same for text within `view`, all of which may be read. Returns the offset in `text` of the
-  /// first byte that isn't UTF-8, and then is left half-written.
+  /// The same for text inside `view`, all of which may be read. On invalid UTF-8, leaves the string
+  /// half-written and returns the offset of the first invalid byte in `text`.
   @inline(__always)
   mutating func appendQuoted(
     _ text: UnsafeRawBufferPointer, in view: UnsafeRawBufferPointer
   ) -> Int? {
     let length = text.count
-    // Both quotes, and a whole word that may be stored at the end.
+    // Both quotes, and a whole word that may be stored past the end.
     reserve(length &+ 10)
     let to = base + _count
     to[0] = UInt8(ascii: "\"")
@@ -34,7 +34,7 @@ extension ByteWriter {
     return nil
   }
 
-  /// A member's key with what stands around it: `separator`, quotes, colon. As `appendQuoted`.
+  /// A member's key with `separator`, quotes and colon. Otherwise as `appendQuoted`.
   @inline(__always)
   mutating func appendKey(
     _ key: UnsafeRawBufferPointer, in view: UnsafeRawBufferPointer, separator: UInt8
@@ -57,7 +57,8 @@ extension ByteWriter {
     return nil
   }
 
-  /// Goes on from the first byte that can't just be copied, and closes the string.
+  /// Continues from the first byte that can't be copied directly, and closes the string. The caller has
+  /// reserved the rest of the text and nine bytes more, which the loop maintains.
   @inline(never)
   mutating func appendRest(of text: UnsafeRawBufferPointer, from: Int) -> Int? {
     let length = text.count
@@ -117,7 +118,7 @@ extension ByteWriter {
     case 0x0D: append("\\r")
     default:
       reserve(8)
-      // `\u00`, and two digits in place of the rest.
+      // `\u00`, then two digits.
       let to = UnsafeMutableRawPointer(base + _count)
       to.storeBytes(of: UInt32(0x3030_755C).littleEndian, as: UInt32.self)
       base[_count &+ 4] = Self.lowerHexDigit(byte >> 4)
@@ -127,13 +128,13 @@ extension ByteWriter {
   }
 }
 
-/// Looking at text eight bytes at a time, and at characters beyond ASCII one at a time.
+/// Scans ASCII text eight bytes at a time, and other characters one at a time.
 enum UTF8Scan {
   private static var ones: UInt64 { 0x0101_0101_0101_0101 }
   private static var tops: UInt64 { 0x8080_8080_8080_8080 }
 
-  /// Sets the top bit of each byte that can't be copied unseen: below 0x20, quote, backslash, not
-  /// ASCII. Bytes above the lowest one set may be set wrongly (borrows), so only that one counts.
+  /// Sets the top bit of each byte that can't be copied directly: below 0x20, quote, backslash, or not
+  /// ASCII. Only the lowest bit set is reliable: borrows may set others above it.
   @inline(__always)
   static func bytesToEscape(_ word: UInt64) -> UInt64 {
     let quote = word ^ (ones &* 0x22)
@@ -142,10 +143,10 @@ enum UTF8Scan {
     return (word | control | (quote &- ones) & ~quote | (backslash &- ones) & ~backslash) & tops
   }
 
-  /// Copies the bytes before the first one that needs a look, and returns their number.
+  /// Copies the bytes before the first one that can't be copied directly, and returns their number.
   ///
-  /// Safety invariant: `text` lies within `view`; `to` has room for `text` and seven bytes more. A
-  /// last word may be read past the end of `text`, never past that of `view`.
+  /// Safety invariant: `text` is inside `view`, and `to` has room for `text` and seven bytes more. The last
+  /// word may be read past the end of `text`, but never past the end of `view`.
   @inline(__always)
   static func copyClean(
     _ text: UnsafeRawBufferPointer, in view: UnsafeRawBufferPointer, to: UnsafeMutablePointer<UInt8>
@@ -173,12 +174,12 @@ enum UTF8Scan {
       }
     }
     target.storeBytes(of: word.littleEndian, toByteOffset: at, as: UInt64.self)
-    // The byte after the last one is the end in any case.
+    // Marks the byte after the last one as the end.
     let special = bytesToEscape(word) | 0x80 &<< UInt64(8 &* left)
     return at &+ special.trailingZeroBitCount >> 3
   }
 
-  /// The length of the character at `at`, or 0 if it is no UTF-8 (Unicode 15, table 3-7).
+  /// The length of the character at `at`, or 0 if it is not UTF-8 (Unicode 15, table 3-7).
   @inline(__always)
   static func characterLength(in text: UnsafeRawBufferPointer, at: Int) -> Int {
     let first = text.readByte(at: at)
@@ -212,7 +213,7 @@ enum UTF8Scan {
     return size
   }
 
-  /// The offset of the first byte of `text` that isn't part of a UTF-8 character.
+  /// The offset of the first byte of `text` that isn't valid UTF-8.
   static func firstInvalid(in text: UnsafeRawBufferPointer) -> Int? {
     var at = 0
     while at < text.count {

@@ -1,20 +1,20 @@
-/// How BSON's types are told in JSON. `docs/types.md` has the table.
+/// How BSON types are represented in JSON. See the table in `docs/types.md`.
 @frozen
 public enum JSONStyle: UInt8, Sendable {
-  /// Plain values, for consumers that know nothing of BSON: ids and dates as strings.
+  /// Plain values, with ids and dates as strings, for consumers without BSON.
   case simplified
-  /// MongoDB Extended JSON v2, relaxed: numbers and dates in readable form, types where needed.
+  /// MongoDB Extended JSON v2, relaxed: readable numbers and dates, other types with wrappers.
   case relaxed
-  /// MongoDB Extended JSON v2, canonical: every type is kept.
+  /// MongoDB Extended JSON v2, canonical: preserves every type.
   case canonical
 }
 
-/// BSON to JSON, compact, in one pass over the bytes. Order and repetition of keys stay. Nothing
-/// is allocated besides the writer's own memory. On error the writer is as it was before the call.
+/// Writes BSON as compact JSON in one pass, with the order and repetition of keys. Allocates only the
+/// writer's own memory. An error leaves the writer unchanged.
 extension ByteWriter {
   /// Writes a document as a JSON object.
-  /// - Throws: what is wrong with the bytes, with the offset in `document`: any broken element,
-  ///   text that isn't UTF-8, nesting beyond `BSONView.maximumDepth`.
+  /// - Throws: for an invalid element, invalid UTF-8, or nesting beyond `BSONView.maximumDepth`, with the
+  ///   offset in `document`.
   public mutating func appendJSON(
     _ document: BSONView, style: JSONStyle
   ) throws(BSONError) {
@@ -27,7 +27,7 @@ extension ByteWriter {
     }
   }
 
-  /// Writes an array (a document whose keys don't matter) as a JSON array. Throws as `appendJSON`.
+  /// Writes an array (a document whose keys are ignored) as a JSON array. Throws as `appendJSON`.
   public mutating func appendJSONArray(
     _ array: BSONView, style: JSONStyle
   ) throws(BSONError) {
@@ -40,8 +40,7 @@ extension ByteWriter {
     }
   }
 
-  /// Writes the value of an element, without its key. Throws as `appendJSON`, with the offset in
-  /// the element's value.
+  /// Writes an element's value without its key. Throws as `appendJSON`, with the offset in the value.
   public mutating func appendJSON(
     value element: BSONElement, style: JSONStyle
   ) throws(BSONError) {
@@ -55,7 +54,7 @@ extension ByteWriter {
   }
 }
 
-// Below, `view` is what offsets in errors count from, and `depth` the number of documents open.
+// Below, error offsets count from the start of `view`, and `depth` is the number of open documents.
 extension ByteWriter {
   private mutating func appendObject(
     _ document: BSONView, _ style: JSONStyle, depth: Int
@@ -93,7 +92,7 @@ extension ByteWriter {
   private mutating func appendValue(
     _ element: BSONElement, _ style: JSONStyle, in view: UnsafeRawBufferPointer, depth: Int
   ) throws(BSONError) {
-    // The most common type is the same in all styles.
+    // Strings, the most common type, are the same in all styles.
     if element.type == .string { return try append(text: element.text, in: view) }
     switch style {
     case .simplified: try appendSimplified(element, in: view, depth: depth)
@@ -101,7 +100,7 @@ extension ByteWriter {
     }
   }
 
-  /// A document or array within `view`.
+  /// A document or array inside `view`.
   mutating func append(
     nested document: BSONView, isArray: Bool, _ style: JSONStyle, in view: UnsafeRawBufferPointer,
     depth: Int
@@ -117,7 +116,7 @@ extension ByteWriter {
     }
   }
 
-  /// A JSON string from text within `view`.
+  /// A JSON string from text inside `view`.
   mutating func append(
     text: UnsafeRawBufferPointer, in view: UnsafeRawBufferPointer
   ) throws(BSONError) {
@@ -126,8 +125,7 @@ extension ByteWriter {
     }
   }
 
-  /// A regular expression's options as a JSON string, in alphabetical order as BSON asks of them,
-  /// whatever order they were stored in.
+  /// A regular expression's options as a JSON string, sorted alphabetically as BSON requires.
   mutating func append(
     options: UnsafeRawBufferPointer, in view: UnsafeRawBufferPointer
   ) throws(BSONError) {
@@ -147,7 +145,7 @@ extension ByteWriter {
 }
 
 extension UnsafeRawBufferPointer {
-  /// Where these bytes stand in `whole`, which they are a part of. Only for errors.
+  /// The offset of these bytes in `whole`, which contains them. Only for errors.
   func offset(in whole: UnsafeRawBufferPointer) -> Int {
     guard let start = baseAddress, let origin = whole.baseAddress else { return 0 }
     return start - origin

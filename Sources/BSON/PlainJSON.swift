@@ -1,18 +1,18 @@
-/// Why a JSON text could not be read.
+/// A JSON text that can't be read.
 public struct PlainJSONError: Error, Equatable, Sendable, CustomStringConvertible {
-  /// The byte where it stops making sense, or where it has too many values.
+  /// The byte at which it is invalid, or exceeds the permitted number of values.
   public var offset: Int
-  /// It holds more values than were asked for.
+  /// It has more values than permitted.
   public var isTooLarge = false
   public var description: String {
-    isTooLarge ? "too many values from byte \(offset) on" : "no JSON from byte \(offset) on"
+    isTooLarge ? "too many values from byte \(offset) on" : "invalid JSON at byte \(offset)"
   }
 }
 
 extension ByteWriter {
-  /// Appends a BSON document with one element, whose key is empty and whose value is that of the JSON
-  /// text: objects, arrays, strings and so on as they stand, with no Extended JSON in them. Integers
-  /// that fit are int64, other numbers doubles. Text with more than `most` values is refused.
+  /// Appends a BSON document with one element, whose key is empty and whose value is the JSON text's. No
+  /// Extended JSON: wrappers are plain objects. Integers that fit are int64, other numbers doubles. A text
+  /// with more than `most` values is an error.
   public mutating func append(
     bsonOf json: UnsafeRawBufferPointer, most: Int = .max
   ) throws(PlainJSONError) {
@@ -24,16 +24,19 @@ extension ByteWriter {
   }
 }
 
-/// Goes through the text once, writing as it reads.
+/// Reads the text in one pass and writes BSON.
+///
+/// Safety invariant: `json` is borrowed from the caller of `append(bsonOf:most:)` and used only during
+/// that call. Keys point into `json` or into a writer that isn't changed while the key is in use.
 private struct PlainJSONReader: ~Copyable {
   let json: UnsafeRawBufferPointer
   var at = 0
-  /// Keys with escapes are put together here.
+  /// For keys with escapes.
   var scratch = ByteWriter(capacity: 64)
 
   static let maximumDepth = 256
 
-  /// How many more values it may hold.
+  /// How many more values are permitted.
   var left: Int
 
   init(_ json: UnsafeRawBufferPointer, most: Int) {
@@ -111,7 +114,7 @@ private struct PlainJSONReader: ~Copyable {
         if let key {
           try element(key: key, depth: depth + 1, into: &into)
         } else {
-          // The memory of `scratch` is used again further in.
+          // Nested objects reuse `scratch`.
           var copy = ByteWriter(capacity: scratch.count)
           copy.append(scratch.bytes)
           try element(key: copy.bytes, depth: depth + 1, into: &into)
@@ -156,7 +159,7 @@ private struct PlainJSONReader: ~Copyable {
     into.endDocument(start)
   }
 
-  /// A key as it stands in the text; nil where it has escapes and was put together in `scratch`.
+  /// A key as a range of the text; nil if it has escapes: then it is in `scratch`.
   private mutating func key() throws(PlainJSONError) -> UnsafeRawBufferPointer? {
     let from = at + 1
     var end = from
@@ -177,7 +180,7 @@ private struct PlainJSONReader: ~Copyable {
     return UnsafeRawBufferPointer(rebasing: json[from..<end])
   }
 
-  /// From the opening quote to behind the closing one.
+  /// Reads from the opening quote to after the closing one.
   private mutating func string(into: inout ByteWriter) throws(PlainJSONError) {
     at += 1
     var from = at

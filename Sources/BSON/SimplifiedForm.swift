@@ -1,18 +1,17 @@
-/// What a BSON value is in simplified JSON. This table is the one place that says so: the JSON
-/// writer writes by it, and whoever judges messages before they are written (a schema validator)
-/// asks it what they will hold.
+/// The representation of a BSON value in simplified JSON. This table is the only definition: both the
+/// JSON writer and the schema validator, which runs before a message is written, use it.
 @frozen
 public enum SimplifiedForm: UInt8, Sendable, CaseIterable {
   case null
   /// `true`, `false`
   case boolean
-  /// `42`: int32 and int64, all digits.
+  /// `42`: int32 and int64, with all digits.
   case integer
   /// `1.5`, `1.0`: a finite double.
   case number
   /// `"NaN"`, `"Infinity"`, `"-Infinity"`: a double that JSON has no number for.
   case nonFiniteNumber
-  /// The text itself: string, symbol, code.
+  /// The text of a string, symbol or code.
   case text
   /// `"56e1fc72e0c917e9c4714161"`
   case objectID
@@ -22,7 +21,7 @@ public enum SimplifiedForm: UInt8, Sendable, CaseIterable {
   case milliseconds
   /// `"1.50"`, also `"NaN"`, `"Infinity"`, `"-Infinity"`.
   case decimal
-  /// `"c3dffa5f-1f5c-4c4b-8c4f-1f2b3c4d5e6f"`: binary of subtype 4 with sixteen bytes.
+  /// `"c3dffa5f-1f5c-4c4b-8c4f-1f2b3c4d5e6f"`: binary of subtype 4 with 16 bytes.
   case uuid
   /// `"SGVsbG8="`: all other binary.
   case base64
@@ -41,7 +40,7 @@ public enum SimplifiedForm: UInt8, Sendable, CaseIterable {
   /// `{"$maxKey":1}`
   case maxKey
 
-  /// JSON's own types.
+  /// The JSON types.
   @frozen
   public enum JSONType: UInt8, Sendable {
     case null, boolean, number, string, array, object
@@ -62,7 +61,7 @@ public enum SimplifiedForm: UInt8, Sendable, CaseIterable {
 }
 
 extension BSONElement {
-  /// The table. A few types depend on the value too.
+  /// By type; for a few types also by value.
   @inlinable
   public var simplifiedForm: SimplifiedForm {
     switch type {

@@ -1,5 +1,4 @@
-/// Checked little-endian reads. Out of bounds traps: callers check lengths that come from outside
-/// before they read; this is the net below them.
+/// Little-endian reads that trap out of bounds, as a safety net: callers validate external lengths first.
 extension UnsafeRawBufferPointer {
   @inlinable @inline(__always)
   public func readByte(at offset: Int) -> UInt8 {
@@ -50,7 +49,7 @@ extension UnsafeRawBufferPointer {
 }
 
 extension StaticString {
-  /// The literal's bytes, which live as long as the program.
+  /// The literal's bytes. They live as long as the process, so the pointer is always valid.
   @inlinable
   package var utf8: UnsafeRawBufferPointer {
     UnsafeRawBufferPointer(start: utf8Start, count: utf8CodeUnitCount)

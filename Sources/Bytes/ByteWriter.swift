@@ -1,12 +1,13 @@
-/// A growable byte buffer that the hot path writes into: JSON, headers, protocol lines.
+/// A growable byte buffer for the hot path: JSON, headers, protocol lines.
 ///
-/// It owns its memory and never shrinks, so that a steady stream of messages allocates nothing.
-/// Not thread-safe; unique ownership (`~Copyable`) makes that a compile-time matter.
+/// It owns its memory and shrinks only on request (`shrink(to:)`), so it allocates nothing in steady
+/// state. Appended bytes must not be in the writer itself: it moves its bytes when it grows.
 ///
-/// What is appended must not lie in the writer itself: growing moves its bytes away.
-///
-/// Safety invariant: `base` points to `capacity` bytes allocated by this value and freed in
-/// `deinit`; `0 <= count <= capacity`; every write goes through `reserve`.
+/// Safety invariant: `base` points to `capacity` bytes that this value alone owns, allocated by it and
+/// freed in `deinit`; `0 <= count <= capacity`; every write reserves its room first or is checked to be
+/// within `count`. `@unchecked Sendable` holds since the value is `~Copyable`: it has one owner at a
+/// time, and mutation needs exclusive access. The pointer from `bytes` is not covered by that: it is
+/// valid only until the next mutation and must not leave the owner.
 @frozen
 public struct ByteWriter: ~Copyable, @unchecked Sendable {
   @usableFromInline package var base: UnsafeMutablePointer<UInt8>
@@ -16,7 +17,7 @@ public struct ByteWriter: ~Copyable, @unchecked Sendable {
   @usableFromInline package var _count: Int
   /// See `limit(to:)`.
   package var ceiling = Int.max
-  /// Whether text was left half-written since `limit(to:)`, as the writer held too much by then.
+  /// Whether text was cut since `limit(to:)`, because the limit was exceeded.
   public package(set) var isCut = false
 
   public init(capacity: Int = 4096) {
@@ -84,8 +85,8 @@ public struct ByteWriter: ~Copyable, @unchecked Sendable {
     _count &+= 8
   }
 
-  /// For cold paths; the hot path appends bytes. Disfavoured so that a literal takes the
-  /// `StaticString` way.
+  /// For cold paths; the hot path appends bytes. Disfavored so that a literal uses the `StaticString`
+  /// overload.
   @_disfavoredOverload
   public mutating func append(_ string: String) {
     var string = string
@@ -111,14 +112,14 @@ public struct ByteWriter: ~Copyable, @unchecked Sendable {
     store(decimal: value, digits: digits)
   }
 
-  /// Writes the lowest `digits` decimal digits of `value`, with zeros in front where it has fewer.
+  /// Writes the lowest `digits` decimal digits of `value`, with leading zeros.
   @inlinable
   package mutating func append(decimal value: UInt64, digits: Int) {
     reserve(digits)
     store(decimal: value, digits: digits)
   }
 
-  /// The digits from the last to the first, two at a time. The room is reserved.
+  /// Writes digits from the last to the first, two at a time. The caller has reserved the room.
   @inlinable @inline(__always)
   package mutating func store(decimal value: UInt64, digits: Int) {
     let start = _count
@@ -133,7 +134,7 @@ public struct ByteWriter: ~Copyable, @unchecked Sendable {
     if at > start { base[start] = UInt8(truncatingIfNeeded: 48 &+ rest % 10) }
   }
 
-  /// Two digits of a number below 100. The room is reserved.
+  /// Writes a number below 100 as two digits. The caller has reserved the room.
   @inlinable @inline(__always)
   package mutating func store(pair value: UInt64) {
     Self.put(pair: value, at: base + _count)
@@ -156,8 +157,7 @@ public struct ByteWriter: ~Copyable, @unchecked Sendable {
     append(decimal: value.magnitude)
   }
 
-  /// Appends `count` uninitialised-then-filled bytes (as `fill`) and returns their offset, to be
-  /// patched once a length is known.
+  /// Appends `count` bytes with the value `fill` and returns their offset, to patch in a length later.
   @inlinable
   public mutating func appendPlaceholder(_ count: Int, fill: UInt8 = 48) -> Int {
     reserve(count)
@@ -167,9 +167,8 @@ public struct ByteWriter: ~Copyable, @unchecked Sendable {
     return at
   }
 
-  /// Right-aligns `value` in decimal into the `width` bytes at `offset`, which must already hold
-  /// the fill byte. Traps if the range is outside what was written; returns false if the value
-  /// does not fit.
+  /// Writes `value` in decimal, right-aligned, into the `width` bytes at `offset`, which must contain the
+  /// fill byte. Traps if the range is not written yet; returns false if the value does not fit.
   @inlinable
   @discardableResult
   public mutating func patch(decimal value: Int, at offset: Int, width: Int) -> Bool {
@@ -185,27 +184,27 @@ public struct ByteWriter: ~Copyable, @unchecked Sendable {
     return true
   }
 
-  /// Overwrites one byte that was already written.
+  /// Overwrites a written byte.
   @inlinable
   public mutating func patch(_ byte: UInt8, at offset: Int) {
     precondition(offset >= 0 && offset < _count)
     base[offset] = byte
   }
 
-  /// Overwrites four bytes, little-endian, as BSON lengths are.
+  /// Overwrites four written bytes, little-endian as BSON lengths.
   @inlinable
   public mutating func patch(littleEndian value: Int32, at offset: Int) {
     precondition(offset >= 0 && offset &+ 4 <= _count)
     UnsafeMutableRawPointer(base + offset).storeBytes(of: value.littleEndian, as: Int32.self)
   }
 
-  /// Sets `width` bytes back to `fill`, so that a shorter number can be patched in.
+  /// Resets `width` bytes to `fill`, before a shorter number is patched in.
   public mutating func clear(at offset: Int, width: Int, fill: UInt8 = 48) {
     precondition(offset >= 0 && width >= 0 && offset &+ width <= _count)
     (base + offset).update(repeating: fill, count: width)
   }
 
-  /// Moves everything from `offset` on to make room for `source`. For rare, small corrections.
+  /// Inserts `source` at `offset`, moving everything after it. For rare, small corrections.
   public mutating func insert(_ source: [UInt8], at offset: Int) {
     precondition(offset >= 0 && offset <= _count)
     reserve(source.count)
@@ -216,7 +215,7 @@ public struct ByteWriter: ~Copyable, @unchecked Sendable {
     _count += source.count
   }
 
-  /// Drops everything after `count` bytes: how a half-written message is taken back.
+  /// Discards everything after `count` bytes, e.g. a half-written message.
   @inlinable
   public mutating func truncate(to count: Int) {
     precondition(count >= 0 && count <= _count)
@@ -226,23 +225,22 @@ public struct ByteWriter: ~Copyable, @unchecked Sendable {
   @inlinable
   public mutating func removeAll() { _count = 0 }
 
-  /// Lets writing JSON fail, with `isCut`, soon after the writer holds more than `most` bytes (nil: never).
-  /// Text that needs escapes is watched, as it grows sixfold and takes time; what else there is in a document
-  /// is at most about as long as in BSON. Others may ask `isBeyondLimit`.
+  /// Makes writing JSON fail, with `isCut`, soon after the writer exceeds `most` bytes (nil: never). Only
+  /// escaped text checks the limit, since it can grow sixfold and is slow to write; everything else in a
+  /// document is at most about as long as in BSON. Other writers may check `isBeyondLimit`.
   public mutating func limit(to most: Int?) {
     ceiling = most ?? .max
     isCut = false
   }
 
-  /// Whether there is more than `limit(to:)` allows; then the text counts as cut. For writers of much that is
-  /// slow to make.
+  /// Whether the limit of `limit(to:)` is exceeded; then the text counts as cut. For writers of large
+  /// output that is slow to produce.
   public mutating func isBeyondLimit() -> Bool {
     if _count > ceiling { isCut = true }
     return isCut
   }
 
-  /// Gives memory back where there is more than `most` bytes of it, and little in it: after something of
-  /// an unusual size.
+  /// Releases memory beyond `most` bytes if at most half of that is in use: after unusually large content.
   public mutating func shrink(to most: Int) {
     guard capacity > most, _count <= most / 2 else { return }
     let smaller = UnsafeMutablePointer<UInt8>.allocate(capacity: max(most, 64))

@@ -1,8 +1,7 @@
-// Values as text, without quotes: hex, UUID, base64, doubles. Dates and decimals have files of
-// their own.
+// Values as text, without quotes: hex, UUID, base64, doubles.
 
 extension ByteWriter {
-  /// Two lower-case digits a byte.
+  /// Two lowercase digits per byte.
   public mutating func appendHex(_ bytes: UnsafeRawBufferPointer) {
     reserve(bytes.count &* 2)
     for byte in bytes { appendHex(byte) }
@@ -16,14 +15,14 @@ extension ByteWriter {
     _count &+= 2
   }
 
-  /// The lower-case digit of half a byte.
+  /// The lowercase digit of half a byte.
   @inlinable @inline(__always)
   package static func lowerHexDigit(_ nibble: UInt8) -> UInt8 {
     nibble &+ (nibble < 10 ? UInt8(ascii: "0") : UInt8(ascii: "a") &- 10)
   }
 
-  /// The canonical form of RFC 9562: lower case, in groups of 8-4-4-4-12. Any length other than 16
-  /// is plain hex.
+  /// The canonical form of RFC 9562: lowercase, in groups of 8-4-4-4-12. Plain hex unless there are 16
+  /// bytes.
   public mutating func appendUUID(_ bytes: UnsafeRawBufferPointer) {
     guard bytes.count == 16 else { return appendHex(bytes) }
     reserve(36)
@@ -54,15 +53,15 @@ extension ByteWriter {
     }
   }
 
-  /// The shortest digits that read back as the same double: `1.0`, `0.1`, `1e+16`, `-0.0`. What is
-  /// not finite is `NaN`, `Infinity` or `-Infinity`, which is no JSON number.
+  /// The shortest digits that read back as the same double: `1.0`, `0.1`, `1e+16`, `-0.0`. Non-finite
+  /// values are `NaN`, `Infinity` or `-Infinity`, which aren't JSON numbers.
   public mutating func append(shortest value: Double) {
     guard value.isFinite else {
       if value.isNaN { return append("NaN") }
       if value < 0 { return append("-Infinity") }
       return append("Infinity")
     }
-    // Up to 2^53 a whole double is its integer.
+    // Up to 2^53, an integral double is exactly its integer.
     if value.magnitude <= 0x1p53, value != 0 {
       let whole = Int64(value)
       if Double(whole) == value {
@@ -70,7 +69,7 @@ extension ByteWriter {
         return append(".0")
       }
     }
-    // 24 bytes is the longest: "-2.2250738585072014e-308".
+    // At most 24 bytes: "-2.2250738585072014e-308".
     let room = 32
     reserve(room)
     var sink = DigitSink(base: base + _count, room: room)
@@ -79,12 +78,13 @@ extension ByteWriter {
   }
 }
 
-/// Takes a double's digits from the standard library without a `String` in between.
+/// Receives a double's digits from the standard library without a `String`.
 ///
-/// The standard library hands ASCII to `_writeASCII`; should it stop to, `write` takes the same
-/// bytes the slower way.
+/// The standard library calls `_writeASCII`; if it ever doesn't, `write` takes the same bytes, only
+/// slower.
 ///
-/// Safety invariant: lives within `append(shortest:)`, where `base` has `room` bytes reserved.
+/// Safety invariant: used only inside `append(shortest:)`, which has reserved `room` bytes at `base` and
+/// doesn't mutate the writer meanwhile.
 private struct DigitSink: TextOutputStream {
   let base: UnsafeMutablePointer<UInt8>
   let room: Int

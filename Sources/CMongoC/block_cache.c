@@ -13,7 +13,8 @@ enum {
   CACHE_BLOCKS = 16,
 };
 
-/* `blocks[0..<count]` are free blocks, newest (and so warmest) last; `bytes` is their sum. */
+/* Under `lock`: `blocks[0..<count]` are free blocks that the cache owns, most recently used last;
+ * `bytes` is the sum of their sizes. */
 static struct {
   pthread_mutex_t lock;
   void *blocks[CACHE_BLOCKS];
@@ -21,7 +22,8 @@ static struct {
   size_t bytes;
 } cache = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-/* A cached block of at least `size` bytes that wastes no more than four times that, or NULL. */
+/* Removes and returns a cached block of at least `size` and less than about five times `size` bytes,
+ * or NULL. */
 static void *take(size_t size) {
   void *found = NULL;
   pthread_mutex_lock(&cache.lock);

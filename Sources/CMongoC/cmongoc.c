@@ -8,9 +8,9 @@
 
 static tailrace_log_handler log_handler;
 
-// libmongoc starts itself while it is loaded, before main, when only its default handler can be
-// there; that one writes to standard error, in a form of its own. This definition takes its place
-// (an executable's symbols come before a library's). What is logged before main is discarded.
+// libmongoc initializes itself when it is loaded, before main, and then logs through its default handler,
+// which writes to standard error in its own format. This definition replaces it: the executable's symbols
+// take precedence over a library's. Log lines before main are discarded.
 void mongoc_log_default_handler(mongoc_log_level_t level, const char *domain, const char *message,
                                 void *context) {
   (void)domain;
@@ -18,8 +18,8 @@ void mongoc_log_default_handler(mongoc_log_level_t level, const char *domain, co
   if (log_handler != NULL) log_handler(level, message);
 }
 
-// The counters in shared memory are of no use here, and a process that is killed would leave their
-// file behind. They stay mapped without it.
+// The performance counters in shared memory aren't used, and a killed process would leave their file
+// behind. They stay mapped after the unlink.
 static void unlink_counters(void) {
   char name[32];
   snprintf(name, sizeof name, "/mongoc-%u", (unsigned)getpid());
@@ -122,7 +122,7 @@ bool tailrace_run(mongoc_client_t *client, mongoc_client_session_t *session, uin
                                          mongoc_client_get_read_prefs(client), &options, &answer,
                                          error);
     if (ok) {
-      /* Takes the buffer as it is, without a copy (unless the answer is tiny). */
+            /* Takes the buffer without a copy (except for tiny answers). */
       reply->bytes = bson_destroy_with_steal(&answer, true, &reply->length);
     } else {
       bson_destroy(&answer);

@@ -8,7 +8,7 @@
 #include "cmongoc.h"
 
 typedef struct {
-  char name[16]; /* what the kernel keeps of a thread's name */
+    char name[16]; /* the kernel's limit for thread names */
   void (*body)(void *context);
   void *context;
 } start;
@@ -33,7 +33,7 @@ int tailrace_thread_start(const char *name, void (*body)(void *context), void *c
   own->context = context;
   pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
 
-  /* The new thread inherits the mask: there is no moment in which it takes a signal. */
+    /* The new thread inherits the mask, so it never handles a signal. */
   sigset_t all, before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);

@@ -1,4 +1,4 @@
-/// What is wrong with a JSON text, and at which byte.
+/// Invalid JSON: what is wrong, and at which byte.
 public struct JSONError: Error, Equatable, Sendable, CustomStringConvertible {
   public var message: String
   public var offset: Int
@@ -6,13 +6,12 @@ public struct JSONError: Error, Equatable, Sendable, CustomStringConvertible {
 }
 
 extension JSONValue {
-  /// Nesting beyond this is refused, unless another bound is given. Whatever is published can be read:
-  /// BSON of 256 levels, of which each can be two in Extended JSON (code with its scope), and what stands
-  /// around and within it.
+  /// The default limit of nesting, enough for everything that is published: 256 levels of BSON, each of
+  /// which may be two in Extended JSON (code with scope), and the levels of message and values.
   public static let maximumDepth = 2 * 256 + 16
 
-  /// Reads one RFC 8259 text; anything after it but white space is an error. A byte order mark in front,
-  /// which some editors write, is passed over.
+  /// Reads one RFC 8259 text; only white space may follow. Skips a leading byte order mark, which some
+  /// editors write.
   public init(
     parsing bytes: some Sequence<UInt8>, maximumDepth: Int = JSONValue.maximumDepth
   ) throws(JSONError) {
@@ -54,7 +53,7 @@ private struct JSONParser {
   mutating func value(depth: Int) throws(JSONError) -> JSONValue {
     guard depth < maximumDepth else { throw fail("nested too deep") }
     skipSpace()
-    guard let c = current else { throw fail("the text ends where a value should be") }
+    guard let c = current else { throw fail("expected a value, but the text ends") }
     switch c {
     case UInt8(ascii: "{"): return try object(depth: depth)
     case UInt8(ascii: "["): return try array(depth: depth)
@@ -155,7 +154,7 @@ private struct JSONParser {
     at += 1
     var out: [UInt8] = []
     while true {
-      guard let c = current else { throw fail("a string without its closing quote") }
+      guard let c = current else { throw fail("a string without closing quote") }
       at += 1
       switch c {
       case UInt8(ascii: "\""):

@@ -1,14 +1,14 @@
-/// A JSON text as a value that loses nothing: members keep their order, numbers keep their digits.
+/// A lossless JSON value: members keep their order, numbers their digits.
 ///
-/// What the server sent and we don't know goes back to it unchanged; that is why numbers are text
-/// here. Cold paths only (stream administration, checkpoints, status); events never pass through.
+/// Numbers are text so that fields of the server that this program doesn't know are returned unchanged.
+/// For cold paths (stream administration, checkpoints, status), not for events.
 ///
-/// Two values are equal if their texts are, Unicode scalar by scalar: `String` takes a composed and a
-/// decomposed letter for the same, MongoDB and NATS don't.
+/// Strings are compared by Unicode scalars, as in MongoDB and NATS: `String` treats composed and
+/// decomposed characters as equal.
 public enum JSONValue: Sendable, Equatable {
   case null
   case bool(Bool)
-  /// The digits as they were written.
+  /// The digits as written.
   case number(String)
   case string(String)
   case array([JSONValue])
@@ -40,8 +40,8 @@ public enum JSONValue: Sendable, Equatable {
 
   public static func int(_ value: some BinaryInteger) -> JSONValue { .number(String(value)) }
 
-  /// The member of an object; nil for other values. Setting replaces it in place or appends it;
-  /// setting nil removes it. Setting on a value that isn't an object makes it one.
+  /// The member of an object; nil for other values. Setting replaces the member in place or appends it;
+  /// setting nil removes it. Setting on another value replaces it with an object.
   public subscript(key: String) -> JSONValue? {
     get {
       guard case .object(let members) = self else { return nil }
@@ -79,7 +79,7 @@ public enum JSONValue: Sendable, Equatable {
     if case .object(let o) = self { return o }
     return nil
   }
-  /// An integer number that fits.
+  /// The value of an integer that fits.
   public func integer<T: FixedWidthInteger>(_ type: T.Type = T.self) -> T? {
     guard case .number(let digits) = self else { return nil }
     return T(digits)
@@ -103,7 +103,8 @@ extension JSONValue: ExpressibleByStringLiteral, ExpressibleByBooleanLiteral,
 }
 
 extension StringProtocol {
-  /// The same Unicode scalars: composed and decomposed letters differ, which `==` takes for equal.
+  /// Whether both have the same Unicode scalars. Composed and decomposed characters differ, unlike with
+  /// `==`.
   public func isSame(as other: some StringProtocol) -> Bool {
     utf8.elementsEqual(other.utf8)
   }

@@ -1,16 +1,15 @@
-/// How long to wait before the next attempt: doubling, with jitter, so that many clients don't
-/// come back to a restarted server all at once. Short, since a refused connection costs little and
-/// reading must go on soon after the server's return.
+/// Exponential backoff with jitter. Short: a refused connection costs little, and reading must
+/// resume soon after the server is back.
 package struct Backoff: Sendable {
   package static let shortest = Duration.milliseconds(20)
   package static let longest = Duration.seconds(1)
 
-  /// Attempts that failed in a row.
+  /// Consecutive failed attempts.
   package private(set) var failures = 0
 
   package init() {}
 
-  /// The pause after one more failure: between half and all of 20 ms, 40 ms, … 1 s.
+  /// The pause after another failure: between 50 and 100 % of 20 ms, 40 ms, … 1 s.
   package mutating func next(
     using random: inout some RandomNumberGenerator
   ) -> Duration {

@@ -1,15 +1,15 @@
 public import Oplog
 
 extension MongoAdmin {
-  /// A position to start at "now": every change from here on is in the change stream. Asks for no
-  /// more than reading the stream does, and works on routers of sharded clusters.
+  /// A position to start at "now": the change stream has every change from here on. Needs only the
+  /// privileges for reading the stream, and works on routers of sharded clusters.
   public static func changeStreamPosition(
     _ options: MongoSourceOptions, stream: ChangeStreamOptions = ChangeStreamOptions()
   ) async throws(MongoError) -> OplogPosition {
     try await ask(options) { connection, server throws(MongoError) in
       if let reason = server.withoutChangeStreams {
         throw MongoError(
-          domain: .selection, message: reason, place: "looking for a server", isTransient: false)
+          domain: .selection, message: reason, place: "server selection", isTransient: false)
       }
       try connection.startSession()
       let opened = try connection.openStream(stream.scope, .present, expanded: false, on: server)
@@ -18,17 +18,17 @@ extension MongoAdmin {
         let position = reply.resumeToken.flatMap({ ResumeToken($0) })?.position
       else {
         throw MongoError(
-          domain: .reply, message: "\(server.host) doesn't say where its change stream is",
+          domain: .reply, message: "\(server.host) returned no resume token",
           place: "aggregate on a change stream", isTransient: false)
       }
-      // So that the server need not keep it for ten minutes. If it can't be told: no matter.
+      // Best effort: the server drops an idle cursor after ten minutes.
       try? connection.killCursor(reply.cursor, of: stream.scope, on: server)
       return position
     }
   }
 
-  /// Why the server's history no longer reaches back to `position`, in the reader's words; nil where a
-  /// change stream can begin there.
+  /// The `PositionLost` text if the server's history no longer reaches back to `position`; nil if a
+  /// change stream can start there.
   public static func changeStreamLoss(
     _ options: MongoSourceOptions, at position: OplogPosition,
     stream: ChangeStreamOptions = ChangeStreamOptions()
@@ -40,7 +40,7 @@ extension MongoAdmin {
           stream.scope, .at(position), expanded: false, on: server)
         defer { withExtendedLifetime(opened) {} }
         guard let reply = try? CursorReply(opened.bytes) else { return nil }
-        // Servers notice only when they look for the first event.
+        // Servers report a lost position only when they look for the first event.
         let first = try connection.more(reply.cursor, of: stream.scope, batch: 1, on: server)
         defer { withExtendedLifetime(first) {} }
         try? connection.killCursor(reply.cursor, of: stream.scope, on: server)

@@ -1,30 +1,31 @@
 public import BSON
 public import Oplog
 
-/// One reply of the server with a change stream's documents in it, exactly as received.
+/// One server reply with change stream documents, exactly as received.
 ///
-/// Immutable, so any thread may read it; its bytes are freed with it.
-public final class ChangeStreamBatch: Sendable, ReaderBatch {
+/// Invariant behind `@unchecked Sendable`: immutable, and `documents` points into `reply`, which is
+/// immutable too and lives as long as the batch.
+public final class ChangeStreamBatch: @unchecked Sendable, ReaderBatch {
   /// The `restart` of the reader this belongs to.
   public let generation: UInt64
   /// Size of the whole reply.
   public let byteCount: Int
-  /// How many documents `entries()` walks over. 0 in a batch that only tells of progress.
+  /// Number of documents in `entries()`. 0 in a batch that only reports progress.
   public let count: Int
-  /// How far the stream is once the batch is done: no event before this position will come, and a
-  /// restart there misses none. Its term is never known.
+  /// The stream's position after the batch: no event before it will follow, and a restart there
+  /// misses none. Its term is never known.
   public let last: ResumePoint
-  /// The server had nothing more: whatever happened at `last` is in this batch or an earlier one. Else
-  /// more events of a transaction may follow.
+  /// The server had nothing more: all events at `last` are in this batch or an earlier one. Otherwise
+  /// more events of the same transaction may follow.
   public let isDrained: Bool
-  /// The place after the batch.
+  /// Resumes after the batch.
   public let resumeToken: ResumeToken
   /// The server's own position when it answered.
   public let operationTime: OplogPosition?
 
   private let reply: MongoReply
   private let documents: BSONView
-  /// From before the position to start at.
+  /// Leading documents from before the start position.
   private let skipped: Int
 
   init(
@@ -43,8 +44,8 @@ public final class ChangeStreamBatch: Sendable, ReaderBatch {
     self.byteCount = reply.bytes.count
   }
 
-  /// A walk over the batch: the document of each element is one change stream document, for
-  /// `ChangeStreamDecoder.begin`. What `OplogBatch.entries()` says of its walk is true of this one.
+  /// Iterates over the batch: the document of each element is one change stream document, for
+  /// `ChangeStreamDecoder.begin`. The lifetime rules of `OplogBatch.entries()` apply.
   public func entries() -> BSONElements {
     var walk = documents.elements()
     for _ in 0..<skipped { _ = try? walk.next() }
@@ -52,19 +53,19 @@ public final class ChangeStreamBatch: Sendable, ReaderBatch {
   }
 }
 
-/// What the reader must know of a reply's documents.
+/// What the reader needs to know about a reply's documents.
 struct ChangeStreamSurvey {
   var count = 0
-  /// Documents in front from before the position to start at.
+  /// Leading documents from before the start position.
   var skipped = 0
-  /// The last document's cluster time, and the token it carries.
+  /// The last document's cluster time and token.
   var last: OplogPosition?
   var token: ResumeToken?
-  /// The last document says that the stream is over, because its database was dropped.
+  /// The last document is an `invalidate` event: the stream's database was dropped.
   var isInvalidated = false
 
-  /// Looks into the documents in front, up to the first from `start` on, and into the last one;
-  /// between them it goes from length to length.
+  /// Reads the documents up to the first one from `start` on, and the last one; of the others only
+  /// the lengths.
   init(
     _ reply: CursorReply, from start: OplogPosition
   ) throws(CursorReply.Malformed) {
@@ -75,7 +76,7 @@ struct ChangeStreamSurvey {
     }
     guard count == 0 || (last != nil && token != nil) else {
       throw CursorReply.Malformed(
-        description: "document \(count - 1) of a batch is not of a change stream")
+        description: "document \(count - 1) of a batch is not a change stream document")
     }
   }
 

@@ -2,18 +2,18 @@ internal import BSON
 internal import CMongoC
 internal import Oplog
 
-/// Where a change stream begins.
+/// Where a change stream starts.
 enum ChangeStreamStart {
   /// Now.
   case present
   /// With the first event at or after it.
   case at(OplogPosition)
-  /// Behind a place in the same stream.
+  /// After a token of the same stream.
   case after(ResumeToken)
 }
 
 extension ChangeStreamOptions.Scope {
-  /// Where the stream's commands are sent.
+  /// The database that the stream's commands are sent to.
   var target: String {
     switch self {
     case .cluster, .databases: "admin"
@@ -24,8 +24,8 @@ extension ChangeStreamOptions.Scope {
 
 /// The commands of a change stream, written as BSON.
 extension MongoConnection {
-  /// Opens a cursor. The answer is empty whatever there is to read: looking for the first event can
-  /// take a while, and has no limit of its own.
+  /// Opens a cursor with an empty first batch: looking for the first event can take long, and
+  /// `aggregate` can't bound it.
   func openStream(
     _ scope: ChangeStreamOptions.Scope, _ start: ChangeStreamStart, expanded: Bool,
     on server: Server
@@ -43,7 +43,7 @@ extension MongoConnection {
         command.append(
           key: "startAtOperationTime", timestamp: position.seconds, increment: position.increment)
       case .after(let token):
-        // `resumeAfter` would refuse the end of a stream whose database was dropped.
+        // `resumeAfter` rejects the token of an invalidate event.
         Array("startAfter".utf8).withUnsafeBytes { key in
           token.bytes.withUnsafeBytes {
             command.appendElement(type: .document, key: key, value: $0)
@@ -79,7 +79,7 @@ extension MongoConnection {
     command.endDocument(stage)
   }
 
-  /// The next events; after `awaitTime` possibly none.
+  /// The next events; possibly none after `awaitTime`.
   func more(
     _ cursor: Int64, of scope: ChangeStreamOptions.Scope, batch: Int, on server: Server
   ) throws(MongoError) -> MongoReply {
@@ -118,7 +118,7 @@ extension MongoConnection {
       let command = tailrace_command_from(start, UInt32(bytes.count))
     else {
       throw MongoError(
-        domain: .client, message: "the command is no BSON", place: place, isTransient: false)
+        domain: .client, message: "the command is not valid BSON", place: place, isTransient: false)
     }
     return try run(command, database: scope.target, on: server, place: place)
   }
@@ -133,17 +133,6 @@ extension MongoConnection {
 }
 
 extension MongoConnection.Server {
-  /// Why this server has no change streams, and what to do; nil if it has.
+  /// Why this server has no change streams, and what to do; nil if it has them.
   var withoutChangeStreams: String? { hello.isRouter ? nil : unsupported }
-}
-
-/// What a server's version says of its change streams.
-struct ChangeStreamAbilities {
-  /// 6.0 and newer report what commands do to collections, if asked to.
-  var expandedEvents: Bool
-
-  init(version: String) {
-    let major = version.split(separator: ".").first.flatMap { Int($0) }
-    expandedEvents = (major ?? 0) >= 6
-  }
 }

@@ -1,14 +1,14 @@
-/// Which change stream to read. How to reach the server is said by `MongoSourceOptions`, of which
-/// `readConcernMajority` has no meaning here: a change stream shows only what a majority has.
+/// Which change stream to read. `MongoSourceOptions` has the connection; its `readConcernMajority`
+/// is ignored, since change streams show majority-committed changes only.
 public struct ChangeStreamOptions: Sendable {
   public enum Scope: Sendable, Equatable {
     /// Everything. Needs `changeStream` and `find` on all databases.
     case cluster
-    /// The stream of everything, from which the server passes on only these databases. Needs the
-    /// same privileges; spares the connection and this program, not the server.
+    /// The cluster's stream, filtered to these databases by the server. Needs the same privileges;
+    /// saves network traffic and decoding, but no work on the server.
     case databases([String])
-    /// One database's own stream, for which privileges on it are enough. A rename into another
-    /// database and what happens there isn't seen.
+    /// One database's stream; privileges on that database are enough. Doesn't show a rename into
+    /// another database or the changes after it.
     case database(String)
   }
 

@@ -1,12 +1,11 @@
 public import Logging
 
-/// Reads a server's change stream on a thread of its own, a bounded number of batches ahead: what
-/// `OplogReader` is to the oplog, for servers whose oplog can't be read.
+/// Reads a change stream on its own thread, a bounded number of batches ahead. The counterpart of
+/// `OplogReader` for servers whose oplog can't be read.
 ///
-/// Start it with `restart(at:after:)`, take batches with `next()`. Any error short of a lost
-/// position is overcome by reopening after the last batch queued, so the batches of one generation
-/// follow each other without gap or repetition. All methods are thread-safe and, but for `stop`,
-/// don't block.
+/// Start it with `restart(at:after:)` and take batches with `next()`. After any error except a lost
+/// position, the stream is reopened after the last queued batch, so the batches of one generation
+/// have no gaps and no duplicates. All methods are thread-safe; only `stop` blocks.
 public final class ChangeStreamReader: Sendable {
   private let mailbox: ChangeStreamTail.Mailbox
 
@@ -25,28 +24,29 @@ public final class ChangeStreamReader: Sendable {
 
   deinit { mailbox.requestStop() }
 
-  /// Forgets what is queued and failed, and reads every event from `point` on. That an entry
-  /// stands there isn't needed, nor is its term: the server only sees to it that its oplog reaches
-  /// back to that time.
+  /// Clears the queue and any failure, and reads every event from `point` on. No oplog entry needs to
+  /// exist at `point`, and its term is ignored: the server only checks that its oplog reaches back to
+  /// that time.
   ///
-  /// - Parameter token: a place in the same stream, at or before `point`. If it is an event's, the
-  ///   server proves that this event is in its history, which a replica set that was restored or
-  ///   mixed up can't. It is only a proof: once the oplog has grown past it, `point` alone decides.
-  /// - Returns: the generation that batches from here on carry; batches taken earlier are stale.
+  /// - Parameter token: a token of the same stream, at or before `point`. If it is an event's token,
+  ///   the server verifies that the event is in its history, which detects a restored or wrong replica
+  ///   set. The token is only a check: if the oplog has rolled over past it, reading starts at `point`
+  ///   without it.
+  /// - Returns: the new generation. Batches of earlier generations are stale.
   @discardableResult
   public func restart(at point: ResumePoint, after token: ResumeToken? = nil) -> UInt64 {
     mailbox.restart(at: ChangeStreamTail.Start(point: point, token: token))
   }
 
-  /// The next batch, or nil if none is queued.
+  /// The next queued batch, if any.
   public func next() -> ChangeStreamBatch? { mailbox.take() }
 
-  /// Why reading has ended until the next `restart`; nil while it goes on.
+  /// Why reading has stopped until the next `restart`; nil while it is running.
   public var failure: SourceFailure? { mailbox.failure }
 
-  /// `entriesRead` counts documents, `lastRead` is the latest batch's `last`.
+  /// Here `entriesRead` counts documents, and `lastRead` is the latest batch's `last`.
   public var status: SourceStatus { mailbox.status }
 
-  /// As `OplogReader.stop()`.
+  /// See `OplogReader.stop`.
   public func stop(waiting limit: Duration = .seconds(2)) { mailbox.stop(waiting: limit) }
 }

@@ -1,17 +1,17 @@
 internal import BSON
 public import Oplog
 
-/// A place in a change stream, as the server writes it: opaque, but for the cluster time in it.
+/// A change stream resume token: opaque except for its cluster time.
 public struct ResumeToken: Hashable, Sendable {
-  /// One BSON document. As long as the keys of documents are, and twice that.
+  /// One BSON document, up to twice as long as a document key.
   public let bytes: [UInt8]
-  /// The cluster time; nil if the token has an unknown form, which doesn't hinder its use.
+  /// The cluster time; nil if the token's format is unknown. It can still be used.
   public let position: OplogPosition?
-  /// A place between events. Other tokens are those of an event: a server that continues after one
-  /// proves that it has this event in its history.
+  /// A position between events. Any other token belongs to an event: a server that resumes after it
+  /// proves that it has the event in its history.
   public let isHighWaterMark: Bool
 
-  /// Nil if `bytes` are not a document with a field `_data`.
+  /// Nil if `bytes` is not a document with a field `_data`.
   public init?(bytes: [UInt8]) {
     self.bytes = bytes
     guard let (position, isHighWaterMark) = bytes.withUnsafeBytes({ Self.read($0) }) else {
@@ -35,6 +35,6 @@ public struct ResumeToken: Hashable, Sendable {
 extension ResumeToken: CustomStringConvertible {
   public var description: String {
     let place = position.map { "\($0)" } ?? "an unknown position"
-    return isHighWaterMark ? "the mark at \(place)" : "the event at \(place)"
+    return isHighWaterMark ? "the high-water mark at \(place)" : "the event at \(place)"
   }
 }

@@ -1,10 +1,10 @@
 internal import Logging
 internal import Oplog
 
-/// The reader's thread at work for one `restart`: open, read; after an error, again.
+/// The reader thread's work for one `restart`: open and read, and reopen after an error.
 ///
-/// A stream is opened at a time and gone on with after resume tokens: a time brings every event of
-/// it again, a token is exact. Raw commands for the reasons that `OplogTail` has.
+/// A stream is first opened at a cluster time and then reopened after resume tokens: a time repeats
+/// all of its events, a token is exact. Uses raw commands, as `OplogTail` does.
 struct ChangeStreamTail {
   typealias Mailbox = ReaderMailbox<ChangeStreamBatch, Start>
 
@@ -17,39 +17,39 @@ struct ChangeStreamTail {
   private let scope: ChangeStreamOptions.Scope
   private let generation: UInt64
   private let start: ResumePoint
-  /// The place to go on after; nil: begin at `start`.
+  /// Resume after this; nil: at `start`.
   private var token: ResumeToken?
-  /// Nothing has been read after `token` yet: it is the caller's.
+  /// `token` is the caller's: nothing has been read after it yet.
   private var tokenIsGiven: Bool
-  /// No event before this comes any more.
+  /// No event before this will follow.
   private var reached: OplogPosition
-  /// The last batch that was queued may have been cut short, so its user waits for what follows.
+  /// The last queued batch may have been cut by the size limit, so the consumer waits for more.
   private var mayBeCut = false
 
   private var backoff = Backoff()
-  /// Reading is interrupted, which the log was told.
+  /// Reading is interrupted, and a warning was logged.
   private var outage = false
-  /// How long a server may be silent. It grows where a server needs longer to find the next event.
-  private var patience: Duration
-  /// The present cursor has been answered.
+  /// How long a server may take to reply. Doubled after a timeout: finding the next event can be slow.
+  private var replyTimeout: Duration
+  /// The server has answered on the current cursor.
   private var hasAnswered = false
   private var search = MemberSearch()
 
-  private static let longestPatience = Duration.seconds(300)
-  /// Small, so that the first events are published soon.
+  private static let longestReplyTimeout = Duration.seconds(300)
+  /// Small, so that the first events are published early.
   private static let firstBatch = 100
-  /// A reply this large may have been ended by MongoDB's limit of 16 MB.
+  /// A reply this large may have been cut by MongoDB's limit of 16 MB.
   private static let fullReply = 8 << 20
 
-  /// What ends a cursor. `follow` ends in no other way.
+  /// Why a cursor ended. `follow` always throws one of these.
   private enum End: Error {
     /// `restart` or `stop`.
     case superseded
-    /// To be overcome by opening another.
+    /// Retry with a new cursor, after a pause.
     case interrupted(MongoError)
-    /// Nothing to worry about, but another is due.
+    /// No error, but a new cursor is needed.
     case stale
-    /// This member doesn't have the place; the others are named.
+    /// This member doesn't have the position; `others` may.
     case lost(PositionLost, others: [String])
     case failed(SourceFailure)
   }
@@ -62,8 +62,8 @@ struct ChangeStreamTail {
     self.generation = generation
     self.start = start.point
     reached = start.point.position
-    patience = mailbox.options.replyTimeout
-    // A token of a later place, or in the middle of the entry at `start`, would leave events out.
+    replyTimeout = mailbox.options.replyTimeout
+    // A later token, or one inside the entry at `start`, would skip events.
     if let token = start.token, let position = token.position,
       position < reached || (position == reached && token.isHighWaterMark)
     {
@@ -83,7 +83,8 @@ struct ChangeStreamTail {
         case .stale: continue
         case .lost(let lost, _) where tokenIsGiven && lost.reason == .rolledOver:
           mailbox.logger.notice(
-            "the oplog has grown past \(describe(token)); starting at \(start.position) without it")
+            "the oplog no longer holds \(describe(token)); starting at \(start.position) without the token"
+          )
           dropToken()
         case .lost(let lost, let others):
           search.begin(lost, others)
@@ -97,7 +98,7 @@ struct ChangeStreamTail {
             return
           }
           if search.isOn {
-            // Whoever asks around doesn't wait.
+            // No backoff while searching the members.
             search.noteUnreachable()
             guard lookElsewhere() else { return }
           } else {
@@ -124,7 +125,7 @@ struct ChangeStreamTail {
 
   private mutating func retryLater(_ error: MongoError) {
     if error.domain == .network, !hasAnswered {
-      patience = min(patience * 2, Self.longestPatience)
+      replyTimeout = min(replyTimeout * 2, Self.longestReplyTimeout)
     }
     let pause = backoff.next()
     let attempt = backoff.failures
@@ -136,7 +137,7 @@ struct ChangeStreamTail {
       mailbox.logger.debug("\(error)", metadata: ["attempt": "\(attempt)"])
     } else {
       outage = true
-      mailbox.logger.warning("\(error); reopening the change stream at \(reached) until it works")
+      mailbox.logger.warning("\(error); reopening the change stream at \(reached), with retries")
     }
     mailbox.pause(pause, generation: generation)
   }
@@ -145,10 +146,10 @@ struct ChangeStreamTail {
 
   /// Opens a cursor and reads it to its end.
   private mutating func follow() throws(End) {
-    hasAnswered = true  // A connection that can't be made says nothing of how long an answer takes.
-    let patience = patience
+    hasAnswered = true  // A failed connection attempt must not raise `replyTimeout`.
+    let replyTimeout = replyTimeout
     let connection = try attempt { () throws(MongoError) in
-      try MongoConnection(mailbox.options, replyTimeout: patience)
+      try MongoConnection(mailbox.options, replyTimeout: replyTimeout)
     }
     let server = try selectServer(connection)
     mailbox.update(generation: generation) { $0.host = server.host }
@@ -156,7 +157,7 @@ struct ChangeStreamTail {
       try connection.startSession()
       return try connection.version(server)
     }
-    let expanded = ChangeStreamAbilities(version: version).expandedEvents
+    let expanded = ServerCapabilities(version: version).expandsEvents
     let place = token.map { ChangeStreamStart.after($0) } ?? .at(start.position)
     let cursor = try open(connection, server) { [scope] () throws(MongoError) in
       try connection.openStream(scope, place, expanded: expanded, on: server)
@@ -167,7 +168,7 @@ struct ChangeStreamTail {
     } catch {
       switch error {
       case .superseded, .stale:
-        // So that the server need not keep it for ten minutes. If it can't be told: no matter.
+        // Best effort: the server drops an idle cursor after ten minutes.
         try? connection.killCursor(cursor, of: scope, on: server)
       case .interrupted, .lost, .failed: break
       }
@@ -175,7 +176,7 @@ struct ChangeStreamTail {
     }
   }
 
-  /// From the empty first batch on; never returns normally.
+  /// Reads on after the empty first batch. Never returns normally.
   private mutating func proceed(
     _ cursor: Int64, _ connection: MongoConnection, _ server: MongoConnection.Server
   ) throws(End) {
@@ -192,7 +193,7 @@ struct ChangeStreamTail {
       hasAnswered = true
       tokenIsGiven = false
       search.end()
-      if batch.isLast { patience = mailbox.options.replyTimeout }
+      if batch.isLast { replyTimeout = mailbox.options.replyTimeout }
       if isBehind(batch) {
         try waitForStart(since: opened, server)
       } else if outage {
@@ -216,7 +217,7 @@ struct ChangeStreamTail {
     mailbox.logger.info("reading the change stream again at \(host), from \(reached)")
   }
 
-  /// The server isn't as far yet as where to start. That is no proof of a loss.
+  /// The server hasn't reached the start position yet. That doesn't mean it is lost.
   private func isBehind(_ batch: Batch) -> Bool {
     batch.reply.operationTime.map { $0 < start.position } ?? false
   }
@@ -227,7 +228,7 @@ struct ChangeStreamTail {
     guard ContinuousClock.now - opened > mailbox.options.longestLag else { return }
     if !outage {
       outage = true
-      mailbox.logger.warning("\(server.host) has not come to \(start.position) yet; waiting for it")
+      mailbox.logger.warning("\(server.host) has not reached \(start.position) yet; waiting for it")
     }
     throw .stale
   }
@@ -243,8 +244,9 @@ struct ChangeStreamTail {
       throw .interrupted(
         MongoError(
           domain: .selection,
-          message: "\(server.host) is started as a member of a replica set that is not initiated "
-            + "yet; run rs.initiate()", place: "looking for a server", isTransient: true))
+          message:
+            "\(server.host) belongs to a replica set that is not initiated yet; run rs.initiate()",
+          place: "server selection", isTransient: true))
     }
     return server
   }
@@ -265,16 +267,16 @@ struct ChangeStreamTail {
 
   // MARK: Batches
 
-  /// A reply, and what a look at it gave.
+  /// A parsed reply.
   private struct Batch {
     var bytes: MongoReply
     var reply: CursorReply
     var survey: ChangeStreamSurvey
-    /// The server had no more when it answered.
+    /// The server had no more events when it answered.
     var isLast: Bool
   }
 
-  /// The cursor of a stream that `command` opens.
+  /// Opens a stream with `command` and returns its cursor.
   private mutating func open(
     _ connection: MongoConnection, _ server: MongoConnection.Server,
     _ command: () throws(MongoError) -> MongoReply
@@ -319,12 +321,12 @@ struct ChangeStreamTail {
     }
   }
 
-  /// Queues a batch that has events or tells of progress; false if it does neither.
+  /// Queues a batch that has events or progress. False if it has neither.
   private mutating func deliver(_ batch: Batch) throws(End) -> Bool {
     let new = batch.reply.resumeToken.flatMap { ResumeToken($0) } ?? batch.survey.token
     guard let new else { return false }
-    // A server that reads to its end for a full reply has nothing to add to the reply's mark: that the
-    // next one is empty tells that the full one was the last.
+    // After a full reply that happened to end at the stream's end, the high-water mark doesn't advance:
+    // only the next, empty reply shows that nothing is missing.
     let endsCut = mayBeCut && batch.isLast
     guard batch.survey.count > 0 || leads(new) || endsCut else {
       noteReply(isBehind(batch) ? .waiting(for: start.position) : .caughtUp)
@@ -352,8 +354,8 @@ struct ChangeStreamTail {
     }
   }
 
-  /// Whether a token is further than the one at hand. A mark stands before the events of its time,
-  /// so it isn't further than one of these.
+  /// Whether `new` is ahead of the current token. A high-water mark precedes the events of its time,
+  /// so it isn't ahead of one of them.
   private func leads(_ new: ResumeToken) -> Bool {
     guard let token else { return true }
     guard let old = token.position, let position = new.position else { return new != token }
@@ -362,7 +364,7 @@ struct ChangeStreamTail {
 
   // MARK: Errors
 
-  /// What a server's error means for the stream.
+  /// Classifies a server error.
   private func end(
     _ error: MongoError, _ connection: MongoConnection, _ server: MongoConnection.Server,
     opening: Bool
@@ -380,11 +382,11 @@ struct ChangeStreamTail {
       return .failed(.unsupported(ChangeStreamRefusal.unreadable(after: reached, error)))
     case .final:
       return .failed(
-        .unsupported("\(error); the server refuses to go on with this change stream at \(reached)"))
+        .unsupported("\(error); the server refuses to continue this change stream at \(reached)"))
     }
   }
 
-  /// What can be learned of the oplog without the right to read it is little.
+  /// The oldest entry is unknown where the user may not read the oplog.
   private func lost(
     _ reason: PositionLost.Reason, _ connection: MongoConnection, _ server: MongoConnection.Server
   ) -> End {
@@ -394,7 +396,7 @@ struct ChangeStreamTail {
     if !connection.primaryOnly, !server.hello.isRouter, let members = try? connection.members() {
       others = members.map(\.host).filter { $0 != server.host }
     }
-    // What isn't there is the token's event, if the server looked for that.
+    // `rolledBack`: the server looked for the token's event.
     let expected = reason == .rolledBack ? token?.position ?? reached : reached
     return .lost(
       PositionLost(

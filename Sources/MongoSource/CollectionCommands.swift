@@ -2,21 +2,22 @@ internal import BSON
 public import Oplog
 
 extension MongoAdmin {
-  /// How long the server may look through its oplog.
-  private static let patience = Duration.seconds(120)
+  /// How long the server may scan its oplog.
+  private static let oplogScanTimeout = Duration.seconds(120)
 
   private static let commands: [StaticString] = [
     "o.drop", "o.renameCollection", "o.dropDatabase", "o.applyOps.o.drop",
     "o.applyOps.o.renameCollection", "o.applyOps.o.dropDatabase",
   ]
 
-  /// The oplog's entries behind `position` that drop or rename collections, or drop databases, as BSON.
+  /// The oplog entries after `position` that drop or rename collections, or drop databases, as BSON.
   ///
-  /// - Throws: also if the server takes too long to look through its oplog.
+  /// - Throws: also if the scan takes too long.
   public static func collectionCommands(
     _ options: MongoSourceOptions, after position: OplogPosition
   ) async throws(MongoError) -> [[UInt8]] {
-    try await ask(options, replyTimeout: patience) { connection, server throws(MongoError) in
+    try await ask(options, replyTimeout: oplogScanTimeout) {
+      connection, server throws(MongoError) in
       var entries: [[UInt8]] = []
       try connection.entries(
         after: position, majority: options.readConcernMajority, on: server,
@@ -26,7 +27,7 @@ extension MongoAdmin {
     }
   }
 
-  /// The condition that an entry is one of these commands.
+  /// Writes the condition that an entry is one of these commands.
   fileprivate static func write(_ commands: [StaticString], into filter: inout ByteWriter) {
     filter.append(key: "op", string: "c")
     let choices = filter.beginArray(key: "$or")
@@ -40,11 +41,12 @@ extension MongoAdmin {
     filter.endDocument(choices)
   }
 
-  /// Whether users' collections were written to behind `position`.
+  /// Whether there are writes to user collections after `position`.
   public static func hasWrites(
     _ options: MongoSourceOptions, after position: OplogPosition
   ) async throws(MongoError) -> Bool {
-    try await ask(options, replyTimeout: patience) { connection, server throws(MongoError) in
+    try await ask(options, replyTimeout: oplogScanTimeout) {
+      connection, server throws(MongoError) in
       var found = false
       try connection.entries(
         after: position, majority: false, limit: 1, on: server,
@@ -65,7 +67,7 @@ extension MongoAdmin {
 }
 
 extension MongoConnection {
-  /// Which collections have been made and renamed behind `position`, also what only this server has yet.
+  /// The collections created and renamed after `position`, including changes that aren't replicated yet.
   func collectionNames(
     since position: OplogPosition, on server: Server
   ) throws(MongoError) -> CollectionNames {
@@ -91,7 +93,7 @@ extension MongoConnection {
     }
   }
 
-  /// The oplog's entries behind `position` that satisfy `filter`, in order.
+  /// Calls `each` for the oplog entries after `position` that match `filter`, in order.
   fileprivate func entries(
     after position: OplogPosition, majority: Bool, limit: Int? = nil, on server: Server,
     filter: (inout ByteWriter) -> Void, each: (UnsafeRawBufferPointer) -> Void
@@ -118,9 +120,8 @@ extension MongoConnection {
     command.endDocument(document)
     var page = try page(command, database: "local", on: server, place: place)
     while true {
-      defer { withExtendedLifetime(page.bytes) {} }
-      try Self.decode(place) { () throws(BSONError) in
-        var walk = page.reply.documents.elements()
+      try page.decode(place) { documents throws(BSONError) in
+        var walk = documents.elements()
         while let element = try walk.next() {
           if element.type == .document { each(element.value) }
         }

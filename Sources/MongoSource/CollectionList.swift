@@ -2,10 +2,10 @@ internal import BSON
 internal import Oplog
 
 extension MongoConnection {
-  /// The users' collections: neither views nor time series nor the server's.
+  /// All user collections, without views, time series and system collections.
   ///
-  /// - Throws: a transient error if the server is not as far as `position` yet. A collection that
-  ///   there is at that time is found, unless it was dropped since.
+  /// - Throws: a transient error if the server has not reached `position` yet. A collection that
+  ///   exists at `position` is found unless it was dropped since.
   func collections(
     notBefore position: OplogPosition, on server: Server
   ) throws(MongoError) -> [SnapshotCollection] {
@@ -53,19 +53,18 @@ extension MongoConnection {
     var page = try page(command, database: database, on: server, place: place)
     if let time = page.reply.operationTime, time < position {
       throw MongoError(
-        domain: .reply, message: "the server has not come to \(position) yet",
+        domain: .reply, message: "the server has not reached \(position) yet",
         place: "\(place) at \(server.host)", isTransient: true)
     }
     while true {
-      defer { withExtendedLifetime(page.bytes) {} }
-      try Self.decode(place) { () throws(BSONError) in
-        var walk = page.reply.documents.elements()
+      try page.decode(place) { documents throws(BSONError) in
+        var walk = documents.elements()
         while let element = try walk.next() {
           guard let view = element.document,
             let name = try view.first("name")?.string.map(Array.init),
             let uuid = try view.first("info")?.document?.first("uuid")?.uuid.map(Array.init)
           else { continue }
-          body(SnapshotCollection(database: database, name: name, listedName: name, uuid: uuid))
+          body(SnapshotCollection(database: database, name: name, reportedName: name, uuid: uuid))
         }
       }
       guard page.reply.cursor != 0 else { return }
@@ -75,7 +74,7 @@ extension MongoConnection {
     }
   }
 
-  /// The server's own count of documents and bytes; nil if it doesn't tell.
+  /// The server's count of documents and bytes; nil if it isn't available.
   func size(
     of collection: SnapshotCollection, on server: Server
   ) throws(MongoError) -> (documents: UInt64, bytes: UInt64)? {
@@ -88,7 +87,7 @@ extension MongoConnection {
       reply = try run(
         command, database: collection.database, on: server, place: "collStats")
     } catch {
-      // Dropped meanwhile, or not allowed: the estimate is worse for it, and nothing else.
+      // Dropped meanwhile, or not permitted. This is only an estimate.
       if error.domain == .server { return nil }
       throw error
     }

@@ -1,28 +1,28 @@
 internal import BSON
 
-/// Under which names documents of collections belong before the oplog behind a snapshot's position, which
-/// renames them as the collections were renamed.
+/// The names that collections had at a snapshot's position.
 ///
-/// Collections are listed some time behind that position, long behind it after an interruption. A document
-/// told under a name that its collection has got since would go when the oplog gives the name away.
+/// Collections are listed after that position, much later if the snapshot was interrupted. The oplog
+/// after the position repeats the renames, so a document must be reported under the old name: under
+/// the new one it would be removed when the oplog reuses that name.
 struct CollectionNames {
   private struct Name: Hashable {
     var database: String
     var collection: [UInt8]
   }
 
-  private var made: Set<[UInt8]> = []
-  /// By UUID: what it was called before it was renamed for the first time.
+  private var created: Set<[UInt8]> = []
+  /// By UUID: the name before the first rename.
   private var first: [[UInt8]: Name] = [:]
-  /// By name: the collections that were renamed from it.
+  /// By name: the collections that had it before a rename.
   private var renamed: [Name: Set<[UInt8]>] = [:]
 
-  /// The fields by which the oplog's entries are found that `note` wants.
+  /// The fields that mark the oplog entries for `note`.
   static let fields: [StaticString] = [
     "o.create", "o.renameCollection", "o.applyOps.o.create", "o.applyOps.o.renameCollection",
   ]
 
-  /// An entry of the oplog, or an operation in one; in the oplog's order.
+  /// Takes an oplog entry, or an operation in one, in oplog order.
   mutating func note(_ entry: BSONView) throws(BSONError) {
     guard let command = try entry.first("o")?.document else { return }
     if let operations = try command.first("applyOps")?.document {
@@ -34,7 +34,7 @@ struct CollectionNames {
     }
     guard let uuid = try entry.first("ui")?.uuid.map(Array.init) else { return }
     if try command.first("create") != nil {
-      made.insert(uuid)
+      created.insert(uuid)
     } else if let namespace = try command.first("renameCollection")?.string.map(Array.init),
       let dot = namespace.firstIndex(of: UInt8(ascii: "."))
     {
@@ -46,18 +46,18 @@ struct CollectionNames {
     }
   }
 
-  /// The collection under the name that its documents are to be told by. Nil: the oplog has all of it, and
-  /// before gives documents of that name to another one.
-  func told(_ collection: SnapshotCollection) -> SnapshotCollection? {
-    var told = collection
-    if made.contains(collection.uuid) {
+  /// The collection with the name to report its documents under. Nil if the snapshot must skip it: the
+  /// oplog after the position has all of it, and another collection had the name at the position.
+  func atPosition(_ collection: SnapshotCollection) -> SnapshotCollection? {
+    var result = collection
+    if created.contains(collection.uuid) {
       let name = Name(database: collection.database, collection: collection.name)
-      return (renamed[name] ?? []).subtracting([collection.uuid]).isEmpty ? told : nil
+      return (renamed[name] ?? []).subtracting([collection.uuid]).isEmpty ? result : nil
     }
     guard let name = first[collection.uuid], name.database == collection.database else {
-      return told
+      return result
     }
-    told.listedName = name.collection
-    return told
+    result.reportedName = name.collection
+    return result
   }
 }

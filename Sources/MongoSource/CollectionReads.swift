@@ -2,17 +2,17 @@ internal import BSON
 internal import CMongoC
 internal import Oplog
 
-/// What reads of a user's collection see.
+/// The state of a collection that a read returns.
 enum CollectionView {
-  /// The state at exactly that cluster time; servers from 5.0 on, for as long as they keep it.
-  case snapshot(OplogPosition)
-  /// The present state, at least as late as that.
+  /// The state at exactly this cluster time: from 5.0 on, while the server keeps that history.
+  case clusterTime(OplogPosition)
+  /// The current state, at or after this cluster time.
   case latest(majority: Bool, notBefore: OplogPosition)
 
   fileprivate func write(into command: inout ByteWriter) {
     let concern = command.beginDocument(key: "readConcern")
     switch self {
-    case .snapshot(let time):
+    case .clusterTime(let time):
       command.append(key: "level", string: "snapshot")
       command.append(
         key: "atClusterTime", timestamp: time.seconds, increment: time.increment)
@@ -29,10 +29,10 @@ enum CollectionView {
 struct CollectionFind {
   var database: String
   var name: [UInt8]
-  /// Sixteen bytes: servers from 6.0 on refuse (361) if the name stands for another collection.
+  /// 16 bytes. Servers from 6.0 on refuse (361) if the name belongs to another collection.
   var uuid: [UInt8]?
   var view: CollectionView
-  /// Documents wanted in the first reply.
+  /// Documents requested in the first reply.
   var batchSize: Int
 
   /// - Parameter rest: writes filter, sort and so on.
@@ -47,7 +47,7 @@ struct CollectionFind {
     command.endDocument(document)
   }
 
-  /// For messages.
+  /// For error messages.
   var place: String { "find on \(database).\(String(decoding: name, as: UTF8.self))" }
 }
 
@@ -60,7 +60,7 @@ extension ByteWriter {
     append(uuid)
   }
 
-  /// An `_id`: type and value in one.
+  /// - Parameter identity: an `_id` as type byte and value.
   mutating func append(index: Int, identity: [UInt8]) {
     guard let tag = identity.first, let type = BSONType(rawValue: tag) else { return }
     appendHeader(type, index: index)
@@ -69,7 +69,7 @@ extension ByteWriter {
 }
 
 extension MongoConnection {
-  /// Runs a command that stands in `command` as BSON.
+  /// Runs the BSON command in `command`.
   func run(
     _ command: borrowing ByteWriter, database: String, on server: Server, place: String
   ) throws(MongoError) -> MongoReply {
@@ -85,10 +85,21 @@ extension MongoConnection {
     return try run(copy, database: database, on: server, place: place)
   }
 
-  /// A reply that holds documents, and the cursor for the rest.
+  /// A reply with documents, and the cursor for the rest. `reply` points into `bytes`, so its views are
+  /// used only while those are alive: inside `decode`, or by code that keeps `bytes`.
   struct Page {
     var bytes: MongoReply
     var reply: CursorReply
+
+    /// Runs `body` on the array of documents.
+    func decode<T>(
+      _ place: String, _ body: (BSONView) throws(BSONError) -> T
+    ) throws(MongoError) -> T {
+      defer { withExtendedLifetime(bytes) {} }
+      return try MongoConnection.decode(place) { () throws(BSONError) in
+        try body(reply.documents)
+      }
+    }
   }
 
   func page(
@@ -103,7 +114,7 @@ extension MongoConnection {
     }
   }
 
-  /// The next documents of a cursor that `page` opened.
+  /// The next documents of a cursor opened with `page`.
   func next(
     _ cursor: Int64, of name: [UInt8], database: String, batchSize: Int, on server: Server,
     place: String
@@ -117,7 +128,7 @@ extension MongoConnection {
     return try page(command, database: database, on: server, place: place)
   }
 
-  /// Frees a cursor that isn't read to its end. If the server can't be told: no matter.
+  /// Frees a cursor before its end. Best effort: the server drops an idle cursor by itself.
   func kill(_ cursor: Int64, of name: [UInt8], database: String, on server: Server) {
     var command = ByteWriter(capacity: 256)
     let document = command.beginDocument()
@@ -130,7 +141,7 @@ extension MongoConnection {
     _ = try? run(command, database: database, on: server, place: "killCursors")
   }
 
-  /// The name that a collection has now within its database; nil if it is gone.
+  /// The collection's current name within its database; nil if it no longer exists.
   func name(
     of uuid: [UInt8], database: String, on server: Server
   ) throws(MongoError) -> [UInt8]? {
@@ -143,26 +154,10 @@ extension MongoConnection {
     command.endDocument(document)
     let place = "listCollections on \(database)"
     let page = try page(command, database: database, on: server, place: place)
-    defer { withExtendedLifetime(page.bytes) {} }
-    return try Self.decode(place) { () throws(BSONError) in
-      var walk = page.reply.documents.elements()
+    return try page.decode(place) { documents throws(BSONError) in
+      var walk = documents.elements()
       guard let found = try walk.next() else { return nil }
       return try BSONView(found.value).first("name")?.string.map(Array.init)
     }
-  }
-}
-
-/// What the reads of this module need to know of a server's age.
-struct ServerAge {
-  /// Reads at a cluster time, outside of transactions.
-  var hasSnapshots: Bool
-  /// `collectionUUID` in commands, and kept pre-images.
-  var checksUUIDs: Bool
-
-  /// - Parameter version: e.g. "6.0.5"
-  init(version: String) {
-    let major = version.split(separator: ".").first.flatMap { Int($0) } ?? 0
-    hasSnapshots = major >= 5
-    checksUUIDs = major >= 6
   }
 }

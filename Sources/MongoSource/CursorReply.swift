@@ -1,18 +1,19 @@
 package import BSON
 package import Oplog
 
-/// What a server answers to find or getMore, as views over the answer's bytes.
+/// A parsed reply to find or getMore. Its views point into the reply's bytes, which whoever holds it
+/// must keep alive.
 package struct CursorReply {
   /// 0 when the server has closed the cursor.
   package var cursor: Int64
   /// The array of documents.
   package var documents: BSONView
-  /// The server's own position when it answered.
+  /// The server's position when it answered.
   package var operationTime: OplogPosition?
-  /// The place after the batch, if the cursor is a change stream's.
+  /// Resumes after the batch; change streams only.
   package var resumeToken: BSONView?
 
-  /// Why bytes that should be such an answer are not.
+  /// The bytes are not a cursor reply.
   package struct Malformed: Error, Equatable, Sendable, CustomStringConvertible {
     package var description: String
   }
@@ -66,13 +67,13 @@ package struct CursorReply {
     }
   }
 
-  /// What the reader must know of a batch of oplog entries.
+  /// What the reader needs to know about a batch of oplog entries.
   package struct Survey {
     package var count = 0
     package var first: ResumePoint?
     package var last: ResumePoint?
 
-    /// Looks into the first and the last entry; between them it goes from length to length.
+    /// Reads the first and the last entry; of the others only the lengths.
     fileprivate mutating func walk(_ documents: BSONView) throws(BSONError) -> Bool {
       var walk = documents.elements()
       var latest: BSONElement?

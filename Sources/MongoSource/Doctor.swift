@@ -1,15 +1,15 @@
 internal import CMongoC
 
-/// The MongoDB half of `doctor`: connects, looks, and judges what would hurt later. Changes nothing.
+/// The MongoDB part of `doctor`: checks the deployment for what would break the bridge. Read-only.
 public enum MongoDoctor {
-  /// Never throws: what can't be reached or seen is a diagnosis too. Ends some seconds after the
-  /// demands' time limit at the latest.
+  /// Never throws: what can't be reached or seen is reported as a diagnosis. Returns at most a few
+  /// seconds after the demands' time limit.
   public static func examine(
     _ options: MongoSourceOptions, _ demands: MongoDemands = MongoDemands()
   ) async -> [Diagnosis] {
     await withCheckedContinuation { (continuation: CheckedContinuation<[Diagnosis], Never>) in
       let started = OSThread.start("mongo-doctor") {
-        continuation.resume(returning: look(options, demands))
+        continuation.resume(returning: examineBlocking(options, demands))
       }
       if !started {
         continuation.resume(returning: [
@@ -19,7 +19,7 @@ public enum MongoDoctor {
     }
   }
 
-  private static func look(
+  private static func examineBlocking(
     _ options: MongoSourceOptions, _ demands: MongoDemands
   ) -> [Diagnosis] {
     var options = options
@@ -29,14 +29,14 @@ public enum MongoDoctor {
       let examiner = try DoctorExaminer(options, demands)
       found = examiner.facts().diagnose(demands)
     } catch {
-      let strangers =
-        error.domain == .selection ? DoctorExaminer.strangers(options, demands) : []
-      found = NoContact(error, found: strangers).diagnose(demands)
+      let probed =
+        error.domain == .selection ? DoctorExaminer.probeServers(options, demands) : []
+      found = NoContact(error, found: probed).diagnose(demands)
     }
     return clean(found, options)
   }
 
-  /// Servers repeat in their errors what they were sent. The remedies are ours.
+  /// Redacts the evidence: server errors repeat what was sent. Remedies hold only our own text.
   private static func clean(
     _ found: [Diagnosis], _ options: MongoSourceOptions
   ) -> [Diagnosis] {

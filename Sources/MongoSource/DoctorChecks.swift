@@ -1,8 +1,8 @@
-// The judgement of what was seen: pure, so that every verdict can be tested without the deployment
-// that leads to it. A check that can't be made for lack of rights is a warning, never a failure.
+// The checks are pure, so each verdict is tested without a deployment. A check that lacks the
+// privileges it needs is a warning, never a failure.
 
 extension DoctorFacts {
-  /// Every check, in the order in which one would look.
+  /// All checks, in the order of a manual examination.
   package func diagnose(_ demands: MongoDemands) -> [Diagnosis] {
     var checks = [reachable, versionCheck, featureCheck, setCheck]
     checks.append(accessCheck)
@@ -32,7 +32,7 @@ extension DoctorFacts {
 
   // MARK: Version
 
-  /// Releases it was run against, and those whose oplog was only read about.
+  /// Releases in the test suite, and releases known only from MongoDB's documentation and source.
   private static let tested = ["4.4", "5.0", "6.0"]
   private static let supported = ["7.0", "8.0", "8.1", "8.2"]
 
@@ -55,12 +55,12 @@ extension DoctorFacts {
           + "(\(Self.tested.joined(separator: ", ")))", remedy: rehearsal)
     case _ where Self.isBefore(release, 4, 4):
       return Diagnosis(
-        id, .fail, "\(version) is too old: its oplog has other forms",
+        id, .fail, "\(version) is too old: its oplog has a different format",
         remedy: "// Upgrade the replica set to 4.4 or newer, one release at a time.")
     default:
       return Diagnosis(
         id, .warn,
-        "\(version) is not a release that this program knows; it halts at the first "
+        "\(version) is unknown to this program, which halts at the first "
           + "oplog entry of an unknown kind", remedy: rehearsal)
     }
   }
@@ -80,15 +80,15 @@ extension DoctorFacts {
     if let target = feature.target {
       return Diagnosis(
         id, .warn,
-        "on its way from \(feature.version) to \(target): the forms of oplog entries "
-          + "change when it is done",
+        "changing from \(feature.version) to \(target): the format of oplog entries "
+          + "changes when it is done",
         remedy: "db.adminCommand({ getParameter: 1, featureCompatibilityVersion: 1 })"
-          + "  // see it finish before the migration begins")
+          + "  // wait until it is done before the migration starts")
     }
     if Self.isBefore(feature.version, 4, 4) {
       return Diagnosis(
         id, .warn,
-        "\(feature.version): the oplog is written in forms from before 4.4, which are read, but not tested",
+        "\(feature.version): the oplog has a format older than 4.4, which is supported but not tested",
         remedy: "db.adminCommand({ setFeatureCompatibilityVersion: \"4.4\" })")
     }
     return Diagnosis(id, .ok, feature.version)
@@ -102,8 +102,8 @@ extension DoctorFacts {
       return Diagnosis(
         id, .warn,
         "\(set.name) is the shard \(shard) of a cluster: its oplog holds this shard's "
-          + "documents only, and documents that were moved here by the balancer are left out",
-        remedy: "// Run a bridge for each shard, with a source.name of its own, or set "
+          + "documents only; documents that the balancer moves here have no events",
+        remedy: "// Run one bridge per shard, each with its own source.name, or set "
           + "source.reader: change_stream with the address of a mongos.")
     }
     return Diagnosis(
@@ -114,7 +114,7 @@ extension DoctorFacts {
     let id = "mongodb.access"
     let remote = Set(access.hosts + set.dataMembers).filter { !Self.isLoopback($0) }.sorted()
     guard !remote.isEmpty else {
-      return Diagnosis(id, .ok, "every member is on this machine")
+      return Diagnosis(id, .ok, "all members are on this machine")
     }
     var weak: [String] = []
     var remedies: [String] = []
@@ -127,7 +127,7 @@ extension DoctorFacts {
     if access.user == nil {
       weak.append(
         oplog.value == nil
-          ? "source.uri names no user" : "the oplog can be read by anybody without a password")
+          ? "source.uri names no user" : "anyone can read the oplog without a password")
       remedies.append(DoctorRole.commands(databases: []))
     }
     let to = remote.prefix(3).joined(separator: ", ")
@@ -163,7 +163,7 @@ extension DoctorFacts {
     case .failed:
       return Diagnosis(
         id, .fail, "local.oplog.rs can't be read: \(oplog.obstacle)",
-        remedy: "# Again; if it stays so, mongod's log at \(host) tells more.\ntailrace doctor")
+        remedy: "# Retry; if it still fails, see mongod's log at \(host).\ntailrace doctor")
     case .notAsked(let why):
       return Diagnosis(id, .warn, "can't be seen: \(why)")
     }
@@ -179,15 +179,16 @@ extension DoctorFacts {
         "the server runs with enableMajorityReadConcern: false, so what is read may be rolled back",
         remedy: "# Remove replication.enableMajorityReadConcern: false from mongod.conf (or the "
           + "option from the command line) of every member and restart them one by one.\n"
-          + "# To go on without, accepting events that a failover undoes:\n"
+          + "# To continue without it, accepting events that a failover rolls back:\n"
           + "source: { read_concern: local }")
     }
     guard majorityRead.value != nil else {
-      return Diagnosis(id, .warn, "can't be tried: \(majorityRead.obstacle)")
+      return Diagnosis(id, .warn, "can't be checked: \(majorityRead.obstacle)")
     }
     guard readsMajority else {
       return Diagnosis(
-        id, .warn, "source.read_concern is local: changes that a failover undoes are published too",
+        id, .warn,
+        "source.read_concern is local: changes that a failover rolls back are published too",
         remedy: "source: { read_concern: majority }")
     }
     return Diagnosis(id, .ok, "majority reads of the oplog work")
@@ -202,7 +203,7 @@ extension Answer {
 
 extension NoContact {
   package func diagnose(_ demands: MongoDemands) -> [Diagnosis] {
-    let addresses = found.map(\.said)
+    let addresses = found.map(\.summary)
     let reachable = "mongodb.reachable"
     let set = "mongodb.replica_set"
     switch error.domain {
@@ -215,9 +216,9 @@ extension NoContact {
     case .authentication:
       return [
         Diagnosis(
-          reachable, .fail, "the credentials in source.uri are refused: \(error.message)",
+          reachable, .fail, "the credentials in source.uri were rejected: \(error.message)",
           remedy: "# Check user and password (percent-encoded) and, at the end of source.uri, the "
-            + "database the user was made in:\nauthSource=admin")
+            + "database in which the user was created:\nauthSource=admin")
       ]
     default: break
     }
@@ -225,7 +226,7 @@ extension NoContact {
       return [
         Diagnosis(
           set, .fail, "\(addresses.joined(separator: "; ")): a router has no oplog",
-          remedy: "# Name the members of a shard's replica set, a bridge for each shard, or:\n"
+          remedy: "# Name the members of a shard's replica set, one bridge per shard, or:\n"
             + "source: { reader: change_stream }")
       ]
     }
@@ -251,18 +252,18 @@ extension NoContact {
       return [
         Diagnosis(
           set, .fail,
-          "\(error.message). Asked directly: \(addresses.joined(separator: "; "))",
+          "\(error.message). Probed directly: \(addresses.joined(separator: "; "))",
           remedy: "# If source.uri names another set, correct it: replicaSet=\(name)\n"
-            + "# Otherwise no member fits its readPreference, or the members' own addresses "
+            + "# Otherwise no member matches its readPreference, or the members' own addresses "
             + "(rs.conf().members) can't be reached from this machine.")
       ]
     }
-    // The message has a word on each address.
+    // The message covers each address.
     return [
       Diagnosis(
         reachable, .fail, error.message,
-        remedy: "# Is mongod running, does it listen on that address (net.bindIp), does a firewall "
-          + "let port and address through? Does it demand TLS (tls=true in source.uri)?")
+        remedy: "# Is mongod running? Does it listen on that address (net.bindIp)? Does a firewall "
+          + "block it? Does it require TLS (tls=true in source.uri)?")
     ]
   }
 
@@ -271,13 +272,13 @@ extension NoContact {
   }
 }
 
-extension NoContact.Stranger {
-  fileprivate var said: String {
+extension NoContact.ProbedServer {
+  fileprivate var summary: String {
     switch kind {
     case .silent(let why): "\(host) doesn't answer: \(why)"
     case .router: "\(host) is a mongos"
-    case .standalone: "\(host) is a mongod on its own"
-    case .uninitiated: "\(host) waits for rs.initiate()"
+    case .standalone: "\(host) is a standalone mongod"
+    case .uninitiated: "\(host) needs rs.initiate()"
     case .member(let set): "\(host) belongs to the replica set \(set)"
     }
   }
@@ -289,7 +290,7 @@ extension NoContact.Stranger {
 }
 
 extension [Diagnosis] {
-  /// A role is made once: commands that several checks have stand where they matter most.
+  /// Shows the commands that create a role only once, at the most severe check.
   fileprivate var sharingRemedies: [Diagnosis] {
     var found = self
     for (index, check) in found.enumerated() {
@@ -298,7 +299,7 @@ extension [Diagnosis] {
           found[$0].remedy == remedy && (found[$0].verdict == .fail || $0 < index)
         }), first != index, check.verdict != .fail
       else { continue }
-      found[index].remedy = "// The same commands as for \(found[first].id)."
+      found[index].remedy = "// See the commands for \(found[first].id)."
     }
     return found
   }

@@ -1,13 +1,13 @@
 internal import BSON
 internal import CMongoC
 
-// What the databases hold, as far as the user may list it. Nothing is scanned: names, options and
-// the averages that the server keeps anyway, and the newest entries of the oplog.
+// The collections that the user may list, without scanning data: names, options and the server's
+// own averages, and the newest oplog entries.
 
 extension DoctorExaminer {
   private static let mostDatabases = 100
   private static let mostCollections = 5000
-  /// Averages cost a question each.
+  /// One command each.
   private static let mostAverages = 200
   private static let ownDatabases: Set<String> = ["admin", "local", "config"]
 
@@ -24,7 +24,7 @@ extension DoctorExaminer {
       }
       switch all {
       case .known(let names):
-        // A user that may see no database is not told that there are none.
+        // For a user without privileges the list is empty, not an error.
         if names.isEmpty, isConfined { return .forbidden }
         databases = names
       case .forbidden: return .forbidden
@@ -34,7 +34,7 @@ extension DoctorExaminer {
     }
     var found = DoctorFacts.Collections()
     if databases.count > Self.mostDatabases {
-      found.incomplete = "only \(Self.mostDatabases) of \(databases.count) databases were looked at"
+      found.incomplete = "only \(Self.mostDatabases) of \(databases.count) databases were examined"
     }
     for database in databases.prefix(Self.mostDatabases) {
       switch list(database) {
@@ -83,7 +83,7 @@ extension DoctorExaminer {
     }
   }
 
-  /// Ten of the newest changes, the largest: of many, or of few where that takes too long.
+  /// The ten largest of the newest changes: of many, or of few if that takes too long.
   func largest() -> Answer<[DoctorFacts.LargeEntry]> {
     let many = largest(of: 20_000)
     if case .failed(let error) = many, error.domain == .server { return largest(of: 500) }
@@ -112,8 +112,7 @@ extension DoctorExaminer {
 // MARK: Reading answers
 
 extension BSONView {
-  /// Where a value is absent, of another type, or the bytes make no sense: nil. An answer that lacks
-  /// something is as good as none.
+  // Nil for a value that is absent, of another type or malformed: the doctor treats them alike.
   private func value(_ key: StaticString) -> BSONElement? { (try? first(key)) ?? nil }
 
   func text(_ key: StaticString) -> String? { value(key)?.text }

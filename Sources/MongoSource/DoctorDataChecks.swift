@@ -1,4 +1,4 @@
-// Collections whose changes are not, or not always, what a consumer may expect.
+// Collections whose changes may not be what a consumer expects.
 
 extension DoctorFacts {
   private static let shownAtMost = 10
@@ -10,11 +10,11 @@ extension DoctorFacts {
     return checks
   }
 
-  /// Why not every collection is known; nil when all are.
+  /// Why the list of collections is incomplete; nil if it is complete.
   private var unseen: String? {
     guard let collections = collections.value else { return collections.obstacle }
     if !collections.hidden.isEmpty {
-      return "no right to list the collections of "
+      return "not permitted to list the collections of "
         + collections.hidden.prefix(Self.shownAtMost).joined(separator: ", ")
     }
     return collections.incomplete
@@ -53,7 +53,7 @@ extension DoctorFacts {
       "mongodb.time_series",
       (collections.value?.all ?? []).filter(\.isTimeSeries).map(\.namespace), none: "none",
       warning: "time-series collections, whose changes are not published",
-      remedy: "// What they hold must reach its consumers another way: from the writers directly.",
+      remedy: "// Publish this data from the writers directly.",
       demands)
   }
 
@@ -63,9 +63,9 @@ extension DoctorFacts {
       "mongodb.capped_collections",
       (collections.value?.all ?? []).filter(\.isCapped).map(\.namespace), none: "none",
       warning: logged
-        ? "capped; a document that makes room for others is published as deleted"
-        : "capped; documents vanish from them without any event",
-      remedy: "# To leave such deletes out, let the rule match inserts only:\n"
+        ? "capped; documents evicted to make room are published as deletes"
+        : "capped; documents are evicted from them without an event",
+      remedy: "# To ignore such deletes, match inserts only in the rule:\n"
         + "match: { operations: [insert] }", demands)
   }
 
@@ -84,13 +84,13 @@ extension DoctorFacts {
     }
     if !off.isEmpty {
       let old = version.value.map { $0.hasPrefix("4.") || $0.hasPrefix("5.") } ?? false
-      // Without them, events of a rule that requires them are invalid.
+      // A rule that requires pre-images can't publish its events without them.
       return Diagnosis(
         id, off.contains(where: demands.requiredPreImages.contains) ? .fail : .warn,
-        "\(Self.shown(off)): the document as it was before is wanted, but not recorded"
-          + (old ? " (this server can't: that takes 6.0)" : ""),
+        "\(Self.shown(off)): a rule uses pre-images, but they are not recorded"
+          + (old ? " (they need server 6.0)" : ""),
         remedy: old
-          ? "// Upgrade to 6.0 or newer, or do without."
+          ? "// Upgrade to 6.0 or newer, or don't use pre-images."
           : off.map(Self.record).joined(separator: "\n"))
     }
     if !absent.isEmpty {
@@ -98,7 +98,7 @@ extension DoctorFacts {
       return Diagnosis(
         id, .warn,
         "\(Self.shown(absent)): "
-          + (unseen ? "can't be seen (\(self.unseen ?? "not listed"))" : "not there (yet)"),
+          + (unseen ? "can't be seen (\(self.unseen ?? "not listed"))" : "does not exist (yet)"),
         remedy: listing(demands))
     }
     return Diagnosis(id, .ok, "recorded for all \(demands.preImages.count)")
@@ -113,14 +113,14 @@ extension DoctorFacts {
 
   // MARK: Sizes
 
-  /// JSON is longer than BSON, and headers come on top.
+  /// JSON is longer than BSON, and a message also has headers.
   private static let margin = 0.6
-  /// Where the average is this share of the limit, some documents are likely beyond it.
+  /// If the average is this share of the limit, some documents probably exceed it.
   private static let averageShare = 0.25
 
   private func sizeCheck(_ limit: Int, _ demands: MongoDemands) -> Diagnosis {
     let id = "mongodb.document_size"
-    // Largest first: one of each collection.
+    // Largest first, one per collection.
     var named: Set<String> = []
     let entries = (largest.value ?? []).filter {
       Double($0.bytes) > Double(limit) * Self.margin && named.insert($0.namespace).inserted
@@ -136,20 +136,19 @@ extension DoctorFacts {
     if !found.isEmpty {
       return Diagnosis(
         id, .warn,
-        "\(Self.shown(found)), where NATS takes messages of up to \(max): larger ones "
+        "\(Self.shown(found)), but NATS accepts messages of up to \(max): larger ones "
           + "become dead letters",
-        remedy: "# In nats-server.conf (8 MB is the most that is advised):\nmax_payload: 8MB\n"
-          + "# Or leave large fields out, in the rule:\npayload: { exclude: [fullDocument.large] }")
+        remedy: "# In nats-server.conf (at most 8 MB is recommended):\nmax_payload: 8MB\n"
+          + "# Or exclude large fields in the rule:\npayload: { exclude: [fullDocument.large] }")
     }
     guard let largest = largest.value else {
       return Diagnosis(id, .warn, "can't be seen: \(self.largest.obstacle)")
     }
     let seen =
-      largest.map(\.bytes).max().map {
-        "the largest of the latest changes has "
-          + sizeText(Double($0))
-      } ?? "no changes yet"
+      largest.map(\.bytes).max().map { "the largest recent change has " + sizeText(Double($0)) }
+      ?? "no changes yet"
     return Diagnosis(
-      id, .ok, "\(seen); NATS takes \(max), MongoDB up to 16 MiB. Larger ones become dead letters")
+      id, .ok,
+      "\(seen); NATS accepts \(max), MongoDB up to 16 MiB. Larger messages become dead letters")
   }
 }

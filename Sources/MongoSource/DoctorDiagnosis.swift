@@ -1,22 +1,22 @@
 public import Oplog
 
-/// What one check found.
+/// The result of one check.
 public struct Diagnosis: Sendable, Equatable, CustomStringConvertible {
   public enum Verdict: String, Sendable, CaseIterable {
     case ok
-    /// Works now; may hurt later, or can't be seen with these rights.
+    /// Works now; may fail later, or can't be checked with these privileges.
     case warn
-    /// Doesn't work, or will not for long.
+    /// Doesn't work, or will stop working soon.
     case fail
   }
 
   /// Stable, e.g. `mongodb.oplog_window`.
   public var id: String
   public var verdict: Verdict
-  /// What was seen, with the figures that led to the verdict. Holds no secret.
+  /// What was found, with figures. Never contains secrets.
   public var evidence: String
-  /// What to do about it: commands for mongosh are ready to paste, explanations in them are
-  /// comments. Nil where nothing is to be done.
+  /// What to do: mongosh commands are ready to paste, with explanations as comments. Nil if there is
+  /// nothing to do.
   public var remedy: String?
 
   public init(_ id: String, _ verdict: Verdict, _ evidence: String, remedy: String? = nil) {
@@ -31,46 +31,46 @@ public struct Diagnosis: Sendable, Equatable, CustomStringConvertible {
   }
 }
 
-/// What the deployment is checked against, besides what every bridge needs.
+/// What this bridge's configuration requires of the deployment.
 public struct MongoDemands: Sendable {
-  /// Where reading will go on.
+  /// The resume position.
   public var checkpoint: ResumePoint?
-  /// Where reading will begin, if there is no place to go on at.
+  /// The start position, if there is no resume position.
   public var start: OplogPosition?
-  /// False: change streams are read, and say themselves how far back they reach.
+  /// False: the bridge reads change streams, which check their history themselves.
   public var readsOplog = true
-  /// Where the place is lost, a snapshot closes the gap.
+  /// If the resume position is lost, the bridge takes a snapshot.
   public var snapshotsOnLoss = false
   /// The databases that rules match. Empty: all.
   public var databases: [String] = []
-  /// Collections (`db.collection`) whose events want the document as it was before.
+  /// Collections (`db.collection`) for which rules use pre-images.
   public var preImages: [String] = []
-  /// Those of them that can't do without.
+  /// Those of `preImages` for which a rule requires them.
   public var requiredPreImages: Set<String> = []
-  /// What each rule takes.
+  /// One per rule.
   public var rules: [RuleDemand] = []
-  /// The largest message that the NATS servers take (`max_payload`).
+  /// The largest message that the NATS servers accept (`max_payload`).
   public var maxPayload: Int?
-  /// How far back the oplog should reach: the longest outage to be survived.
+  /// How far back the oplog should reach: the longest outage to survive.
   public var minimumWindow = Duration.seconds(24 * 3600)
-  /// After this, nothing more is asked; what is under way ends within seconds.
+  /// No new command is sent after this; a running one ends within seconds.
   public var timeLimit = Duration.seconds(20)
 
   public init() {}
 }
 
-/// What one rule asks of the database.
+/// What one rule requires of the database.
 public struct RuleDemand: Sendable {
   public var rule: String
-  /// A glob over `database.collection`, as it is written.
+  /// A glob over `database.collection`, as written in the configuration.
   public var namespace: String
-  /// Where the glob leaves no choice.
+  /// Set if the glob has no wildcard there.
   public var database: String?
   public var collection: String?
   public var matches: @Sendable (String) -> Bool
-  /// What documents are read for, besides the oplog; nil: nothing.
+  /// Why documents are read besides the oplog; nil: they aren't.
   public var reads: String?
-  /// Without them the bridge does not work.
+  /// The bridge does not work without these reads.
   public var needsReads: Bool
 
   public init(

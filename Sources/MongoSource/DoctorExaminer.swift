@@ -8,7 +8,7 @@ internal import Oplog
   internal import Musl
 #endif
 
-/// Gathers the facts, one short question after the other. Lives on one thread, as its connection.
+/// Collects the facts with short commands, one at a time. Confined to one thread, like its connection.
 final class DoctorExaminer {
   let demands: MongoDemands
   private let options: MongoSourceOptions
@@ -17,15 +17,14 @@ final class DoctorExaminer {
   private var connection: MongoConnection
   private var server: MongoConnection.Server
   private var version: Answer<String>
-  /// Why there is no connection any more.
+  /// Why the connection is gone.
   private var lost: MongoError?
 
-  /// Silence of this length is an answer, too.
   private static let replyTimeout = Duration.seconds(5)
-  /// The longest a server may work on a question, in milliseconds.
+  /// `maxTimeMS` of each command.
   static let maxTime = 2000
 
-  /// Throws if there is no member of a replica set, or it refuses the credentials.
+  /// Throws if there is no replica set member, or it rejects the credentials.
   init(_ options: MongoSourceOptions, _ demands: MongoDemands) throws(MongoError) {
     self.options = options
     self.demands = demands
@@ -46,7 +45,7 @@ final class DoctorExaminer {
     }
   }
 
-  /// A user sees only what it has rights to.
+  /// Authenticated, so lists may be limited by the user's privileges.
   var isConfined: Bool { uri.user != nil }
 
   func facts() -> DoctorFacts {
@@ -76,16 +75,16 @@ final class DoctorExaminer {
 
   // MARK: Questions
 
-  /// Runs a command given as Extended JSON; `read` gives nil for an answer that makes no sense.
+  /// Runs a command in Extended JSON. `read` returns nil for a malformed reply.
   func ask<T>(
     _ json: String, in database: String = "admin", _ read: (BSONView) -> T?
   ) -> Answer<T> {
     answer { connection, server throws(MongoError) in
       var error = bson_error_t()
-      // libmongoc's parser; the names in it were escaped by `jsonText`.
+      // `jsonText` has escaped the names in it.
       guard let command = bson_new_from_json(json, -1, &error) else {
         throw MongoError(
-          domain: .client, message: "no valid command: \(json)", place: "doctor",
+          domain: .client, message: "invalid command: \(json)", place: "doctor",
           isTransient: false)
       }
       let place = json.split(separator: "\"").dropFirst().first.map(String.init) ?? "command"
@@ -93,21 +92,21 @@ final class DoctorExaminer {
       defer { withExtendedLifetime(reply) {} }
       guard let view = try? BSONView(reply.bytes), let value = read(view) else {
         throw MongoError(
-          domain: .reply, message: "an answer that makes no sense", place: place,
+          domain: .reply, message: "malformed reply", place: place,
           isTransient: true)
       }
       return value
     }
   }
 
-  /// Asks if there is time and a connection.
+  /// Asks unless the time is up or the connection is lost.
   private func answer<T>(
     _ question: (MongoConnection, MongoConnection.Server) throws(MongoError) -> T
   ) -> Answer<T> {
     if let lost { return .failed(lost) }
     guard ContinuousClock.now < deadline else {
       let limit = durationText(Int(demands.timeLimit.components.seconds))
-      return .notAsked("not asked: the time limit of \(limit) was up")
+      return .notAsked("not checked: the time limit of \(limit) was reached")
     }
     do {
       return .known(try question(connection, server))
@@ -120,7 +119,7 @@ final class DoctorExaminer {
     }
   }
 
-  /// A connection isn't used any more after an error; see `MongoConnection`.
+  /// A connection is discarded after an error; see `MongoConnection`.
   private func reconnect() {
     do {
       connection = try MongoConnection(options, replyTimeout: Self.replyTimeout)
@@ -214,7 +213,7 @@ final class DoctorExaminer {
   }
 
   private func retention() -> Answer<Double> {
-    // Everything else that it would tell is left out, as far as a server lets one.
+    // Excludes the expensive sections; a server ignores the names that it doesn't know.
     let sections = [
       "metrics", "wiredTiger", "locks", "tcmalloc", "transactions", "logicalSessionRecordCache",
     ].map { "\"\($0)\":0" }.joined(separator: ",")
@@ -289,7 +288,7 @@ final class DoctorExaminer {
           )
         }
       ).value {
-        // The server looked at its clock somewhere in between.
+        // The server read its clock between the two.
         let after = Self.now
         view.lastWrite = lastWrite
         view.skew = time.map { $0 - (before + after) / 2 }
@@ -306,7 +305,7 @@ final class DoctorExaminer {
     }
   }
 
-  /// The same member may have another number in a new connection.
+  /// Looks the member up: its id may differ in a new connection.
   private func ask<T>(
     of host: String,
     _ question: (MongoConnection, MongoConnection.Server) throws(MongoError) -> T
@@ -314,7 +313,7 @@ final class DoctorExaminer {
     answer { connection, _ throws(MongoError) in
       guard let member = try connection.members().first(where: { $0.host == host }) else {
         throw MongoError(
-          domain: .client, message: "\(host) is not reached any more", place: "hello",
+          domain: .client, message: "\(host) is no longer reachable", place: "hello",
           isTransient: true)
       }
       return try question(connection, member)

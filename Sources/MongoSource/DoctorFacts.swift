@@ -1,32 +1,32 @@
 internal import Oplog
 
-/// What was asked, and what came of it.
+/// The result of a question to the server.
 package enum Answer<Value: Sendable>: Sendable {
   case known(Value)
-  /// The user's rights don't reach that far.
+  /// The user lacks the privilege.
   case forbidden
   case failed(MongoError)
-  /// Why not, e.g. because the time was up.
+  /// With the reason, e.g. that the time limit was reached.
   case notAsked(String)
 
   package var value: Value? {
     if case .known(let value) = self { value } else { nil }
   }
 
-  /// Why there is no value, in words.
+  /// Why there is no value, as text.
   package var obstacle: String {
     switch self {
     case .known: ""
-    case .forbidden: "the user lacks the right"
+    case .forbidden: "the user lacks the privilege"
     case .failed(let error): error.description
     case .notAsked(let why): why
     }
   }
 }
 
-/// All that the checks judge: what a look at a deployment brought to light.
+/// The input of the checks: what was learned about a deployment.
 package struct DoctorFacts: Sendable {
-  /// The member that answers questions, by the read preference.
+  /// The member that was asked, by the read preference.
   package var host = ""
   package var set = SetView()
   package var access = Access()
@@ -49,15 +49,15 @@ package struct DoctorFacts: Sendable {
   package var collections: Answer<Collections> = .notAsked("")
   /// The largest of the newest oplog entries.
   package var largest: Answer<[LargeEntry]> = .notAsked("")
-  /// Collections that rules read documents of, and whether the user may.
+  /// The collections that rules read documents of, and whether the user may.
   package var reads: [Read] = []
 
   package init() {}
 
-  /// What a member says of its set in its answer to `hello`, which needs no right.
+  /// A member's view of its set, from `hello`, which needs no privilege.
   package struct SetView: Sendable {
     package var name = ""
-    /// Voting or not; hidden members are never named.
+    /// Voting or not; `hello` omits hidden members.
     package var dataMembers: [String] = []
     package var arbiters: [String] = []
     package var lastWrite: ResumePoint?
@@ -66,11 +66,11 @@ package struct DoctorFacts: Sendable {
     package init() {}
   }
 
-  /// How the connection string gets there.
+  /// How the bridge connects.
   package struct Access: Sendable {
     package var usesTLS = false
     package var user: (name: String, source: String)?
-    /// The user's; nil where they can't be seen.
+    /// The user's roles; nil if they can't be read.
     package var roles: [Role]?
     package var hosts: [String] = []
 
@@ -90,7 +90,7 @@ package struct DoctorFacts: Sendable {
   /// An attempt to read a collection.
   package struct Read: Sendable {
     package var database: String
-    /// Empty: any of the database, where its collections can't be listed.
+    /// Empty: any collection of the database, because they can't be listed.
     package var collection: String
     package var rules: [String]
     package var purpose: String
@@ -115,9 +115,9 @@ package struct DoctorFacts: Sendable {
   package struct Feature: Sendable {
     /// The feature compatibility version, e.g. "6.0".
     package var version: String
-    /// While an upgrade or downgrade is under way.
+    /// Set during an upgrade or downgrade.
     package var target: String?
-    /// The set is this shard of a cluster.
+    /// The set is this shard of a sharded cluster.
     package var shard: String?
 
     package init(version: String, target: String? = nil, shard: String? = nil) {
@@ -158,7 +158,7 @@ package struct DoctorFacts: Sendable {
     /// PRIMARY, SECONDARY, ARBITER, RECOVERING, (not reachable/healthy), …
     package var state: String
     package var healthy: Bool
-    /// Seconds since 1970 of its newest entry; 0 where it has none to tell.
+    /// Seconds since 1970 of its newest entry; 0 if unknown.
     package var optime: UInt32
     package var message: String
 
@@ -198,8 +198,7 @@ package struct DoctorFacts: Sendable {
     package var host: String
     package var lastWrite: ResumePoint?
     package var oldest: ResumePoint?
-    /// How far its clock is ahead of this machine's, and by how much that may be wrong, in
-    /// milliseconds.
+    /// How far its clock is ahead of this machine's, and the error of that, in milliseconds.
     package var skew: Int64?
     package var uncertainty: Int64
 
@@ -260,18 +259,18 @@ package struct DoctorFacts: Sendable {
   }
 }
 
-/// Nothing that can be tailed was found: what answered instead.
+/// No member that can be tailed was found; `found` is what answered instead.
 package struct NoContact: Sendable {
   package var error: MongoError
-  package var found: [Stranger]
+  package var found: [ProbedServer]
 
-  package init(_ error: MongoError, found: [Stranger] = []) {
+  package init(_ error: MongoError, found: [ProbedServer] = []) {
     self.error = error
     self.found = found
   }
 
-  /// One address of the connection string, asked directly.
-  package struct Stranger: Sendable {
+  /// One address of the connection string, probed directly.
+  package struct ProbedServer: Sendable {
     package enum Kind: Sendable {
       case silent(String)
       case router

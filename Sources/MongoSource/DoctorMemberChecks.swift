@@ -1,9 +1,9 @@
 internal import Oplog
 
-// The set's members: which are there, how far behind, and what happens when one is lost.
+// The members of the set: their state, lag and clocks, and how many may fail.
 
 extension DoctorFacts {
-  /// Lag beyond this delays events, or would lengthen a failover.
+  /// In seconds. More lag delays events, or would slow down a failover.
   private static let longLag = 10
   /// Milliseconds.
   private static let largeSkew: Int64 = 1000
@@ -15,8 +15,8 @@ extension DoctorFacts {
     guard let states = states.value else {
       return Diagnosis(
         id, .warn,
-        "what the set thinks of its members can't be seen (replSetGetStatus): "
-          + "\(self.states.obstacle); \(reached.count) of \(set.dataMembers.count) with data are "
+        "the members' states can't be seen (replSetGetStatus): "
+          + "\(self.states.obstacle); \(reached.count) of \(set.dataMembers.count) with data can be "
           + "reached from here" + Self.list(unreached, ", not: "),
         remedy: self.states.isForbidden ? give(DoctorRole.doctor, as: "doctor") : nil)
     }
@@ -35,7 +35,7 @@ extension DoctorFacts {
             ? ": no majority holds data, so nothing new can be read with majority read concern"
             : ""),
         remedy: "rs.status().members.filter(m => m.health !== 1 || ![1, 2, 7].includes(m.state))"
-          + "  // then look into the logs of these members")
+          + "  // then check the logs of these members")
     }
     if primaries.isEmpty {
       return Diagnosis(
@@ -46,8 +46,8 @@ extension DoctorFacts {
         id, .warn,
         "all \(states.count) are up, but this machine can't reach "
           + unreached.joined(separator: ", ")
-          + ": the bridge could not read on there when another member is lost",
-        remedy: "# From this machine: names must resolve, ports be open. The set's own names:\n"
+          + ": the bridge could not fail over to it",
+        remedy: "# Names must resolve and ports be open from this machine. The members' names:\n"
           + "rs.conf().members.map(m => m.host)")
     }
     return Diagnosis(id, .ok, "\(states.count) of \(states.count) are up")
@@ -79,7 +79,7 @@ extension DoctorFacts {
         id, .warn,
         "the majority is \(durationText(majority)) behind \(host), and so is every "
           + "event" + Self.list(behind.map { "\($0.0): \(durationText($0.1))" }, "; "),
-        remedy: "rs.printSecondaryReplicationInfo()  // is a member with data down, or too slow?")
+        remedy: "rs.printSecondaryReplicationInfo()  // is a member with data down or too slow?")
     }
     if !behind.isEmpty {
       return Diagnosis(
@@ -97,16 +97,16 @@ extension DoctorFacts {
     return (a, b)
   }
 
-  // MARK: What may fail
+  // MARK: Fault tolerance
 
-  /// Voting members: as configured, or else those that everybody is told of.
+  /// The voting members as configured, else those that `hello` lists.
   private var voters: [Voter] {
     configuration.value?.filter { $0.votes > 0 }
       ?? set.dataMembers.map { Voter(host: $0) }
       + set.arbiters.map { Voter(host: $0, isArbiter: true) }
   }
 
-  /// How many voting members with data must have a write before it is majority-committed.
+  /// The voting members with data, and how many of them a majority commit needs.
   private static func needed(_ voters: [Voter]) -> (data: Int, writeMajority: Int) {
     let data = voters.count { !$0.isArbiter }
     return (data, min(voters.count / 2 + 1, data))
@@ -124,31 +124,31 @@ extension DoctorFacts {
     let spare = needed.data - needed.writeMajority
     var evidence = "\(voters.count) voting members, \(needed.data) with data"
     if arbiters > 0 { evidence += ", \(arbiters) arbiters" }
-    evidence += ": \(needed.writeMajority) must have a write before it is majority-committed"
+    evidence += ": a majority commit needs \(needed.writeMajority) of them"
     if configuration.value == nil {
-      evidence += " (as far as hello tells; local.system.replset: \(configuration.obstacle))"
+      evidence += " (from hello; local.system.replset: \(configuration.obstacle))"
     }
     if arbiters > 0, spare == 0 {
       let arbiter = voters.first(where: \.isArbiter)?.host ?? ""
       return Diagnosis(
         id, .warn,
-        evidence + ". When one with data is down, the others go on writing, but the "
-          + "majority commit point stands still, and so does every event",
+        evidence + ". When one with data is down, writes continue, but the "
+          + "majority commit point stops, and so do all events",
         remedy: """
-          // Replace the arbiter by a member with data:
+          // Replace the arbiter with a member that holds data:
           rs.remove(\(jsonText(arbiter)))
           rs.add("new-host:27017")
-          // Until then, while a member with data is down, take its vote away (and give it back):
+          // Until then, remove the vote of a member with data while it is down (and restore it after):
           c = rs.conf(); m = c.members.find(m => m.host === "the.member:27017"); \
           m.votes = 0; m.priority = 0; rs.reconfig(c)
           """)
     }
     if spare == 0, needed.data > 1 {
       return Diagnosis(
-        id, .warn, evidence + ": not one of them may fail", remedy: "rs.add(\"new-host:27017\")")
+        id, .warn, evidence + ": none of them may fail", remedy: "rs.add(\"new-host:27017\")")
     }
     if needed.data <= 1 {
-      return Diagnosis(id, .ok, evidence + "; there is nobody to take over from it")
+      return Diagnosis(id, .ok, evidence + "; no other member can take over")
     }
     return Diagnosis(id, .ok, evidence + ", so \(spare) may fail")
   }
@@ -159,7 +159,7 @@ extension DoctorFacts {
     let id = "mongodb.clock"
     let seen = members.compactMap { member in member.skew.map { (member, $0) } }
     guard let least = seen.min(by: { $0.1 < $1.1 }), let most = seen.max(by: { $0.1 < $1.1 })
-    else { return Diagnosis(id, .warn, "can't be seen: no member told its time") }
+    else { return Diagnosis(id, .warn, "can't be seen: no member reported its time") }
     let remedy = "# On the machine whose clock is wrong:\nchronyc tracking || timedatectl status"
     let apart = most.1 - least.1 - most.0.uncertainty - least.0.uncertainty
     if apart > Self.largeSkew {
@@ -174,7 +174,7 @@ extension DoctorFacts {
       return Diagnosis(
         id, .warn,
         "this machine's clock differs from that of \(worst.0.host) by \(-worst.1) ms; "
-          + "lag and headroom will be shown wrong by as much", remedy: remedy)
+          + "lag and headroom are off by as much", remedy: remedy)
     }
     return Diagnosis(
       id, .ok, "\(seen.count) members within \(max(abs(least.1), abs(most.1))) ms of this machine")

@@ -1,9 +1,9 @@
 internal import Oplog
 
-// How far back the oplog reaches, and where the checkpoint stands in it.
+// The oplog window, and the checkpoint's position in it.
 
 extension DoctorFacts {
-  /// An oplog that has filled this share of its size loses its oldest entries.
+  /// Filled to this share of its size, an oplog drops its oldest entries.
   private static let full = 0.9
 
   func windowCheck(_ demands: MongoDemands) -> Diagnosis {
@@ -31,11 +31,11 @@ extension DoctorFacts {
     let assured = max(Double(seconds), hours * 3600)
     if assured >= Double(wanted) { return Diagnosis(id, .ok, evidence) }
     if let filled, filled < Self.full {
-      // An hour's worth at least, before the rate of a young oplog means anything.
+      // The rate of an oplog younger than an hour means little.
       if seconds < 3600 {
         return Diagnosis(
-          id, .warn, evidence + "; it is young: how long it will reach back can't be told yet",
-          remedy: "# Again when it is an hour old:\ntailrace doctor")
+          id, .warn, evidence + "; it is too young to predict its window",
+          remedy: "# Retry when it is an hour old:\ntailrace doctor")
       }
       let expected = filled > 0 ? Int(min(Double(seconds) / filled, 1e9)) : wanted
       evidence += "; at this rate it will hold \(durationText(expected)) when it is full"
@@ -43,17 +43,17 @@ extension DoctorFacts {
     }
     return Diagnosis(
       id, .warn,
-      evidence + "; after a longer outage than that the position is lost "
+      evidence + "; a longer outage loses the position "
         + "(\(durationText(wanted)) wanted)",
       remedy: resize(wanted))
   }
 
-  /// Sizes are MB of 1024 × 1024 there, and 990 is the least it takes.
+  /// The command takes MiB, at least 990.
   private func resize(_ seconds: Int) -> String {
     let hours = max((seconds + 3599) / 3600, 1)
     let megabytes = max(Int((oplogSize.value?.maximum ?? 0) / 1_048_576), 990)
     return """
-      // On every member (it is not replicated); room on disk for that long is needed:
+      // On every member (it is not replicated). Check that the disk has room for it:
       db.adminCommand({ replSetResizeOplog: 1, size: Double(\(megabytes)), \
       minRetentionHours: \(hours) })
       """
@@ -65,12 +65,12 @@ extension DoctorFacts {
 
   // MARK: The checkpoint
 
-  /// Members keep oplogs of different lengths, and the reader asks them all.
+  /// Members keep oplogs of different lengths, and the reader tries all of them.
   private func member(reachingBackTo position: OplogPosition) -> String? {
     members.first { $0.oldest.map { $0.position <= position } ?? false }?.host
   }
 
-  /// In the words with which the reader gives up.
+  /// The text of the reader's `PositionLost`.
   private func loss(_ point: ResumePoint, _ ends: OplogEnds) -> String {
     PositionLost(
       reason: .rolledOver, expected: point, found: nil, oldest: ends.oldest, newest: ends.newest,
@@ -98,7 +98,7 @@ extension DoctorFacts {
   func checkpointCheck(
     _ checkpoint: ResumePoint, _ demands: MongoDemands = MongoDemands()
   ) -> Diagnosis {
-    // A change stream begins at a time, whatever stands there, and says itself how far back it reaches.
+    // A change stream needs no entry at its start time and checks its history itself.
     let lost: Diagnosis.Verdict = demands.readsOplog && !demands.snapshotsOnLoss ? .fail : .warn
     let id = "mongodb.checkpoint"
     guard let ends = oplog.value else { return Diagnosis(id, .warn, "can't be seen") }
@@ -114,18 +114,18 @@ extension DoctorFacts {
       return Diagnosis(
         id, lost,
         "\(checkpoint) is older than the oldest entry, \(ends.oldest) at \(host): the "
-          + "changes in between are not in the oplog any more",
+          + "oplog no longer holds the changes in between",
         remedy: "# Close the gap with a snapshot of the collections, or accept it:\n"
           + "tailrace run --from oldest --force")
     }
     guard case .known(let found) = checkpointEntry else {
       return Diagnosis(
-        id, .warn, "whether \(checkpoint) is there can't be seen: \(checkpointEntry.obstacle)")
+        id, .warn, "\(checkpoint) can't be checked: \(checkpointEntry.obstacle)")
     }
     guard let found else {
       return Diagnosis(
         id, .warn,
-        "\(checkpoint) is beyond what \(host) holds: \(host) or the majority is behind, "
+        "\(checkpoint) is after the newest entry of \(host): \(host) or the majority lags, "
           + "or this is another replica set")
     }
     guard checkpoint.matches(found) else {
@@ -133,7 +133,8 @@ extension DoctorFacts {
         id, lost,
         "\(checkpoint) is not in the oplog, the next entry is \(found): a failover "
           + "rolled it back, or this is another replica set",
-        remedy: "# Check source.uri. If it is right, go on from a position before the failover:\n"
+        remedy:
+          "# Check source.uri. If it is right, continue from a position before the failover:\n"
           + "tailrace run --from <seconds>.<increment> --force")
     }
     let headroom = Int(position.seconds) - Int(ends.oldest.position.seconds)
@@ -144,14 +145,14 @@ extension DoctorFacts {
     let filled = oplogSize.value.map { $0.maximum > 0 ? $0.bytes / $0.maximum : 0 } ?? 1
     if filled >= Self.full, headroom < 3600 || headroom * 4 < ends.seconds {
       return Diagnosis(
-        id, .warn, evidence + ": that is how long the bridge may still stand",
-        remedy: "# Start the bridge now, and give it time:\n" + resize(24 * 3600))
+        id, .warn, evidence + ": the bridge loses its position if it stays down longer",
+        remedy: "# Start the bridge now, and enlarge the oplog:\n" + resize(24 * 3600))
     }
     return Diagnosis(id, .ok, evidence)
   }
 }
 
-// MARK: Figures for people
+// MARK: Formatting
 
 /// The two largest units, e.g. `3 h 12 min`.
 package func durationText(_ seconds: Int) -> String {
@@ -178,7 +179,7 @@ package func sizeText(_ bytes: Double) -> String {
 }
 
 extension Double {
-  /// One digit after the point, where it matters.
+  /// At most one decimal.
   var formattedShortly: String {
     guard isFinite, abs(self) < 1e15 else { return "\(self)" }
     let tenths = Int64((self * 10).rounded())

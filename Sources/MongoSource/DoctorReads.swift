@@ -1,9 +1,9 @@
 internal import BSON
 
-// Whether the rules' documents can be read, and which rules take nothing: their collections don't exist.
+// Whether the rules' documents can be read, and which rules match no existing collection.
 
 extension DoctorExaminer {
-  /// The user's roles: everybody may see his own.
+  /// The user's roles. Reading one's own needs no privilege.
   func roles() -> [DoctorFacts.Role]? {
     guard isConfined else { return nil }
     return ask(#"{"connectionStatus":1,"maxTimeMS":\#(Self.maxTime)}"#) { reply in
@@ -17,9 +17,9 @@ extension DoctorExaminer {
     }.value
   }
 
-  /// A question costs little, but not nothing.
+  /// One command each.
   private static let mostReads = 100
-  /// No collection has it: the right to read any shows with it.
+  /// A name that no collection has, to test the privilege for the whole database.
   private static let noCollection = "tailrace-doctor"
 
   /// Tries to read each collection that a rule reads documents of.
@@ -53,7 +53,7 @@ extension DoctorExaminer {
     }
     let known = (collections.value?.all ?? []).filter { demand.matches($0.namespace) }
     if !known.isEmpty { return known.map { DoctorFacts.split($0.namespace) } }
-    // Where they may be listed, there are none; elsewhere the right to all of them is tried.
+    // If they can be listed, there are none; otherwise the privilege for all of them is tested.
     guard let database = demand.database,
       collections.value?.hidden.contains(database) ?? collections.isForbidden
     else { return [] }
@@ -78,7 +78,7 @@ extension DoctorFacts {
     "rule" + (rules.count > 1 ? "s " : " ") + rules.joined(separator: ", ")
   }
 
-  /// Nothing where no rule reads documents.
+  /// Empty if no rule reads documents.
   var readsChecks: [Diagnosis] {
     guard !reads.isEmpty else { return [] }
     let id = "mongodb.documents"
@@ -102,13 +102,13 @@ extension DoctorFacts {
     }
     if let failed = reads.first(where: { $0.answer.value == nil }) {
       return [
-        Diagnosis(id, .warn, "\(failed.namespace) can't be tried: \(failed.answer.obstacle)")
+        Diagnosis(id, .warn, "\(failed.namespace) can't be checked: \(failed.answer.obstacle)")
       ]
     }
     return [Diagnosis(id, .ok, "\(reads.count) collections can be read")]
   }
 
-  /// Rules whose collections don't exist; nothing where no rule is known.
+  /// Rules without an existing collection. Empty if no rule is known.
   func namespaceChecks(_ demands: MongoDemands) -> [Diagnosis] {
     guard !demands.rules.isEmpty, let collections = collections.value,
       collections.incomplete == nil
@@ -135,23 +135,23 @@ extension DoctorFacts {
         Diagnosis(
           id, .ok,
           "every rule has a collection\(unseen); documents that enter one by a rename or $out have no "
-            + "events, and tailrace snapshot --namespace publishes them")
+            + "events: publish them with tailrace snapshot --namespace")
       ]
     }
     let shown = absent.prefix(10).joined(separator: ", ")
     let more = absent.count > 10 ? " and \(absent.count - 10) more" : ""
     return [
       Diagnosis(
-        id, .warn, "not there (yet): \(shown)\(more)",
-        remedy: "# If the collections are not still to come, correct match.namespace; names are "
+        id, .warn, "no such collection (yet): \(shown)\(more)",
+        remedy: "# If they are not to be created later, correct match.namespace; names are "
           + "case-sensitive.\n"
-          + "# If they come by a rename or $out, publish them then: tailrace snapshot --namespace "
+          + "# If a rename or $out creates them, publish them then: tailrace snapshot --namespace "
           + "<database>.<collection>")
     ]
   }
 
-  /// Commands that give the bridge's user more rights, whatever roles there are: the bridge's own role
-  /// where the user has it, else one of the purpose's own, which is made.
+  /// Commands that grant the bridge's user more privileges: through the role `tailrace` if the user has
+  /// it, else through a separate role for the purpose, created if necessary.
   func give(_ privileges: [DoctorRole.Privilege], as purpose: String) -> String {
     guard let user = access.user, let roles = access.roles,
       !roles.contains(Role(DoctorRole.name, in: "admin"))

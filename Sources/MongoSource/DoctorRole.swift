@@ -1,10 +1,10 @@
-/// The rights a bridge needs, as commands for mongosh. Everything within parentheses is JSON.
+/// The privileges a bridge needs, as mongosh commands. All arguments are JSON.
 public enum DoctorRole {
-  /// The role that the commands make.
+  /// The role that the commands create.
   public static let name = "tailrace"
 
   package struct Privilege: Sendable {
-    /// `local.oplog.rs` and the like; nil is the cluster.
+    /// Nil: the cluster resource.
     package var namespace: (database: String, collection: String)?
     package var actions: [String]
 
@@ -18,12 +18,12 @@ public enum DoctorRole {
     }
   }
 
-  /// All that tailing takes. `readAnyDatabase` is not it: that leaves out the database `local`.
+  /// All that tailing needs. `readAnyDatabase` doesn't include the database `local`.
   package static let tail = [
     Privilege(namespace: ("local", "oplog.rs"), actions: ["find"])
   ]
 
-  /// What `doctor` can see more with. It reads positions and sizes only.
+  /// Optional, for `doctor`: it reads positions and sizes only.
   package static let doctor = [
     Privilege(namespace: nil, actions: ["replSetGetStatus", "serverStatus"]),
     Privilege(namespace: ("local", "oplog.rs"), actions: ["collStats"]),
@@ -31,14 +31,14 @@ public enum DoctorRole {
     Privilege(namespace: ("admin", "system.version"), actions: ["find"]),
   ]
 
-  /// For snapshots and full documents. No database named: all of them.
+  /// For snapshots and full documents. An empty list means all databases.
   package static func documents(_ databases: [String]) -> [Privilege] {
     (databases.isEmpty ? [""] : databases).map {
       Privilege(namespace: ($0, ""), actions: ["find", "listCollections", "collStats"])
     }
   }
 
-  /// For reading change streams, to be adapted to the user there is.
+  /// For reading change streams; the user's name is to be filled in.
   public static var changeStreamCommands: String {
     let privileges = [Privilege(namespace: ("", ""), actions: ["find", "changeStream"])]
     let admin = "db.getSiblingDB(\"admin\")"
@@ -49,7 +49,7 @@ public enum DoctorRole {
       """
   }
 
-  /// Makes the role; and a user with it, or gives it to the user there is.
+  /// Creates the role and grants it to `user`, or to a new user.
   /// - Parameter user: name and authentication database of an existing user.
   public static func commands(
     databases: [String], user: (name: String, source: String)? = nil
@@ -70,10 +70,10 @@ public enum DoctorRole {
       """
   }
 
-  /// The rights beyond tailing, for a role that is there.
+  /// The privileges beyond tailing, for an existing role.
   package static func optional(_ databases: [String]) -> String {
     """
-    // Optional, so that doctor sees members, lag and the oplog's size:
+    // Optional, for doctor to see members, lag and oplog size:
     \(grant(doctor))
     // Optional, for snapshots and full documents:
     \(grant(documents(databases)))
@@ -84,7 +84,7 @@ public enum DoctorRole {
     "db.getSiblingDB(\"admin\").grantPrivilegesToRole(\"\(role)\", \(list(privileges)))"
   }
 
-  /// Makes a role and gives it to a user who has others.
+  /// Creates a role and grants it to an existing user.
   package static func make(
     _ role: String, _ privileges: [Privilege], for user: (name: String, source: String)
   ) -> String {
@@ -100,7 +100,7 @@ public enum DoctorRole {
   }
 }
 
-/// A string as JSON writes it, which is also how mongosh reads it.
+/// A JSON string literal, which mongosh reads as well.
 func jsonText(_ text: String) -> String {
   var result = "\""
   for scalar in text.unicodeScalars {

@@ -1,18 +1,18 @@
 package import BSON
 internal import Oplog
 
-/// What a server says of itself in its answer to `hello`; needs no privilege.
+/// A server's reply to `hello`, which needs no privilege.
 package struct Hello: Sendable {
   package var setName: String?
   /// A router of a sharded cluster.
   package var isRouter = false
-  /// Started as a member of a set that nobody has initiated yet.
+  /// Belongs to a replica set that is not initiated yet.
   package var awaitsInitiation = false
-  /// The newest entry this server has, and the newest that it knows a majority to have.
+  /// This server's newest oplog entry, and the newest that it knows to be majority-committed.
   package var lastWrite: ResumePoint?
   package var majority: ResumePoint?
-  /// When that was written, by the clock of the primary of then, and the server's own clock now:
-  /// milliseconds since 1970.
+  /// When `majority` was written, by the primary's clock, and this server's clock now; milliseconds
+  /// since 1970.
   package var majorityWallTime: Int64?
   package var localTime: Int64?
 
@@ -46,7 +46,7 @@ package struct Hello: Sendable {
     }
   }
 
-  /// A member that has nothing to report says (0, 0), term -1.
+  /// A member without entries reports (0, 0), term -1.
   private static func written(_ opTime: BSONView) throws(BSONError) -> ResumePoint? {
     guard let point = try ResumePoint(opTime), point.position.value != 0 else { return nil }
     return point
@@ -54,6 +54,6 @@ package struct Hello: Sendable {
 }
 
 extension BSONElement {
-  /// A string's text, repaired where it is not UTF-8. For cold paths.
+  /// A string's text, with invalid UTF-8 replaced. For cold paths.
   var text: String? { string.map { String(decoding: $0, as: UTF8.self) } }
 }

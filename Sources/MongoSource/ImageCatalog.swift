@@ -1,25 +1,24 @@
 package import BSON
 internal import Oplog
 
-/// A request's bytes told apart: which collections and documents it is about. Documents are told
-/// by the bytes of their document key: through a router, a sharded collection may show several with
-/// one `_id`.
+/// The collections and documents of a request. A document is identified by the bytes of its document
+/// key: through a router, several documents of a sharded collection may have the same `_id`.
 package struct ImageCatalog {
   struct Collection {
     var database: String
     /// The name within the database.
     var name: [UInt8]
-    /// Sixteen bytes, where an event named it. A namespace that stands for one collection after
-    /// the other is several entries here.
+    /// 16 bytes, if an event named it. A namespace that several collections had in turn is several
+    /// entries here.
     var uuid: [UInt8]?
-    /// By `_id`, its type and value: the number that stands for all documents with it.
+    /// By `_id` (type and value): index in `ids`.
     var ids: [[UInt8]: Int] = [:]
-    /// By the bytes of the document key.
+    /// By the bytes of the document key: index in `documents`.
     var documents: [[UInt8]: Int] = [:]
   }
 
-  /// All documents of a collection that have one `_id`. A change of any of them ends the time in which
-  /// the others can be seen: keys of one document differ where its shard key was refined.
+  /// All documents of a collection with the same `_id`. A change of one ends the readable interval of
+  /// all: they may be the same document, before and after its shard key was refined.
   struct ID {
     var collection: Int
     var documents: [Int]
@@ -29,9 +28,9 @@ package struct ImageCatalog {
     var collection: Int
     /// Type and value of `_id`.
     var id: [UInt8]
-    /// The document key, where it has more than `_id`: the shard key.
+    /// The document key, if it has more fields than `_id`: the shard key.
     var key: [UInt8]?
-    /// Of its `_id`, in `ids`.
+    /// Index in `ids`.
     var number: Int
   }
 
@@ -45,20 +44,20 @@ package struct ImageCatalog {
   private(set) var collections: [Collection] = []
   private(set) var documents: [Document] = []
   private(set) var ids: [ID] = []
-  /// Scopes name ids, not documents.
+  /// Scopes refer to `ids`, not to `documents`.
   private(set) var changes: [ImagePlan.Change] = []
-  /// The document of each change; nil where it is not of one.
+  /// The document of each change; nil for changes of a collection or more.
   package private(set) var documentOf: [Int?] = []
-  /// The image of each change; nil where none is wanted.
+  /// The requested image of each change, if any.
   private(set) var imageOf: [Int?] = []
   private(set) var preImages: [PreImage] = []
 
-  /// The index in `collections` of a namespace and UUID.
+  /// By namespace and UUID: index in `collections`.
   private var numbers: [[UInt8]: Int] = [:]
 
-  /// - Parameter limit: only images with smaller numbers are wanted.
+  /// - Parameter limit: only images with smaller numbers are read.
   package init(_ request: ImageRequest, limit: Int) {
-    // First what there is, so that an event of a whole collection or database meets all of them.
+    // First all documents, so that an event of a collection or database applies to all of them.
     var numberOf = [Int](repeating: -1, count: request.records.count)
     for (index, record) in request.records.enumerated() where record.kind == .document {
       numberOf[index] = document(record, request.bytes)
@@ -67,7 +66,7 @@ package struct ImageCatalog {
       let image = record.image >= 0 && Int(record.image) < limit ? Int(record.image) : nil
       switch record.kind {
       case .document:
-        // A key without an `_id` can't be looked for; it stays without an image.
+        // A key without an `_id` can't be queried; it gets no image.
         guard numberOf[index] >= 0 else { continue }
         add(
           record.time, .document(documents[numberOf[index]].number), image,
@@ -84,12 +83,12 @@ package struct ImageCatalog {
     }
   }
 
-  /// The documents whose `_id` bytes these are.
+  /// The documents with this `_id`.
   package func documents(in collection: Int, id: BSONElement) -> [Int] {
     collections[collection].ids[id.identity].map { ids[$0].documents } ?? []
   }
 
-  /// Whether a document found by its `_id` has the shard key that the event named.
+  /// Whether a document found by its `_id` has the event's shard key.
   package func matches(_ document: Int, _ found: BSONView) -> Bool {
     guard let key = documents[document].key else { return true }
     return key.withUnsafeBytes { bytes in
@@ -161,7 +160,7 @@ package struct ImageCatalog {
     )
   }
 
-  /// Whether `document` has the same values where `key` has any; null stands for a missing one.
+  /// Whether `document` has all values of `key`; null in `key` matches a missing field.
   private static func holds(_ document: BSONView, _ key: BSONView) throws(BSONError) -> Bool {
     var walk = key.elements()
     while let wanted = try walk.next() {
@@ -174,7 +173,7 @@ package struct ImageCatalog {
     return true
   }
 
-  /// A field by its dotted path; a field that is called so as a whole goes first.
+  /// A field by its dotted path. A field whose name is the whole path takes precedence.
   private static func value(
     in document: BSONView, at path: UnsafeRawBufferPointer
   ) throws(BSONError) -> BSONElement? {

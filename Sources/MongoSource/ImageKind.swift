@@ -1,10 +1,11 @@
 public import BSON
 public import Oplog
 
-/// One document that was asked for.
-public struct Image: Sendable {
+/// One requested document.
+public struct Image {
   public var kind: ImageKind
-  /// Nil for `none`. Points into the `ImageAnswer` it came with.
+  /// Nil for `none`. Points into the replies of its `ImageAnswer`, so it is valid only while that is
+  /// alive.
   public var document: BSONView?
 
   package init(kind: ImageKind, document: BSONView? = nil) {
@@ -13,21 +14,21 @@ public struct Image: Sendable {
   }
 }
 
-/// What an `ImageRequest` brought, in the order of its images.
+/// The images of an `ImageRequest`, in its order.
 ///
-/// Invariant behind `@unchecked Sendable`: immutable, and the images point into `replies` only,
-/// which live as long as it does.
+/// Invariant behind `@unchecked Sendable`: immutable, and `images` points only into `replies`, which
+/// are immutable and live as long as the answer.
 public final class ImageAnswer: @unchecked Sendable {
   /// The `restart` of the reader this belongs to.
   public let generation: UInt64
   private let images: [Image]
   private let replies: [MongoReply]
 
-  /// The images from 0 to here are answered. Fewer than asked for only where documents are so
-  /// large that all of them would take too much memory: ask again for the others.
+  /// How many images are answered. Fewer than requested only if all of them would take too much
+  /// memory: request the others again.
   public var count: Int { images.count }
 
-  /// An image's bytes are valid as long as the answer: hold it in `withExtendedLifetime`.
+  /// An image's bytes are valid as long as the answer: keep it alive with `withExtendedLifetime`.
   public subscript(index: Int) -> Image { images[index] }
 
   init(generation: UInt64, images: [Image], replies: [MongoReply]) {

@@ -1,11 +1,11 @@
 internal import Logging
 
-/// What the image reader's thread and its users share.
+/// State shared by the image reader's thread and its users.
 final class ImageMailbox: Sendable {
   let options: MongoSourceOptions
   let logger: Logger
   let bytesPerAnswer: Int
-  private let shared = Guarded(Shared())
+  private let shared = ConditionLock(Shared())
 
   struct Assignment: Sendable {
     var request: ImageRequest
@@ -18,14 +18,14 @@ final class ImageMailbox: Sendable {
     var generation: UInt64 = 0
     var status = ImageStatus()
     var threadRuns = false
-    /// How often in a row the system refused one.
+    /// Consecutive refusals by the system to start it.
     var refusals = 0
     var stopping = false
   }
 
   init(options: MongoSourceOptions, logger: Logger, bytesPerAnswer: Int) {
     var options = options
-    // Nothing here waits for anything to be written.
+    // No tailing.
     options.awaitTime = .zero
     self.options = options
     self.logger = logger
@@ -60,11 +60,11 @@ final class ImageMailbox: Sendable {
     shared.signal()
     guard startThread, !OSThread.start("image-reader", { [self] in run() }) else { return true }
     let error = MongoError(
-      domain: .client, message: OSThread.refusal("image-reader"), place: "reading documents",
+      domain: .client, message: OSThread.refusal("image-reader"), place: "full documents",
       isTransient: true)
     let isFirst = shared.withLock { shared in
       shared.threadRuns = false
-      // Without a thread nobody else takes anything out.
+      // Without a thread nothing else empties the queue.
       shared.queue.removeAll()
       shared.status.requests -= 1
       shared.refusals += 1
@@ -72,7 +72,7 @@ final class ImageMailbox: Sendable {
       shared.status.lastError = error
       return shared.refusals == 1
     }
-    if isFirst { logger.warning("\(error); full documents wait for it") }
+    if isFirst { logger.warning("\(error); full documents are delayed until a thread starts") }
     return false
   }
 
@@ -105,7 +105,7 @@ final class ImageMailbox: Sendable {
     shared.signal()
   }
 
-  /// Waits for the next request; nil when it's over.
+  /// Waits for the next request; nil after `stop`.
   private func next() -> Assignment? {
     shared.wait { shared -> Assignment?? in
       if shared.stopping { return .some(nil) }
@@ -115,19 +115,19 @@ final class ImageMailbox: Sendable {
     } ?? nil
   }
 
-  /// False once another `restart` or `stop` came.
+  /// False after the next `restart` or `stop`.
   func isCurrent(_ generation: UInt64) -> Bool {
     shared.withLock { $0.generation == generation && !$0.stopping }
   }
 
-  /// Waits, unless the generation ends first.
+  /// Sleeps until the generation ends, at most `duration`.
   func pause(_ duration: Duration, generation: UInt64) {
     _ = shared.wait(atMost: duration) { shared in
       shared.generation == generation && !shared.stopping ? nil : true
     }
   }
 
-  /// Changes the status; the phase only of the current generation.
+  /// Changes the status, except the phase if the generation has ended.
   func update(generation: UInt64, _ change: (inout ImageStatus) -> Void) {
     shared.withLock { shared in
       let phase = shared.status.phase

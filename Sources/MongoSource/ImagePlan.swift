@@ -1,17 +1,17 @@
 package import Oplog
 
-/// When to read what, so that few reads show every document exactly as its event left it.
+/// The fewest reads that return every document exactly as its event left it. Pure.
 ///
-/// A read at cluster time T shows what an event at time t left if t <= T and the document's next
-/// change comes after T. So each event has an interval of fitting times, and the fewest times that
-/// meet all intervals of a collection are found by going through them by their ends: where none of
-/// the chosen times fits, the latest that does is chosen. Pure.
+/// A read at cluster time T returns the result of an event at time t if t <= T and the document's next
+/// change comes after T. So each event has an interval of suitable times. The fewest times that stab
+/// all intervals of a collection are found greedily, in the order of the intervals' ends: if the last
+/// chosen time doesn't suit, the latest time that does is chosen.
 package struct ImagePlan {
   package struct Change {
     package enum Scope {
-      /// A document, by the number of its `_id`.
+      /// A document, by the index of its `_id`.
       case document(Int)
-      /// All documents of a collection, by number.
+      /// All documents of a collection, by its index.
       case collection(Int)
       /// All documents of all collections.
       case everything
@@ -19,7 +19,7 @@ package struct ImagePlan {
 
     package var time: OplogPosition
     package var scope: Scope
-    /// The document as this change left it is asked for.
+    /// The document as this change left it is requested.
     package var isWanted: Bool
 
     package init(time: OplogPosition, scope: Scope, isWanted: Bool = false) {
@@ -39,17 +39,17 @@ package struct ImagePlan {
   package struct Image {
     /// Index of the change.
     package var change: Int
-    /// False where a later change at the same time hides it: of several in one transaction only
-    /// the last can be seen.
+    /// False if a later change at the same time hides it: of several changes in one transaction only
+    /// the last can be read.
     package var isExact: Bool
   }
 
-  /// The latest first: where a time is too old for the server, all that follow are.
+  /// Latest first: if a time is too old for the server, all following ones are.
   package private(set) var reads: [Read] = []
 
   /// - Parameters:
-  ///   - changes: in any order as to time; those of one time in the order they were made.
-  ///   - collectionOf: the collection of each document.
+  ///   - changes: in any order of time; those of the same time in their own order.
+  ///   - collectionOf: the collection of each `_id`.
   package init(_ changes: [Change], collectionOf: [Int]) {
     let order = Self.order(changes)
     let intervals = Self.intervals(changes, order, collectionOf)
@@ -66,7 +66,7 @@ package struct ImagePlan {
     }
   }
 
-  /// Where an image can be seen: from `start` to before `end`.
+  /// When an image can be read: from `start` to before `end`.
   private struct Interval {
     var start: UInt64
     var end: UInt64
@@ -84,7 +84,7 @@ package struct ImagePlan {
     }
   }
 
-  /// The two next times at which something changes, seen from the past.
+  /// The next two times at which something changes, going backwards.
   private struct Next {
     var first = UInt64.max
     var second = UInt64.max
@@ -95,7 +95,7 @@ package struct ImagePlan {
       first = time
     }
 
-    /// The first of them after `time`.
+    /// The first of the two after `time`.
     func after(_ time: UInt64) -> UInt64 { first == time ? second : first }
   }
 
@@ -130,7 +130,7 @@ package struct ImagePlan {
     return intervals
   }
 
-  /// - Parameter times: all times there are, ascending: nothing is known beyond the last.
+  /// - Parameter times: all times of changes, ascending. Later changes are unknown, so no read is later.
   private mutating func stab(_ intervals: [Interval], of collection: Int, _ times: [UInt64]) {
     let sorted = intervals.sorted { a, b in
       a.end == b.end ? a.image.change < b.image.change : a.end < b.end

@@ -1,14 +1,14 @@
 public import Logging
 
-/// Reads the documents that events of updates don't carry, on a thread and with a connection of its
-/// own, many at a time. See `docs/images.md`.
+/// Reads the documents that update events don't carry, in batches, on its own thread and connection.
+/// See `docs/images.md`.
 ///
-/// All methods are thread-safe and, but for `stop`, don't block.
+/// All methods are thread-safe; only `stop` blocks.
 public final class ImageReader: Sendable {
   private let mailbox: ImageMailbox
 
-  /// - Parameter bytesPerAnswer: an answer with more than this holds fewer images than asked for,
-  ///   at least one.
+  /// - Parameter bytesPerAnswer: an answer that would exceed this holds fewer images than requested, at
+  ///   least one.
   public init(
     options: MongoSourceOptions, logger: Logger, bytesPerAnswer: Int = 48 << 20
   ) {
@@ -17,22 +17,23 @@ public final class ImageReader: Sendable {
 
   deinit { mailbox.requestStop() }
 
-  /// Forgets all that was asked for.
-  /// - Returns: the generation for what is asked from here on.
+  /// Discards all requests.
+  /// - Returns: the generation for the requests that follow.
   @discardableResult
   public func restart() -> UInt64 { mailbox.restart() }
 
-  /// Asks for images. Requests are answered one after the other, in order.
+  /// Requests images. Requests are answered one at a time, in order.
   ///
-  /// Errors are overcome by trying again, without end, so only `restart` or `stop` can keep an
-  /// answer from coming; `status` says what the matter is.
+  /// Errors are retried without limit, so every request is answered unless `restart` or `stop` is called;
+  /// `status` shows the error.
   ///
   /// - Parameters:
-  ///   - generation: of the latest `restart` (0 before the first); otherwise nothing happens.
-  ///   - onAnswer: called once, on the reader's thread, and not after the generation has ended
-  ///     (but perhaps while it ends: `ImageAnswer.generation` tells). It must not block.
-  /// - Returns: false where the system refuses a thread to read on: no answer comes, and the request
-  ///   is to be submitted again a little later.
+  ///   - generation: returned by the latest `restart` (0 before the first); otherwise the request is
+  ///     ignored.
+  ///   - onAnswer: called once, on the reader's thread, unless the generation has ended. It may be called
+  ///     while the generation ends: compare `ImageAnswer.generation`. It must not block.
+  /// - Returns: false if the generation has ended or the system refuses a thread: then no answer follows,
+  ///   and the request must be submitted again later.
   @discardableResult
   public func submit(
     _ request: ImageRequest, generation: UInt64,
@@ -43,7 +44,7 @@ public final class ImageReader: Sendable {
 
   public var status: ImageStatus { mailbox.status }
 
-  /// Ends reading and waits for the thread, at most two seconds. One stuck in a dead connection is
-  /// left behind and ends with it. Nothing can be asked afterwards.
+  /// Stops reading and waits for the thread, at most two seconds. A thread blocked in a dead connection
+  /// is abandoned and ends when the connection times out. No requests afterwards.
   public func stop() { mailbox.stop(waiting: .seconds(2)) }
 }

@@ -1,51 +1,51 @@
 internal import BSON
 public import Oplog
 
-/// Which documents are wanted for the events of one stretch of the oplog, with everything that
-/// decides when they can be read.
+/// The documents to read for the events of one section of the oplog, with all changes that determine
+/// when they can be read.
 ///
-/// An update's post-image is what a read shows between the update and the next change of the same
-/// document. So a request holds every change of documents in the collections concerned, wanted or
-/// not, and every event that takes a whole collection away, in oplog order:
+/// An update's post-image is readable between the update and the document's next change. So a request
+/// holds every change in the collections concerned, wanted or not, and every event that removes a
+/// whole collection, in oplog order:
 ///
 ///     var request = ImageRequest()
 ///     while let event = try decoder.next() {
 ///       let number = request.add(event, wanted: takesFullDocument(event))
 ///     }
 ///
-/// Images are numbered from 0 in the order they are asked for; the answer has them by number.
+/// Images are numbered from 0 in the order of the requests; the answer is indexed by that number.
 public struct ImageRequest: Sendable {
   /// One change, or one pre-image.
   struct Record {
     enum Kind: UInt8 {
       /// A document is written.
       case document
-      /// A collection is dropped, or goes or comes by renaming.
+      /// A collection is dropped or renamed, or is the target of a rename.
       case collection
       /// A database is dropped.
       case database
-      /// Anything may become visible: a transaction was prepared.
+      /// A transaction was prepared: it may change anything.
       case everything
-      /// Not a change but a pre-image to be fetched.
+      /// Not a change, but a request for a pre-image.
       case preImage
     }
 
     var kind: Kind
-    /// The number of the image; -1 if none is wanted.
+    /// The number of the requested image; -1 if there is none.
     var image: Int32 = -1
     var time: OplogPosition
-    /// Of the pre-image within its entry.
+    /// Index of the pre-image's operation within its entry.
     var operation: Int64 = 0
-    var namespace = Stretch()
+    var namespace = ByteRange()
     var databaseLength: Int32 = 0
-    /// The document key, a whole document.
-    var key = Stretch()
-    /// Sixteen bytes, or none.
-    var uuid = Stretch()
+    /// The document key, as a BSON document.
+    var key = ByteRange()
+    /// 16 bytes, or empty.
+    var uuid = ByteRange()
   }
 
-  /// A part of `bytes`.
-  struct Stretch {
+  /// A range of `bytes`.
+  struct ByteRange {
     var start: Int32 = 0
     var count: Int32 = 0
 
@@ -54,23 +54,23 @@ public struct ImageRequest: Sendable {
 
   private(set) var records: [Record] = []
   private(set) var bytes: [UInt8] = []
-  /// How many images are asked for.
+  /// The number of requested images.
   public private(set) var count = 0
-  /// Bytes of names and document keys. Whoever fills a request keeps this well below 2 GiB.
+  /// Bytes of names and document keys. The caller must keep this well below 2 GiB.
   public var byteCount: Int { bytes.count }
 
   public init() {}
 
-  /// Empties it for the next stretch and keeps its memory.
+  /// Empties the request and keeps its memory.
   public mutating func removeAll() {
     records.removeAll(keepingCapacity: true)
     bytes.removeAll(keepingCapacity: true)
     count = 0
   }
 
-  /// Adds an event, in oplog order. With `wanted` its post-image is asked for, if the event has a
-  /// document that is not in the oplog: an update.
-  /// - Returns: the image's number; nil if none is asked for.
+  /// Adds an event, in oplog order. With `wanted`, the post-image of an update is requested; other
+  /// events have their document in the oplog.
+  /// - Returns: the image's number, if one is requested.
   @discardableResult
   public mutating func add(_ event: ChangeEvent, wanted: Bool) -> Int? {
     switch event.operation {
@@ -94,19 +94,19 @@ public struct ImageRequest: Sendable {
     return nil
   }
 
-  /// Marks where a transaction was prepared: what it wrote becomes visible from there on, at a time
-  /// that only its commit tells, so no image of an earlier event may be read later than that.
+  /// Marks the position at which a transaction was prepared. Its writes become visible at some later
+  /// time that only the commit entry gives, so no image of an earlier event may be read after the mark.
   public mutating func addPrepare(at position: OplogPosition) {
     records.append(Record(kind: .everything, time: position))
   }
 
-  /// Asks for the document as it was before an update, replacement or delete, kept by servers from
-  /// 6.0 on for collections with `changeStreamPreAndPostImages`.
+  /// Requests the document before an update, replacement or delete. Servers from 6.0 on keep it for
+  /// collections with `changeStreamPreAndPostImages`.
   /// - Parameters:
-  ///   - collection: the UUID the entry names: sixteen bytes.
-  ///   - entry: the entry that holds the operation. In a transaction of several entries not the
-  ///     one that commits it, and `operation` starts at 0 in each.
-  ///   - operation: the operation's index in that entry's `applyOps`; 0 outside of one.
+  ///   - collection: the UUID in the entry: 16 bytes.
+  ///   - entry: the entry that holds the operation. In a transaction with several entries that isn't
+  ///     the commit, and `operation` starts at 0 in each.
+  ///   - operation: the operation's index in the entry's `applyOps`; 0 without one.
   /// - Returns: the image's number.
   public mutating func addPreImage(
     collection: UnsafeRawBufferPointer, entry: OplogPosition, operation: Int64
@@ -117,8 +117,8 @@ public struct ImageRequest: Sendable {
     return Int(record.image)
   }
 
-  /// Takes back the wish for the first images: what an answer brought only a part of is asked for
-  /// again like this. Those left are numbered from 0.
+  /// Removes the first images, to request the rest of a partial answer. The remaining images are
+  /// renumbered from 0.
   public mutating func removeImages(first taken: Int) {
     for index in records.indices where records[index].image >= 0 {
       records[index].image = max(records[index].image - Int32(clamping: taken), -1)
@@ -126,7 +126,7 @@ public struct ImageRequest: Sendable {
     count = max(count - taken, 0)
   }
 
-  /// The same stretch, asking only for the images from `first` on; they are numbered anew.
+  /// The same section with only the images from `first` on, renumbered from 0.
   public func remaining(from first: Int) -> ImageRequest {
     var rest = self
     rest.records.removeAll { $0.kind == .preImage && $0.image < Int32(first) }
@@ -162,16 +162,16 @@ public struct ImageRequest: Sendable {
     return record
   }
 
-  private mutating func store(_ source: UnsafeRawBufferPointer) -> Stretch {
+  private mutating func store(_ source: UnsafeRawBufferPointer) -> ByteRange {
     let start = bytes.count
     bytes.append(contentsOf: source)
-    return Stretch(start: Int32(start), count: Int32(source.count))
+    return ByteRange(start: Int32(start), count: Int32(source.count))
   }
 
-  private func equals(_ stretch: Stretch, _ other: UnsafeRawBufferPointer) -> Bool {
-    guard Int(stretch.count) == other.count else { return false }
+  private func equals(_ part: ByteRange, _ other: UnsafeRawBufferPointer) -> Bool {
+    guard Int(part.count) == other.count else { return false }
     return bytes.withUnsafeBytes {
-      UnsafeRawBufferPointer(rebasing: $0[stretch.range]).equals(other)
+      UnsafeRawBufferPointer(rebasing: $0[part.range]).equals(other)
     }
   }
 }

@@ -1,21 +1,21 @@
 internal import Oplog
 
-/// What an `ImageReader` is doing, and has done since it was made.
+/// The state of an `ImageReader`, and its counters since it was created.
 public struct ImageStatus: Sendable {
   public enum Phase: Equatable, Sendable {
-    /// Nothing is asked for.
+    /// No request.
     case idle
     case reading
-    /// An error interrupted the reading; it is tried again, without end.
+    /// An error interrupted reading; it is retried without limit.
     case retrying(reason: String, attempt: Int)
     case stopped
   }
 
   public var phase = Phase.idle
-  /// The member read from (`host:port`), or last read from.
+  /// The member being read from, or the last one (`host:port`).
   public var host: String?
   public var requests: UInt64 = 0
-  /// Commands sent for documents: one round trip each.
+  /// Commands sent for documents.
   public var roundTrips: UInt64 = 0
   /// Images answered, by kind.
   public var post: UInt64 = 0

@@ -2,30 +2,30 @@ internal import BSON
 internal import Logging
 internal import Oplog
 
-/// The image reader's thread at work: connect, read what a request needs; after an error, again.
+/// The image reader thread's work: connect, read what a request needs, and retry after an error.
 struct ImageThread {
   private let mailbox: ImageMailbox
   private var connected: Connected?
   private var backoff = Backoff()
-  /// Reading is interrupted, which the log was told.
+  /// Reading is interrupted, and a warning was logged.
   private var outage = false
-  /// Images to answer at once: lowered where documents are large.
+  /// Maximum images per answer; lowered for large documents.
   private var imagesPerAnswer = Int.max
 
-  /// A find asks for at most this many documents …
+  /// A find requests at most this many documents …
   private static let idsPerFind = 1000
-  /// … and by ids of at most this many bytes; a command must stay below 16 MB.
+  /// … by ids of at most this many bytes: a command is limited to 16 MB.
   private static let idBytesPerFind = 8 << 20
-  /// One more than there can be, so that the first reply ends the cursor where it holds all.
+  /// One more than can be found, so that the first reply closes the cursor unless it is too large.
   private static let batchSize = idsPerFind + 1
 
   private struct Connected {
     var connection: MongoConnection
     var server: MongoConnection.Server
-    var age: ServerAge
+    var capabilities: ServerCapabilities
   }
 
-  /// Why a request wasn't answered at once.
+  /// Why a request isn't answered yet.
   private enum Interruption: Error {
     case failed(MongoError)
     /// The documents take too much memory.
@@ -44,7 +44,7 @@ struct ImageThread {
         let connected = try connect(generation)
         try read(&work, connected, generation)
         recovered()
-        // Grown back by and by.
+        // Recovers step by step.
         if imagesPerAnswer < Int.max / 2 { imagesPerAnswer *= 2 }
         mailbox.answer(
           assignment,
@@ -64,7 +64,7 @@ struct ImageThread {
     }
   }
 
-  /// Drops the connection, on the thread it belongs to.
+  /// Closes the connection, on the thread it belongs to.
   mutating func end() { connected = nil }
 
   // MARK: The connection
@@ -77,8 +77,8 @@ struct ImageThread {
       let server = try connection.selectServer()
       // Cursors belong to a session.
       try connection.startSession()
-      let age = ServerAge(version: try connection.version(server))
-      return Connected(connection: connection, server: server, age: age)
+      let capabilities = ServerCapabilities(version: try connection.version(server))
+      return Connected(connection: connection, server: server, capabilities: capabilities)
     }
     connected = made
     mailbox.update(generation: generation) { $0.host = made.server.host }
@@ -86,7 +86,7 @@ struct ImageThread {
   }
 
   private mutating func retryLater(_ error: MongoError, _ generation: UInt64) {
-    // A new one is cheap, and looks at all members anew.
+    // A new connection is cheap, and selects a server again.
     connected = nil
     let pause = backoff.next()
     let attempt = backoff.failures
@@ -98,7 +98,7 @@ struct ImageThread {
       mailbox.logger.debug("\(error)", metadata: ["attempt": "\(attempt)"])
     } else {
       outage = true
-      mailbox.logger.warning("\(error); full documents are read again until it works")
+      mailbox.logger.warning("\(error); retrying the reads of full documents")
     }
     mailbox.pause(pause, generation: generation)
   }
@@ -107,7 +107,7 @@ struct ImageThread {
     backoff.reset()
     guard outage else { return }
     outage = false
-    mailbox.logger.info("full documents are read again")
+    mailbox.logger.info("reads of full documents work again")
   }
 
   private func attempt<T>(_ body: () throws(MongoError) -> T) throws(Interruption) -> T {
@@ -124,8 +124,8 @@ struct ImageThread {
     _ work: inout ImageWork, _ connected: Connected, _ generation: UInt64
   ) throws(Interruption) {
     mailbox.update(generation: generation) { $0.phase = .reading }
-    while let read = work.nextRead(connected.age) {
-      try snapshot(read, &work, connected, generation)
+    while let read = work.nextRead(connected.capabilities) {
+      try readAtClusterTime(read, &work, connected, generation)
     }
     for collection in work.unverified.keys.sorted() {
       let current = try currentName(of: collection, work, connected)
@@ -135,21 +135,21 @@ struct ImageThread {
       try lookUp(collection, &work, connected, generation)
     }
     while let some = work.nextPreImages(atMost: Self.idsPerFind) {
-      let hasAny = connected.age.checksUUIDs
-      let found = hasAny ? try find(some, &work, connected, generation) : [:]
+      let found =
+        connected.capabilities.keepsPreImages ? try find(some, &work, connected, generation) : [:]
       work.finish(preImages: some, found)
     }
   }
 
-  /// Reads documents of one collection as they were at one cluster time.
-  private func snapshot(
+  /// Reads documents of one collection at one cluster time.
+  private func readAtClusterTime(
     _ read: ImagePlan.Read, _ work: inout ImageWork, _ connected: Connected, _ generation: UInt64
   ) throws(Interruption) {
     let collection = work.catalog.collections[read.collection]
-    let checks = connected.age.checksUUIDs
+    let checks = connected.capabilities.checksUUIDs
     let find = CollectionFind(
       database: collection.database, name: collection.name, uuid: checks ? collection.uuid : nil,
-      view: .snapshot(read.time), batchSize: Self.batchSize)
+      view: .clusterTime(read.time), batchSize: Self.batchSize)
     do {
       let documents = work.documents(of: read)
       let found = try self.find(
@@ -158,7 +158,7 @@ struct ImageThread {
     } catch .failed(let error) where error.domain == .server {
       switch error.code {
       case ServerCode.snapshotTooOld: work.refuse(read, everywhere: true)
-      // Dropped, renamed or made since then.
+      // Dropped, renamed or created since then.
       case ServerCode.snapshotUnavailable, ServerCode.collectionUUIDMismatch:
         work.refuse(read, everywhere: false)
       default: throw .failed(error)
@@ -168,7 +168,7 @@ struct ImageThread {
     }
   }
 
-  /// Reads documents as they are now, from the very collection that the events are about.
+  /// Reads current documents, from the same collection that the events are about.
   private func lookUp(
     _ number: Int, _ work: inout ImageWork, _ connected: Connected, _ generation: UInt64
   ) throws(Interruption) {
@@ -184,15 +184,15 @@ struct ImageThread {
       work.finishLookups(in: number, found)
       return
     }
-    // Where it has gone by another name, its documents are found under that.
+    // The collection may have been renamed.
     guard let name = try currentName(of: number, work, connected) else {
       work.finishLookups(in: number, [:])
       return
     }
     find.name = name
-    if connected.age.checksUUIDs { find.uuid = collection.uuid }
+    if connected.capabilities.checksUUIDs { find.uuid = collection.uuid }
     let found = try self.find(documents, in: number, find, &work, connected, generation)
-    if !connected.age.checksUUIDs,
+    if !connected.capabilities.checksUUIDs,
       try currentName(of: number, work, connected) != name
     {
       throw .failed(
@@ -203,7 +203,7 @@ struct ImageThread {
     work.finishLookups(in: number, found)
   }
 
-  /// The name that a collection has now; nil if it is gone.
+  /// The collection's current name; nil if it no longer exists.
   private func currentName(
     of number: Int, _ work: ImageWork, _ connected: Connected
   ) throws(Interruption) -> [UInt8]? {
@@ -217,7 +217,8 @@ struct ImageThread {
 
   // MARK: Finds
 
-  /// Finds documents by `_id`, in as few commands as their ids allow.
+  /// Finds documents by `_id`, in as few commands as possible. The views point into the replies that
+  /// `work` keeps.
   private func find(
     _ documents: [Int], in collection: Int, _ find: CollectionFind, _ work: inout ImageWork,
     _ connected: Connected, _ generation: UInt64
@@ -258,7 +259,7 @@ struct ImageThread {
     return found
   }
 
-  /// Reads pre-images of one collection, which stand in a collection ordered by the same key.
+  /// Reads pre-images of one collection. They are ordered as in `config.system.preimages`.
   private func find(
     _ wanted: ArraySlice<ImageCatalog.PreImage>, _ work: inout ImageWork, _ connected: Connected,
     _ generation: UInt64
@@ -272,7 +273,7 @@ struct ImageThread {
     find.write(into: &command) { command in
       let filter = command.beginDocument(key: "filter")
       let id = command.beginDocument(key: "_id")
-      // Without bounds $in would go through all pre-images there are.
+      // Without bounds $in would scan all pre-images.
       first.write(command.beginDocument(key: "$gte"), into: &command)
       last.write(command.beginDocument(key: "$lte"), into: &command)
       let list = command.beginArray(key: "$in")
@@ -298,7 +299,7 @@ struct ImageThread {
     return found
   }
 
-  /// Runs a find to its end; the replies stay with `work`.
+  /// Runs a find to its end. `work` keeps the replies, which the views passed to `body` point into.
   private func pages(
     of command: borrowing ByteWriter, _ name: [UInt8], _ database: String, _ place: String,
     _ work: inout ImageWork, _ connected: Connected, _ generation: UInt64,
@@ -343,7 +344,7 @@ struct ImageThread {
   }
 }
 
-/// What tells pre-images of one collection apart.
+/// Identifies a pre-image within its collection.
 private struct PreImageKey: Hashable {
   var entry: OplogPosition
   var operation: Int64
@@ -353,7 +354,7 @@ private struct PreImageKey: Hashable {
     self.operation = operation
   }
 
-  /// Of a document of `config.system.preimages`.
+  /// Reads the key of a document in `config.system.preimages`.
   init?(_ document: BSONView) throws(BSONError) {
     guard let id = try document.first("_id")?.document,
       let time = try id.first("ts")?.timestamp,
@@ -365,7 +366,7 @@ private struct PreImageKey: Hashable {
 }
 
 extension ImageCatalog.PreImage {
-  /// Writes the `_id` of its document, which was begun at `mark`.
+  /// Writes the `_id` of its document into the document begun at `mark`.
   fileprivate func write(_ mark: Int, into command: inout ByteWriter) {
     command.append(key: "nsUUID", uuid: uuid)
     command.append(key: "ts", timestamp: entry.seconds, increment: entry.increment)

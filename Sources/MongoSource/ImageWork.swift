@@ -1,28 +1,30 @@
 internal import BSON
 internal import Oplog
 
-/// One request on its way to its answer: what has been read and what has not. It outlives a broken
-/// connection, so that no read that succeeded is repeated.
+/// The progress of one request. It outlives a failed connection, so that no successful read is
+/// repeated.
+///
+/// `images` points only into `replies[..<settledReplies]`: `rollBack` removes the others.
 struct ImageWork {
   let catalog: ImageCatalog
   /// Only images with smaller numbers are read and answered.
   let limit: Int
-  /// Reads at a cluster time that are still to be done, the next one last.
+  /// Remaining reads at a cluster time, the next one last.
   private(set) var reads: [ImagePlan.Read]
-  /// Changes whose document's present state must do, by collection.
+  /// Changes whose document is read in its current state, by collection.
   private(set) var lookups: [Int: [Int]] = [:]
   private(set) var preImages: ArraySlice<ImageCatalog.PreImage>
   private(set) var images: [Image]
   private(set) var replies: [MongoReply] = []
   private(set) var byteCount = 0
-  /// Replies of reads that were finished.
+  /// Replies of finished reads.
   private var settledReplies = 0
 
-  /// This and everything earlier is beyond the history that the server keeps.
+  /// The server no longer keeps the history for the remaining reads.
   private var isTooOld = false
-  /// Collections that can't be read at the times left.
+  /// Collections that can't be read at the remaining times.
   private var unreadable: Set<Int> = []
-  /// Collections that were read at a cluster time by name alone, with what was found.
+  /// Collections that were read at a cluster time by name only, with the changes that were found.
   private(set) var unverified: [Int: [Int]] = [:]
 
   init(_ request: ImageRequest, limit: Int) {
@@ -41,20 +43,22 @@ struct ImageWork {
 
   // MARK: Reads at a cluster time
 
-  /// The next read that has a chance; those without become lookups.
-  mutating func nextRead(_ age: ServerAge) -> ImagePlan.Read? {
+  /// The next possible read; impossible ones become lookups.
+  mutating func nextRead(_ capabilities: ServerCapabilities) -> ImagePlan.Read? {
     while let read = reads.last {
-      if age.hasSnapshots, !isTooOld, !unreadable.contains(read.collection) { return read }
+      if capabilities.readsAtClusterTime, !isTooOld, !unreadable.contains(read.collection) {
+        return read
+      }
       reads.removeLast()
       look(up: read)
     }
     return nil
   }
 
-  /// The documents a read is to show.
+  /// The documents to read.
   func documents(of read: ImagePlan.Read) -> [Int] { distinct(read.images.map(\.change)) }
 
-  /// Files what the next read showed.
+  /// Takes the result of the next read.
   mutating func finish(
     _ read: ImagePlan.Read, _ found: [Int: BSONView], isVerified: Bool
   ) {
@@ -65,14 +69,14 @@ struct ImageWork {
         set(image.change, Image(kind: image.isExact ? .post : .lookup, document: document))
         if !isVerified { unverified[read.collection, default: []].append(image.change) }
       } else if image.isExact {
-        // It was there, by the oplog: its collection has lost its name since, or the document was
-        // moved to another shard, which is no change that a request knows of.
+        // The oplog says that it existed: since then its collection was renamed, or the document was
+        // moved to another shard, which isn't an event.
         lookups[read.collection, default: []].append(image.change)
       }
     }
   }
 
-  /// The server refused the next read, as it will all earlier ones: of that collection, or all.
+  /// The server refused the next read, and will refuse all earlier ones: of the collection, or all.
   mutating func refuse(_ read: ImagePlan.Read, everywhere: Bool) {
     if everywhere { isTooOld = true } else { unreadable.insert(read.collection) }
   }
@@ -81,7 +85,7 @@ struct ImageWork {
     lookups[read.collection, default: []] += read.images.map(\.change)
   }
 
-  /// Whether a collection that was read by name alone is the one that the events are about.
+  /// Discards what was read by name only if the name belongs to another collection.
   mutating func verify(_ collection: Int, isTheSame: Bool) {
     guard let changes = unverified.removeValue(forKey: collection), !isTheSame else { return }
     for change in changes { set(change, Image(kind: .none)) }
@@ -90,7 +94,7 @@ struct ImageWork {
 
   // MARK: Lookups
 
-  /// The documents to look up in a collection, and the time they must not be older than.
+  /// The documents to look up in a collection, and the earliest permitted time.
   func documents(toLookUpIn collection: Int) -> (documents: [Int], notBefore: OplogPosition) {
     let changes = lookups[collection] ?? []
     let latest = changes.map { catalog.changes[$0].time }.max()
@@ -113,7 +117,7 @@ struct ImageWork {
     return preImages.prefix(count).prefix { $0.uuid == first.uuid }
   }
 
-  /// - Parameter found: what was found, by number of the image.
+  /// - Parameter found: documents by the number of their image.
   mutating func finish(
     preImages done: ArraySlice<ImageCatalog.PreImage>, _ found: [Int: BSONView]
   ) {
@@ -124,7 +128,7 @@ struct ImageWork {
 
   // MARK: Replies
 
-  /// Forgets what came of a read that broke off: it will be repeated.
+  /// Discards the replies of a failed read, which will be repeated.
   mutating func rollBack() {
     for reply in replies[settledReplies...] { byteCount -= reply.bytes.count }
     replies.removeLast(replies.count - settledReplies)

@@ -1,9 +1,8 @@
 public import Oplog
 
-/// Questions that are asked now and then. Each runs on a thread and a client of its own and takes
-/// at most the options' connect timeout and a few seconds. Nothing is retried: while a server is
-/// down or the set has no primary yet, an error with `isTransient` says so. Cancellation doesn't cut
-/// them short.
+/// One-off queries. Each uses its own thread and client, and takes at most the connect timeout plus a
+/// few seconds unless noted. Nothing is retried: if a server is down or the set has no primary, the
+/// error is `isTransient`. Cancellation has no effect.
 public enum MongoAdmin {
   public struct Identity: Sendable {
     public var setName: String
@@ -13,7 +12,7 @@ public enum MongoAdmin {
     public var host: String
   }
 
-  /// Who is there. Throws if it is nothing that has an oplog.
+  /// Identifies the server. Throws if it has no oplog.
   public static func identify(
     _ options: MongoSourceOptions
   ) async throws(MongoError) -> Identity {
@@ -22,7 +21,7 @@ public enum MongoAdmin {
         throw MongoError(
           domain: .selection,
           message: server.unsupported
-            ?? "\(server.host) belongs to a replica set that is not initiated yet",
+            ?? "\(server.host) belongs to a replica set that is not initiated yet; run rs.initiate()",
           place: "identify", isTransient: server.hello.awaitsInitiation)
       }
       return Identity(
@@ -30,7 +29,7 @@ public enum MongoAdmin {
     }
   }
 
-  /// The newest entry that a majority of the members has: a position to start at "now".
+  /// The newest majority-committed entry: a position to start at "now".
   public static func majorityPosition(
     _ options: MongoSourceOptions
   ) async throws(MongoError) -> ResumePoint {
@@ -60,7 +59,7 @@ public enum MongoAdmin {
     }
   }
 
-  /// The entry that stands exactly at `position`, with its term; nil if there is none.
+  /// The entry at exactly `position`, with its term; nil if there is none.
   public static func entry(
     _ options: MongoSourceOptions, at position: OplogPosition
   ) async throws(MongoError) -> ResumePoint? {
@@ -72,7 +71,7 @@ public enum MongoAdmin {
     }
   }
 
-  /// The first entry at `position` or behind it; nil if there is none yet.
+  /// The first entry at or after `position`; nil if there is none yet.
   public static func entry(
     _ options: MongoSourceOptions, atOrAfter position: OplogPosition
   ) async throws(MongoError) -> ResumePoint? {
@@ -82,23 +81,24 @@ public enum MongoAdmin {
     }
   }
 
-  /// Where reading from a mark on begins: a mark is any point in time, and need not be an entry's.
+  /// Where reading from a mark starts. A mark is any point in time; no entry needs to exist at it.
   public enum MarkPlace: Sendable, Equatable {
-    /// The first entry at the mark or behind it.
+    /// The first entry at or after the mark.
     case entry(ResumePoint)
-    /// A majority has nothing there yet, only entries up to this one.
+    /// The mark is after the newest majority-committed entry, this one.
     case ahead(newest: ResumePoint)
-    /// The oplog begins behind it, with this entry.
+    /// The mark is before the oldest entry, this one.
     case lost(oldest: ResumePoint)
   }
 
+  /// Finds where reading from `mark` starts.
   public static func place(
     _ options: MongoSourceOptions, of mark: OplogPosition
   ) async throws(MongoError) -> MarkPlace {
     try await ask(options) { connection, server throws(MongoError) in
       let entry = try connection.firstEntry(
         from: mark, majority: options.readConcernMajority, on: server)
-      // Asked last: if the oplog reaches back to the mark now, it did when the entry was read.
+      // Read last: if the oplog reaches back to the mark now, it did when the entry was read.
       guard let oldest = try connection.oldestEntry(on: server) else {
         throw MongoError(
           domain: .reply, message: "the oplog of \(server.host) is empty",
@@ -116,7 +116,7 @@ public enum MongoAdmin {
     }
   }
 
-  /// Why no member can be read from a mark on, in the reader's words; nil where one reaches back to it.
+  /// The `PositionLost` text if no member's oplog reaches back to `mark`; nil if one does.
   public static func loss(
     _ options: MongoSourceOptions, of mark: OplogPosition
   ) async throws(MongoError) -> String? {
@@ -124,7 +124,7 @@ public enum MongoAdmin {
       guard let oldest = try connection.oldestEntry(on: server) else { return nil }
       guard oldest.point.position > mark else { return nil }
       for member in try connection.members() where member.host != server.host {
-        // Who can't be asked now may have it, and can't be read now.
+        // An unreachable member may have it, but can't be read either.
         let reach = try? connection.oldestEntry(on: member)
         if let reach, reach.point.position <= mark { return nil }
       }
@@ -135,7 +135,7 @@ public enum MongoAdmin {
     }
   }
 
-  /// Whether the entry at `position` is a user's own `applyOps` command, and no transaction.
+  /// Whether the entry at `position` is a user's `applyOps` command, not a transaction.
   public static func isApplyOps(
     _ options: MongoSourceOptions, at position: OplogPosition
   ) async throws(MongoError) -> Bool {
@@ -144,15 +144,15 @@ public enum MongoAdmin {
     }
   }
 
-  /// Whether an entry stands exactly at `position`.
+  /// Whether there is an entry at exactly `position`.
   public static func entryExists(
     _ options: MongoSourceOptions, at position: OplogPosition
   ) async throws(MongoError) -> Bool {
     try await entry(options, at: position) != nil
   }
 
-  /// The first entry of the transaction that the entry at `position` belongs to: follows
-  /// `prevOpTime` back. Nil if one of them is no longer in the oplog.
+  /// The first entry of the transaction that the entry at `position` belongs to, by following
+  /// `prevOpTime`. Nil if the oplog no longer holds one of its entries.
   public static func transactionStart(
     _ options: MongoSourceOptions, from position: OplogPosition
   ) async throws(MongoError) -> OplogPosition? {
@@ -183,7 +183,7 @@ public enum MongoAdmin {
           returning: .failure(
             MongoError(
               domain: .client, message: OSThread.refusal("mongo-admin"),
-              place: "asking MongoDB", isTransient: true)))
+              place: "one-off query", isTransient: true)))
       }
     }
     return try result.get()

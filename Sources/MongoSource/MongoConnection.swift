@@ -8,19 +8,18 @@ internal import Oplog
   internal import Musl
 #endif
 
-/// A libmongoc client and what this module asks of it.
+/// A libmongoc client.
 ///
-/// A libmongoc client is not thread-safe and blocks: a connection is made, used and dropped on one
-/// thread, which every call checks. Whoever holds one throws it away after an error and makes a new
-/// one: that is cheap, and the only way past libmongoc's five seconds of not looking again at a
-/// server that did not answer.
+/// libmongoc clients block and are not thread-safe: a connection is created, used and released on one
+/// thread, and every call checks that. After an error, its owner discards it and creates another: that
+/// is cheap, and avoids libmongoc's wait of five seconds before it contacts a failed server again.
 final class MongoConnection {
   private let uri: MongoURI
   private let client: OpaquePointer
   private var session: OpaquePointer?
   private let owner = pthread_self()
 
-  /// The longest the server may hold a getMore.
+  /// How long the server may hold a getMore.
   var awaitTime: Duration { uri.awaitTime }
   /// Only the primary may be read from.
   var primaryOnly: Bool { uri.primaryOnly }
@@ -32,7 +31,7 @@ final class MongoConnection {
       throw MongoError(error, place: "creating a client", redaction: uri.redaction)
     }
     self.client = client
-    // Version 2: server errors come in a domain of their own, with the server's code.
+    // Version 2: server errors have their own domain and the server's code.
     mongoc_client_set_error_api(client, MONGOC_ERROR_API_VERSION_2)
   }
 
@@ -42,7 +41,7 @@ final class MongoConnection {
     mongoc_client_destroy(client)
   }
 
-  /// A server that commands can be addressed to.
+  /// A server to send commands to.
   struct Server {
     var id: UInt32
     /// `host:port`, as the replica set's configuration names it.
@@ -50,7 +49,7 @@ final class MongoConnection {
     var hello: Hello
   }
 
-  /// Picks a server by the read preference, looking at all members if need be.
+  /// Selects a server by the read preference.
   func selectServer() throws(MongoError) -> Server {
     checkThread()
     var error = bson_error_t()
@@ -58,13 +57,13 @@ final class MongoConnection {
       let description = mongoc_client_select_server(
         client, false, mongoc_client_get_read_prefs(client), &error)
     else {
-      throw MongoError(error, place: "looking for a server", redaction: uri.redaction)
+      throw MongoError(error, place: "server selection", redaction: uri.redaction)
     }
     defer { mongoc_server_description_destroy(description) }
     return try Self.server(description)
   }
 
-  /// Every member that holds data, as seen when a server was last selected.
+  /// All members with data, as known since the last server selection.
   func members() throws(MongoError) -> [Server] {
     checkThread()
     var count = 0
@@ -85,27 +84,28 @@ final class MongoConnection {
     return servers
   }
 
-  /// The server that another connection knows by this host.
+  /// The server with this host name.
   func server(at host: String) throws(MongoError) -> Server {
     let selected = try selectServer()
     if selected.host == host { return selected }
     if let member = try members().first(where: { $0.host == host }) { return member }
     throw MongoError(
-      domain: .selection, message: "\(host) can't be found any more", place: "looking for a server",
+      domain: .selection, message: "\(host) is no longer a reachable member",
+      place: "server selection",
       isTransient: true)
   }
 
   private static func server(_ description: OpaquePointer) throws(MongoError) -> Server {
     let host = String(cString: tailrace_server_host(description))
-    // The description's own document lives as long as the description.
+    // The document belongs to the description; `Hello` copies what it needs from it.
     guard let reply = mongoc_server_description_hello_response(description),
       let bytes = bson_get_data(reply)
     else {
       throw MongoError(
-        domain: .reply, message: "\(host) did not say what it is", place: "hello",
+        domain: .reply, message: "\(host) did not answer hello", place: "hello",
         isTransient: true)
     }
-    // libbson keeps the length in the document's first four bytes.
+    // A BSON document starts with its length.
     let length = Int(
       Int32(littleEndian: UnsafeRawPointer(bytes).loadUnaligned(as: Int32.self)))
     let hello = try decode("hello of \(host)") { () throws(BSONError) in
@@ -114,7 +114,7 @@ final class MongoConnection {
     return Server(id: mongoc_server_description_id(description), host: host, hello: hello)
   }
 
-  /// From here on `tail` and `more` run in a session, which cursors belong to.
+  /// Runs all further commands in a session: a cursor belongs to the session that opened it.
   func startSession() throws(MongoError) {
     checkThread()
     guard session == nil else { return }
@@ -125,7 +125,7 @@ final class MongoConnection {
     }
   }
 
-  /// Opens a tailing cursor on the oplog; the first entry is the first at or after `position`.
+  /// Opens a tailable cursor on the oplog, from the first entry at or after `position`.
   func tail(
     from position: OplogPosition, majority: Bool, batch: Int, on server: Server
   ) throws(MongoError) -> MongoReply {
@@ -135,7 +135,7 @@ final class MongoConnection {
       database: "local", on: server, place: "find on local.oplog.rs")
   }
 
-  /// The next entries; after `awaitTime` possibly none.
+  /// The next entries; possibly none after `awaitTime`.
   func more(_ cursor: Int64, batch: Int, on server: Server) throws(MongoError) -> MongoReply {
     try run(
       tailrace_command_more(cursor, Int32(clamping: batch), Int64(awaitTime.milliseconds)),
@@ -148,7 +148,7 @@ final class MongoConnection {
       place: "killCursors on local.oplog.rs")
   }
 
-  /// Asks a server anew what it is and how far it has come.
+  /// Sends a new `hello`.
   func hello(_ server: Server) throws(MongoError) -> Hello {
     let reply = try run(
       tailrace_command_hello(), database: "admin", on: server, place: "hello")
@@ -168,12 +168,12 @@ final class MongoConnection {
     }
   }
 
-  /// An oplog entry's position and clock.
+  /// An oplog entry's position, time and link.
   struct EntryHead {
     var point: ResumePoint
     /// Milliseconds since 1970, by the primary's clock.
     var wallTime: Int64?
-    /// The entry that this one goes on from, of a transaction or of retryable writes.
+    /// The previous entry of the transaction or session (`prevOpTime`).
     var previous: OplogPosition?
   }
 
@@ -187,7 +187,7 @@ final class MongoConnection {
         database: "local", on: server, place: "find on local.oplog.rs"))
   }
 
-  /// The oldest entry the server still has; nil if its oplog is empty.
+  /// The server's oldest entry; nil if its oplog is empty.
   func oldestEntry(on server: Server) throws(MongoError) -> EntryHead? {
     try entryHead(
       run(

@@ -1,32 +1,32 @@
 internal import CMongoC
 
-/// Something MongoDB or its client library refused or could not do.
+/// An error of MongoDB or its client library.
 public struct MongoError: Error, Sendable, CustomStringConvertible {
   public enum Domain: String, Sendable {
     /// The connection string or an option is wrong.
     case configuration
-    /// No server that fits was found in time.
+    /// No suitable server was found in time.
     case selection
     /// A connection broke or timed out.
     case network
-    /// Credentials were refused.
+    /// The credentials were rejected.
     case authentication
     /// The server answered with an error; `code` is its code.
     case server
-    /// An answer that makes no sense.
+    /// A malformed or unexpected reply.
     case reply
     /// Anything else the client library reports.
     case client
   }
 
   public var domain: Domain
-  /// The server's error code in the domain `server`, otherwise libmongoc's. 0 if there is none.
+  /// The server's error code in the domain `server`, otherwise libmongoc's; 0 if there is none.
   public var code: UInt32
-  /// What went wrong, in the words of whoever noticed. Never holds a password.
+  /// The text of the server, the library or this module. Never contains a password.
   public var message: String
-  /// What was being done, e.g. "getMore on local.oplog.rs".
+  /// The operation that failed, e.g. "getMore on local.oplog.rs".
   public var place: String
-  /// Whether the same can succeed later without anybody changing anything.
+  /// Whether a retry may succeed without any change of the configuration.
   public var isTransient: Bool
 
   public init(
@@ -45,7 +45,7 @@ public struct MongoError: Error, Sendable, CustomStringConvertible {
   }
 }
 
-/// Server error codes this module decides on (src/mongo/base/error_codes.yml).
+/// Server error codes that this module handles (src/mongo/base/error_codes.yml).
 enum ServerCode {
   static let badValue: UInt32 = 2
   static let unauthorized: UInt32 = 13
@@ -62,7 +62,7 @@ enum ServerCode {
 }
 
 extension MongoError {
-  /// Sorts libmongoc's domains and codes (error API version 2) into ours.
+  /// Maps libmongoc's domains and codes (error API version 2) to ours.
   init(_ error: bson_error_t, place: String, redaction: Redaction) {
     let message = withUnsafePointer(to: error) { String(cString: tailrace_error_message($0)) }
     let domain: Domain =
@@ -89,13 +89,13 @@ extension MongoError {
   }
 }
 
-/// Keeps passwords out of messages.
+/// Removes passwords from messages.
 struct Redaction: Sendable {
-  /// Each as it may appear in a message: plain and percent-encoded.
+  /// In every form in which they may appear: plain and percent-encoded.
   private var secrets: [String]
 
   init(secrets: [String] = []) {
-    // Very short ones would blank out innocent letters and hide nothing worth hiding.
+    // Very short ones would mask unrelated letters.
     self.secrets = secrets.filter { $0.utf8.count >= 4 }
   }
 
@@ -103,8 +103,8 @@ struct Redaction: Sendable {
     secrets.reduce(Self.withoutUserInfo(text)) { $0.replacing($1, with: "***") }
   }
 
-  /// `mongodb://user:secret@host` → `mongodb://***@host`. Everything up to the last `@` of the word
-  /// goes, since a password with a bare `@` or `/` is what a malformed string often has.
+  /// `mongodb://user:secret@host` → `mongodb://***@host`. Removes everything up to the last `@` of the
+  /// word: malformed strings often have a password with an unescaped `@` or `/`.
   static func withoutUserInfo(_ text: String) -> String {
     var result = ""
     var rest = Substring(text)

@@ -5,11 +5,11 @@ internal import Logging
 enum MongoLibrary {
   private static let logger = Logger(label: "tailrace.libmongoc")
 
-  /// Runs once, before the first use; never undone, as libmongoc asks for a process's lifetime.
+  /// Runs once, before the first use. Never cleaned up: libmongoc can't be initialized again.
   private static let started: Void = tailrace_mongo_start { level, message in
     let text = Redaction.withoutUserInfo(String(cString: message))
     switch level {
-    // A goodbye that a server which is gone doesn't get.
+    // Fails whenever a server is gone.
     case _ where text.contains("endSessions"):
       logger.debug("\(text)")
     case MONGOC_LOG_LEVEL_ERROR, MONGOC_LOG_LEVEL_CRITICAL, MONGOC_LOG_LEVEL_WARNING:

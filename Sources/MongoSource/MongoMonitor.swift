@@ -1,7 +1,7 @@
 public import Logging
 
-/// Watches how far the replica set has come, and how far back its oplog reaches, with a client and
-/// a thread of its own, so that health stays known while reading is stuck. Thread-safe.
+/// Polls the majority commit point and the oplog window with its own client and thread, so that they
+/// stay known while the reader is blocked. Thread-safe.
 public final class MongoMonitor: Sendable {
   private let poller: Poller
 
@@ -14,12 +14,13 @@ public final class MongoMonitor: Sendable {
 
   deinit { poller.requestStop() }
 
-  public var snapshot: MongoSnapshot { poller.snapshot }
+  /// The result of the latest poll.
+  public var snapshot: MongoStatus { poller.snapshot }
 
-  /// Begins polling; without effect if it has begun.
+  /// Starts polling; no effect if it is already started.
   public func start() { poller.start() }
 
-  /// Ends polling and waits for the thread, at most `limit`. No `start` afterwards.
+  /// Stops polling and waits for the thread, at most `limit`. No `start` afterwards.
   public func stop(waiting limit: Duration = .seconds(2)) { poller.stop(waiting: limit) }
 }
 
@@ -27,17 +28,17 @@ private final class Poller: Sendable {
   private let options: MongoSourceOptions
   private let interval: Duration
   private let logger: Logger
-  private let shared = Guarded(Shared())
+  private let shared = ConditionLock(Shared())
 
   private struct Shared {
-    var snapshot = MongoSnapshot()
+    var snapshot = MongoStatus()
     var threadRuns = false
     var stopping = false
-    /// When the system last refused a thread; asked again a second later.
+    /// When the system last refused a thread; retried after a second.
     var refusedAt: ContinuousClock.Instant?
   }
 
-  /// A poll asks for little: silence of this length means that nobody is there.
+  /// A poll is cheap: a server that takes longer counts as unreachable.
   private static let replyTimeout = Duration.seconds(4)
 
   init(options: MongoSourceOptions, interval: Duration, logger: Logger) {
@@ -48,7 +49,7 @@ private final class Poller: Sendable {
     self.logger = logger
   }
 
-  var snapshot: MongoSnapshot {
+  var snapshot: MongoStatus {
     let (snapshot, refusedAt) = shared.withLock { ($0.snapshot, $0.refusedAt) }
     if let refusedAt, ContinuousClock.now - refusedAt > .seconds(1) { start() }
     return snapshot
@@ -103,7 +104,7 @@ private final class Poller: Sendable {
       snapshot.at = .now
       let result = snapshot
       shared.withLock { $0.snapshot = result }
-      // After telling, as this may take a while: libmongoc tries to say goodbye.
+      // Last, as this may block: libmongoc sends endSessions.
       if !result.reachable { connection = nil }
       _ = shared.wait(atMost: interval) { $0.stopping ? true : nil }
     }
@@ -113,7 +114,7 @@ private final class Poller: Sendable {
   }
 
   private func poll(
-    _ connection: inout MongoConnection?, _ snapshot: inout MongoSnapshot
+    _ connection: inout MongoConnection?, _ snapshot: inout MongoStatus
   ) throws(MongoError) {
     let current: MongoConnection
     if let connection {

@@ -1,9 +1,9 @@
 internal import BSON
 
 extension MongoAdmin {
-  /// Some documents of a collection, taken at random (`$sample`), as BSON.
+  /// Random documents of a collection (`$sample`), as BSON.
   ///
-  /// - Parameter count: how many at most; no more than 10,000 and 32 MiB come back.
+  /// - Parameter count: at most this many; limited to 10,000 documents and 32 MiB.
   public static func sample(
     _ options: MongoSourceOptions, database: String, collection: String, count: Int
   ) async throws(MongoError) -> [[UInt8]] {
@@ -28,9 +28,9 @@ extension MongoAdmin {
       var documents: [[UInt8]] = []
       var bytes = 0
       while true {
-        let batch = try MongoConnection.decode(place) { () throws(BSONError) in
+        let batch = try page.decode(place) { documents throws(BSONError) in
           var found: [[UInt8]] = []
-          var walk = page.reply.documents.elements()
+          var walk = documents.elements()
           while let element = try walk.next() {
             if let document = element.document { found.append(Array(document.bytes)) }
           }

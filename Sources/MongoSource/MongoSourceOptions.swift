@@ -1,39 +1,38 @@
-/// How to reach a MongoDB replica set and read its oplog.
+/// How to connect to a MongoDB replica set and read its oplog.
 public struct MongoSourceOptions: Sendable {
-  /// A MongoDB connection string. What it sets (read preference, timeouts, TLS, …) is kept; where
-  /// it says nothing, the read preference is primaryPreferred and timeouts are short, as below.
+  /// A MongoDB connection string. Its settings take precedence; the defaults are the read preference
+  /// primaryPreferred and the short timeouts below.
   public var uri: String
-  /// Where the connection string may change (a file with a password that is rotated): asked for the
-  /// present one by every new client, on any thread, in place of `uri`. Whatever is wrong with what
-  /// it gives is then for trying again, as it may be half written.
+  /// Provides the connection string in place of `uri` if it may change (a file with a rotated password).
+  /// Called for every new client, on any thread. Errors in the string are then transient: the file may
+  /// be half-written.
   public var presentURI: (@Sendable () throws(MongoError) -> String)?
-  /// Read only what a majority of the members has, which no failover can take back. With false,
-  /// changes that are rolled back later are read too.
+  /// Read only majority-committed changes, which no failover can roll back.
   public var readConcernMajority: Bool
-  /// Entries asked for at once. A reply is at most 16 MB (or one entry) whatever this says.
+  /// Entries per request. A reply is limited to 16 MB (or one entry) in any case.
   public var batchSize: Int
-  /// How long the server holds a request that has nothing to answer yet. Also how long `stop` and
-  /// `restart` can take to be noticed while nothing is written.
+  /// How long the server holds a request while there is nothing to return. `stop` and `restart` can
+  /// take as long to have effect.
   public var awaitTime: Duration
-  /// Replies read ahead of the consumer: at most this many …
+  /// Read-ahead: at most this many replies …
   public var queuedBatches: Int
-  /// … and at most this many bytes, unless a single reply is larger.
+  /// … and this many bytes, unless a single reply is larger.
   public var queuedBytes: Int
-  /// Connecting to a server, and finding one to read from.
+  /// Limit for connecting to a server, and for selecting one.
   public var connectTimeout: Duration
-  /// Beyond this (and `awaitTime`, where the server may wait) a silent server counts as gone.
+  /// A server that doesn't reply within this (plus `awaitTime`, where it applies) counts as gone.
   public var replyTimeout: Duration
-  /// How this program is called in the server's log and currentOp.
+  /// This program's name in the server's log and currentOp.
   public var applicationName: String
 
-  /// A primary writes a noop at least every 20 seconds. Longer silence than this means that the
-  /// member lost its set or the cursor its way, without any error: another cursor is opened.
+  /// A primary writes a noop at least every 20 seconds. After a longer silence without an error, the
+  /// member may be cut off from its set or the cursor broken: another cursor is opened.
   package var longestSilence = Duration.seconds(30)
-  /// How long a member may be behind the position to start at before another is looked for.
+  /// How long a member may lag behind the start position before another one is selected.
   package var longestLag = Duration.seconds(5)
-  /// How many documents a snapshot asks for at once: fewer the larger they are.
+  /// Documents per page of a snapshot: the larger they are, the fewer.
   package var snapshotPage = 2...5000
-  /// Off for collections without an index on `_id`, which some very old ones lack.
+  /// False: read as if no collection had an index on `_id`. For tests.
   package var snapshotUsesIndex = true
 
   public init(
@@ -53,13 +52,13 @@ public struct MongoSourceOptions: Sendable {
     self.applicationName = applicationName
   }
 
-  /// Checks the connection string without connecting. Messages never hold its password.
+  /// Validates the connection string without connecting. Errors never contain its password.
   public func validate() throws(MongoError) {
     _ = try MongoURI(self, replyTimeout: replyTimeout)
   }
 }
 
-/// The connection string is left out: it may hold a password.
+/// Without the credentials in the connection string.
 extension MongoSourceOptions: CustomStringConvertible, CustomDebugStringConvertible {
   public var description: String {
     "MongoSourceOptions(\(Redaction.withoutUserInfo(uri)), "
@@ -69,7 +68,7 @@ extension MongoSourceOptions: CustomStringConvertible, CustomDebugStringConverti
 }
 
 extension Duration {
-  /// Whole milliseconds, at least 1 and within what MongoDB's options take.
+  /// Whole milliseconds, at least 1 and within the range of MongoDB's options.
   var milliseconds: Int32 {
     let (seconds, attoseconds) = components
     let bounded = min(max(seconds, 0), 1_000_000)

@@ -1,16 +1,16 @@
 internal import CMongoC
 
-/// A parsed connection string with this program's defaults filled in.
+/// A parsed connection string with this program's defaults.
 ///
-/// Owned by whoever makes it; not shared between threads.
+/// Owns `pointer`: created in `init`, freed in `deinit`. Not shared between threads.
 final class MongoURI {
   let pointer: OpaquePointer
   let redaction: Redaction
-  /// `host:port` of each address; none where DNS names them (SRV).
+  /// `host:port` of each address; empty if DNS provides them (SRV).
   let hosts: [String]
-  /// The connection string insists on the primary.
+  /// The connection string demands the primary.
   let primaryOnly: Bool
-  /// `awaitTime`, shortened where the connection string's socket timeout would cut it off.
+  /// `awaitTime`, shortened to fit the connection string's socket timeout.
   let awaitTime: Duration
 
   init(_ options: MongoSourceOptions, replyTimeout: Duration) throws(MongoError) {
@@ -19,31 +19,31 @@ final class MongoURI {
     let mayChange = options.presentURI != nil
     var error = bson_error_t()
     guard let uri = mongoc_uri_new_with_error(text, &error) else {
-      // What it repeats of options it can't read may be a part of a password.
+      // The error may quote an invalid option, which may be part of a password.
       var failure = MongoError(
         error, place: "connection string", redaction: Redaction(secrets: Self.optionValues(text)))
       failure.domain = .configuration
       failure.isTransient = mayChange
       throw failure
     }
-    // libmongoc takes what follows the first @ for a host, and names it in its errors.
+    // libmongoc treats everything after the first @ as a host, and quotes it in its errors.
     hosts = Self.hosts(of: uri)
     if hosts.contains(where: { $0.contains("@") }) {
       mongoc_uri_destroy(uri)
       throw MongoError(
-        domain: .configuration, message: "an @ in user or password must be written as %40",
+        domain: .configuration, message: "an @ in the user name or password must be written as %40",
         place: "connection string", isTransient: mayChange)
     }
     pointer = uri
     redaction = Redaction(secrets: Self.secrets(of: uri, text: text))
 
-    // libmongoc tells a missing read preference from `primary` by the text only.
+    // libmongoc doesn't distinguish a missing read preference from `primary`; the text does.
     let namesPreference = text.lowercased().contains("readpreference=")
     let preference = mongoc_uri_get_read_prefs_t(uri)
     let isPrimary = mongoc_read_prefs_get_mode(preference) == MONGOC_READ_PRIMARY
     primaryOnly = namesPreference && isPrimary
     if isPrimary && !namesPreference {
-      // A majority read from a secondary is as safe, and an election doesn't stop it.
+      // A majority read from a secondary is equally safe, and works during an election.
       let primaryPreferred = mongoc_read_prefs_new(MONGOC_READ_PRIMARY_PREFERRED)
       mongoc_uri_set_read_prefs_t(uri, primaryPreferred)
       mongoc_read_prefs_destroy(primaryPreferred)
@@ -54,14 +54,14 @@ final class MongoURI {
     }
     let connect = options.connectTimeout.milliseconds
     Self.setDefault(uri, MONGOC_URI_CONNECTTIMEOUTMS, connect)
-    // One scan of the members a try: libmongoc would wait five seconds before it looks again at a
-    // member that did not answer, while a new client looks at once. So retrying is done outside.
+    // One scan of the members per attempt: libmongoc would wait five seconds before it contacts a
+    // failed member again; a new client does so at once. The caller retries.
     Self.setDefault(uri, MONGOC_URI_SERVERSELECTIONTIMEOUTMS, connect)
     Self.setDefault(uri, MONGOC_URI_HEARTBEATFREQUENCYMS, 5_000)
 
     let silence = mongoc_uri_get_option_as_int32(uri, MONGOC_URI_SOCKETTIMEOUTMS, 0)
     if silence <= 0 {
-      // Never without a limit: a stopped server keeps its connections open.
+      // Always limited: a suspended server keeps its connections open.
       let limit = (options.awaitTime + replyTimeout).milliseconds
       mongoc_uri_set_option_as_int32(uri, MONGOC_URI_SOCKETTIMEOUTMS, limit)
       awaitTime = options.awaitTime
@@ -82,7 +82,7 @@ final class MongoURI {
     var hosts: [String] = []
     var next = mongoc_uri_get_hosts(uri)
     while let entry = next {
-      // A C array of characters, closed by a NUL.
+      // A NUL-terminated C array.
       let host = withUnsafeBytes(of: entry.pointee.host_and_port) { bytes in
         String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
       }
@@ -92,13 +92,14 @@ final class MongoURI {
     return hosts
   }
 
-  /// The password as libmongoc decoded it and as it was written.
+  /// The values of all options.
   private static func optionValues(_ text: String) -> [String] {
     text.drop { $0 != "?" }.split { "?&;".contains($0) }.map {
       String($0.drop { $0 != "=" }.dropFirst())
     }
   }
 
+  /// The password as decoded by libmongoc and as written.
   private static func secrets(of uri: OpaquePointer, text: String) -> [String] {
     guard let password = mongoc_uri_get_password(uri) else { return [] }
     var found = [String(cString: password)]

@@ -2,24 +2,25 @@ public import BSON
 internal import CMongoC
 public import Oplog
 
-/// One reply of the server with the oplog entries in it, exactly as received.
+/// One server reply with oplog entries, exactly as received.
 ///
-/// Immutable, so any thread may read it; its bytes are freed with it.
-public final class OplogBatch: Sendable, ReaderBatch {
+/// Invariant behind `@unchecked Sendable`: immutable, and `documents` points into `reply`, which is
+/// immutable too and lives as long as the batch.
+public final class OplogBatch: @unchecked Sendable, ReaderBatch {
   /// The `restart` of the reader this belongs to.
   public let generation: UInt64
   /// Size of the whole reply.
   public let byteCount: Int
-  /// How many entries `entries()` walks over; never 0.
+  /// Number of entries in `entries()`; never 0.
   public let count: Int
   /// The last entry.
   public let last: ResumePoint
-  /// The server's own position when it answered.
+  /// The server's position when it answered.
   public let operationTime: OplogPosition?
 
   private let reply: MongoReply
   private let documents: BSONView
-  /// Reopened at an entry that was delivered before: it comes again and is passed over.
+  /// The first entry was already delivered, by the cursor before this one.
   private let skipFirst: Bool
 
   init(
@@ -36,11 +37,11 @@ public final class OplogBatch: Sendable, ReaderBatch {
     self.skipFirst = skipFirst
   }
 
-  /// A walk over the batch: the document of each element is one oplog entry.
+  /// Iterates over the batch: the document of each element is one oplog entry.
   ///
-  /// What it yields points into this batch, which must be kept alive meanwhile: hold it in
-  /// `withExtendedLifetime`. The elements' lengths were checked when the batch was received, so
-  /// `next()` does not throw for them; an entry's inside is not checked.
+  /// The elements point into this batch: keep it alive with `withExtendedLifetime`. Their lengths were
+  /// validated when the batch was received, so `next()` does not throw; the contents of entries are not
+  /// validated.
   public func entries() -> BSONElements {
     var walk = documents.elements()
     if skipFirst { _ = try? walk.next() }
@@ -48,10 +49,10 @@ public final class OplogBatch: Sendable, ReaderBatch {
   }
 }
 
-/// A server's answer.
+/// A server's reply.
 ///
-/// Invariant behind `@unchecked Sendable`: `bytes` were allocated by libbson, nobody writes to
-/// them after `init`, and only `deinit` frees them.
+/// Invariant behind `@unchecked Sendable`: `bytes` was allocated by libbson, is owned by this object
+/// alone, is never written to after `init`, and is freed in `deinit`.
 final class MongoReply: @unchecked Sendable {
   let bytes: UnsafeRawBufferPointer
   private let base: UnsafeMutablePointer<UInt8>?

@@ -1,38 +1,38 @@
 internal import Logging
 internal import Oplog
 
-/// The reader's thread at work for one `restart`: open, verify, read; after an error, again.
+/// The reader thread's work for one `restart`: open, verify and read, and reopen after an error.
 ///
-/// Raw commands instead of libmongoc's cursor: a reply is handed over whole, without a copy of each
-/// entry, and where a batch ends is known, so that nothing waits for an entry that isn't there.
+/// Uses raw commands instead of libmongoc's cursor: a reply is passed on whole without copying its
+/// entries, and the end of a batch is known, so nothing waits for an entry that isn't there yet.
 struct OplogTail {
   typealias Mailbox = ReaderMailbox<OplogBatch, ResumePoint>
 
   private let mailbox: Mailbox
   private let generation: UInt64
   private var resume: ResumePoint
-  /// The entry at `resume` was queued before and must not be again.
+  /// The entry at `resume` is already queued.
   private var resumeIsQueued = false
-  /// A member that has the entry, where the one that was read from did not.
+  /// A member that has the entry at `resume`, which another one lacked.
   private var preferredHost: String?
   private var backoff = Backoff()
-  /// Reading is interrupted, which the log was told.
+  /// Reading is interrupted, and a warning was logged.
   private var outage = false
 
-  /// Small, so that the first entry is checked, and published, soon.
+  /// Small, so that the first entry is verified and published early.
   private static let firstBatch = 100
-  /// A reply this large may have been ended by MongoDB's limit of 16 MB.
+  /// A reply this large may have been cut by MongoDB's limit of 16 MB.
   private static let fullReply = 8 << 20
 
-  /// What ends a cursor. `follow` ends in no other way.
+  /// Why a cursor ended. `follow` always throws one of these.
   private enum End: Error {
     /// `restart` or `stop`.
     case superseded
-    /// To be overcome by opening another.
+    /// Retry with a new cursor, after a pause.
     case interrupted(MongoError)
-    /// Nothing to worry about, but another is due.
+    /// No error, but a new cursor is needed.
     case stale
-    /// The entry is on that member.
+    /// This member has the entry.
     case elsewhere(String)
     case failed(SourceFailure)
   }
@@ -53,7 +53,7 @@ struct OplogTail {
         case .superseded: return
         case .stale: continue
         case .elsewhere(let host):
-          mailbox.logger.notice("reading on at \(host), which still has \(resume)")
+          mailbox.logger.notice("continuing on \(host), which still has \(resume)")
           preferredHost = host
         case .failed(let failure):
           mailbox.fail(failure, generation: generation)
@@ -81,12 +81,12 @@ struct OplogTail {
       mailbox.logger.debug("\(error)", metadata: ["attempt": "\(attempt)"])
     } else {
       outage = true
-      mailbox.logger.warning("\(error); reopening the oplog at \(resume) until it works")
+      mailbox.logger.warning("\(error); reopening the oplog at \(resume), with retries")
     }
     mailbox.pause(pause, generation: generation)
   }
 
-  /// Errors that trying again can't cure.
+  /// The failure for errors that a retry can't fix.
   private static func failure(_ error: MongoError) -> SourceFailure? {
     if error.domain == .configuration, !error.isTransient {
       return .unsupported("source.uri: \(error.message)")
@@ -112,7 +112,7 @@ struct OplogTail {
     } catch {
       switch error {
       case .superseded, .stale:
-        // So that the server need not keep it for ten minutes. If it can't be told: no matter.
+        // Best effort: the server drops an idle cursor after ten minutes.
         try? connection.killCursor(first.reply.cursor, on: server)
       case .interrupted, .elsewhere, .failed: break
       }
@@ -120,7 +120,7 @@ struct OplogTail {
     }
   }
 
-  /// From the verified first batch on; never returns normally.
+  /// Reads on after the verified first batch. Never returns normally.
   private mutating func proceed(
     _ first: Batch, _ connection: MongoConnection, _ server: MongoConnection.Server
   ) throws(End) {
@@ -167,8 +167,9 @@ struct OplogTail {
       throw .interrupted(
         MongoError(
           domain: .selection,
-          message: "\(server.host) is started as a member of a replica set that is not initiated "
-            + "yet; run rs.initiate()", place: "looking for a server", isTransient: true))
+          message:
+            "\(server.host) belongs to a replica set that is not initiated yet; run rs.initiate()",
+          place: "server selection", isTransient: true))
     }
     return server
   }
@@ -183,14 +184,14 @@ struct OplogTail {
     }
   }
 
-  /// Waits for the batch that proves the position: its first entry is the one expected.
+  /// Waits for the first entries and verifies that the first one is the expected entry.
   private mutating func open(
     _ first: Batch, _ connection: MongoConnection, _ server: MongoConnection.Server
   ) throws(End) -> Batch {
     var batch = first
     let opened = ContinuousClock.now
     while batch.survey.count == 0 {
-      // This member, or the majority, is not as far yet. That is no proof of a loss.
+      // This member or the majority lags. That doesn't mean that the position is lost.
       let cursor = batch.reply.cursor
       guard mailbox.isCurrent(generation) else { throw .superseded }
       guard cursor != 0 else { throw .interrupted(Self.cursorEnded(server.host)) }
@@ -216,14 +217,14 @@ struct OplogTail {
     return batch
   }
 
-  /// The entry to resume at is not there: has another member kept it, or is it lost?
+  /// The entry at `resume` is missing: searches the other members for it.
   private func diagnose(
     _ found: ResumePoint?, _ connection: MongoConnection, _ server: MongoConnection.Server
   ) throws(End) -> End {
     let majority = mailbox.options.readConcernMajority
     var unasked: [String] = []
     if !connection.primaryOnly {
-      // Members keep oplogs of different lengths: one that was added lately has a short one.
+      // Members keep oplogs of different lengths; a new member's is short.
       let members = try attempt { () throws(MongoError) in try connection.members() }
       for member in members where member.host != server.host {
         do {
@@ -247,12 +248,12 @@ struct OplogTail {
 
   // MARK: Batches
 
-  /// A reply, and what a look at it gave.
+  /// A parsed reply.
   private struct Batch {
     var bytes: MongoReply
     var reply: CursorReply
     var survey: CursorReply.Survey
-    /// The server had no more when it answered.
+    /// The server had no more entries when it answered.
     var isLast: Bool
   }
 
@@ -270,7 +271,7 @@ struct OplogTail {
     }
   }
 
-  /// Queues a batch that has entries, without the first if that was queued before.
+  /// Queues a batch with entries, without the first if that is already queued.
   private mutating func deliver(_ batch: Batch) throws(End) {
     guard let last = batch.survey.last else { return }
     let skipFirst = resumeIsQueued && batch.survey.first?.position == resume.position

@@ -1,25 +1,25 @@
 internal import Oplog
 
-/// The entry to resume after is not in the oplog any more: what came between can't be read, and an
-/// operator must decide.
+/// The oplog no longer holds the resume position: changes after it can't be read, and an operator must
+/// decide.
 public struct PositionLost: Error, Sendable, CustomStringConvertible {
   public enum Reason: String, Sendable {
-    /// The oplog has grown past it: older than the oldest entry.
+    /// It is older than the oldest entry.
     case rolledOver
-    /// The oplog reaches further back, but has another history there: a failover took the entry
-    /// back, or this is another replica set.
+    /// The oplog reaches further back but has a different history: a failover rolled the entry back, or
+    /// this is another replica set.
     case rolledBack
   }
 
   public var reason: Reason
   public var expected: ResumePoint
-  /// The first entry at or after the expected position.
+  /// The first entry at or after `expected`.
   public var found: ResumePoint?
-  /// What the server `host` holds.
+  /// The ends of the oplog of `host`.
   public var oldest: ResumePoint?
   public var newest: ResumePoint?
   public var host: String
-  /// Other members that could not be asked; one of them may still have the entry.
+  /// Unreachable members; one of them may still have the entry.
   public var unasked: [String]
 
   public init(
@@ -43,46 +43,45 @@ public struct PositionLost: Error, Sendable, CustomStringConvertible {
     switch reason {
     case .rolledOver:
       text =
-        "position lost: the oplog no longer holds \(expected), where reading must go on; "
+        "position lost: the oplog no longer holds \(expected), the resume position; "
         + "\(range). "
         + "The changes after \(expected.position) and before "
-        + "\((oldest ?? found).map { "\($0.position)" } ?? "its oldest entry") are gone from it. "
+        + "\((oldest ?? found).map { "\($0.position)" } ?? "its oldest entry") can't be read any more. "
         + "Publish a snapshot of the collections to close the gap, or accept the gap and start "
-        + "with --from oldest --force; a larger oplog (replSetResizeOplog with size or "
-        + "minRetentionHours) keeps it from happening again."
+        + "with --from oldest --force. A larger oplog (replSetResizeOplog with size or "
+        + "minRetentionHours) prevents this."
     case .rolledBack:
       text =
-        "position lost: the oplog does not hold \(expected), where reading must go on, although "
-        + "it reaches further back; \(range), and the next entry there is "
+        "position lost: the oplog does not hold \(expected), the resume position, although "
+        + "it reaches further back; \(range), and the next entry is "
         + "\(found.map { "\($0)" } ?? "unknown"). "
-        + "Either a failover rolled that entry back, or this is not the replica set it came from. "
+        + "Either a failover rolled that entry back, or this is a different replica set. "
         + "Check source.uri first. If it is right, changes published up to "
         + "\(expected.position) may never have happened: publish a snapshot of the collections, "
         + "or choose a position from before the failover with --from and --force."
     }
     if !unasked.isEmpty {
-      text += " Not asked, because unreachable: \(unasked.joined(separator: ", "))."
+      text += " Not searched, because unreachable: \(unasked.joined(separator: ", "))."
     }
     return text
   }
 }
 
-/// Why reading has ended until it is restarted. Everything else is retried without end.
+/// Why reading has stopped until it is restarted. All other errors are retried without limit.
 public enum SourceFailure: Error, Sendable, CustomStringConvertible {
   case positionLost(PositionLost)
-  /// What `source.uri` names can't be tailed: wrong connection string, not a replica set, no
-  /// majority reads, …
+  /// `source.uri` can't be tailed: wrong connection string, not a replica set, no majority reads, …
   case unsupported(String)
-  /// The server's answer is no valid BSON or no oplog.
+  /// A reply is not valid BSON, or not an oplog batch.
   case corruptReply(String)
-  /// The system refuses what reading needs, a thread; it may be there at the next `restart`.
+  /// The system refuses to start a thread; the next `restart` may succeed.
   case refused(String)
 
   public var description: String {
     switch self {
     case .positionLost(let lost): lost.description
     case .unsupported(let why), .refused(let why): why
-    case .corruptReply(let what): "MongoDB sent something that is no oplog batch: \(what)"
+    case .corruptReply(let what): "MongoDB sent an invalid batch: \(what)"
     }
   }
 }

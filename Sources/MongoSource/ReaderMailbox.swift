@@ -1,6 +1,6 @@
 internal import Logging
 
-/// What a reader hands over.
+/// A batch that a reader delivers.
 protocol ReaderBatch: Sendable {
   var generation: UInt64 { get }
   var byteCount: Int { get }
@@ -8,21 +8,22 @@ protocol ReaderBatch: Sendable {
   var last: ResumePoint { get }
 }
 
-/// What a reader's thread and its users share. `Start` is where a `restart` begins.
+/// State shared by a reader's thread and its users. `Start` is the argument of `restart`.
 final class ReaderMailbox<Batch: ReaderBatch, Start: Sendable>: Sendable {
   let options: MongoSourceOptions
   let logger: Logger
   private let onChange: @Sendable () -> Void
-  /// The thread's work for one `restart`; its name.
+  /// The thread's work for one `restart`.
   private let read: @Sendable (ReaderMailbox, UInt64, Start) -> Void
+  /// The thread's name.
   private let thread: String
-  private let shared = Guarded(Shared())
+  private let shared = ConditionLock(Shared())
 
   private struct Shared {
     var queue: [Batch] = []
     var queuedBytes = 0
     var generation: UInt64 = 0
-    /// Where to start, until the thread has taken it up.
+    /// The latest `restart` that the thread has not taken yet.
     var pending: Start?
     var failure: SourceFailure?
     var status = SourceStatus()
@@ -116,7 +117,7 @@ final class ReaderMailbox<Batch: ReaderBatch, Start: Sendable>: Sendable {
     shared.signal()
   }
 
-  /// Waits for the next `restart`; nil when it's over.
+  /// Waits for the next `restart`; nil after `stop`.
   private func nextAssignment() -> (UInt64, Start)? {
     shared.wait { shared -> Wake<(UInt64, Start)>? in
       if shared.stopping { return .ended }
@@ -126,7 +127,7 @@ final class ReaderMailbox<Batch: ReaderBatch, Start: Sendable>: Sendable {
     }?.value
   }
 
-  /// What a wait ended with.
+  /// The result of a wait.
   private enum Wake<Value> {
     case ended
     case with(Value)
@@ -139,17 +140,17 @@ final class ReaderMailbox<Batch: ReaderBatch, Start: Sendable>: Sendable {
     }
   }
 
-  /// False once another `restart` or `stop` came.
+  /// False after the next `restart` or `stop`.
   func isCurrent(_ generation: UInt64) -> Bool {
     shared.withLock { $0.isCurrent(generation) }
   }
 
-  /// Waits, unless the generation ends first.
+  /// Sleeps until the generation ends, at most `duration`.
   func pause(_ duration: Duration, generation: UInt64) {
     _ = shared.wait(atMost: duration) { $0.isCurrent(generation) ? nil : true }
   }
 
-  /// Queues a batch, once there is room. False if the generation has ended meanwhile.
+  /// Waits for room and queues a batch. False if the generation has ended.
   func deliver(_ batch: Batch, moreWaits: Bool) -> Bool {
     let limit = (batches: options.queuedBatches, bytes: options.queuedBytes)
     let wake = shared.wait { shared -> Wake<Bool>? in

@@ -1,12 +1,12 @@
 public import BSON
 public import Oplog
 
-/// An oplog entry that was seen: where reading goes on, and how a server proves that it still has
+/// The position and term of an oplog entry: a resume position that verifies that a server still has
 /// the same history.
 public struct ResumePoint: Hashable, Sendable, CustomStringConvertible {
   public var position: OplogPosition
-  /// The election term the entry was written in. After a rollback another entry may stand at the
-  /// same position, but never of the same term. Nil where it isn't known: then it isn't compared.
+  /// The election term of the entry. After a rollback, another entry may have the same position, but
+  /// never the same term. Nil if unknown; then it isn't compared.
   public var term: Int64?
 
   public init(position: OplogPosition, term: Int64? = nil) {
@@ -31,7 +31,7 @@ public struct ResumePoint: Hashable, Sendable, CustomStringConvertible {
     self.init(position: position, term: term)
   }
 
-  /// Whether `entry` is the entry this names.
+  /// Whether `entry` is this entry.
   public func matches(_ entry: ResumePoint) -> Bool {
     guard position == entry.position else { return false }
     guard let term, let other = entry.term else { return true }

@@ -1,26 +1,27 @@
 public import BSON
 internal import Oplog
 
-/// Some documents of one collection, in the order of `_id`, as the server sent them.
+/// Documents of one collection in the order of `_id`, as the server sent them.
 ///
-/// Immutable, so any thread may read it; its bytes are freed with it.
-public final class SnapshotBatch: Sendable {
+/// Invariant behind `@unchecked Sendable`: immutable, and `documents` points into `reply`, which is
+/// immutable too and lives as long as the batch.
+public final class SnapshotBatch: @unchecked Sendable {
   /// The `restart` of the reader this belongs to.
   public let generation: UInt64
   public let database: String
   public let collection: String
-  /// Sixteen bytes.
+  /// 16 bytes.
   public let collectionUUID: [UInt8]
-  /// The documents are as they were at `marker.position`. Otherwise they may be newer, and the
-  /// oplog from there on repeats what they have seen already.
+  /// The documents have their state at `marker.position`. Otherwise they may be newer, and the oplog
+  /// after that position repeats changes that they already include.
   public let isExact: Bool
-  /// How many documents there are. 0 only where a collection's end came alone.
+  /// Number of documents. 0 only if the collection's end is reported without any.
   public let count: Int
   /// Size of the documents.
   public let byteCount: Int
-  /// No more of this collection follows.
+  /// The last batch of this collection.
   public let isLast: Bool
-  /// Once this batch is taken care of, the snapshot can be resumed after it from here.
+  /// Resumes the snapshot after this batch.
   public let marker: SnapshotMarker
 
   private let reply: MongoReply
@@ -33,7 +34,7 @@ public final class SnapshotBatch: Sendable {
     reply = page.bytes
     documents = page.reply.documents
     database = collection.database
-    self.collection = String(decoding: collection.listedName, as: UTF8.self)
+    self.collection = String(decoding: collection.reportedName, as: UTF8.self)
     collectionUUID = collection.uuid
     self.isExact = isExact
     self.count = count
@@ -43,26 +44,26 @@ public final class SnapshotBatch: Sendable {
     self.generation = generation
   }
 
-  /// `db.collection`, under which the documents' changes stand in the oplog from there on.
+  /// `db.collection`: the namespace of the documents' changes in the oplog after the position.
   public var namespace: String { "\(database).\(collection)" }
 
-  /// Size of what is held in memory.
+  /// Bytes in memory.
   var replySize: Int { reply.bytes.count }
 
-  /// A walk over the batch: each element holds one document. What it yields points into this batch,
-  /// which must be kept alive meanwhile: hold it in `withExtendedLifetime`.
+  /// Iterates over the batch: each element holds one document. The elements point into this batch:
+  /// keep it alive with `withExtendedLifetime`.
   public func elements() -> BSONElements { documents.elements() }
 }
 
-/// A collection to be read.
+/// A collection to read.
 struct SnapshotCollection: Sendable {
   var database: String
-  /// What it is called now …
+  /// The current name.
   var name: [UInt8]
-  /// … and what its documents are told by: its name at the snapshot's position, if there was it then.
-  var listedName: [UInt8]
-  /// Sixteen bytes.
+  /// The name its documents are reported under: its name at the snapshot's position, if it existed then.
+  var reportedName: [UInt8]
+  /// 16 bytes.
   var uuid: [UInt8]
 
-  var namespace: String { "\(database).\(String(decoding: listedName, as: UTF8.self))" }
+  var namespace: String { "\(database).\(String(decoding: reportedName, as: UTF8.self))" }
 }

@@ -1,19 +1,19 @@
 internal import Logging
 
-/// What the snapshot reader's thread and its users share.
+/// State shared by the snapshot reader's thread and its users.
 final class SnapshotMailbox: Sendable {
   let options: MongoSourceOptions
   let filter: @Sendable (String, String) -> Bool
   let leadsToTail: Bool
   let logger: Logger
   private let onChange: @Sendable () -> Void
-  private let shared = Guarded(Shared())
+  private let shared = ConditionLock(Shared())
 
   private struct Shared {
     var queue: [SnapshotBatch] = []
     var queuedBytes = 0
     var generation: UInt64 = 0
-    /// Where to start, until the thread has taken it up.
+    /// The latest `restart` that the thread has not taken yet.
     var pending: Start?
     var failure: SourceFailure?
     var status = SnapshotStatus()
@@ -34,7 +34,7 @@ final class SnapshotMailbox: Sendable {
     leadsToTail: Bool = true, logger: Logger, onChange: @escaping @Sendable () -> Void
   ) {
     var options = options
-    // Nothing here waits for anything to be written.
+    // No tailing.
     options.awaitTime = .zero
     self.options = options
     self.filter = filter
@@ -118,7 +118,7 @@ final class SnapshotMailbox: Sendable {
     shared.signal()
   }
 
-  /// Waits for the next `restart`; nil when it's over.
+  /// Waits for the next `restart`; nil after `stop`.
   private func nextAssignment() -> (UInt64, SnapshotMarker?)? {
     shared.wait { shared -> Wake<(UInt64, SnapshotMarker?)>? in
       if shared.stopping { return .ended }
@@ -128,7 +128,7 @@ final class SnapshotMailbox: Sendable {
     }?.value
   }
 
-  /// What a wait ended with.
+  /// The result of a wait.
   private enum Wake<Value> {
     case ended
     case with(Value)
@@ -141,17 +141,17 @@ final class SnapshotMailbox: Sendable {
     }
   }
 
-  /// False once another `restart` or `stop` came.
+  /// False after the next `restart` or `stop`.
   func isCurrent(_ generation: UInt64) -> Bool {
     shared.withLock { $0.isCurrent(generation) }
   }
 
-  /// Waits, unless the generation ends first.
+  /// Sleeps until the generation ends, at most `duration`.
   func pause(_ duration: Duration, generation: UInt64) {
     _ = shared.wait(atMost: duration) { $0.isCurrent(generation) ? nil : true }
   }
 
-  /// Queues a batch, once there is room. False if the generation has ended meanwhile.
+  /// Waits for room and queues a batch. False if the generation has ended.
   func deliver(_ batch: SnapshotBatch) -> Bool {
     let limit = (batches: options.queuedBatches, bytes: options.queuedBytes)
     let wake = shared.wait { shared -> Wake<Bool>? in

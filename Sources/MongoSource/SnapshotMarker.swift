@@ -1,21 +1,21 @@
 internal import BSON
 internal import Oplog
 
-/// How far a snapshot has come: all that is needed to go on with it, by another process too.
+/// A snapshot's resume position, which another process can use as well.
 ///
-/// Collections are read in the order of their UUIDs, which renaming doesn't change, and each in the
+/// Collections are read in the order of their UUIDs, which a rename doesn't change, and each in the
 /// order of `_id`.
 public struct SnapshotMarker: Hashable, Sendable {
-  /// Where the oplog is to be read from once the snapshot is done.
+  /// Where to tail from after the snapshot.
   public var position: ResumePoint
-  /// What was read so far shows the state at `position`, and what follows is to be tried so.
+  /// All documents so far have their state at `position`; the rest is to be read so if possible.
   public var isExact: Bool
-  /// The collection read last: its UUID, and its name then.
+  /// The collection read last: its UUID, and its name at the time.
   public var collectionUUID: [UInt8]
   public var namespace: String
-  /// The last document's `_id`, as the type's byte and the value's. Nil: the collection is done.
+  /// The last document's `_id` as type byte and value. Nil: the collection is done.
   public var lastID: [UInt8]?
-  /// Read so far, of all collections.
+  /// Read so far, in all collections.
   public var documents: UInt64
   public var bytes: UInt64
 
@@ -32,14 +32,14 @@ public struct SnapshotMarker: Hashable, Sendable {
     self.bytes = bytes
   }
 
-  /// The beginning of a snapshot at `position`: nothing is read yet.
+  /// The start of a snapshot at `position`.
   public init(beginningAt position: ResumePoint) {
     self.init(
       position: position, isExact: true, collectionUUID: [UInt8](repeating: 0, count: 16),
       namespace: "", lastID: nil, documents: 0, bytes: 0)
   }
 
-  /// As a BSON document, to be stored.
+  /// A BSON document for storage.
   public func encoded() -> [UInt8] {
     var writer = ByteWriter(capacity: 256)
     let document = writer.beginDocument()
@@ -57,7 +57,7 @@ public struct SnapshotMarker: Hashable, Sendable {
     return Array(writer.bytes)
   }
 
-  /// Reads what `encoded` wrote; nil if it is something else.
+  /// Decodes the result of `encoded()`; nil if it is invalid.
   public init?(encoded bytes: [UInt8]) {
     var fields = Fields()
     let isComplete = bytes.withUnsafeBytes { raw in
@@ -106,6 +106,6 @@ public struct SnapshotMarker: Hashable, Sendable {
 }
 
 extension BSONElement {
-  /// Type and value in one, which is what makes an `_id`.
+  /// Type byte and value, which identify an `_id`.
   var identity: [UInt8] { [type.rawValue] + Array(value) }
 }

@@ -1,7 +1,7 @@
 internal import BSON
 internal import Oplog
 
-/// One page of a collection: the command that asks for it, and what came.
+/// One page of a collection, and the command that requests it.
 struct SnapshotPage {
   var page: MongoConnection.Page
   var count = 0
@@ -22,17 +22,17 @@ struct SnapshotPage {
     last = try latest?.first("_id")?.identity
   }
 
-  /// Continues after the last document by the index on `_id`: a comparison in a filter would only
-  /// find ids of the same type. `min` includes that document, if it is still there.
+  /// Continues after the last document by the index on `_id`: a comparison in a filter finds only ids of
+  /// the same type. `min` includes that document if it still exists.
   static func write(
-    _ course: SnapshotCourse, _ find: CollectionFind, into command: inout ByteWriter
+    _ state: SnapshotState, _ find: CollectionFind, into command: inout ByteWriter
   ) {
     find.write(into: &command) { command in
       let filter = command.beginDocument(key: "filter")
-      if course.stretch == .greatest {
+      if state.segment == .greatest {
         command.appendElement(type: .maxKey, key: "_id")
-      } else if let last = course.lastID {
-        if course.lacksIndex {
+      } else if let last = state.lastID {
+        if state.lacksIndex {
           writeComparison(last, into: &command)
         } else {
           let id = command.beginDocument(key: "_id")
@@ -44,21 +44,21 @@ struct SnapshotPage {
       let sort = command.beginDocument(key: "sort")
       command.append(key: "_id", int32: 1)
       command.endDocument(sort)
-      if course.stretch == .range, !course.lacksIndex {
+      if state.segment == .range, !state.lacksIndex {
         let hint = command.beginDocument(key: "hint")
         command.append(key: "_id", int32: 1)
         command.endDocument(hint)
-        if let last = course.lastID {
+        if let last = state.lastID {
           let min = command.beginDocument(key: "min")
           command.append(key: "_id", identity: last)
           command.endDocument(min)
         }
       }
-      command.append(key: "limit", int64: Int64(course.limit))
+      command.append(key: "limit", int64: Int64(state.limit))
     }
   }
 
-  /// `{$expr: {$gt: ["$_id", …]}}` compares across types, and may go through all documents.
+  /// `{$expr: {$gt: ["$_id", …]}}` compares across types, but may scan all documents.
   private static func writeComparison(_ last: [UInt8], into command: inout ByteWriter) {
     let expression = command.beginDocument(key: "$expr")
     let comparison = command.beginArray(key: "$gt")
@@ -78,7 +78,7 @@ extension ByteWriter {
     identity.withUnsafeBytes { append(UnsafeRawBufferPointer(rebasing: $0.dropFirst())) }
   }
 
-  /// The head of an element; its value, if it has one, is to follow.
+  /// The type and key of an element; the caller appends its value.
   fileprivate mutating func appendElement(type: BSONType, key: StaticString) {
     appendHeader(
       type, key: UnsafeRawBufferPointer(start: key.utf8Start, count: key.utf8CodeUnitCount))

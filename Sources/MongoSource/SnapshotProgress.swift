@@ -1,18 +1,17 @@
-/// How far a snapshot has come and how long it may still take. A pure value.
+/// The progress and estimated duration of a snapshot. A pure value.
 public struct SnapshotProgress: Sendable {
   public var collectionsDone = 0
   public var collections = 0
-  /// Documents and bytes read, by runs before this one too.
+  /// Documents and bytes read, including earlier runs.
   public private(set) var documents: UInt64 = 0
   public private(set) var bytes: UInt64 = 0
-  /// What all of it comes to, by the servers' own counts, which writing goes on changing. Zero
-  /// while that isn't known.
+  /// Estimated totals, from the server's counts at the start; 0 while unknown.
   public private(set) var estimatedDocuments: UInt64 = 0
   public private(set) var estimatedBytes: UInt64 = 0
   /// The collection being read, `db.collection`.
   public var namespace: String?
 
-  /// Moments of the last seconds, for the rate.
+  /// Samples of the last seconds, for the rate.
   private var marks: [Mark] = []
 
   private struct Mark {
@@ -26,7 +25,7 @@ public struct SnapshotProgress: Sendable {
 
   public init() {}
 
-  /// - Parameter documents, bytes: what earlier runs have read.
+  /// - Parameter documents, bytes: read by earlier runs.
   package mutating func begin(
     documents: UInt64, bytes: UInt64, at now: ContinuousClock.Instant
   ) {
@@ -35,7 +34,7 @@ public struct SnapshotProgress: Sendable {
     marks = [Mark(at: now, documents: documents, bytes: bytes)]
   }
 
-  /// Adds what is still to be read.
+  /// Adds the estimate of what remains.
   package mutating func expect(documents: UInt64, bytes: UInt64) {
     estimatedDocuments = self.documents &+ documents
     estimatedBytes = self.bytes &+ bytes
@@ -53,7 +52,7 @@ public struct SnapshotProgress: Sendable {
     if marks.count > Self.marksKept { marks.removeFirst() }
   }
 
-  /// Documents and bytes a second, over the last seconds; nil before anything is known.
+  /// Documents and bytes per second over the last seconds; nil while unknown.
   public func rate(at now: ContinuousClock.Instant) -> (documents: Double, bytes: Double)? {
     guard let first = marks.first else { return nil }
     let seconds = (now - first.at) / .seconds(1)
@@ -63,14 +62,14 @@ public struct SnapshotProgress: Sendable {
     )
   }
 
-  /// How long the rest takes at the present rate; nil while that can't be told.
+  /// The estimated remaining time; nil while unknown.
   public func remaining(at now: ContinuousClock.Instant) -> Duration? {
     guard let rate = rate(at: now), rate.bytes > 0, estimatedBytes > 0 else { return nil }
     let rest = estimatedBytes > bytes ? estimatedBytes - bytes : 0
     return .seconds(Double(rest) / rate.bytes)
   }
 
-  /// From 0 to 1, by bytes; nil while the whole isn't known.
+  /// From 0 to 1, by bytes; nil while the total is unknown.
   public var fraction: Double? {
     estimatedBytes > 0 ? min(Double(bytes) / Double(estimatedBytes), 1) : nil
   }

@@ -1,22 +1,21 @@
 public import Logging
 
-/// Reads the documents that collections hold, on a thread of its own, a bounded number of batches
-/// ahead: what a bridge publishes before it begins to tail. See `docs/snapshot.md`.
+/// Reads the documents of collections on its own thread, a bounded number of batches ahead. A bridge
+/// publishes them before it tails. See `docs/snapshot.md`.
 ///
-/// Start it with `restart(from:)`, take batches with `next()`, until there is none and the phase of
-/// `status` is `finished`, which names the position to tail from. Errors are overcome by trying
-/// again; only a lost position ends the reading. All methods are thread-safe and, but for `stop`,
-/// don't block.
+/// Start it with `restart(from:)` and take batches with `next()` until there is none and the phase of
+/// `status` is `finished`, which has the position to tail from. Errors are retried; only a lost position
+/// stops the reading. All methods are thread-safe; only `stop` blocks.
 public final class SnapshotReader: Sendable {
   private let mailbox: SnapshotMailbox
 
   /// - Parameters:
-  ///   - filter: which collections (database, name) are to be read. Called on the reader's thread.
-  ///     The server's own, views and time series are never offered.
-  ///   - leadsToTail: the oplog is to be read from the position afterwards, so it has to stay there. Else
-  ///     nothing but documents is wanted, and the position need not even be an entry's.
-  ///   - onChange: called on the reader's thread when the queue stops being empty, and when the
-  ///     phase of `status` changes. It must not block, nor call `stop`.
+  ///   - filter: selects the collections to read (database, name). Called on the reader's thread, but not
+  ///     for system collections, views and time series.
+  ///   - leadsToTail: the oplog will be tailed from the snapshot's position, so the oplog must keep it.
+  ///     False: only the documents are needed, and no entry needs to exist at the position.
+  ///   - onChange: called on the reader's thread when the queue becomes non-empty, on failure, and when
+  ///     the phase of `status` changes. It must not block or call `stop`.
   public init(
     options: MongoSourceOptions, filter: @escaping @Sendable (String, String) -> Bool,
     leadsToTail: Bool = true, logger: Logger, onChange: @escaping @Sendable () -> Void
@@ -28,22 +27,22 @@ public final class SnapshotReader: Sendable {
 
   deinit { mailbox.requestStop() }
 
-  /// Forgets what is queued and failed, and reads on after `marker`, or everything anew.
-  /// - Returns: the generation that batches from here on carry; batches taken earlier are stale.
+  /// Clears the queue and any failure, and continues after `marker`, or starts a new snapshot.
+  /// - Returns: the new generation. Batches of earlier generations are stale.
   @discardableResult
   public func restart(from marker: SnapshotMarker? = nil) -> UInt64 {
     mailbox.restart(from: marker)
   }
 
-  /// The next batch, or nil if none is queued.
+  /// The next queued batch, if any.
   public func next() -> SnapshotBatch? { mailbox.take() }
 
-  /// Why reading has ended until the next `restart`; nil while it goes on.
+  /// Why reading has stopped until the next `restart`; nil while it is running.
   public var failure: SourceFailure? { mailbox.failure }
 
   public var status: SnapshotStatus { mailbox.status }
 
-  /// Ends reading and waits for the thread, at most `limit`. One stuck in a dead connection is
-  /// left behind and ends with it. No `restart` afterwards.
+  /// Stops reading and waits for the thread, at most `limit`. A thread blocked in a dead connection is
+  /// abandoned and ends when the connection times out. No `restart` afterwards.
   public func stop(waiting limit: Duration = .seconds(2)) { mailbox.stop(waiting: limit) }
 }

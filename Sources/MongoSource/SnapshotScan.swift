@@ -2,29 +2,29 @@ internal import BSON
 internal import Logging
 internal import Oplog
 
-/// The snapshot reader's thread at work for one `restart`: find out what there is, read it page by
-/// page; after an error, again from the last page.
+/// The snapshot reader thread's work for one `restart`: list the collections and read them page by
+/// page; continue after the last page after an error.
 struct SnapshotScan {
   private let mailbox: SnapshotMailbox
   private let generation: UInt64
   private let marker: SnapshotMarker?
-  /// Set once it is known what there is.
-  private var course: SnapshotCourse?
+  /// Set once the collections are listed.
+  private var state: SnapshotState?
   private var backoff = Backoff()
-  /// Reading is interrupted, which the log was told.
+  /// Reading is interrupted, and a warning was logged.
   private var outage = false
 
-  /// How often the position to tail from is looked after: a long snapshot must not find out at its
-  /// end that the oplog has grown past it.
+  /// How often to check that the oplog still holds the position to tail from: a long snapshot must not
+  /// learn only at its end that it is lost.
   private static let positionCheck = Duration.seconds(10)
 
-  /// How long the server may look through its oplog.
-  private static let oplogPatience = Duration.seconds(600)
+  /// How long the server may scan its oplog.
+  private static let oplogScanTimeout = Duration.seconds(600)
 
   private enum End: Error {
     /// `restart` or `stop`.
     case superseded
-    /// To be overcome by another connection.
+    /// Retry with a new connection, after a pause.
     case interrupted(MongoError)
     case failed(SourceFailure)
   }
@@ -32,7 +32,7 @@ struct SnapshotScan {
   private struct Connected {
     var connection: MongoConnection
     var server: MongoConnection.Server
-    var age: ServerAge
+    var capabilities: ServerCapabilities
   }
 
   init(_ mailbox: SnapshotMailbox, generation: UInt64, from marker: SnapshotMarker?) {
@@ -75,7 +75,7 @@ struct SnapshotScan {
       mailbox.logger.debug("\(error)", metadata: ["attempt": "\(attempt)"])
     } else {
       outage = true
-      mailbox.logger.warning("\(error); the snapshot goes on as soon as it works")
+      mailbox.logger.warning("\(error); the snapshot continues after a retry")
     }
     mailbox.pause(pause, generation: generation)
   }
@@ -85,16 +85,16 @@ struct SnapshotScan {
     guard outage else { return }
     outage = false
     mailbox.update(generation: generation) { $0.reopens += 1 }
-    mailbox.logger.info("the snapshot goes on at \(host)")
+    mailbox.logger.info("the snapshot continues on \(host)")
   }
 
   private mutating func scan() throws(End) {
     let connected = try connect()
-    if course == nil { try open(connected) }
-    if !connected.age.hasSnapshots { course?.loseHistory(everywhere: true) }
+    if state == nil { try open(connected) }
+    if !connected.capabilities.readsAtClusterTime { state?.loseHistory(everywhere: true) }
     mailbox.update(generation: generation) { $0.phase = .reading }
     var checked = ContinuousClock.now
-    while let collection = course?.current {
+    while let collection = state?.current {
       guard mailbox.isCurrent(generation) else { throw .superseded }
       if ContinuousClock.now - checked > Self.positionCheck {
         try checkPosition(connected)
@@ -103,7 +103,7 @@ struct SnapshotScan {
       try readPage(of: collection, connected)
       recovered(connected.server.host)
     }
-    guard let position = course?.position else { return }
+    guard let position = state?.position else { return }
     mailbox.update(generation: generation) { status in
       status.progress.namespace = nil
       status.phase = .finished(tailFrom: position)
@@ -121,31 +121,31 @@ struct SnapshotScan {
       try connection.startSession()
       return Connected(
         connection: connection, server: server,
-        age: ServerAge(version: try connection.version(server)))
+        capabilities: ServerCapabilities(version: try connection.version(server)))
     }
     if let reason = connected.server.unsupported { throw .failed(.unsupported(reason)) }
     mailbox.update(generation: generation) { $0.host = connected.server.host }
     return connected
   }
 
-  /// Fixes the position, then finds the collections: those that there are at that position, but for
-  /// what was dropped since. Newer ones are read in vain, not wrongly.
+  /// Determines the position, then lists the collections: those that existed at the position, except
+  /// dropped ones. Newer ones are redundant but harmless: the oplog has their documents too.
   private mutating func open(_ connected: Connected) throws(End) {
     let (connection, server) = (connected.connection, connected.server)
     let position = if let marker { marker.position } else { try majority(connected) }
     mailbox.update(generation: generation) { $0.position = position }
     let holder = marker == nil ? server : try checkPosition(connected, position)
     let collections = try collections(connected, position, holder)
-    let isExact = connected.age.hasSnapshots
-    let course =
+    let isExact = connected.capabilities.readsAtClusterTime
+    let state =
       if let marker {
-        SnapshotCourse(
+        SnapshotState(
           mailbox.options, after: marker, isExact: isExact, collections: collections)
       } else {
-        SnapshotCourse(
+        SnapshotState(
           mailbox.options, position: position, isExact: isExact, collections: collections)
       }
-    let rest = course.collections
+    let rest = state.collections
     let size = try attempt { () throws(MongoError) in
       var sum: (documents: UInt64, bytes: UInt64) = (0, 0)
       for collection in rest {
@@ -155,20 +155,20 @@ struct SnapshotScan {
       }
       return sum
     }
-    self.course = course
+    self.state = state
     mailbox.update(generation: generation) { status in
-      status.progress.begin(documents: course.documents, bytes: course.bytes, at: .now)
+      status.progress.begin(documents: state.documents, bytes: state.bytes, at: .now)
       status.progress.expect(documents: size.documents, bytes: size.bytes)
       status.progress.collections = collections.count
       status.progress.collectionsDone = collections.count - rest.count
-      status.isExact = course.isExact
+      status.isExact = state.isExact
     }
     mailbox.logger.info(
       "snapshot of \(rest.count) collections, about \(size.documents) documents, at \(position)")
   }
 
-  /// What is to be read, by the names at the position.
-  /// - Parameter holder: a server whose oplog reaches back to it.
+  /// The collections to read, with their names at the position.
+  /// - Parameter holder: a server whose oplog holds the position.
   private func collections(
     _ connected: Connected, _ position: ResumePoint, _ holder: MongoConnection.Server
   ) throws(End) -> [SnapshotCollection] {
@@ -177,15 +177,15 @@ struct SnapshotScan {
     let (options, leadsToTail) = (mailbox.options, mailbox.leadsToTail)
     return try attempt { () throws(MongoError) in
       var found = try connection.collections(notBefore: position.position, on: server)
-      // Read behind the list: what it tells later doesn't matter, what it lacks would.
+      // Read after the list, so that no rename before the list is missed.
       if leadsToTail {
-        let reader = try MongoConnection(options, replyTimeout: Self.oplogPatience)
+        let reader = try MongoConnection(options, replyTimeout: Self.oplogScanTimeout)
         let names = try reader.collectionNames(
           since: position.position, on: reader.server(at: holder.host))
-        found = found.compactMap { names.told($0) }
+        found = found.compactMap { names.atPosition($0) }
       }
       return found.filter {
-        filter($0.database, String(decoding: $0.listedName, as: UTF8.self))
+        filter($0.database, String(decoding: $0.reportedName, as: UTF8.self))
       }
     }
   }
@@ -207,12 +207,12 @@ struct SnapshotScan {
   // MARK: The position to tail from
 
   private func checkPosition(_ connected: Connected) throws(End) {
-    guard let position = course?.position else { return }
+    guard let position = state?.position else { return }
     _ = try checkPosition(connected, position)
   }
 
-  /// Fails if no member holds the position any more: what was read would be of no use.
-  /// - Returns: one that does.
+  /// Fails if no member holds the position any more: the snapshot would be useless.
+  /// - Returns: a member that holds it.
   private func checkPosition(
     _ connected: Connected, _ position: ResumePoint
   ) throws(End) -> MongoConnection.Server {
@@ -257,9 +257,9 @@ struct SnapshotScan {
   private mutating func readPage(
     of collection: SnapshotCollection, _ connected: Connected
   ) throws(End) {
-    guard var course else { return }
-    defer { self.course = course }
-    let isExact = course.collectionIsExact
+    guard var state else { return }
+    defer { self.state = state }
+    let isExact = state.collectionIsExact
     mailbox.update(generation: generation) { status in
       status.phase = .reading
       status.progress.namespace = collection.namespace
@@ -267,42 +267,44 @@ struct SnapshotScan {
     }
     let find = CollectionFind(
       database: collection.database, name: collection.name,
-      uuid: connected.age.checksUUIDs ? collection.uuid : nil,
+      uuid: connected.capabilities.checksUUIDs ? collection.uuid : nil,
       view: isExact
-        ? .snapshot(course.position.position)
+        ? .clusterTime(state.position.position)
         : .latest(
-          majority: mailbox.options.readConcernMajority, notBefore: course.position.position),
-      // One more than the limit, so that the limit ends the cursor.
-      batchSize: course.limit + 1)
+          majority: mailbox.options.readConcernMajority, notBefore: state.position.position),
+      // One more than the limit, so that the limit closes the cursor.
+      batchSize: state.limit + 1)
     let page: SnapshotPage
     do {
-      page = try fetch(course, find, connected)
+      page = try fetch(state, find, connected)
     } catch .interrupted(let error) where error.domain == .server {
-      try overcome(error, &course, connected)
+      try overcome(error, &state, connected)
       return
     } catch {
       throw error
     }
     let wasCut = page.page.reply.cursor != 0
     if wasCut {
-      // Documents so large that a reply can't hold the page.
+      // The page exceeds the maximum size of a reply.
       connected.connection.kill(
         page.page.reply.cursor, of: collection.name, database: collection.database,
         on: connected.server)
     }
     let isEnd =
-      (!wasCut && page.count < course.limit) || page.last == SnapshotCourse.greatestID
-    if isEnd, !connected.age.checksUUIDs, try hasMoved(collection, &course, connected) { return }
-    let isDone = course.advance(
+      (!wasCut && page.count < state.limit) || page.last == SnapshotState.greatestID
+    if isEnd, !connected.capabilities.checksUUIDs, try wasMoved(collection, &state, connected) {
+      return
+    }
+    let isDone = state.advance(
       documents: page.count, bytes: page.byteCount, last: page.last, isEnd: isEnd)
-    try deliver(page, of: collection, isExact: isExact, isDone: isDone, &course)
+    try deliver(page, of: collection, isExact: isExact, isDone: isDone, &state)
   }
 
   private func fetch(
-    _ course: SnapshotCourse, _ find: CollectionFind, _ connected: Connected
+    _ state: SnapshotState, _ find: CollectionFind, _ connected: Connected
   ) throws(End) -> SnapshotPage {
     var command = ByteWriter()
-    SnapshotPage.write(course, find, into: &command)
+    SnapshotPage.write(state, find, into: &command)
     do {
       let page = try connected.connection.page(
         command, database: find.database, on: connected.server, place: find.place)
@@ -316,61 +318,61 @@ struct SnapshotScan {
 
   private func deliver(
     _ page: SnapshotPage, of collection: SnapshotCollection, isExact: Bool, isDone: Bool,
-    _ course: inout SnapshotCourse
+    _ state: inout SnapshotState
   ) throws(End) {
-    defer { if isDone { finishCollection(&course) } }
-    guard page.count > 0 || isDone, let marker = course.marker(isDone: isDone) else { return }
+    defer { if isDone { finishCollection(&state) } }
+    guard page.count > 0 || isDone, let marker = state.marker(isDone: isDone) else { return }
     let batch = SnapshotBatch(
       page.page, of: collection, isExact: isExact, count: page.count, byteCount: page.byteCount,
       isLast: isDone, marker: marker, generation: generation)
     guard mailbox.deliver(batch) else { throw .superseded }
   }
 
-  private func finishCollection(_ course: inout SnapshotCourse) {
-    course.nextCollection()
+  private func finishCollection(_ state: inout SnapshotState) {
+    state.nextCollection()
     mailbox.update(generation: generation) { $0.progress.collectionsDone += 1 }
   }
 
-  // MARK: What a server refuses
+  // MARK: Server refusals
 
   private func overcome(
-    _ error: MongoError, _ course: inout SnapshotCourse, _ connected: Connected
+    _ error: MongoError, _ state: inout SnapshotState, _ connected: Connected
   ) throws(End) {
-    guard let collection = course.current else { return }
+    guard let collection = state.current else { return }
     switch error.code {
-    case ServerCode.snapshotTooOld where course.collectionIsExact:
+    case ServerCode.snapshotTooOld where state.collectionIsExact:
       mailbox.logger.notice(
         """
-        the server no longer keeps the state at \(course.position.position) \
-        (minSnapshotHistoryWindowInSeconds): the snapshot goes on with present documents, and the \
-        oplog from there on repeats some of what they have seen
+        the server no longer keeps the state at \(state.position.position) \
+        (minSnapshotHistoryWindowInSeconds): the snapshot continues with current documents, and the \
+        oplog after that position repeats changes that they already include
         """)
-      course.loseHistory(everywhere: true)
-    case ServerCode.snapshotUnavailable where course.collectionIsExact:
+      state.loseHistory(everywhere: true)
+    case ServerCode.snapshotUnavailable where state.collectionIsExact:
       mailbox.logger.notice(
         """
-        \(collection.namespace) can't be read as it was at \(course.position.position), because it \
-        is capped, or was made or renamed since: its present documents are read
+        \(collection.namespace) can't be read as of \(state.position.position), because it is capped, \
+        or was created or renamed since: reading its current documents
         """)
-      course.loseHistory(everywhere: false)
+      state.loseHistory(everywhere: false)
     case ServerCode.collectionUUIDMismatch:
-      guard try !hasMoved(collection, &course, connected) else { return }
-      // Under its name now there was another one at the position, or none.
-      guard course.collectionIsExact else { throw .interrupted(error) }
-      course.loseHistory(everywhere: false)
-    case ServerCode.badValue where !course.lacksIndex:
+      guard try !wasMoved(collection, &state, connected) else { return }
+      // At the position, its current name belonged to another collection or to none.
+      guard state.collectionIsExact else { throw .interrupted(error) }
+      state.loseHistory(everywhere: false)
+    case ServerCode.badValue where !state.lacksIndex:
       mailbox.logger.warning(
-        "\(collection.namespace) seems to have no index on _id, so reading it is slow: \(error)")
-      course.goWithoutIndex()
+        "\(collection.namespace) seems to have no index on _id; reading it is slow: \(error)")
+      state.goWithoutIndex()
     default: throw .interrupted(error)
     }
     mailbox.update(generation: generation) { $0.isExact = false }
   }
 
-  /// Whether a collection's name stands for another one by now, or none: then it goes on under its
-  /// new name, or not at all.
-  private func hasMoved(
-    _ collection: SnapshotCollection, _ course: inout SnapshotCourse, _ connected: Connected
+  /// Whether the collection was renamed or dropped. A renamed one is continued under its new name, a
+  /// dropped one skipped.
+  private func wasMoved(
+    _ collection: SnapshotCollection, _ state: inout SnapshotState, _ connected: Connected
   ) throws(End) -> Bool {
     let name = try attempt { () throws(MongoError) in
       try connected.connection.name(
@@ -379,11 +381,11 @@ struct SnapshotScan {
     guard name != collection.name else { return false }
     if let name {
       mailbox.logger.notice(
-        "\(collection.namespace) is called \(String(decoding: name, as: UTF8.self)) now")
-      course.rename(to: name)
+        "\(collection.namespace) was renamed to \(String(decoding: name, as: UTF8.self))")
+      state.rename(to: name)
     } else {
       mailbox.logger.notice("\(collection.namespace) was dropped before it was read")
-      finishCollection(&course)
+      finishCollection(&state)
     }
     mailbox.update(generation: generation) { status in
       status.isExact = false

@@ -1,14 +1,14 @@
-/// What a `SnapshotReader` is doing, as of one moment.
+/// The state of a `SnapshotReader`.
 public struct SnapshotStatus: Sendable {
   public enum Phase: Equatable, Sendable {
     /// Not started yet.
     case idle
-    /// Connecting, and finding out what there is to read.
+    /// Connecting and listing collections.
     case opening
     case reading
-    /// An error interrupted the reading; it is tried again, without end.
+    /// An error interrupted reading; it is retried without limit.
     case reopening(reason: String, attempt: Int)
-    /// Everything is read and queued: tail the oplog from here.
+    /// Everything is read and queued; tail the oplog from here.
     case finished(tailFrom: ResumePoint)
     /// See `SnapshotReader.failure`.
     case failed
@@ -16,18 +16,18 @@ public struct SnapshotStatus: Sendable {
   }
 
   public var phase = Phase.idle
-  /// The `restart` this is about.
+  /// The `restart` this belongs to.
   public var generation: UInt64 = 0
-  /// The member read from (`host:port`), or last read from.
+  /// The member being read from, or the last one (`host:port`).
   public var host: String?
   public var progress = SnapshotProgress()
-  /// Where the oplog is to be read from afterwards, once that is known.
+  /// Where to tail from afterwards, once known.
   public var position: ResumePoint?
-  /// Everything read in this run shows the state at `position`.
+  /// Everything read in this run has its state at `position`.
   public var isExact = true
-  /// Collections that disappeared before they were read.
+  /// Collections that were dropped before they were read.
   public var dropped: [String] = []
-  /// Interruptions that were overcome.
+  /// Recovered interruptions.
   public var reopens: UInt64 = 0
   /// The latest error, kept after recovery.
   public var lastError: MongoError?
@@ -36,7 +36,7 @@ public struct SnapshotStatus: Sendable {
 
   public init() {}
 
-  /// Where to tail from, once everything is read and taken; nil before.
+  /// Where to tail from, once everything is read and taken.
   public var tailFrom: ResumePoint? {
     if case .finished(let position) = phase, queuedBatches == 0 { position } else { nil }
   }

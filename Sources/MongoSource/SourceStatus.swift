@@ -1,19 +1,19 @@
 public import Oplog
 
-/// What an `OplogReader` is doing, as of one moment.
+/// The state of an `OplogReader` or a `ChangeStreamReader`.
 public struct SourceStatus: Sendable {
   public enum Phase: Equatable, Sendable {
     /// Not started yet.
     case idle
     /// Connecting for the first time since `restart`.
     case opening
-    /// Connected, but the server doesn't have the entry to start at yet.
+    /// Connected, but the server has not reached the start position yet.
     case waiting(for: OplogPosition)
-    /// There is more to read at once.
+    /// More entries are available.
     case reading
-    /// Everything there is has been read; new entries come as they are written.
+    /// All entries are read; waiting for new ones.
     case caughtUp
-    /// An error ended the cursor; another is being opened, without end.
+    /// An error ended the cursor; reopening is retried without limit.
     case reopening(reason: String, attempt: Int)
     /// See `OplogReader.failure`.
     case failed
@@ -21,27 +21,27 @@ public struct SourceStatus: Sendable {
   }
 
   public var phase = Phase.idle
-  /// The `restart` this is about.
+  /// The `restart` this belongs to.
   public var generation: UInt64 = 0
-  /// The member read from (`host:port`), or last read from.
+  /// The member being read from, or the last one (`host:port`).
   public var host: String?
-  /// Entries and reply bytes queued since the reader was made.
+  /// Entries and reply bytes queued since the reader was created.
   public var entriesRead: UInt64 = 0
   public var bytesRead: UInt64 = 0
   /// The last entry queued.
   public var lastRead: ResumePoint?
-  /// When entries last came …
+  /// When entries last arrived.
   public var lastBatchAt: ContinuousClock.Instant?
-  /// … and when the server last answered at all.
+  /// When the server last replied, with or without entries.
   public var lastReplyAt: ContinuousClock.Instant?
-  /// Interruptions that were overcome.
+  /// Recovered interruptions.
   public var reopens: UInt64 = 0
   /// The latest error, kept after recovery.
   public var lastError: MongoError?
   public var queuedBatches = 0
   public var queuedBytes = 0
 
-  /// Entries are coming in, or would if there were any.
+  /// The cursor works, with or without entries.
   public var isConnected: Bool {
     switch phase {
     case .waiting, .reading, .caughtUp: true

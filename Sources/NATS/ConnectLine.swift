@@ -1,7 +1,7 @@
 import JSON
 internal import NIOCore
 
-/// Who we are, checked before the first connection attempt.
+/// The client's credentials, validated before the first connection attempt.
 enum NATSIdentity: Sendable {
   case none
   case token(String)
@@ -22,7 +22,7 @@ enum NATSIdentity: Sendable {
     }
   }
 
-  /// What the address says applies where the options say nothing.
+  /// Uses the address's credentials if the options have none.
   func filled(from address: NATSServerAddress) -> NATSIdentity {
     guard case .none = self, let user = address.user, !user.isEmpty else { return self }
     guard let password = address.password else { return .token(user) }
@@ -30,13 +30,13 @@ enum NATSIdentity: Sendable {
   }
 }
 
-/// The line with which a client introduces itself.
+/// The protocol's CONNECT line.
 enum ConnectLine {
   static let clientVersion = "0.1.0"
 
-  /// `CONNECT {…}` and its line end.
+  /// `CONNECT {…}` with its line end.
   ///
-  /// - Throws: `authenticationFailed` when the server doesn't know nkeys, `badCredentials`.
+  /// - Throws: `authenticationFailed` if the server has no nkey users, `badCredentials`.
   static func encode(
     options: NATSOptions, identity: NATSIdentity, info: NATSServerInfo, tls: Bool
   ) throws(NATSError) -> ByteBuffer {
@@ -56,7 +56,7 @@ enum ConnectLine {
       guard let nonce = info.nonce else {
         throw NATSError(
           .authenticationFailed,
-          "an nkey is configured here, but the server has no nkey users; add the public key "
+          "an nkey is configured, but the server has no nkey users; add the public key "
             + "\(key.publicKey) there, or configure another authentication")
       }
       json["nkey"] = .string(key.publicKey)

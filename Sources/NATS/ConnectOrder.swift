@@ -1,24 +1,22 @@
-/// In which order servers are tried, and how far apart: a pure value.
+/// The order and interval of connection attempts. A pure value.
 ///
-/// The configured ones come first; those that a cluster has announced are its guesses of addresses
-/// that may be reachable from here, and often are not. No address waits for the timeout of another:
-/// the next one begins when the last has failed, or after a short while.
+/// Configured servers come first: addresses that a cluster announces are often not reachable from here.
+/// No attempt waits for another's timeout: the next one starts after a failure or a short interval.
 package struct ConnectOrder: Sendable {
-  /// Announced servers tried in one `connect`: which ones is random, so all have their turn.
+  /// Maximum number of announced servers per `connect`, selected at random.
   package static let maximumDiscovered = 32
-  /// Attempts that run at the same time.
+  /// Maximum number of concurrent attempts.
   package static let maximumConcurrent = 64
 
-  /// Before a server that has failed is tried again beside the others.
+  /// The pause before a failed server is retried while other attempts are running.
   package static let rest = Duration.milliseconds(250)
 
   /// Each address once.
   package let candidates: [NATSServerAddress]
-  /// How long an attempt has before the next one begins beside it.
+  /// The interval between the starts of two attempts.
   package let stagger: Duration
 
-  /// - Parameter timeout: of one attempt. All have begun within it, so that everything has ended
-  ///   after two of them.
+  /// - Parameter timeout: of one attempt. All attempts start within it, so all end within twice this time.
   package init(
     configured: [NATSServerAddress], discovered: [NATSServerAddress], shuffle: Bool,
     stagger: Duration, timeout: Duration, using random: inout some RandomNumberGenerator

@@ -1,19 +1,19 @@
 internal import NIOCore
 import Synchronization
 
-/// What a connection's event loop shares with other threads.
+/// State shared by a connection's event loop and other threads.
 final class ConnectionShared: Sendable {
-  /// The request inbox is always subscription 1.
+  /// The subscription of the request inbox.
   static let requestSid: UInt64 = 1
 
-  private struct Guarded {
+  private struct State {
     var info = NATSServerInfo()
     var end: NATSError??
     var onInfo: [@Sendable (NATSServerInfo) -> Void] = []
     var onError: [@Sendable (NATSError) -> Void] = []
   }
 
-  private let guarded = Mutex(Guarded())
+  private let state = Mutex(State())
   private let lastSid = Atomic<UInt64>(requestSid)
   private let closedPromise: EventLoopPromise<NATSError?>
   let outbox: Outbox
@@ -26,40 +26,40 @@ final class ConnectionShared: Sendable {
   }
 
   var closed: EventLoopFuture<NATSError?> { closedPromise.futureResult }
-  var info: NATSServerInfo { guarded.withLock { $0.info } }
-  /// What every publish asks for.
+  var info: NATSServerInfo { state.withLock { $0.info } }
+  /// What every publish needs.
   var limits: (maxPayload: Int, headers: Bool) {
-    guarded.withLock { ($0.info.maxPayload, $0.info.headers) }
+    state.withLock { ($0.info.maxPayload, $0.info.headers) }
   }
-  var hasEnded: Bool { guarded.withLock { $0.end != nil } }
+  var hasEnded: Bool { state.withLock { $0.end != nil } }
 
   func nextSid() -> UInt64 { lastSid.add(1, ordering: .relaxed).newValue }
 
-  func setInfo(_ info: NATSServerInfo) { guarded.withLock { $0.info = info } }
+  func setInfo(_ info: NATSServerInfo) { state.withLock { $0.info = info } }
 
   func announceInfo() {
-    let (info, callbacks) = guarded.withLock { ($0.info, $0.onInfo) }
+    let (info, callbacks) = state.withLock { ($0.info, $0.onInfo) }
     for callback in callbacks { callback(info) }
   }
 
-  /// - Returns: whether anybody listens.
+  /// - Returns: whether there are callbacks.
   func announce(_ error: NATSError) -> Bool {
-    let callbacks = guarded.withLock { $0.onError }
+    let callbacks = state.withLock { $0.onError }
     for callback in callbacks { callback(error) }
     return !callbacks.isEmpty
   }
 
   func addInfoCallback(_ callback: @escaping @Sendable (NATSServerInfo) -> Void) {
-    guarded.withLock { $0.onInfo.append(callback) }
+    state.withLock { $0.onInfo.append(callback) }
   }
 
   func addErrorCallback(_ callback: @escaping @Sendable (NATSError) -> Void) {
-    guarded.withLock { $0.onError.append(callback) }
+    state.withLock { $0.onError.append(callback) }
   }
 
-  /// The connection is over; nil: because we wanted it.
+  /// The connection has ended; nil: closed by us.
   func end(_ error: NATSError?) {
-    let first = guarded.withLock { state in
+    let first = state.withLock { state in
       guard state.end == nil else { return false }
       state.end = .some(error)
       state.onInfo = []
@@ -69,9 +69,9 @@ final class ConnectionShared: Sendable {
     if first { closedPromise.succeed(error) }
   }
 
-  /// What to answer to those who come after the end; nil while the connection lives.
+  /// The error for calls after the end; nil while the connection is open.
   func endedError(_ address: NATSServerAddress) -> NATSError? {
-    guard let end = guarded.withLock({ $0.end }) else { return nil }
+    guard let end = state.withLock({ $0.end }) else { return nil }
     return NATSError(
       .closed, end.map { "the connection has ended: \($0.message)" } ?? "the connection is closed",
       server: address.endpoint)

@@ -1,20 +1,20 @@
-/// What a connection goes through, as a pure value: events in, the action to take out.
+/// A connection's states as a pure value: takes events, returns the action to perform.
 ///
 /// ```
 /// awaitingInfo ─INFO─► awaitingPong ─PONG─► ready ─drain─► draining
 ///       └───────────────────┴─────────────────┴───────────────┴──► closed
 /// ```
-/// TLS is no state of its own: its handler holds back what is written until the handshake is done,
-/// so CONNECT can be handed over at once and never travels in the clear.
+/// TLS needs no state: its handler holds back writes until the handshake is done, so CONNECT can be
+/// written at once and is never sent unencrypted.
 package struct ConnectionStateMachine: Sendable {
   package enum State: Sendable, Equatable {
     case awaitingInfo, awaitingPong, ready, draining, closed
   }
 
   package enum TLSMode: Sendable, Equatable {
-    /// As the server requires.
+    /// If the server requires it.
     case opportunistic
-    /// After INFO; a server that doesn't offer it is refused.
+    /// After INFO; an error if the server doesn't offer it.
     case required
     /// Before INFO.
     case first
@@ -22,19 +22,19 @@ package struct ConnectionStateMachine: Sendable {
 
   package enum Action: Sendable, Equatable {
     case none
-    /// Write CONNECT and PING; after putting TLS in front, when asked to.
+    /// Write CONNECT and PING, after adding the TLS handler if `startTLS`.
     case sendConnect(startTLS: Bool)
-    /// The server has accepted us.
+    /// The server has accepted the connection.
     case becomeReady
     /// INFO has changed.
     case updateInfo
     case sendPing
     case sendPong
-    /// The oldest PING has its answer.
+    /// The oldest PING is answered.
     case completePing
-    /// An error that leaves the connection alive.
+    /// An error that doesn't end the connection.
     case report(NATSError)
-    /// nil: because we want to.
+    /// Nil: closed by us.
     case close(NATSError?)
   }
 
@@ -49,11 +49,11 @@ package struct ConnectionStateMachine: Sendable {
     self.maxPingsOutstanding = maxPingsOutstanding
   }
 
-  /// Whether subscriptions get messages.
+  /// Whether subscriptions receive messages.
   package var delivers: Bool { state == .ready || state == .draining }
   package var isClosed: Bool { state == .closed }
 
-  /// Anything from the server proves that it is alive.
+  /// Any bytes show that the server is alive.
   package mutating func receivedBytes() { heardSinceTimer = true }
 
   package mutating func received(_ info: NATSServerInfo) -> Action {
@@ -68,7 +68,7 @@ package struct ConnectionStateMachine: Sendable {
           return close(
             NATSError(
               .tlsFailed,
-              "TLS is configured here, but the server does not offer it; "
+              "TLS is configured, but the server does not offer it; "
                 + "configure TLS there, or use nats:// without tls settings"))
         }
         return .sendConnect(startTLS: true)
@@ -98,19 +98,19 @@ package struct ConnectionStateMachine: Sendable {
     }
   }
 
-  /// A message outside of `delivers`.
+  /// A message while not `delivers`.
   package mutating func receivedEarlyMessage() -> Action {
     isClosed ? .none : unexpected("MSG")
   }
 
-  /// - Parameter text: what follows `-ERR`.
+  /// - Parameter text: the text after `-ERR`.
   package mutating func receivedError(_ text: String) -> Action {
     guard !isClosed else { return .none }
     let error = ServerErrorText.error(text)
     return ServerErrorText.isFatal(text) ? close(error) : .report(error)
   }
 
-  /// To be called once per ping interval.
+  /// Call once per ping interval.
   package mutating func pingTimerFired() -> Action {
     guard delivers else { return .none }
     if heardSinceTimer {
@@ -121,14 +121,14 @@ package struct ConnectionStateMachine: Sendable {
       return close(
         NATSError(
           .stale,
-          "the server has been silent through \(pingsOutstanding + 1) ping intervals; "
+          "the server has been silent for \(pingsOutstanding + 1) ping intervals; "
             + "it hangs, or the network is down"))
     }
     pingsOutstanding += 1
     return .sendPing
   }
 
-  /// Whether draining begins now.
+  /// Whether draining starts now.
   package mutating func drainRequested() -> Bool {
     guard state == .ready else { return false }
     state = .draining
@@ -145,7 +145,8 @@ package struct ConnectionStateMachine: Sendable {
   }
 
   private mutating func unexpected(_ what: String) -> Action {
-    close(NATSError(.protocolViolation, "the server sent \(what) before it was its turn"))
+    close(
+      NATSError(.protocolViolation, "the server sent an unexpected \(what) before INFO or PONG"))
   }
 
   private mutating func close(_ error: NATSError?) -> Action {
@@ -154,9 +155,9 @@ package struct ConnectionStateMachine: Sendable {
   }
 }
 
-/// What the texts of -ERR mean. There are no codes on the wire.
+/// Classifies the texts of -ERR; the protocol has no error codes.
 package enum ServerErrorText {
-  /// Whether the server closes the connection after it.
+  /// Whether the server closes the connection after the error.
   package static func isFatal(_ text: String) -> Bool {
     let text = text.lowercased()
     return
@@ -166,7 +167,7 @@ package enum ServerErrorText {
   }
 
   package static func error(_ text: String) -> NATSError {
-    let said = "the server says '\(text)'"
+    let said = "the server reports '\(text)'"
     let lower = text.lowercased()
     if lower.hasPrefix("permissions violation") {
       var error = NATSError(
@@ -183,16 +184,17 @@ package enum ServerErrorText {
     {
       return NATSError(
         .authenticationFailed,
-        "\(said); check user and password, token, nkey or credentials, and what the server expects")
+        "\(said); compare user and password, token, nkey or credentials with the server's configuration"
+      )
     }
     if lower.contains("tls required") {
-      return NATSError(.tlsFailed, "\(said); configure TLS, or use tls:// in the server's address")
+      return NATSError(.tlsFailed, "\(said); configure TLS, or use tls:// in the server address")
     }
     if lower.contains("maximum payload") {
       return NATSError(.payloadTooLarge, "\(said); a message exceeds max_payload")
     }
     if lower.contains("stale connection") {
-      return NATSError(.stale, "\(said); this process has not answered its pings")
+      return NATSError(.stale, "\(said); this process did not answer its pings")
     }
     return NATSError(.serverError, said)
   }

@@ -1,19 +1,19 @@
 package import NIOCore
 
-/// Keeps what is left of an unfinished operation until the next read.
+/// Keeps the bytes of an incomplete operation until the next read.
 ///
-/// Usually nothing is left: then the chunk that was read is parsed in place and goes back to its
-/// pool. Only remainders are copied.
+/// Usually there are none: then the chunk is parsed in place and returns to its pool. Only remainders
+/// are copied.
 package struct InboundBuffer: Sendable {
   private var kept = ByteBuffer()
-  /// Capacity beyond this is given back once a large message is through.
+  /// More capacity is released after a large message.
   private static let keptCapacity = 1 << 20
 
   package init() {}
 
-  /// What to parse now: the remainder, if any, followed by `chunk`.
+  /// The bytes to parse: the remainder, if any, followed by `chunk`.
   ///
-  /// Give it back with `putBack`, so that the remainder's memory is used again.
+  /// Return them with `putBack`, which reuses the memory.
   package mutating func take(adding chunk: consuming ByteBuffer) -> ByteBuffer {
     guard kept.readableBytes > 0 else { return chunk }
     var buffer = ByteBuffer()
@@ -24,8 +24,7 @@ package struct InboundBuffer: Sendable {
 
   /// Keeps the unread bytes of `buffer`.
   ///
-  /// - Parameter isOwn: whether `take` had joined a remainder and the chunk, so that the memory is
-  ///   our own.
+  /// - Parameter isOwn: whether `take` joined a remainder and the chunk, so the memory isn't the pool's.
   package mutating func putBack(_ buffer: consuming ByteBuffer, isOwn: Bool) {
     if isOwn {
       if buffer.readableBytes == 0, buffer.capacity > Self.keptCapacity { return }
@@ -37,6 +36,6 @@ package struct InboundBuffer: Sendable {
     }
   }
 
-  /// Whether a remainder waits for its rest.
+  /// Whether there is no remainder.
   package var isEmpty: Bool { kept.readableBytes == 0 }
 }

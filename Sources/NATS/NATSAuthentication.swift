@@ -1,33 +1,34 @@
-/// Who we are. Never printed: descriptions name the kind only.
+/// The client's credentials. Descriptions contain only the kind.
 public enum NATSAuthentication: Sendable, CustomStringConvertible, CustomDebugStringConvertible,
   CustomReflectable
 {
-  /// Nothing, unless the server's address carries user and password (or a token).
+  /// None, except user and password (or a token) in the server address.
   case none
   case token(String)
   case userPassword(user: String, password: String)
-  /// An Ed25519 seed (`SU…`); the server knows the public key.
+  /// An Ed25519 seed (`SU…`); the server has the public key.
   case nkey(seed: String)
-  /// A user JWT and the seed that its subject belongs to: what a `.creds` file holds.
+  /// A user JWT and its seed, as in a `.creds` file.
   case credentials(jwt: String, seed: String)
 
-  /// Takes JWT and seed out of a `.creds` file's text.
+  /// Reads JWT and seed from the text of a `.creds` file.
   ///
-  /// - Throws: `badCredentials` naming the part that is missing or broken.
+  /// - Throws: `badCredentials`, naming the part that is missing or invalid.
   public static func credentialsFile(contents: String) throws(NATSError) -> NATSAuthentication {
     let blocks = armouredBlocks(in: contents)
     guard let jwt = blocks.first(where: { $0.label.hasSuffix("JWT") })?.body else {
       throw NATSError(
         .badCredentials,
-        "the credentials hold no block '-----BEGIN NATS USER JWT-----'; expected a .creds file")
+        "the credentials have no block '-----BEGIN NATS USER JWT-----'; expected a .creds file")
     }
     guard jwt.split(separator: ".", omittingEmptySubsequences: false).count == 3 else {
-      throw NATSError(.badCredentials, "the JWT of the credentials is not three parts with dots")
+      throw NATSError(
+        .badCredentials, "the JWT in the credentials does not have three parts separated by dots")
     }
     guard let seed = blocks.first(where: { $0.label.hasSuffix("SEED") })?.body else {
       throw NATSError(
         .badCredentials,
-        "the credentials hold no block '-----BEGIN USER NKEY SEED-----'; expected a .creds file")
+        "the credentials have no block '-----BEGIN USER NKEY SEED-----'; expected a .creds file")
     }
     _ = try NKey(seed: seed)
     return .credentials(jwt: jwt, seed: seed)
@@ -46,8 +47,8 @@ public enum NATSAuthentication: Sendable, CustomStringConvertible, CustomDebugSt
   public var customMirror: Mirror { Mirror(self, children: ["kind": description]) }
 }
 
-/// The parts between `-----BEGIN label-----` and `-----END label-----` (three dashes or more), white
-/// space and line ends removed.
+/// The blocks between `-----BEGIN label-----` and `-----END label-----` (three dashes or more), without
+/// white space and line ends.
 private func armouredBlocks(in text: String) -> [(label: String, body: String)] {
   var blocks: [(label: String, body: String)] = []
   var open: (label: String, body: String)?

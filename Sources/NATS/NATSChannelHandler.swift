@@ -2,8 +2,8 @@ internal import Logging
 internal import NIOCore
 import NIOSSL
 
-/// Everything about one connection that lives on its event loop: parsing, subscriptions, pings,
-/// writing. It does what `ConnectionStateMachine` says.
+/// One connection's part on the event loop: parsing, subscriptions, pings, writing. Performs the actions
+/// of `ConnectionStateMachine`.
 final class NATSChannelHandler: ChannelInboundHandler {
   typealias InboundIn = ByteBuffer
   typealias OutboundOut = ByteBuffer
@@ -22,17 +22,17 @@ final class NATSChannelHandler: ChannelInboundHandler {
   private var encrypted = false
 
   private var subscriptions: [UInt64: Subscription] = [:]
-  /// One for each PING that has no PONG yet; nil for those of the timer.
+  /// One for each unanswered PING; nil for the timer's.
   private var pings = CircularBuffer<EventLoopPromise<Void>?>()
   private var pingTimer: RepeatedTask?
-  /// The server's PINGs that have no PONG yet.
+  /// The server's unanswered PINGs.
   private var pongsOwed = 0
-  /// Written at once at most: to a server that sends more, any PONG proves the same.
+  /// Maximum answers at once: a server that sends more PINGs needs no more proof.
   private static let pongsAtOnce = 16
-  /// A server that reads nothing and asks on is not one to wait for.
+  /// Close the connection to a server that keeps sending PINGs without reading.
   private static let maximumPongsOwed = 1024
 
-  /// Succeeds when the server has accepted us.
+  /// Succeeds when the server has accepted the connection.
   let ready: EventLoopPromise<Void>
   let eventLoop: any EventLoop
   var onWritabilityChange: ((Bool) -> Void)?
@@ -69,7 +69,7 @@ final class NATSChannelHandler: ChannelInboundHandler {
       ? .first : options.tls != nil || address.tls ? .required : .opportunistic
     self.machine = ConnectionStateMachine(
       tls: mode, maxPingsOutstanding: max(1, options.maxPingsOutstanding))
-    // Until INFO tells more there is nothing but control lines.
+    // Only control lines are valid before INFO.
     self.parser = NATSParser(payloadLimit: 0)
     self.encrypted = mode == .first
   }
@@ -91,9 +91,9 @@ final class NATSChannelHandler: ChannelInboundHandler {
         NATSError(
           .connectionLost,
           early
-            ? "the server closed the connection before it accepted us"
+            ? "the server closed the connection before accepting it"
               + (encrypted && tls?.client == nil
-                ? "; it may want a client certificate: set tls.cert_file and tls.key_file" : "")
+                ? "; it may require a client certificate: set tls.cert_file and tls.key_file" : "")
             : "the server closed the connection")))
   }
 
@@ -102,7 +102,7 @@ final class NATSChannelHandler: ChannelInboundHandler {
     perform(machine.failed(TransportError.translate(error, connecting: !machine.delivers)))
   }
 
-  /// TLS's own errors, with the advice that fits this server and our files; nil for others.
+  /// TLS errors with advice for this server and our files; nil for other errors.
   private func tlsFailure(_ error: any Error, _ context: ChannelHandlerContext) -> NATSError? {
     guard var failure = TLSFailure(error) else { return nil }
     let certificate = try? context.pipeline.syncOperations.nioSSL_peerCertificate()
@@ -126,7 +126,7 @@ final class NATSChannelHandler: ChannelInboundHandler {
   func channelRead(context: ChannelHandlerContext, data: NIOAny) {
     machine.receivedBytes()
     let isOwn = !inbound.isEmpty
-    // A local value: handlers may close the connection while views into it are in use.
+    // Views point into this local buffer, which stays alive even if a handler closes the connection.
     var buffer = inbound.take(adding: unwrapInboundIn(data))
     let consumed = buffer.withUnsafeReadableBytes { bytes in
       var at = 0
@@ -148,7 +148,7 @@ final class NATSChannelHandler: ChannelInboundHandler {
     if pongsOwed > 0 { answerPings() }
   }
 
-  // MARK: - What the server says
+  // MARK: - Received operations
 
   private func handle(_ operation: NATSOperation, isLast: Bool) {
     switch operation {
@@ -166,7 +166,7 @@ final class NATSChannelHandler: ChannelInboundHandler {
       do throws(NATSError) {
         let info = try NATSServerInfo(parsing: json)
         shared.setInfo(info)
-        // Messages stored when max_payload was larger still arrive whole; no server has it above 64 MB.
+        // Messages stored under a larger max_payload are still delivered; its maximum is 64 MB.
         parser.payloadLimit = min(max(info.maxPayload, 8 << 20), 64 << 20) + (1 << 20)
         let action = machine.received(info)
         if action == .sendConnect(startTLS: true), !isLast {
@@ -181,14 +181,14 @@ final class NATSChannelHandler: ChannelInboundHandler {
 
   @inline(__always)
   private func deliver(_ sid: UInt64, _ view: NATSMessageView) {
-    // Messages may still arrive for what has just been unsubscribed.
+    // Messages may still arrive after an unsubscribe.
     guard let subscription = subscriptions[sid] else { return }
     subscription.received &+= 1
     subscription.handler.received(view)
     if subscription.received >= subscription.maximum { remove(sid) }
   }
 
-  /// Tells those concerned that the server refused a subject.
+  /// Fails the requests or ends the subscriptions whose subject the server refused.
   private func passViolation(_ text: String) {
     guard let (isPublish, subject) = ServerErrorText.violation(text) else { return }
     let error = ServerErrorText.error(text).at(address.endpoint)
@@ -212,15 +212,14 @@ final class NATSChannelHandler: ChannelInboundHandler {
     case .completePing:
       if let promise = pings.popFirst() { promise?.succeed() }
     case .report(let error):
-      // Who listens knows what it means, and says so once: a refused subject is refused with every
-      // message.
-      let isHeard = shared.announce(error.at(address.endpoint))
-      logger.log(level: isHeard ? .debug : .warning, "\(error.at(address.endpoint))")
+      // A callback reports it better, and once: a refused subject is refused for every message.
+      let isReported = shared.announce(error.at(address.endpoint))
+      logger.log(level: isReported ? .debug : .warning, "\(error.at(address.endpoint))")
     case .close(let error): end(error?.at(address.endpoint))
     }
   }
 
-  /// Answers the PINGs of one read; while the socket takes nothing they only count.
+  /// Answers the PINGs of one read; they are only counted while the socket isn't writable.
   private func answerPings() {
     guard let context, pongsOwed > 0 else { return }
     guard context.channel.isWritable else {
@@ -276,20 +275,20 @@ final class NATSChannelHandler: ChannelInboundHandler {
 
   // MARK: - The end
 
-  /// Nothing came in time.
+  /// The server didn't respond in time.
   func connectTimedOut(_ timeout: Duration) {
     let stage =
       switch machine.state {
       case .awaitingInfo:
         encrypted
-          ? "the TLS handshake was not finished, or no INFO came"
-          : "no INFO came: is it a NATS server, and does it want TLS first (handshake_first)?"
-      default: "CONNECT was not answered"
+          ? "the TLS handshake did not complete, or there was no INFO"
+          : "there was no INFO; is it a NATS server, and does it require TLS first (handshake_first)?"
+      default: "there was no answer to CONNECT"
       }
     perform(machine.failed(NATSError(.timeout, "no connection within \(timeout): \(stage)")))
   }
 
-  /// Closes after everything written so far is with the kernel, or after a second.
+  /// Closes after everything written so far is passed to the kernel, at most after a second.
   func close() {
     guard let context, !machine.isClosed else { return }
     drainOutbox(force: true)
@@ -349,7 +348,7 @@ final class NATSChannelHandler: ChannelInboundHandler {
     }
   }
 
-  /// - Parameter maximum: end after so many messages in all; nil: now.
+  /// - Parameter maximum: end after this many messages in total; nil: now.
   func unsubscribe(_ sid: UInt64, maximum: UInt64?) {
     guard let subscription = subscriptions[sid] else { return }
     if let maximum, maximum > subscription.received {
@@ -365,8 +364,8 @@ final class NATSChannelHandler: ChannelInboundHandler {
     subscriptions.removeValue(forKey: sid)?.onEnd?(error)
   }
 
-  /// Asks the server to stop sending for every subscription except that of the requests.
-  /// - Returns: false when the connection is draining already or has ended.
+  /// Unsubscribes everything at the server except the request inbox.
+  /// - Returns: false if the connection is already draining or has ended.
   func beginDrain() -> Bool {
     guard machine.drainRequested() else { return false }
     for sid in subscriptions.keys where sid != ConnectionShared.requestSid {
@@ -375,16 +374,16 @@ final class NATSChannelHandler: ChannelInboundHandler {
     return true
   }
 
-  /// Everything that was under way has arrived.
+  /// Ends the subscriptions after their last messages have arrived.
   func endSubscriptions() {
     for sid in subscriptions.keys where sid != ConnectionShared.requestSid { remove(sid) }
   }
 
   // MARK: - Writing
 
-  /// Leaves a line for the end of this tick.
+  /// Queues a line for the end of this tick.
   private func send(_ encode: (inout ByteBuffer) -> Void) {
-    // Refused only after the end, when there is nobody to tell.
+    // Fails only after the end of the connection.
     guard (try? shared.outbox.append(bounded: false, encode)) == true else { return }
     scheduleDrain()
   }
@@ -395,7 +394,7 @@ final class NATSChannelHandler: ChannelInboundHandler {
     context.eventLoop.execute { bound.value.drainOutbox() }
   }
 
-  /// Writes and flushes what other threads have left, unless the socket takes no more.
+  /// Writes and flushes the outbox if the socket is writable.
   func drainOutbox(force: Bool = false) {
     guard let context, force || context.channel.isWritable, let bytes = shared.outbox.take() else {
       return
@@ -415,7 +414,7 @@ final class NATSChannelHandler: ChannelInboundHandler {
 
   func writeRaw(_ bytes: ByteBuffer) {
     guard let context, !machine.isClosed else { return }
-    // Lines keep the order in which they were handed over.
+    // Keep the order of the lines.
     if let earlier = shared.outbox.take() { context.write(wrapOutboundOut(earlier), promise: nil) }
     context.write(wrapOutboundOut(bytes), promise: nil)
   }

@@ -4,21 +4,21 @@ import NIOPosix
 import Synchronization
 
 extension NATSConnection {
-  /// Returns the first connection that a server accepts (its PONG has come).
+  /// Returns the first connection that a server accepts (its PONG is received).
   ///
-  /// The servers are tried in random order unless `options.shuffle` is off, each beginning a short
-  /// while after the one before, or at once when that has failed; the attempts that lose are closed.
-  /// Each one has `options.connectTimeout`. Those of `servers` that fail are tried again as long as
-  /// others are waited for.
+  /// Servers are tried in random order unless `options.shuffle` is off. An attempt starts a short time
+  /// after the previous one, or at once if that failed, and is limited by `options.connectTimeout`; losing
+  /// attempts are closed. Failed `servers` are retried while other attempts are running.
   ///
-  /// Reads certificate files before the first attempt, every time.
+  /// Every call reads the certificate files first.
   ///
   /// - Parameters:
-  ///   - discovered: servers that a cluster has announced (`discoveredServers`). They are tried after
-  ///     the others, a random few of many; none with `options.ignoreDiscoveredServers`.
-  ///   - eventLoop: where the connection shall live; default: one of NIO's own.
-  /// - Throws: when no server accepts, the reasons of all of them, within twice `connectTimeout` (up
-  ///   to 64 servers). The code is theirs if they agree, else `connectFailed`. `badCredentials` when a seed or certificate cannot be used; `cancelled`.
+  ///   - discovered: servers announced by a cluster (`discoveredServers`). A random selection is tried
+  ///     after `servers`; none with `options.ignoreDiscoveredServers`.
+  ///   - eventLoop: the connection's event loop; default: one of NIO's.
+  /// - Throws: if no server accepts, an error with the reasons of all, within twice `connectTimeout` (up to
+  ///   64 servers), whose code is theirs if they agree, otherwise `connectFailed`; `badCredentials` if a
+  ///   seed or certificate is unusable; `cancelled`.
   public static func connect(
     to servers: [NATSServerAddress], discovered: [NATSServerAddress] = [],
     options: NATSOptions = NATSOptions(), on eventLoop: (any EventLoop)? = nil, logger: Logger
@@ -28,7 +28,7 @@ extension NATSConnection {
     }
     guard NATSSubject.isValidLiteral(options.inboxPrefix.utf8) else {
       throw NATSError(
-        .invalidSubject, "the inbox prefix '\(options.inboxPrefix)' is no subject to publish to")
+        .invalidSubject, "the inbox prefix '\(options.inboxPrefix)' is not a valid subject")
     }
     let identity = try NATSIdentity(options.authentication)
     var random = SystemRandomNumberGenerator()
@@ -51,16 +51,15 @@ extension NATSConnection {
   }
 
   private enum RaceEvent: Sendable {
-    /// So many candidates had begun when the pause after the last one began; it is over.
+    /// The pause after an attempt is over; with the number of candidates started before it.
     case paused(Int)
     /// The pause after a failure is over.
     case rested(NATSServerAddress)
     case ended(Result<NATSConnection, NATSError>, NATSServerAddress, isFirst: Bool)
   }
 
-  /// The first attempt that succeeds. It is over when each candidate has failed once; until then a
-  /// server of `retried` that has failed is tried again, as it may be back long before the others
-  /// have timed out.
+  /// The first successful attempt. Fails when every candidate has failed once; until then, failed servers
+  /// in `retried` are retried, since they may be back long before the others time out.
   private static func race(
     _ order: ConnectOrder, retried: Set<NATSServerAddress>,
     _ makeAttempt: (NATSServerAddress) -> ConnectAttempt
@@ -99,11 +98,11 @@ extension NATSConnection {
       while undecided > 0, let event = await group.next() {
         switch event {
         case .paused(let count):
-          // A failure may have begun the next one meanwhile.
+          // A failure may have started the next one meanwhile.
           if count == begun { beginNext() }
         case .rested(let server): begin(server, isFirst: false)
         case .ended(.success(let connection), _, _):
-          // Another that succeeds at this very moment closes when it is dropped.
+          // Another connection that succeeds at the same time is closed by its deinit.
           group.cancelAll()
           return .success(connection)
         case .ended(.failure(let error), let server, let isFirst):
@@ -129,7 +128,7 @@ extension NATSConnection {
     return try outcome.get()
   }
 
-  /// Of everything that failed.
+  /// Combines all failures.
   private static func summary(_ failures: [NATSError]) -> NATSError {
     if failures.count == 1 { return failures[0] }
     let shown = 8
@@ -143,10 +142,11 @@ extension NATSConnection {
   }
 }
 
-/// One server, once. Whatever ends it first decides: acceptance, failure, time, cancellation.
+/// One attempt to connect to one server. The first of acceptance, failure, timeout and cancellation
+/// decides it.
 private final class ConnectAttempt: Sendable {
   private enum Stage {
-    /// The sockets opened so far: one for each address that the host's name has.
+    /// The sockets opened so far, one for each address of the host name.
     case connecting([any Channel])
     case handshaking(any Channel)
     case decided
@@ -182,8 +182,8 @@ private final class ConnectAttempt: Sendable {
     defer { timer.cancel() }
     let result = await withTaskCancellationHandler {
       if Task.isCancelled { return Result<NATSConnection, NATSError>.failure(Self.cancelled) }
-      // On the loop, so that `connected` follows the connection at once: otherwise a quick server
-      // may have refused us before the handler is looked up.
+      // On the loop, so that `connected` runs immediately after the connection: otherwise the server
+      // may have closed it before the handler is looked up.
       eventLoop.execute { self.start() }
       do {
         return try await outcome.futureResult.get()
@@ -226,7 +226,7 @@ private final class ConnectAttempt: Sendable {
     }
   }
 
-  /// Remembers a socket, so that it is closed when another server is first.
+  /// Registers a socket, to close it if another attempt wins.
   private func opened(_ channel: any Channel) throws(NATSError) {
     let wanted = stage.withLock { stage in
       guard case .connecting(let channels) = stage else { return false }
@@ -243,7 +243,7 @@ private final class ConnectAttempt: Sendable {
       logger: logger, eventLoop: eventLoop)
   }
 
-  /// TCP is there; the handler goes on by itself until the server's PONG.
+  /// TCP is connected; the handler continues until the server's PONG.
   private func connected(_ channel: any Channel) {
     let wanted = stage.withLock { stage in
       guard case .connecting = stage else { return false }
@@ -280,7 +280,7 @@ private final class ConnectAttempt: Sendable {
       handler.connectTimedOut(timeout)
     }
     decide(
-      .failure(NATSError(.timeout, "no connection within \(timeout): the host does not answer")))
+      .failure(NATSError(.timeout, "no connection within \(timeout): the host does not respond")))
   }
 
   private func decide(_ result: Result<NATSConnection, NATSError>) {
@@ -289,7 +289,7 @@ private final class ConnectAttempt: Sendable {
       return stage
     }
     if case .decided = before {
-      // A connection that nobody waits for any more closes when it is dropped.
+      // The connection of a decided attempt is closed by its deinit.
       return
     }
     outcome.succeed(result)

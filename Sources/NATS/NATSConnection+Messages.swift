@@ -3,13 +3,13 @@ public import NIOCore
 extension NATSConnection {
   // MARK: - Publish
 
-  /// Publishes a message; it is sent with whatever else is published in the same turn of the event
-  /// loop. Waits only while too many bytes are on their way already.
+  /// Publishes a message, in one write with others of the same turn of the event loop. Waits only while
+  /// too many bytes are pending.
   ///
-  /// Returning says nothing about the server; `flush` does.
+  /// Returns before the server has received the message; see `flush`.
   ///
-  /// - Throws: `invalidSubject`, `invalidHeader`, `payloadTooLarge`, `unsupported` (headers, and a
-  ///   server that is told not to use them), `closed`, `cancelled` (nothing was sent).
+  /// - Throws: `invalidSubject`, `invalidHeader`, `payloadTooLarge`, `unsupported` (headers are disabled
+  ///   at the server), `closed`, `cancelled` (nothing was sent).
   public func publish(
     _ subject: String, reply: String? = nil, headers: NATSHeaders? = nil, payload: [UInt8] = []
   ) async throws(NATSError) {
@@ -35,9 +35,9 @@ extension NATSConnection {
     }
   }
 
-  /// `publish` for code that cannot wait.
+  /// `publish` for synchronous code.
   ///
-  /// - Throws: as `publish`, and `outboundFull` where that would wait.
+  /// - Throws: as `publish`, and `outboundFull` instead of waiting.
   public func enqueue(
     _ subject: String, reply: String? = nil, headers: NATSHeaders? = nil, payload: [UInt8] = []
   ) throws(NATSError) {
@@ -52,7 +52,7 @@ extension NATSConnection {
     }
   }
 
-  /// PUB, or HPUB where there are headers.
+  /// PUB, or HPUB with headers.
   private func append(
     _ subject: String, _ reply: String?, _ headers: NATSHeaders?, _ payloadLength: Int,
     bounded: Bool, _ writePayload: (inout ByteBuffer) -> Void
@@ -64,7 +64,7 @@ extension NATSConnection {
       var headerLength: Int?
       if let headers, !headers.isEmpty {
         guard limits.headers else {
-          throw NATSError(.unsupported, "the server does not take headers")
+          throw NATSError(.unsupported, "the server does not support headers")
         }
         try headers.validate()
         headerLength = headers.encodedLength
@@ -106,11 +106,10 @@ extension NATSConnection {
 
   // MARK: - Request
 
-  /// Publishes and waits for one answer.
+  /// Publishes a request and waits for one answer.
   ///
-  /// - Throws: `noResponders` (status 503), `timeout`, `cancelled`, `permissionsViolation`,
-  ///   `closed`, and whatever `publish` throws. After `timeout` and `cancelled` it is unknown
-  ///   whether somebody acted on the request.
+  /// - Throws: `noResponders` (status 503), `timeout`, `cancelled`, `permissionsViolation`, `closed`, and
+  ///   the errors of `publish`. After `timeout` and `cancelled`, the request may have been processed.
   public func request(
     _ subject: String, headers: NATSHeaders? = nil, payload: [UInt8] = [],
     timeout: Duration = .seconds(5)
@@ -164,14 +163,13 @@ extension NATSConnection {
 
   // MARK: - Subscribe
 
-  /// Subscribes; the messages wait in a buffer until they are read. Members of a `queue` group
-  /// share the messages.
+  /// Subscribes; messages are buffered until they are read. Members of a `queue` group share the messages.
   ///
   /// - Parameters:
-  ///   - maximumCount: messages that may wait; see `NATSSubscription` for what happens then.
-  ///   - maximumBytes: bytes of headers and payloads that may wait.
-  /// - Throws: `invalidSubject`, `draining`, `closed`. A subject that the server refuses ends the
-  ///   sequence with `permissionsViolation`.
+  ///   - maximumCount: maximum buffered messages; for an overflow see `NATSSubscription`.
+  ///   - maximumBytes: maximum buffered bytes of headers and payloads.
+  /// - Throws: `invalidSubject`, `draining`, `closed`. If the server refuses the subject, the sequence ends
+  ///   with `permissionsViolation`.
   public func subscribe(
     _ subject: String, queue: String? = nil, maximumCount: Int = 65_536,
     maximumBytes: Int = 64 << 20

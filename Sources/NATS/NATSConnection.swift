@@ -1,12 +1,12 @@
 public import NIOCore
 
-/// One connection to one server: one epoch.
+/// One connection to one server.
 ///
-/// It never reconnects by itself. When it ends, everything unanswered is unknown, and whoever owns
-/// it decides what to read again, where to connect next (`discoveredServers`) and how soon.
+/// It never reconnects. When it ends, the outcome of everything unanswered is unknown, and its owner
+/// decides what to resend, where to connect next (`discoveredServers`) and when.
 ///
-/// Thread rules: everything may be called from anywhere, except the fast path (`writeRaw` and the
-/// like), which belongs to `eventLoop`. Callbacks run on `eventLoop` and must not block it.
+/// Thread-safe, except the fast path (`writeRaw` etc.), which must be called on `eventLoop`. Callbacks
+/// run on `eventLoop` and must not block it.
 public final class NATSConnection: Sendable {
   public let eventLoop: any EventLoop
   /// The server this connection is to.
@@ -36,13 +36,13 @@ public final class NATSConnection: Sendable {
     eventLoop.execute { handler.value.close() }
   }
 
-  // MARK: - What is known of the other end
+  // MARK: - The server
 
   /// The server's latest INFO.
   public var info: NATSServerInfo { shared.info }
 
-  /// Servers of its cluster that the server has announced, but for those given to `connect`. They
-  /// have its credentials and TLS settings.
+  /// Servers of the cluster that the server has announced, except those given to `connect`, with the same
+  /// credentials and TLS settings.
   public var discoveredServers: [NATSServerAddress] {
     guard !options.ignoreDiscoveredServers else { return [] }
     var seen = Set(configured.map(\.endpoint))
@@ -60,44 +60,44 @@ public final class NATSConnection: Sendable {
   /// The servers given to `connect`, followed by `discoveredServers`.
   public var knownServers: [NATSServerAddress] { configured + discoveredServers }
 
-  /// Calls back when the server announces a change: cluster members, lame duck.
+  /// Calls back when the server sends a new INFO: cluster members, lame duck mode.
   public func onInfoUpdate(_ callback: @escaping @Sendable (NATSServerInfo) -> Void) {
     shared.addInfoCallback(callback)
   }
 
-  /// Calls back once when the server says that it is about to shut down, on `eventLoop`.
+  /// Calls back once, on `eventLoop`, when the server announces its shutdown.
   public func onLameDuck(_ callback: @escaping @Sendable () -> Void) {
     let handler = handler
     let shared = shared
     eventLoop.execute {
-      let told = NIOLoopBoundBox(false, eventLoop: handler.value.eventLoop)
-      let tell: @Sendable (NATSServerInfo) -> Void = { info in
-        guard info.lameDuck, !told.value else { return }
-        told.value = true
+      let wasCalled = NIOLoopBoundBox(false, eventLoop: handler.value.eventLoop)
+      let notify: @Sendable (NATSServerInfo) -> Void = { info in
+        guard info.lameDuck, !wasCalled.value else { return }
+        wasCalled.value = true
         callback()
       }
-      shared.addInfoCallback(tell)
-      tell(shared.info)
+      shared.addInfoCallback(notify)
+      notify(shared.info)
     }
   }
 
-  /// Calls back for errors of the server that leave the connection alive, as refused subjects.
+  /// Calls back for server errors that don't end the connection, such as refused subjects.
   public func onServerError(_ callback: @escaping @Sendable (NATSError) -> Void) {
     shared.addErrorCallback(callback)
   }
 
-  /// What the reply subjects of this connection begin with, without a dot at its end.
+  /// The prefix of this connection's reply subjects, without the final dot.
   public var inboxPrefix: String { options.inboxPrefix }
 
-  /// An inbox subject that nobody else uses; replies may go to it and below it.
+  /// A unique inbox subject, for replies to it and to subjects below it.
   public func newInbox() -> String { NATSInbox.make(prefix: options.inboxPrefix) }
 
   // MARK: - The end
 
-  /// Succeeds when the connection has ended; nil: closed by us.
+  /// Succeeds when the connection has ended, with nil if it was closed by us.
   public var closed: EventLoopFuture<NATSError?> { shared.closed }
 
-  /// Waits until everything published so far is with the server's processing: PING and PONG.
+  /// Waits until the server has processed everything published so far, by PING and PONG.
   ///
   /// - Throws: `timeout`, `closed`.
   public func flush(timeout: Duration = .seconds(10)) async throws(NATSError) {
@@ -107,7 +107,7 @@ public final class NATSConnection: Sendable {
     let endpoint = server.endpoint
     let timer = eventLoop.scheduleTask(in: TimeAmount(timeout)) {
       pong.fail(
-        NATSError(.timeout, "the server answered no PING within \(timeout)", server: endpoint))
+        NATSError(.timeout, "the server did not answer a PING within \(timeout)", server: endpoint))
     }
     defer { timer.cancel() }
     do {
@@ -117,8 +117,8 @@ public final class NATSConnection: Sendable {
     }
   }
 
-  /// Ends gracefully: unsubscribes everything, lets messages under way arrive, sends what is
-  /// written, and closes. Requests still waiting end with `closed`.
+  /// Ends gracefully: unsubscribes everything, waits for messages in flight, sends pending writes, and
+  /// closes. Pending requests fail with `closed`.
   ///
   /// - Throws: `timeout`, `closed`; the connection is closed in any case.
   public func drain(timeout: Duration = .seconds(30)) async throws(NATSError) {
@@ -126,10 +126,10 @@ public final class NATSConnection: Sendable {
     if began {
       let deadline = ContinuousClock.now + timeout
       do {
-        // Behind this PONG no message of the subscriptions can come.
+        // No messages of the subscriptions follow this PONG.
         try await flush(timeout: timeout)
         await onLoop { $0.endSubscriptions() }
-        // What their readers published meanwhile.
+        // For what their readers published meanwhile.
         try await flush(timeout: max(deadline - .now, .milliseconds(1)))
       } catch {
         await close()
@@ -139,7 +139,7 @@ public final class NATSConnection: Sendable {
     await close()
   }
 
-  /// Sends what is written (for at most a second) and closes. Returns when it is done.
+  /// Sends pending writes (for at most a second) and closes. Returns when the connection is closed.
   public func close() async {
     await onLoop { $0.close() }
     _ = try? await channel.closeFuture.get()
@@ -147,39 +147,37 @@ public final class NATSConnection: Sendable {
 
   // MARK: - Fast path, on `eventLoop` only
 
-  /// Writes complete protocol lines (`HPUB …`) as they are; `flushWrites` sends them. Not checked:
-  /// subjects, sizes and `max_payload` are the caller's business. Ignored after the end.
+  /// Writes complete protocol lines (`HPUB …`); `flushWrites` sends them. The caller must ensure valid
+  /// subjects, sizes and `max_payload`. Ignored after the end.
   public func writeRaw(_ bytes: ByteBuffer) { handler.value.writeRaw(bytes) }
 
   public func flushWrites() { handler.value.flushWrites() }
 
-  /// False while more bytes wait for the socket than is good for memory; see
-  /// `onWritabilityChange`.
+  /// False while too many bytes are pending; see `onWritabilityChange`.
   public var isWritable: Bool { channel.isWritable }
 
-  /// Replaces the callback that says when `isWritable` has changed.
+  /// Sets the callback for changes of `isWritable`.
   public func onWritabilityChange(_ callback: @escaping (Bool) -> Void) {
     handler.value.onWritabilityChange = callback
   }
 
-  /// Replaces the callback that runs after the messages of one read have been delivered: the place
-  /// to do once what would otherwise be done for every message.
+  /// Sets the callback that runs after the messages of one read are delivered, for work to do once per
+  /// read instead of once per message.
   public func onReadComplete(_ callback: @escaping () -> Void) {
     handler.value.onReadComplete = callback
   }
 
-  /// Subscribes without buffering; `handler` is kept until the subscription ends. The subject is
-  /// not checked. The server knows of it before it sees anything written later. While draining and
-  /// after the end no messages come.
+  /// Subscribes without buffering; `handler` is retained until the subscription ends. The subject is not
+  /// validated. The server processes the subscription before anything written later. Has no effect while
+  /// draining and after the end.
   ///
-  /// - Parameter onEnd: called on `eventLoop` when the subscription ends, the connection's end
-  ///   included.
-  /// - Returns: the subscription's number.
+  /// - Parameter onEnd: called on `eventLoop` when the subscription ends, also with the connection.
+  /// - Returns: the subscription's id.
   public func subscribeRaw(
     _ subject: String, handler: any NATSRawHandler, onEnd: (() -> Void)? = nil
   ) -> UInt64 {
     let sid = shared.nextSid()
-    // Fails only after the end, where no messages come anyway.
+    // Fails only while draining and after the end, when there are no messages.
     try? self.handler.value.subscribe(
       subject, queue: nil, sid: sid, handler: handler, onEnd: onEnd.map { end in { _ in end() } })
     return sid
@@ -187,7 +185,7 @@ public final class NATSConnection: Sendable {
 
   public func unsubscribeRaw(_ sid: UInt64) { handler.value.unsubscribe(sid, maximum: nil) }
 
-  // MARK: - To the event loop
+  // MARK: - Event loop
 
   func onLoop<T: Sendable>(_ body: @escaping @Sendable (NATSChannelHandler) -> T) async -> T {
     let handler = handler
@@ -198,7 +196,7 @@ public final class NATSConnection: Sendable {
 }
 
 extension NATSServerAddress {
-  /// The name that this server's certificate is checked against; nil for bare addresses.
+  /// The name to verify the server's certificate against; nil for IP addresses.
   var certificateName: String? {
     tlsName ?? (NATSServerAddress.isIPAddress(host) ? nil : host)
   }

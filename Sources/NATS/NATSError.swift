@@ -1,7 +1,7 @@
-/// What went wrong on a connection to a NATS server: a code to decide by, and a message that says
-/// what happened, where, and what to do about it. It never contains secrets.
+/// An error of a NATS connection: a code for programs, and a message with what happened, where, and what
+/// to do. It never contains secrets.
 public struct NATSError: Error, Sendable, Hashable, CustomStringConvertible {
-  /// Opaque, so that codes can be added without breaking anybody's `switch`.
+  /// Opaque, so that new codes don't break exhaustive switches.
   public struct Code: Sendable, Hashable, CustomStringConvertible {
     private enum Base: String, Sendable, Hashable {
       case connectFailed, authenticationFailed, tlsFailed, protocolViolation, stale, closed
@@ -15,54 +15,54 @@ public struct NATSError: Error, Sendable, Hashable, CustomStringConvertible {
 
     public var description: String { base.rawValue }
 
-    /// No server of the list could be reached.
+    /// No server could be reached.
     public static let connectFailed = Code(.connectFailed)
-    /// The server refused user, token, key or JWT.
+    /// The server rejected user, token, key or JWT.
     public static let authenticationFailed = Code(.authenticationFailed)
-    /// Certificate, key or handshake.
+    /// A certificate, a key or the handshake failed.
     public static let tlsFailed = Code(.tlsFailed)
-    /// The other end does not speak the NATS protocol, or breaks it.
+    /// The server doesn't speak the NATS protocol, or violates it.
     public static let protocolViolation = Code(.protocolViolation)
-    /// Pings went unanswered.
+    /// Pings were not answered.
     public static let stale = Code(.stale)
-    /// The connection has ended, nothing can be sent any more; the message says why it ended.
+    /// The connection has ended; the message says why.
     public static let closed = Code(.closed)
-    /// The connection ended without our doing: the server or the network.
+    /// The server or the network ended the connection.
     public static let connectionLost = Code(.connectionLost)
     public static let timeout = Code(.timeout)
     /// The calling task was cancelled.
     public static let cancelled = Code(.cancelled)
-    /// Nobody subscribes to the request's subject (status 503).
+    /// The request's subject has no subscribers (status 503).
     public static let noResponders = Code(.noResponders)
     /// Headers and payload together exceed the server's `max_payload`.
     public static let payloadTooLarge = Code(.payloadTooLarge)
-    /// The same as `payloadTooLarge`, under the name of the server's setting.
+    /// The same as `payloadTooLarge`, named after the server's setting.
     public static let maxPayload = payloadTooLarge
     public static let invalidSubject = Code(.invalidSubject)
     public static let invalidHeader = Code(.invalidHeader)
-    /// The user may not publish or subscribe there; the connection lives on.
+    /// The user may not publish or subscribe to the subject; the connection stays open.
     public static let permissionsViolation = Code(.permissionsViolation)
     /// Any other `-ERR`.
     public static let serverError = Code(.serverError)
-    /// A seed, creds file, certificate or key of ours cannot be used.
+    /// Our seed, creds file, certificate or key is unusable.
     public static let badCredentials = Code(.badCredentials)
     public static let badURL = Code(.badURL)
-    /// The server is too old or not configured for what was asked.
+    /// The server is too old for the operation, or not configured for it.
     public static let unsupported = Code(.unsupported)
-    /// A subscription's buffer was full; it ended rather than lose messages unnoticed.
+    /// A subscription ended because its buffer was full, so that no message is lost silently.
     public static let slowConsumer = Code(.slowConsumer)
-    /// Too many bytes wait for the socket.
+    /// Too many bytes are pending.
     public static let outboundFull = Code(.outboundFull)
     /// The connection is being drained: no new subscriptions.
     public static let draining = Code(.draining)
   }
 
   public var code: Code
-  /// What happened and what to do about it.
+  /// What happened and what to do.
   public var message: String
   /// `host:port` of the server concerned.
   public var server: String?
-  /// Of a `permissionsViolation` that the server reported: what it refused.
+  /// The refused subject of a `permissionsViolation` reported by the server.
   public internal(set) var refused: RefusedSubject?
 
   /// A subject that the user may not publish or subscribe to.
@@ -82,7 +82,7 @@ public struct NATSError: Error, Sendable, Hashable, CustomStringConvertible {
     return "NATS: \(message) (\(code))"
   }
 
-  /// The same error, naming the server unless it already does.
+  /// The same error with the server, unless it has one.
   package func at(_ server: String) -> NATSError {
     var error = self
     if error.server == nil { error.server = server }

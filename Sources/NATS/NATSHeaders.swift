@@ -1,7 +1,7 @@
 public import NIOCore
 
-/// The headers of a message: ordered, duplicates kept, names compared byte by byte as the server
-/// does (`Nats-Msg-Id` is not `nats-msg-id`).
+/// The headers of a message: ordered, with duplicates, and with case-sensitive names as in the server
+/// (`Nats-Msg-Id` is not `nats-msg-id`).
 public struct NATSHeaders: Sendable, Hashable, RandomAccessCollection {
   public struct Field: Sendable, Hashable {
     public var name: String
@@ -13,7 +13,7 @@ public struct NATSHeaders: Sendable, Hashable, RandomAccessCollection {
   }
 
   private var fields: [Field] = []
-  /// The server's word about the message itself (503 no responders, 404, 408…), from the first line.
+  /// The status in the first line (503 no responders, 404, 408…).
   public private(set) var status: Int?
   public private(set) var statusDescription: String?
 
@@ -23,8 +23,8 @@ public struct NATSHeaders: Sendable, Hashable, RandomAccessCollection {
     self.fields = fields.map { Field(name: $0.key, value: $0.value) }
   }
 
-  /// The first value of that name. Setting replaces every value of the name (the first keeps its
-  /// place) or appends it; setting nil removes them.
+  /// The first value of that name. Setting replaces all values of the name, at the position of the first,
+  /// or appends one; setting nil removes them.
   public subscript(name: String) -> String? {
     get { fields.first { $0.name == name }?.value }
     set {
@@ -45,7 +45,7 @@ public struct NATSHeaders: Sendable, Hashable, RandomAccessCollection {
     }
   }
 
-  /// Every value of that name, in order.
+  /// All values of that name, in order.
   public func values(_ name: String) -> [String] {
     fields.compactMap { $0.name == name ? $0.value : nil }
   }
@@ -70,10 +70,10 @@ extension NATSHeaders: ExpressibleByDictionaryLiteral {
 extension NATSHeaders {
   static let version: StaticString = "NATS/1.0"
 
-  /// Reads a header block, from `NATS/1.0` to its empty line. White space around values is not
-  /// part of them; lines without a colon, which no server checks for, are skipped.
+  /// Reads a header block, from `NATS/1.0` to its empty line. White space around values is removed; lines
+  /// without a colon, which servers don't reject, are skipped.
   ///
-  /// - Returns: nil when the block does not begin with `NATS/1.0`.
+  /// - Returns: nil if the block doesn't start with `NATS/1.0`.
   public init?(parsing bytes: UnsafeRawBufferPointer) {
     guard let rest = Self.afterVersion(bytes) else { return nil }
     var first = true
@@ -96,7 +96,7 @@ extension NATSHeaders {
     }
   }
 
-  /// The status in the first line alone, for those who need nothing else.
+  /// Reads only the status in the first line.
   @inlinable
   public static func status(of bytes: UnsafeRawBufferPointer) -> Int? {
     // NATS/1.0 503
@@ -111,13 +111,13 @@ extension NATSHeaders {
     return value
   }
 
-  /// Bytes of the block that `encode` writes.
+  /// The size of the block that `encode` writes.
   public var encodedLength: Int {
-    // Version, two line ends, and per field ": " and a line end.
+    // Version, two line ends, and ": " and a line end per field.
     fields.reduce(12) { $0 + $1.name.utf8.count + $1.value.utf8.count + 4 }
   }
 
-  /// Writes the block, from `NATS/1.0` to its empty line; the status is the server's to set.
+  /// Writes the block, from `NATS/1.0` to its empty line, without a status: only servers set it.
   public func encode(into buffer: inout ByteBuffer) {
     buffer.writeStaticString(Self.version)
     buffer.writeStaticString("\r\n")
@@ -130,7 +130,7 @@ extension NATSHeaders {
     buffer.writeStaticString("\r\n")
   }
 
-  /// - Throws: `invalidHeader` when a name or value cannot stand on its line.
+  /// - Throws: `invalidHeader` if a name or value can't be encoded.
   func validate() throws(NATSError) {
     for field in fields {
       let name = field.name.utf8
@@ -138,7 +138,7 @@ extension NATSHeaders {
       else {
         throw NATSError(
           .invalidHeader,
-          "the header name '\(field.name)' must be printable ASCII without blanks and colons")
+          "the header name '\(field.name)' must be printable ASCII without spaces and colons")
       }
       guard !field.value.utf8.contains(where: { $0 == 0x0A || $0 == 0x0D }) else {
         throw NATSError(.invalidHeader, "the header \(field.name) has a line end in its value")

@@ -3,7 +3,7 @@ public import NIOCore
 /// A received message that owns its bytes.
 public struct NATSMessage: Sendable {
   public var subject: String
-  /// Where an answer is expected.
+  /// The subject for an answer.
   public var reply: String?
   public var headers: NATSHeaders?
   public var payload: ByteBuffer
@@ -18,7 +18,7 @@ public struct NATSMessage: Sendable {
     self.payload = payload
   }
 
-  /// Copies what a view shows.
+  /// Copies a view.
   public init(_ view: borrowing NATSMessageView) {
     subject = String(decoding: view.subject, as: UTF8.self)
     reply = view.reply.isEmpty ? nil : String(decoding: view.reply, as: UTF8.self)
@@ -26,19 +26,20 @@ public struct NATSMessage: Sendable {
     payload = ByteBuffer(bytes: view.payload)
   }
 
-  /// The server's word about the message (503 no responders, 404, 408…); nil for ordinary ones.
+  /// The status set by the server (503 no responders, 404, 408…); nil for ordinary messages.
   public var status: Int? { headers?.status }
 }
 
-/// A received message as it lies in the connection's buffer.
+/// A received message in the connection's buffer.
 ///
-/// Valid only during the call of `NATSRawHandler.received`; copy what has to live longer.
+/// Safety invariant: a view owns no memory. The pointers are valid only during the call of
+/// `NATSRawHandler.received`, which borrows the view; copy what is needed longer. Not Sendable.
 @frozen
 public struct NATSMessageView {
   public var subject: UnsafeRawBufferPointer
   /// May be empty.
   public var reply: UnsafeRawBufferPointer
-  /// The whole block with its `NATS/1.0` line and its empty line; may be empty.
+  /// The whole header block, with its `NATS/1.0` line and empty line; may be empty.
   public var headers: UnsafeRawBufferPointer
   public var payload: UnsafeRawBufferPointer
 
@@ -53,14 +54,14 @@ public struct NATSMessageView {
     self.payload = payload
   }
 
-  /// The status in the headers' first line (503 no responders, 404, 408…); nil for ordinary ones.
+  /// The status in the headers' first line (503 no responders, 404, 408…); nil for ordinary messages.
   @inlinable
   public var status: Int? { NATSHeaders.status(of: headers) }
 }
 
-/// Receives messages on the connection's event loop, without a copy.
+/// Receives messages on the connection's event loop without a copy.
 public protocol NATSRawHandler: AnyObject {
-  /// Called on the event loop for every message of the subscription, in the order of arrival. It
-  /// must not block. It may write, subscribe, unsubscribe and close.
+  /// Called on the event loop for every message of the subscription, in order. Must not block. May write,
+  /// subscribe, unsubscribe and close.
   func received(_ message: borrowing NATSMessageView)
 }

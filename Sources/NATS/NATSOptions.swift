@@ -1,32 +1,32 @@
-/// How to connect. The defaults suit a service that must notice a dead server within half a minute.
+/// Connection options. With the defaults, a dead server is detected within half a minute.
 public struct NATSOptions: Sendable {
-  /// Shown by the server in its logs and monitoring.
+  /// The client's name in the server's logs and monitoring.
   public var name: String
   public var authentication: NATSAuthentication
-  /// nil: encrypted only when the address says `tls://` or the server requires it, and then with
-  /// the system's trusted authorities.
+  /// Nil: encrypted only if the address has `tls://` or the server requires it, with the system's trusted
+  /// authorities.
   public var tls: NATSTLS?
-  /// For each server: name resolution, TCP, TLS and the server's first PONG together.
+  /// For each server, in total: name resolution, TCP, TLS and the server's first PONG.
   public var connectTimeout: Duration
-  /// How long a server has before the next one is tried beside it; the first to accept is taken.
+  /// The interval after which the next server is tried concurrently; the first one to accept wins.
   public var connectStagger: Duration
-  /// Only the servers given to `connect`, never those that a cluster announces.
+  /// Use only the servers given to `connect`, not those announced by a cluster.
   public var ignoreDiscoveredServers: Bool
-  /// How often a silent server is pinged.
+  /// The interval of pings.
   public var pingInterval: Duration
-  /// So many pings may be unanswered; one more interval of silence and the connection is stale.
+  /// Maximum unanswered pings; after one more interval of silence the connection is stale.
   public var maxPingsOutstanding: Int
-  /// The server confirms every line with +OK. For debugging.
+  /// The server acknowledges every line with +OK. For debugging.
   public var verbose: Bool
-  /// The server checks subjects more strictly. For debugging.
+  /// The server validates subjects more strictly. For debugging.
   public var pedantic: Bool
-  /// Whether our own messages come back to our own subscriptions.
+  /// Whether our subscriptions receive our own messages.
   public var echo: Bool
-  /// Try the servers in random order rather than as listed.
+  /// Try the servers in random order.
   public var shuffle: Bool
-  /// What reply subjects begin with; users with narrow permissions may be given one of their own.
+  /// The prefix of reply subjects; restricted users may need their own.
   public var inboxPrefix: String
-  /// Bytes that may wait for the socket. Beyond this `publish` waits and `enqueue` throws.
+  /// Maximum pending bytes. Beyond it, `publish` waits and `enqueue` throws.
   public var maxPendingBytes: Int
 
   public init(
@@ -54,25 +54,25 @@ public struct NATSOptions: Sendable {
   }
 }
 
-/// How the connection is encrypted. Files are PEM.
+/// TLS options. Files are PEM.
 public struct NATSTLS: Sendable, Hashable {
   public enum Verification: Sendable, Hashable {
     /// Chain and host name.
     case full
     /// Chain only.
     case noHostname
-    /// Nothing: whoever sits in between can read everything. For tests.
+    /// Nothing: open to man-in-the-middle attacks. For tests.
     case none
   }
 
-  /// Authorities to trust instead of the system's.
+  /// Trusted authorities, instead of the system's.
   public var caFile: String?
-  /// Our certificate (with its chain), for servers that ask for one (`verify: true`).
+  /// Our certificate with its chain, for servers that require one (`verify: true`).
   public var certificateFile: String?
   public var keyFile: String?
-  /// TLS before the server's INFO: for servers with `handshake_first` (2.10.4 and newer).
+  /// TLS before the server's INFO, for servers with `handshake_first` (from 2.10.4 on).
   public var handshakeFirst: Bool
-  /// Name to expect in the server's certificate; default: the host of its address.
+  /// The expected name in the server's certificate; default: the host of its address.
   public var serverName: String?
   public var verify: Verification
 

@@ -6,34 +6,37 @@
   import Darwin
 #endif
 
-/// What a server says, as views over the bytes it was parsed from.
+/// A protocol operation of the server.
+///
+/// Safety invariant: its views point into the bytes given to `NATSParser.next` and have their lifetime.
+/// Not Sendable.
 package enum NATSOperation {
-  /// The JSON after `INFO `.
+  /// The JSON of INFO.
   case info(UnsafeRawBufferPointer)
   case message(sid: UInt64, NATSMessageView)
   case ping
   case pong
   case ok
-  /// The text after `-ERR `, without its quotes.
+  /// The text of -ERR, without quotes.
   case error(UnsafeRawBufferPointer)
 }
 
-/// The protocol's receiving half as a pure value: bytes in any split become operations.
+/// Parses the server's operations from bytes in any chunks. A pure value.
 ///
-/// It keeps no bytes, only how far the unfinished operation has been understood. Every length is
-/// checked: control lines, numbers, payloads. After an error the stream cannot be trusted.
+/// It stores no bytes, only its progress in the incomplete operation. All lengths are limited: control
+/// lines, numbers, payloads. After an error the stream can't be parsed further.
 package struct NATSParser: Sendable {
-  /// A server's control lines are subject, sid, reply and sizes.
+  /// A control line has subject, sid, reply and sizes.
   package static let maximumLine = 4096
-  /// INFO names every server of a cluster.
+  /// INFO lists all servers of a cluster.
   package static let maximumInfo = 1 << 20
 
-  /// Largest message accepted, headers included.
+  /// Maximum size of a message, including headers.
   package var payloadLimit: Int
 
-  /// Bytes of the unfinished line already searched for its end.
+  /// Bytes of the incomplete line already searched for its end.
   private var searched = 0
-  /// A message whose control line is complete; offsets from the start of the operation.
+  /// An incomplete message whose control line is parsed; offsets from the start of the operation.
   private var pending: Pending?
 
   private struct Pending: Sendable {
@@ -51,9 +54,9 @@ package struct NATSParser: Sendable {
 
   /// The next operation and its length.
   ///
-  /// - Parameter bytes: everything received from the start of the operation on. After nil the next
-  ///   call must begin with the same bytes and have more of them.
-  /// - Returns: nil when the operation is not complete yet.
+  /// - Parameter bytes: everything received from the start of the operation on. After nil, the next call
+  ///   must pass the same bytes and more.
+  /// - Returns: nil if the operation is incomplete.
   /// - Throws: `protocolViolation`.
   package mutating func next(_ bytes: UnsafeRawBufferPointer) throws(NATSError)
     -> (operation: NATSOperation, length: Int)?
@@ -101,10 +104,10 @@ package struct NATSParser: Sendable {
 
   // MARK: - Lines
 
-  /// Offset of the line feed; nil when the line is not complete.
+  /// The offset of the line feed; nil if the line is incomplete.
   private mutating func findLine(_ bytes: UnsafeRawBufferPointer) throws(NATSError) -> Int? {
     guard let base = bytes.baseAddress, searched < bytes.count else { return nil }
-    // A message's line must end within its limit, so don't search its payload.
+    // Limited, so that a message's payload isn't searched.
     let limit = bytes[0] & 0xDF == UInt8(ascii: "I") ? Self.maximumInfo : Self.maximumLine
     let window = min(bytes.count, limit)
     if searched < window,
@@ -137,7 +140,7 @@ package struct NATSParser: Sendable {
   private func unknown(_ bytes: UnsafeRawBufferPointer, _ end: Int) -> NATSError {
     NATSError(
       .protocolViolation,
-      "'\(printable(bytes, min(end, 24)))' is nothing a NATS server says; wrong port?")
+      "'\(printable(bytes, min(end, 24)))' is not from a NATS server; wrong port?")
   }
 
   // MARK: - Messages
@@ -196,7 +199,7 @@ package struct NATSParser: Sendable {
     pending = nil
     guard bytes[end] == 0x0D, bytes[end + 1] == 0x0A else {
       throw NATSError(
-        .protocolViolation, "a message of the server is not as long as it was announced")
+        .protocolViolation, "a message from the server does not have its announced length")
     }
     let body = message.start + message.headerLength
     let view = NATSMessageView(
@@ -207,7 +210,7 @@ package struct NATSParser: Sendable {
     return (.message(sid: message.sid, view), end + 2)
   }
 
-  /// The next word of the line; empty when there is none.
+  /// The next word of the line; empty at its end.
   @inline(__always)
   private func word(_ bytes: UnsafeRawBufferPointer, _ at: inout Int, _ end: Int) -> Range<Int> {
     while at < end, isBlank(bytes[at]) { at += 1 }

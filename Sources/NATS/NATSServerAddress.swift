@@ -1,7 +1,7 @@
-/// Where a server is, from `nats://host:port`, `tls://host:port` or `host:port`.
+/// A server address: `nats://host:port`, `tls://host:port` or `host:port`.
 ///
-/// User and password (or a token, when there is no colon) may stand before an `@`, percent-encoded
-/// where needed. They are never printed.
+/// May have user and password (or a token, without a colon) before an `@`, percent-encoded if needed.
+/// Descriptions omit them.
 public struct NATSServerAddress: Sendable, Hashable, CustomStringConvertible,
   CustomDebugStringConvertible, CustomReflectable
 {
@@ -9,12 +9,11 @@ public struct NATSServerAddress: Sendable, Hashable, CustomStringConvertible,
 
   public var host: String
   public var port: Int
-  /// Whether the connection must be encrypted, whatever the server asks for.
+  /// Whether the connection must be encrypted, even if the server doesn't require it.
   public var tls: Bool
   public var user: String?
   public var password: String?
-  /// Name to expect in the server's certificate where `host` is an address of its cluster that no
-  /// certificate names.
+  /// The expected name in the server's certificate, if `host` is an announced IP address that isn't in it.
   public var tlsName: String?
 
   public init(host: String, port: Int = NATSServerAddress.defaultPort, tls: Bool = false) {
@@ -23,7 +22,7 @@ public struct NATSServerAddress: Sendable, Hashable, CustomStringConvertible,
     self.tls = tls
   }
 
-  /// - Throws: `badURL`, with what would be right.
+  /// - Throws: `badURL`, with the expected form.
   public init(url: String) throws(NATSError) {
     var rest = Substring(url)
     self.tls = false
@@ -43,7 +42,7 @@ public struct NATSServerAddress: Sendable, Hashable, CustomStringConvertible,
       let colon = userinfo.firstIndex(of: ":") ?? userinfo.endIndex
       guard let user = percentDecoded(userinfo[..<colon]),
         let password = percentDecoded(userinfo[colon...].dropFirst())
-      else { throw Self.bad(url, "user or password has a broken percent escape") }
+      else { throw Self.bad(url, "the user or password has an invalid percent escape") }
       self.user = user
       self.password = colon == userinfo.endIndex ? nil : password
     }
@@ -76,7 +75,7 @@ public struct NATSServerAddress: Sendable, Hashable, CustomStringConvertible,
     }
   }
 
-  /// `host:port`, as the servers themselves write it in `connect_urls`.
+  /// `host:port`, as in the server's `connect_urls`.
   public var endpoint: String { host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)" }
 
   public var description: String { "\(tls ? "tls" : "nats")://\(endpoint)" }
@@ -84,9 +83,9 @@ public struct NATSServerAddress: Sendable, Hashable, CustomStringConvertible,
   public var customMirror: Mirror { Mirror(self, children: ["url": description]) }
 
   private static func bad(_ url: String, _ what: String) -> NATSError {
-    // Whatever stands before an @ may be a secret.
+    // Everything before an @ may be secret.
     let shown = url.lastIndex(of: "@").map { "…" + url[$0...] } ?? url
-    return NATSError(.badURL, "'\(shown)' is no server address: \(what)")
+    return NATSError(.badURL, "'\(shown)' is not a server address: \(what)")
   }
 }
 
@@ -102,7 +101,7 @@ private func isAlphanumeric(_ c: UInt8) -> Bool {
   (48...57).contains(c) || (65...90).contains(c) || (97...122).contains(c)
 }
 
-/// nil when an escape is broken or the result is not UTF-8.
+/// Nil if an escape is invalid or the result is not UTF-8.
 private func percentDecoded(_ text: Substring) -> String? {
   var bytes: [UInt8] = []
   var rest = text.utf8[...]

@@ -31,35 +31,35 @@ public struct NATSVersion: Sendable, Hashable, Comparable, CustomStringConvertib
   public var description: String { "\(major).\(minor).\(patch)" }
 }
 
-/// What a server says of itself in INFO, at connect and whenever it changes.
+/// A server's INFO, sent at connect and on changes.
 public struct NATSServerInfo: Sendable, Hashable {
   public var serverID = ""
   public var serverName = ""
-  /// 0.0.0 when the server gives none that can be read.
+  /// 0.0.0 if missing or unreadable.
   public var version = NATSVersion(0, 0, 0)
-  /// Largest message the server takes, headers included, in bytes.
+  /// Maximum size of a message in bytes, including headers.
   public var maxPayload = 1 << 20
   public var headers = false
   public var jetstream = false
   public var authRequired = false
   public var tlsRequired = false
   public var tlsAvailable = false
-  /// More addresses than this a server need not announce: one of them is enough to connect.
+  /// Maximum number of `connectURLs` kept.
   public static let maximumConnectURLs = 256
   /// Other servers of the cluster, `host:port`: at most `maximumConnectURLs`, each once.
   public var connectURLs: [String] = []
-  /// The server is about to shut down: connect elsewhere.
+  /// The server is about to shut down; connect to another one.
   public var lameDuck = false
   public var clientID: UInt64 = 0
   public var clientIP = ""
-  /// To be signed by nkey and JWT users.
+  /// For nkey and JWT users to sign.
   public var nonce: String?
   public var cluster: String?
   public var domain: String?
 
   public init() {}
 
-  /// - Parameter json: what follows `INFO `.
+  /// - Parameter json: the text after `INFO `.
   /// - Throws: `protocolViolation`.
   package init(parsing json: some Sequence<UInt8>) throws(NATSError) {
     let info: JSONValue
@@ -69,7 +69,7 @@ public struct NATSServerInfo: Sendable, Hashable {
       throw NATSError(.protocolViolation, "the server's INFO is \(error)")
     }
     guard info.objectValue != nil else {
-      throw NATSError(.protocolViolation, "the server's INFO is no JSON object")
+      throw NATSError(.protocolViolation, "the server's INFO is not a JSON object")
     }
     serverID = info["server_id"]?.stringValue ?? ""
     serverName = info["server_name"]?.stringValue ?? ""
@@ -90,7 +90,7 @@ public struct NATSServerInfo: Sendable, Hashable {
     cluster = info["cluster"]?.stringValue
     domain = info["domain"]?.stringValue
   }
-  /// A random choice where there are too many, so that reconnecting is not left with the same few.
+  /// A random selection if there are too many, so that reconnecting doesn't always use the same few.
   private static func addresses(_ values: [JSONValue]) -> [String] {
     // A host name has at most 253 bytes, an address with its scope fewer.
     let usable = values.compactMap(\.stringValue).filter { $0.utf8.count <= 270 }

@@ -1,16 +1,16 @@
-/// Rules for subjects: tokens separated by dots, none empty, no white space or control characters.
+/// Validates subjects: non-empty tokens separated by dots, without white space and control characters.
 public enum NATSSubject {
-  /// A literal subject, as one may publish to: no token is a wildcard.
+  /// A subject to publish to: without wildcard tokens.
   public static func isValidLiteral(_ subject: some Collection<UInt8>) -> Bool {
     check(subject, wildcards: false)
   }
 
-  /// A subject to subscribe to: `*` stands for one token, `>` at the end for one or more.
+  /// A subject to subscribe to: `*` matches one token, a final `>` one or more.
   public static func isValidFilter(_ subject: some Collection<UInt8>) -> Bool {
     check(subject, wildcards: true)
   }
 
-  /// Whether a subscription to `filter` gets what is published to `subject`.
+  /// Whether a subscription to `filter` receives messages to `subject`.
   public static func matches(_ subject: String, filter: String) -> Bool {
     let tokens = subject.split(separator: ".", omittingEmptySubsequences: false)
     let filters = filter.split(separator: ".", omittingEmptySubsequences: false)
@@ -23,7 +23,7 @@ public enum NATSSubject {
 
   private static func check(_ subject: some Collection<UInt8>, wildcards: Bool) -> Bool {
     var length = 0  // of the current token
-    var wildcard: UInt8?  // set while the token is a wildcard alone
+    var wildcard: UInt8?  // set while the token is only a wildcard
     var ended = false  // a `>` must be the last token
     for c in subject {
       guard c > 0x20, c != 0x7F else { return false }
@@ -60,8 +60,8 @@ public enum NATSSubject {
     try requireLength(subject)
   }
 
-  /// A server closes the connection when a protocol line exceeds its `max_control_line`, 4096 by
-  /// default; two subjects and the numbers must fit.
+  /// A server closes the connection if a protocol line exceeds `max_control_line`, 4096 by default. Two
+  /// subjects and the numbers must fit.
   private static func requireLength(_ subject: String) throws(NATSError) {
     guard subject.utf8.count <= 2000 else {
       throw NATSError(

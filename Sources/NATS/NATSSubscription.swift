@@ -1,19 +1,19 @@
 internal import NIOCore
 import Synchronization
 
-/// The messages of one subscription, as a sequence.
+/// The messages of one subscription as a sequence.
 ///
-/// Messages wait in a bounded buffer. When it is full the subscription ends: what is buffered is
-/// still delivered, then the sequence throws `slowConsumer`. Nothing is lost unnoticed.
-/// The sequence ends with nil after `unsubscribe` or `drain`, and throws why the connection ended
-/// when that was not our doing. Dropping the subscription unsubscribes.
+/// Messages are held in a bounded buffer. If it overflows, the subscription ends: buffered messages are
+/// still delivered, then the sequence throws `slowConsumer`, so no message is lost silently. The sequence
+/// ends with nil after `unsubscribe`, `drain` or `close`, and throws if the connection fails. Releasing
+/// the subscription unsubscribes.
 public final class NATSSubscription: AsyncSequence, Sendable {
   public typealias Element = NATSMessage
   public typealias Failure = NATSError
 
   public let subject: String
   public let queue: String?
-  /// The subscription's number on the wire.
+  /// The subscription's id in the protocol.
   public let sid: UInt64
   let buffer: MessageBuffer
   let connection: NATSConnection
@@ -31,13 +31,13 @@ public final class NATSSubscription: AsyncSequence, Sendable {
 
   deinit { connection.dropSubscription(sid) }
 
-  /// Ends the subscription; with `max` once so many messages have arrived in all, else now.
-  /// Messages that are buffered already can still be read.
+  /// Ends the subscription, with `max` after this many messages in total. Buffered messages can still be
+  /// read.
   public func unsubscribe(max: Int? = nil) async {
     await connection.unsubscribe(sid, max: max)
   }
 
-  /// The next message; nil after the end. Several tasks may ask, each message goes to one.
+  /// The next message; nil after the end. With several concurrent readers, each message goes to one.
   public func next() async throws(NATSError) -> NATSMessage? { try await buffer.next() }
 
   public func makeAsyncIterator() -> AsyncIterator { AsyncIterator(subscription: self) }
@@ -57,14 +57,14 @@ public final class NATSSubscription: AsyncSequence, Sendable {
   }
 }
 
-/// Buffer between the event loop and the tasks that read a subscription.
+/// The buffer between the event loop and a subscription's readers.
 final class MessageBuffer: NATSRawHandler, Sendable {
   private typealias Outcome = Result<NATSMessage?, NATSError>
 
   private struct State {
     var messages = CircularBuffer<(message: NATSMessage, size: Int)>()
     var bytes = 0
-    /// Set once: how the sequence ends after the buffered messages.
+    /// How the sequence ends after the buffered messages; set once.
     var end: Outcome?
     var waiters: [(id: UInt64, continuation: CheckedContinuation<Outcome, Never>)] = []
     var nextWaiter: UInt64 = 0
@@ -76,7 +76,7 @@ final class MessageBuffer: NATSRawHandler, Sendable {
   private let subject: String
   private let onOverflow: @Sendable () -> Void
 
-  /// - Parameter onOverflow: called once, on the event loop, when the buffer had no room.
+  /// - Parameter onOverflow: called once, on the event loop, if the buffer is full.
   init(
     subject: String, maximumCount: Int, maximumBytes: Int,
     onOverflow: @escaping @Sendable () -> Void
@@ -99,7 +99,7 @@ final class MessageBuffer: NATSRawHandler, Sendable {
           NATSError(
             .slowConsumer,
             "the subscription to '\(subject)' ended: \(state.messages.count) messages "
-              + "(\(state.bytes) bytes) wait to be read; read faster or allow a larger buffer"))
+              + "(\(state.bytes) bytes) are buffered; read faster or allow a larger buffer"))
         return (nil, true)
       }
       state.messages.append((message, size))
@@ -110,7 +110,7 @@ final class MessageBuffer: NATSRawHandler, Sendable {
     if overflow { onOverflow() }
   }
 
-  /// No more messages come; nil for a regular end.
+  /// Ends the sequence; nil for a regular end.
   func finish(_ error: NATSError?) {
     let outcome: Outcome = error.map { .failure($0) } ?? .success(nil)
     let waiters = state.withLock { state in
@@ -149,7 +149,7 @@ final class MessageBuffer: NATSRawHandler, Sendable {
     return try outcome.get()
   }
 
-  /// A cancelled reader sees the end of the sequence; messages stay for the others.
+  /// A cancelled reader gets nil; buffered messages remain for other readers.
   private func cancel(_ id: UInt64) {
     let waiter = state.withLock { state -> CheckedContinuation<Outcome, Never>? in
       guard let at = state.waiters.firstIndex(where: { $0.id == id }) else { return nil }

@@ -1,27 +1,27 @@
 import Crypto
 
-/// An Ed25519 key pair as NATS writes it: base32 with a type prefix and a CRC-16, after the NKeys
-/// design (github.com/nats-io/nkeys).
+/// An Ed25519 key pair in the NKeys format (github.com/nats-io/nkeys): base32 with a type prefix and a
+/// CRC-16.
 public struct NKey: Sendable, CustomStringConvertible, CustomReflectable {
-  /// The public key as text; users begin with `U`, accounts with `A`, operators with `O`.
+  /// The public key as text; it starts with `U` for users, `A` for accounts and `O` for operators.
   public let publicKey: String
   private let privateKey: Curve25519.Signing.PrivateKey
 
   /// - Throws: `badCredentials`; the message never contains the seed.
   public init(seed: String) throws(NATSError) {
     func bad(_ what: String) -> NATSError {
-      NATSError(.badCredentials, "the nkey seed \(what); expected one that begins with SU")
+      NATSError(.badCredentials, "the nkey seed \(what); expected one that starts with SU")
     }
     let text = seed.utf8.filter { $0 != 0x20 && $0 != 0x0A && $0 != 0x0D && $0 != 0x09 }
     guard let raw = Base32.decode(text) else { throw bad("is not base32") }
-    // Two bytes of prefix, 32 of seed, two of CRC.
+    // Prefix (2 bytes), seed (32), CRC (2).
     guard raw.count == 36 else { throw bad("has the wrong length") }
     let crc = UInt16(raw[34]) | UInt16(raw[35]) << 8
     guard CRC16.checksum(raw[..<34]) == crc else { throw bad("has a wrong checksum") }
     guard raw[0] & 0xF8 == Self.seedPrefix else {
-      throw bad("is no seed, perhaps a public key")
+      throw bad("is not a seed, perhaps a public key")
     }
-    // The prefix byte is S; the key's own type is in the three bits left and the next five.
+    // The first five bits are the prefix S; the next eight are the key's type.
     let type = (raw[0] & 7) << 5 | raw[1] >> 3
     do {
       self.privateKey = try Curve25519.Signing.PrivateKey(rawRepresentation: raw[2..<34])
@@ -84,7 +84,7 @@ package enum Base32 {
     return String(decoding: out, as: UTF8.self)
   }
 
-  /// nil for anything that isn't base32.
+  /// Nil if the text is not base32.
   package static func decode(_ text: [UInt8]) -> [UInt8]? {
     var out: [UInt8] = []
     var bits: UInt32 = 0
@@ -103,7 +103,7 @@ package enum Base32 {
         out.append(UInt8(truncatingIfNeeded: bits >> count))
       }
     }
-    // Five bits or more left: a letter too many.
+    // Five or more bits left mean an extra letter.
     return count < 5 ? out : nil
   }
 
@@ -112,7 +112,7 @@ package enum Base32 {
   }
 }
 
-/// RFC 4648 base64 with the URL alphabet, without padding: how signatures and JWTs are written.
+/// RFC 4648 base64 with the URL alphabet, without padding, for signatures and JWTs.
 package enum Base64URL {
   package static func encode(_ bytes: some Sequence<UInt8>) -> String {
     var out: [UInt8] = []

@@ -1,16 +1,16 @@
 internal import NIOCore
 import Synchronization
 
-/// Where any thread leaves protocol lines for the event loop to write.
+/// Protocol lines from any thread that the event loop will write.
 ///
-/// Lines are encoded straight into one buffer, in the order of the calls; the loop takes the whole
-/// buffer once per tick and writes it with one flush. How many bytes may wait is bounded.
+/// Lines are encoded directly into one buffer, in the order of the calls; the loop takes the whole buffer
+/// once per tick and writes it with one flush. The pending bytes are bounded.
 final class Outbox: Sendable {
   private struct State {
     var bytes = ByteBuffer()
-    /// Whether the loop already knows that something waits.
+    /// Whether the loop is already scheduled to take the buffer.
     var scheduled = false
-    /// Set once, when the connection has ended.
+    /// Set once when the connection has ended.
     var ended: NATSError?
     var waiters: [UInt64: CheckedContinuation<Void, Never>] = [:]
     var nextWaiter: UInt64 = 0
@@ -21,17 +21,17 @@ final class Outbox: Sendable {
 
   init(limit: Int) { self.limit = limit }
 
-  /// Appends what `encode` writes: whole protocol lines.
+  /// Appends the protocol lines that `encode` writes.
   ///
-  /// - Parameter bounded: refuse when too many bytes wait already. Control lines are not refused.
-  /// - Returns: whether the event loop must be told.
+  /// - Parameter bounded: throw if too many bytes are pending. False for control lines.
+  /// - Returns: whether the event loop must be scheduled.
   func append(bounded: Bool, _ encode: (inout ByteBuffer) -> Void) throws(NATSError) -> Bool {
     try state.withLock { state throws(NATSError) -> Bool in
       if let ended = state.ended { throw ended }
       if bounded, state.bytes.readableBytes >= limit {
         throw NATSError(
           .outboundFull,
-          "\(state.bytes.readableBytes) bytes wait for the server already; await publish instead")
+          "\(state.bytes.readableBytes) bytes are pending already; await publish instead")
       }
       encode(&state.bytes)
       defer { state.scheduled = true }
@@ -39,7 +39,7 @@ final class Outbox: Sendable {
     }
   }
 
-  /// Everything that waits; nil when nothing does.
+  /// Takes all pending bytes, if any.
   func take() -> ByteBuffer? {
     let (bytes, waiters) = state.withLock { state in
       state.scheduled = false
@@ -53,7 +53,7 @@ final class Outbox: Sendable {
     return bytes.readableBytes > 0 ? bytes : nil
   }
 
-  /// Refuses everything from now on with `error`; what still waits is dropped.
+  /// Discards pending bytes and fails all further calls with `error`.
   func end(_ error: NATSError) {
     let waiters = state.withLock { state in
       if state.ended == nil { state.ended = error }
@@ -65,9 +65,9 @@ final class Outbox: Sendable {
     for waiter in waiters { waiter.resume() }
   }
 
-  /// Returns when fewer bytes wait than the limit.
+  /// Returns when fewer bytes are pending than the limit.
   ///
-  /// - Throws: `cancelled`, or why the connection ended.
+  /// - Throws: `cancelled`, or the reason why the connection ended.
   func waitForSpace() async throws(NATSError) {
     while true {
       let ready = try state.withLock { state throws(NATSError) -> Bool in
@@ -88,7 +88,7 @@ final class Outbox: Sendable {
             return true
           }
           if !registered { continuation.resume() }
-          // Cancelled before it was registered: the handler below has found nothing.
+          // The task may have been cancelled before it was registered, unnoticed by the handler below.
           if registered, Task.isCancelled { release(id) }
         }
       } onCancel: {

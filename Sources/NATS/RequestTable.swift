@@ -1,8 +1,8 @@
 internal import NIOCore
 import Synchronization
 
-/// Requests that wait for their answers. All share one inbox subscription; the last token of the
-/// reply subject says whose answer it is.
+/// Pending requests. All share one inbox subscription; the last token of the reply subject identifies the
+/// request.
 final class RequestTable: NATSRawHandler, Sendable {
   typealias Answer = Result<NATSMessage, NATSError>
 
@@ -20,7 +20,7 @@ final class RequestTable: NATSRawHandler, Sendable {
   }
 
   private let state = Mutex(State())
-  /// `<inbox>.`; the subscription is on it and `*`.
+  /// `<inbox>.`; the subscription is to `<inbox>.*`.
   let prefix: String
   private let prefixLength: Int
 
@@ -29,7 +29,7 @@ final class RequestTable: NATSRawHandler, Sendable {
     prefixLength = prefix.utf8.count
   }
 
-  /// Whether this is the first request, so that the inbox must be subscribed to.
+  /// Whether this is the first request, which must subscribe to the inbox.
   func firstUse() -> Bool {
     state.withLock { state in
       defer { state.subscribed = true }
@@ -37,7 +37,7 @@ final class RequestTable: NATSRawHandler, Sendable {
     }
   }
 
-  /// A number for a new request.
+  /// The id of a new request.
   func reserve() -> UInt64 {
     state.withLock { state in
       defer { state.next += 1 }
@@ -65,14 +65,14 @@ final class RequestTable: NATSRawHandler, Sendable {
     }
   }
 
-  /// Ends a request if it still waits.
+  /// Completes a request if it is still pending.
   func complete(_ id: UInt64, _ answer: Answer) {
     guard let waiting = state.withLock({ $0.waiting.removeValue(forKey: id) }) else { return }
     waiting.timeout.cancel()
     waiting.continuation.resume(returning: answer)
   }
 
-  /// The server refused a publish to `subject`: the requests there get no answer.
+  /// The server refused a publish to `subject`: fails its requests.
   func refused(subject: Substring, _ error: NATSError) {
     let ids = state.withLock { state in
       state.waiting.compactMap { $0.value.subject == subject ? $0.key : nil }
@@ -99,7 +99,7 @@ final class RequestTable: NATSRawHandler, Sendable {
       let subject = state.withLock { $0.waiting[id]?.subject } ?? ""
       complete(
         id,
-        .failure(NATSError(.noResponders, "nobody subscribes to '\(subject)' to answer requests")))
+        .failure(NATSError(.noResponders, "no responders: '\(subject)' has no subscribers")))
     } else {
       complete(id, .success(NATSMessage(message)))
     }
@@ -117,7 +117,7 @@ final class RequestTable: NATSRawHandler, Sendable {
   }
 }
 
-/// Subjects that nobody else uses.
+/// Unique inbox subjects.
 package enum NATSInbox {
   /// The prefix, a dot, and 22 random letters and digits: 131 bits.
   package static func make(prefix: String) -> String {

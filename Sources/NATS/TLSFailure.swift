@@ -8,7 +8,7 @@ import NIOSSL
   import Darwin
 #endif
 
-/// Between which times a certificate is valid, in seconds since 1970.
+/// The validity period of a certificate, in seconds since 1970.
 package struct CertificateDates: Sendable, Equatable {
   package var notBefore: Int
   package var notAfter: Int
@@ -24,27 +24,27 @@ package struct CertificateDates: Sendable, Equatable {
   }
 }
 
-/// Why TLS did not come about, and the advice that fits: a pure value.
+/// A TLS failure, with advice. A pure value.
 ///
-/// BoringSSL says in its own words what failed (`CERTIFICATE_VERIFY_FAILED`), with the files it was
-/// compiled from around them; only the words are kept. Why a certificate was refused it does not
-/// say: that is told by the certificates' dates.
+/// BoringSSL reports reasons (`CERTIFICATE_VERIFY_FAILED`) together with its source files; only the
+/// reasons are kept. It doesn't report why a certificate was rejected; the certificates' dates may show
+/// that.
 package struct TLSFailure: Sendable, Equatable {
   package enum Kind: Sendable, Equatable {
-    /// The certificate is for another name; the text names the one that was expected.
+    /// The certificate is for another name; with BoringSSL's text, which has the expected one.
     case wrongName(String)
-    /// The server ended the connection in the midst of the handshake.
+    /// The server closed the connection during the handshake.
     case ended
-    /// The server went away without closing the TLS session.
+    /// The server disconnected without closing the TLS session.
     case unclean
     /// BoringSSL's reasons.
     case reasons([String])
   }
 
   package var kind: Kind
-  /// The server's certificate, where it came that far.
+  /// The server's certificate, if it was received.
   package var server: CertificateDates?
-  /// What the CA file holds; nil without one.
+  /// The CA file's certificates; nil without one.
   package var authorities: CertificateDates?
   /// Our own certificate; nil without one.
   package var client: CertificateDates?
@@ -59,7 +59,7 @@ package struct TLSFailure: Sendable, Equatable {
     self.client = client
   }
 
-  /// Nil for what is no error of TLS.
+  /// Nil if it isn't a TLS error.
   init?(_ error: any Error) {
     switch error {
     case NIOSSLError.uncleanShutdown: self.init(.unclean)
@@ -72,7 +72,7 @@ package struct TLSFailure: Sendable, Equatable {
     }
   }
 
-  /// The words behind `OPENSSL_internal:`; else the whole, up to what may be a path.
+  /// The words after `OPENSSL_internal:`; otherwise the text up to a possible path.
   package static func reasons(in text: String) -> [String] {
     let marker = "OPENSSL_internal:"
     var found: [String] = []
@@ -89,8 +89,8 @@ package struct TLSFailure: Sendable, Equatable {
   package var words: String {
     switch kind {
     case .wrongName(let what): what
-    case .ended: "the server ended the connection during the TLS handshake"
-    case .unclean: "the server went away without closing the TLS session"
+    case .ended: "the server closed the connection during the TLS handshake"
+    case .unclean: "the server disconnected without closing the TLS session"
     case .reasons(let reasons):
       reasons.map { $0.lowercased().replacing("_", with: " ") }.joined(separator: ", ")
     }
@@ -98,7 +98,7 @@ package struct TLSFailure: Sendable, Equatable {
 
   /// - Parameters:
   ///   - now: seconds since 1970.
-  ///   - early: the server has not accepted us yet.
+  ///   - early: the server has not accepted the connection yet.
   package func error(now: Int, early: Bool) -> NATSError {
     switch kind {
     case .unclean:
@@ -109,7 +109,7 @@ package struct TLSFailure: Sendable, Equatable {
       return NATSError(
         .tlsFailed,
         "the server's certificate is for another name (\(words)); connect by a name it was issued "
-          + "for, or have one issued that names this address")
+          + "for, or issue one for this address")
     case .reasons(let reasons):
       for reason in reasons {
         if let advice = advice(reason, now) { return NATSError(.tlsFailed, advice) }
@@ -119,29 +119,29 @@ package struct TLSFailure: Sendable, Equatable {
   }
 
   private static let wantsCertificate =
-    "; it may want a client certificate: set tls.cert_file and tls.key_file"
+    "; it may require a client certificate: set tls.cert_file and tls.key_file"
 
   private func advice(_ reason: String, _ now: Int) -> String? {
     switch reason {
     case "CERTIFICATE_VERIFY_FAILED": return untrusted(now)
     case "WRONG_VERSION_NUMBER", "HTTP_REQUEST", "HTTPS_PROXY_REQUEST":
       return """
-        the server does not begin with TLS; switch handshake_first off here, or on in the server
+        the server does not start with TLS; disable handshake_first here, or enable it in the server
         """
     case "UNSUPPORTED_PROTOCOL", "TLSV1_ALERT_PROTOCOL_VERSION", "NO_SHARED_CIPHER",
       "TLSV1_ALERT_INSUFFICIENT_SECURITY":
-      return "client and server have no TLS version or cipher in common; TLS 1.2 is the least"
+      return "client and server have no TLS version or cipher in common; TLS 1.2 is the minimum"
     case "TLSV1_ALERT_UNRECOGNIZED_NAME", "TLSV1_UNRECOGNIZED_NAME":
-      return "the server has no certificate for this name; connect by a name that it serves"
+      return "the server has no certificate for this name; connect by a name that it has one for"
     default: return reason.contains("ALERT") ? refused(reason, now) : nil
     }
   }
 
-  /// The server's certificate did not pass.
+  /// The server's certificate is not trusted.
   private func untrusted(_ now: Int) -> String {
     if let server, server.notAfter < now {
       return
-        "the server's certificate expired on \(SystemTime.text(server.notAfter)); renew it there"
+        "the server's certificate expired on \(SystemTime.text(server.notAfter)); renew it"
     }
     if let server, server.notBefore > now {
       return "the server's certificate is valid only from \(SystemTime.text(server.notBefore)) on; "
@@ -149,26 +149,26 @@ package struct TLSFailure: Sendable, Equatable {
     }
     if let authorities, authorities.notAfter < now {
       return "the CA file's certificate expired on \(SystemTime.text(authorities.notAfter)); "
-        + "set tls.ca_file to the present one"
+        + "set tls.ca_file to the current one"
     }
     return authorities == nil
-      ? "the system's authorities have not issued the server's certificate, so it is not trusted; "
-        + "set the CA file it was issued by (tls.ca_file)"
-      : "the CA file has not issued the server's certificate, so it is not trusted; set the CA file "
-        + "it was issued by (tls.ca_file), with the intermediate ones that the server leaves out"
+      ? "the server's certificate is not trusted: it was not issued by one of the system's authorities; "
+        + "set tls.ca_file to its authority"
+      : "the server's certificate is not trusted: it was not issued by the CA file; set tls.ca_file to "
+        + "its authority, with any intermediate certificates that the server omits"
   }
 
-  /// The server did not accept us, and said so.
+  /// The server rejected the client with an alert.
   private func refused(_ alert: String, _ now: Int) -> String? {
     let words = alert.lowercased().replacing("_", with: " ")
     guard let client else {
-      // Servers use several alerts for a certificate that is missing.
+      // Servers use several alerts for a missing certificate.
       let missing = [
         "CERTIFICATE_REQUIRED", "BAD_CERTIFICATE", "NO_CERTIFICATE", "HANDSHAKE_FAILURE",
         "ACCESS_DENIED", "CERTIFICATE_UNKNOWN",
       ]
       guard missing.contains(where: { alert.hasSuffix($0) }) else { return nil }
-      return "the server wants a client certificate and got none; set tls.cert_file and "
+      return "the server requires a client certificate; set tls.cert_file and "
         + "tls.key_file (\(words))"
     }
     if client.notAfter < now {
@@ -182,8 +182,8 @@ package struct TLSFailure: Sendable, Equatable {
     let certificate = ["CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED", "DECRYPT_ERROR"]
     guard certificate.contains(where: { alert.contains($0) }) else { return nil }
     return
-      "the server refuses our client certificate (\(words)); it must be issued by an authority "
-      + "that the server's ca_file names, and be meant for clients"
+      "the server rejects our client certificate (\(words)); it must be issued by an authority "
+      + "in the server's ca_file, for use by clients"
   }
 }
 

@@ -9,13 +9,13 @@ import NIOSSL
   import Darwin
 #endif
 
-/// Certificates and keys, loaded once per `connect`, so that renewed ones are taken up.
+/// Certificates and keys, loaded at every `connect`, so that renewed ones are used.
 struct TLSMaterial: Sendable {
   private let context: NIOSSLContext
   private let serverName: String?
-  /// When the CA file's certificates are valid: the longest of them; nil without a CA file.
+  /// The validity of the CA file's certificate that is valid longest; nil without a CA file.
   let authorities: CertificateDates?
-  /// When our own certificate is valid; nil without one.
+  /// The validity of our own certificate; nil without one.
   let client: CertificateDates?
 
   /// Reads the files.
@@ -25,7 +25,7 @@ struct TLSMaterial: Sendable {
     serverName = settings.serverName
     var configuration = TLSConfiguration.makeClientConfiguration()
     configuration.minimumTLSVersion = .tlsv12
-    // A dead peer must not hold up closing for long.
+    // A dead peer must not delay closing for long.
     configuration.shutdownTimeout = .seconds(1)
     switch settings.verify {
     case .full: configuration.certificateVerification = .fullVerification
@@ -50,7 +50,7 @@ struct TLSMaterial: Sendable {
         configuration.privateKey = .privateKey(try NIOSSLPrivateKey(bytes: pem, format: .pem))
       } catch {
         throw NATSError(
-          .badCredentials, "the private key file \(key) holds no key that can be used; expected PEM"
+          .badCredentials, "the private key file \(key) has no usable key; expected PEM"
         )
       }
     default:
@@ -63,7 +63,7 @@ struct TLSMaterial: Sendable {
       throw NATSError(
         .badCredentials,
         "TLS cannot be set up: \(TLSFailure(error)?.words ?? "\(error)"); do certificate and key "
-          + "belong together?")
+          + "match?")
     }
   }
 
@@ -71,7 +71,7 @@ struct TLSMaterial: Sendable {
   func handler(for address: NATSServerAddress) throws(NATSError) -> NIOSSLClientHandler {
     let name = serverName ?? address.tlsName ?? address.host
     do {
-      // Without a name, the certificate is checked against the address connected to.
+      // Without a name, the certificate is verified against the address.
       return try NIOSSLClientHandler(
         context: context, serverHostname: NATSServerAddress.isIPAddress(name) ? nil : name)
     } catch {
@@ -86,7 +86,7 @@ struct TLSMaterial: Sendable {
     guard let certificates = try? NIOSSLCertificate.fromPEMBytes(pem), !certificates.isEmpty else {
       throw NATSError(
         .badCredentials,
-        "the \(what) file \(file) holds no certificate that can be used; expected PEM")
+        "the \(what) file \(file) has no usable certificate; expected PEM")
     }
     return certificates
   }
@@ -96,7 +96,7 @@ struct TLSMaterial: Sendable {
 private enum PEMFile {
   static let limit = 4 << 20
 
-  /// The bytes, without a byte order mark: it would hide the first line from PEM's readers.
+  /// The bytes without a byte order mark, which PEM parsers reject.
   static func read(_ path: String, _ what: String) throws(NATSError) -> [UInt8] {
     func bad(_ why: String) -> NATSError {
       NATSError(.badCredentials, "the \(what) file \(path) can't be read: \(why)")
@@ -118,7 +118,7 @@ private enum PEMFile {
   }
 }
 
-/// The C function, under a name that `PEMFile.read` doesn't hide.
+/// The C function, whose name `PEMFile.read` hides.
 private func readBytes(_ descriptor: Int32, _ buffer: UnsafeMutableRawPointer?, _ count: Int) -> Int
 {
   read(descriptor, buffer, count)

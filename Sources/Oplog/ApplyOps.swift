@@ -2,15 +2,15 @@ import BSON
 
 /// The command `applyOps`: several operations in one entry.
 ///
-/// It carries transactions (the entry then has `lsid` and `txnNumber`), vectored inserts
-/// (`multiOpType: 1`), the server's batched writes, and what users apply with the command of that
-/// name. `lsid` counts only beside `o`: within `o` it is an argument of the user's command.
+/// Transactions use it (the entry then has `lsid` and `txnNumber`), as do vectored inserts
+/// (`multiOpType: 1`), the server's batched writes, and users' own `applyOps` commands. Only an `lsid`
+/// next to `o` is the session: within `o` it is an argument of a user's command.
 struct ApplyOps {
-  /// What an entry of this command is in its transaction.
+  /// The entry's role in its transaction.
   enum Role {
-    /// All there is: its operations count at once.
+    /// The only entry: its operations take effect at once.
     case whole
-    /// The transaction goes on in a later entry.
+    /// The transaction continues in a later entry.
     case part
     /// The last of the transaction's operations; a later entry commits or aborts it.
     case prepare
@@ -18,12 +18,12 @@ struct ApplyOps {
     case last
   }
 
-  /// The operations, in order.
+  /// The operations, in order. Points into the entry's bytes.
   let operations: BSONElements
   private var isPartial = false
   private var isPrepared = false
 
-  /// Nil if `object`, a command entry's `o`, is another command.
+  /// - Parameter object: a command entry's `o`. Nil for another command.
   init?(_ object: BSONView) throws(OplogError) {
     var walk = object.elements()
     guard let first = try walk.nextElement(), first.key.equals("applyOps") else { return nil }
@@ -48,7 +48,7 @@ struct ApplyOps {
         throw OplogError(.unsupportedTransaction(.contradictory))
       }
       return isPartial ? .part : .prepare
-    // Entries of a vectored insert are applied each by itself; `prevOpTime` only links retries.
+    // Entries of a vectored insert are independent; `prevOpTime` only links retries.
     case 1:
       try checkWhole()
       return .whole
@@ -56,8 +56,8 @@ struct ApplyOps {
     }
   }
 
-  /// Throws if the operations are marked as a part of something, where there is nothing they could
-  /// be a part of: within another `applyOps`, for one.
+  /// Throws if the operations are marked as part of a transaction where they can't be, e.g. within
+  /// another `applyOps`.
   func checkWhole() throws(OplogError) {
     if isPartial || isPrepared { throw OplogError(.unsupportedTransaction(.contradictory)) }
   }

@@ -1,16 +1,16 @@
 public import BSON
 
-/// How an oplog entry is linked to the one before it in its transaction: for finding the first
-/// entry of a transaction of which only a later one is at hand.
+/// The link from an oplog entry to the previous one of its transaction, to find the transaction's first
+/// entry from a later one.
 ///
 ///     var link = try ChainLink(entry)
 ///     while let previous = link.previous { link = try ChainLink(the entry at previous) }
 ///
-/// Retryable writes are linked in the same way. The views are the entry's own bytes.
-public struct ChainLink: Sendable {
-  /// Where the entry itself stands.
-  public var place: OpTime
-  /// What `prevOpTime` names; nil if the entry is the first of its chain, or of none.
+/// Retryable writes are linked in the same way. The views point into the entry's bytes.
+public struct ChainLink {
+  /// The entry's own optime.
+  public var opTime: OpTime
+  /// The entry named by `prevOpTime`; nil for the first entry of a chain, or one without a chain.
   public var previous: OplogPosition?
   public var lsid: BSONView?
   public var txnNumber: Int64?
@@ -20,7 +20,7 @@ public struct ChainLink: Sendable {
     do throws(OplogError) {
       try operation.read(entry)
       guard let position = operation.position else { throw OplogError(.missingField("ts")) }
-      place = OpTime(position: position, term: operation.term)
+      opTime = OpTime(position: position, term: operation.term)
     } catch {
       throw OplogError(error.reason, at: operation.position)
     }

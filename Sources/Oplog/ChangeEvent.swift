@@ -1,12 +1,12 @@
 public import BSON
 
-/// What happened, in the vocabulary of MongoDB change streams.
+/// The kind of a change, as in MongoDB change streams.
 @frozen
 public enum OperationType: UInt8, Sendable, CaseIterable {
   case insert, update, replace, delete
   case drop, rename, dropDatabase, create, createIndexes, dropIndexes, modify
 
-  /// As change streams spell it (`operationType`).
+  /// The `operationType` of change streams.
   @inlinable
   public var name: StaticString {
     switch self {
@@ -25,19 +25,19 @@ public enum OperationType: UInt8, Sendable, CaseIterable {
   }
 }
 
-/// How true to its event a document is that was read for it afterwards.
+/// How a document that was read for an event relates to it.
 @frozen
 public enum ImageKind: UInt8, Sendable, CaseIterable {
-  /// Exactly as the event left it.
+  /// The state that the event left.
   case post
-  /// As it was just before the event.
+  /// The state just before the event.
   case pre
-  /// As it was at some later moment: the exact state can't be read any more.
+  /// Some later state: the exact one can't be read any more.
   case lookup
-  /// There is none: deleted since, its collection gone, or a pre-image never kept or expired.
+  /// No document: deleted since, the collection dropped, or the pre-image not recorded or expired.
   case none
 
-  /// As the header `Tailrace-Image` spells it.
+  /// The value of the header `Tailrace-Image`.
   @inlinable
   public var name: StaticString {
     switch self {
@@ -49,63 +49,66 @@ public enum ImageKind: UInt8, Sendable, CaseIterable {
   }
 }
 
-/// One change, as views over the oplog entry it came from.
+/// One change, as views over its oplog entry.
 ///
-/// Valid only while the entry's bytes are, and until the next call of `OplogDecoder.begin(_:)` or
-/// `next()`: what the entry doesn't hold ready-made (an `updateDescription`, the `documentKey` of
-/// an insert before 6.0, the namespace of most commands) lives in the decoder's scratch memory.
-public struct ChangeEvent: @unchecked Sendable {
+/// Safety invariant: an event owns no memory. Its pointers point into the entry's bytes, into the
+/// decoder's memory (stored entries of a transaction; scratch memory for an `updateDescription`, the
+/// `documentKey` of an insert before 6.0 and the namespace of most commands), or into documents that the
+/// caller set (`fullDocument` of an update, `fullDocumentBeforeChange`). So it is valid while the caller
+/// keeps the entry and those documents alive and unchanged, and until the next call of the decoder's
+/// `begin` or `next`. It is not Sendable: it must not leave the owner of the decoder.
+public struct ChangeEvent {
   public var operation: OperationType
   public var position: EventPosition
   /// `db.collection`, or only `db` for events of a whole database; never empty.
   public var namespace: UnsafeRawBufferPointer
-  /// Length of the database's name within `namespace`.
+  /// Length of the database name in `namespace`.
   public var databaseLength: Int
-  /// Nothing that happened: a document as it was found, told as an insert (`docs/snapshot.md`).
+  /// Not a change: an existing document of a snapshot, reported as an insert (`docs/snapshot.md`).
   public var isSnapshot = false
-  /// An update whose description was not made, since it would have been too large
-  /// (`OplogDecoder.maximumUpdate`); it has none.
+  /// An update without a description, which would exceed `OplogDecoder.maximumUpdate`.
   public var isOversized = false
-  /// Identity of the document: `_id`, with the shard key where the entry has it.
+  /// The document's `_id`, with the shard key if the entry has it.
   public var documentKey: BSONView?
   /// The document after an insert or replacement.
   public var fullDocument: BSONView?
-  /// Of an update: `{updatedFields, removedFields, truncatedArrays}`, and `disambiguatedPaths` where
-  /// the decoder was asked for them.
+  /// Of an update: `{updatedFields, removedFields, truncatedArrays}`, and `disambiguatedPaths` if the
+  /// decoder's option is set.
   public var updateDescription: BSONView?
-  /// Milliseconds since 1970, the primary's clock.
+  /// Milliseconds since 1970, by the primary's clock.
   public var wallTime: Int64?
-  /// Only of events in a transaction, like `lsid`: a retryable write's number is not reported.
+  /// Only of events in a transaction, like `lsid`; not of retryable writes.
   public var txnNumber: Int64?
   public var lsid: BSONView?
-  /// Sixteen bytes, where the entry names its collection's UUID.
+  /// The collection's UUID (16 bytes), if the entry has it.
   public var collectionUUID: UnsafeRawBufferPointer?
   /// Of a rename: the new name, `db.collection`.
   public var to: UnsafeRawBufferPointer?
-  /// Of an update whose full document was asked for: what `fullDocument` is. The oplog itself has
-  /// none; whoever fetched it sets both.
+  /// Of an update whose full document was requested: what `fullDocument` is. The code that fetched it
+  /// sets both.
   public var image: ImageKind?
-  /// The document before an update, replacement or deletion, where it was asked for and is kept by
-  /// the server; set by whoever fetched it.
+  /// The document before an update, replacement or delete, if requested and kept by the server. Set by
+  /// the code that fetched it.
   public var fullDocumentBeforeChange: BSONView?
 
-  /// Of `create`, `createIndexes`, `dropIndexes`, `modify` and `rename`: what exactly was done, in
-  /// the form that change streams show with `showExpandedEvents`.
+  /// Of `create`, `createIndexes`, `dropIndexes`, `modify` and `rename`: the details, as in change
+  /// streams with `showExpandedEvents`.
   @inlinable
   public var operationDescription: BSONView? {
     get { BSONView(at: operationDescriptionStart) }
     set { operationDescriptionStart = newValue?.bytes.baseAddress }
   }
 
-  /// Of `modify`: `{collectionOptions, indexOptions}` as they were before, where the entry has them.
+  /// Of `modify`: the previous `{collectionOptions, indexOptions}`, if the entry has them.
   @inlinable
   public var stateBeforeChange: BSONView? {
     get { BSONView(at: stateBeforeChangeStart) }
     set { stateBeforeChangeStart = newValue?.bytes.baseAddress }
   }
 
-  // Events are copied a few times on their way, and with two more views in them each cost a sixth
-  // more. So these, which are rare, are kept as no more than their start.
+  // Events are copied several times, and two more views made each copy a sixth slower. So these rare
+  // ones are stored as pointers to their first byte. Invariant: nil, or the start of a valid document
+  // with the lifetime of the event's other pointers (the setters take it from a view).
   @usableFromInline var operationDescriptionStart: UnsafeRawPointer?
   @usableFromInline var stateBeforeChangeStart: UnsafeRawPointer?
 
@@ -146,8 +149,7 @@ public struct ChangeEvent: @unchecked Sendable {
 }
 
 extension BSONView {
-  /// The document that begins at `start`, which is where another view's bytes began: a document
-  /// begins with its length.
+  /// The document at `start`, by its length field. `start` must be the start of another view's bytes.
   @inlinable
   init?(at start: UnsafeRawPointer?) {
     guard let start else { return nil }

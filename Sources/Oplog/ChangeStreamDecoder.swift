@@ -1,27 +1,25 @@
 public import BSON
 
-/// Turns the documents of a server's change stream (MongoDB 4.4 and later) into change events, the
-/// same that `OplogDecoder` makes of the oplog, as far as the stream tells.
+/// Decodes the documents of a change stream (MongoDB 4.4 and later) to the same change events that
+/// `OplogDecoder` derives from the oplog, as far as the stream contains them.
 ///
 ///     let header = try decoder.begin(document, generation: batch.generation)
 ///     while let event = try decoder.next() { … }
 ///
-/// The events of one transaction come as one document each, all with the transaction's cluster
-/// time. An event's index is its operation's place in the transaction, which its resume token tells,
-/// so that it doesn't matter which of them the stream leaves out. Where a token doesn't tell, or
-/// where shards have written at the same time, the index is the least that no event of that time
-/// had: so a stream must begin with the first event of a cluster time, as one does that starts at a
-/// time.
+/// Each event of a transaction is a document of its own with the transaction's cluster time. Its index
+/// is the operation's index in the transaction, from its resume token, so operations that the stream
+/// omits don't shift it. If a token has no index, or several shards wrote at the same time, the event
+/// gets the next index that is free at that time: so a stream must start with the first event of a
+/// cluster time, which it does if it is opened at a time.
 ///
-/// From 6.0 on a rename that replaced a collection says so; then, as from the oplog, the drop of
-/// that one comes first. Documents that are known to have no event have none; what the decoder does
-/// not know is an error and never skipped. After an error every call throws it again, until `begin`.
+/// From 6.0 on, a rename reports a collection that it replaced; then the drop of that collection comes
+/// first, as from the oplog. Known kinds of documents without an event are skipped; an unknown kind is
+/// an error. After an error, every call throws it again until the next `begin`.
 ///
-/// What an event shows is valid as `ChangeEvent` says, with this decoder in `OplogDecoder`'s place.
-/// Not thread-safe; a steady stream of documents allocates nothing.
+/// For the lifetime of an event see `ChangeEvent`. Not thread-safe. Allocates nothing in steady state.
 public struct ChangeStreamDecoder: ~Copyable {
-  /// Whether `updateDescription` keeps the `disambiguatedPaths` that servers from 6.1 on add, as
-  /// `OplogDecoder.disambiguatesPaths`. (Older ones give none.)
+  /// Whether `updateDescription` keeps the `disambiguatedPaths` of servers from 6.1 on. See
+  /// `OplogDecoder.disambiguatesPaths`.
   public var disambiguatesPaths = false
 
   private var event = ChangeStreamEvent()
@@ -30,24 +28,24 @@ public struct ChangeStreamDecoder: ~Copyable {
   private var followUp: ChangeEvent?
   private var failure: OplogError?
 
-  /// Where the stream is: the cluster time of the latest document, and the next index there.
+  /// The cluster time of the latest document, and the next index at that time.
   private var generation: UInt64?
   private var position = OplogPosition(seconds: 0, increment: 0)
   private var nextIndex: UInt32 = 0
 
-  /// Names with their databases, which the documents have in two parts.
+  /// Namespaces, which the documents have in two parts.
   private var names = ByteWriter(capacity: 1024)
-  /// An update description without what only change streams add to it.
+  /// An update description without `disambiguatedPaths`.
   private var description = ByteWriter(capacity: 1024)
-  /// More than this is given back after use.
+  /// Larger scratch buffers are released after use.
   private static var keptSize: Int { 1 << 20 }
 
   public init() {}
 
-  /// Reads a document's head and prepares its events. Throws: the caller halts.
+  /// Reads a document's header and prepares its events. On an error the caller must halt.
   ///
-  /// - Parameter generation: of the reader's batch, since each begins with a cluster time's first
-  ///   event.
+  /// - Parameter generation: of the reader's batch. Each generation starts with the first event of a
+  ///   cluster time.
   public mutating func begin(
     _ document: BSONView, generation: UInt64
   ) throws(OplogError) -> OplogEntryHeader {
@@ -69,7 +67,7 @@ public struct ChangeStreamDecoder: ~Copyable {
     }
   }
 
-  /// The document's next event, or nil when it has no more.
+  /// The document's next event, if any.
   public mutating func next() throws(OplogError) -> ChangeEvent? {
     if let failure { throw failure }
     if let event = followUp {
@@ -85,9 +83,8 @@ public struct ChangeStreamDecoder: ~Copyable {
     }
   }
 
-  /// Where the operation of the event handed out last stands, as `OplogDecoder.operationPlace`. Nil
-  /// in a transaction: that may have several entries, and a change stream shows the last one's place
-  /// alone.
+  /// The last returned event's operation, as in `OplogDecoder.operationPlace`. Nil in a transaction: it
+  /// may have several entries, and a change stream has only the position of the last one.
   public var operationPlace: (entry: OplogPosition, operation: Int64)? {
     event.txnNumber == nil ? (position, 0) : nil
   }
@@ -98,7 +95,7 @@ public struct ChangeStreamDecoder: ~Copyable {
     if failure != nil { failure = nil }
   }
 
-  /// Remembers the error, so that it cannot be passed over.
+  /// Stores the error, so that it can't be skipped.
   private mutating func fail(_ error: OplogError, at position: OplogPosition?) -> OplogError {
     var error = error
     error.position = position
@@ -137,7 +134,7 @@ public struct ChangeStreamDecoder: ~Copyable {
     }
   }
 
-  /// `db.collection`, or `db`; the length of what was written.
+  /// Writes `db.collection` or `db` and returns its length.
   private mutating func append(_ name: ChangeStreamEvent.Name) -> Int {
     let start = names.count
     names.append(name.database)
@@ -148,13 +145,13 @@ public struct ChangeStreamDecoder: ~Copyable {
     return names.count &- start
   }
 
-  /// The collection that was written first into `names`; nil if it isn't one of the users'.
+  /// The first namespace in `names`; nil if it isn't a user collection.
   private func userNamespace(_ length: Int) throws(OplogError) -> Namespace? {
     let namespace = try Namespace(UnsafeRawBufferPointer(rebasing: names.bytes[..<length]))
     return namespace.scope == .user ? namespace : nil
   }
 
-  /// The target that a rename overwrites is gone before the new one takes its name.
+  /// A rename over an existing collection is reported as a drop of that collection, then the rename.
   private mutating func rename(_ length: Int) throws(OplogError) -> ChangeEvent? {
     guard let to = event.to else { throw OplogError(.missingField("to")) }
     _ = append(to)
@@ -176,7 +173,7 @@ public struct ChangeStreamDecoder: ~Copyable {
     return dropped
   }
 
-  /// `{updatedFields, removedFields, truncatedArrays}`, and `disambiguatedPaths` if asked for.
+  /// `{updatedFields, removedFields, truncatedArrays}`, and `disambiguatedPaths` if requested.
   private mutating func updateDescription() throws(OplogError) -> BSONView {
     guard let given = event.updateDescription else {
       throw OplogError(.missingField("updateDescription"))
@@ -194,7 +191,7 @@ public struct ChangeStreamDecoder: ~Copyable {
     return try BSONView(written: description.bytes)
   }
 
-  /// An event at the next index of the present cluster time.
+  /// An event at the next index of the current cluster time.
   private mutating func takeEvent(_ type: OperationType, _ namespace: Namespace) -> ChangeEvent {
     let index = max(nextIndex, event.operationIndex ?? 0)
     nextIndex = index &+ 1

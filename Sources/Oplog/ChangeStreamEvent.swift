@@ -1,11 +1,11 @@
 import BSON
 
-/// One document of a change stream, read in one pass. The views are the document's own bytes.
+/// One document of a change stream, read in one pass. The views point into the document's bytes.
 struct ChangeStreamEvent {
   enum Kind {
     case change(OperationType)
-    /// Known, and of no document or collection's shape: how a collection is spread over shards,
-    /// index builds that are not complete, the end of a stream or of a transaction.
+    /// A known kind without an event: sharding of a collection, incomplete index builds, the end of a
+    /// stream or of a transaction.
     case none
   }
 
@@ -18,13 +18,13 @@ struct ChangeStreamEvent {
   var documentKey: BSONView?
   var fullDocument: BSONView?
   var updateDescription: BSONView?
-  /// What a command did, and how the collection was before, from 6.0 on.
+  /// Details of a command, and the collection's previous options; from 6.0 on.
   var operationDescription: BSONView?
   var stateBeforeChange: BSONView?
   var collectionUUID: UnsafeRawBufferPointer?
   var lsid: BSONView?
   var txnNumber: Int64?
-  /// The operation's place in its transaction, as the resume token has it.
+  /// The operation's index in its transaction, from the resume token.
   var operationIndex: UInt32?
 
   /// `{db, coll}`, or `{db}` for a whole database.
@@ -35,7 +35,7 @@ struct ChangeStreamEvent {
 
   init() {}
 
-  /// What was read before a failure stays, for the position's sake.
+  /// Fields read before an error are kept: the error needs the position.
   mutating func read(_ document: BSONView) throws(OplogError) {
     var type: UnsafeRawBufferPointer?
     var walk = document.elements()
@@ -104,9 +104,9 @@ struct ChangeStreamEvent {
     if type.equals("createIndexes") { return .change(.createIndexes) }
     if type.equals("dropIndexes") { return .change(.dropIndexes) }
     if type.equals("modify") { return .change(.modify) }
-    // The end of a stream on one database, when that is dropped. The reader opens another.
+    // The end of a database's stream, after its database was dropped. The reader opens another one.
     if type.equals("invalidate") { return .none }
-    // Noops in the oplog, where the oplog reader passes over them too.
+    // Noops in the oplog, which `OplogDecoder` skips too.
     if type.equals("shardCollection") || type.equals("reshardCollection")
       || type.equals("refineCollectionShardKey") || type.equals("startIndexBuild")
       || type.equals("abortIndexBuild") || type.equals("endOfTransaction")

@@ -1,17 +1,16 @@
 import BSON
 
-/// What a change stream's resume token tells besides being one: the hexadecimal text in its field
-/// `_data`, a key that servers sort events by.
+/// The readable part of a change stream's resume token: the hexadecimal text in its field `_data`, a
+/// key that servers sort events by.
 ///
-/// The key begins with 0x82 and the cluster time; then come its version, whether it is an event's
-/// or only a mark between events, and the operation's place in its transaction. What follows is of
-/// no interest here. Whatever doesn't look like that leaves the fields nil: a token stays usable
-/// without being understood.
+/// The key starts with 0x82 and the cluster time, followed by its version, its type (an event's token
+/// or a high-water mark) and the operation's index in its transaction. The rest isn't needed. Fields in
+/// an unknown format are nil: the token can still be used.
 package struct ChangeStreamToken: Equatable, Sendable {
   package var position: OplogPosition
-  /// A mark that stands before every event of its cluster time; an event's own token otherwise.
+  /// A mark before all events of its cluster time, not an event's token.
   package var isHighWaterMark = false
-  /// The operation's place in its transaction, from 0; 0 outside of one.
+  /// The operation's index in its transaction, from 0; 0 outside a transaction.
   package var operationIndex: UInt32?
 
   package init?(_ text: UnsafeRawBufferPointer) {
@@ -31,7 +30,7 @@ package struct ChangeStreamToken: Equatable, Sendable {
   private static var event: UInt64 { 128 }
 }
 
-/// Bytes written as hexadecimal digits, two each.
+/// Decodes pairs of hexadecimal digits. Borrows `text` during `ChangeStreamToken.init`.
 private struct HexBytes {
   private let text: UnsafeRawBufferPointer
   private var at = 0
@@ -56,8 +55,8 @@ private struct HexBytes {
     return value
   }
 
-  /// A whole number that isn't negative: a type byte that tells its length, then the value with a
-  /// bit behind it that is set before a fraction.
+  /// A non-negative integer: a type byte with its length, then the value shifted left by a bit that is
+  /// set if a fraction follows.
   mutating func number() -> UInt64? {
     guard let type = next() else { return nil }
     switch type {

@@ -1,14 +1,14 @@
 import BSON
 
-/// A command entry (`op: "c"`) other than `applyOps` and `commitTransaction`: what it does, as far as
-/// events tell.
+/// The effect of a command entry (`op: "c"`) other than `applyOps` and `commitTransaction`. Its names point
+/// into the entry's bytes.
 struct Command {
   enum Effect {
-    /// Recognised, and without an event: it changes neither documents nor a collection's shape.
+    /// Known and without an event: it changes neither documents nor collections.
     case none
-    /// Of the whole database.
+    /// Drops the database.
     case database
-    /// Of the collection with this name.
+    /// Changes the collection with this name.
     case collection(OperationType, name: UnsafeRawBufferPointer)
     case rename(Rename)
   }
@@ -23,9 +23,8 @@ struct Command {
   let database: UnsafeRawBufferPointer
   let effect: Effect
 
-  /// The first key of `o` names the command. Names that are not listed here are refused: among
-  /// them `emptycapped`, `convertToCapped` and `importCollection`, which change documents in a way
-  /// that the entry doesn't show.
+  /// The first key of `o` is the command's name. Unknown names are errors, among them `emptycapped`,
+  /// `convertToCapped` and `importCollection`, which change documents that the entry doesn't contain.
   init(of operation: Operation) throws(OplogError) {
     let object = try operation.requireObject()
     var walk = object.elements()
@@ -54,20 +53,21 @@ struct Command {
     } else if Self.hasNoEffect(key) {
       effect = .none
     } else if key.equals("truncateRange") {
-      // Cuts a range of documents off the server's own collections (pre-images, for one).
+      // Removes documents from system collections, e.g. pre-images.
       let truncated = try Namespace(try first.requireString("o.truncateRange"))
       guard truncated.scope == .server else { throw Self.unknown(key) }
       effect = .none
     } else if key.equals("commitTransaction") {
-      // Within a list of operations: an entry's own is not seen here.
+      // Inside a list of operations; an entry's own is handled before.
       throw OplogError(.unsupportedTransaction(.contradictory))
     } else {
       throw Self.unknown(key)
     }
   }
 
-  /// An aborted transaction was never visible (one that has a name is not seen here); index builds count when they commit; `dbCheck`
-  /// compares members; database metadata (8.0 and later) is the sharding catalogue's.
+  /// An aborted transaction was never visible (a named one is handled before), index builds have their
+  /// event when they commit, `dbCheck` compares members, and database metadata (8.0 and later) belongs
+  /// to the sharding catalog.
   private static func hasNoEffect(_ key: UnsafeRawBufferPointer) -> Bool {
     key.equals("startIndexBuild") || key.equals("abortIndexBuild")
       || key.equals("abortTransaction") || key.equals("dbCheck")
@@ -78,7 +78,7 @@ struct Command {
     OplogError(.unknownCommand(String(decoding: key, as: UTF8.self)))
   }
 
-  /// The command's value: a collection's name, without the database.
+  /// The command's value: a collection name without the database.
   private static func collection(
     _ element: BSONElement
   ) throws(OplogError) -> UnsafeRawBufferPointer {
@@ -90,7 +90,7 @@ struct Command {
   }
 
   /// `{renameCollection: <from>, to: <to>, dropTarget: <UUID or bool, if the target existed>}`,
-  /// both names with their databases.
+  /// both names with the database.
   private static func rename(
     _ first: BSONElement, _ rest: BSONElements
   ) throws(OplogError) -> Rename {

@@ -1,22 +1,21 @@
 import BSON
 
-/// Collects `disambiguatedPaths`: for each path of an update description that can be read in several
-/// ways, the path and its components.
+/// Builds `disambiguatedPaths`: the ambiguous paths of an update description with their components.
 ///
-/// As in change streams of 6.1 and later, a path is ambiguous if a field's name in it holds a dot, or
-/// is a number that could be taken for an array's index (so not at the front of the path). An index
-/// by itself is not; in the list of components it is an int32, and a field's name is a string.
+/// As in change streams of 6.1 and later, a path is ambiguous if a field name in it contains a dot, or
+/// is a number that could be an array index (so not the first component). An array index alone doesn't
+/// make it ambiguous. Components are int32 for an index and strings for a field name.
 struct DisambiguatedPaths: ~Copyable {
   private struct Component {
-    /// Where it begins in the path.
+    /// Offset in the path.
     var start: Int
     var isIndex: Bool
-    /// The path up to here, this component included, is ambiguous.
+    /// The path up to and including this component is ambiguous.
     var isAmbiguous: Bool
   }
 
   private var components: [Component] = []
-  /// The elements of the document, in the order in which the paths came.
+  /// The elements of the document, in the order of the paths.
   private var entries = ByteWriter(capacity: 512)
 
   init() {}
@@ -39,7 +38,7 @@ struct DisambiguatedPaths: ~Copyable {
 
   mutating func leave() { components.removeLast() }
 
-  /// Adds the path, whose components were entered, if it is ambiguous.
+  /// Adds the path of the entered components if it is ambiguous.
   mutating func add(_ path: UnsafeRawBufferPointer) {
     guard let last = components.last, last.isAmbiguous else { return }
     let list = entries.beginArray(key: path)
@@ -60,13 +59,13 @@ struct DisambiguatedPaths: ~Copyable {
 extension UnsafeRawBufferPointer {
   fileprivate var hasDot: Bool { contains(UInt8(ascii: ".")) }
 
-  /// Decimal digits, without a zero in front unless it is the only one: "01" can be no index.
+  /// Decimal digits without a leading zero: "01" can't be an index.
   fileprivate var isNumber: Bool {
     guard count > 0, count == 1 || readByte(at: 0) != UInt8(ascii: "0") else { return false }
     return allSatisfy { $0 >= UInt8(ascii: "0") && $0 <= UInt8(ascii: "9") }
   }
 
-  /// The number of these decimal digits, if it fits.
+  /// The value of these decimal digits, if it fits.
   fileprivate var index: Int32? {
     var value: Int32 = 0
     for digit in self {

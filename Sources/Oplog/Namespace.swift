@@ -1,14 +1,15 @@
 import BSON
 
-/// A name of the form `db.collection` (or only `db`), and whether its changes are the users' or the server's own.
+/// A namespace `db.collection` (or only `db`), and whether it belongs to users or to the server. Borrows
+/// `bytes`: they have the lifetime of a `ChangeEvent`'s views.
 struct Namespace {
   enum Scope {
     case user
-    /// `<db>.system.views`: its documents are the definitions of views.
+    /// `<db>.system.views`: its documents define views.
     case views
-    /// `<db>.system.buckets.*`: what time-series collections store, compressed.
+    /// `<db>.system.buckets.*`: the compressed data of time-series collections.
     case timeSeries
-    /// Bookkeeping: the databases `admin`, `config`, `local`, and other `system.*` collections.
+    /// The databases `admin`, `config` and `local`, and other `system.*` collections.
     case server
   }
 
@@ -16,7 +17,7 @@ struct Namespace {
   var databaseLength: Int
   var scope: Scope
 
-  /// The database ends at the first dot; a collection's name may hold more of them.
+  /// The first dot ends the database name; a collection name may contain dots.
   init(_ bytes: UnsafeRawBufferPointer) throws(OplogError) {
     var dot = 0
     while dot < bytes.count, bytes.readByte(at: dot) != UInt8(ascii: ".") { dot &+= 1 }

@@ -1,10 +1,10 @@
 import BSON
 
-/// What an operation's `op` says.
+/// An operation's `op`.
 enum OperationKind {
   case insert, update, delete, command, noop
-  /// Changes of what is not a document: storage containers and global index keys (`ci cu cd xi
-  /// xd`, written by 7.0 and later for the server's own use).
+  /// Changes that aren't of documents: storage containers and global index keys (`ci cu cd xi xd`,
+  /// which 7.0 and later write for internal use).
   case internalChange
 
   init(_ op: UnsafeRawBufferPointer) throws(OplogError) {
@@ -28,10 +28,10 @@ enum OperationKind {
   }
 }
 
-/// One operation as the oplog writes it: a whole entry, or an element of an `applyOps`.
+/// One operation in the oplog's format: a whole entry, or an element of an `applyOps`.
 ///
-/// Read in one pass; fields without a meaning here (`stmtId`, `needsRetryImage`, `rid`, …) are
-/// passed over. The views are the entry's own bytes.
+/// Read in one pass; unused fields (`stmtId`, `needsRetryImage`, `rid`, …) are skipped. The views point
+/// into the entry's bytes.
 struct Operation {
   var kind = OperationKind.noop
   var namespace: UnsafeRawBufferPointer?
@@ -46,14 +46,13 @@ struct Operation {
   var wallTime: Int64?
   var lsid: BSONView?
   var txnNumber: Int64?
-  /// What `prevOpTime` names: the write before this one in the transaction, or among the retryable
-  /// writes. Nil if it is the first.
+  /// `prevOpTime`: the previous write of the transaction or of the retryable writes. Nil for the first.
   var previous: OplogPosition?
   var multiOpType: Int64 = 0
 
   init() {}
 
-  /// Reads the fields of `document`. What was read before a failure stays, for the position's sake.
+  /// Reads the fields of `document`. Fields read before an error are kept: the error needs the position.
   mutating func read(_ document: BSONView) throws(OplogError) {
     var op: UnsafeRawBufferPointer?
     var walk = document.elements()
@@ -109,7 +108,7 @@ struct Operation {
     kind = try OperationKind(op)
   }
 
-  /// Which transaction (or retryable write) it belongs to, if any.
+  /// The transaction (or retryable write) it belongs to, if any.
   var transaction: TransactionName? {
     guard let lsid, let txnNumber else { return nil }
     return TransactionName(lsid: lsid, number: txnNumber)
@@ -122,7 +121,7 @@ struct Operation {
   }
 }
 
-// Reading with errors that name the field. None of these allocate unless they throw.
+// Reading with errors that name the field. These allocate only if they throw.
 
 extension BSONElements {
   /// `next()` with this module's error.

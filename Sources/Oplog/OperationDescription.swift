@@ -1,9 +1,9 @@
 import BSON
 
-/// What a command did, beyond the collection it did it to, as change streams of 6.0 and later show
-/// it with `showExpandedEvents` (`operationDescription` and `stateBeforeChange`).
+/// The details of a command, as in change streams of 6.0 and later with `showExpandedEvents`
+/// (`operationDescription` and `stateBeforeChange`).
 struct OperationDescription: ~Copyable {
-  /// More than this is given back after use: a validator may be large.
+  /// A larger buffer is released after use: a validator may be large.
   private static var keptSize: Int { 1 << 20 }
   private static var initialSize: Int { 512 }
 
@@ -37,14 +37,14 @@ struct OperationDescription: ~Copyable {
     } else if name.equals("drop") {
       return (nil, nil)
     } else {
-      // `dropIndexes` under any of its names: `o2` is the index that was dropped.
+      // `dropIndexes` under any of its names: `o2` is the dropped index.
       guard let index = operation.object2 else { return (nil, nil) }
       try writeIndexes(index.elements())
     }
     return (try BSONView(written: writer.bytes), nil)
   }
 
-  /// A view's definition, or nil if `object` is only what changed in it. Valid until the next call.
+  /// A view's definition, or nil if `object` has only its changes. Valid until the next call.
   mutating func describe(view object: BSONView) throws(OplogError) -> BSONView? {
     guard try object.element("_id") != nil else { return nil }
     start()
@@ -62,7 +62,7 @@ struct OperationDescription: ~Copyable {
     writer.removeAll()
   }
 
-  /// All that follows the command's name.
+  /// Everything after the command's name.
   private mutating func writeRest(_ rest: BSONElements) throws(OplogError) {
     let whole = writer.beginDocument()
     var walk = rest
@@ -82,7 +82,7 @@ struct OperationDescription: ~Copyable {
     writer.endDocument(whole)
   }
 
-  /// `{to: {db, coll}, dropTarget}`; `stayTemp` is the server's own affair.
+  /// `{to: {db, coll}, dropTarget}` without `stayTemp`, which is internal to the server.
   private mutating func writeRename(_ rest: BSONElements) throws(OplogError) {
     let whole = writer.beginDocument()
     var walk = rest
@@ -103,7 +103,7 @@ struct OperationDescription: ~Copyable {
     writer.endDocument(whole)
   }
 
-  /// What is written so far, and `{collectionOptions, indexOptions}` of `old`, a `collMod`'s `o2`.
+  /// The description written so far, and `{collectionOptions, indexOptions}` of `old`, a `collMod`'s `o2`.
   private mutating func withState(
     _ old: BSONView?
   ) throws(OplogError) -> (description: BSONView?, stateBefore: BSONView?) {

@@ -1,14 +1,14 @@
 import BSON
 
 extension OplogDecoder {
-  /// Operations on time-series buckets, which were passed over: neither the oplog nor change
-  /// streams tell of single measurements.
+  /// Skipped operations on time-series buckets: neither the oplog nor change streams have single
+  /// measurements.
   public var unsupportedTimeSeries: UInt64 { timeSeries.total }
 
-  /// The same by collection: the first `TimeSeriesCounts.maximumNames`, then all others together.
+  /// The same by collection: the first `TimeSeriesCounts.maximumNames` ones, then all others in one.
   public var unsupportedTimeSeriesByCollection: [TimeSeriesCount] { timeSeries.byCollection }
 
-  /// The current operation's event (it is not an `applyOps`); nil if it has none.
+  /// The event of the current operation, which is not an `applyOps`; nil if it has none.
   mutating func event() throws(OplogError) -> ChangeEvent? {
     if operation.fromMigrate { return nil }
     switch operation.kind {
@@ -57,8 +57,8 @@ extension OplogDecoder {
     case tooLarge
   }
 
-  /// Paths are repeated for every field, so that a small entry can have a large description. It is made
-  /// to its end only for those who want it.
+  /// Paths are repeated for every field, so a small entry can have a large description. A large one is
+  /// completed only if `isUpdateWanted`.
   private mutating func update(
     _ object: BSONView, in namespace: Namespace
   ) throws(OplogError) -> Update {
@@ -78,8 +78,8 @@ extension OplogDecoder {
     }
   }
 
-  /// `{_id}`, for entries before 6.0: an insert's oplog entry named no key then. (In a sharded
-  /// collection the shard key is missing from it; those servers did not log it.)
+  /// `{_id}`, for inserts before 6.0, whose entries have no document key. (Without the shard key of a
+  /// sharded collection, which those servers don't log.)
   private mutating func documentKey(of object: BSONView) throws(OplogError) -> BSONView {
     guard let id = try object.element("_id") else { throw OplogError(.missingField("o._id")) }
     scratch.removeAll()
@@ -108,8 +108,7 @@ extension OplogDecoder {
       return event
     case .rename(let rename):
       guard rename.from.scope == .user || rename.to.scope == .user else { return nil }
-      // The target that a rename overwrites is gone before the new one takes its name; change
-      // streams leave that to be inferred.
+      // A rename over an existing collection is reported as a drop of that collection, then the rename.
       var dropped: ChangeEvent?
       if rename.dropsTarget, rename.to.scope == .user {
         dropped = makeEvent(.drop, rename.to)
@@ -124,12 +123,12 @@ extension OplogDecoder {
     }
   }
 
-  /// Adds what a command event says besides its namespace.
+  /// Adds the details of a command event.
   private mutating func describe(_ event: inout ChangeEvent) throws(OplogError) {
     (event.operationDescription, event.stateBeforeChange) = try descriptions.describe(operation)
   }
 
-  /// A view is created, changed and dropped by writing to `system.views`; its name is the `_id`.
+  /// Views are created, changed and dropped by writes to `system.views`; the name is the `_id`.
   private mutating func viewEvent() throws(OplogError) -> ChangeEvent? {
     let type: OperationType
     let holder: BSONView?
@@ -165,7 +164,7 @@ extension OplogDecoder {
 }
 
 extension BSONView {
-  /// A document that this module wrote itself.
+  /// A document written by this module.
   init(written bytes: UnsafeRawBufferPointer) throws(OplogError) {
     do { try self.init(bytes) } catch { throw OplogError(.corrupt(error)) }
   }

@@ -1,42 +1,46 @@
 import BSON
 
-/// A transaction of several entries whose events are being handed out: first those of the entries
-/// that were kept, then those of the entry that ended it.
+/// A committed transaction with several entries whose events are being returned: first those of the
+/// stored entries, then those of the last entry.
+///
+/// `lists` and `operation` point into the entry that `chain` returned last. They are used up before the
+/// next one is read, which may unmap it.
 struct Emission {
   let chain: TransactionChain
-  /// The ending entry's own operations, if it has any.
+  /// The last entry's own operations, if any.
   var lastOperations: BSONElements?
-  /// The kept entry that is being walked, for errors; nil: the ending one.
+  /// The stored entry being read, for errors; nil: the last one.
   var part: OplogPosition?
 }
 
 extension OplogDecoder {
-  // MARK: What is open
+  // MARK: Open transactions
 
-  /// How many transactions have begun and not ended yet.
+  /// The number of transactions that have not ended yet.
   public var openTransactions: Int { transactions.count }
 
-  /// Bytes of transactions' entries in memory; those whose events are being handed out included.
+  /// Bytes of transaction entries in memory, including the transaction whose events are being returned.
   public var transactionBytesHeld: Int {
     transactions.heldBytes + (emission?.chain.heldBytes ?? 0)
   }
 
-  /// Bytes of transactions' entries in temporary files, counted likewise.
+  /// The same for temporary files.
   public var transactionBytesSpilled: Int {
     transactions.spilledBytes + (emission?.chain.spilledBytes ?? 0)
   }
 
   // MARK: Entries
 
-  /// Drops what the entry just read shows to be dead. Only called while transactions are open.
+  /// Discards transactions that can no longer commit after the current entry. Called only while
+  /// transactions are open.
   @inline(never)
   mutating func supersede() {
     guard transactions.supersede(by: operation.transaction, term: operation.term) else { return }
     oldestOpenTransaction = transactions.oldest
   }
 
-  /// Takes the command entry just read, if it is a list of operations or ends a transaction; false:
-  /// it is another command.
+  /// Handles the current command entry if it is an `applyOps` or ends a transaction; false for another
+  /// command.
   mutating func beginTransaction(_ entry: BSONView) throws(OplogError) -> Bool {
     let object = try operation.requireObject()
     if let command = try ApplyOps(object) {
@@ -71,7 +75,7 @@ extension OplogDecoder {
 
   private mutating func hold(_ entry: BSONView, isPrepared: Bool) throws(OplogError) {
     let name = operation.transaction
-    // What is prepared is committed by name.
+    // A prepared transaction is committed by name.
     if isPrepared, name == nil { throw OplogError(.unsupportedTransaction(.unnamed)) }
     defer { oldestOpenTransaction = transactions.oldest }
     try transactions.hold(
@@ -79,7 +83,7 @@ extension OplogDecoder {
       of: name, isPrepared: isPrepared)
   }
 
-  /// The entry just read commits a transaction that began in earlier ones.
+  /// The current entry commits a transaction that started in earlier ones.
   private mutating func commit(
     isPrepared: Bool, lastOperations: BSONElements?
   ) throws(OplogError) {
@@ -102,8 +106,8 @@ extension OplogDecoder {
 
   // MARK: Events
 
-  /// Goes on to the next entry of the transaction whose events are being handed out; false at the
-  /// end, or if there is none.
+  /// Advances to the next entry of the transaction whose events are being returned; false at the end, or
+  /// if there is none.
   @inline(__always)
   mutating func nextPart() throws(OplogError) -> Bool {
     guard let chain = emission?.chain else { return false }
@@ -124,7 +128,7 @@ extension OplogDecoder {
     try operation.read(entry)
     emission?.part = operation.position
     operationNumber = -1
-    // It was one when it was kept.
+    // Checked before it was stored.
     guard let command = try ApplyOps(operation.requireObject()) else {
       throw OplogError(.missingField("o.applyOps"))
     }
@@ -134,7 +138,7 @@ extension OplogDecoder {
 }
 
 extension BSONView {
-  /// Whether the first key is this one: it names a command.
+  /// Whether this is the first key, the command's name.
   fileprivate func startsWith(_ key: StaticString) throws(OplogError) -> Bool {
     var walk = elements()
     return try walk.nextElement()?.key.equals(key) == true

@@ -1,13 +1,13 @@
 public import BSON
 
-/// What an oplog entry says about itself, apart from the change it describes.
+/// An oplog entry's metadata.
 public struct OplogEntryHeader: Sendable {
   public var position: OplogPosition
   /// The election term; -1 if absent, as in the entry that initiates a replica set.
   public var term: Int64
-  /// Milliseconds since 1970, the primary's clock.
+  /// Milliseconds since 1970, by the primary's clock.
   public var wallTime: Int64?
-  /// The entry changes nothing (`op: "n"`), but a reader may move its position past it.
+  /// The entry changes nothing (`op: "n"`); a reader may move its position past it.
   public var isNoop: Bool
 
   public init(position: OplogPosition, term: Int64, wallTime: Int64?, isNoop: Bool) {
@@ -18,90 +18,88 @@ public struct OplogEntryHeader: Sendable {
   }
 }
 
-/// Turns oplog entries (MongoDB 4.4 and later) into change events, one entry after the other.
+/// Decodes oplog entries (MongoDB 4.4 and later) to change events, one entry at a time.
 ///
 ///     let header = try decoder.begin(entry)
 ///     while let event = try decoder.next() { … }
 ///
-/// Entries without events are: noops, the server's own namespaces (`admin`, `config`, `local`,
-/// `system.*`), writes marked `fromMigrate`, index builds that start or are aborted, and
-/// time-series buckets, which are counted. Anything the decoder does not know is an error and
-/// never skipped; after an error every call throws it again, until `begin` starts another entry.
+/// Entries without events are noops, system namespaces (`admin`, `config`, `local`, `system.*`), writes
+/// marked `fromMigrate`, started and aborted index builds, and time-series buckets, which are counted.
+/// Anything unknown is an error, never skipped. After an error, every call throws it again until the
+/// next `begin`.
 ///
-/// A transaction over several entries has its events where it commits, at that entry's position.
-/// Until then its entries are kept, in memory or in temporary files, and `oldestOpenTransaction`
-/// says from where they would have to be read again. A reader that goes back calls
+/// A transaction with several entries has its events at the position of the entry that commits it.
+/// Until then its entries are stored, in memory or in temporary files, and `oldestOpenTransaction` is
+/// the position from which they would have to be read again. A reader that goes back must call
 /// `forgetTransactions`.
 ///
-/// What an event shows stays valid as `ChangeEvent` says; the caller keeps the entry's bytes alive
-/// until it has taken the last event. Not thread-safe. Scratch memory is reused, so a steady stream
-/// of entries allocates nothing.
+/// For the lifetime of an event see `ChangeEvent`; the caller keeps the entry's bytes alive until it has
+/// taken the last event. Not thread-safe. Scratch memory is reused, so it allocates nothing in steady
+/// state.
 public struct OplogDecoder: ~Copyable {
-  /// The most bytes an update's description may have; an event that would have more is `isOversized`.
-  /// (The server's own limit, for change streams, is 16 MiB.)
+  /// Maximum size of an update description; an event with a larger one is `isOversized`. (The server's
+  /// limit for change streams is 16 MiB.)
   public static var maximumUpdate: Int { 64 << 20 }
-  /// … and what is made of it where nobody wants it.
+  /// Maximum size if the update isn't wanted.
   static var unwantedUpdate: Int { 1 << 20 }
-  /// Whether anybody wants the updates in a namespace. Asked only of those that have large descriptions;
-  /// nil: all are wanted.
+  /// Whether updates in a namespace are wanted. Called only for large descriptions. Nil: all are wanted.
   public var isUpdateWanted: (@Sendable (UnsafeRawBufferPointer) -> Bool)?
 
-  /// Servers refuse `applyOps` nested more than ten deep.
+  /// Servers reject `applyOps` nested more than ten deep.
   static var maximumNesting: Int { 16 }
 
-  /// Whether `updateDescription` has `disambiguatedPaths`, as change streams of 6.1 and later show
-  /// with `showExpandedEvents`: which of the dots in a path are within a field's name, and which of
-  /// the numbers are. Only for updates of `$v: 2`; those of 4.4 don't tell.
+  /// Whether `updateDescription` has `disambiguatedPaths`, as in change streams of 6.1 and later with
+  /// `showExpandedEvents`: they distinguish dots and numbers in field names from separators and array
+  /// indexes. Only for updates in the format `$v: 2`; 4.4's format lacks the information.
   public var disambiguatesPaths: Bool {
     get { updates.disambiguatesPaths }
     set { updates.disambiguatesPaths = newValue }
   }
 
-  /// The operation whose event is asked for next, if `isPending`; read in place, since it is large.
+  /// The current operation. If `isPending`, its event is next. Read in place, since it is large.
   var operation = Operation()
   private var isPending = false
-  /// The lists of operations that are being walked: an `applyOps`, and those within it.
+  /// The lists of operations being read: an `applyOps` and those nested in it.
   var lists: [BSONElements] = []
   /// The second event of an operation that has two.
   var followUp: ChangeEvent?
   private var failure: OplogError?
 
-  // What all events of the entry share.
+  // Common to all events of the entry.
   var position = OplogPosition(seconds: 0, increment: 0)
   var wallTime: Int64?
   var lsid: BSONView?
   var txnNumber: Int64?
-  /// How many events the entry has had so far.
+  /// The number of events of the entry so far.
   var index: UInt32 = 0
-  /// Of the current operation, among those of its entry's `applyOps`.
+  /// The current operation's index in its entry's `applyOps`.
   var operationNumber: Int64 = -1
 
   // Transactions over several entries; see OplogDecoder+Transactions.swift.
   var transactions: TransactionStore
   var emission: Emission?
-  /// The first entry of the transaction, not ended yet, that began first. As long as it is needed,
-  /// a reader's checkpoint must not pass it.
+  /// The first entry of the oldest open transaction. A reader's checkpoint must not pass it.
   public internal(set) var oldestOpenTransaction: OpTime?
-  /// The first entry of the transaction that the entry just begun ended, if it had several: needed
-  /// until all its events are acknowledged.
+  /// The first entry of the transaction that the current entry ended, if it had several: a checkpoint must
+  /// not pass it until all its events are acknowledged.
   public internal(set) var transactionStart: OpTime?
 
   var timeSeries = TimeSeriesCounts()
   var updates = UpdateDescription()
   var descriptions = OperationDescription()
-  /// Holds what an event needs and the entry has only in pieces: a document key or a namespace.
+  /// A document key or namespace that the entry has only in parts.
   var scratch = ByteWriter(capacity: 1024)
 
   /// - Parameters:
-  ///   - transactionMemory: how many bytes of open transactions' entries may be in memory; what
-  ///     exceeds it goes to a temporary file for each transaction.
-  ///   - temporaryDirectory: where those files go; nil: where `TMPDIR` says, or in /tmp.
+  ///   - transactionMemory: maximum bytes of open transactions in memory. Beyond it, the largest ones are
+  ///     moved to temporary files.
+  ///   - temporaryDirectory: the directory for these files; nil: `TMPDIR`, or /tmp.
   public init(transactionMemory: Int = 8 << 20, temporaryDirectory: String? = nil) {
     transactions = TransactionStore(budget: transactionMemory, directory: temporaryDirectory)
     lists.reserveCapacity(Self.maximumNesting)
   }
 
-  /// Reads the entry's head and prepares its events. Throws: the caller halts.
+  /// Reads the entry's header and prepares its events. On an error the caller must halt.
   public mutating func begin(_ entry: BSONView) throws(OplogError) -> OplogEntryHeader {
     reset()
     operation = Operation()
@@ -124,8 +122,7 @@ public struct OplogDecoder: ~Copyable {
     }
   }
 
-  /// The entry's next event, or nil when it has no more. Pull-based so that the caller may stop
-  /// between two events of a transaction.
+  /// The entry's next event, if any. The caller may pause between two events of a transaction.
   public mutating func next() throws(OplogError) -> ChangeEvent? {
     if let failure { throw failure }
     do throws(OplogError) {
@@ -142,15 +139,14 @@ public struct OplogDecoder: ~Copyable {
     }
   }
 
-  /// Where the operation of the event handed out last stands: its entry, which of a transaction need
-  /// not be the one that commits, and its place in that entry's `applyOps` (0 outside of one). So
-  /// the server names pre-images.
+  /// The last returned event's operation: its entry (in a transaction not necessarily the one that
+  /// commits) and its index in that entry's `applyOps` (0 without one). This is the key of its pre-image.
   public var operationPlace: (entry: OplogPosition, operation: Int64) {
     (emission?.part ?? position, max(operationNumber, 0))
   }
 
-  /// Forgets the entry, its events, and all open transactions: for a reader that goes on at an
-  /// earlier position, or after a gap.
+  /// Discards the entry, its events and all open transactions, for a reader that continues at an earlier
+  /// position or after a gap.
   public mutating func forgetTransactions() {
     reset()
     transactions.removeAll()
@@ -170,7 +166,7 @@ public struct OplogDecoder: ~Copyable {
     if !lists.isEmpty { lists.removeAll(keepingCapacity: true) }
   }
 
-  /// Remembers the error, so that it cannot be passed over.
+  /// Stores the error, so that it can't be skipped.
   private mutating func fail(_ error: OplogError, at position: OplogPosition?) -> OplogError {
     var error = error
     error.position = position
@@ -179,7 +175,7 @@ public struct OplogDecoder: ~Copyable {
     return error
   }
 
-  /// Makes the next operation the current one; false at the end.
+  /// Advances to the next operation; false at the end.
   private mutating func advance() throws(OplogError) -> Bool {
     if isPending {
       isPending = false
@@ -204,7 +200,7 @@ public struct OplogDecoder: ~Copyable {
     return false
   }
 
-  /// The current operation's own list, if it is an `applyOps` that counts.
+  /// The current operation's list, if it is an `applyOps` and not skipped.
   private func nestedApplyOps() throws(OplogError) -> BSONElements? {
     guard operation.kind == .command, !operation.fromMigrate,
       let command = try ApplyOps(operation.requireObject())

@@ -1,56 +1,52 @@
 public import BSON
 
-/// Why an oplog entry cannot be turned into change events. Whoever reads the oplog stops at it:
-/// going on would silently lose a change.
+/// An oplog entry that can't be decoded. The reader must stop at it: to continue would lose a change.
 public struct OplogError: Error, Equatable, Sendable, CustomStringConvertible {
   public enum Reason: Equatable, Sendable {
-    /// The bytes are not BSON. The offset counts from the document that was being walked: the
-    /// entry itself, or one inside it.
+    /// The bytes are not BSON. The offset counts from the document being read: the entry or one inside.
     case corrupt(BSONError)
-    /// A field that this kind of operation always has, as a path within it.
+    /// A required field is missing; with its path.
     case missingField(String)
-    /// A field holds another type than its meaning needs.
+    /// A field has the wrong type.
     case wrongType(field: String, found: BSONType)
     /// Not `db.collection`.
     case badNamespace(String)
     /// An entry format newer than 2 (the field `v`).
     case unsupportedVersion(Int64)
-    /// An `op` that is none of the known ones.
+    /// An unknown `op`.
     case unknownOperation(String)
-    /// A command (the first key of `o`) that is unknown, or whose effect no event can tell.
+    /// A command (the first key of `o`) that is unknown, or whose effect is not in its entry.
     case unknownCommand(String)
     /// An update whose `$v` is neither 1 nor 2.
     case unsupportedUpdate(version: Int64)
-    /// A key that has no known meaning at its place in an update, or a binary diff.
+    /// An unknown or misplaced key in an update, or a binary diff.
     case unknownDiffSection(String)
-    /// An update description of more bytes than are wanted. It stays within the decoder, which then has
-    /// an event without it.
+    /// An update description exceeds its limit. Internal to the decoder, which returns the event without it.
     case updateTooLarge
     case unsupportedTransaction(TransactionForm)
-    /// The entry commits a transaction of which earlier entries were not read, the one at
-    /// `previous` first of all. Nothing is wrong with the oplog: reading began in the middle of the
-    /// transaction, and has to begin at its first entry (see `ChainLink`).
+    /// The entry commits a transaction with earlier entries that were not read, the last of them at
+    /// `previous`. The oplog is intact: reading started in the middle of the transaction and must start at
+    /// its first entry (see `ChainLink`).
     case missingEarlierEntries(previous: OplogPosition)
-    /// An open transaction did not fit in memory, and keeping it in a temporary file failed.
+    /// An open transaction did not fit in memory, and writing it to a temporary file failed.
     case spillFailed(directory: String, detail: String)
   }
 
-  /// Transactions and lists of operations that make no sense.
+  /// Inconsistent transactions and lists of operations.
   public enum TransactionForm: Equatable, Sendable {
-    /// Operations marked as a part of a transaction (`partialTxn`, `prepare`) where they can be none,
-    /// as within another `applyOps`, or a transaction committed as it was not begun.
+    /// Operations marked as part of a transaction (`partialTxn`, `prepare`) where they can't be, such as
+    /// within another `applyOps`, or a commit that doesn't match the start.
     case contradictory
-    /// A transaction that is prepared, or committed after that, and not named by `lsid` and
-    /// `txnNumber`.
+    /// A transaction is prepared, or committed after that, without `lsid` and `txnNumber`.
     case unnamed
     /// A `multiOpType` that is neither 0 nor 1.
     case unknownForm(Int64)
-    /// `applyOps` within `applyOps`, deeper than any server allows.
+    /// Nested `applyOps`, deeper than any server allows.
     case tooDeep
   }
 
   public var reason: Reason
-  /// The entry it happened in; nil if its `ts` could not be read.
+  /// The entry; nil if its `ts` could not be read.
   public var position: OplogPosition?
 
   public init(_ reason: Reason, at position: OplogPosition? = nil) {
@@ -68,43 +64,42 @@ extension OplogError.Reason: CustomStringConvertible {
   public var description: String {
     switch self {
     case .corrupt(let error): error.description
-    case .missingField(let field): "it has no field \"\(field)\""
-    case .wrongType(let field, let found): "its field \"\(field)\" is of type \(found)"
+    case .missingField(let field): "the field \"\(field)\" is missing"
+    case .wrongType(let field, let found): "the field \"\(field)\" has the type \(found)"
     case .badNamespace(let name): "\"\(name)\" is not a namespace (database.collection)"
-    case .unsupportedVersion(let v): "its format version is \(v), and only 1 and 2 are known"
+    case .unsupportedVersion(let v): "its format version \(v) is unknown (known are 1 and 2)"
     case .unknownOperation(let op): "its operation type \"\(op)\" is unknown"
     case .unknownCommand(let name):
       "its command \"\(name)\" is not supported, because its effect on documents is not in the entry"
     case .unsupportedUpdate(let v): "its update format $v:\(v) is unknown (known are 1 and 2)"
     case .unknownDiffSection(let key):
-      "its update holds \"\(key)\" where no such section is known"
+      "its update has an unknown or misplaced section \"\(key)\""
     case .updateTooLarge: "its update description is too large"
     case .unsupportedTransaction(let form): form.description
     case .missingEarlierEntries(let previous):
-      "it commits a transaction of which earlier entries, the last of them at \(previous), were not"
-        + " read"
+      "it commits a transaction whose earlier entries, the last of them at \(previous), were not read"
     case .spillFailed(let directory, let detail):
-      "it belongs to a transaction too large for memory, and the temporary file in \(directory)"
-        + " that should hold it failed (\(detail))"
+      "it belongs to a transaction too large for memory, and its temporary file in \(directory)"
+        + " failed (\(detail))"
     }
   }
 
-  /// What an operator can do.
+  /// What the operator can do.
   var remedy: String {
     switch self {
     case .corrupt, .missingField, .wrongType, .badNamespace:
-      "Read from another member, and check this one's local.oplog.rs with validate"
+      "Read from another member, and run validate on this one's local.oplog.rs"
     case .unsupportedVersion, .unknownOperation, .unsupportedUpdate, .unknownDiffSection:
-      "Nothing was skipped; a newer release may know this server's format"
+      "Nothing was skipped; a newer release may support this server's format"
     case .unknownCommand, .updateTooLarge:
-      "Nothing was skipped; look at the entry, then move the checkpoint past it on purpose"
+      "Nothing was skipped; inspect the entry, then deliberately move the checkpoint past it"
     case .unsupportedTransaction:
-      "Nothing was skipped; read from another member, and look at the entry"
+      "Nothing was skipped; read from another member, and inspect the entry"
     case .missingEarlierEntries:
-      "Nothing was skipped; read again from the transaction's first entry, which prevOpTime leads to"
+      "Nothing was skipped; read again from the transaction's first entry (follow prevOpTime)"
     case .spillFailed:
-      "Nothing was skipped, and it is tried again; make room there, or let TMPDIR name a directory with"
-        + " room and restart"
+      "Nothing was skipped, and it is retried; free some space there, or set TMPDIR to a directory with"
+        + " enough space and restart"
     }
   }
 }
@@ -112,7 +107,7 @@ extension OplogError.Reason: CustomStringConvertible {
 extension OplogError.TransactionForm: CustomStringConvertible {
   public var description: String {
     switch self {
-    case .contradictory: "its parts of a transaction do not go together"
+    case .contradictory: "its parts of a transaction are inconsistent"
     case .unnamed: "it prepares or commits a transaction without naming it (lsid, txnNumber)"
     case .unknownForm(let type): "its multiOpType \(type) is unknown (known are 0 and 1)"
     case .tooDeep: "its applyOps are nested more than \(OplogDecoder.maximumNesting) deep"

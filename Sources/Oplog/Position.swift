@@ -1,9 +1,9 @@
-/// Where an oplog entry stands: MongoDB's cluster time, unique and increasing within one oplog.
+/// An oplog entry's position: MongoDB's cluster time, unique and increasing within one oplog.
 @frozen
 public struct OplogPosition: Hashable, Comparable, Sendable, CustomStringConvertible {
   /// Seconds since 1970.
   public var seconds: UInt32
-  /// Counts entries within that second, from 1.
+  /// Counts the entries of that second, from 1.
   public var increment: UInt32
 
   @inlinable
@@ -12,7 +12,7 @@ public struct OplogPosition: Hashable, Comparable, Sendable, CustomStringConvert
     self.increment = increment
   }
 
-  /// Both numbers as one, in oplog order.
+  /// Both numbers as one, ordered as the oplog.
   @inlinable
   public var value: UInt64 { UInt64(seconds) << 32 | UInt64(increment) }
 
@@ -29,8 +29,7 @@ public struct OplogPosition: Hashable, Comparable, Sendable, CustomStringConvert
   public var description: String { "\(seconds).\(increment)" }
 }
 
-/// Where a change event stands: the entry that emitted it and its index among that entry's (or
-/// that transaction's) events.
+/// A change event's position: its entry, and its index among the events of that entry (or transaction).
 @frozen
 public struct EventPosition: Hashable, Comparable, Sendable, CustomStringConvertible {
   public var entry: OplogPosition
@@ -59,8 +58,8 @@ public struct EventPosition: Hashable, Comparable, Sendable, CustomStringConvert
   public var description: String { "\(entry).\(index)" }
 }
 
-/// Where an entry stands and the election term it was written in, which MongoDB calls its optime.
-/// After a rollback another entry may stand at the same position, but never of the same term.
+/// An entry's position and election term, which MongoDB calls its optime. After a rollback, another
+/// entry may have the same position, but never the same term.
 @frozen
 public struct OpTime: Hashable, Sendable, CustomStringConvertible {
   public var position: OplogPosition

@@ -6,14 +6,14 @@
   internal import Musl
 #endif
 
-/// A temporary file that is written from the front and read through a mapped window. It has no
-/// name once it is open, so it is gone with this object, or with the process however that ends.
+/// A temporary file that is appended to and read through a mapped window. It is unlinked as soon as it
+/// is open, so it disappears with this object or with the process.
 ///
-/// Safety invariant: `window` is a mapping of this object's own, read-only, within the file's size;
-/// the file never shrinks, and nobody else can reach it. Bytes handed out are used no longer than
-/// `bytes` says.
+/// Safety invariant: `window` is this object's own read-only mapping within the file's size. The file
+/// never shrinks and no one else can open it, so its bytes stay valid until the window is unmapped: by
+/// the next `bytes(at:count:)` or in `deinit`. Callers don't use the bytes longer than that.
 final class SpillFile {
-  /// What is mapped at once, unless a single read needs more.
+  /// The size of the window, unless a single read needs more.
   private static var windowSize: Int { 1 << 20 }
 
   private let descriptor: Int32
@@ -23,7 +23,7 @@ final class SpillFile {
   private var window: UnsafeMutableRawBufferPointer?
   private var windowStart = 0
 
-  /// Creates it in `directory`; nil: where `TMPDIR` says, or in /tmp.
+  /// Creates the file in `directory`; nil: `TMPDIR`, or /tmp.
   init(in directory: String?) throws(OplogError) {
     let directory = directory ?? Self.defaultDirectory
     var path = Array("\(directory)/tailrace-transaction-XXXXXX".utf8CString)
@@ -49,7 +49,7 @@ final class SpillFile {
     return String(cString: value)
   }
 
-  /// Of the call that has just failed.
+  /// Describes `errno` of the last call.
   private static func failure(_ action: String, _ directory: String) -> OplogError {
     let code = errno
     return OplogError(
@@ -71,7 +71,7 @@ final class SpillFile {
     size += written
   }
 
-  /// A part of what was written, valid until the next call.
+  /// A range of the written bytes, valid until the next call.
   func bytes(at offset: Int, count: Int) throws(OplogError) -> UnsafeRawBufferPointer {
     precondition(offset >= 0 && count >= 0 && count <= size - offset)
     if let window, offset >= windowStart, offset - windowStart + count <= window.count {

@@ -1,14 +1,14 @@
 import BSON
 
-/// How many operations on time-series buckets were passed over, for one collection.
+/// The number of skipped operations on one collection's time-series buckets.
 public struct TimeSeriesCount: Hashable, Sendable {
-  /// The collection as its users name it, `db.collection`; "others" for all beyond the first
+  /// The user's name for the collection, `db.collection`; "others" for all after the first
   /// `TimeSeriesCounts.maximumNames`.
   public var collection: String
   public var operations: UInt64
 }
 
-/// The counts by collection, of a bounded number of them. Off the hot path: it may allocate.
+/// The counts of a bounded number of collections. Off the hot path: it may allocate.
 struct TimeSeriesCounts {
   static var maximumNames: Int { 64 }
 
@@ -16,7 +16,7 @@ struct TimeSeriesCounts {
   private var names: [(bytes: [UInt8], operations: UInt64)] = []
   private var others: UInt64 = 0
 
-  /// Counts one operation in `namespace`, which is `<db>.system.buckets.<collection>`.
+  /// Counts one operation in `namespace`, `<db>.system.buckets.<collection>`.
   mutating func count(_ namespace: Namespace) {
     total &+= 1
     if let at = names.firstIndex(where: { name in
@@ -30,7 +30,7 @@ struct TimeSeriesCounts {
     }
   }
 
-  /// In the order in which they were first seen.
+  /// In the order of their first operations.
   var byCollection: [TimeSeriesCount] {
     var counts = names.map { name in
       TimeSeriesCount(

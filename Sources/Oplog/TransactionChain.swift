@@ -1,29 +1,30 @@
 import BSON
 
-/// The entries of one transaction that were read so far, in order.
+/// The entries of one transaction read so far, in order.
 ///
-/// `prevOpTime` links each to the one before. Where the first one held is linked too, reading began
-/// in the middle of the chain, and what came before is missing.
+/// `prevOpTime` links each to the previous one. If the first stored entry has a link, reading started in
+/// the middle of the chain, and earlier entries are missing.
 ///
-/// Safety invariant: `entries` are allocations of this object's own. They are freed when it goes, or
-/// when it moves them into a file; the views that `next` hands out are used no longer than that.
+/// Safety invariant: this object owns the allocations in `entries` and frees them in `deinit`, or when
+/// it moves them to a file, which happens only before the commit. `next` is called only after it, by an
+/// `Emission` that holds the chain, and its views aren't used after the next call.
 final class TransactionChain {
   let first: OpTime
-  /// The entry before the first one held; nil if there is none, and all are held.
+  /// The entry before the first stored one; nil if none is missing.
   let missing: OplogPosition?
-  /// The entry held last.
+  /// The last stored entry.
   private(set) var last: OplogPosition
-  /// All operations are there, and a later entry tells whether they count.
+  /// All operations are stored, and a later entry commits or aborts them.
   private(set) var isPrepared = false
 
-  /// Session and number; the server's batched writes have none.
+  /// Session and number; nil for the server's batched writes.
   private let lsid: [UInt8]?
   private let number: Int64
 
   private var entries: [UnsafeMutableRawBufferPointer] = []
   private(set) var heldBytes = 0
   private var file: SpillFile?
-  /// Where `next` is: an index into `entries`, or an offset in the file.
+  /// The position of `next`: an index into `entries`, or an offset in the file.
   private var cursor = 0
 
   init(_ name: TransactionName?, first: OpTime, missing: OplogPosition?) {
@@ -55,8 +56,8 @@ final class TransactionChain {
     return lsid.withUnsafeBytes { $0.equals(session.bytes) }
   }
 
-  /// Whether an entry linked to the one at `previous` continues this chain.
-  func goesOn(from previous: OplogPosition) -> Bool { last == previous && !isPrepared }
+  /// Whether an entry whose `prevOpTime` is `previous` continues this chain.
+  func continues(from previous: OplogPosition) -> Bool { last == previous && !isPrepared }
 
   func isSuperseded(by name: TransactionName?, term: Int64) -> Bool {
     if isPrepared { return false }
@@ -67,7 +68,7 @@ final class TransactionChain {
 
   // MARK: Writing
 
-  /// Bytes that an entry takes in memory, with what it costs to keep it.
+  /// An entry's size in memory, with overhead.
   static func heldSize(_ entry: BSONView) -> Int { entry.bytes.count + 32 }
 
   var isSpilled: Bool { file != nil }
@@ -86,7 +87,7 @@ final class TransactionChain {
     self.isPrepared = isPrepared
   }
 
-  /// Moves the entries into a file, where later ones go too. If that fails, all stays as it was.
+  /// Moves the entries to a file, which also takes later ones. If that fails, nothing changes.
   func spill(to directory: String?) throws(OplogError) {
     let file = try SpillFile(in: directory)
     for entry in entries { try file.append(UnsafeRawBufferPointer(entry)) }
@@ -96,7 +97,7 @@ final class TransactionChain {
 
   // MARK: Reading
 
-  /// The next entry, from the first to the last; nil behind it. Valid until the next call.
+  /// The next entry; nil after the last one. Valid until the next call.
   func next() throws(OplogError) -> BSONView? {
     guard let file else {
       guard cursor < entries.count else { return nil }
@@ -104,7 +105,7 @@ final class TransactionChain {
       return try BSONView(written: UnsafeRawBufferPointer(entries[cursor]))
     }
     guard cursor < file.size else { return nil }
-    // An entry begins with its length.
+    // An entry starts with its length.
     let length = Int(try file.bytes(at: cursor, count: 4).readInt32(at: 0))
     let entry = try BSONView(written: try file.bytes(at: cursor, count: length))
     cursor += length

@@ -1,26 +1,25 @@
 import BSON
 
-/// Which transaction an entry belongs to.
+/// Identifies a transaction. `lsid` points into the entry it was read from.
 struct TransactionName {
   var lsid: BSONView
   var number: Int64
 }
 
-/// The transactions that have begun in the oplog and have not ended yet: copies of their entries,
-/// in memory up to a budget, beyond it in temporary files.
+/// The open transactions: copies of their entries, in memory up to a budget, then in temporary files.
 ///
-/// A pure value but for those files. A chain (see `TransactionChain`) is found by its session and
-/// number; the server's batched writes have neither and are found by the link between entries.
+/// A `TransactionChain` is found by its session and number; the server's batched writes have neither
+/// and are found by the link between entries.
 struct TransactionStore {
-  /// Bytes of entries that may be in memory, over all chains.
+  /// Maximum bytes of entries in memory, for all chains.
   let budget: Int
-  /// Where the files go; nil: `TMPDIR`, or /tmp.
+  /// The directory for the files; nil: `TMPDIR`, or /tmp.
   let directory: String?
 
   private var chains: [TransactionChain] = []
-  /// How many of them have no name.
+  /// The number of chains without a name.
   private var unnamed = 0
-  /// Bytes of entries that are in memory.
+  /// Bytes of entries in memory.
   private(set) var heldBytes = 0
 
   init(budget: Int, directory: String?) {
@@ -32,22 +31,23 @@ struct TransactionStore {
 
   var spilledBytes: Int { chains.reduce(0) { $0 + $1.spilledBytes } }
 
-  /// The first entry of the chain that began first.
+  /// The first entry of the oldest chain.
   var oldest: OpTime? { chains.min { $0.first.position < $1.first.position }?.first }
 
-  /// Adds an entry that its transaction goes on after.
+  /// Adds an entry whose transaction continues after it.
   mutating func hold(
-    _ entry: BSONView, at place: OpTime, after previous: OplogPosition?, of name: TransactionName?,
+    _ entry: BSONView, at opTime: OpTime, after previous: OplogPosition?, of name: TransactionName?,
     isPrepared: Bool
   ) throws(OplogError) {
     let chain: TransactionChain
-    if let previous, let at = index(of: name, endingAt: previous), chains[at].goesOn(from: previous)
+    if let previous, let at = index(of: name, endingAt: previous),
+      chains[at].continues(from: previous)
     {
       chain = chains[at]
     } else {
-      // Whatever else is there of this transaction doesn't lead here.
+      // Stored entries of this transaction, if any, don't link to this one.
       if let name { discard(name) }
-      chain = TransactionChain(name, first: place, missing: previous)
+      chain = TransactionChain(name, first: opTime, missing: previous)
       chains.append(chain)
       if chain.hasNoName { unnamed += 1 }
     }
@@ -57,11 +57,11 @@ struct TransactionStore {
       remove(chain)
       throw error
     }
-    chain.extend(to: place.position, isPrepared: isPrepared)
+    chain.extend(to: opTime.position, isPrepared: isPrepared)
   }
 
-  /// Removes a transaction that ends now and hands it over. Nil if none is held whose last entry is
-  /// the one at `previous`.
+  /// Removes and returns a transaction that ends now. Nil if no stored transaction's last entry is at
+  /// `previous`.
   mutating func take(
     _ name: TransactionName?, endingAt previous: OplogPosition
   ) -> TransactionChain? {
@@ -71,15 +71,14 @@ struct TransactionStore {
     return chain.last == previous ? chain : nil
   }
 
-  /// Forgets a transaction, if it is known.
+  /// Discards a transaction, if it is stored.
   mutating func discard(_ name: TransactionName) {
     if let chain = chains.first(where: { $0.belongs(to: name) }) { remove(chain) }
   }
 
-  /// Forgets what can no longer be committed when an entry of `name` and `term` is seen: in each
-  /// session a higher number ends what was before, except what has been prepared; and batched
-  /// writes, of which nothing tells that they failed, are written within one term. True if there
-  /// was something to forget.
+  /// Discards transactions that can no longer commit after an entry of `name` and `term`: in a session, a
+  /// higher number supersedes unprepared transactions; and batched writes, whose failure isn't logged,
+  /// are written within one term. True if anything was discarded.
   mutating func supersede(by name: TransactionName?, term: Int64) -> Bool {
     guard name != nil || unnamed > 0 else { return false }
     let before = chains.count
@@ -109,7 +108,7 @@ struct TransactionStore {
   ) throws(OplogError) {
     let size = TransactionChain.heldSize(entry)
     while !chain.isSpilled, heldBytes + size > budget {
-      // The largest one makes most room for one file.
+      // The largest chain frees the most memory per file.
       var largest = chain
       for other in chains where other.heldBytes > largest.heldBytes + (largest === chain ? size : 0)
       {

@@ -1,28 +1,27 @@
 import BSON
 
-/// Turns an update's `o` into `{updatedFields, removedFields, truncatedArrays}` and, on request,
-/// `disambiguatedPaths`, in the order and with the duplicate keys that change streams show.
+/// Decodes an update's `o` to `{updatedFields, removedFields, truncatedArrays}` and, on request,
+/// `disambiguatedPaths`, in the order and with the duplicate keys of change streams.
 ///
-/// A `$v: 2` diff is a tree that follows the document's. A level that is a document has the
-/// sections `d` (removed), `u` (changed), `i` (new), then one `s<field>` for each field whose value
-/// changed within; a level that is an array begins with `a: true`, may go on with `l` (its new
-/// length) and has `u<index>` and `s<index>`. Paths are joined with dots, so a field named "a.b"
-/// looks like `b` within `a`, and both may occur.
+/// A `$v: 2` diff is a tree with the structure of the document. A document level has the sections `d`
+/// (removed), `u` (changed) and `i` (new), then `s<field>` for each field with a change inside; an array
+/// level starts with `a: true`, may have `l` (its new length), and has `u<index>` and `s<index>`. Paths
+/// are joined with dots, so a field "a.b" looks like `b` inside `a`, and both may occur.
 struct UpdateDescription: ~Copyable {
-  /// Bytes of a description; beyond them `decode` throws `updateTooLarge`.
+  /// Maximum size of a description; `decode` throws `updateTooLarge` beyond it.
   var limit = OplogDecoder.maximumUpdate
-  /// More than this is given back after use.
+  /// Larger buffers are released after use.
   private static var keptSize: Int { 1 << 20 }
   private static var initialSize: Int { 16 << 10 }
 
-  /// The description, with `updatedFields` written straight into it.
+  /// The description; `updatedFields` is written directly into it.
   private var document = ByteWriter(capacity: initialSize)
   /// Elements of the two arrays, appended to the description at the end.
   private var removed = ByteWriter(capacity: 512)
   private var removedCount = 0
   private var truncated = ByteWriter(capacity: 512)
   private var truncatedCount = 0
-  /// The fields above the current level, joined with dots.
+  /// The path of the current level, joined with dots.
   private var path = ByteWriter(capacity: 512)
 
   var disambiguatesPaths = false
@@ -30,7 +29,7 @@ struct UpdateDescription: ~Copyable {
 
   init() {}
 
-  /// The description, or nil if `object` is the whole new document. Valid until the next call.
+  /// The description, or nil if `object` is a replacement document. Valid until the next call.
   mutating func decode(_ object: BSONView) throws(OplogError) -> BSONView? {
     var version: BSONElement?
     var diff: BSONElement?
@@ -41,7 +40,7 @@ struct UpdateDescription: ~Copyable {
     var walk = object.elements()
     while let element = try walk.nextElement() {
       let key = element.key
-      // A document may have a field "$v" (5.0 and later), but no modification has an "_id".
+      // A document may have a field "$v" (5.0 and later), but an update has no "_id".
       if key.equals("_id") { return nil }
       if firstKey == nil { firstKey = key }
       if key.equals("$v") {
@@ -61,7 +60,7 @@ struct UpdateDescription: ~Copyable {
       if let unknown = set?.key ?? unset?.key ?? other { throw Self.unknown(unknown) }
       guard let diff else { throw OplogError(.missingField("o.diff")) }
       return try describe(diff: try diff.requireDocument("o.diff"))
-    // Without `$v`, operators are what a user's applyOps may hold; servers take them as `$v: 1`.
+    // A user's applyOps may have operators without `$v`; servers treat them as `$v: 1`.
     case nil where firstKey?.hasPrefix("$") != true: return nil
     case 1, nil:
       if let unknown = diff?.key ?? other { throw Self.unknown(unknown) }
@@ -71,9 +70,8 @@ struct UpdateDescription: ~Copyable {
     }
   }
 
-  /// `{$v: 1, $set: {path: value}, $unset: {path: true}}`. As in change streams, a description from
-  /// it has no `truncatedArrays`. The paths come ready-made: which of their dots are within a name,
-  /// nobody can tell.
+  /// `{$v: 1, $set: {path: value}, $unset: {path: true}}`. As in change streams, its description has no
+  /// `truncatedArrays`. The format doesn't distinguish dots in field names from separators.
   private mutating func describe(
     set: BSONView?, unset: BSONView?
   ) throws(OplogError) -> BSONView {
@@ -110,8 +108,8 @@ struct UpdateDescription: ~Copyable {
 
   // MARK: The diff
 
-  /// Servers write them in this order, `s` last. What they mean doesn't depend on it, so any order is
-  /// taken; but each comes at most once, except `s`, and none behind that.
+  /// Servers write them in this order, `s` last. Any order of the first three is accepted, as the meaning
+  /// is the same; but each occurs at most once, except `s`, and none after `s`.
   private struct Sections: OptionSet {
     var rawValue: UInt8
     static let delete = Sections(rawValue: 1)
@@ -123,7 +121,7 @@ struct UpdateDescription: ~Copyable {
   private mutating func decodeLevel(_ diff: BSONView, depth: Int) throws(OplogError) {
     guard depth < BSONView.maximumDepth else { throw OplogError(.updateTooLarge) }
     var seen: Sections = []
-    // Written in front, but change streams tell of it behind what was changed and added.
+    // Change streams report removed fields after changed and new ones, though the diff has them first.
     var deleted: BSONView?
     var walk = diff.elements()
     while let element = try walk.nextElement() {
@@ -163,7 +161,7 @@ struct UpdateDescription: ~Copyable {
     if let deleted { try appendRemoved(deleted, depth: depth) }
   }
 
-  /// The rest of an array's level, after its `a: true`.
+  /// The rest of an array level, after `a: true`.
   private mutating func decodeArray(_ rest: BSONElements, depth: Int) throws(OplogError) {
     var isFirst = true
     var walk = rest
@@ -184,7 +182,7 @@ struct UpdateDescription: ~Copyable {
     }
   }
 
-  /// Decodes the level of the field that `key` names after its first byte, an `s`.
+  /// Decodes the level of the field `key` without its first byte, an `s`.
   private mutating func descend(
     into key: UnsafeRawBufferPointer, _ diff: BSONView, depth: Int, isIndex: Bool = false
   ) throws(OplogError) {
@@ -199,7 +197,7 @@ struct UpdateDescription: ~Copyable {
     Self.clear(&document)
     Self.clear(&removed)
     Self.clear(&truncated)
-    path.removeAll()  // it is no longer than an entry
+    path.removeAll()  // never larger than an entry
     removedCount = 0
     truncatedCount = 0
     if disambiguatesPaths { ambiguous.start(keeping: Self.keptSize) }
@@ -210,8 +208,8 @@ struct UpdateDescription: ~Copyable {
     writer.removeAll()
   }
 
-  /// Adds a field to the path; `leave` takes it off again. (At the top there is no dot; an empty
-  /// path does not say so, since a field may have an empty name.)
+  /// Appends a field to the path; `leave` removes it. (`depth` shows whether a dot is needed: the path is
+  /// also empty after a field with an empty name.)
   private mutating func enter(
     _ field: UnsafeRawBufferPointer, depth: Int, isIndex: Bool = false
   ) -> Int {
@@ -284,7 +282,7 @@ struct UpdateDescription: ~Copyable {
 
   // MARK: Keys
 
-  /// One letter and a decimal number.
+  /// Whether the key is one letter and a decimal number.
   private static func endsInIndex(_ key: UnsafeRawBufferPointer) -> Bool {
     guard key.count > 1 else { return false }
     var at = 1
@@ -302,7 +300,7 @@ struct UpdateDescription: ~Copyable {
 }
 
 extension UnsafeRawBufferPointer {
-  /// All but the first byte of a key that has one.
+  /// A non-empty key without its first byte.
   fileprivate var withoutFirst: UnsafeRawBufferPointer {
     UnsafeRawBufferPointer(rebasing: self[1...])
   }

@@ -1,13 +1,11 @@
 public import JSON
 
-/// What becomes of a document when a message's update is applied to it: both as the messages show them,
-/// which is JSON in whatever style.
+/// Applies a message's update to a document, both in the messages' JSON style.
 public enum DocumentFold {
-  /// Levels of what is published: those that a document may have, what messages put around it, and what
-  /// Extended JSON puts around values.
+  /// The maximum nesting of published JSON: of a document, the message around it, and Extended JSON wrappers.
   public static let maximumDepth = 256 + 16
 
-  /// Whether the update names an array's element by its place, or an array's length.
+  /// Whether the update uses an array index or length.
   static func goesByIndex(_ update: JSONValue) -> Bool {
     func hasIndex(_ path: String) -> Bool {
       path.dotSeparated.dropFirst().contains(where: \.isDigits)
@@ -16,24 +14,24 @@ public enum DocumentFold {
       || named(update).contains(where: hasIndex)
   }
 
-  /// The paths of fields that the update sets or removes.
+  /// The paths that the update sets or removes.
   private static func named(_ update: JSONValue) -> [String] {
     (update["updatedFields"]?.objectValue ?? []).map(\.key)
       + (update["removedFields"]?.arrayValue ?? []).compactMap(\.stringValue)
   }
 
-  /// Applies an `updateDescription` as change streams have it: arrays are cut first, then fields set and
-  /// removed. Each path is read in the most likely way; see `outcomes`.
+  /// Applies an `updateDescription` as in change streams: truncates arrays, then sets and removes fields.
+  /// Uses the most likely reading of each path; see `outcomes`.
   public static func apply(_ update: JSONValue, to document: JSONValue) -> JSONValue {
     outcomes(of: update, on: document, isThorough: false, atMost: 1).first ?? document
   }
 
-  /// What the update may have made of the document, the most likely first. There are several where a
-  /// path can be read in several ways and the update has no `disambiguatedPaths`.
+  /// The possible results of the update, most likely first. There are several if a path is ambiguous and
+  /// the update has no `disambiguatedPaths`.
   ///
-  /// - Parameter isThorough: less likely readings too.
-  /// - Parameter hidesFields: what is removed may be a field that was never shown.
-  /// - Returns: no more than `limit`; the rest is left out.
+  /// - Parameter isThorough: include less likely readings.
+  /// - Parameter hidesFields: a removed field may be one that was never published.
+  /// - Returns: at most `limit` results.
   public static func outcomes(
     of update: JSONValue, on document: JSONValue, isThorough: Bool, hidesFields: Bool = false,
     atMost limit: Int
@@ -44,7 +42,7 @@ public enum DocumentFold {
     func step(
       _ text: String, _ goal: UpdatePath.Goal, _ body: (JSONValue?) -> JSONValue?
     ) {
-      // Of two fields with one path, which is which is not told.
+      // `disambiguatedPaths` doesn't distinguish two fields with the same path.
       let path = UpdatePath(text, twice.contains(Array(text.utf8)) ? nil : known)
       var next: [JSONValue] = []
       for outcome in outcomes {
@@ -80,7 +78,7 @@ public enum DocumentFold {
     return outcomes
   }
 
-  /// Paths that the update names more than once.
+  /// Paths that occur more than once in the update.
   private static func repeated(_ update: JSONValue) -> Set<[UInt8]> {
     let names = named(update)
     guard names.count > 1 else { return [] }
@@ -88,8 +86,8 @@ public enum DocumentFold {
     return Set(names.map { Array($0.utf8) }.filter { !seen.insert($0).inserted })
   }
 
-  /// Whether a path goes into what is shown as a single value: what a hash stands for has changed, and
-  /// the new one is not told.
+  /// Whether a path goes into a value that is published as a hash: the value has changed, but its new hash
+  /// is not in the update.
   static func entersValues(_ update: JSONValue, of document: JSONValue) -> Bool {
     func enters(_ path: String) -> Bool {
       var value = document
@@ -113,8 +111,8 @@ public enum DocumentFold {
       } ?? false
   }
 
-  /// Whether the update masks (`***`) what is shown as another text, a hash: something in what it stands for
-  /// has changed, and the new one is not told.
+  /// Whether the update masks (`***`) a value that the document shows as a hash: the value has changed, but
+  /// its new hash is not in the update.
   static func masksHashes(_ update: JSONValue, of document: JSONValue) -> Bool {
     update["updatedFields"]?.objectValue?.contains { member in
       guard case .string("***") = member.value else { return false }
@@ -124,12 +122,12 @@ public enum DocumentFold {
     } ?? false
   }
 
-  /// Whether the update shows some value as masked.
+  /// Whether the update contains a masked value.
   static func masks(_ update: JSONValue) -> Bool {
     update["updatedFields"]?.objectValue?.contains { $0.value.isMask } ?? false
   }
 
-  /// What a path may mean, dots being parts of names or between them.
+  /// The values that a path may refer to: each dot separates names or is part of one.
   private static func values(at path: ArraySlice<String>, in value: JSONValue) -> [JSONValue] {
     guard let first = path.first else { return [value] }
     switch value {
@@ -145,7 +143,7 @@ public enum DocumentFold {
     }
   }
 
-  /// Plain, or as Extended JSON has numbers.
+  /// A number, plain or in Extended JSON.
   private static func length(_ value: JSONValue?) -> Int? {
     let size = value?.integer(Int.self) ?? value?["$numberInt"]?.stringValue.flatMap { Int($0) }
     return size.map { max(0, $0) }
@@ -162,7 +160,7 @@ public enum DocumentFold {
         guard !rest.isEmpty else { return body(inner) }
         var changed = inner ?? .object([])
         change(&changed, rest, body)
-        // Nothing comes of removing what isn't there.
+        // Removing a missing field creates nothing.
         return inner == nil && changed == .object([]) ? nil : changed
       }
       value = .object(members)
@@ -170,16 +168,16 @@ public enum DocumentFold {
       guard let index = Int(name), index >= 0, index < 1 << 24 else { return }
       while list.count <= index { list.append(.null) }
       if rest.isEmpty {
-        // A removed element leaves null.
+        // A removed element becomes null.
         list[index] = body(list[index]) ?? .null
       } else {
         change(&list[index], rest, body)
       }
       value = .array(list)
-    // What is hidden stays so, whatever happens within.
+    // A masked value stays masked.
     case .string("***"): return
     default:
-      // Something else stood there: the path makes a document of it.
+      // The path replaces any other value with a document.
       var made = JSONValue.object([])
       change(&made, path, body)
       if made != .object([]) { value = made }
@@ -199,14 +197,14 @@ public enum DocumentFold {
     }
   }
 
-  /// The same members in an order that does not depend on how they came to be.
+  /// The same value with sorted members.
   public static func sorted(_ value: JSONValue) -> JSONValue {
     switch value {
     case .object(let members):
       .object(
         members.enumerated().map { ($0, JSONValue.Member($1.key, sorted($1.value))) }
           .sorted { one, other in
-            // Names that are there twice keep their order.
+            // Duplicate names keep their order.
             if one.1.key.isSame(as: other.1.key) { return one.0 < other.0 }
             return one.1.key.utf8.lexicographicallyPrecedes(other.1.key.utf8)
           }.map(\.1))
@@ -217,13 +215,13 @@ public enum DocumentFold {
 }
 
 extension JSONValue {
-  /// What stands for a value that is masked.
+  /// Whether this is the placeholder of a masked value.
   public var isMask: Bool {
     guard case .string("***") = self else { return false }
     return true
   }
 
-  /// What a JSON pointer points at.
+  /// The value at a JSON pointer.
   public func value(at pointer: String) -> JSONValue? {
     var value: JSONValue? = self
     for part in pointer.split(separator: "/", omittingEmptySubsequences: false).dropFirst() {

@@ -1,20 +1,20 @@
 public import JSON
 
-/// Which document of which collection a message is about: its namespace and its document key as the
-/// message's JSON shows it, in one form for all spellings of values that a server takes for the same
-/// `_id` (numbers that are equal, a symbol and a string of the same text).
+/// Identifies a message's document: its namespace and its document key from the message's JSON, in a
+/// canonical form for all values that a server treats as the same `_id` (equal numbers, a symbol and a
+/// string with the same text).
 ///
-/// Two documents of one collection have different keys in canonical Extended JSON. Simplified JSON
-/// leaves types out, so that keys may coincide there: see `mayCoincide`.
+/// In canonical Extended JSON, two documents of a collection have different keys. Simplified JSON omits
+/// types, so keys may collide; see `mayCoincide`.
 public struct DocumentKey: Hashable, Sendable {
-  /// Namespace, a zero byte (which no namespace holds), the key.
+  /// Namespace, NUL (which no namespace contains), key.
   private let bytes: [UInt8]
-  /// Behind the zero byte.
+  /// After the NUL.
   private let keyStart: Int
-  /// Whether the key holds a value that, without types, may be the text of another one too.
+  /// Whether the key has a value without type that another value may share.
   public let mayCoincide: Bool
 
-  /// - Parameter isTyped: the JSON tells all types apart (canonical Extended JSON).
+  /// - Parameter isTyped: the JSON preserves all types (canonical Extended JSON).
   public init(namespace: String, key: JSONValue, isTyped: Bool) {
     var form = Form()
     form.bytes.append(contentsOf: namespace.utf8)
@@ -42,7 +42,7 @@ public struct DocumentKey: Hashable, Sendable {
     bytes.withUnsafeBytes { hasher.combine(bytes: $0) }
   }
 
-  /// Of the key alone, so that a renamed collection's documents keep theirs. Spread over all 64 bits;
+  /// A digest of the key without the namespace, so a rename doesn't change it. Uniform over 64 bits and
   /// the same in every process.
   public var digest: UInt64 {
     bytes.withUnsafeBytes { MessageDigest(UnsafeRawBufferPointer(rebasing: $0[keyStart...])).low }
@@ -52,18 +52,18 @@ public struct DocumentKey: Hashable, Sendable {
 
   public var namespace: String { String(decoding: namespaceBytes, as: UTF8.self) }
 
-  /// Strings compare by what they look like, names byte by byte.
+  /// Bytes, since `String` comparison ignores how characters are composed.
   var namespaceBytes: ArraySlice<UInt8> { bytes[..<(keyStart - 1)] }
 
   /// The key without its namespace.
   public var identity: [UInt8] { Array(bytes[keyStart...]) }
 
-  /// The same document in a collection that has another name.
+  /// The same document under another namespace.
   public func moved(to namespace: some Sequence<UInt8>) -> DocumentKey {
     DocumentKey(namespace: namespace, identity: bytes[keyStart...], mayCoincide: mayCoincide)
   }
 
-  /// For people: numbers as they are written.
+  /// With readable numbers.
   public var description: String {
     guard bytes[keyStart...].contains(UInt8(ascii: "p")) else {
       return "\(namespace) \(String(decoding: bytes[keyStart...], as: UTF8.self))"
@@ -94,7 +94,7 @@ extension DocumentKey: Comparable, CustomStringConvertible {
 }
 
 extension DocumentKey {
-  /// A key as bytes: JSON, but for numbers and symbols.
+  /// The canonical form of a key: JSON, except for numbers and symbols.
   private struct Form {
     var bytes: [UInt8] = []
     var hasUntyped = false

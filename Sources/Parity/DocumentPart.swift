@@ -1,5 +1,5 @@
-/// Which documents are folded at a time: those whose keys' digests end with certain bits, or certain
-/// ones of them. A collection's name does not count, so that renaming it moves no document elsewhere.
+/// A partition of all documents, by the lowest bits of their keys' digests, or a set of given documents.
+/// Independent of the namespace, so a rename moves no document to another part.
 public struct DocumentPart: Sendable {
   public private(set) var value: UInt64
   public private(set) var bits: Int
@@ -18,7 +18,7 @@ public struct DocumentPart: Sendable {
     identities = nil
   }
 
-  /// 2^`bits` parts that are everything together.
+  /// 2^`bits` parts that together contain all documents.
   public static func all(bits: Int) -> [DocumentPart] {
     (0..<UInt64(1) << UInt64(bits)).map { DocumentPart(value: $0, bits: bits) }
   }
@@ -28,7 +28,7 @@ public struct DocumentPart: Sendable {
     return identities?.contains(key.identity) ?? true
   }
 
-  /// Halves it; the other half.
+  /// Halves this part and returns the other half.
   mutating func halve() -> DocumentPart {
     var other = self
     other.value |= UInt64(1) << UInt64(bits)

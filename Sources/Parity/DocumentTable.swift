@@ -1,34 +1,34 @@
 import JSON
 public import Oplog
 
-/// The documents that a sequence of messages makes, as far as they are in one part of all keys.
+/// The documents that result from a sequence of messages, for one part of all keys.
 ///
-/// Memory is bounded: where they take more than `mostBytes`, the part is halved; `left` names what has
-/// to be folded separately.
+/// Memory is bounded: if the documents exceed `mostBytes`, the part is halved; `left` has the parts to
+/// fold separately.
 public struct DocumentTable: Sendable {
-  /// A document that messages tell of.
+  /// A document known from messages.
   public struct Document: Sendable {
-    /// As JSON, the most likely first: there are several where a path can be read in several ways. None:
-    /// only changes of it are known, of which no document can be made.
+    /// The possible documents as JSON, most likely first; several if a path is ambiguous. Empty if only
+    /// changes of it are known, not the whole document.
     public fileprivate(set) var texts: [[UInt8]] = []
     public fileprivate(set) var rule: String
     public fileprivate(set) var position: EventPosition
     public fileprivate(set) var sequence: UInt64
-    /// Of the last message that showed all of it.
+    /// The position of the last message with the whole document.
     public fileprivate(set) var shownAt: EventPosition?
-    /// … which was a snapshot's.
+    /// Whether that was a snapshot's message.
     fileprivate var isShownBySnapshot = false
-    /// Messages may be of several documents with keys that look the same.
+    /// The messages may belong to several documents with colliding keys.
     public fileprivate(set) var isDoubtful = false
-    /// Updates can't be applied to what is shown: of arrays some elements, of values hashes.
+    /// Updates can't be applied to the published form: shortened arrays or hashes.
     public fileprivate(set) var isUndecided = false
-    /// An update tells of a redacted value no more than that something in it, or by that path, has changed.
+    /// An update has changed a redacted value without its new value.
     public fileprivate(set) var isMasked = false
-    /// There are more readings than are kept.
+    /// There are more possible documents than are kept.
     public fileprivate(set) var hasMoreReadings = false
-    /// Names in it hold, or held, dots.
+    /// It has, or had, field names with dots.
     public fileprivate(set) var hasDottedNames = false
-    /// It was asked for.
+    /// It was returned by `claim`.
     fileprivate var isClaimed = false
 
     fileprivate init(_ rule: String, _ position: EventPosition, _ sequence: UInt64) {
@@ -37,7 +37,7 @@ public struct DocumentTable: Sendable {
       self.sequence = sequence
     }
 
-    /// Memory it takes, about.
+    /// Its approximate size in memory.
     fileprivate func bytes(_ key: DocumentKey) -> Int {
       256 + key.byteCount + texts.reduce(0) { $0 + 32 + $1.count }
     }
@@ -45,50 +45,50 @@ public struct DocumentTable: Sendable {
 
   private struct Collection {
     var documents: [DocumentKey: Document] = [:]
-    /// Messages tell of everything that was in it from there on.
+    /// From this position on, the messages cover the whole collection.
     var emptiedAt: EventPosition?
-    /// There are documents in it since then that nothing tells of.
+    /// Since this position, it may have documents that no message covers.
     var blurredAt: EventPosition?
   }
 
-  /// What is known of one document of a collection.
+  /// What is known about a document of a collection.
   public enum Claim: Sendable {
     case document(Document)
-    /// No message tells of it.
+    /// No message covers it.
     case absent
-    /// Another document with a key that looks the same was asked for before.
+    /// A document with a colliding key was claimed before.
     case claimed
   }
 
-  /// What is folded: no more than was asked for.
+  /// The part that is folded; at most the requested one.
   public private(set) var part: DocumentPart
-  /// … and the rest of it.
+  /// The rest of the requested part.
   public private(set) var left: [DocumentPart] = []
-  /// Of documents, those of other parts included.
+  /// The number of document messages, including those of other parts.
   public private(set) var messages: UInt64 = 0
-  /// The first that was told.
+  /// The position of the first one.
   public private(set) var first: EventPosition?
 
   private var collections: [[UInt8]: Collection] = [:]
   private var bytes = 0
-  /// Messages of snapshots, by their ids.
+  /// Snapshot messages by id.
   private var snapshotIDs: [MessageDigest: (key: DocumentKey, sequence: UInt64)] = [:]
   private let mostBytes: Int
   private let isThorough: Bool
 
-  /// Readings of one document that are kept.
+  /// The maximum number of possible documents kept.
   private static let mostTexts = 4
   private static let mostTextsThorough = 256
 
-  /// - Parameter isThorough: unlikely readings of paths are tried too.
+  /// - Parameter isThorough: try unlikely readings of paths too.
   public init(_ part: DocumentPart, mostBytes: Int, isThorough: Bool = false) {
     self.part = part
     self.mostBytes = mostBytes
     self.isThorough = isThorough
   }
 
-  /// - Parameter id: the message's, of a snapshot's message.
-  /// - Returns: where a message of that id stands already; then nothing was done.
+  /// - Parameter id: the id of a snapshot's message.
+  /// - Returns: the sequence of an earlier message with that id, if any; then this one is ignored.
   @discardableResult
   public mutating func apply(
     _ step: FoldStep, rule: String, position: EventPosition, sequence: UInt64,
@@ -168,7 +168,7 @@ public struct DocumentTable: Sendable {
 
   // MARK: One document
 
-  /// The document as the event leaves it; nil: it is gone.
+  /// The document after the event; nil if it is deleted.
   private func fold(
     _ event: JSONValue, _ operation: FoldStep.Operation, into known: Document?,
     _ present: Document, _ key: DocumentKey, _ shape: FoldStep.Shape
@@ -178,7 +178,7 @@ public struct DocumentTable: Sendable {
     document.hasDottedNames = known?.hasDottedNames ?? false
     switch operation {
     case .insert, .snapshot:
-      // Nothing is inserted twice, nor twice in one snapshot, unless two documents look the same here.
+      // A second insert, or a second one in the same snapshot, means that two documents' keys collide.
       let isAgain =
         operation == .insert
         || (known?.isShownBySnapshot ?? false && known?.shownAt?.entry == present.position.entry)
@@ -188,7 +188,7 @@ public struct DocumentTable: Sendable {
     case .replace:
       document.show(event["fullDocument"])
     case .delete:
-      // Which of several is gone can't be told.
+      // If keys collide, it is unknown which document was deleted.
       guard let known, known.isDoubtful else { return nil }
       document.texts = []
     case .update:
@@ -242,11 +242,11 @@ public struct DocumentTable: Sendable {
     document.texts = texts
   }
 
-  // MARK: Asking
+  // MARK: Results
 
-  /// Whether messages tell of every document of the collection.
+  /// Whether the messages cover every document of the collection.
   ///
-  /// - Parameter snapshot: where a snapshot of it stands, if there is one.
+  /// - Parameter snapshot: the position of a snapshot of it, if any.
   public func isComplete(_ namespace: String, snapshot: OplogPosition?) -> Bool {
     let collection = collections[Array(namespace.utf8)]
     guard let blurred = collection?.blurredAt else {
@@ -256,8 +256,8 @@ public struct DocumentTable: Sendable {
     return snapshot.map { $0 >= blurred.entry } ?? false
   }
 
-  /// What the messages tell of a document that the collection holds. What was not asked for in the
-  /// end is what no collection has.
+  /// What the messages say about a document that exists in the collection. Documents never claimed
+  /// (`unclaimed`) don't exist in any collection.
   public mutating func claim(_ key: DocumentKey) -> Claim {
     let name = Array(key.namespaceBytes)
     guard let document = collections[name]?.documents[key] else { return .absent }
@@ -275,7 +275,7 @@ public struct DocumentTable: Sendable {
 }
 
 extension DocumentTable.Document {
-  /// A message shows all of it.
+  /// Takes the whole document from a message.
   fileprivate mutating func show(_ document: JSONValue?) {
     texts = document.map { [$0.utf8] } ?? []
     isUndecided = false

@@ -1,13 +1,13 @@
-/// A number's value, whatever BSON type holds it: numbers that a server takes for the same `_id` (1,
-/// 1.0, NumberLong(1), NumberDecimal("1.00")) have the same text, all others have different ones.
+/// A number's value independent of its BSON type: numbers that a server treats as the same `_id` (1, 1.0,
+/// NumberLong(1), NumberDecimal("1.00")) have the same text, different ones have different texts.
 struct EqualNumber: Sendable {
-  /// `[-]<odd integer>p<power of two>` for what a binary type can hold, `[-]<integer>e<power of ten>`
-  /// for the other decimals, `0`, `NaN`, `Infinity` and `-Infinity`.
+  /// `[-]<odd integer>p<power of two>` for values of binary types, `[-]<integer>e<power of ten>` for other
+  /// decimals, `0`, `NaN`, `Infinity` and `-Infinity`.
   let text: String
 
   private init(text: String) { self.text = text }
 
-  /// An integer, or a double in shortest digits.
+  /// From an integer, or a double in shortest digits.
   init?(json digits: String) {
     if let integer = Int64(digits) {
       self.init(negative: integer < 0, odd: integer.magnitude, power: 0)
@@ -24,7 +24,7 @@ struct EqualNumber: Sendable {
         text: double.isNaN ? "NaN" : double == 0 ? "0" : double < 0 ? "-Infinity" : "Infinity")
       return
     }
-    // From 1 to below 2, so that this is exact and below 2^53.
+    // The significand is in 1..<2, so this is exact and below 2^53.
     let significand = UInt64(double.significand * 0x1p52)
     self.init(negative: double < 0, odd: significand, power: Int(double.exponent) - 52)
   }
@@ -38,7 +38,7 @@ struct EqualNumber: Sendable {
     self.init(text: "\(negative ? "-" : "")\(magnitude >> UInt64(zeros))p\(power + zeros)")
   }
 
-  /// The digits that people write for a text of this kind; anything else as it is.
+  /// A readable number for such a text; other texts unchanged.
   static func readable(_ text: [UInt8]) -> [UInt8] {
     let parts = String(decoding: text, as: UTF8.self).split(separator: "p")
     guard parts.count == 2, let odd = Int64(parts[0]), let power = Int(parts[1]) else {
@@ -51,7 +51,7 @@ struct EqualNumber: Sendable {
     return Int64(exactly: Double(odd)) == odd && double.isFinite ? Array("\(double)".utf8) : text
   }
 
-  /// A decimal as the specification prints it: up to 34 digits, an exponent.
+  /// From a decimal in the specification's format: up to 34 digits and an exponent.
   init?(decimal given: String) {
     var rest = given.utf8[...]
     let isNegative = rest.first == UInt8(ascii: "-")
@@ -76,7 +76,7 @@ struct EqualNumber: Sendable {
       }
       guard (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) else { return nil }
       if coefficient > 0 || byte != UInt8(ascii: "0") { count += 1 }
-      // More than any decimal has, and than 128 bits hold.
+      // More than a decimal has and 128 bits hold.
       guard count <= 38 else { return nil }
       coefficient = coefficient * 10 + UInt128(byte - UInt8(ascii: "0"))
       if isFraction { exponent -= 1 }
@@ -101,8 +101,8 @@ struct EqualNumber: Sendable {
       coefficient /= 10
       exponent += 1
     }
-    // coefficient × 10^exponent = odd × 2^power, if a binary type holds it: those have no more than
-    // 64 bits, so that more than 27 fives can't be among them.
+    // coefficient × 10^exponent = odd × 2^power if a binary type holds it: these have at most 64 bits, so
+    // at most 27 factors of five.
     var odd: UInt128? = coefficient
     var fives = exponent
     while let value = odd, fives != 0 {

@@ -1,31 +1,31 @@
 public import JSON
 
-/// What one message, or a change that no message tells of, does to the documents that are folded.
+/// The effect of a message, or of a change without one, on the folded documents.
 public enum FoldStep: Sendable {
   public enum Operation: String, Sendable {
     case insert, replace, update, delete
-    /// A document as a snapshot found it.
+    /// A document in a snapshot.
     case snapshot
   }
 
-  /// What is not shown as it is.
+  /// How the published form differs from the document.
   public struct Shape: OptionSet, Sendable {
     public let rawValue: UInt8
     public init(rawValue: UInt8) { self.rawValue = rawValue }
-    /// Arrays may lack elements, so that indexes say nothing.
+    /// Arrays may lack elements, so indexes are meaningless.
     public static let shortensArrays = Shape(rawValue: 1)
-    /// Hashes stand for values, of which updates may change a part.
+    /// Values are published as hashes, and updates may change parts of them.
     public static let hashes = Shape(rawValue: 2)
     /// Values are hashed or masked.
     public static let redacts = Shape(rawValue: 4)
   }
 
-  /// `event`: the change as the message shows it.
+  /// `event`: the change in the message.
   case document(DocumentKey, Operation, event: JSONValue, Shape)
-  /// A collection is gone, or there is a new one of that name. Nothing was in it then.
+  /// A collection was dropped or created: it is empty.
   case emptied(namespace: String)
   case databaseDropped(String)
-  /// A collection has taken another one's name and place. `from`: nil where its documents are not known
-  /// in the new one's shape.
+  /// A collection was renamed, replacing any with the new name. `from` is nil if its documents aren't known
+  /// in the new name's form.
   case renamed(from: String?, to: String)
 }

@@ -1,8 +1,8 @@
 public import JSON
 
-/// The first place where two JSON texts differ.
+/// The first difference of two JSON values.
 public enum JSONDifference {
-  /// A JSON pointer (RFC 6901) and what stands there; nil where they are the same.
+  /// A JSON pointer (RFC 6901) and the difference; nil if they are equal.
   public static func first(expected: JSONValue, found: JSONValue) -> (
     pointer: String, detail: String
   )? {
@@ -23,7 +23,7 @@ public enum JSONDifference {
         if got.indices.contains(index), !got[index].key.isSame(as: member.key),
           got.count == wanted.count
         {
-          return (inner, "the members stand in another order")
+          return (inner, "the members are in a different order")
         }
       }
       let more = got.indices.first { counterpart(of: $0, in: got, among: wanted) == nil }
@@ -40,13 +40,12 @@ public enum JSONDifference {
     }
   }
 
-  /// The member of the same name; of several, as many as there are before the one at `index` are passed
-  /// over.
+  /// The member with the same name. Of several, the one with the same number of predecessors as `index`.
   private static func counterpart(
     of index: Int, in members: [JSONValue.Member], among others: [JSONValue.Member]
   ) -> JSONValue.Member? {
     let key = members[index].key
-    // In most documents it stands at the same place.
+    // Usually it has the same index.
     if others.indices.contains(index), others[index].key.isSame(as: key),
       !others[..<index].contains(where: { $0.key.isSame(as: key) }),
       !members[..<index].contains(where: { $0.key.isSame(as: key) })

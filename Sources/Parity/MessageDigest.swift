@@ -1,7 +1,6 @@
-/// 128 bits that stand for a message's bytes: two mixes of 64 bits with secrets of their own.
+/// A 128-bit digest of a message: two 64-bit mixes with different constants.
 ///
-/// Made to find faults of software and storage, not to withstand somebody who wants two messages to
-/// look the same.
+/// Detects faults of software and storage. Not cryptographic: collisions can be constructed.
 @frozen
 public struct MessageDigest: Hashable, Sendable {
   public var low: UInt64
@@ -13,7 +12,7 @@ public struct MessageDigest: Hashable, Sendable {
     self.high = high
   }
 
-  /// Of one text.
+  /// The digest of one text.
   @inlinable
   public init(_ bytes: UnsafeRawBufferPointer) {
     var mix = DigestMix()
@@ -22,7 +21,7 @@ public struct MessageDigest: Hashable, Sendable {
     self = mix.digest
   }
 
-  /// Of subject, header lines and body together.
+  /// The digest of subject, header lines and body.
   @inlinable
   public init(subject: MessageDigest, headers: MessageDigest, body: MessageDigest) {
     var mix = DigestMix()
@@ -31,7 +30,7 @@ public struct MessageDigest: Hashable, Sendable {
   }
 }
 
-/// Takes bytes in, piece by piece, and parts told apart by their ends.
+/// An incremental digest of parts.
 @frozen
 public struct DigestMix {
   @usableFromInline var a: UInt64 = 0xA076_1D64_78BD_642F
@@ -62,12 +61,12 @@ public struct DigestMix {
           y |= byte << UInt64(place &* 8 &- 64)
         }
       }
-      // As many bytes as there were: a zero byte is not no byte.
+      // Includes the number of bytes, to distinguish a zero byte from none.
       add(x, y ^ (UInt64(bytes.count &- at) << 56))
     }
   }
 
-  /// What comes next is another part.
+  /// Ends a part.
   @inlinable
   public mutating func endPart() {
     add(length, 0x8EBC_6AF0_9C88_C6E3)

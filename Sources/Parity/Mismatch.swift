@@ -1,24 +1,24 @@
 public import Oplog
 
-/// What can be wrong with a stream.
+/// The kinds of mismatches in a stream.
 public enum MismatchClass: String, Sendable, CaseIterable {
-  /// A change has no message, and there is no place where one could have been.
+  /// A change has no message, and the stream has no hole where it could have been.
   case missing
-  /// A message of the bridge that no oplog entry explains.
+  /// A message of the bridge without an oplog entry.
   case extra
-  /// The same id stored twice.
+  /// The same id is stored twice.
   case duplicate
-  /// It stands behind messages of later changes.
+  /// It follows messages of later changes.
   case reordered
-  /// Subject, a header or the body is not what the change makes.
+  /// Subject, headers or body differ from what the change yields.
   case payloadMismatch = "payload_mismatch"
-  /// … and the body breaks the rule's schema.
+  /// The body also violates the rule's schema.
   case schemaInvalid = "schema_invalid"
-  /// A change has no message, and where it stood the stream has a hole: it was removed.
+  /// A change has no message, and the stream has a hole at its position: it was removed.
   case gap
 }
 
-/// One finding.
+/// One mismatch.
 public struct Mismatch: Sendable, Equatable {
   public var kind: MismatchClass
   public var id: String
@@ -26,11 +26,11 @@ public struct Mismatch: Sendable, Equatable {
   public var rule: String
   public var subject: String
   public var stream: String
-  /// Of the message as stored; nil where there is none.
+  /// The stored message's sequence, if there is one.
   public var sequence: UInt64?
-  /// For people.
+  /// A readable description.
   public var detail: String
-  /// Into the body: the first place that differs.
+  /// A JSON pointer to the first difference in the body.
   public var pointer: String?
 
   public init(
@@ -49,7 +49,7 @@ public struct Mismatch: Sendable, Equatable {
   }
 }
 
-/// How many of each.
+/// Counts by kind.
 public struct MismatchCounts: Sendable, Equatable {
   private var counts = [UInt64](repeating: 0, count: MismatchClass.allCases.count)
 

@@ -1,28 +1,28 @@
 public import Oplog
 
-/// What is kept of a stored message while the stream is read: no bytes of it.
+/// What is kept of a stored message while the stream is read, without its bytes.
 public struct ObservedRecord: Sendable {
   public enum Kind: Sendable {
-    /// The bridge's own message of a change.
+    /// A message of the bridge for a change.
     case own
-    /// The bridge's, of a document in a snapshot: no oplog entry tells of it.
+    /// A message of the bridge for a document in a snapshot, without an oplog entry.
     case snapshot
-    /// A dead letter that became a message later, under its old id.
+    /// A replayed dead letter, under its old id.
     case replayed
-    /// The dead letter of an event whose id the stream had for another event: which events those are no
-    /// oplog tells, so none is expected.
+    /// The dead letter of an event whose id was already used by another event. The oplog doesn't show which
+    /// events these are, so none is expected.
     case conflict
-    /// Somebody else's.
+    /// Another producer's message.
     case foreign
   }
 
   public var sequence: UInt64
   public var kind: Kind
-  /// Nil for what has none that can be read.
+  /// Nil if missing or unreadable.
   public var position: EventPosition?
-  /// Of subject, headers (the protocol's own left out) and body.
+  /// Of subject, headers (without the protocol's) and body.
   public var digest: MessageDigest
-  /// Of `Nats-Msg-Id`; nil where there is none.
+  /// Of `Nats-Msg-Id`, if present.
   public var id: MessageDigest?
   public var subject: MessageDigest
   /// Of the body alone.

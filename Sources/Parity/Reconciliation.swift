@@ -1,14 +1,14 @@
 public import Oplog
 
-/// What was found missing and what was found too many on one stream, set off against each other: what
-/// is missing in one place may stand in another. A pure value.
+/// Matches the missing and the surplus messages of a stream: a missing message may be stored elsewhere. A
+/// pure value.
 public struct Reconciliation: Sendable {
-  /// An expected message that is not where it should be.
+  /// An expected message that is not at its position.
   public struct Missing: Sendable {
     public var id: String
     public var position: EventPosition
     public var digests: PartDigests
-    /// It should be there by now: later ones are, or the bridge has had it acknowledged.
+    /// It must be stored: later ones are, or the bridge's publish was acknowledged.
     public var isSettled: Bool
 
     public init(id: String, position: EventPosition, digests: PartDigests, isSettled: Bool) {
@@ -21,29 +21,29 @@ public struct Reconciliation: Sendable {
 
   public enum Ruling: Sendable {
     case reordered(RunJoin.Observed)
-    /// It stands elsewhere, and is not what it should be; the number of the missing one.
+    /// It is stored elsewhere with different content; with the index of the missing one.
     case differs(RunJoin.Observed, from: Int)
     case duplicate(RunJoin.Observed, of: UInt64)
     case extra(RunJoin.Observed)
-    /// The number of the missing one, and where it was.
+    /// The index of the missing one, and the hole it was in.
     case gap(Int, StreamLedger.Hole)
     case missing(Int)
     case pending(Int)
   }
 
-  /// How many messages each hole can still explain.
+  /// The holes, each with the number of messages that it can still explain.
   private var holes: Holes
   private var vanished = Holes([])
-  /// Where replayed dead letters stand that nothing else was said of, by id.
+  /// The sequences of replayed dead letters without a ruling, by id.
   private var replayed: [[UInt8]: UInt64] = [:]
 
   public init(holes: [StreamLedger.Hole]) { self.holes = Holes(holes) }
 
-  /// Messages that were seen before, and are gone now. Those given earlier are forgotten.
+  /// Sets the messages that were seen before and have vanished, replacing earlier ones.
   public mutating func note(vanished: [StreamLedger.Hole]) { self.vanished = Holes(vanished) }
 
   public mutating func rule(missing: [Missing], surplus: [RunJoin.Surplus]) -> [Ruling] {
-    // An id may be that of several events.
+    // Several events may share an id.
     var byID: [[UInt8]: [Int]] = [:]
     for (index, one) in missing.enumerated() { byID[Array(one.id.utf8), default: []].append(index) }
     var found: Set<Int> = []
@@ -57,11 +57,11 @@ public struct Reconciliation: Sendable {
         found.insert(index)
         let isSame = missing[index].digests == message.digests
         if message.kind == .replayed { replayed[Array(message.id.utf8)] = message.sequence }
-        // A replayed dead letter stands behind the rest by design.
+        // A replayed dead letter is expected to be out of order.
         if isSame, message.kind == .replayed { continue }
         rulings.append(isSame ? .reordered(message) : .differs(message, from: index))
       } else if message.kind == .replayed {
-        // Once it explains itself: the letter may be what is expected.
+        // The first one needs no explanation: the dead letter itself may be what is expected.
         let id = Array(message.id.utf8)
         if let first = one.repeats ?? replayed[id] {
           // Runs may overlap.
@@ -84,30 +84,30 @@ public struct Reconciliation: Sendable {
     return rulings
   }
 
-  /// The missing message that this one is, in whatever form.
+  /// The missing message that matches this surplus one, even with different content.
   private static func counterpart(
     of surplus: RunJoin.Surplus, among indices: [Int], _ missing: [Missing], _ found: Set<Int>
   ) -> Int? {
     let free = indices.filter { !found.contains($0) }
     let message = surplus.observed
     if let same = free.first(where: { missing[$0].position == message.position }) { return same }
-    // A second copy of what is there: what it repeats is another event's.
+    // A duplicate of another event's message.
     if surplus.repeats != nil, message.position != nil, message.kind == .own { return nil }
     return free.first { missing[$0].digests == message.digests } ?? free.first
   }
 
-  /// Whether a message of that position can have been removed.
+  /// Whether a message at that position may have been removed.
   public func hasHole(at position: EventPosition) -> Bool {
     holes.index(of: position) != nil || vanished.index(of: position) != nil
   }
 
-  /// The hole in which a message of that position can have stood; it explains one less from now on.
+  /// Takes the hole that a message at that position may have been in; it then explains one message less.
   public mutating func takeHole(at position: EventPosition) -> StreamLedger.Hole? {
     holes.take(position) ?? vanished.take(position)
   }
 }
 
-/// Holes in a stream's order.
+/// Holes in stream order.
 private struct Holes: Sendable {
   private var holes: [(hole: StreamLedger.Hole, left: UInt64)]
 
@@ -120,7 +120,7 @@ private struct Holes: Sendable {
     }
   }
 
-  /// The hole in which a message of that position can have stood.
+  /// The hole that a message at that position may have been in.
   mutating func take(_ position: EventPosition) -> StreamLedger.Hole? {
     guard let index = index(of: position) else { return nil }
     holes[index].left -= 1
@@ -128,7 +128,7 @@ private struct Holes: Sendable {
   }
 
   func index(of position: EventPosition) -> Int? {
-    // Holes stand in the stream's order, which is that of positions but for a few.
+    // Holes are in stream order, which is almost the order of positions.
     var index = holes.partitioningIndex { $0.hole.after.map { position <= $0 } ?? true }
     while index < holes.count, holes[index].left == 0 { index += 1 }
     guard index < holes.count, holes[index].hole.before.map({ $0 <= position }) ?? true,

@@ -1,6 +1,6 @@
 public import Oplog
 
-/// A message's parts, each as a digest.
+/// The digests of a message's parts.
 public struct PartDigests: Sendable, Hashable {
   public var subject: MessageDigest
   public var headers: MessageDigest
@@ -13,8 +13,8 @@ public struct PartDigests: Sendable, Hashable {
   }
 }
 
-/// Looks into a run of suspects message by message: what is stored there, by id, against what is
-/// expected, one after the other. A pure value.
+/// Compares a run of suspects message by message: expected messages in order with stored ones by id. A
+/// pure value.
 public struct RunJoin: Sendable {
   /// A stored message.
   public struct Observed: Sendable {
@@ -25,7 +25,7 @@ public struct RunJoin: Sendable {
     public var rule: String
     public var subject: String
     public var digests: PartDigests
-    /// Of a dead letter: why it is one.
+    /// The reason of a dead letter.
     public var letter: Letter?
 
     public init(
@@ -56,24 +56,24 @@ public struct RunJoin: Sendable {
   public enum Answer: Sendable, Equatable {
     case equal
     case missing
-    /// Only messages of other positions have its id, which may be those of other events: `settle` tells
-    /// when all are expected.
+    /// Its id occurs only at other positions, possibly of other events. Call `settle` when all messages are
+    /// expected.
     case open(Postponed)
-    /// It is there, but these parts differ.
+    /// It is stored, but these parts differ.
     case differs(sequence: UInt64, subject: Bool, headers: Bool, body: Bool)
   }
 
-  /// An expected message whose answer depends on those that are expected after it.
+  /// An expected message whose answer depends on later expected messages.
   public struct Postponed: Sendable, Equatable {
     fileprivate var id: [UInt8]
     fileprivate var digests: PartDigests
     fileprivate var rank: Int
   }
 
-  /// A stored message that is one too many.
+  /// A stored message that is not expected.
   public struct Surplus: Sendable {
     public var observed: Observed
-    /// The same id as this message, which stands first; nil: nothing explains it.
+    /// The sequence of an earlier message with the same id; nil if there is none.
     public var repeats: UInt64?
 
     public init(observed: Observed, repeats: UInt64?) {
@@ -83,23 +83,25 @@ public struct RunJoin: Sendable {
   }
 
   private var observed: [Observed]
-  /// Ids as bytes: `String` would take composed and decomposed letters for the same.
+  /// Ids as bytes: `String` treats composed and decomposed characters as equal.
   private var byID: [[UInt8]: [Int]] = [:]
-  /// Of each: which expected message it is, in their order.
+  /// The rank of the expected message that each stored one is.
   private var meaning: [Int?]
   private var firstOfID: [[UInt8]: UInt64] = [:]
-  /// Ids that other producers publish under as well.
+  /// Ids that other producers use too.
   private var sharedIDs: Set<[UInt8]> = []
   private var expectedCount = 0
-  /// Of the message that was found last.
+  /// The kind of the message found last.
   public private(set) var lastKind = ObservedRecord.Kind.own
   private var differing: Set<Int> = []
-  /// Messages that may rightly be there in place of what is expected, by where they belong in its order.
+  /// Stored messages that are valid alternatives to expected ones, with their rank.
   private var excused: [Int: Int] = [:]
   private var byPosition: [EventPosition: [Int]] = [:]
   private let apart: Set<UInt64>
 
-  /// In any order. `apart`: sequences that stand apart from where their positions belong.
+  /// - Parameters:
+  ///   - observed: in any order.
+  ///   - apart: sequences far from where their positions belong.
   public init(_ observed: [Observed], apart: Set<UInt64> = []) {
     self.apart = apart
     self.observed = observed.sorted { $0.sequence < $1.sequence }
@@ -112,13 +114,13 @@ public struct RunJoin: Sendable {
     }
   }
 
-  /// A message of the bridge of that event and rule that nothing has explained so far.
+  /// A message of the bridge for that event and rule that is not explained yet.
   public func unexplained(_ position: EventPosition, rule: String) -> Observed? {
     byPosition[position]?.first { isOpen($0) && observed[$0].rule == rule }.map { observed[$0] }
   }
 
-  /// Of an event whose messages can't be told for sure: the first message that is there for the rule and
-  /// not expected belongs here in the order. It stays one of `surplus()`.
+  /// For an event whose messages aren't certain: gives the first unexplained message of the rule the next
+  /// rank. It remains in `surplus()`.
   public mutating func excuse(_ position: EventPosition, rule: String) -> Observed? {
     guard
       let index = byPosition[position]?.first(where: { isOpen($0) && observed[$0].rule == rule })
@@ -126,10 +128,10 @@ public struct RunJoin: Sendable {
     return excuse(index, rank: nextRank())
   }
 
-  /// The same, by the id that it has to have, where that is known: then its position, or its rule, may be
-  /// wrong. It may as well be another event's message of that id: to be asked when all is expected.
+  /// The same by a known id, if its position or rule may be wrong. Call it when all messages are expected:
+  /// before, it could match another event's message with that id.
   ///
-  /// - Parameter others: rules that there are besides: their messages may have that id as well.
+  /// - Parameter others: other rules whose messages may have that id.
   public mutating func excuse(id: String, rank: Int, others: Set<String> = []) -> Observed? {
     let index = byID[Array(id.utf8)]?.first {
       isOpen($0) && observed[$0].kind == .own && !others.contains(observed[$0].rule)
@@ -137,12 +139,12 @@ public struct RunJoin: Sendable {
     return index.map { excuse($0, rank: rank) }
   }
 
-  /// Whether a message of that id may be left.
+  /// Whether there is an unexplained message with that id.
   public func mayHold(_ id: String) -> Bool {
     byID[Array(id.utf8)]?.contains { isOpen($0) } ?? false
   }
 
-  /// The next place in the order of what is expected.
+  /// The next rank in the expected order.
   public mutating func nextRank() -> Int {
     defer { expectedCount += 1 }
     return expectedCount
@@ -157,12 +159,12 @@ public struct RunJoin: Sendable {
 
   private func isOpen(_ index: Int) -> Bool { meaning[index] == nil && excused[index] == nil }
 
-  /// The next expected message, in oplog order. One id may be that of several events, which their
-  /// positions tell apart.
+  /// The next expected message, in oplog order. Several events with the same id are distinguished by their
+  /// positions.
   ///
   /// - Parameters:
-  ///   - isOpen: that it differs may be right, so its order counts.
-  ///   - isShared: others publish under its id as well: each message of that id answers one event.
+  ///   - isOpen: a difference may be valid, so the message's order is still checked.
+  ///   - isShared: other producers use its id too: each message with that id answers one event.
   public mutating func expect(
     id: String, _ position: EventPosition, _ digests: PartDigests, isOpen: Bool = false,
     isShared: Bool = false
@@ -173,7 +175,7 @@ public struct RunJoin: Sendable {
     guard let places = byID[id] else { return .missing }
     let free = places.filter { meaning[$0] == nil }
     let equal = free.first { isEqual($0, digests) }
-    // Others' messages have no position.
+    // Messages of other producers have no position.
     let own = free.first { observed[$0].position == position }
     guard
       let index = equal ?? own
@@ -185,12 +187,12 @@ public struct RunJoin: Sendable {
     return take(index, Postponed(id: id, digests: digests, rank: rank), isOpen: isOpen)
   }
 
-  /// All is expected: whether a message is left that can only be the one that was postponed, its position
-  /// being another than it should be.
+  /// Resolves a postponed message when all messages are expected: an unexplained message with its id must
+  /// be this one, with a wrong position.
   public mutating func settle(_ one: Postponed, isOpen: Bool = false) -> Answer {
     let places = byID[one.id] ?? []
     let answered = Set(places.filter { meaning[$0] != nil }.compactMap { observed[$0].position })
-    // A second copy of another event's message is none of this event.
+    // A duplicate of another event's message doesn't belong to this event.
     guard
       let index = places.first(where: { index in
         self.isOpen(index) && !(observed[index].position.map(answered.contains) ?? false)
@@ -214,7 +216,7 @@ public struct RunJoin: Sendable {
       body: found.digests.body != digests.body)
   }
 
-  /// Other producers share id, subject and body; their headers are their own.
+  /// Other producers share id, subject and body, but not the headers.
   private func isEqual(_ index: Int, _ digests: PartDigests) -> Bool {
     let found = observed[index]
     return found.kind == .foreign
@@ -222,7 +224,7 @@ public struct RunJoin: Sendable {
       : found.digests == digests
   }
 
-  /// Messages that nothing expected. Others' are, where the id is shared and another message has answered it.
+  /// Unexpected messages. Those of other producers count only if their id is shared and already answered.
   public func surplus() -> [Surplus] {
     observed.indices.filter { meaning[$0] == nil && isJudged($0) }.map { index in
       Surplus(
@@ -237,8 +239,8 @@ public struct RunJoin: Sendable {
     return sharedIDs.contains(id) && firstOfID[id] != nil
   }
 
-  /// Messages out of their order: those that stand apart, and of the others the fewest whose removal
-  /// leaves the rest in order. What is stored twice, or differs besides, is not named here.
+  /// Messages out of order: those in `apart`, and the fewest others whose removal leaves the rest in order.
+  /// Without duplicates and messages that differ, which are reported anyway.
   public func reordered() -> [Observed] {
     let doubled = doubledIDs
     let own = observed.indices.filter { index in

@@ -1,12 +1,12 @@
 public import Oplog
 
-/// Messages of a stream that others publish to as well, under ids that they share with the bridge: who
-/// of them was first with one is left open, so they are judged by id, wherever they stand. An id may come
-/// again for another event once the stream's dedup window is over: the bridge's messages are told apart by
-/// their positions, those of others answer one event after the other.
+/// Compares the messages of a stream that other producers publish to under ids shared with the bridge.
+/// Either may be first, so messages are compared by id at any position. After the stream's dedup window,
+/// an id may be reused for another event: messages of the bridge are then distinguished by their
+/// positions, those of other producers answer one event each.
 ///
-/// Bounded: ids are kept up to `most` each of those that are expected and those that are not. Beyond that
-/// the oldest are given up, which is counted.
+/// Bounded: keeps at most `most` expected and `most` other ids. Beyond that, the oldest are discarded and
+/// counted in `givenUp`.
 public struct SharedIDs: Sendable {
   private struct Expected {
     var position: EventPosition
@@ -14,14 +14,14 @@ public struct SharedIDs: Sendable {
     var subject: MessageDigest
     var body: MessageDigest
 
-    /// Others' headers are their own.
+    /// Other producers have their own headers.
     func isAnswered(by record: ObservedRecord) -> Bool {
       record.kind == .foreign
         ? record.body == body && record.subject == subject : record.digest == digest
     }
   }
-  /// What is known of one id: nearly all have one event and one message.
-  private struct Course {
+  /// The state of one id. Nearly all have one event and one message.
+  private struct IDState {
     var expected: Expected?
     var observed: ObservedRecord?
     var moreExpected: [Expected] = []
@@ -30,7 +30,7 @@ public struct SharedIDs: Sendable {
     var isPlain: Bool { moreExpected.isEmpty && moreObserved.isEmpty }
     var allExpected: [Expected] { (expected.map { [$0] } ?? []) + moreExpected }
     var allObserved: [ObservedRecord] { (observed.map { [$0] } ?? []) + moreObserved }
-    /// Expected messages that no stored one can be.
+    /// The number of expected messages without a stored one.
     var waiting: Int {
       max(
         0,
@@ -54,11 +54,11 @@ public struct SharedIDs: Sendable {
   }
 
   private let most: Int
-  private var courses: [MessageDigest: Course] = [:]
+  private var states: [MessageDigest: IDState] = [:]
   private var wantedOrder = IDQueue()
   private var otherOrder = IDQueue()
 
-  /// What has to be looked into: an expected message and where its id stands.
+  /// An expected message to examine, and the sequences of its id.
   public struct Suspect: Sendable, Equatable {
     public var position: EventPosition
     public var sequences: [UInt64]
@@ -72,15 +72,15 @@ public struct SharedIDs: Sendable {
   /// The last position that was expected.
   public private(set) var lastExpected: EventPosition?
   public private(set) var observedCount: UInt64 = 0
-  /// Others' messages that were the ones.
+  /// Expected messages that another producer published.
   public private(set) var foreignMatched: UInt64 = 0
-  /// … that were there before they were expected, when nobody could know.
+  /// Those stored before they were expected.
   public private(set) var foreignMatchedEarly: UInt64 = 0
   public private(set) var givenUp: UInt64 = 0
   public private(set) var waitingCount = 0
-  /// Expected ids with something wrong.
+  /// The number of expected ids with a mismatch.
   private var wrong = 0
-  /// Dead letters that were replayed more than once, and not expected as messages.
+  /// The number of unexpected ids with several replayed dead letters.
   private var repeatedReplays = 0
 
   public init(most: Int = 500_000) { self.most = most }
@@ -91,10 +91,10 @@ public struct SharedIDs: Sendable {
   ) {
     expectedCount &+= 1
     lastExpected = position
-    if courses[id]?.expected == nil {
+    if states[id]?.expected == nil {
       wantedOrder.append(id)
-      // Whatever was there was not known to be wanted.
-      for record in courses[id]?.allObserved ?? [] {
+      // Messages stored before were not counted yet.
+      for record in states[id]?.allObserved ?? [] {
         observedCount &+= 1
         guard record.kind == .foreign else { continue }
         foreignMatched &+= 1
@@ -107,67 +107,67 @@ public struct SharedIDs: Sendable {
     while wantedOrder.count > most, let oldest = wantedOrder.next() { giveUp(oldest) }
   }
 
-  /// A stored message; false: its id is not one that is expected, so far.
+  /// Takes a stored message. False if its id is not expected so far.
   public mutating func observe(_ record: ObservedRecord) -> Bool {
     guard let id = record.id else { return false }
-    let isWanted = courses[id]?.expected != nil
+    let isWanted = states[id]?.expected != nil
     if isWanted {
       observedCount &+= 1
       if record.kind == .foreign { foreignMatched &+= 1 }
-    } else if courses[id] == nil {
+    } else if states[id] == nil {
       otherOrder.append(id)
     }
     change(id) { $0.add(record) }
     while otherOrder.count > most, let oldest = otherOrder.next() {
-      if courses[oldest]?.expected == nil { giveUp(oldest) }
+      if states[oldest]?.expected == nil { giveUp(oldest) }
     }
     return isWanted
   }
 
-  private mutating func change(_ id: MessageDigest, _ body: (inout Course) -> Void) {
-    var course = courses.removeValue(forKey: id) ?? Course()
-    count(course, -1)
-    body(&course)
-    count(course, 1)
-    courses[id] = course
+  private mutating func change(_ id: MessageDigest, _ body: (inout IDState) -> Void) {
+    var state = states.removeValue(forKey: id) ?? IDState()
+    count(state, -1)
+    body(&state)
+    count(state, 1)
+    states[id] = state
   }
 
-  private mutating func count(_ course: Course, _ one: Int) {
-    guard course.expected != nil else {
-      if course.replays.count > 1 { repeatedReplays += one }
+  private mutating func count(_ state: IDState, _ one: Int) {
+    guard state.expected != nil else {
+      if state.replays.count > 1 { repeatedReplays += one }
       return
     }
-    waitingCount += one * course.waiting
-    if !course.agrees { wrong += one }
+    waitingCount += one * state.waiting
+    if !state.agrees { wrong += one }
   }
 
   private mutating func giveUp(_ id: MessageDigest) {
-    guard let course = courses.removeValue(forKey: id) else { return }
-    count(course, -1)
+    guard let state = states.removeValue(forKey: id) else { return }
+    count(state, -1)
     givenUp &+= 1
   }
 
-  /// Whether somebody else has a message of that id, which nothing expects.
+  /// Whether another producer has an unexpected message with that id.
   public func hasUnexpected(_ id: MessageDigest) -> Bool {
-    guard let course = courses[id], course.expected == nil else { return false }
-    return course.allObserved.contains { $0.kind == .foreign }
+    guard let state = states[id], state.expected == nil else { return false }
+    return state.allObserved.contains { $0.kind == .foreign }
   }
 
-  /// Whether everything expected was there, as it should be.
+  /// Whether all expected messages are stored and correct.
   public var agrees: Bool { wrong == 0 && repeatedReplays == 0 }
 
-  /// What has to be looked into, and messages of the bridge that nobody expected.
+  /// The suspects to examine, and unexpected messages of the bridge.
   public func finish() -> (suspects: [Suspect], extra: [ObservedRecord]) {
     var suspects: [Suspect] = []
     var extra: [ObservedRecord] = []
-    for course in courses.values {
-      guard course.expected != nil else {
-        extra += course.allObserved.filter { $0.kind == .own && $0.position != nil }
-        if course.replays.count > 1 { extra += course.replays }
+    for state in states.values {
+      guard state.expected != nil else {
+        extra += state.allObserved.filter { $0.kind == .own && $0.position != nil }
+        if state.replays.count > 1 { extra += state.replays }
         continue
       }
-      if course.isPlain, course.agrees { continue }
-      let answers = Answers(course)
+      if state.isPlain, state.agrees { continue }
+      let answers = Answers(state)
       suspects += answers.suspects
       extra += answers.extra
     }
@@ -178,18 +178,18 @@ public struct SharedIDs: Sendable {
 }
 
 extension SharedIDs {
-  /// Which of an id's messages answers which of its events.
+  /// Assigns an id's messages to its events.
   private struct Answers {
     var suspects: [Suspect] = []
-    /// The bridge's, of other events than those of the id.
+    /// Messages of the bridge for other events.
     var extra: [ObservedRecord] = []
 
     var isPlain: Bool { suspects.isEmpty && extra.isEmpty }
 
-    init(_ course: Course) {
-      let expected = course.allExpected
+    init(_ state: IDState) {
+      let expected = state.allExpected
       var answers = [ObservedRecord?](repeating: nil, count: expected.count)
-      var left = course.allObserved
+      var left = state.allObserved
       func answer(_ mayBe: (Expected, ObservedRecord) -> Bool) {
         for index in expected.indices where answers[index] == nil {
           guard let place = left.firstIndex(where: { mayBe(expected[index], $0) }) else { continue }
@@ -198,9 +198,9 @@ extension SharedIDs {
       }
       answer { $0.position == $1.position && $0.isAnswered(by: $1) }
       answer { $0.position == $1.position }
-      // Others' messages have no position; they come in the events' order.
-      answer { !$1.hasPlace && $0.isAnswered(by: $1) }
-      answer { !$1.hasPlace }
+      // Messages of other producers have no position; they are in the events' order.
+      answer { !$1.namesEvent && $0.isAnswered(by: $1) }
+      answer { !$1.namesEvent }
       for (one, found) in zip(expected, answers) {
         guard let found else {
           suspects.append(Suspect(position: one.position, sequences: []))
@@ -213,7 +213,7 @@ extension SharedIDs {
       for record in left {
         let index =
           expected.indices.first { expected[$0].position == record.position }
-          ?? (record.hasPlace
+          ?? (record.namesEvent
             ? nil
             : expected.indices.first { expected[$0].isAnswered(by: record) }
               ?? expected.indices.first)
@@ -221,7 +221,7 @@ extension SharedIDs {
           extra.append(record)
           continue
         }
-        // One more of what is there.
+        // A duplicate.
         suspects.append(
           Suspect(
             position: expected[index].position, sequences: [found.sequence, record.sequence]))
@@ -231,11 +231,11 @@ extension SharedIDs {
 }
 
 extension ObservedRecord {
-  /// It says itself which event it is of.
-  fileprivate var hasPlace: Bool { kind == .own && position != nil }
+  /// It has its event's position.
+  fileprivate var namesEvent: Bool { kind == .own && position != nil }
 }
 
-/// Ids in the order in which they came.
+/// A queue of ids.
 private struct IDQueue: Sendable {
   private var ids: [MessageDigest] = []
   private var first = 0

@@ -1,11 +1,10 @@
 public import Oplog
 
-/// Holds what one stream should have against what it has, in memory that does not grow with either:
-/// expected messages, in oplog order, and stored ones, in the stream's, are summed up in buckets of
-/// neighbouring positions. Buckets whose sums agree are forgotten; of the others their range is kept,
-/// to be looked into message by message (`RunJoin`). A pure value.
+/// Compares the expected and the stored messages of a stream in bounded memory: expected messages in oplog
+/// order and stored ones in stream order are summed in buckets of adjacent positions. Buckets with equal
+/// sums are discarded; the others become suspects, to compare message by message (`RunJoin`). A pure value.
 public struct StreamLedger: Sendable {
-  /// Positions after `after` (nil: from the beginning) up to `last`, which is in it.
+  /// Positions after `after` (nil: from the start) up to and including `last`.
   public struct Range: Sendable, Equatable {
     public var after: EventPosition?
     public var last: EventPosition
@@ -20,13 +19,13 @@ public struct StreamLedger: Sendable {
     }
   }
 
-  /// A bucket whose sums differ.
+  /// A bucket with different sums.
   public struct Suspect: Sendable, Equatable {
     public var range: Range
     public var expected: UInt64
-    /// Where its messages stand, as far as they stand together.
+    /// The sequences of its messages, except `strays`.
     public var sequences: ClosedRange<UInt64>?
-    /// Messages of its positions that stand elsewhere.
+    /// Sequences of its messages stored elsewhere.
     public var strays: [UInt64] = []
 
     public init(
@@ -39,10 +38,10 @@ public struct StreamLedger: Sendable {
     }
   }
 
-  /// Sequences that hold nothing: messages that were there once and were removed.
+  /// Sequences of removed messages.
   public struct Hole: Sendable, Equatable {
     public var sequences: ClosedRange<UInt64>
-    /// Positions of the bridge's messages around it.
+    /// The positions of the bridge's messages before and after it.
     public var before: EventPosition?
     public var after: EventPosition?
 
@@ -59,29 +58,31 @@ public struct StreamLedger: Sendable {
     var after: EventPosition?
     var last: EventPosition
     var expected = BucketSum()
-    /// Positions at which there may be a message, or not.
+    /// The number of positions that may or may not have messages.
     var covered: UInt64 = 0
     var observed = BucketSum()
     var sequences: ClosedRange<UInt64>?
   }
 
   private let bucketSize: UInt64
-  /// Only positions in here are judged.
+  /// The first position of the range.
   private let lower: EventPosition
-  /// What is before the range and not before this was judged before.
+  /// Positions from here to `lower` were compared by earlier ranges.
   private let earliest: EventPosition?
+  /// The last position of the range.
   private var upper: EventPosition
 
-  /// Those not judged yet; the first is the one that the stream has come to.
+  /// Buckets not compared yet; the stream is at the first one.
   private var open: [Bucket] = []
   private var expectedEnded = false
   private var hasEnded = false
-  /// Ends of all buckets, judged ones included.
+  /// The last positions of all buckets, including compared ones.
   private var ends: [EventPosition] = []
-  /// Of those judged: how many messages were expected, and where they stand.
+  /// Of compared buckets: the number of expected messages, and the sequences.
   private var places: [(expected: UInt64, sequences: ClosedRange<UInt64>?)] = []
   private var suspects: [Int: Suspect] = [:]
-  /// A message ahead of what its bucket still lacks: it counts once the next one is there too.
+  /// A message that is ahead while its bucket is incomplete; the next message decides whether it is out of
+  /// order.
   private var held: ObservedRecord?
   private var ahead: [ObservedRecord] = []
 
@@ -93,19 +94,19 @@ public struct StreamLedger: Sendable {
   public private(set) var snapshotCount: UInt64 = 0
   public private(set) var replayedCount: UInt64 = 0
   public private(set) var holes: [Hole] = []
-  /// Messages of the bridge from before the range, and behind it, of which nothing is to be said.
+  /// Messages of the bridge from before the range that no range compares.
   public private(set) var outside: UInt64 = 0
-  /// Messages of earlier ranges that stand among this one's: doubled, late, or nothing's.
+  /// Messages of earlier ranges among this one's: duplicates, late or extra ones.
   public private(set) var late: [ObservedRecord] = []
-  /// Messages from behind the range.
+  /// The number of messages after the range.
   public private(set) var beyond: UInt64 = 0
   private var firstBeyond: UInt64?
-  /// Where the next range's messages may begin. What is gone before its first one may have been one of
-  /// them, so they begin behind the last message that was seen before that.
+  /// The first sequence that may belong to the next range: after the last message before the first one of
+  /// that range, since removed messages in between may belong to either.
   public private(set) var nextSequence: UInt64
-  /// Sequences of messages that were taken although others from behind the range stand before them.
+  /// Sequences of this range's messages that follow messages of the next range.
   public private(set) var takenBehind: Set<UInt64> = []
-  /// Sequences of messages without a position that can be read, though they say they are the bridge's.
+  /// Sequences of the bridge's messages without a readable position.
   public private(set) var unreadable: [UInt64] = []
   public private(set) var lastSequence: UInt64 = 0
   public private(set) var lastPosition: EventPosition?
@@ -113,9 +114,9 @@ public struct StreamLedger: Sendable {
   static let mostHoles = 100_000
 
   /// - Parameters:
-  ///   - range: both ends are in it.
-  ///   - firstSequence: where the stream's reading begins: what is missing before it is no hole.
-  ///   - earliest: ranges before this one have been judged from there on.
+  ///   - range: the positions to compare.
+  ///   - firstSequence: the first sequence read; sequences missing before it are not holes.
+  ///   - earliest: earlier ranges have compared the positions from here on.
   public init(
     _ range: ClosedRange<EventPosition>, firstSequence: UInt64 = 1,
     earliest: EventPosition? = nil, bucketSize: Int = 4096
@@ -128,12 +129,12 @@ public struct StreamLedger: Sendable {
     self.bucketSize = UInt64(bucketSize)
   }
 
-  /// Buckets that wait for the stream.
+  /// The number of buckets not compared yet.
   public var openBuckets: Int { open.count }
 
   // MARK: Expected
 
-  /// The next message that the stream should have; positions never fall.
+  /// The next expected message; positions must not decrease.
   public mutating func expect(_ position: EventPosition, _ digest: MessageDigest) {
     expectedCount &+= 1
     lastExpected = position
@@ -141,13 +142,13 @@ public struct StreamLedger: Sendable {
     open[open.count - 1].expected.add(digest)
   }
 
-  /// A position at which there may rightly be messages, and may not: if there are, they are looked into.
+  /// A position that may or may not have messages; if it has, they are examined.
   public mutating func cover(_ position: EventPosition) {
     extend(to: position)
     open[open.count - 1].covered &+= 1
   }
 
-  /// Makes the last bucket one that the position is of.
+  /// Extends the last bucket to the position, or starts another one.
   private mutating func extend(to position: EventPosition) {
     if let last = open.last,
       last.expected.count &+ last.covered < bucketSize || position == last.last
@@ -159,7 +160,7 @@ public struct StreamLedger: Sendable {
     }
   }
 
-  /// Nothing more is expected within the range.
+  /// No more messages are expected in the range.
   public mutating func endExpected() {
     guard !expectedEnded else { return }
     expectedEnded = true
@@ -168,7 +169,7 @@ public struct StreamLedger: Sendable {
 
   // MARK: Observed
 
-  /// The stream's next message. False: not taken yet, more has to be expected first.
+  /// Takes the stream's next message. False if more messages must be expected first.
   public mutating func observe(_ record: ObservedRecord) -> Bool {
     switch record.kind {
     case .foreign:
@@ -226,7 +227,7 @@ public struct StreamLedger: Sendable {
         if let before = held {
           held = nil
           observedCount &+= 1
-          // What jumped further than its successor jumped alone.
+          // The held message was ahead of its successor, so it is out of order.
           if before.position.map({ $0 > position }) ?? true {
             ahead.append(before)
           } else {
@@ -250,20 +251,20 @@ public struct StreamLedger: Sendable {
     return true
   }
 
-  /// Beyond everything that is expected so far.
+  /// After everything expected so far.
   private func isAhead(_ position: EventPosition) -> Bool {
-    // The last bucket may still grow.
+    // The last bucket may still be extended.
     guard let last = open.last else { return true }
     return position >= last.last
   }
 
-  /// Over the present bucket's end and all of the next one.
+  /// Past the current bucket and all of the next one.
   private func jumpsOver(_ position: EventPosition) -> Bool {
     open.count < 2
       ? expectedEnded && position > (open.first?.last ?? upper) : position > open[1].last
   }
 
-  /// Adds it to its bucket, which the stream may thereby have come to.
+  /// Adds the message to its bucket, after comparing the buckets before it.
   private mutating func place(_ record: ObservedRecord) {
     guard let position = record.position else { return }
     while let first = open.first, position > first.last, open.count > 1 || expectedEnded {
@@ -305,7 +306,7 @@ public struct StreamLedger: Sendable {
     var index = holes.count - 1
     while index >= 0, holes[index].after == nil {
       holes[index].after = position
-      // Between messages that stand in the wrong order, all that belongs between them may have stood.
+      // Between messages in the wrong order, the hole may have held anything between their positions.
       if let before = holes[index].before, before > position {
         holes[index].before = position
         holes[index].after = before
@@ -314,7 +315,7 @@ public struct StreamLedger: Sendable {
     }
   }
 
-  /// A message that is judged elsewhere. `isBeyond`: it is of the next range, which has to see it too.
+  /// A message that is compared elsewhere. `isBeyond`: it belongs to the next range, which must see it too.
   public mutating func pass(_ sequence: UInt64, isBeyond: Bool = false) {
     if isBeyond {
       beyond &+= 1
@@ -325,24 +326,24 @@ public struct StreamLedger: Sendable {
 
   // MARK: The end
 
-  /// The stream ends at this sequence: what lies between is gone.
+  /// The stream ends at this sequence: sequences in between are holes.
   public mutating func endOfStream(at sequence: UInt64) {
     hasEnded = true
     note(sequence == .max ? sequence : sequence + 1, nil)
   }
 
-  /// Whether every bucket so far agrees, those included that the stream is still at.
+  /// Whether all buckets so far are equal, including incomplete ones.
   public var agrees: Bool {
     suspects.isEmpty && held == nil && ahead.isEmpty && unreadable.isEmpty
       && open.allSatisfy { $0.expected == $0.observed }
   }
 
-  /// What has to be looked into, in the order of positions, and messages whose positions no bucket
-  /// covers. Call it once all is expected and read.
+  /// The suspects in the order of positions, and the sequences of messages whose positions no bucket
+  /// covers. Call it when everything is expected and read.
   public mutating func finish() -> (suspects: [Suspect], extra: [UInt64]) {
     endExpected()
     if let before = held {
-      // Nothing came behind it that would show it to stand too early.
+      // No later message shows it to be out of order.
       held = nil
       observedCount &+= 1
       note(before.sequence, before.position)
@@ -366,7 +367,7 @@ public struct StreamLedger: Sendable {
     return (found.sorted { $0.key < $1.key }.map(\.value), extra)
   }
 
-  /// A bucket that agreed, until a message of its positions turned up elsewhere.
+  /// The suspect for a bucket that was equal, but has a stray message.
   private func whole(_ index: Int) -> Suspect {
     let after = index > 0 ? ends[index - 1] : nil
     guard index < places.count else { return suspect(open[index - places.count]) }
@@ -377,14 +378,14 @@ public struct StreamLedger: Sendable {
 }
 
 extension StreamLedger {
-  /// Suspects that are looked into together.
+  /// Adjacent suspects, examined together.
   public struct Run: Sendable {
     public var suspects: ArraySlice<Suspect>
 
     public init(suspects: ArraySlice<Suspect>) { self.suspects = suspects }
 
-    /// Strays beyond all the sequences that the run's messages stand at. (What strays among them, their
-    /// order tells.)
+    /// Strays outside the sequences of the run's other messages. (Strays among them are found by their
+    /// order.)
     public var apart: Set<UInt64> {
       let places = suspects.compactMap(\.sequences)
       let strays = suspects.flatMap(\.strays)
@@ -398,7 +399,7 @@ extension StreamLedger {
     }
   }
 
-  /// Neighbours go together, `most` at a time.
+  /// Groups adjacent suspects, at most `most` per run.
   public static func runs(of suspects: [Suspect], most: Int = 4) -> [Run] {
     var runs: [Run] = []
     var start = 0
@@ -417,7 +418,7 @@ extension StreamLedger {
 }
 
 extension Array {
-  /// The first index from which `predicate` holds, if it does not hold before.
+  /// The first index at which `predicate` holds, by binary search; `count` if there is none.
   func partitioningIndex(where predicate: (Element) -> Bool) -> Int {
     var low = 0
     var high = count

@@ -1,24 +1,23 @@
 import JSON
 
-/// A path of an update, `a.0.b`, and the ways in which it can be read: a dot is between two names, or
-/// within one (documents may hold names with dots).
+/// A path of an update, `a.0.b`, and its possible readings: a dot separates two names or is part of one.
 struct UpdatePath {
-  /// What a path leads to.
+  /// The target of a path.
   enum Goal {
-    /// A value that is set: the last name may be new.
+    /// A value to set; the last name may be new.
     case set
-    /// A field that was there.
+    /// An existing field.
     case removed
     /// An array.
     case truncated
   }
 
   private let parts: [String]
-  /// The names, where the message tells them.
+  /// The names, if known.
   private let names: [String]?
 
-  /// - Parameter known: the update's `disambiguatedPaths`. They list every path that can be read in
-  ///   several ways, so that each dot of any other is between two names.
+  /// - Parameter known: the update's `disambiguatedPaths`. They list every ambiguous path, so in all others
+  ///   each dot is a separator.
   init(_ text: String, _ known: JSONValue?) {
     parts = text.dotSeparated
     guard let known, known.objectValue != nil else {
@@ -29,7 +28,7 @@ struct UpdatePath {
     names = listed ?? parts
   }
 
-  /// It has dots, and nothing tells what they are.
+  /// The path is ambiguous.
   var isOpen: Bool { names == nil && parts.count > 1 }
 
   /// A name, or an array's index.
@@ -39,11 +38,11 @@ struct UpdatePath {
     return digits
   }
 
-  /// The ways to read it in a document, the most likely first: what is there already comes before
-  /// what would be new, and of that, what is nested deeper.
+  /// The possible readings in a document, most likely first: existing fields before new ones, and of new
+  /// ones those nested deeper first.
   ///
-  /// - Parameter isThorough: also those that are less likely. There are few others where no name in
-  ///   the document holds dots.
+  /// - Parameter isThorough: include less likely readings; there are few unless the document has field
+  ///   names with dots.
   func readings(in document: JSONValue, _ goal: Goal, isThorough: Bool) -> [[String]] {
     if let names { return [names] }
     if parts.count == 1 { return [parts] }
@@ -51,7 +50,7 @@ struct UpdatePath {
     search.walk(parts[...], in: document, [])
     guard goal == .set else { return search.present }
     if !isThorough, !search.present.isEmpty { return search.present }
-    // Updates of `$v: 1` make the documents on the way.
+    // `$v: 1` updates create the documents along the path.
     if !isThorough { return [parts] }
     var others = search.new.sorted { $0.count > $1.count }
     if !(search.present + others).contains(parts) { others.insert(parts, at: 0) }
@@ -96,14 +95,13 @@ struct UpdatePath {
 }
 
 extension String {
-  /// The parts between dots, whatever follows a dot: what combines with one makes another `Character`
-  /// of it.
+  /// The parts between dots. Splits bytes, since a dot with a combining mark is another `Character`.
   package var dotSeparated: [String] {
     utf8.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false)
       .map { String(decoding: $0, as: UTF8.self) }
   }
 
-  /// Decimal digits alone.
+  /// Only decimal digits, at least one.
   package var isDigits: Bool { !isEmpty && utf8.allSatisfy { (48...57).contains($0) } }
 }
 
@@ -116,7 +114,7 @@ extension JSONValue {
     }
   }
 
-  /// Whether a name in it holds a dot.
+  /// Whether any field name in it contains a dot.
   public var hasDottedNames: Bool {
     switch self {
     case .object(let members):

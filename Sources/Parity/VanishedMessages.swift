@@ -1,18 +1,18 @@
 public import Oplog
 
-/// Messages that the first look at a stream has seen and the second has not: the stream's limits, newer
-/// messages of their subjects, or somebody removed them in between.
+/// Messages that the first read of a stream found and the second did not: removed in between by the
+/// stream's limits, by newer messages of their subjects, or by a user.
 public enum VanishedMessages {
   /// - Parameters:
-  ///   - looked: sequences that were looked at again.
-  ///   - found: what was there, in order, with the positions of the bridge's own messages; also around them.
-  ///   - known: holes that the first look saw already, in order.
+  ///   - looked: the sequences that were read again.
+  ///   - found: the messages found there and around, in order, with the positions of the bridge's messages.
+  ///   - known: holes that the first read found, in order.
   public static func holes(
     looked: [ClosedRange<UInt64>], found: [(sequence: UInt64, position: EventPosition?)],
     known: [StreamLedger.Hole]
   ) -> [StreamLedger.Hole] {
     var vanished: [StreamLedger.Hole] = []
-    // Of each place, the bridge's next message from there on; and behind the one before a place.
+    // For each index: the position of the bridge's next message, and of its previous one.
     var following = [EventPosition?](repeating: nil, count: found.count + 1)
     for index in found.indices.reversed() {
       following[index] = found[index].position ?? following[index + 1]
@@ -43,7 +43,7 @@ public enum VanishedMessages {
     return vanished
   }
 
-  /// In order, and those that overlap made one.
+  /// Sorted, with overlapping ranges joined.
   public static func joined(_ ranges: [ClosedRange<UInt64>]) -> [ClosedRange<UInt64>] {
     var joined: [ClosedRange<UInt64>] = []
     for range in ranges.sorted(by: { $0.lowerBound < $1.lowerBound }) {

@@ -47,7 +47,7 @@ import Testing
       #expect(pointer.namespace.equals("a.b") && Array(pointer.id) == Array(0..<12))
       let code = try #require(try element("code").codeWithScope)
       #expect(code.code.equals("f()") && code.scope.isEmpty)
-      // An accessor of another type says nothing.
+      // Accessors of other types return nil.
       #expect(try element("int32").int64 == nil)
       #expect(try element("string").document == nil)
       #expect(try element("code").string == nil)
@@ -63,7 +63,7 @@ import Testing
     }
   }
 
-  /// What is broken, and where the error must point.
+  /// Invalid bytes, and the offset that the error must have.
   @Test(
     arguments: [
       ("", .truncated, 0),
@@ -117,12 +117,12 @@ import Testing
     }
   }
 
-  /// `docs/types.md` says so of `bson_validate`: what this module refuses, and libbson doesn't.
+  /// Bytes that this module rejects and `bson_validate` accepts, as documented in `docs/types.md`.
   @Test(arguments: [
-    // A nested document's length is impossible, or it isn't closed.
+    // A nested document's length is impossible, or its final NUL is missing.
     "0C000000 03 6100 04000000 00",
     "0D000000 03 6100 05000000 01 00",
-    // Code with a scope isn't closed, or its scope.
+    // The final NUL of code with scope, or of its scope, is missing.
     "16000000 0F 6100 0E000000 01000000 61 05000000 00 00",
     "16000000 0F 6100 0E000000 01000000 00 05000000 01 00",
     // An unknown type after code with a scope.
@@ -144,7 +144,7 @@ import Testing
         == "corrupt BSON at byte 9: unknown BSON type 0x14")
   }
 
-  /// `depth` documents inside each other.
+  /// `depth` nested documents.
   static func nested(_ depth: Int, type: BSONType = .document) -> [UInt8] {
     var inner = document { $0.append(key: "x", int32: 1) }
     for _ in 1..<depth { inner = document(of: type, inner) }
@@ -158,7 +158,7 @@ import Testing
     _ = try StrictJSON.tokens(Array(try json(deep, .simplified).utf8))
 
     let tooDeep = Self.nested(BSONView.maximumDepth + 1, type: type)
-    // Each level puts its length, its type and "v" before the next one.
+    // Each level adds its length, its type and "v".
     let offset = BSONView.maximumDepth * 7
     let validating = error {
       try tooDeep.withUnsafeBytes { try BSONView($0).validate(utf8: false) }

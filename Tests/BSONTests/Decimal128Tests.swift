@@ -3,7 +3,7 @@ import TestRandom
 import Testing
 
 @Suite struct Decimal128Tests {
-  /// Bits from the encoding's own rules: exponent + 6176 from bit 113 on, then the coefficient.
+  /// Bits by the encoding's rules: exponent + 6176 from bit 113 on, then the coefficient.
   @Test(
     arguments: [
       ("0", 0x3040_0000_0000_0000, 0),
@@ -28,16 +28,16 @@ import Testing
       ("-1E-6176", 0x8000_0000_0000_0000, 1),
       ("0E-6176", 0x0000_0000_0000_0000, 0),
       ("0E+6111", 0x5FFE_0000_0000_0000, 0),
-      // 10^34 - 1, the greatest coefficient, and one more, which isn't canonical and means zero.
+      // 10^34 - 1, the largest coefficient, and one more, which isn't canonical and means zero.
       ("9999999999999999999999999999999999", 0x3041_ED09_BEAD_87C0, 0x378D_8E63_FFFF_FFFF),
       ("0", 0x3041_ED09_BEAD_87C0, 0x378D_8E64_0000_0000),
       ("9.999999999999999999999999999999999E+6144", 0x5FFF_ED09_BEAD_87C0, 0x378D_8E63_FFFF_FFFF),
       ("9.999999999999999999999999999999999E-6143", 0x0001_ED09_BEAD_87C0, 0x378D_8E63_FFFF_FFFF),
-      // 10^18: the halves the digits are made from meet here.
+      // 10^18: the boundary between the two halves of the digits.
       ("1000000000000000000", 0x3040_0000_0000_0000, 1_000_000_000_000_000_000),
       ("999999999999999999", 0x3040_0000_0000_0000, 999_999_999_999_999_999),
       ("18446744073709551616", 0x3040_0000_0000_0001, 0),
-      // The form for greater coefficients: always zero, but with an exponent of its own.
+      // The format for larger coefficients: always zero, but with an exponent.
       ("0", 0x6C10_0000_0000_0000, 1),
       ("0E+3", 0x6C11_8000_0000_0000, 7),
       ("-0E-7", 0xEC0C_8000_0000_0000, 7),
@@ -56,10 +56,10 @@ import Testing
     var random = SeededRandom(seed: 0xDEC_128)
     for round in 0..<60_000 {
       let low = random.next() >> UInt64(random.below(64))
-      // Without coefficients of 10^34 and more: for libbson they are numbers, if wrong ones.
+      // Without coefficients from 10^34 on, which libbson writes as (wrong) numbers.
       var high = random.next() & ~(1 << 48)
       if round % 2 == 0 {
-        // Exponents near zero, where plain and scientific notation meet.
+        // Exponents near zero, at the boundary of plain and scientific notation.
         let exponent = UInt64(6176 - 45 + random.below(60))
         high = (high >> 63) << 63 | exponent << 49 | high >> UInt64(16 + random.below(48))
       }

@@ -21,7 +21,7 @@ import Testing
           """)
         return
       }
-      // Where no double is involved, the bytes are the same but for whitespace.
+      // Without doubles, the bytes are equal except for whitespace.
       if !theirs.contains(UInt8(ascii: ".")), !theirs.contains(UInt8(ascii: "e")) {
         #expect(ours == Self.withoutSpace(theirs))
       }
@@ -43,7 +43,7 @@ import Testing
     try StrictJSON.tokens(bytes)
   }
 
-  /// Equal, but doubles by value: libbson writes them with twenty digits.
+  /// Equal, with doubles compared by value: libbson writes them with twenty digits.
   private static func difference(_ ours: [JSONToken], _ theirs: [JSONToken]) -> String? {
     guard ours.count == theirs.count else { return "\(ours.count) and \(theirs.count) tokens" }
     for (index, (a, b)) in zip(ours, theirs).enumerated() where a != b {

@@ -2,9 +2,9 @@ import BSON
 import TestRandom
 import Testing
 
-/// Extended JSON as BSON.
+/// Reading Extended JSON as BSON.
 @Suite struct ExtendedJSONReadingTests {
-  /// Whatever the writer writes in canonical form is read as the same bytes.
+  /// The writer's canonical form is read as the same bytes.
   @Test func `random documents come back`() throws {
     var documents = RandomDocuments(seed: 0x5EED, values: .asLibBSON)
     var same = 0
@@ -18,7 +18,7 @@ import Testing
         Issue.record("document \(round): \(error): \(text)")
         return
       }
-      // NaN has many bit patterns and one spelling; decimals that are not canonical likewise.
+      // NaN has many bit patterns but one text, and so have non-canonical decimals.
       if read == bytes { same += 1 } else { #expect(try json(read, .canonical) == text) }
     }
     #expect(same > 5_000)
@@ -52,7 +52,7 @@ import Testing
         #"{"a":[{"$code":"f()","$scope":{"x":{"$code":"g()","$scope":{}}}}]}"#
       ),
       (#"{"a":1,"a":2}"#, #"{"a":{"$numberInt":"1"},"a":{"$numberInt":"2"}}"#),
-      // No wrappers: more keys, or others.
+      // Not wrappers: additional or different keys.
       (#"{"a":{"$oid":"x","b":1}}"#, #"{"a":{"$oid":"x","b":{"$numberInt":"1"}}}"#),
       (#"{"a":{"$set":{"b":1}}}"#, #"{"a":{"$set":{"b":{"$numberInt":"1"}}}}"#),
       (#"{"$oid":"x"}"#, #"{"$oid":"x"}"#),
@@ -93,13 +93,13 @@ import Testing
       (#"{"a":{"b":[1,{"$oid":"xyz"}]}}"#, "at /a/b/1: $oid"),
       (#"{"a/b~":{"$numberLong":5}}"#, "at /a~1b~0: $numberLong"),
       (#"{"a":{"$numberInt":"2147483648"}}"#, "at /a: $numberInt"),
-      (#"{"a":{"$numberDouble":"abc"}}"#, "at /a: abc is no number"),
+      (#"{"a":{"$numberDouble":"abc"}}"#, "at /a: abc is not a number"),
       (#"{"a":{"$date":"2023-02-29T00:00:00Z"}}"#, "at /a: $date"),
       (#"{"a":{"$date":"2023-02-28T24:00:00Z"}}"#, "at /a: $date"),
       (#"{"a":{"$timestamp":{"t":-1,"i":0}}}"#, "at /a: $timestamp"),
       (#"{"a":{"$binary":{"base64":"%","subType":"00"}}}"#, "at /a: $binary"),
       (#"{"a":{"$regularExpression":{"pattern":"x\u0000","options":""}}}"#, "at /a: a regular"),
-      (#"{"a\u0000":1}"#, "a key can't hold a zero byte"),
+      (#"{"a\u0000":1}"#, "a key can't contain a NUL byte"),
       ("[1]", "not an object"), ("", "invalid JSON"), (#"{"a":1} x"#, "invalid JSON"),
     ])
   func mistakes(text: String, says: String) {

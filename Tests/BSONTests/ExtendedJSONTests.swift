@@ -1,7 +1,7 @@
 import BSON
 import Testing
 
-/// One vector a type, from the Extended JSON v2 specification's tables.
+/// One vector per type, from the Extended JSON v2 specification.
 @Suite struct ExtendedJSONTests {
   @Test(
     arguments: [
@@ -37,7 +37,7 @@ import Testing
         .binary, hex("06000000 02 02000000 FFFF"), #"{"$binary":{"base64":"//8=","subType":"02"}}"#,
         #"{"$binary":{"base64":"//8=","subType":"02"}}"#
       ),
-      // Servers don't check the inner length: where it is wrong, the bytes stay as they are.
+      // Servers don't validate the inner length: if it is wrong, the bytes are unchanged.
       (
         .binary, hex("06000000 02 03000000 FFFF"),
         #"{"$binary":{"base64":"AwAAAP//","subType":"02"}}"#,
@@ -164,7 +164,7 @@ import Testing
     }
   }
 
-  /// What canonical Extended JSON is for: libbson reads back the very bytes.
+  /// libbson reads canonical Extended JSON back to the same bytes.
   @Test func canonicalFormKeepsEverything() throws {
     let bytes = document { writer in
       writer.append(key: "double", double: 0.1)

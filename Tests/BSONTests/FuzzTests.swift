@@ -2,7 +2,7 @@ import BSON
 import TestRandom
 import Testing
 
-/// Valid documents, broken at random: an error or clean output, and never anything else.
+/// Valid documents, randomly corrupted: always an error or valid output.
 @Suite struct FuzzTests {
   private static let styles = [JSONStyle.simplified, .relaxed, .canonical]
 
@@ -15,7 +15,7 @@ import Testing
       let original = documents.next()
       for _ in 0..<60 {
         let bytes = Self.mutated(original, &documents.random)
-        // Exactly as many bytes on the heap as there are: what is read beyond shows under ASan.
+        // A heap buffer of the exact size, so that ASan detects reads beyond it.
         let raw = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 1)
         defer { raw.deallocate() }
         raw.copyBytes(from: bytes)
@@ -31,11 +31,11 @@ import Testing
         if (try? view.validate(utf8: true)) == nil { refused += 1 } else { accepted += 1 }
       }
     }
-    // Neither way may be what nearly always happens.
+    // Both outcomes must occur often.
     #expect(refused > 10_000 && accepted > 10_000, "\(refused) refused, \(accepted) accepted")
   }
 
-  /// Every truncation of a document, with and without its length put right.
+  /// Every truncation of a document, with and without a corrected length.
   @Test func everyTruncation() throws {
     var documents = RandomDocuments(seed: 0x7235)
     for _ in 0..<100 {
@@ -56,8 +56,8 @@ import Testing
     }
   }
 
-  /// What is wrong with how `view` is judged and written. What is accepted must be what the grammar
-  /// allows, and libbson accept it too; that one accepts a little more (`docs/types.md`).
+  /// Checks validation and writing of `view`. The grammar and libbson must accept everything that is
+  /// accepted; libbson accepts a little more (`docs/types.md`).
   private static func problem(_ view: BSONView, style: JSONStyle) -> String? {
     let shape = error { try view.validate(utf8: false) }
     let strict = error { try view.validate(utf8: true) }
@@ -79,7 +79,7 @@ import Testing
       if strict == nil { return "valid but not written, \(writing)" }
       return writer.bytes.equals("before") ? nil : "something left after an error"
     }
-    // Keys of arrays aren't written, so the writer doesn't see what is wrong with them.
+    // Array keys aren't written, so the writer doesn't validate them.
     if let strict, strict.reason != .invalidUTF8 { return "written in spite of \(strict)" }
     do {
       _ = try StrictJSON.tokens(Array(writer.bytes.dropFirst(6)))
@@ -109,7 +109,7 @@ import Testing
       default: bytes.removeSubrange(at..<(bytes.count - 1))
       }
     }
-    // Mostly with an outer length that fits, or the rest would never be looked at.
+    // Mostly with a valid outer length; otherwise the rest would never be read.
     if bytes.count >= 4, random.chance(15, in: 16) {
       bytes.replaceSubrange(0..<4, with: littleEndian(Int32(bytes.count)))
     }

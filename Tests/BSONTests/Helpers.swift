@@ -1,6 +1,6 @@
 import BSON
 
-/// What `body` wrote.
+/// The text that `body` writes.
 func written<Failure: Error>(
   _ body: (inout ByteWriter) throws(Failure) -> Void
 ) throws(Failure) -> [UInt8] {
@@ -15,7 +15,7 @@ func text<Failure: Error>(
   String(decoding: try written(body), as: UTF8.self)
 }
 
-/// A document with whatever `body` puts in it.
+/// A document with the elements that `body` writes.
 func document(_ body: (inout ByteWriter) -> Void) -> [UInt8] {
   written { writer in
     let mark = writer.beginDocument()
@@ -24,7 +24,7 @@ func document(_ body: (inout ByteWriter) -> Void) -> [UInt8] {
   }
 }
 
-/// The document `{v: …}` with one value of any type, given as the bytes it has in BSON.
+/// The document `{v: …}` with one value of any type, given as BSON bytes.
 func document(of type: BSONType, _ value: [UInt8]) -> [UInt8] {
   document { writer in
     value.withUnsafeBytes { writer.appendElement(type: type, key: "v", value: $0) }
@@ -66,7 +66,7 @@ func bsonString(_ text: String) -> [UInt8] {
 
 func cString(_ text: String) -> [UInt8] { Array(text.utf8) + [0] }
 
-/// The bytes that hexadecimal digits spell; spaces are for the reader.
+/// Bytes from hexadecimal digits; spaces are ignored.
 func hex(_ digits: String) -> [UInt8] {
   let nibbles = digits.compactMap(\.hexDigitValue)
   return stride(from: 0, to: nibbles.count, by: 2).map {
@@ -75,7 +75,7 @@ func hex(_ digits: String) -> [UInt8] {
 }
 
 extension ByteWriter {
-  /// An element of any type, with a key that may be any text without NUL.
+  /// An element of any type, with any key without NUL.
   mutating func appendElement(type: BSONType, key: String, value: UnsafeRawBufferPointer) {
     var key = key
     key.withUTF8 {

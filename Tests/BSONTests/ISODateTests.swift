@@ -30,8 +30,7 @@ import Testing
     #expect(text { $0.appendISODate(milliseconds: milliseconds) } == expected)
   }
 
-  /// Against the C library's calendar: every day of the range that starts or ends something, and
-  /// random instants.
+  /// Compared with the C library's calendar: the first and last days of months and years, and random times.
   @Test func datesAreTheCLibrarys() {
     var random = SeededRandom(seed: 0xDA7E)
     let range = ISODate.range
@@ -43,7 +42,7 @@ import Testing
         return
       }
     }
-    // 400 years hold every kind of year; one instant a day.
+    // 400 years include every kind of year; one time per day.
     for day in -10_000..<136_097 {
       let milliseconds = Int64(day) * 86_400_000
       guard text({ $0.appendISODate(milliseconds: milliseconds) }) == Self.reference(milliseconds)

@@ -23,7 +23,7 @@ import Testing
     #expect(String(decoding: try quoted(Array(text.utf8)), as: UTF8.self) == json)
   }
 
-  /// Every byte at every place of a word, among plain ones.
+  /// Every byte at every position of a word, among plain ones.
   @Test func everyASCIICharacterAtEveryPlaceReadsBack() throws {
     for length in 1...17 {
       for place in 0..<length {
@@ -40,7 +40,7 @@ import Testing
     }
   }
 
-  /// Against the standard library's own check: random text, much of it broken.
+  /// Compared with the standard library's validation, on random and often invalid text.
   @Test func acceptsUTF8AndOnlyThat() throws {
     var documents = RandomDocuments(seed: 0x07F8)
     var refused = 0

@@ -1,8 +1,8 @@
 import BSON
 import CLibMongoC
 
-/// MongoDB's own C library as the other opinion. Its documents are only ever made by the library:
-/// Swift can't lay out a `bson_t`.
+/// MongoDB's C library for comparison. Only the library creates its documents: Swift can't lay out a
+/// `bson_t`.
 enum LibBSON {
   static func withDocument<Result>(
     _ bytes: [UInt8], _ body: (OpaquePointer) throws -> Result
@@ -12,7 +12,7 @@ enum LibBSON {
     return try body(document)
   }
 
-  /// Extended JSON of a document, or nil if the library refuses it.
+  /// Extended JSON of a document, or nil if the library rejects it.
   static func json(_ bytes: [UInt8], _ style: JSONStyle) -> [UInt8]? {
     let json = withDocument(bytes) { document -> [UInt8]? in
       var length = 0
@@ -27,7 +27,7 @@ enum LibBSON {
     return json ?? nil
   }
 
-  /// Whether the bytes are a document to its full depth, and its strings and keys UTF-8.
+  /// Whether the bytes are a valid document at all depths, with strings and keys in UTF-8.
   static func accepts(_ bytes: [UInt8]) -> Bool {
     let flags = BSON_VALIDATE_UTF8.rawValue | BSON_VALIDATE_UTF8_ALLOW_NULL.rawValue
     let accepts = withDocument(bytes) { document in
@@ -36,7 +36,7 @@ enum LibBSON {
     return accepts ?? false
   }
 
-  /// The document that Extended JSON means.
+  /// The document of an Extended JSON text.
   static func document(fromJSON json: [UInt8]) -> [UInt8]? {
     guard let document = bson_new_from_json(json, json.count, nil) else { return nil }
     defer { bson_destroy(document) }
@@ -51,7 +51,7 @@ enum LibBSON {
 
   static func decimal(high: UInt64, low: UInt64) -> String {
     var decimal = bson_decimal128_t(low: low, high: high)
-    // The library asks for BSON_DECIMAL128_STRING, 43 bytes.
+    // The library requires BSON_DECIMAL128_STRING, 43 bytes.
     return withUnsafeTemporaryAllocation(of: CChar.self, capacity: 43) { text in
       bson_decimal128_to_string(&decimal, text.baseAddress)
       return String(decoding: UnsafeRawBufferPointer(text).prefix { $0 != 0 }, as: UTF8.self)

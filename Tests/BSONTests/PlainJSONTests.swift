@@ -2,9 +2,9 @@ import BSON
 import TestRandom
 import Testing
 
-/// JSON texts as BSON, with no Extended JSON in them.
+/// Reading plain JSON as BSON, without Extended JSON.
 @Suite struct PlainJSONTests {
-  /// The text of the value that the text was read as.
+  /// Reads a text and writes it again.
   private func again(_ text: String, _ style: JSONStyle = .simplified) throws -> String {
     var bson = ByteWriter()
     try Array(text.utf8).withUnsafeBytes { try bson.append(bsonOf: $0) }
@@ -15,7 +15,7 @@ import Testing
     return String(decoding: out.bytes, as: UTF8.self)
   }
 
-  @Test func `what the writer writes in any style is read as it stands`() throws {
+  @Test func `the writer's text in every style is read unchanged`() throws {
     var documents = RandomDocuments(seed: 0x9A1, values: .asLibBSON)
     for round in 0..<4_000 {
       let bytes = documents.next()
@@ -60,7 +60,7 @@ import Testing
       }
       var bson = ByteWriter()
       let read = text.withUnsafeBytes { (try? bson.append(bsonOf: $0)) != nil }
-      // Text that is not UTF-8 is carried over as it is.
+      // Text that is not UTF-8 is copied.
       if read, String(validating: text, as: UTF8.self) != nil {
         #expect(LibBSON.accepts(Array(bson.bytes)))
       }

@@ -1,9 +1,9 @@
 import BSON
 import TestRandom
 
-/// Documents of all types: nested, with odd keys, text from many scripts and extreme values.
+/// Documents of all types: nested, with unusual keys, text from many scripts and extreme values.
 struct RandomDocuments {
-  /// Where a value may go beyond what libbson writes as the specification asks.
+  /// Whether to include values that libbson doesn't write as specified.
   enum Values { case any, asLibBSON }
 
   var random: SeededRandom
@@ -82,7 +82,7 @@ struct RandomDocuments {
     return random.chance(1, in: 4) ? Array(random.pick(odd).utf8) : text(nul: false)
   }
 
-  /// Mostly plain, now and then anything Unicode has.
+  /// Mostly plain, sometimes any Unicode text.
   mutating func text(nul: Bool) -> [UInt8] {
     var text = ""
     let length = random.chance(1, in: 30) ? random.below(300) : random.below(24)
@@ -143,7 +143,7 @@ struct RandomDocuments {
 
   private mutating func decimal() -> [UInt8] {
     if random.chance(1, in: 4) {
-      // libbson takes a coefficient of 10^34 or more for a number.
+      // libbson treats a coefficient from 10^34 on as a number.
       let high = values == .asLibBSON ? random.next() & ~(1 << 48) : random.next()
       return littleEndian(random.next()) + littleEndian(high)
     }

@@ -1,7 +1,6 @@
 import BSON
 
-/// BSON's grammar once more, the slow and obvious way: what a document may be, as bsonspec.org
-/// writes it. Says only yes or no.
+/// A simple and slow implementation of BSON's grammar (bsonspec.org) that only accepts or rejects.
 enum ReferenceReader {
   private struct Refused: Error {}
 
@@ -9,8 +8,8 @@ enum ReferenceReader {
     (try? read(document[...], depth: 1)) != nil
   }
 
-  /// Some binary of subtype 2, in a document that is accepted, has another length within than without:
-  /// servers take that, libbson doesn't.
+  /// An accepted document has binary of subtype 2 with a wrong inner length: servers accept it, libbson
+  /// doesn't.
   static func hasWrongOldBinary(_ document: [UInt8]) -> Bool {
     var isWrong = false
     try? read(document[...], depth: 1) { isWrong = true }

@@ -19,7 +19,7 @@ import Testing
         .binary, hex("10000000 04 73FFD26444B34C6990E8E7D1DFC035D4"),
         #""73ffd264-44b3-4c69-90e8-e7d1dfc035d4""#, .uuid
       ),
-      // A UUID that isn't one, and the old subtype, whose byte order nobody can tell.
+      // An invalid UUID, and the old subtype, whose byte order is unknown.
       (.binary, hex("02000000 04 0102"), #""AQI=""#, .base64),
       (
         .binary, hex("10000000 03 73FFD26444B34C6990E8E7D1DFC035D4"),
@@ -69,7 +69,7 @@ import Testing
     }
   }
 
-  /// What the table promises is what the writer writes, for whatever value.
+  /// The writer follows the table for every value.
   @Test func jsonTypeIsTheOneThatIsWritten() throws {
     var documents = RandomDocuments(seed: 0x5149)
     var seen: Set<SimplifiedForm> = []

@@ -1,9 +1,9 @@
-/// What JSON consists of, in order; whitespace is left out.
+/// The tokens of a JSON text, without whitespace.
 enum JSONToken: Equatable {
   case punctuation(UInt8)
   /// Decoded.
   case string([UInt8])
-  /// `true`, `false`, `null` or a number, as it stands.
+  /// `true`, `false`, `null` or a number, verbatim.
   case literal(String)
 }
 
@@ -140,7 +140,7 @@ struct StrictJSON {
     if let byte = Self.simpleEscapes[kind] {
       decoded.append(byte)
     } else {
-      // Escapes of characters beyond U+007F would be correct JSON, but the writer has none.
+      // Escapes of characters beyond U+007F are valid JSON, but the writer doesn't use them.
       let digits = String(decoding: bytes[at..<min(at + 4, bytes.count)], as: UTF8.self)
       guard kind == UInt8(ascii: "u"), digits.utf8.count == 4,
         let code = UInt8(digits, radix: 16), code < 0x80

@@ -7,7 +7,7 @@ import Testing
     #"{"max_age":9223372036854775807,"unknown":1.50e-7,"a":1,"a":2}"#,
     #"["\"\\\n\r\t","é😀",""]"#, "[]", "{}", "0", "-0.0",
   ])
-  func `what was read is written back unchanged`(text: String) throws {
+  func `a text is written back unchanged`(text: String) throws {
     #expect(try JSONValue(parsing: text).text() == text)
   }
 
@@ -15,20 +15,20 @@ import Testing
     "", "{", "[1,]", "{\"a\"}", "01", "1.", "tru", "\"\u{1}\"", "\"\\ud800\"", "1 2", "\"\\x\"",
     "{\"a\":1,}", "-", "[1 2]", "\"abc",
   ])
-  func `broken text is refused with its place`(text: String) {
+  func `invalid text is an error with its offset`(text: String) {
     #expect(throws: JSONError.self) { try JSONValue(parsing: text) }
   }
 
-  @Test func `text that is not UTF-8 is refused`() {
+  @Test func `text that is not UTF-8 is an error`() {
     #expect(throws: JSONError.self) { try JSONValue(parsing: [0x22, 0xC3, 0x28, 0x22]) }
   }
 
-  @Test func `deep nesting is refused, not followed`() {
+  @Test func `too deep nesting is an error`() {
     let deep = String(repeating: "[", count: 100_000)
     #expect(throws: JSONError.self) { try JSONValue(parsing: deep) }
   }
 
-  @Test func `members are set in place, appended and removed`() throws {
+  @Test func `members are replaced in place, appended and removed`() throws {
     var value = try JSONValue(parsing: #"{"a":1,"b":2}"#)
     value["a"] = "x"
     value["c"] = true
@@ -36,7 +36,7 @@ import Testing
     #expect(value.text() == #"{"a":"x","c":true}"#)
   }
 
-  @Test func `escapes are understood`() throws {
+  @Test func `escapes are decoded`() throws {
     #expect(
       try JSONValue(parsing: #""\u00e9\ud83d\ude00\/\b\f""#) == .string("é😀/\u{8}\u{c}"))
   }
@@ -47,9 +47,9 @@ import Testing
   }
 }
 
-@Suite("JSON text that looks the same")
+@Suite("Equality of JSON strings")
 struct SameTextTests {
-  @Test("is the same only scalar by scalar") func scalars() {
+  @Test("compares Unicode scalars") func scalars() {
     let composed = JSONValue.string("\u{E9}")
     let decomposed = JSONValue.string("e\u{301}")
     #expect(composed != decomposed && composed == .string("\u{E9}"))

@@ -125,7 +125,7 @@ struct ChangeStreamFaultTests {
     tap.reader.stop()
   }
 
-  /// A stream that finds nothing goes through all of the oplog before the server answers.
+  /// A stream without matches scans the whole oplog before the server answers.
   @Test func aServerThatTakesLongToFindSomethingGetsTheTime() async throws {
     let start = try await majorityPosition(options)
     let writer = try MongoWriter(lab.uri)

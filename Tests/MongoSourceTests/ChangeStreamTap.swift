@@ -4,7 +4,7 @@ import MongoSource
 import Oplog
 import Testing
 
-/// A change event, copied out of the views, so that it can be kept and compared.
+/// A change event copied from its views, to keep and compare.
 struct ObservedEvent: Equatable {
   var operation: OperationType
   var namespace: String
@@ -20,7 +20,7 @@ struct ObservedEvent: Equatable {
   var operationDescription: [UInt8]?
   var stateBeforeChange: [UInt8]?
 
-  /// As change streams before 6.0 tell it, if they do.
+  /// The event of change streams before 6.0, if they have it.
   var asToldBefore6: ObservedEvent? {
     switch operation {
     case .create, .createIndexes, .dropIndexes, .modify: return nil
@@ -50,7 +50,7 @@ struct ObservedEvent: Equatable {
 
   var database: Substring { namespace.prefix { $0 != "." } }
 
-  /// The number in the document key, where it is one.
+  /// The document key, if it is a number.
   var number: Int? {
     documentKey?.withUnsafeBytes { bytes in
       (try? BSONView(bytes).first("_id"))?.integer.map(Int.init)
@@ -85,11 +85,11 @@ extension ObservedEvent: CustomStringConvertible {
   }
 }
 
-/// A `ChangeStreamReader` with its decoder, and all events that were taken from it.
+/// A `ChangeStreamReader` with its decoder, and all events taken from it.
 final class StreamTap {
   let reader: ChangeStreamReader
   private(set) var events: [ObservedEvent] = []
-  /// What the latest batch says: how far the stream is, and the place after it.
+  /// The latest batch's position and resume token.
   private(set) var last: OplogPosition?
   private(set) var token: ResumeToken?
   /// After each batch, the number of events up to there.
@@ -111,7 +111,7 @@ final class StreamTap {
     generation = reader.restart(at: point, after: token)
   }
 
-  /// Takes what is queued; false if that was nothing.
+  /// Takes all queued batches; false if there are none.
   func take() throws -> Bool {
     guard let batch = reader.next() else { return false }
     defer { withExtendedLifetime(batch) {} }
@@ -145,7 +145,7 @@ final class StreamTap {
     }
   }
 
-  /// Waits, taking nothing.
+  /// Waits without taking batches.
   func wait(
     _ what: String, until condition: (SourceStatus) -> Bool,
     sourceLocation: SourceLocation = #_sourceLocation
@@ -153,7 +153,7 @@ final class StreamTap {
     try await eventually(what, sourceLocation: sourceLocation) { condition(reader.status) }
   }
 
-  /// How often reopening was tried in vain; 0 unless it is going on.
+  /// The number of failed attempts to reopen; 0 while reading.
   var attempt: Int {
     if case .reopening(_, let attempt) = reader.status.phase { attempt } else { 0 }
   }
@@ -164,8 +164,8 @@ final class StreamTap {
       .compactMap(\.number)
   }
 
-  /// Ends the load, reads the rest, and compares with what the oplog reader makes of the oplog:
-  /// neither gap nor repetition, and in order.
+  /// Ends the load, reads the rest, and compares it with the oplog reader's events: no gaps, no duplicates,
+  /// in order.
   func expectAll(
     of load: Load, into collection: String, from start: ResumePoint, _ options: MongoSourceOptions,
     sourceLocation: SourceLocation = #_sourceLocation
@@ -182,7 +182,7 @@ final class StreamTap {
   }
 }
 
-/// What the oplog's reader and decoder make of the oplog.
+/// The events of the oplog reader and decoder.
 enum OplogEvents {
   static func read(
     _ options: MongoSourceOptions, from start: ResumePoint, through last: OplogPosition

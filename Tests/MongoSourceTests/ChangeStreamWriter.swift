@@ -1,10 +1,11 @@
 import CMongoC
 import Foundation
 
-/// A libmongoc client that writes what tests want to see in a change stream: commands as BSON,
-/// retryable writes and transactions.
+/// A libmongoc client for writes that tests read from a change stream: commands as BSON, retryable writes
+/// and transactions.
 ///
-/// Invariant behind `@unchecked Sendable`: the client and its session are used on `queue` only.
+/// Invariant behind `@unchecked Sendable`: the client and its session are used only on `queue`, a serial
+/// queue whose blocks hold a reference. So `deinit` frees them when no block is left.
 final class StreamWriter: @unchecked Sendable {
   struct Failure: Error, CustomStringConvertible {
     var code: UInt32
@@ -35,14 +36,14 @@ final class StreamWriter: @unchecked Sendable {
     mongoc_client_destroy(client)
   }
 
-  /// A command of its own.
+  /// Runs a single command.
   func run(_ command: Value.Fields, database: String) async throws {
     try await perform { writer in
       try writer.run(command, database, session: nil)
     }
   }
 
-  /// A write that carries a session and a number, so that it could be repeated.
+  /// A retryable write, with session and number.
   func runRetryable(_ command: Value.Fields, database: String) async throws {
     try await perform { writer in
       let document = try Self.document(command)
@@ -54,7 +55,7 @@ final class StreamWriter: @unchecked Sendable {
     }
   }
 
-  /// The commands as one transaction, committed unless one of them fails.
+  /// Runs the commands in one transaction, and commits unless one fails.
   func transaction(
     _ commands: [(command: Value.Fields, database: String)], commit: Bool = true
   ) async throws {

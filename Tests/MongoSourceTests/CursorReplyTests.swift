@@ -12,7 +12,7 @@ import Testing
     return Array(writer.bytes)
   }
 
-  /// What follows the batch in a reply.
+  /// The fields after the batch in a reply.
   static func finish(_ writer: inout ByteWriter, cursor: Int) {
     writer.append(key: "id", int64: 42)
     writer.endDocument(cursor)
@@ -129,8 +129,7 @@ import Testing
     }
   }
 
-  /// Every single byte of a reply set to the values that wrong lengths are made of: no crash, and
-  /// lengths that don't fit are errors.
+  /// Sets each byte of a reply to values that yield wrong lengths: no crash, and invalid lengths are errors.
   @Test func damagedBytesNeverCrash() {
     let good = Self.reply([(5, 1), (5, 2), (5, 3), (5, 4)])
     var refused = 0

@@ -2,7 +2,7 @@ import MongoSource
 import Oplog
 import Testing
 
-/// The judgement alone: facts in, verdicts out.
+/// The pure checks: facts in, verdicts out.
 @Suite struct DoctorCheckTests {
   typealias Verdict = Diagnosis.Verdict
 
@@ -10,7 +10,7 @@ import Testing
     ResumePoint(position: OplogPosition(seconds: seconds, increment: increment), term: 1)
   }
 
-  /// Three members that leave nothing to be desired.
+  /// Three healthy members.
   private static var healthy: DoctorFacts {
     let hosts = ["db1:27017", "db2:27017", "db3:27017"]
     var facts = DoctorFacts()
@@ -156,7 +156,7 @@ import Testing
       facts.set.dataMembers = ["127.0.0.1:27017"]
     }
     #expect(local.verdict == .ok)
-    // The address is local, but the members' own ones are not.
+    // The address is local, but the members' own addresses are not.
     let tunnel = try check(id) { facts in
       facts.access.usesTLS = false
       facts.access.hosts = ["127.0.0.1:27017"]
@@ -193,9 +193,9 @@ import Testing
   static let windowCases: [(Int, Double, Double, Verdict)] = [
     // A full oplog of six hours, of half an hour.
     (6 * 3600, 1.0, 0, .warn), (1800, 1.0, 0, .warn), (1800, 1.2, 0, .warn),
-    // Retention makes up for it.
+    // Minimum retention compensates.
     (1800, 1.2, 24, .ok), (1800, 1.0, 12, .warn),
-    // Young, far from full; filling fast; too young to tell.
+    // Young and far from full; filling fast; too young to predict.
     (6 * 3600, 0.1, 0, .ok), (6 * 3600, 0.5, 0, .warn),
   ]
 
@@ -248,7 +248,7 @@ import Testing
     #expect(narrow.remedy?.contains("Double(990)") == true)
   }
 
-  /// The reader asks every member, and a change stream asks no oplog.
+  /// The reader tries every member, and a change stream doesn't need the entry.
   @Test func placesThatAreGoneHere() throws {
     var demands = Self.demands
     demands.start = OplogPosition(seconds: 700_000, increment: 1)
@@ -377,21 +377,21 @@ import Testing
     }
     let arbiter = try voters(2, arbiters: 1)
     #expect(arbiter.verdict == .warn)
-    #expect(arbiter.evidence.contains("stands still"))
+    #expect(arbiter.evidence.contains("commit point stops"))
     #expect(arbiter.remedy?.contains(#"rs.remove("a0:1")"#) == true)
     #expect(try voters(1, arbiters: 0).verdict == .ok)
     #expect(try voters(2, arbiters: 0).verdict == .warn)
     #expect(try voters(3, arbiters: 0).evidence.contains("so 1 may fail"))
     #expect(try voters(5, arbiters: 0).evidence.contains("so 2 may fail"))
     #expect(try voters(4, arbiters: 1).verdict == .ok)
-    // From hello alone, without any right.
+    // From hello only, without any privilege.
     let seen = try check(id) { facts in
       facts.configuration = .forbidden
       facts.set.dataMembers = ["d0:1", "d1:1"]
       facts.set.arbiters = ["a0:1"]
     }
     #expect(seen.verdict == .warn)
-    // Members without a vote hold no write up.
+    // Members without a vote don't delay the majority.
     let silent = try check(id) { facts in
       facts.configuration = .known(
         (0..<3).map { DoctorFacts.Voter(host: "d\($0):1") }
@@ -411,7 +411,7 @@ import Testing
     #expect(here.verdict == .warn)
     #expect(here.evidence.contains("this machine's clock"))
     #expect(here.evidence.contains("by 5000 ms"))
-    // What a slow network may account for is no skew.
+    // A difference within the network delay is not skew.
     let slow = try check(id) { facts in
       for i in facts.members.indices {
         facts.members[i].skew = 2000
@@ -434,12 +434,12 @@ import Testing
     #expect(series.evidence.contains("chat.weather"))
     let capped = try check("mongodb.capped_collections") { $0.collections = .known(facts) }
     #expect(capped.evidence.contains("chat.log"))
-    #expect(capped.evidence.contains("published as deleted"))
+    #expect(capped.evidence.contains("published as deletes"))
     let silently = try check("mongodb.capped_collections") {
       $0.collections = .known(facts)
       $0.version = .known("5.0.4")
     }
-    #expect(silently.evidence.contains("without any event"))
+    #expect(silently.evidence.contains("without an event"))
     let unseen: [Answer<DoctorFacts.Collections>] = [
       .forbidden, .known(DoctorFacts.Collections(hidden: ["chat"])), .notAsked("no time"),
     ]
@@ -495,14 +495,14 @@ import Testing
     #expect(try check(id) { $0.largest = .known([]) }.verdict == .ok)
   }
 
-  // MARK: Nobody there
+  // MARK: No contact
 
   @Test func whoeverAnswersInsteadIsNamed() throws {
     let error = MongoError(
       domain: .selection, message: "No suitable servers found: connection refused",
-      place: "looking for a server",
+      place: "server selection",
       isTransient: true)
-    func found(_ kind: NoContact.Stranger.Kind) throws -> Diagnosis {
+    func found(_ kind: NoContact.ProbedServer.Kind) throws -> Diagnosis {
       let found = NoContact(error, found: [.init(host: "db1:27017", kind: kind)])
         .diagnose(MongoDemands())
       #expect(found.count == 1)

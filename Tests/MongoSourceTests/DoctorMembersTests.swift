@@ -2,7 +2,7 @@ import Foundation
 import MongoSource
 import Testing
 
-/// A look at sets of three of which not all members are well.
+/// The doctor on sets of three with unhealthy members.
 @Suite(.serialized, .needsMongod())
 struct DoctorMembersTests {
   private func examine(_ uri: String) async -> [String: Diagnosis] {
@@ -38,7 +38,7 @@ struct DoctorMembersTests {
     }
     #expect(found["mongodb.members"]?.verdict == .warn)
 
-    // Without a second one there is no majority; the last becomes a secondary.
+    // One member is no majority, so it becomes a secondary.
     try await lab.kill((primary + 2) % 3)
     try await eventually("the set has noticed") {
       found = await examine(lab.uri)

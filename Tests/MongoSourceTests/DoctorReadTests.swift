@@ -1,7 +1,7 @@
 import MongoSource
 import Testing
 
-/// Rules' collections: whether they are there and can be read, and the commands that give the right.
+/// The rules' collections: whether they exist and can be read, and the commands that grant the privilege.
 @Suite struct DoctorReadTests {
   private static func demand(_ namespace: String, rule: String = "r") -> RuleDemand {
     let parts = namespace.split(separator: ".", maxSplits: 1).map(String.init)
@@ -39,8 +39,8 @@ import Testing
         ]))
     #expect(found.verdict == .warn)
     #expect(
-      found.evidence == "not there (yet): chat.romos (rule typo), shop.orders (rule case; there is "
-        + "shop.Orders), none.* (rule all)")
+      found.evidence == "no such collection (yet): chat.romos (rule typo), shop.orders (rule case; "
+        + "there is shop.Orders), none.* (rule all)")
     var hidden = facts()
     hidden.collections = .known(DoctorFacts.Collections([], hidden: ["chat"]))
     #expect(check(id, hidden, [Self.demand("chat.rooms")])?.verdict == .ok)
@@ -82,7 +82,7 @@ import Testing
       lines[1].contains(#"grantRolesToUser("u", [{"role": "tailrace_doctor", "db": "admin"}])"#))
     let again = remedy([.init("tailrace_doctor", in: "admin")])
     #expect(again.contains(#"grantPrivilegesToRole("tailrace_doctor", "#))
-    // The remedy for the oplog makes the role.
+    // The remedy for the oplog creates the role.
     #expect(remedy(nil, user: nil).contains(#"grantPrivilegesToRole("tailrace", "#))
   }
 

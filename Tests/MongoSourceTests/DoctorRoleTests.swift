@@ -2,11 +2,11 @@ import Foundation
 import MongoSource
 import Testing
 
-/// A replica set that asks for passwords: the role that is printed is the role that is needed.
+/// A replica set with authentication: the printed role is exactly the required one.
 @Suite(.serialized, .needsMongod())
 struct DoctorRoleTests {
-  /// The set, and a connection string for each user of it.
-  private struct Guarded {
+  /// The set, and a connection string for each of its users.
+  private struct ConditionLock {
     let mongod: LoneMongod
     let keyFile: URL
 
@@ -20,14 +20,14 @@ struct DoctorRoleTests {
     }
   }
 
-  private func start() async throws -> Guarded {
+  private func start() async throws -> ConditionLock {
     let keyFile = FileManager.default.temporaryDirectory
       .appendingPathComponent("tailrace-key-\(UUID().uuidString)")
     try Data(String(repeating: "k", count: 64).utf8).write(to: keyFile)
     try FileManager.default.setAttributes([.posixPermissions: 0o600], ofItemAtPath: keyFile.path)
     let mongod = try await LoneMongod.start(["--replSet", "guarded", "--keyFile", keyFile.path])
-    let set = Guarded(mongod: mongod, keyFile: keyFile)
-    // Until there is a user, whoever comes from this machine may make the first one.
+    let set = ConditionLock(mongod: mongod, keyFile: keyFile)
+    // The localhost exception: the first user can be created without authentication.
     let first = try MongoWriter(mongod.uri + "?directConnection=true")
     try await eventually("the set is initiated", look: mongod.condition) {
       (try? await first.command(mongod.initiate("guarded"), database: "admin")) != nil
@@ -39,7 +39,7 @@ struct DoctorRoleTests {
     return set
   }
 
-  /// Does what a line for mongosh does.
+  /// Executes a line for mongosh.
   private func paste(_ line: Substring, as root: MongoWriter) async throws {
     let call = try #require(
       try /db\.getSiblingDB\("(\w+)"\)\.(\w+)\((.*)\)/.wholeMatch(in: String(line)),
@@ -73,7 +73,7 @@ struct DoctorRoleTests {
     return Dictionary(grouping: found, by: \.id).compactMapValues(\.first)
   }
 
-  /// Reads with the program's own reader.
+  /// Reads with the program's reader.
   private func expectTailing(_ uri: String, _ writer: MongoWriter, _ root: String) async throws {
     let name = "c\(UUID().uuidString.prefix(8))"
     let options = MongoSourceOptions(uri: uri)
@@ -93,7 +93,7 @@ struct DoctorRoleTests {
     let root = try MongoWriter(set.uri("root"))
     try await root.insert(0..<1, into: "first")
 
-    // Nobody in particular.
+    // Without a user.
     let anonymous = await examine("mongodb://127.0.0.1:\(set.mongod.port)/?replicaSet=guarded")
     let refused = try #require(anonymous["mongodb.oplog_read"])
     #expect(refused.verdict == .fail)
@@ -114,12 +114,12 @@ struct DoctorRoleTests {
       #expect(diagnosis.remedy != nil)
     }
 
-    // The rights beyond it, as the remedies of these warnings give them.
+    // The further privileges, from the remedies of these warnings.
     for id in ["mongodb.members", "mongodb.time_series"] {
       for line in lines(minimal[id]?.remedy) { try await paste(line, as: root) }
     }
     let whole = await examine(uri)
-    // The oplog of a set that has just been made is short.
+    // A new set has a short oplog.
     for (id, diagnosis) in whole where id != "mongodb.oplog_window" {
       #expect(diagnosis.verdict == .ok, "\(id): \(diagnosis)")
     }
@@ -130,7 +130,7 @@ struct DoctorRoleTests {
     defer { set.stop() }
     let root = try MongoWriter(set.uri("root"))
     try await root.insert(0..<1, into: "first")
-    // A role of another name, as users have who were made by hand.
+    // A role with another name, as for a user created by hand.
     try await root.command(
       #"{"createRole":"oplog","privileges":[{"resource":{"db":"local","collection":"oplog.rs"},"#
         + #""actions":["find"]}],"roles":[]}"#, database: "admin")
@@ -176,7 +176,7 @@ struct DoctorRoleTests {
     try await tap.wait("the reader is refused, too") { $0.lastError?.code == 13 }
     tap.reader.stop()
 
-    // The user stays, and is given the role.
+    // The existing user is granted the role.
     let commands = lines(refused.remedy)
     #expect(commands.dropFirst().first?.contains(#"grantRolesToUser("reader""#) == true)
     for command in commands.prefix(2) { try await paste(command, as: root) }

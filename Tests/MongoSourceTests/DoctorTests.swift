@@ -3,7 +3,7 @@ import MongoSource
 import Oplog
 import Testing
 
-/// Looks at real servers, healthy and not.
+/// The doctor on real servers, healthy and unhealthy.
 @Suite(.serialized, .needsMongod())
 struct DoctorTests {
   private func examine(
@@ -70,7 +70,7 @@ struct DoctorTests {
     let off = try #require(found["mongodb.pre_images"])
     #expect(off.verdict == .fail)
     if version >= 6 {
-      // What the remedy says, done by hand.
+      // The remedy, executed by hand.
       #expect(off.remedy?.contains(#"collMod: "plain", changeStreamPreAndPostImages"#) == true)
       try await writer.command(
         #"{"collMod":"plain","changeStreamPreAndPostImages":{"enabled":true}}"#,
@@ -177,7 +177,7 @@ struct DoctorTests {
     #expect(unescaped["mongodb.reachable"]?.evidence.contains("%40") == true)
   }
 
-  /// Only servers up to 4.4 can switch majority reads off.
+  /// Only servers up to 4.4 can disable majority reads.
   @Test(.needsMongod("4.4.2")) func majorityReadsThatAreOff() async throws {
     let mongod = try await LoneMongod.start(
       ["--replSet", "old", "--enableMajorityReadConcern", "false"], version: "4.4.2")

@@ -55,7 +55,7 @@ import Testing
       newest: point(300, 9), host: "db1:27017")
     #expect(lost.description.contains("rolled that entry back"))
     #expect(lost.description.contains("251.1 (term 1)"))
-    #expect(!lost.description.contains("Not asked"))
+    #expect(!lost.description.contains("Not searched"))
   }
 
   @Test func resumePointsCompareTermsWhereBothAreKnown() {

@@ -80,8 +80,8 @@ struct FailoverTests {
     tap.reader.stop()
   }
 
-  /// A member that was added lately, or synchronised anew, has a short oplog. That the entry isn't
-  /// there is no loss as long as another member has it.
+  /// A member that was just added or resynchronized has a short oplog. The position isn't lost as long as
+  /// another member holds it.
   @Test func anotherMemberStillHasThePosition() async throws {
     let start = try await majorityPosition(options)
     try await MongoWriter(lab.uri).insert(0..<10, into: name)
@@ -90,7 +90,7 @@ struct FailoverTests {
     let data = URL(fileURLWithPath: lab.members[emptied].folder).appendingPathComponent("db")
     try FileManager.default.removeItem(at: data)
     try FileManager.default.createDirectory(at: data, withIntermediateDirectories: false)
-    // So that its first synchronisation begins at a later second.
+    // So that its initial sync starts at a later second.
     try await Task.sleep(for: .seconds(1))
     try await MongoWriter(lab.uri).insert(10..<20, into: name)
     try await lab.start(emptied)
@@ -112,7 +112,7 @@ struct FailoverTests {
     #expect(tap.inserted(name) == Array(0..<30))
     #expect(tap.reader.status.host != host(emptied))
 
-    // Whoever insists on the primary gets the truth about the primary.
+    // A reader confined to the primary reports what the primary holds.
     var primaryOnly = options
     primaryOnly.uri += "&readPreference=primary"
     let strict = Tap(primaryOnly)

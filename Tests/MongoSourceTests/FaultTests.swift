@@ -83,7 +83,7 @@ struct FaultTests {
     load.start()
     for round in 1...5 {
       try await tap.take("it reads") { $0.inserted(name).count >= round * 50 }
-      // Ends every session with its cursors, and whatever runs in them: also the writer's.
+      // Ends all sessions with their cursors and operations, including the writer's.
       _ = try? await MongoWriter(lab.uri).command(#"{"killAllSessions":[]}"#, database: "admin")
       try await tap.take("it is interrupted and reads on") { tap in
         tap.reader.status.reopens >= round && tap.inserted(name).count >= round * 50 + 20
@@ -127,7 +127,7 @@ struct FaultTests {
     kill(pid, SIGSTOP)
     defer { kill(pid, SIGCONT) }
     try await Task.sleep(for: .milliseconds(400))
-    // The server would be waited for for ten minutes.
+    // Otherwise this would wait ten minutes for the server.
     tap.reader.stop()
     monitor.stop()
     #expect(tap.reader.status.phase == .stopped)
@@ -151,7 +151,7 @@ struct FaultTests {
     }
     let all = await load.finish()
     try await tap.take("all is read") { $0.inserted(name).count >= all }
-    // Nothing but noops from here on: cursors come and go.
+    // Only noops from here on: cursors are replaced.
     try await Task.sleep(for: .milliseconds(500))
     #expect(tap.reader.status.isConnected)
     try await MongoWriter(lab.uri).insert(all..<all + 1, into: name)

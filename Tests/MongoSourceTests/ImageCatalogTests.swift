@@ -3,7 +3,7 @@ import MongoSource
 import Oplog
 import Testing
 
-/// Which document an image is of.
+/// Which document an image belongs to.
 @Suite struct ImageCatalogTests {
   private func add(_ operation: OperationType, _ key: String, to request: inout ImageRequest) throws
   {
@@ -21,7 +21,7 @@ import Testing
     }
   }
 
-  /// By the number of the change, the documents found that are taken for its own.
+  /// The found documents that match each change, by its number.
   private func taken(_ keys: [String], _ found: [String]) throws -> [[Int]] {
     var request = ImageRequest()
     for key in keys { try add(.update, key, to: &request) }

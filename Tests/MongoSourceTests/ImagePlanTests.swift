@@ -3,7 +3,7 @@ import Oplog
 import TestRandom
 import Testing
 
-/// The planner against a model that knows every state, and against the best plan there is.
+/// The planner compared with a model that knows every state, and with an optimal plan.
 @Suite struct ImagePlanTests {
   typealias Change = ImagePlan.Change
 
@@ -31,8 +31,8 @@ import Testing
     return (changes, collectionOf)
   }
 
-  /// Index of the change that a read of `document` at `time` shows; nil if something came over it
-  /// that is no change of the document alone, or nothing has been written.
+  /// The index of the change whose result a read of `document` at `time` returns; nil if a change of more
+  /// than the document came after it, or nothing was written.
   static func shown(
     _ changes: [Change], _ document: Int, _ collection: Int, at time: OplogPosition
   ) -> Int? {
@@ -67,7 +67,7 @@ import Testing
           if image.isExact {
             try #require(shown == image.change, "round \(round): \(changes) \(plan.reads)")
           } else {
-            // Hidden by something at the very same time, and nothing later is shown instead.
+            // Hidden by a change at the same time, and no later state is read instead.
             try #require(shown != image.change, "round \(round)")
             if let shown { try #require(changes[shown].time == change.time, "round \(round)") }
           }
@@ -102,7 +102,7 @@ import Testing
       let plan = ImagePlan(changes, collectionOf: collectionOf)
       let times = Set(changes.map(\.time)).sorted()
       for collection in 0...1 {
-        // The times that fit each image, as bits; then the smallest set that meets all.
+        // The suitable times of each image as bits, then the smallest set that covers all.
         let fitting = changes.compactMap { change -> Int? in
           guard change.isWanted, case .document(let document) = change.scope,
             collectionOf[document] == collection

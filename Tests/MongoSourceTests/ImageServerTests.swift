@@ -4,7 +4,7 @@ import MongoSource
 import Oplog
 import Testing
 
-/// Servers that don't have the history, or lose it.
+/// Servers without the history, or that lose it.
 @Suite(.serialized, .needsMongod())
 struct ImageServerTests {
   let name = "i\(UUID().uuidString.prefix(8))"
@@ -53,7 +53,7 @@ struct ImageServerTests {
       try await tap.read("the old ones are read", until: { $0.seen.count >= 100 })
       #expect(tap.count(.lookup) == 100)
       #expect(tap.seen.allSatisfy { $0.found?["a"] == 2 })
-      // One refusal and one lookup an answer, not one refusal a read.
+      // One refusal and one lookup per answer, not one refusal per read.
       #expect(tap.images.status.roundTrips <= 4)
       try await update(writer, 3, documents: 0..<50)
       try await tap.read("the new ones are read", until: { $0.seen.count >= 150 })
@@ -63,7 +63,7 @@ struct ImageServerTests {
     }
   }
 
-  /// Before 5.0 there are no reads in the past, and before 6.0 no check of a collection's identity.
+  /// Before 5.0 there are no reads at a past time, and before 6.0 no check of a collection's UUID.
   @Test(arguments: ["4.4.2", "5.0.4"])
   func olderServersGiveWhatTheyCan(version: String) async throws {
     guard (try? MongoProgram.path(version)) != nil else { return }
@@ -156,7 +156,7 @@ struct ImageServerTests {
         }
       }
     }
-    // Nobody kept this one.
+    // This one was not recorded.
     let missing = [UInt8](repeating: 7, count: 16).withUnsafeBytes {
       request.addPreImage(collection: $0, entry: end.position, operation: 0)
     }
@@ -216,7 +216,7 @@ struct ImageServerTests {
     try await lab.stop()
   }
 
-  /// Members that are behind don't know the times yet that are to be read.
+  /// Lagging members have not reached the requested times yet.
   @Test(.since(5, "servers read the past from 5.0 on"))
   func secondariesAreAskedAndThePrimaryIsKilled() async throws {
     let lab = try await MongoLab.start(members: 3)

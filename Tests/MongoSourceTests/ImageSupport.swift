@@ -7,19 +7,18 @@ import Synchronization
 import TestRandom
 import Testing
 
-/// What every update must show, by the oplog alone: fields set, one after the other.
+/// The expected image of every update, derived from the oplog: fields set one at a time.
 struct ImageModel {
   typealias Fields = [String: Int]
   private(set) var documents: [String: Fields] = [:]
 
-  /// A document that was there before.
+  /// A document that existed before.
   mutating func load(_ document: BSONView, in namespace: String) throws {
     let id = try #require(try document.first("_id"))
     documents[Self.name(id, namespace)] = try Self.fields(document)
   }
 
-  /// The document as `event` leaves it; nil if there is none. Fields other than integers are left
-  /// out.
+  /// The document after `event`, if any. Only integer fields are included.
   mutating func apply(_ event: ChangeEvent) throws -> Fields? {
     let namespace = String(decoding: event.namespace, as: UTF8.self)
     switch event.operation {
@@ -35,7 +34,7 @@ struct ImageModel {
     case .drop: documents = documents.filter { !$0.key.hasPrefix(namespace + " ") }
     case .rename:
       let to = String(decoding: try #require(event.to), as: UTF8.self)
-      // Whatever had the name before.
+      // The previous collection with that name, if any.
       documents = documents.filter { !$0.key.hasPrefix(to + " ") }
       for (name, fields) in documents where name.hasPrefix(namespace + " ") {
         documents[name] = nil
@@ -65,12 +64,12 @@ struct ImageModel {
   }
 }
 
-/// Reads the oplog, asks for the image of every update in some collections, and compares.
+/// Reads the oplog, requests the image of every update in some collections, and compares.
 final class ImageTap {
   struct Seen {
     var position: EventPosition
     var kind: ImageKind
-    /// As it must have been, and as it was read.
+    /// The expected and the actual document.
     var expected: ImageModel.Fields?
     var found: ImageModel.Fields?
   }
@@ -88,7 +87,7 @@ final class ImageTap {
   private(set) var waited = Duration.zero
   private(set) var last: OplogPosition?
 
-  /// - Parameter prefix: of the collections' names in the database `test`.
+  /// - Parameter prefix: of the collection names in the database `test`.
   init(_ options: MongoSourceOptions, collections prefix: String, bytesPerAnswer: Int = 48 << 20) {
     reader = OplogReader(options: options, logger: silentLogger) {}
     images = ImageReader(options: options, logger: silentLogger, bytesPerAnswer: bytesPerAnswer)
@@ -167,7 +166,7 @@ final class ImageTap {
 
   func count(_ kind: ImageKind) -> Int { seen.count { $0.kind == kind } }
 
-  /// No image may claim to be exact and not be.
+  /// No inexact image may be reported as exact.
   func expectExact(sourceLocation: SourceLocation = #_sourceLocation) {
     let wrong = seen.filter { $0.kind == .post && $0.found != $0.expected }
     #expect(
@@ -181,8 +180,8 @@ final class ImageTap {
   }
 }
 
-/// Writes to few documents from several clients at once: sets fields, replaces, deletes, inserts,
-/// and changes documents several times in a transaction.
+/// Concurrent writes of several clients to a few documents: sets fields, replaces, deletes, inserts, and
+/// changes documents several times in a transaction.
 final class ImageLoad: Sendable {
   let uri: String
   private let collections: [String]
@@ -246,7 +245,7 @@ final class ImageLoad: Sendable {
         #"{"update":"\#(collection)","updates":[{"q":{"_id":\#(id)},"u":{"a":\#(n),"c":\#(n)},"#
           + #""upsert":true}]}"#)
     case 3...6 where number == 0:
-      // Twice the same document and another one, all at one time.
+      // The same document twice and another one, all in one transaction.
       let steps = [set("t", id), set("t", (id + 1) % documents), set("u", id)]
       try await writer.transaction(
         #"{"update":"\#(collection)","updates":[\#(steps.joined(separator: ","))]}"#)
@@ -259,7 +258,7 @@ final class ImageLoad: Sendable {
 }
 
 extension MongoWriter {
-  /// The bytes of a document given as Extended JSON.
+  /// The bytes of an Extended JSON document.
   static func bson(_ json: String) throws -> [UInt8] {
     var error = bson_error_t()
     guard let document = bson_new_from_json(json, -1, &error) else { throw failure(error) }
@@ -269,7 +268,7 @@ extension MongoWriter {
     return Array(UnsafeBufferPointer(start: bytes, count: Int(length)))
   }
 
-  /// Runs one command as a transaction of its own.
+  /// Runs one command in its own transaction.
   func transaction(_ json: String, database: String = "test") async throws {
     try await withSession { client, session in
       var error = bson_error_t()

@@ -4,7 +4,7 @@ import MongoSource
 import Oplog
 import Testing
 
-/// Full documents of updates, read from a server while it is written to.
+/// Full documents of updates, read during concurrent writes.
 @Suite(.serialized, .needsMongod())
 struct ImageTests {
   let lab: MongoLab
@@ -29,7 +29,7 @@ struct ImageTests {
     let end = try await majorityPosition(options)
     try await tap.read("all is read", until: { $0.last.map { $0 >= end.position } ?? false })
     tap.expectExact()
-    // Only what a transaction writes over itself can't be seen.
+    // Only states that a transaction overwrites itself can't be read.
     #expect(tap.count(.post) > tap.seen.count * 8 / 10)
     let expectedGone = tap.seen.filter { $0.kind == .none }
     #expect(expectedGone.isEmpty)
@@ -62,7 +62,7 @@ struct ImageTests {
     #expect(tap.count(.post) == total)
     let right = tap.seen.allSatisfy { $0.found?["a"] == $0.expected?["a"] && $0.found?["a"] != nil }
     #expect(right)
-    // One an answer. Others' entries may make the batches of the oplog, and so the answers, smaller.
+    // One image per answer. Other entries may make the batches, and so the answers, smaller.
     let trips = tap.images.status.roundTrips
     #expect(trips == tap.images.status.requests)
     #expect(trips <= UInt64(total / 200))
@@ -87,7 +87,7 @@ struct ImageTests {
     try await tap.read("all is read", until: { $0.seen.count >= 10 })
     #expect(tap.seen.map { $0.found?["a"] } == (0..<10).map { $0 })
     #expect(tap.count(.post) == 10)
-    // 30 MB are more than one reply of the server, too.
+    // 30 MB also exceed one reply of the server.
     let whole = ImageTap(options, collections: name)
     whole.start(at: start)
     try await whole.read("all is read", until: { $0.seen.count >= 10 })
@@ -142,8 +142,8 @@ struct ImageTests {
     tap.stop()
   }
 
-  /// Updates a document in each of three collections; then the first is dropped and made anew, the
-  /// second renamed and replaced by another, and a view takes the place of the third.
+  /// Updates a document in each of three collections. Then the first is dropped and created again, the
+  /// second renamed and replaced by another, and the third replaced by a view.
   static func replaceCollections(_ writer: MongoWriter, _ name: String) async throws {
     for (collection, mark) in [("\(name)d", 1), ("\(name)r", 2), ("\(name)v", 3)] {
       try await writer.insert(0..<1, into: collection)
@@ -169,7 +169,7 @@ struct ImageTests {
     let tap = ImageTap(options, collections: name)
     tap.start(at: start)
     try await tap.read("all is read", until: { $0.last.map { $0 >= end.position } ?? false })
-    // What was renamed is found under its new name; what was dropped is gone.
+    // The renamed collection is found under its new name; the dropped ones have no images.
     #expect(tap.seen.map(\.kind) == [.none, .lookup, .none])
     #expect(tap.seen[1].found?["a"] == 2)
     #expect(tap.seen.allSatisfy { $0.found?["wrong"] == nil })
@@ -201,7 +201,7 @@ struct ImageTests {
   {
     let writer = try MongoWriter(lab.uri)
     try await writer.command(#"{"create":"\#(name)","capped":true,"size":100000}"#)
-    // Servers before 6.0 let no document of a capped collection change its size.
+    // Servers before 6.0 reject updates that change the size of a document in a capped collection.
     try await writer.command(
       #"{"insert":"\#(name)","documents":[{"_id":0,"a":0}],"writeConcern":{"w":"majority"}}"#)
     let start = try await majorityPosition(options)
@@ -218,7 +218,7 @@ struct ImageTests {
     tap.stop()
   }
 
-  /// Keys of sharded collections have more than an id, and the rest must fit, too.
+  /// Document keys of sharded collections have more than an id, and the rest must match too.
   @Test(
     .since(5, "servers read the past from 5.0 on"),
     arguments: [

@@ -3,7 +3,7 @@ import MongoSource
 import Oplog
 import Testing
 
-/// Against one mongod that is left alone.
+/// With one undisturbed mongod.
 @Suite(.needsMongod())
 struct ReadingTests {
   let lab: MongoLab
@@ -87,7 +87,7 @@ struct ReadingTests {
     let middle = try #require(
       tap.entries.first { $0.namespace == "test.\(name)" && $0.number == 1234 })
 
-    // Again from an entry in the middle: it comes first, then all the rest.
+    // Again from an entry in the middle: it comes first, then the rest.
     tap.restart(at: middle.point)
     #expect(tap.generation == first + 1)
     try await tap.take("the rest is read") { $0.inserted(name).last == 2999 }
@@ -109,7 +109,7 @@ struct ReadingTests {
     tap.restart(at: start)
     try await tap.wait("batches are queued") { $0.queuedBatches > 0 }
     for _ in 0..<5 { tap.restart(at: start) }
-    // `take` demands the new generation of every batch.
+    // `take` requires the new generation of every batch.
     try await tap.take("all is read") { $0.inserted(name).count == 2000 }
     #expect(tap.entries.first?.point == start)
     #expect(tap.inserted(name) == Array(0..<2000))
@@ -128,7 +128,7 @@ struct ReadingTests {
     let tap = Tap(options)
     tap.restart(at: start)
     try await tap.wait("the queue is full") { $0.queuedBytes > 0 && $0.queuedBatches >= 1 }
-    // 20 MB wait at the server. Give the reader every opportunity to queue too much of it.
+    // 20 MB are available at the server. Give the reader time to queue too much.
     for _ in 0..<100 {
       let status = tap.reader.status
       #expect(status.queuedBatches <= 3)
@@ -152,13 +152,13 @@ struct ReadingTests {
     try await tap.wait("the queue is full") { $0.queuedBatches == 1 }
     tap.reader.stop()
     #expect(tap.reader.status.phase == .stopped)
-    // Nor does it begin again.
+    // And it doesn't start again.
     tap.reader.restart(at: start)
     #expect(tap.reader.status.phase == .stopped)
     #expect(tap.reader.next() == nil)
   }
 
-  // MARK: Positions that are not there
+  // MARK: Missing positions
 
   @Test func aPositionOlderThanTheOplogIsLost() async throws {
     let tap = Tap(lab.uri)
@@ -193,7 +193,7 @@ struct ReadingTests {
     #expect(lost.expected == absent)
     #expect((lost.found?.position).map { $0 > absent.position } == true)
 
-    // Reading goes on as soon as somebody decides where.
+    // Reading continues after a restart at another position.
     tap.restart(at: start)
     #expect(tap.reader.failure == nil)
     try await tap.take("reading goes on") { !$0.entries.isEmpty }
@@ -235,7 +235,7 @@ struct ReadingTests {
     return lost
   }
 
-  // MARK: Questions and the monitor
+  // MARK: One-off queries and the monitor
 
   @Test func theServerIsIdentified() async throws {
     let identity = try await MongoAdmin.identify(options)
@@ -280,7 +280,7 @@ struct ReadingTests {
     #expect(monitor.snapshot.at == stopped)
   }
 
-  // MARK: What can't work
+  // MARK: Unsupported configurations
 
   @Test func wrongCredentialsAreToldWithoutThePassword() async throws {
     let wrong = MongoSourceOptions(

@@ -3,7 +3,7 @@ import MongoSource
 import Oplog
 import Testing
 
-/// Servers that don't have the history, lose it, or are gone for a while.
+/// Servers without the history, that lose it, or are down for a while.
 @Suite(.serialized, .needsMongod())
 struct SnapshotServerTests {
   let name = "s\(UUID().uuidString.prefix(8))"
@@ -26,7 +26,7 @@ struct SnapshotServerTests {
         try tap.take(atMost: 30 - tap.batches)
         return tap.batches == 30
       }
-      // The server promises the window, and no more: a slow machine may read beyond it.
+      // The server guarantees only the window; a slow machine may read longer.
       #expect(tap.exactBatches == 30 || began.duration(to: .now) > .seconds(3))
       try await Task.sleep(for: .seconds(8))
       let position = try await tap.finish()

@@ -4,24 +4,24 @@ import MongoSource
 import Oplog
 import Testing
 
-/// A `SnapshotReader`, what was taken from it, and the oplog read after it.
+/// A `SnapshotReader`, everything taken from it, and the oplog read after it.
 final class SnapshotTap {
   let reader: SnapshotReader
   private let options: MongoSourceOptions
   private let prefix: String
   private var generation: UInt64 = 0
-  /// What a consumer knows, which applies documents and then events by their ids.
+  /// The state of a consumer that applies documents and then events by their ids.
   private(set) var model = ImageModel()
   /// The ids of each collection in the order they came: type and value.
   private(set) var ids: [String: [[UInt8]]] = [:]
   private(set) var batches = 0
   private(set) var exactBatches = 0
   private(set) var ended: [String] = []
-  /// Namespaces that were not read as they were at the position.
+  /// Namespaces that were not read at the position.
   private(set) var inexact: Set<String> = []
   private(set) var marker: SnapshotMarker?
 
-  /// - Parameter prefix: of the collections' names in the database `test`.
+  /// - Parameter prefix: of the collection names in the database `test`.
   init(_ options: MongoSourceOptions, collections prefix: String) {
     self.options = options
     self.prefix = prefix
@@ -32,7 +32,7 @@ final class SnapshotTap {
 
   func start(from marker: SnapshotMarker? = nil) { generation = reader.restart(from: marker) }
 
-  /// Takes what is queued.
+  /// Takes all queued batches.
   func take(atMost limit: Int = .max) throws {
     var taken = 0
     while taken < limit, let batch = reader.next() {
@@ -58,7 +58,7 @@ final class SnapshotTap {
     }
   }
 
-  /// Takes batches to the end: where the oplog goes on.
+  /// Takes all batches and returns the position to tail from.
   func finish(sourceLocation: SourceLocation = #_sourceLocation) async throws -> ResumePoint {
     var position: ResumePoint?
     try await eventually("the snapshot is done", sourceLocation: sourceLocation) {
@@ -71,9 +71,9 @@ final class SnapshotTap {
     return try #require(position)
   }
 
-  /// Applies all events after `position`, up to the present.
+  /// Applies all events after `position` up to now.
   func tail(from position: ResumePoint) async throws {
-    // A majority has this, and so everything before it.
+    // Majority-committed, and so is everything before it.
     let n = Int.random(in: 0...1_000_000_000)
     try await MongoWriter(options.uri).insert(n..<n + 1, into: "fence")
     let end = try await majorityPosition(options)
@@ -103,7 +103,7 @@ final class SnapshotTap {
     oplog.stop()
   }
 
-  /// Compares what a consumer knows with what the collections hold; their ids are numbers.
+  /// Compares the consumer's state with the collections, whose ids are numbers.
   func expectTruth(
     _ collections: [String], _ uri: String, sourceLocation: SourceLocation = #_sourceLocation
   ) async throws {

@@ -5,7 +5,7 @@ import Oplog
 import TestRandom
 import Testing
 
-/// Existing documents, read from a server while it is written to, and the oplog after them.
+/// Existing documents, read during concurrent writes, and the oplog after them.
 @Suite(.serialized, .needsMongod())
 struct SnapshotTests {
   let lab: MongoLab
@@ -49,7 +49,7 @@ struct SnapshotTests {
     for collection in ["plain", "capped", "clustered"] {
       #expect(tap.ids["test.\(name)\(collection)"] == all)
     }
-    // Servers refuse reads in the past of capped collections.
+    // Servers refuse reads of capped collections at a past time.
     #expect(tap.inexact == ["test.\(name)capped"])
     let status = tap.reader.status
     #expect(!status.isExact)
@@ -88,7 +88,7 @@ struct SnapshotTests {
   func idsOfAllTypesAreRead(collection: String) async throws {
     let writer = try MongoWriter(lab.uri)
     try await writer.command(#"{"create":"\#(name)"\#(collection)}"#)
-    // With a collation, a symbol is refused.
+    // With a collation, the server rejects symbols.
     let ids = collection.contains("collation") ? Self.ids.dropLast() : Self.ids[...]
     let documents = ids.map { #"{"_id":\#($0)}"# }.joined(separator: ",")
     try await writer.command(
@@ -167,14 +167,14 @@ struct SnapshotTests {
       }
       tap.start(from: tap.marker)
     }
-    // And by another reader, from what was stored.
+    // And by another reader, from the stored marker.
     let marker = try #require(tap.marker)
     let position = try await tap.finish()
     #expect(position == marker.position)
     await load.finish()
     // Servers read the past from 5.0 on.
     #expect(tap.exactBatches == (MongoProgram.major >= 5 ? tap.batches : 0))
-    // Nothing twice, either: a marker is exact.
+    // Without duplicates: a marker is exact.
     for (_, ids) in tap.ids { #expect(Set(ids).count == ids.count) }
     try await tap.tail(from: position)
     try await tap.expectTruth(collections, lab.uri)
@@ -199,7 +199,7 @@ struct SnapshotTests {
       try tap.take(atMost: 5 - tap.batches)
       return tap.batches == 5
     }
-    // One that is being read or done, and those that are not: whichever they are.
+    // One that is being read or done, and others that are not.
     for (n, collection) in collections.enumerated() {
       switch n % 4 {
       case 0: try await writer.command(#"{"drop":"\#(collection)"}"#)
@@ -223,8 +223,8 @@ struct SnapshotTests {
     tap.reader.stop()
   }
 
-  /// The oplog behind the position renames what was told before: names are those of the position, however
-  /// much later collections are listed, and names that were given on stand for nothing that came since.
+  /// The oplog after the position repeats the renames, so documents are reported under the names at the
+  /// position, however much later collections are listed.
   @Test func collectionsTakeEachOthersNamesWhileInterrupted() async throws {
     let writer = try MongoWriter(lab.uri)
     func collection(_ n: Int) -> String { "\(name)c\(n)" }
@@ -241,22 +241,22 @@ struct SnapshotTests {
     options.snapshotPage = 50...50
     let tap = SnapshotTap(options, collections: name)
     tap.start()
-    // Some are done, one is begun; most are not read.
+    // Some are done, one is started; most are not read.
     try await eventually("it reads") {
       try tap.take(atMost: 13 - tap.batches)
       return tap.batches == 13
     }
     var now = [String]()
     for n in stride(from: 0, to: 24, by: 4) {
-      // One gets a new name, and another is made under the old one.
+      // One is renamed, and another is created under the old name.
       try await rename(collection(n), collection(n) + "new")
       try await writer.insert(5000..<5020, into: collection(n))
-      // Two change their names.
+      // Two swap their names.
       try await rename(collection(n + 1), "\(name)between")
       try await rename(collection(n + 2), collection(n + 1))
       try await rename("\(name)between", collection(n + 2))
       now += [collection(n), collection(n) + "new", collection(n + 1)]
-      // One takes the place of another.
+      // One replaces another.
       try await rename(collection(n + 3), collection(n + 2), dropping: true)
       now.append(collection(n + 2))
     }

@@ -18,7 +18,7 @@ import Testing
     }
     #expect(progress.documents == 3000)
     let now = start + .seconds(40)
-    // What happened long ago doesn't count.
+    // Old samples are ignored.
     #expect(progress.rate(at: now)?.documents == 50)
     #expect(progress.rate(at: now)?.bytes == 500)
     #expect(progress.remaining(at: now) == .seconds(140))

@@ -2,7 +2,7 @@ import Foundation
 import MongoSource
 import Testing
 
-/// Prints what reading a backlog costs; judges nothing but that all of it arrives.
+/// Prints the cost of reading a backlog; asserts only that all of it arrives.
 @Suite(.needsMongod())
 struct ThroughputTests {
   @Test func aBacklogIsRead() async throws {

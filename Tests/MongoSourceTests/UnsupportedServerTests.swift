@@ -2,7 +2,7 @@ import MongoSource
 import Oplog
 import Testing
 
-/// Servers that can't be tailed, or not yet.
+/// Servers that can't be tailed, or can't be yet.
 @Suite(.needsMongod())
 struct UnsupportedServerTests {
   let anywhere = ResumePoint(position: OplogPosition(seconds: 1_600_000_000, increment: 1))
@@ -53,7 +53,7 @@ struct UnsupportedServerTests {
     tap.reader.stop()
   }
 
-  /// Only servers up to 4.4 can switch majority reads off.
+  /// Only servers up to 4.4 can disable majority reads.
   @Test(.needsMongod("4.4.2")) func withoutMajorityReadsNothingIsRead() async throws {
     let mongod = try await LoneMongod.start(
       ["--replSet", "old", "--enableMajorityReadConcern", "false"], version: "4.4.2")

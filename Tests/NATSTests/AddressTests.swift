@@ -19,7 +19,7 @@ struct AddressTests {
     #expect(address.tls == expected.hasPrefix("tls"))
   }
 
-  @Test("user, password and token come out decoded")
+  @Test("user, password and token are decoded")
   func userinfo() throws {
     let both = try NATSServerAddress(url: "nats://us%40er:p%3Aa:s@s@host:1")
     #expect(both.user == "us@er")
@@ -31,7 +31,7 @@ struct AddressTests {
   }
 
   @Test(
-    "what is no address is refused",
+    "invalid addresses are errors",
     arguments: [
       "", "nats://", "http://host:1", "nats://host:0", "nats://host:65536", "nats://host:+80",
       "nats://host:12a", "nats://host:", "nats://ho st", "nats://[::1", "nats://[host]:1", "a:b:c",
@@ -42,7 +42,7 @@ struct AddressTests {
     #expect(error?.code == .badURL)
   }
 
-  @Test("neither descriptions nor errors show what stands before the @")
+  @Test("descriptions and errors omit everything before the @")
   func secrets() throws {
     let address = try NATSServerAddress(url: "nats://user:s3cret@host:1")
     var dumped = ""
@@ -59,7 +59,7 @@ struct AddressTests {
 
 @Suite("Server information")
 struct ServerInfoTests {
-  @Test("INFO is read, unknown fields are ignored")
+  @Test("INFO is parsed, unknown fields are ignored")
   func info() throws {
     let json = """
       {"server_id":"NABC","server_name":"n1","version":"2.12.8","proto":1,"go":"go1.25",
@@ -77,7 +77,7 @@ struct ServerInfoTests {
     #expect(info.connectURLs == ["10.0.0.1:4222", "[::1]:4222"])
   }
 
-  @Test("missing or absurd values leave the defaults")
+  @Test("missing or invalid values keep the defaults")
   func defaults() throws {
     let empty = try NATSServerInfo(parsing: "{}".utf8)
     #expect(empty == NATSServerInfo())
@@ -88,7 +88,7 @@ struct ServerInfoTests {
     #expect(odd.connectURLs == ["a"])
   }
 
-  @Test("what is no INFO is a violation", arguments: ["", "{", "[]", "7", "{\"a\":}"])
+  @Test("an invalid INFO is a violation", arguments: ["", "{", "[]", "7", "{\"a\":}"])
   func broken(json: String) {
     let error = #expect(throws: NATSError.self) { try NATSServerInfo(parsing: json.utf8) }
     #expect(error?.code == .protocolViolation)

@@ -7,7 +7,7 @@ import Testing
 
 @Suite("Authentication", .timeLimit(.minutes(5)))
 struct AuthenticationTests {
-  /// Who gets in with what, and that everybody else is refused.
+  /// The accepted credentials, and that all others are rejected.
   private func check(
     _ server: TestServer, _ right: NATSAuthentication, wrong: [NATSAuthentication]
   ) async throws {
@@ -42,7 +42,7 @@ struct AuthenticationTests {
         wrong: [.none, .userPassword(user: "u", password: "x"), .token("p:@w")])
       let connection = try await server.connect(url: "nats://u:p%3A%40w@\(server.address)")
       await connection.close()
-      // What the options say goes first.
+      // The options take precedence.
       let error = await failure {
         try await server.connect(
           NATSOptions(authentication: .userPassword(user: "u", password: "wrong")),
@@ -64,7 +64,7 @@ struct AuthenticationTests {
   }
 
   @Test(
-    "an nkey for a server that knows none, and a broken seed, are named before the server",
+    "an nkey for a server without nkey users, and an invalid seed, are reported",
     .newestServer)
   func nkeyMisuse() async throws {
     try await TestServer.with(ServerBinary.newest) { server in
@@ -122,7 +122,7 @@ struct AuthenticationTests {
   }
 
   @Test(
-    "refused subjects fail what concerns them and leave the rest", arguments: ServerBinary.available
+    "a refused subject fails only its own operations", arguments: ServerBinary.available
   )
   func permissions(version: String) async throws {
     let configuration = """
@@ -150,7 +150,7 @@ struct AuthenticationTests {
   }
 
   @Test(
-    "a user who may not use the inbox gets an error, and may be given one of their own",
+    "a user without permission for the inbox gets an error, and can use another prefix",
     .newestServer)
   func inbox() async throws {
     let configuration = """
@@ -204,7 +204,7 @@ struct TestKey {
     publicKey = encode([type] + key.publicKey.rawRepresentation)
   }
 
-  /// A signed JWT for `subject`, as nsc makes them; `claims` is what stands inside `nats`.
+  /// A signed JWT for `subject`, as created by nsc; `claims` is the value of `nats`.
   func issue(to subject: TestKey, _ claims: String, expires: Int? = nil) throws -> String {
     let header = #"{"typ":"JWT","alg":"ed25519-nkey"}"#
     let expiry = expires.map { #""exp":\#($0),"# } ?? ""

@@ -1,7 +1,7 @@
 import TestServers
 import Testing
 
-/// Says which servers the other tests could not use, by being skipped.
+/// Skipped tests that show which servers are not available.
 @Suite("Servers to test against")
 struct AvailabilityTests {
   private func version(_ version: String) throws -> String {
@@ -22,10 +22,10 @@ struct AvailabilityTests {
 }
 
 extension Trait where Self == ConditionTrait {
-  /// For tests against the newest server alone.
+  /// For tests with only the newest server.
   static var newestServer: Self {
     .enabled(
       if: ServerBinary.path(ServerBinary.newest) != nil,
-      "nats-server \(ServerBinary.newest) cannot be had here")
+      "nats-server \(ServerBinary.newest) is not available")
   }
 }

@@ -5,7 +5,7 @@ import TestRandom
 import TestServers
 import Testing
 
-@Suite("The order of connecting")
+@Suite("Connection order")
 struct ConnectOrderTests {
   private func addresses(_ names: String...) throws -> [NATSServerAddress] {
     try names.map { try NATSServerAddress(url: $0) }
@@ -31,7 +31,7 @@ struct ConnectOrderTests {
     #expect(Set(names.dropFirst(2)) == ["c:1", "d:1"] && names.count == 4)
   }
 
-  @Test("shuffling stays within the configured ones")
+  @Test("only configured servers are shuffled among themselves")
   func shuffled() throws {
     let configured = try (0..<20).map { try NATSServerAddress(url: "c\($0):1") }
     let discovered = try (0..<20).map { try NATSServerAddress(url: "d\($0):1") }
@@ -41,7 +41,7 @@ struct ConnectOrderTests {
     #expect(names.dropFirst(20).allSatisfy { $0.hasPrefix("d") } && names.count == 40)
   }
 
-  @Test("however many are announced, few are tried, and all of them begin within the timeout")
+  @Test("of many announced servers few are tried, and all attempts start within the timeout")
   func bounded() throws {
     let discovered = try (0..<20_000).map { try NATSServerAddress(url: "h\($0):1") }
     let order = order(try addresses("a:1"), discovered)
@@ -62,7 +62,7 @@ struct ConnectOrderTests {
   }
 
   @Test(
-    "numbers that fit nowhere leave the defaults or end the connection",
+    "numbers out of range keep the defaults or end the connection",
     arguments: [
       "0", "-0", "-1", "9223372036854775807", "9223372036854775808", "18446744073709551616",
       "1e400", "-1e400", "0.5", "1E9", String(repeating: "9", count: 400),
@@ -79,7 +79,7 @@ struct ConnectOrderTests {
       var parser = NATSParser(payloadLimit: 1 << 20)
       let bytes = Array(line.utf8)
       bytes.withUnsafeBytes { buffer in
-        // A refusal or an unfinished message: never a trap, and never more than was received.
+        // An error or an incomplete message: never a trap, and never more than was received.
         if let found = try? parser.next(buffer) { #expect(found.length <= buffer.count) }
       }
     }

@@ -4,19 +4,19 @@ import Testing
 
 @Suite("NKeys and credentials")
 struct CredentialTests {
-  // Pairs made with the nkeys library of the NATS project.
-  @Test("a seed gives its public key", arguments: knownKeys)
+  // Pairs created with the NATS project's nkeys library.
+  @Test("a seed yields its public key", arguments: knownKeys)
   func publicKey(pair: KnownKey) throws {
     #expect(try NKey(seed: pair.seed).publicKey == pair.publicKey)
   }
 
-  @Test("signatures are those of the NATS project's own library", arguments: knownKeys)
+  @Test("signatures equal those of the NATS project's library", arguments: knownKeys)
   func signature(pair: KnownKey) throws {
     let signature = try NKey(seed: pair.seed).sign("nonce-123".utf8)
     #expect(Base64URL.encode(signature) == pair.signature)
   }
 
-  @Test("broken seeds are refused, and not shown")
+  @Test("invalid seeds are errors, and not printed")
   func brokenSeeds() {
     let seed = knownKeys[0].seed
     var flipped = Array(seed)
@@ -32,7 +32,7 @@ struct CredentialTests {
     }
   }
 
-  @Test("CRC-16, base32 and base64url have their standards' test values")
+  @Test("CRC-16, base32 and base64url match their standards' test vectors")
   func encodings() {
     #expect(CRC16.checksum(Array("123456789".utf8)[...]) == 0x31C3)
     let base32 = ["": "", "f": "MY", "fo": "MZXQ", "foo": "MZXW6", "foobar": "MZXW6YTBOI"]
@@ -62,7 +62,7 @@ struct CredentialTests {
     *************************************************************
     """
 
-  @Test("a creds file is taken apart, with either kind of line end")
+  @Test("a creds file is parsed, with both kinds of line ends")
   func credentialsFile() throws {
     for text in [
       file, file.split(separator: "\n", omittingEmptySubsequences: false).joined(separator: "\r\n"),
@@ -79,7 +79,7 @@ struct CredentialTests {
     }
   }
 
-  @Test("what is missing in a creds file is named")
+  @Test("a missing part of a creds file is reported")
   func brokenFiles() {
     let cases = [
       ("", "JWT"), ("-----BEGIN NATS USER JWT-----\na.b.c\n------END", "SEED"),
@@ -95,7 +95,7 @@ struct CredentialTests {
     }
   }
 
-  @Test("secrets don't show in descriptions or dumps")
+  @Test("descriptions and dumps don't contain secrets")
   func descriptions() throws {
     let seed = knownKeys[0].seed
     let all: [NATSAuthentication] = [

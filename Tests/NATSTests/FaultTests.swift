@@ -9,7 +9,8 @@ import Testing
 @Suite("Faults", .timeLimit(.minutes(5)))
 struct FaultTests {
   @Test(
-    "a killed server ends everything that waits, with the reason", arguments: ServerBinary.available
+    "a killed server ends all pending operations, with the reason",
+    arguments: ServerBinary.available
   )
   func serverKilled(version: String) async throws {
     try await TestServer.with(version) { server in
@@ -29,7 +30,7 @@ struct FaultTests {
       #expect(await failure { try await connection.publish("a") }?.code == .closed)
       #expect(await failure { try await connection.flush() }?.code == .closed)
       #expect(await failure { try await connection.drain() } == nil)
-      // The fast path takes no notice.
+      // The fast path ignores it.
       try await connection.eventLoop.submit {
         connection.writeRaw(ByteBuffer(string: "PING\r\n"))
         connection.flushWrites()
@@ -37,12 +38,12 @@ struct FaultTests {
     }
   }
 
-  @Test("a server that hangs is noticed by its missing PONGs", arguments: ServerBinary.available)
+  @Test("a hanging server is detected by missing PONGs", arguments: ServerBinary.available)
   func stale(version: String) async throws {
     try await TestServer.with(version) { server in
       let connection = try await server.connect(
         NATSOptions(pingInterval: .seconds(2), maxPingsOutstanding: 2))
-      // An answered ping first. Beside all other tests a server may be slow, and isn't yet hung.
+      // One answered ping first: with other tests running, a slow server isn't hanging yet.
       try await connection.flush()
       server.signal(SIGSTOP)
       let reason = try await within { try await connection.closed.get() }
@@ -50,7 +51,7 @@ struct FaultTests {
     }
   }
 
-  @Test("lame duck is announced before the server goes", arguments: ServerBinary.available)
+  @Test("lame duck is reported before the server stops", arguments: ServerBinary.available)
   func lameDuck(version: String) async throws {
     let configuration = "lame_duck_duration: \"30s\"\nlame_duck_grace_period: \"20s\""
     try await TestServer.with(version, configuration: configuration) { server in
@@ -62,7 +63,7 @@ struct FaultTests {
       server.signal(SIGUSR2)
       try await within { try await announced.futureResult.get() }
       #expect(connection.info.lameDuck)
-      // It still serves meanwhile.
+      // It still works meanwhile.
       try await connection.flush()
       let late = connection.eventLoop.makePromise(of: Void.self)
       connection.onLameDuck { late.succeed() }
@@ -71,7 +72,7 @@ struct FaultTests {
     }
   }
 
-  @Test("the list is tried through, and every reason is given", .newestServer)
+  @Test("all servers are tried, and all reasons are reported", .newestServer)
   func failOver() async throws {
     try await TestServer.with(ServerBinary.newest) { server in
       let dead = try await closedPort()
@@ -101,7 +102,7 @@ struct FaultTests {
     }
   }
 
-  @Test("servers of a cluster are learned from each other", .newestServer)
+  @Test("servers of a cluster are discovered", .newestServer)
   func cluster() async throws {
     try await TestServer.with(
       ServerBinary.newest, configuration: "cluster { name: c, listen: \"127.0.0.1:-1\" }"
@@ -127,7 +128,7 @@ struct FaultTests {
     }
   }
 
-  @Test("who says nothing, or something else, is no server")
+  @Test("a peer that is silent or speaks another protocol is not a server")
   func strangers() async throws {
     let silent = try await Stranger.start("")
     let timeout = await failure {
@@ -165,14 +166,14 @@ struct FaultTests {
     try await hasty.stop()
   }
 
-  @Test("silent servers, announced or configured, don't hold up one that answers", .newestServer)
+  @Test("silent servers, announced or configured, don't delay one that answers", .newestServer)
   func silentServers() async throws {
     let first = try await Stranger.start("")
     let second = try await Stranger.start("INFO {}\r\n")
     let silent = try [
       NATSServerAddress(url: first.address), NATSServerAddress(url: second.address),
     ]
-    // None of these attempts ends by itself while the test waits.
+    // None of these attempts ends during the test.
     let patient = NATSOptions(connectTimeout: .seconds(600), shuffle: false)
     try await TestServer.with(ServerBinary.newest) { server in
       let good = try NATSServerAddress(url: server.address)
@@ -205,7 +206,7 @@ struct FaultTests {
     let flooder = try await Stranger.start("INFO {}\r\n", flood: .once(1_000_000))
     let connection = try await NATSConnection.connect(
       to: [NATSServerAddress(url: flooder.address)], logger: quiet)
-    // Behind whatever was answered comes our own PING.
+    // Our own PING follows the answers.
     try await within { try await connection.flush(timeout: .seconds(30)) }
     let pongs = flooder.received / 6
     #expect(pongs > 0 && pongs < 100_000)
@@ -213,7 +214,7 @@ struct FaultTests {
     try await flooder.stop()
   }
 
-  @Test("a server that asks for PONGs and reads nothing is left once nothing can be sent")
+  @Test("a server that sends PINGs without reading is disconnected")
   func deafPingFlood() async throws {
     let flooder = try await Stranger.start("INFO {}\r\n", flood: .endless)
     let connection = try await NATSConnection.connect(
@@ -244,7 +245,7 @@ struct FaultTests {
     try await silent.stop()
   }
 
-  @Test("a connection that is dropped closes", .newestServer)
+  @Test("a released connection closes", .newestServer)
   func dropped() async throws {
     try await TestServer.with(ServerBinary.newest) { server in
       let closed: EventLoopFuture<NATSError?>
@@ -258,7 +259,7 @@ struct FaultTests {
     }
   }
 
-  /// A port that nobody listens on.
+  /// An unused port.
   private func closedPort() async throws -> Int {
     let stranger = try await Stranger.start("")
     try await stranger.stop()
@@ -266,13 +267,13 @@ struct FaultTests {
   }
 }
 
-/// Listens, greets, and says nothing more, or PING again and again.
+/// Listens, sends a greeting, and then nothing, or repeated PINGs.
 private struct Stranger {
   enum Flood: Sendable {
     case none
-    /// Answers the first PING, sends so many at once, and only then reads on.
+    /// Answers the first PING, sends this many at once, and only then continues to read.
     case once(Int)
-    /// Answers the first PING, sends PINGs without end, and reads nothing.
+    /// Answers the first PING, then sends PINGs endlessly without reading.
     case endless
   }
 
@@ -281,7 +282,7 @@ private struct Stranger {
   private let promise: EventLoopPromise<Void>
   private let counter: Counter
   var accepted: EventLoopFuture<Void> { promise.futureResult }
-  /// Bytes that came behind the first PING.
+  /// Bytes received after the first PING.
   var received: Int { counter.bytes.load(ordering: .relaxed) }
   var address: String { "127.0.0.1:\(port)" }
 

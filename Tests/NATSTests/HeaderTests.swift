@@ -9,7 +9,7 @@ struct HeaderTests {
     Array(text.utf8).withUnsafeBytes { NATSHeaders(parsing: $0) }
   }
 
-  @Test("what is encoded is parsed back, order and duplicates included")
+  @Test("encoded headers are parsed back, with order and duplicates")
   func roundTrip() {
     let headers: NATSHeaders = [
       "Nats-Msg-Id": "rs0:1.2.3", "b": "1", "B": "2", "b": "3", "empty": "", "utf8": "grün: ja",
@@ -43,7 +43,7 @@ struct HeaderTests {
     #expect(headers == ["a": "4", "c": "5"])
   }
 
-  @Test("white space around values goes, broken lines are skipped")
+  @Test("white space around values is removed, invalid lines are skipped")
   func tolerance() {
     let headers = parse("NATS/1.0\r\nA:1\r\nB: \t 2 \r\nno colon\r\n: no name\r\nC:a:b\r\n\r\n")
     #expect(headers?.map { "\($0.name)=\($0.value)" } == ["A=1", "B=2", "C=a:b"])
@@ -64,7 +64,7 @@ struct HeaderTests {
     #expect(quick == status)
   }
 
-  @Test("a block must begin with its version", arguments: ["", "NATS/2.0\r\n\r\n", "HTTP/1.1\r\n"])
+  @Test("a block must start with its version", arguments: ["", "NATS/2.0\r\n\r\n", "HTTP/1.1\r\n"])
   func foreign(text: String) {
     #expect(parse(text) == nil)
   }

@@ -5,7 +5,7 @@ struct KnownKey: Sendable {
   var signature: String
 }
 
-/// Of a user, an account and an operator. Made for these tests and used nowhere else.
+/// Of a user, an account and an operator. Only for these tests.
 let knownKeys = [
   KnownKey(
     seed: "SUAMGLI4SNKELZLXBO6WMARTAW7NREO6D3YFP77VOPJ6RRXRCBSQWWVTOE",

@@ -56,7 +56,7 @@ struct MessagingTests {
     }
   }
 
-  @Test("a large message passes in both directions", arguments: ServerBinary.available)
+  @Test("a large message in both directions", arguments: ServerBinary.available)
   func large(version: String) async throws {
     try await TestServer.with(version, configuration: "max_payload: 8MB") { server in
       let connection = try await server.connect()
@@ -69,7 +69,7 @@ struct MessagingTests {
     }
   }
 
-  @Test("request and answer; nobody there; nobody answers", arguments: ServerBinary.available)
+  @Test("request: answer, no responders, timeout", arguments: ServerBinary.available)
   func request(version: String) async throws {
     try await TestServer.with(version) { server in
       let connection = try await server.connect()
@@ -131,7 +131,7 @@ struct MessagingTests {
     }
   }
 
-  @Test("what cannot be published is refused here", arguments: ServerBinary.available)
+  @Test("invalid messages are errors before they are sent", arguments: ServerBinary.available)
   func refusals(version: String) async throws {
     try await TestServer.with(version, configuration: "max_payload: 1000") { server in
       let connection = try await server.connect()
@@ -165,14 +165,14 @@ struct MessagingTests {
       #expect(
         await code { _ = try await connection.request("", timeout: .seconds(1)) } == .invalidSubject
       )
-      // None of that has reached the server: the connection lives, and takes what fits exactly.
+      // None of it has reached the server: the connection is open, and accepts an exact fit.
       try await connection.publish("a", payload: [UInt8](repeating: 0, count: 1000))
       try await connection.flush()
       await connection.close()
     }
   }
 
-  @Test("unsubscribe now, and after so many", arguments: ServerBinary.available)
+  @Test("unsubscribe now, and after a number of messages", arguments: ServerBinary.available)
   func unsubscribe(version: String) async throws {
     try await TestServer.with(version) { server in
       let connection = try await server.connect()
@@ -214,7 +214,8 @@ struct MessagingTests {
     }
   }
 
-  @Test("a full buffer ends the subscription, and says so after what was kept", .newestServer)
+  @Test(
+    "a full buffer ends the subscription, with an error after the buffered messages", .newestServer)
   func slowConsumer() async throws {
     try await TestServer.with(ServerBinary.newest) { server in
       let connection = try await server.connect()
@@ -234,7 +235,7 @@ struct MessagingTests {
     }
   }
 
-  @Test("echo off: our own messages don't come back", arguments: ServerBinary.available)
+  @Test("echo off: our subscriptions don't receive our messages", arguments: ServerBinary.available)
   func noEcho(version: String) async throws {
     try await TestServer.with(version) { server in
       let connection = try await server.connect(NATSOptions(echo: false))
@@ -250,7 +251,7 @@ struct MessagingTests {
     }
   }
 
-  @Test("verbose and pedantic servers are understood", arguments: ServerBinary.available)
+  @Test("verbose and pedantic modes", arguments: ServerBinary.available)
   func verbose(version: String) async throws {
     try await TestServer.with(version) { server in
       let connection = try await server.connect(NATSOptions(verbose: true, pedantic: true))
@@ -294,7 +295,7 @@ struct MessagingTests {
   }
 
   @Test(
-    "raw lines and raw subscriptions, in order with everything else",
+    "raw lines and raw subscriptions keep the order with other calls",
     arguments: ServerBinary.available)
   func raw(version: String) async throws {
     final class Collector: NATSRawHandler, Sendable {
@@ -343,7 +344,7 @@ struct MessagingTests {
       init(_ connection: NATSConnection) { self.connection = connection }
       func received(_ message: borrowing NATSMessageView) {
         count.withLock { $0 += 1 }
-        // Breaks the protocol, so that the server closes; and closes itself, and unsubscribes.
+        // Violates the protocol, so that the server closes; also closes and unsubscribes here.
         connection.writeRaw(ByteBuffer(string: "NONSENSE\r\n"))
         connection.flushWrites()
         connection.unsubscribeRaw(2)
@@ -364,7 +365,7 @@ struct MessagingTests {
     }
   }
 
-  @Test("publishing waits while the socket takes nothing, and goes on afterwards", .newestServer)
+  @Test("publishing waits while the socket is full, and continues afterwards", .newestServer)
   func backPressure() async throws {
     try await TestServer.with(ServerBinary.newest) { server in
       let connection = try await server.connect(NATSOptions(maxPendingBytes: 256 << 10))
@@ -382,7 +383,7 @@ struct MessagingTests {
           sent.withLock { $0 += 1 }
         }
       }
-      // Until it stands still.
+      // Until it stalls.
       var before = -1
       while sent.withLock({ $0 }) != before || before == 0 {
         before = sent.withLock { $0 }
@@ -403,7 +404,7 @@ struct MessagingTests {
       #expect(cancelled?.code == .cancelled)
       server.signal(SIGCONT)
       try await within(.seconds(60)) { try await writer.value }
-      // First the server has all of it, then the reader.
+      // First the server receives all of it, then the reader.
       try await connection.flush(timeout: .seconds(60))
       try await other.flush(timeout: .seconds(60))
       await subscription.unsubscribe()

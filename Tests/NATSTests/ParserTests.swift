@@ -65,7 +65,7 @@ private func text(_ s: String) -> [UInt8] { Array(s.utf8) }
 
 @Suite("Parser")
 struct ParserTests {
-  @Test("every operation is understood")
+  @Test("every operation is parsed")
   func operations() throws {
     let heard = try Receiver.all(
       text(
@@ -98,7 +98,7 @@ struct ParserTests {
       ])
   }
 
-  @Test("a payload may hold anything, protocol lines included")
+  @Test("a payload may contain anything, including protocol lines")
   func payloadIsOpaque() throws {
     let payload = text("\r\nPING\r\nMSG x 1 1\r\n\0")
     let heard = try Receiver.all(
@@ -109,7 +109,7 @@ struct ParserTests {
       ])
   }
 
-  @Test("any split of a stream gives the same operations", arguments: 0..<8)
+  @Test("any chunking of a stream yields the same operations", arguments: 0..<8)
   func splits(seed: UInt64) throws {
     var random = SeededRandom(seed: seed)
     for _ in 0..<500 {
@@ -130,7 +130,7 @@ struct ParserTests {
   }
 
   @Test(
-    "lines that no server sends are refused",
+    "invalid lines are errors",
     arguments: [
       "HELLO\r\n", "\r\n", "PIN\r\n", "PINGPONG\r\n", "MSG\r\n", "MSG a\r\n", "MSG a 1\r\n",
       "MSG a 1 2 3 4\r\n", "MSG a x 3\r\n", "MSG a 1 -3\r\n", "MSG a 1 3x\r\n",
@@ -143,7 +143,7 @@ struct ParserTests {
     #expect(error?.code == .protocolViolation)
   }
 
-  @Test("lengths beyond the limits are refused before anything is kept")
+  @Test("lengths beyond the limits are errors before anything is stored")
   func limits() throws {
     func refused(_ stream: [UInt8], payloadLimit: Int = 1 << 20) -> Bool {
       var receiver = Receiver(payloadLimit: payloadLimit)
@@ -162,7 +162,7 @@ struct ParserTests {
     #expect(refused(text("INFO " + String(repeating: " ", count: 1 << 20))))
   }
 
-  @Test("a message that isn't as long as announced is refused")
+  @Test("a message with a wrong length is an error")
   func wrongLength() {
     for stream in ["MSG a 1 3\r\nabcd\r\n", "MSG a 1 3\r\nab\r\nPING\r\n", "MSG a 1 3\r\nabc\n\r"] {
       let error = #expect(throws: NATSError.self) { try Receiver.all(text(stream)) }
@@ -170,7 +170,7 @@ struct ParserTests {
     }
   }
 
-  @Test("an INFO that comes in pieces is searched once, however long")
+  @Test("an INFO in chunks is searched only once")
   func longInfo() throws {
     var receiver = Receiver()
     let json = text("{\"connect_urls\":[\"" + String(repeating: "x", count: 500_000) + "\"]}")
@@ -182,7 +182,7 @@ struct ParserTests {
     #expect(receiver.heard == [.info(json)])
   }
 
-  @Test("garbage is refused or waits for more, and never crashes", arguments: 0..<4)
+  @Test("garbage is an error or incomplete, and never crashes", arguments: 0..<4)
   func garbage(seed: UInt64) {
     var random = SeededRandom(seed: 1000 + seed)
     let valid = (0..<20).map { _ in randomStream(&random) }

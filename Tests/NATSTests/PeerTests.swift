@@ -74,7 +74,7 @@ private struct Peer {
   }
 
   func waitUntilReady() throws {
-    // Ends empty when the process has died.
+    // Empty if the process has died.
     let line = output.fileHandleForReading.availableData
     guard String(decoding: line, as: UTF8.self).hasPrefix("ready") else {
       throw TestFailure("peer.py did not become ready")

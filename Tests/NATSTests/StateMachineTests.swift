@@ -41,7 +41,7 @@ struct StateMachineTests {
     #expect(machine.received(info()) == .updateInfo)
   }
 
-  @Test("TLS is started when either side asks for it, and never given up")
+  @Test("TLS is started if either side requires it, and never dropped")
   func tls() {
     var a = machine()
     #expect(a.received(info(required: true)) == .sendConnect(startTLS: true))
@@ -56,7 +56,7 @@ struct StateMachineTests {
     #expect(e.received(info(required: true)) == .sendConnect(startTLS: false))
   }
 
-  @Test("nothing but INFO may come first")
+  @Test("INFO must come first")
   func order() {
     var a = machine()
     #expect(code(a.receivedPing()) == .protocolViolation)
@@ -69,7 +69,7 @@ struct StateMachineTests {
     #expect(code(d.receivedEarlyMessage()) == .protocolViolation)
   }
 
-  @Test("a server that stays silent is stale after the pings allowed and one more interval")
+  @Test("a silent server is stale after the permitted pings and one more interval")
   func stale() {
     var machine = ready()
     #expect(machine.pingTimerFired() == .sendPing)
@@ -78,7 +78,7 @@ struct StateMachineTests {
     #expect(machine.pingTimerFired() == .none)
   }
 
-  @Test("anything the server says starts the count again")
+  @Test("any bytes from the server reset the count")
   func alive() {
     var machine = ready()
     for _ in 0..<100 {
@@ -89,7 +89,7 @@ struct StateMachineTests {
   }
 
   @Test(
-    "what -ERR means",
+    "-ERR is classified",
     arguments: [
       ("Authorization Violation", NATSError.Code.authenticationFailed),
       ("User Authentication Expired", .authenticationFailed),
@@ -109,7 +109,7 @@ struct StateMachineTests {
   }
 
   @Test(
-    "some -ERR leave the connection alive",
+    "some -ERR don't end the connection",
     arguments: [
       "Permissions Violation for Publish to \"a\"", "Invalid Subject",
       "maximum subscriptions exceeded",
@@ -136,7 +136,7 @@ struct StateMachineTests {
     #expect(ServerErrorText.violation("Invalid Subject \"x\"") == nil)
   }
 
-  @Test("draining begins once, closing ends everything")
+  @Test("draining starts once, closing ends everything")
   func end() {
     var machine = ready()
     let began = machine.drainRequested()

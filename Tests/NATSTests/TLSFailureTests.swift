@@ -1,7 +1,7 @@
 import NATS
 import Testing
 
-@Suite("What to do about TLS")
+@Suite("TLS failures")
 struct TLSFailureTests {
   private static let now = 1_800_000_000
   private static let valid = CertificateDates(notBefore: now - 1000, notAfter: now + 1000)
@@ -24,7 +24,7 @@ struct TLSFailureTests {
   }
 
   @Test(
-    "the advice fits what happened",
+    "the advice matches the failure",
     arguments: [
       Case("CERTIFICATE_VERIFY_FAILED", "server's certificate expired on 2027-01-15", server: past),
       Case("CERTIFICATE_VERIFY_FAILED", "valid only from", "clocks", server: future),
@@ -32,14 +32,14 @@ struct TLSFailureTests {
         "CERTIFICATE_VERIFY_FAILED", "CA file's certificate expired", server: valid,
         authorities: past),
       Case(
-        "CERTIFICATE_VERIFY_FAILED", "CA file has not issued", server: valid, authorities: valid),
+        "CERTIFICATE_VERIFY_FAILED", "not issued by the CA file", server: valid, authorities: valid),
       Case("CERTIFICATE_VERIFY_FAILED", "system's authorities", "tls.ca_file", server: valid),
       Case("CERTIFICATE_VERIFY_FAILED", "system's authorities"),
-      Case("TLSV1_ALERT_CERTIFICATE_REQUIRED", "wants a client certificate", "tls.cert_file"),
-      Case("SSLV3_ALERT_BAD_CERTIFICATE", "wants a client certificate", "tls.cert_file"),
-      Case("SSLV3_ALERT_HANDSHAKE_FAILURE", "wants a client certificate"),
-      Case("SSLV3_ALERT_BAD_CERTIFICATE", "refuses our client certificate", client: valid),
-      Case("TLSV1_ALERT_UNKNOWN_CA", "refuses our client certificate", "ca_file", client: valid),
+      Case("TLSV1_ALERT_CERTIFICATE_REQUIRED", "requires a client certificate", "tls.cert_file"),
+      Case("SSLV3_ALERT_BAD_CERTIFICATE", "requires a client certificate", "tls.cert_file"),
+      Case("SSLV3_ALERT_HANDSHAKE_FAILURE", "requires a client certificate"),
+      Case("SSLV3_ALERT_BAD_CERTIFICATE", "rejects our client certificate", client: valid),
+      Case("TLSV1_ALERT_UNKNOWN_CA", "rejects our client certificate", "ca_file", client: valid),
       Case("SSLV3_ALERT_CERTIFICATE_EXPIRED", "our client certificate expired", client: past),
       Case("SSLV3_ALERT_BAD_CERTIFICATE", "our client certificate is valid only", client: future),
       Case("WRONG_VERSION_NUMBER", "handshake_first"),
@@ -53,7 +53,7 @@ struct TLSFailureTests {
     for word in one.words { #expect(error.message.contains(word), "\(error.message)") }
   }
 
-  @Test("only BoringSSL's words are kept, not where it was built")
+  @Test("only BoringSSL's reasons are kept, not its build paths")
   func reasons() {
     let text = """
       handshakeFailed(NIOSSL.BoringSSLError.sslError([Error: 268435581 error:1000007d:SSL routines:\

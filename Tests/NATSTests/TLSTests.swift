@@ -87,7 +87,7 @@ struct TLSTests {
     #expect(try await connection.closed.get() == nil)
   }
 
-  @Test("a server's certificate is checked against the CA file", arguments: ServerBinary.available)
+  @Test("a server certificate is verified with the CA file", arguments: ServerBinary.available)
   func authority(version: String) async throws {
     try await with(version) { server, files in
       let tls = NATSTLS(caFile: files.path("ca.pem"))
@@ -102,13 +102,13 @@ struct TLSTests {
         #expect(error?.code == .tlsFailed)
         #expect(error?.message.contains("CA file") == true)
       }
-      // Nothing said about TLS: the server asks for it, the system's authorities don't know it.
+      // Without TLS settings: the server requires it, and the system's authorities don't trust it.
       let plain = await failure { try await server.connect() }
       #expect(plain?.code == .tlsFailed)
     }
   }
 
-  @Test("a certificate for another name is refused, unless that name is expected", .newestServer)
+  @Test("a certificate for another name is rejected, unless that name is expected", .newestServer)
   func name() async throws {
     try await with(ServerBinary.newest, certificate: "named") { server, files in
       let ca = files.path("ca.pem")
@@ -127,7 +127,7 @@ struct TLSTests {
     }
   }
 
-  @Test("mutual: a server may demand a certificate of ours", arguments: ServerBinary.available)
+  @Test("mutual: a server may require our certificate", arguments: ServerBinary.available)
   func mutual(version: String) async throws {
     try await with(version, "verify: true") { server, files in
       let ca = files.path("ca.pem")
@@ -151,7 +151,7 @@ struct TLSTests {
   }
 
   @Test(
-    "a certificate out of its time is told from one that nobody knows", .newestServer,
+    "an expired or future certificate is distinguished from an untrusted one", .newestServer,
     arguments: [("expired", "expired on 2020-01-02"), ("early", "valid only from 2047-01-01")])
   func dates(certificate: String, words: String) async throws {
     try await with(ServerBinary.newest, certificate: certificate) { server, files in
@@ -163,7 +163,7 @@ struct TLSTests {
     }
   }
 
-  @Test("a byte order mark is no part of a certificate or key", .newestServer)
+  @Test("a byte order mark in a certificate or key file is ignored", .newestServer)
   func byteOrderMark() async throws {
     try await with(ServerBinary.newest, "verify: true") { server, files in
       for name in ["ca.pem", "client.pem", "client.key"] {
@@ -193,7 +193,7 @@ struct TLSTests {
     }
   }
 
-  @Test("TLS before INFO with a server that doesn't do it", arguments: ServerBinary.available)
+  @Test("TLS before INFO with a server that doesn't support it", arguments: ServerBinary.available)
   func notHandshakeFirst(version: String) async throws {
     try await with(version) { server, files in
       let tls = NATSTLS(caFile: files.path("ca.pem"), handshakeFirst: true)
@@ -203,7 +203,7 @@ struct TLSTests {
     }
   }
 
-  @Test("credentials are not given to a server without TLS where TLS is configured", .newestServer)
+  @Test("with TLS configured, no credentials are sent to a server without TLS", .newestServer)
   func notOffered() async throws {
     try await TestServer.with(ServerBinary.newest) { server in
       let error = await failure { try await server.connect(url: "tls://\(server.address)") }
@@ -212,7 +212,7 @@ struct TLSTests {
     }
   }
 
-  @Test("files that cannot be used are named")
+  @Test("unusable files are reported by name")
   func files() async throws {
     let certificates = try Certificates(#require(ServerBinary.openssl))
     defer { try? FileManager.default.removeItem(at: certificates.folder) }
@@ -223,7 +223,7 @@ struct TLSTests {
       (NATSTLS(certificateFile: path("client.pem")), "key file"),
       (NATSTLS(certificateFile: path("client.pem"), keyFile: path("none.key")), "none.key"),
       (
-        NATSTLS(certificateFile: path("client.pem"), keyFile: path("server.key")), "belong together"
+        NATSTLS(certificateFile: path("client.pem"), keyFile: path("server.key")), "match?"
       ),
     ]
     for (tls, expected) in cases {

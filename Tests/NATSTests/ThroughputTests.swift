@@ -5,17 +5,17 @@ import NIOPosix
 import TestServers
 import Testing
 
-/// Prints what the fast paths cost; asserts only that nothing is lost.
+/// Prints the cost of the fast paths; asserts only that nothing is lost.
 @Suite("Throughput", .newestServer, .serialized)
 struct ThroughputTests {
-  /// CPU time of the calling thread in microseconds: other tests don't count.
+  /// CPU time of the calling thread in microseconds, without other tests.
   private static func threadTime() -> Double {
     var time = timespec()
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
     return Double(time.tv_sec) * 1e6 + Double(time.tv_nsec) / 1e3
   }
 
-  /// Writes chunks of lines as long as the socket takes them.
+  /// Writes chunks of lines while the socket is writable.
   private final class Writer {
     let connection: NATSConnection
     let chunk: ByteBuffer
@@ -32,7 +32,7 @@ struct ThroughputTests {
 
     func write() {
       while left > 0, connection.isWritable {
-        // A new buffer for each, as a publisher that fills them would have.
+        // A new buffer for each, as in a publisher.
         var copy = ByteBufferAllocator().buffer(capacity: chunk.readableBytes)
         copy.writeImmutableBuffer(chunk)
         connection.writeRaw(copy)

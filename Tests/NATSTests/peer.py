@@ -1,10 +1,10 @@
-"""The other end of PeerTests: an official client of the NATS project.
+"""The peer of PeerTests: an official client of the NATS project.
 
     peer.py URL      serves until its standard input ends; prints "ready" first
 
 peer.echo            answers with the request's payload reversed and its headers
-peer.send            publishes as many messages to peer.out as the payload says, with headers
-peer.ask             makes a request to the subject in the payload, returns what came back
+peer.send            publishes the number of messages in the payload to peer.out, with headers
+peer.ask             sends a request to the subject in the payload and returns the answer
 """
 
 import asyncio

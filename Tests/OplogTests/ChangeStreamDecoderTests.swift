@@ -3,7 +3,7 @@ import Oplog
 import Testing
 
 @Suite struct ChangeStreamDecoderTests {
-  /// A change stream document's head: its token (of 6.0.27, as captured, with another time and
+  /// The common fields of a change stream document: its token (captured from 6.0.27, with another time and
   /// operation index) and its cluster time.
   static func head(
     _ type: String, seconds: Int = 7, increment: Int = 3, operation: Int? = 0
@@ -82,7 +82,7 @@ import Testing
     #expect(all.first?.fullDocument == nil)
   }
 
-  /// 6.1 and newer add them where expanded events are asked for; the oplog reader has none.
+  /// 6.1 and newer add them with expanded events.
   @Test func disambiguatedPathsAreLeftOut() throws {
     let all = try streamEvents([
       #"""
@@ -112,7 +112,7 @@ import Testing
     #expect(all[0].collectionUUID?.first == 0x5F)
     #expect(all[1].collectionUUID?.first == 0x8C)
 
-    // Nothing was replaced; and before 6.0 nobody tells.
+    // No collection was replaced; before 6.0, renames don't report it.
     for more in [#","operationDescription":{"to":{"db":"a","coll":"c"}}"#, ""] {
       let all = try streamEvents([#"{\#(rename)\#(more)}"#])
       #expect(all.map(\.operation) == ["rename"])
@@ -241,7 +241,7 @@ import Testing
     #expect(error?.reason == .badNamespace("a"))
   }
 
-  /// Seeded damage: each document ends in events or in an error of the decoder's own.
+  /// Seeded corruption: each document yields events or a decoder error.
   @Test func damagedDocumentsNeverCrash() throws {
     let seeds = try [
       #"{\#(Self.head("insert", operation: 200)),\#(Self.insert),"lsid":{"id":1},"txnNumber":1}"#,
@@ -281,7 +281,7 @@ import Testing
 
   // MARK: Captured streams
 
-  /// The scenarios' events, as the server gave them, through this decoder and beside the oplog's.
+  /// The scenarios' events from the server, compared with those from the oplog.
   @Test func capturedStreamsEqualTheOplog() throws {
     var compared = 0
     try fixture("scenarios") { scenario in
@@ -295,17 +295,17 @@ import Testing
         expected.position.index = decoded.last?.position.index ?? 0
         #expect(decoded.last == expected, "\(server) \(name)")
         if decoded.count != 1 {
-          // The target that a rename replaced goes first.
+          // The drop of a rename's target comes first.
           #expect(decoded.map(\.operation) == ["drop", "rename"], "\(server) \(name)")
           #expect(decoded.first?.namespace == expected.to)
         }
         events += decoded
       }
-      // Their tokens were not captured, so each is at its ordinal: right wherever the stream of
-      // that server leaves nothing out.
+      // Their tokens were not captured, so each gets its ordinal, which is correct unless that server's
+      // stream omits an event.
       guard server.hasPrefix("6."), let derived = try Self.oplogEvents(scenario) else { return }
       let renames = derived.contains { $0.operation == "rename" }
-      // A user's applyOps changes documents, and change streams are silent about it.
+      // Change streams have no events of a user's applyOps.
       if renames || events.isEmpty { return }
       #expect(events == derived, "\(server) \(name)")
       compared += events.count
@@ -313,7 +313,7 @@ import Testing
     #expect(compared > 80)
   }
 
-  /// Nil where the oplog's decoder refuses an entry.
+  /// Nil if the oplog decoder rejects an entry.
   private static func oplogEvents(_ scenario: BSONView) throws -> [Event]? {
     var decoder = OplogDecoder()
     var events: [Event] = []
@@ -336,7 +336,7 @@ extension ChangeStreamDecoder {
   }
 }
 
-/// Events of documents written as JSON, one after the other through one decoder.
+/// The events of JSON documents, through one decoder.
 private func streamEvents(_ documents: [String]) throws -> [Event] {
   var decoder = ChangeStreamDecoder()
   var events: [Event] = []

@@ -1,15 +1,14 @@
 import Oplog
 import Testing
 
-/// Tokens as servers wrote them.
+/// Tokens written by servers.
 @Suite struct ChangeStreamTokenTests {
   private func parse(_ text: String) -> ChangeStreamToken? {
     var text = text
     return text.withUTF8 { ChangeStreamToken(UnsafeRawBufferPointer($0)) }
   }
 
-  /// 4.4.2, 5.0.4 and 6.0.27 alike; version 2 is what 6.0.27 writes for streams that split large
-  /// events.
+  /// The same for 4.4.2, 5.0.4 and 6.0.27; 6.0.27 writes version 2 for streams that split large events.
   @Test(arguments: [
     (
       "826B064DFD0000000B2B022C0100296E5A1004215755368F1145C29E95876142DCE558461E5F6964002B020004",
@@ -44,7 +43,7 @@ import Testing
   }
 
   @Test(arguments: [
-    // A version to come, another kind of token, a fraction, an end where the index should be.
+    // A future version, another kind of token, a fraction, a missing index.
     "826B064E8A000000012B0829296E04", "826B064E8A000000012B022B0429",
     "826B064E8A000000012B022C01002B03", "826B064E8A000000012B022C0100",
     "826B064E8A000000012B022C01002", "826B064E8A00000001", "826B064E8A00000001XY",

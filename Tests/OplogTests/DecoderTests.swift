@@ -3,7 +3,7 @@ import Oplog
 import Testing
 
 @Suite struct DecoderTests {
-  // MARK: The head
+  // MARK: The header
 
   @Test func headerShowsTheEntrysPlace() throws {
     let entry = try Document(
@@ -67,7 +67,7 @@ import Testing
     "a.system.buckets.m",
   ])
   func theServersOwnNamespacesHaveNoEvents(_ ns: String) throws {
-    // Not even looked into: the update could not be decoded.
+    // Not decoded at all: the update is invalid.
     let entry = #"{\#(head),"op":"u","ns":"\#(ns)","o":{"$v":9},"o2":{}}"#
     #expect(try events(entry).isEmpty)
   }
@@ -179,7 +179,7 @@ import Testing
   }
 
   @Test func aVectoredInsertIsNoTransaction() throws {
-    // Linked like a chain, but each entry stands for itself.
+    // Linked like a chain, but each entry is independent.
     let all = try events(applyOps("\(inner),\(inner)", ",\(session),\(later),\"multiOpType\":1"))
     #expect(all.count == 2)
     #expect(all.allSatisfy { $0.lsid == nil && $0.txnNumber == nil })
@@ -193,7 +193,7 @@ import Testing
     #expect(try events(applyOps("", ",\(session),\(first)")).isEmpty)
   }
 
-  /// A retryable write is linked to the one before it, and no transaction.
+  /// A retryable write is linked to the previous one, but is not a transaction.
   @Test func aRetryableWriteIsPlain() throws {
     let all = try events(#"{\#(head),"op":"d","ns":"a.b","o":{"_id":1},\#(session),\#(later)}"#)
     #expect(all.count == 1)
@@ -208,7 +208,7 @@ import Testing
       #expect(try decoder.next() != nil)
       let expected = OplogError(
         .unknownOperation("?"), at: OplogPosition(seconds: 7, increment: 3))
-      // It stays: nobody can take the rest for the end.
+      // The error persists, so it can't be mistaken for the end.
       for _ in 0..<3 { #expect(throws: expected) { try Self.next(&decoder) } }
     }
     #expect(try decoder.events(#"{\#(head),"op":"d","ns":"x.y","o":{"_id":1}}"#).count == 1)
@@ -281,7 +281,7 @@ import Testing
     #expect(try rename("a.system.x", "config.y").isEmpty)
     #expect(try rename("a.system.x", "a.y").count == 1)
 
-    // The overwritten collection is dropped first, or a follower would drop the new one.
+    // The replaced collection is dropped first; otherwise a replica would drop the new one.
     let id = #"{"$binary":{"base64":"AAECAwQFBgcICQoLDA0ODw==","subType":"04"}}"#
     let over = try rename("a.b", "a.d", #","dropTarget":\#(id)"#)
     #expect(over.map(\.operation) == ["drop", "rename"])

@@ -3,8 +3,8 @@ import Foundation
 import Oplog
 import Testing
 
-/// `disambiguatedPaths` as change streams of 6.1 and later show it: which dots in a path are within a
-/// field's name, which numbers are a field's name, and which are an index.
+/// `disambiguatedPaths` as in change streams of 6.1 and later: distinguishes dots in field names from
+/// separators, and numeric field names from array indexes.
 @Suite struct DisambiguatedPathsTests {
   private func describe(_ diff: String) throws -> String {
     var decoder = OplogDecoder()
@@ -35,7 +35,7 @@ import Testing
     #expect(canonicalJSON(with).contains(#""disambiguatedPaths" : { "a.b" : [ "a.b" ] }"#))
   }
 
-  /// An index alone leaves no doubt: an array is what is there.
+  /// An array index alone isn't ambiguous.
   @Test(arguments: [
     #"{"d":{"7":false},"u":{"a":1,"0":2},"i":{"12":3}}"#, #"{"sarr":{"a":true,"u0":1}}"#,
     #"{"sarr":{"a":true,"l":1,"s2":{"a":true,"s1":{"d":{"y":false},"u":{"x":1}}}}}"#,
@@ -46,14 +46,14 @@ import Testing
   }
 
   @Test(arguments: [
-    // A dot within a name, at the top and below, of what is changed, new, removed or cut.
+    // A dot in a name, at the top and below, in changed, new, removed and truncated fields.
     (#"{"u":{"a.b":1}}"#, #"{ "a.b" : [ "a.b" ] }"#),
     (#"{"i":{".":1}}"#, #"{ "." : [ "." ] }"#),
     (#"{"d":{"x.y":false}}"#, #"{ "x.y" : [ "x.y" ] }"#),
     (#"{"sn":{"d":{"x.y":false}}}"#, #"{ "n.x.y" : [ "n", "x.y" ] }"#),
     (#"{"sn.m":{"u":{"x":1}}}"#, #"{ "n.m.x" : [ "n.m", "x" ] }"#),
     (#"{"sn.m":{"a":true,"l":2}}"#, #"{ "n.m" : [ "n.m" ] }"#),
-    // A number that is a name; what follows stays ambiguous.
+    // A numeric field name; the rest of the path is ambiguous too.
     (#"{"sn":{"u":{"0":1}}}"#, #"{ "n.0" : [ "n", "0" ] }"#),
     (#"{"sn":{"s10":{"u":{"x":1}}}}"#, #"{ "n.10.x" : [ "n", "10", "x" ] }"#),
     (#"{"s0":{"u":{"1":1}}}"#, #"{ "0.1" : [ "0", "1" ] }"#),
@@ -65,14 +65,14 @@ import Testing
     (
       #"{"sn.":{"a":true,"u12":1}}"#, #"{ "n..12" : [ "n.", { "$numberInt" : "12" } ] }"#
     ),
-    // A name that is empty.
+    // An empty name.
     (#"{"s":{"u":{"0":1}}}"#, #"{ ".0" : [ "", "0" ] }"#),
   ])
   func ambiguousPathsAre(_ diff: String, _ wanted: String) throws {
     #expect(try paths(diff) == wanted)
   }
 
-  /// On each level: what was changed, what was added, what was removed, then what lies deeper.
+  /// On each level: changed, added and removed fields, then deeper levels.
   @Test func pathsComeInTheOrderOfTheDescriptionAndMayRepeat() throws {
     let text = try paths(
       #"""
@@ -117,7 +117,7 @@ import Testing
         == (try Document(#"{"updatedFields":{"a.0":1},"removedFields":["b.1"]}"#).bytes))
   }
 
-  /// What changes nothing but this: all captured updates, with it taken off again.
+  /// The option changes nothing else: all captured updates, with the field removed again.
   @Test func theRestIsTheSame() throws {
     var plain = OplogDecoder()
     var rich = OplogDecoder()
@@ -147,7 +147,7 @@ import Testing
     let all = try decoder.events(
       #"{\#(head),"op":"u","ns":"a.b","o":{"$v":2,"diff":\#(diff)},"o2":{"_id":1}}"#)
     #expect(all.map(\.isOversized) == [true])
-    // And it leaves nothing behind.
+    // No state is left over.
     #expect(try paths(#"{"u":{"a.b":1}}"#) == #"{ "a.b" : [ "a.b" ] }"#)
   }
 }

@@ -4,10 +4,10 @@ import Oplog
 import TestRandom
 import Testing
 
-/// Captured entries with seeded damage: each must end, in events or in an error of the decoder's
-/// own. (That it stays within the bytes is best seen with `--sanitize=address`.)
+/// Captured entries with seeded corruption: each must yield events or a decoder error. (Run with
+/// `--sanitize=address` to detect reads out of bounds.)
 ///
-/// `FUZZ_ROUNDS` sets how many entries each test reads.
+/// `FUZZ_ROUNDS` sets the number of entries per test.
 @Suite struct FuzzTests {
   private static let rounds =
     ProcessInfo.processInfo.environment["FUZZ_ROUNDS"].flatMap(Int.init) ?? 200_000
@@ -30,7 +30,7 @@ import Testing
     return seeds
   }
 
-  /// Damages `bytes` in one of several ways, mostly such that the frame still fits.
+  /// Corrupts `bytes` in one of several ways, mostly with a valid outer frame.
   private static func damage(_ bytes: inout [UInt8], _ random: inout SeededRandom) {
     let at = Int.random(in: 4..<bytes.count, using: &random)
     switch Int.random(in: 0..<8, using: &random) {
@@ -65,7 +65,7 @@ import Testing
     bytes[bytes.count - 1] = 0
   }
 
-  /// Reads every byte that an event shows, so that a view outside the entry is noticed.
+  /// Reads every byte of an event's views, to detect views out of bounds.
   private static func touch(_ event: ChangeEvent) -> UInt64 {
     var sum: UInt64 = 0
     for view in [
@@ -90,7 +90,7 @@ import Testing
   private static func run(
     _ bytes: [UInt8], _ decoder: inout OplogDecoder, _ sum: inout UInt64
   ) -> Outcome {
-    // A buffer of exactly this size, for the address sanitizer's sake.
+    // A buffer of exactly this size, for the address sanitizer.
     let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 1)
     defer { buffer.deallocate() }
     buffer.copyBytes(from: bytes)
@@ -134,7 +134,7 @@ import Testing
     }
     #expect(unending == 0)
     #expect(events + silent + errors + notDocuments == rounds)
-    // The damage is neither too much nor too little to say something.
+    // The corruption yields enough of both outcomes.
     #expect(events > rounds / 10)
     #expect(errors > rounds / 10)
     #expect(sum > 0)
@@ -142,8 +142,8 @@ import Testing
     #expect(try decoder.events(#"{\#(head),"op":"d","ns":"a.b","o":{"_id":1}}"#).count == 1)
   }
 
-  /// Transactions over several entries and prepared ones, as they were captured and as they are made
-  /// here, with a few of their entries damaged, doubled, left out or out of order.
+  /// Captured and constructed transactions with several entries and prepared ones, with some entries
+  /// corrupted, duplicated, omitted or out of order.
   private static func sequences() throws -> [[[UInt8]]] {
     var sequences: [[[UInt8]]] = []
     try fixture("scenarios") { scenario in
@@ -189,7 +189,7 @@ import Testing
         }
         if Int.random(in: 0..<200, using: &random) == 0 { decoder.forgetTransactions() }
       }
-      // What was left out or damaged leaves transactions open for good.
+      // Omitted or corrupted entries leave transactions open forever.
       if decoder.openTransactions > 100 { decoder.forgetTransactions() }
       if case .missing = Self.afterAGap(&decoder) { missing += 1 }
     }
@@ -203,7 +203,7 @@ import Testing
 
   private enum Gap { case missing, other }
 
-  /// A commit that nothing came before, as a check that the decoder still tells what it lacks.
+  /// A commit without earlier entries, to check that the decoder still reports them as missing.
   private static func afterAGap(_ decoder: inout OplogDecoder) -> Gap {
     do {
       _ = try decoder.events(Transaction(session: "gap").commit(5, after: 4))
@@ -216,7 +216,7 @@ import Testing
     }
   }
 
-  /// Every prefix of an entry, with its length made to fit and without.
+  /// Every prefix of an entry, with and without a corrected length.
   @Test func truncatedEntriesEndInAnError() throws {
     var decoder = OplogDecoder()
     var sum: UInt64 = 0

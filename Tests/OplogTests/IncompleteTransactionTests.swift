@@ -2,7 +2,7 @@ import BSON
 import Oplog
 import Testing
 
-/// Reading that begins in the middle of a transaction, or begins again.
+/// Reading that starts in the middle of a transaction, or restarts.
 @Suite struct IncompleteTransactionTests {
   private let one = Transaction(session: "one")
   private let two = Transaction(session: "two")
@@ -18,7 +18,7 @@ import Testing
     #expect(throws: missing) { try Self.next(&decoder) }
     let commit = OplogError(.missingEarlierEntries(previous: place(11)), at: place(13))
     #expect(throws: commit) { try decoder.events(one.commit(13, after: 11)) }
-    // It is the caller's choice to pass over it.
+    // The caller may skip it.
     #expect(try decoder.events(two.write(14, 7)).count == 1)
     #expect(decoder.openTransactions == 0)
   }
@@ -74,7 +74,7 @@ import Testing
     #expect(first == second)
     #expect(first.count == 3)
     #expect(try keys(of: decoder.events(two.commit(14, after: 11))) == keys(21))
-    // In the midst of its events, and of an error.
+    // In the middle of its events, and after an error.
     #expect(try decoder.events(one.part(15, 1)).isEmpty)
     try Document(one.last(16, after: 15, 2)).use { entry in
       _ = try decoder.begin(entry)
@@ -92,7 +92,7 @@ import Testing
   @Test func aLinkLeadsToTheEntryBefore() throws {
     try Document(one.last(13, after: 12, 1)).use { entry in
       let link = try ChainLink(entry)
-      #expect(link.place == OpTime(position: place(13), term: 1))
+      #expect(link.opTime == OpTime(position: place(13), term: 1))
       #expect(link.previous == place(12))
       #expect(link.lsid.map { Array($0.bytes) } == (try Document(one.lsid).bytes))
       #expect(link.txnNumber == 1)

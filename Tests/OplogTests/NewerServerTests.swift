@@ -3,7 +3,7 @@ import Foundation
 import Oplog
 import Testing
 
-/// What 7.0 and 8.x write and the captured servers don't, made from the description of their entries.
+/// Entries that only 7.0 and 8.x write, constructed from their specification.
 @Suite struct NewerServerTests {
   private let uuid = #"{"$binary":{"base64":"AAECAwQFBgcICQoLDA0ODw==","subType":"04"}}"#
   private let version = #""versionContext":{"OFCV":{"version":"8.2"}}"#
@@ -36,7 +36,7 @@ import Testing
     #expect(all.map(\.position.index) == [0])
   }
 
-  /// A retryable `insertMany` of 8.0: entries linked like a transaction's, each for itself.
+  /// A retryable `insertMany` of 8.0: independent entries, linked like a transaction's.
   @Test func vectoredInsertsAreEmittedOnSight() throws {
     func entry(_ at: Int, after: Int, _ ids: Int...) -> String {
       Transaction().head(at) + #""multiOpType":1,"lsid":{"id":"s"},"#
@@ -50,7 +50,7 @@ import Testing
     #expect(second.map(\.position) == [EventPosition(entry: place(11), index: 0)])
     #expect((first + second).allSatisfy { $0.lsid == nil && $0.txnNumber == nil })
     #expect(decoder.openTransactions == 0 && decoder.transactionStart == nil)
-    // Also without having seen what it is linked to.
+    // Also if the linked entry was not read.
     #expect(try decoder.events(entry(13, after: 12, 4)).count == 1)
     let unknown = entry(14, after: 0, 5)
       .replacingOccurrences(of: #""multiOpType":1"#, with: #""multiOpType":2"#)
@@ -107,7 +107,7 @@ import Testing
     #expect(reason(entry) == .unsupportedUpdate(version: 3))
   }
 
-  /// More in `o2` than earlier servers wrote there.
+  /// More fields in `o2` than from earlier servers.
   @Test func commandsKeepTheirMeaning() throws {
     let created = try events(
       #"""

@@ -2,8 +2,8 @@ import BSON
 import Oplog
 import Testing
 
-/// Descriptions of commands where the captured servers leave a question open. (That they equal the
-/// server's is what ScenarioTests compare.)
+/// Descriptions of commands that the captured scenarios don't cover. (ScenarioTests compare them with the
+/// server's.)
 @Suite struct OperationDescriptionTests {
   private func command(_ o: String, _ o2: String? = nil) throws -> [Event] {
     let o2 = o2.map { #","o2":\#($0)"# } ?? ""
@@ -30,7 +30,7 @@ import Testing
     for name in ["dropIndexes", "deleteIndexes", "dropIndex", "deleteIndex"] {
       #expect(try described(#"{"\#(name)":"b","index":"a_1"}"#, index) == wanted)
     }
-    // Without it there is nothing to tell.
+    // Without it there is no description.
     #expect(try described(#"{"dropIndexes":"b","index":"*"}"#) == nil)
     #expect(try described(#"{"commitIndexBuild":"b"}"#) == nil)
   }
@@ -75,11 +75,11 @@ import Testing
     #expect(try view("i", definition) == #"{ "viewOn" : "b", "pipeline" : [  ] }"#)
     #expect(try view("u", definition) == #"{ "viewOn" : "b", "pipeline" : [  ] }"#)
     #expect(try view("d", #"{"_id":"a.v"}"#) == nil)
-    // Servers write views whole; a part is no definition.
+    // Servers write complete view definitions.
     #expect(try view("u", #"{"$v":2,"diff":{"u":{"viewOn":"c"}}}"#) == nil)
   }
 
-  /// The two documents share a buffer that may grow, and are not kept when they were large.
+  /// The two documents share a buffer that may grow; a large buffer is released.
   @Test func largeDescriptions() throws {
     var decoder = OplogDecoder()
     for size in [3_000_000, 10, 700, 5_000_000, 1] {

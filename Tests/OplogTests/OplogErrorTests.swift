@@ -18,7 +18,7 @@ import Testing
     } catch { return error }
   }
 
-  /// What is missing or of another type, in entries that are otherwise whole.
+  /// Missing fields and wrong types in otherwise valid entries.
   @Test(arguments: [
     (#""ns":"a.b","o":{}"#, OplogError.Reason.missingField("op")),
     (#""op":"d","o":{}"#, .missingField("ns")),
@@ -171,36 +171,36 @@ import Testing
     }
   }
 
-  // MARK: Words
+  // MARK: Messages
 
   @Test func theSentenceSaysWhatWhereAndWhatToDo() {
     #expect(
       OplogError(.unknownOperation("zz"), at: Self.position).description
         == "cannot decode the oplog entry at 7.3: its operation type \"zz\" is unknown. "
-        + "Nothing was skipped; a newer release may know this server's format.")
+        + "Nothing was skipped; a newer release may support this server's format.")
     #expect(
       OplogError(.missingField("ts")).description
-        == "cannot decode an oplog entry without a position: it has no field \"ts\". "
-        + "Read from another member, and check this one's local.oplog.rs with validate.")
+        == "cannot decode an oplog entry without a position: the field \"ts\" is missing. "
+        + "Read from another member, and run validate on this one's local.oplog.rs.")
     #expect(
       OplogError(.wrongType(field: "ns", found: .int32), at: Self.position).description.contains(
-        "its field \"ns\" is of type int32"))
+        "the field \"ns\" has the type int32"))
     #expect(
       OplogError(
         .missingEarlierEntries(previous: OplogPosition(seconds: 6, increment: 2)), at: Self.position
       ).description
-        == "cannot decode the oplog entry at 7.3: it commits a transaction of which earlier entries, "
+        == "cannot decode the oplog entry at 7.3: it commits a transaction whose earlier entries, "
         + "the last of them at 6.2, were not read. Nothing was skipped; read again from the "
-        + "transaction's first entry, which prevOpTime leads to.")
+        + "transaction's first entry (follow prevOpTime).")
     #expect(
       OplogError(
         .spillFailed(directory: "/x", detail: "creating it: No such file or directory (2)"),
         at: Self.position
       ).description
         == "cannot decode the oplog entry at 7.3: it belongs to a transaction too large for memory, "
-        + "and the temporary file in /x that should hold it failed (creating it: No such file or "
-        + "directory (2)). Nothing was skipped, and it is tried again; make room there, or let TMPDIR "
-        + "name a directory with room and restart.")
+        + "and its temporary file in /x failed (creating it: No such file or directory (2)). Nothing "
+        + "was skipped, and it is retried; free some space there, or set TMPDIR to a directory with "
+        + "enough space and restart.")
   }
 
   @Test func everySentenceIsWhole() {

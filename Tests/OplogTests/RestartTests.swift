@@ -3,8 +3,8 @@ import Oplog
 import TestRandom
 import Testing
 
-/// Random oplogs, read with interruptions: whatever is read again, the events are those of one
-/// reading without any, and those that were put in.
+/// Random oplogs, read with interruptions: the events must equal those of an uninterrupted read, and the
+/// expected ones.
 @Suite struct RestartTests {
   struct Entry {
     var position: OplogPosition
@@ -19,7 +19,7 @@ import Testing
 
   // MARK: An oplog
 
-  /// Writes entries and knows, by its own account, which events they must have.
+  /// Writes entries and keeps the expected events.
   struct Workload {
     var random: SeededRandom
     private(set) var entries: [Entry] = []
@@ -62,7 +62,7 @@ import Testing
       case 8...12: goOn()
       case 13...15: end()
       case 16:
-        // The session goes on with another write: what it had open is over, unless prepared.
+        // The session continues with another write, which supersedes its open transaction unless prepared.
         guard let at = open.indices.randomElement(using: &random) else { return }
         let session = open[at].session
         if !open[at].isPrepared { open.remove(at: at) }
@@ -71,7 +71,7 @@ import Testing
         let place = plain(id, session: session)
         emit([id], at: place)
       case 17:
-        // A whole transaction in one entry, of a session of its own.
+        // A whole transaction in one entry, with its own session.
         let ids = newIDs(atMost: 3)
         let transaction = Open(session: Int32(1000 + below(1000)), number: 1, ids: ids)
         let place = write(transaction, ids, previous: 0, mark: nil)
@@ -82,7 +82,7 @@ import Testing
 
     private mutating func begin() {
       let session = Int32(below(8))
-      // A session has one transaction at a time; what was open is superseded, or prepared.
+      // A session has one transaction at a time; an open one is superseded, or prepared.
       if let at = open.firstIndex(where: { $0.session == session }) {
         if open[at].isPrepared { return }
         open.remove(at: at)
@@ -216,8 +216,8 @@ import Testing
 
   // MARK: Reading it
 
-  /// Reads as a bridge does: it takes events one by one, knows up to where all are safe, and after
-  /// an interruption goes on from there.
+  /// Reads as a bridge does: takes events one at a time, keeps a checkpoint, and continues from there after
+  /// an interruption.
   private struct Reader: ~Copyable {
     let entries: [Entry]
     var decoder: OplogDecoder
@@ -227,7 +227,7 @@ import Testing
     var restarts = 0
     var lookups = 0
     var passedOver = 0
-    /// How often the events of a transaction were cut off in their middle.
+    /// The number of interruptions in the middle of a transaction's events.
     var cutOff = 0
 
     init(_ entries: [Entry], memory: Int) {
@@ -269,9 +269,8 @@ import Testing
     }
 
     /// - Parameters:
-    ///   - interruptions: how many there are at most.
-    ///   - jump: a restart doesn't go where `decoder` says, as if a checkpoint had not respected open
-    ///     transactions.
+    ///   - interruptions: their maximum number.
+    ///   - jump: a restart ignores the decoder's oldest open transaction, as if a checkpoint had.
     mutating func run(
       _ random: inout SeededRandom, interruptions: Int, jump: Bool
     ) throws {
@@ -294,7 +293,7 @@ import Testing
           guard case .missingEarlierEntries(let previous) = error.reason else { throw error }
           #expect(error.position == entries[at].position)
           if entries[at].position <= done {
-            // It began before an open one, and ended since: its events were all taken.
+            // It began before an open one and has ended since: all its events were taken.
             passedOver += 1
             at += 1
           } else {
@@ -313,7 +312,7 @@ import Testing
     ) throws -> Int {
       restarts += 1
       defer { decoder.forgetTransactions() }
-      // Anywhere before what comes next: entries may be read again, never left out.
+      // Anywhere before the next entry: entries may be read again, but not skipped.
       if jump { return Int.random(in: max(0, next - 10)...next, using: &random) }
       var resume = next
       if let open = decoder.oldestOpenTransaction {
@@ -341,7 +340,7 @@ import Testing
     try interrupted.run(&random, interruptions: 40, jump: false)
     #expect(interrupted.seen == workload.expected, "seed \(seed)")
     #expect(interrupted.restarts > 10)
-    // Whoever goes back as far as the decoder says never lacks an entry.
+    // A restart at the decoder's position never misses an entry.
     #expect(interrupted.lookups == 0, "seed \(seed)")
 
     var careless = Reader(workload.entries, memory: memory)
@@ -351,7 +350,7 @@ import Testing
     #expect(careless.decoder.transactionBytesHeld <= memory)
   }
 
-  /// The workloads hold what they are meant to.
+  /// The workloads contain the intended cases.
   @Test func workloadsAreVaried() throws {
     var (events, lookups, cutOff, passedOver) = (0, 0, 0, 0)
     for seed in 1...20 {

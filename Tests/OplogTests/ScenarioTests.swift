@@ -2,12 +2,12 @@ import BSON
 import Oplog
 import Testing
 
-/// Everything a client did in one captured scenario: the oplog's entries and the events that the
-/// server's change stream (cluster-wide, `showExpandedEvents` on 6.0) gave for them.
+/// One captured scenario: the oplog entries and the events of the server's change stream (cluster-wide,
+/// `showExpandedEvents` on 6.0).
 @Suite struct ScenarioTests {
   /// Scenarios that must halt, with the reason.
   static let refused: [String: OplogError.Reason] = [
-    // Removes documents without naming them; change streams are silent about it.
+    // Removes documents without identifying them; change streams have no event.
     "emptycapped": .unknownCommand("emptycapped")
   ]
 
@@ -49,18 +49,18 @@ import Testing
     return nil
   }
 
-  /// The entry's events without those that this server's change stream leaves out by design.
+  /// The entry's events without those that this server's change stream omits by design.
   private static func comparable(
     _ entry: BSONView, _ server: String, _ decoder: inout OplogDecoder
   ) throws -> [Event] {
     var events = try decoder.events(of: entry)
     #expect(events.map(\.position.index) == Array(0..<UInt32(events.count)))
-    #expect(events.allSatisfy { $0.position.entry == (try? ChainLink(entry).place.position) })
-    // What a user applied by hand: streams show nothing, though documents changed.
+    #expect(events.allSatisfy { $0.position.entry == (try? ChainLink(entry).opTime.position) })
+    // A user's applyOps: it changes documents, but streams have no events.
     if try entry.first("o")?.document?.first("applyOps") != nil, try entry.first("lsid") == nil {
       return []
     }
-    // The drop of a rename's target: streams show the rename only.
+    // The drop of a rename's target: streams have only the rename.
     if events.count == 2, events[0].operation == "drop", events[1].operation == "rename" {
       #expect(events[0].namespace == events[1].to)
       let target = try entry.first("o")?.document?.first("dropTarget")?.binary
@@ -68,22 +68,22 @@ import Testing
       events.removeFirst()
     }
     if server.hasPrefix("6.") { return events }
-    // Expanded events came with 6.0: commands that change no document, and views.
+    // Expanded events exist from 6.0 on: commands that change no documents, and views.
     if try entry.text("ns")?.hasSuffix(".system.views") == true { return [] }
     return events.filter {
       !["create", "createIndexes", "dropIndexes", "modify"].contains($0.operation)
     }
   }
 
-  /// Without what this server's events don't show: `collectionUUID` and `wallTime` before 6.0. The
-  /// index within an entry is no field of a server's event.
+  /// Without fields that this server's events lack: `collectionUUID` and `wallTime` before 6.0, and the
+  /// index within an entry.
   private static func shown(_ event: Event, by server: String, like wanted: Event) -> Event {
     var event = event
     event.position.index = 0
     if wanted.collectionUUID == nil { event.collectionUUID = nil }
     if wanted.wallTime == nil { event.wallTime = nil }
     if server.hasPrefix("6.") { return event }
-    // Renames are told by older servers too, but without this.
+    // Older servers report renames too, but without this.
     event.operationDescription = nil
     return event
   }

@@ -4,8 +4,7 @@ import Foundation
 import Oplog
 import Testing
 
-/// BSON that libbson made from Extended JSON, so that the tests' input does not come from the code
-/// under test.
+/// BSON that libbson built from Extended JSON, independent of the code under test.
 final class Document {
   private let pointer: OpaquePointer
   private let view: BSONView
@@ -24,7 +23,7 @@ final class Document {
 
   deinit { bson_destroy(pointer) }
 
-  /// The view is valid within `body` only: a `let` would not keep the document until its scope ends.
+  /// The view is valid only within `body`: a `let` would not keep the document until its scope ends.
   func use<R>(_ body: (BSONView) throws -> R) rethrows -> R {
     try withExtendedLifetime(self) { try body(view) }
   }
@@ -32,7 +31,7 @@ final class Document {
   var bytes: [UInt8] { use { Array($0.bytes) } }
 }
 
-/// Canonical Extended JSON, as libbson writes it.
+/// Canonical Extended JSON by libbson.
 func canonicalJSON(_ bytes: [UInt8]) -> String {
   let copy = bytes.withUnsafeBufferPointer { bson_new_from_data($0.baseAddress, $0.count) }
   guard let copy else { return "not BSON: \(bytes)" }
@@ -42,7 +41,7 @@ func canonicalJSON(_ bytes: [UInt8]) -> String {
   return String(cString: text)
 }
 
-/// Hands out the lines of a file of captured data: canonical Extended JSON, one object a line.
+/// Reads the lines of a file of captured data: canonical Extended JSON, one object per line.
 func fixture(_ name: String, _ body: (BSONView) throws -> Void) throws {
   let url = try #require(
     Bundle.module.url(forResource: name, withExtension: "jsonl", subdirectory: "Fixtures"))
@@ -52,7 +51,7 @@ func fixture(_ name: String, _ body: (BSONView) throws -> Void) throws {
 }
 
 extension BSONView {
-  /// Elements by walking; throws on corrupt bytes.
+  /// All elements; throws on invalid BSON.
   func list() throws -> [BSONElement] {
     var result: [BSONElement] = []
     var walk = elements()
@@ -69,7 +68,7 @@ extension BSONView {
   }
 }
 
-/// A change event, copied out of the views, so that it can be kept and compared.
+/// A change event copied from its views, to keep and compare.
 struct Event: Equatable, CustomStringConvertible {
   var operation = ""
   var namespace = ""
@@ -160,11 +159,11 @@ extension OplogDecoder {
   }
 }
 
-/// Where the tests' entries stand: their places differ by whole seconds.
+/// The positions of the tests' entries, which differ by whole seconds.
 func place(_ seconds: UInt32) -> OplogPosition { OplogPosition(seconds: seconds, increment: 1) }
 
-/// The entries of one transaction, as JSON. `at` is an entry's place, `after` that of the entry it is
-/// linked to (0: of none), and each operation inserts a document with one of the `ids`.
+/// The entries of one transaction, as JSON. `at` is an entry's position, `after` that of the entry it is
+/// linked to (0: none), and each operation inserts a document with one of the `ids`.
 struct Transaction {
   var session = "s"
   var number = 1
@@ -227,16 +226,16 @@ struct Transaction {
   }
 }
 
-/// Events of an entry written as JSON, with a decoder of its own.
+/// The events of a JSON entry, by a new decoder.
 func events(_ json: String) throws -> [Event] {
   var decoder = OplogDecoder()
   return try decoder.events(json)
 }
 
-/// The head that every test entry has, before its own fields.
+/// The common fields of all test entries.
 let head = #""ts":{"$timestamp":{"t":7,"i":3}},"t":{"$numberLong":"1"},"v":{"$numberLong":"2"}"#
 
-/// Why the entry halts; a decoder of its own reads it.
+/// The error of an entry, by a new decoder.
 func reason(_ json: String) -> OplogError.Reason? {
   var decoder = OplogDecoder()
   return reason(json, &decoder)
@@ -256,7 +255,7 @@ func reason(_ json: String, _ decoder: inout OplogDecoder) -> OplogError.Reason?
   }
 }
 
-/// Keys of documents that `Transaction` inserts.
+/// The keys of documents that `Transaction` inserts.
 func keys(_ ids: Int...) throws -> [[UInt8]?] {
   try ids.map { try Document(#"{"_id":\#($0)}"#).bytes }
 }

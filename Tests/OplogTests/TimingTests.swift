@@ -3,8 +3,8 @@ import Foundation
 import Oplog
 import Testing
 
-/// Prints what an entry costs and asserts nothing about time. The goal in a release build is
-/// 0.5 µs for an insert and 1 µs for an update.
+/// Prints the cost of an entry, without asserting it. The goal in a release build is 0.5 µs for an insert
+/// and 1 µs for an update.
 @Suite struct TimingTests {
   private static func measure(
     _ name: String, rounds: Int = 20_000, after open: [String] = [], _ json: String
@@ -27,7 +27,7 @@ import Testing
     print("oplog: \(name), \(Int(best * 1e9 / Double(rounds))) ns an entry")
   }
 
-  /// Seconds of CPU time, since other tests run beside this one.
+  /// Seconds of CPU time, since other tests run concurrently.
   private static func threadTime() -> Double {
     var time = timespec()
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)

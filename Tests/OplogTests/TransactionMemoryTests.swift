@@ -3,7 +3,7 @@ import Foundation
 import Oplog
 import Testing
 
-/// What open transactions cost: bounded memory, the rest in files that have no name.
+/// Open transactions use bounded memory, and unlinked files for the rest.
 @Suite struct TransactionMemoryTests {
   /// A folder for one test's files.
   private struct Folder: ~Copyable {
@@ -15,12 +15,12 @@ import Testing
 
     deinit { try? FileManager.default.removeItem(atPath: path) }
 
-    /// Names in it: none, since files lose theirs as soon as they are open.
+    /// The names in it: none, since files are unlinked as soon as they are open.
     var names: [String] {
       get throws { try FileManager.default.contentsOfDirectory(atPath: path) }
     }
 
-    /// How many files of this folder the process holds open.
+    /// The number of open files of this folder.
     var openFiles: Int {
       get throws {
         let descriptors = "/proc/self/fd"
@@ -130,7 +130,7 @@ import Testing
     #expect(try folder.openFiles == 0)
   }
 
-  /// The largest entry that was seen is over 16 MiB; two of them are one prepared transaction here.
+  /// The largest known entry exceeds 16 MiB; two of them are one prepared transaction here.
   @Test func entriesMayBeLargerThanTheBudget() throws {
     let folder = try Folder()
     var decoder = OplogDecoder(transactionMemory: 1 << 20, temporaryDirectory: folder.path)
@@ -150,7 +150,7 @@ import Testing
     #expect(try folder.openFiles == 0)
   }
 
-  /// Small ones stay in memory when a large one has to go.
+  /// Small transactions stay in memory when a large one is moved to a file.
   @Test func theLargestGoesToAFile() throws {
     let folder = try Folder()
     var decoder = OplogDecoder(transactionMemory: 10_000, temporaryDirectory: folder.path)
@@ -166,10 +166,10 @@ import Testing
     try hold(3, at: 12, after: 0, first: 0, 1000)
     #expect(decoder.transactionBytesSpilled == 0)
     try hold(1, at: 13, after: 10, first: 1, 3000)
-    // The second one's 6000 made room for the first one's.
+    // The second one's 6000 bytes were moved to make room for the first one.
     #expect(decoder.transactionBytesSpilled > 6000 && decoder.transactionBytesSpilled < 6400)
     #expect(decoder.transactionBytesHeld > 5000 && decoder.transactionBytesHeld < 6400)
-    // What goes on in a file needs no memory.
+    // A transaction in a file needs no memory.
     let held = decoder.transactionBytesHeld
     try hold(2, at: 14, after: 11, first: 1, 6000)
     #expect(decoder.transactionBytesHeld == held)
@@ -222,14 +222,14 @@ import Testing
     }
     #expect(directory == nowhere)
     #expect(detail == "creating it: No such file or directory (2)")
-    // Nothing is half kept.
+    // Nothing is kept partially.
     #expect(decoder.openTransactions == 0 && decoder.transactionBytesHeld == 0)
     #expect(
       throws: OplogError(.missingEarlierEntries(previous: place(10)), at: place(11))
     ) { try decoder.events(one.last(11, after: 10, 3)) }
   }
 
-  /// The other transactions are as they were.
+  /// The other transactions are unchanged.
   @Test func aFailureTouchesOneTransactionOnly() throws {
     let nowhere = "/tmp/tailrace-oplog-tests-no-such-folder"
     let (one, two) = (Transaction(session: "one"), Transaction(session: "two"))

@@ -2,7 +2,7 @@ import BSON
 import Oplog
 import Testing
 
-/// Transactions over several entries, and prepared ones.
+/// Transactions with several entries, and prepared ones.
 @Suite struct TransactionTests {
   private let one = Transaction(session: "one")
   private let two = Transaction(session: "two")
@@ -31,7 +31,7 @@ import Testing
     #expect(decoder.oldestOpenTransaction == nil)
     #expect(decoder.openTransactions == 0)
     #expect(decoder.transactionBytesHeld == 0)
-    // That was the transaction's, not the next entry's.
+    // It belongs to the transaction, not to the next entry.
     #expect(try decoder.events(one.write(13, 9)).count == 1)
     #expect(decoder.transactionStart == nil)
   }
@@ -63,13 +63,13 @@ import Testing
     #expect(try decoder.events(one.abort(11, after: 10)).isEmpty)
     #expect(decoder.openTransactions == 0 && decoder.oldestOpenTransaction == nil)
     #expect(decoder.transactionBytesHeld == 0)
-    // As a new primary does with what its predecessor left unfinished.
+    // As a new primary does with its predecessor's open transactions.
     #expect(try decoder.events(one.part(12, 1)).isEmpty)
     #expect(try decoder.events(one.abort(13, after: 12)).isEmpty)
     #expect(decoder.openTransactions == 0)
-    // Of a transaction nobody knows.
+    // Of an unknown transaction.
     #expect(try decoder.events(two.abort(14, after: 5)).isEmpty)
-    // An abort is of one number.
+    // An abort applies to one number.
     #expect(try decoder.events(one.prepare(15, 1)).isEmpty)
     var other = one
     other.number = 2
@@ -104,8 +104,8 @@ import Testing
     #expect(decoder.openTransactions == 0)
   }
 
-  /// Of a retryable write or an internal transaction the session is the client's, and in it lies
-  /// another number.
+  /// The session of a retryable write or an internal transaction contains the client's session and another
+  /// number.
   @Test func internalTransactionsAreTransactions() throws {
     let lsid =
       #"{"id":"s","uid":"u","txnNumber":{"$numberLong":"7"},"txnUUID":"x"}"#
@@ -157,7 +157,7 @@ import Testing
     #expect(decoder.transactionStart == nil)
   }
 
-  // MARK: What ends a chain without a word
+  // MARK: Superseded chains
 
   @Test func aHigherNumberSupersedesAnOpenChain() throws {
     var later = one
@@ -186,7 +186,7 @@ import Testing
     newTerm.term = 5
     _ = try decoder.events(newTerm.write(14, 9))
     #expect(try keys(of: decoder.events(higher.last(15, after: 10, 2))) == keys(1, 2))
-    // What is prepared waits for its commit, whatever comes.
+    // A prepared transaction always waits for its commit.
     #expect(try decoder.events(one.prepare(16, 1)).isEmpty)
     _ = try decoder.events(higher.write(17, 9))
     #expect(decoder.openTransactions == 1)
@@ -203,7 +203,7 @@ import Testing
 
   // MARK: Without a session
 
-  /// The server's batched writes, should they need several entries: linked, but of no session.
+  /// The server's batched writes with several entries: linked, but without a session.
   private func batched(_ at: Int, after: Int, _ ids: [Int], term: Int = 1, _ mark: String = "")
     -> String
   {
@@ -221,14 +221,14 @@ import Testing
     #expect(try keys(of: all) == keys(1, 2, 3))
     #expect(all.allSatisfy { $0.lsid == nil && $0.txnNumber == nil })
     #expect(decoder.openTransactions == 1)
-    // Nothing would tell that the primary failed in the middle, but a new term.
+    // Only a new term shows that the primary failed in the middle.
     _ = try decoder.events(batched(14, after: 0, [31], term: 2))
     #expect(decoder.openTransactions == 0)
     #expect(
       reason(batched(15, after: 11, [22]), &decoder) == .missingEarlierEntries(previous: place(11)))
   }
 
-  // MARK: What makes no sense
+  // MARK: Inconsistent transactions
 
   @Test func contradictionsHalt() throws {
     let both = #"{"applyOps":[],"partialTxn":true,"prepare":true}"#
@@ -251,7 +251,7 @@ import Testing
     #expect(reason(one.commit(11, after: 10), &decoder) == .unsupportedTransaction(.contradictory))
     #expect(try decoder.events(one.prepare(12, 1)).isEmpty)
     #expect(reason(one.last(13, after: 12, 2), &decoder) == .unsupportedTransaction(.contradictory))
-    // Beyond what was prepared nothing can be added.
+    // Nothing can be added after the prepare.
     #expect(try decoder.events(one.prepare(14, 1)).isEmpty)
     #expect(try decoder.events(one.part(15, after: 14, 2)).isEmpty)
     #expect(
@@ -296,7 +296,7 @@ import Testing
     }
   }
 
-  /// An emitting entry that is a chunk migration's own: change streams leave it out.
+  /// A committing entry of a chunk migration: change streams omit it.
   @Test func aMigratedTransactionHasNoEvents() throws {
     var decoder = OplogDecoder()
     #expect(try decoder.events(one.part(10, 1)).isEmpty)

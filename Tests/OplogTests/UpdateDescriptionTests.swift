@@ -2,11 +2,10 @@ import BSON
 import Oplog
 import Testing
 
-/// Update entries beside what the server's own change stream made of them (4.4.2, 5.0.4, 6.0.27).
+/// Update entries compared with the server's change stream (4.4.2, 5.0.4, 6.0.27).
 @Suite struct UpdateDescriptionTests {
-  /// Byte for byte, so order, types and duplicates count. None of the captured streams had
-  /// `showExpandedEvents` together with a server that reports `disambiguatedPaths` (6.1 and later),
-  /// so the field has no counterpart here.
+  /// Byte for byte, including order, types and duplicates. Without `disambiguatedPaths`, since no captured
+  /// stream is of a server that reports them (6.1 and later, with `showExpandedEvents`).
   @Test func equalsTheServers() throws {
     var compared = 0
     try fixture("updates") { pair in
@@ -132,9 +131,9 @@ import Testing
   @Test(arguments: [
     (#"{"b":{"f":1}}"#, "b"),  // a binary diff
     (#"{"x":{}}"#, "x"), (#"{"ux":{}}"#, "ux"), (#"{"":{}}"#, ""),
-    // Behind what changed within, or twice.
+    // After changes inside, or twice.
     (#"{"sf":{},"i":{}}"#, "i"), (#"{"u":{},"u":{}}"#, "u"),
-    // Arrays: not at the root, not false, nothing after it that an array can't have.
+    // Arrays: not at the root, not false, followed only by sections of an array.
     (#"{"a":true}"#, "a"), (#"{"sf":{"a":false}}"#, "a"), (#"{"sf":{"u":{},"a":true}}"#, "a"),
     (#"{"sf":{"a":true,"x1":1}}"#, "x1"), (#"{"sf":{"a":true,"u":1}}"#, "u"),
     (#"{"sf":{"a":true,"u1x":1}}"#, "u1x"), (#"{"sf":{"a":true,"u0":1,"l":1}}"#, "l"),
@@ -194,13 +193,13 @@ import Testing
     let event = try #require(try decoder.events(#"{\#(update),"o2":{"_id":1}}"#).first)
     #expect(event.isOversized && event.operation == "update" && event.updateDescription == nil)
     #expect(event.documentKey != nil && event.namespace == "a.b")
-    // The decoder goes on.
+    // The decoder continues.
     let next = try decoder.events(
       #"{\#(head),"op":"u","ns":"a.b","o":{"$v":2,"diff":{"u":{"f":1}}},"o2":{"_id":1}}"#)
     #expect(next.map(\.isOversized) == [false] && next.first?.updateDescription != nil)
   }
 
-  /// At the bound, and beyond it by a byte.
+  /// At the limit, and one byte beyond.
   @Test(arguments: [0, 1]) func theBoundIsExact(more: Int) throws {
     // {updatedFields: {f: "…"}, removedFields: [], truncatedArrays: []}; counted without the last two.
     let name = #"{"$v":2,"diff":{"u":{"f":""}}}"#
@@ -216,7 +215,7 @@ import Testing
     #expect(found.map(\.isOversized) == [more == 1])
   }
 
-  /// Beyond a bound of its own nothing is made of what nobody wants.
+  /// An unwanted description isn't completed beyond its own limit.
   @Test func unwantedDescriptionsStaySmall() throws {
     var decoder = OplogDecoder()
     decoder.isUpdateWanted = { name in String(decoding: name, as: UTF8.self) == "a.wanted" }

@@ -2,10 +2,10 @@ import JSON
 import Parity
 import Testing
 
-@Suite("Documents folded from updates")
+@Suite("Document fold")
 struct DocumentFoldTests {
   @Test(
-    "an updateDescription applied",
+    "an updateDescription is applied",
     arguments: [
       (#"{"a":1}"#, #"{"updatedFields":{"a":2}}"#, #"{"a":2}"#),
       (#"{"a":1}"#, #"{"updatedFields":{"b":2},"removedFields":["a"]}"#, #"{"b":2}"#),
@@ -35,9 +35,9 @@ struct DocumentFoldTests {
   }
 
   @Test(
-    "paths that can be read in several ways",
+    "ambiguous paths",
     arguments: [
-      // What is there comes first; then what is new, with the documents on the way.
+      // Existing fields come first; then new ones, with the documents along the path.
       (#"{"a.b":1,"a":{"b":1}}"#, #"{"updatedFields":{"a.b":2}}"#, 2, 2),
       (#"{"a":{"b":1}}"#, #"{"updatedFields":{"a.b":2}}"#, 1, 2),
       (#"{"a":{"c":1}}"#, #"{"updatedFields":{"a.b":2}}"#, 1, 2),
@@ -54,7 +54,7 @@ struct DocumentFoldTests {
       (
         #"{"a.b":1,"a":{"b":1}}"#, #"{"updatedFields":{"a.b":2},"disambiguatedPaths":{}}"#, 1, 1
       ),
-      // Both fields at once: which has which value is not told even so.
+      // Both fields at once: their values are ambiguous even with disambiguatedPaths.
       (
         #"{"a.b":1,"a":{"b":1}}"#,
         #"{"updatedFields":{"a.b":2,"a.b":3},"disambiguatedPaths":{"a.b":["a.b"]}}"#, 4, 4
@@ -74,7 +74,7 @@ struct DocumentFoldTests {
   }
 
   @Test(
-    "paths that are told",
+    "disambiguated paths",
     arguments: [
       (
         #"{"a.b":1,"a":{"b":1}}"#,
@@ -98,7 +98,7 @@ struct DocumentFoldTests {
         #"{"x":"***"}"#, #"{"updatedFields":{"x.y":"***"},"removedFields":["x.z"]}"#,
         #"{"x":"***"}"#
       ),
-      // What combines with a dot makes another character of it, and no other name.
+      // A combining mark after a dot makes another Character, but not another name.
       (#"{"a":{"\u0301":1}}"#, #"{"updatedFields":{"a.\u0301":2}}"#, "{\"a\":{\"\u{301}\":2}}"),
     ])
   func told(_ document: String, _ update: String, _ wanted: String) throws {
@@ -107,7 +107,7 @@ struct DocumentFoldTests {
     #expect(result.text() == wanted)
   }
 
-  @Test("names that are there twice are compared one by one") func twice() throws {
+  @Test("duplicate names are compared in order") func twice() throws {
     let wanted = try JSONValue(parsing: #"{"a":1,"b":1,"a":2}"#)
     for (json, pointer) in [
       (#"{"a":1,"b":1,"a":3}"#, "/a"), (#"{"a":1,"b":1}"#, "/a"),
@@ -122,7 +122,7 @@ struct DocumentFoldTests {
     #expect(JSONDifference.first(expected: DocumentFold.sorted(wanted), found: other) == nil)
   }
 
-  @Test("keys that look the same stay apart") func unicode() throws {
+  @Test("composed and decomposed keys are different") func unicode() throws {
     let document = JSONValue.object([.init("\u{E9}", 1), .init("e\u{301}", 2)])
     let update: JSONValue = ["updatedFields": ["e\u{301}": 3], "removedFields": ["\u{E9}"]]
     #expect(DocumentFold.apply(update, to: document) == .object([.init("e\u{301}", 3)]))
@@ -132,7 +132,7 @@ struct DocumentFoldTests {
       JSONDifference.first(expected: ["a": "\u{E9}"], found: ["a": "e\u{301}"])?.pointer == "/a")
   }
 
-  @Test("the order of members doesn't count") func order() throws {
+  @Test("the order of members is ignored") func order() throws {
     let a = try JSONValue(parsing: #"{"a":1,"b":[{"c":1,"d":2}]}"#)
     let b = try JSONValue(parsing: #"{"b":[{"d":2,"c":1}],"a":1}"#)
     #expect(a != b && DocumentFold.sorted(a) == DocumentFold.sorted(b))

@@ -2,8 +2,8 @@ import JSON
 import Parity
 import Testing
 
-/// Which document a message is about: as a server tells documents of one collection apart.
-@Suite("The key of a document")
+/// Keys identify documents as a server does.
+@Suite("Document key")
 struct DocumentKeyTests {
   private func key(_ json: String, _ namespace: String = "d.c", isTyped: Bool = true) throws
     -> DocumentKey
@@ -11,7 +11,7 @@ struct DocumentKeyTests {
     DocumentKey(namespace: namespace, key: try JSONValue(parsing: json), isTyped: isTyped)
   }
 
-  /// The values of each list are the same `_id` to a server, those of different lists are not.
+  /// A server treats the values of each list as the same `_id`, those of different lists as different.
   static let values: [[String]] = [
     [
       "1", "1.0", #"{"$numberInt":"1"}"#, #"{"$numberLong":"1"}"#, #"{"$numberDouble":"1.0"}"#,
@@ -23,7 +23,7 @@ struct DocumentKeyTests {
       #"{"$numberDecimal":"0"}"#,
     ],
     ["0.5", #"{"$numberDecimal":"0.5"}"#, #"{"$numberDecimal":"0.50"}"#],
-    // No double is a tenth: its decimal neighbour is another number.
+    // No double equals 0.1 exactly, so the decimal is another number.
     ["0.1", #"{"$numberDouble":"0.1"}"#],
     [#"{"$numberDecimal":"0.1"}"#, #"{"$numberDecimal":"1E-1"}"#],
     ["10", "1e1", #"{"$numberDecimal":"1E+1"}"#],
@@ -54,7 +54,7 @@ struct DocumentKeyTests {
   ]
 
   @Test(
-    "is told to people as they write it",
+    "has a readable description",
     arguments: [
       ("40", "40"), ("40.0", "40"), ("53.5", "53.5"), ("0.1", "0.1"), ("-8", "-8"),
       ("1e300", "1e+300"),
@@ -67,7 +67,7 @@ struct DocumentKeyTests {
     #expect(try key(#"{"_id":\#(value)}"#, "d.5p3").description == #"d.5p3 {"_id":\#(expected)}"#)
   }
 
-  @Test("is one exactly where the server sees one") func classes() throws {
+  @Test("is equal exactly for values that are the same _id") func classes() throws {
     var keys: [DocumentKey: Int] = [:]
     for (number, list) in Self.values.enumerated() {
       for value in list {
@@ -79,7 +79,7 @@ struct DocumentKeyTests {
     #expect(keys.count == Self.values.count)
   }
 
-  @Test("tells namespaces apart, whatever they hold") func namespaces() throws {
+  @Test("distinguishes namespaces with any characters") func namespaces() throws {
     let ids = [#"{"_id":"a"}"#, #"{"_id":"x {\"_id\":\"a\"}"}"#, #"{"_id":"a","s":1}"#]
     let names = [
       "d.c", "d.c {", #"d.c {"_id":"a"}"#, "d.c.c", "d c", "D.c", "d.\u{E9}", "d.e\u{301}", "d.",
@@ -96,7 +96,7 @@ struct DocumentKeyTests {
     #expect(keys.count == names.count * ids.count)
   }
 
-  @Test("may be shared by documents where JSON leaves types out") func coincidence() throws {
+  @Test("may collide if the JSON omits types") func coincidence() throws {
     for value in [#""a""#, #"{"t":1,"i":1}"#, "[]"] {
       #expect(try key(#"{"_id":\#(value)}"#, isTyped: false).mayCoincide)
       #expect(try !key(#"{"_id":\#(value)}"#, isTyped: true).mayCoincide)

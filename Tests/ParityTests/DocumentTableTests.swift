@@ -3,8 +3,8 @@ import Oplog
 import Parity
 import Testing
 
-/// What is known of collections that come, go and are renamed.
-@Suite("The table of documents")
+/// Collections that are created, dropped and renamed.
+@Suite("Document table")
 struct DocumentTableTests {
   private func position(_ second: UInt32) -> EventPosition {
     EventPosition(entry: OplogPosition(seconds: second, increment: 1), index: 0)
@@ -31,8 +31,7 @@ struct DocumentTableTests {
     table.unclaimed.map { "\($0.0)" }.sorted()
   }
 
-  @Test("documents go with their collection, and come along when it is renamed") func collections()
-  {
+  @Test("documents are dropped and renamed with their collection") func collections() {
     #expect(names(table([insert("d.a"), .emptied(namespace: "d.a"), insert("d.a", 2)])).count == 1)
     #expect(names(table([insert("d.a"), .databaseDropped("d"), insert("dd.a")])).count == 1)
     #expect(names(table([insert("d.a"), insert("d.a b"), .emptied(namespace: "d.a")])).count == 1)
@@ -47,25 +46,25 @@ struct DocumentTableTests {
     #expect(Set(found) == Set((0..<100).map { key("e.b", $0) }) && found.count == 100)
   }
 
-  @Test("whether all documents are told") func complete() {
+  @Test("whether messages cover all documents") func complete() {
     func isComplete(_ steps: [FoldStep], snapshot: UInt32? = nil) -> Bool {
       table(steps).isComplete("d.a", snapshot: snapshot.map { position($0).entry })
     }
     #expect(!isComplete([]) && !isComplete([insert("d.a")]))
     #expect(isComplete([], snapshot: 1))
     #expect(isComplete([.emptied(namespace: "d.a"), insert("d.a")]))
-    // Documents of a collection that nothing tells of.
+    // Documents of a collection without messages.
     let blurred: [FoldStep] = [.emptied(namespace: "d.a"), .renamed(from: nil, to: "d.a")]
     #expect(!isComplete(blurred) && !isComplete(blurred, snapshot: 1))
     #expect(isComplete(blurred, snapshot: 3))
     #expect(isComplete(blurred + [.emptied(namespace: "d.a")]))
-    // What is known comes along.
+    // The known documents are kept.
     #expect(isComplete([.emptied(namespace: "d.b"), .renamed(from: "d.b", to: "d.a")]))
     #expect(!isComplete([.renamed(from: "d.b", to: "d.a")]))
     #expect(!isComplete(blurred + [.renamed(from: "d.b", to: "d.c")]))
   }
 
-  @Test("who may be two documents") func doubtful() {
+  @Test("colliding keys") func doubtful() {
     func isDoubtful(_ steps: [(FoldStep.Operation, UInt32)]) -> Bool {
       var table = DocumentTable(DocumentPart(), mostBytes: 64 << 20)
       let key = DocumentKey(namespace: "d.a", key: ["_id": "x"], isTyped: false)
@@ -79,14 +78,14 @@ struct DocumentTableTests {
     #expect(isDoubtful([(.insert, 1), (.insert, 2)]))
     #expect(!isDoubtful([(.insert, 1), (.delete, 2), (.insert, 3)]))
     #expect(!isDoubtful([(.insert, 1), (.replace, 2)]))
-    // A snapshot tells of what was inserted, at the very entry even, and another one tells of it again.
+    // A snapshot repeats an inserted document, even at the same entry, and so does another snapshot.
     #expect(!isDoubtful([(.insert, 1), (.snapshot, 1)]))
     #expect(!isDoubtful([(.snapshot, 1), (.update, 2), (.snapshot, 3)]))
     #expect(isDoubtful([(.snapshot, 1), (.snapshot, 1)]))
     #expect(isDoubtful([(.snapshot, 1), (.update, 2), (.snapshot, 1)]))
   }
 
-  @Test("memory is bounded, and nothing is forgotten") func bounded() {
+  @Test("memory is bounded without losing documents") func bounded() {
     var parts = [DocumentPart()]
     var found: [DocumentKey] = []
     while let part = parts.popLast() {

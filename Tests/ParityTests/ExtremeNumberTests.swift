@@ -6,7 +6,7 @@ import Testing
 @Suite("Sequences and positions at their limits")
 struct ExtremeNumberTests {
   @Test(arguments: [0, 1, UInt64.max / 2, UInt64.max - 1, UInt64.max])
-  func `a ledger takes any sequence`(sequence: UInt64) throws {
+  func `a ledger accepts any sequence`(sequence: UInt64) throws {
     let first = EventPosition(entry: OplogPosition(seconds: 0, increment: 0), index: 0)
     let last = EventPosition(entry: OplogPosition(seconds: .max, increment: .max), index: .max)
     for kind in [ObservedRecord.Kind.own, .foreign, .snapshot, .replayed] {
@@ -31,7 +31,7 @@ struct ExtremeNumberTests {
       "1.0.0.0", "", "..", "1..0", " 1.0.0", "1.0.0 ", "１.0.0", "1e3.0.0", "0x1.0.0",
       "99999999999999999999999999999.0.0", "NaN.0.0", "inf.0.0",
     ])
-  func `what is no position`(text: String) {
+  func `invalid positions`(text: String) {
     #expect(EventPosition(text) == nil)
   }
 

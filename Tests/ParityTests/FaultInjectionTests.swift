@@ -3,10 +3,10 @@ import Parity
 import TestRandom
 import Testing
 
-/// Every class of fault, a thousand times at random places of random streams.
+/// Every kind of fault, a thousand times at random positions of random streams.
 @Suite("Faults injected into synthetic streams")
 struct FaultInjectionTests {
-  /// How a stream is spoilt, and what that has to be called.
+  /// A fault in a stream, and its expected classification.
   enum Fault: String, CaseIterable {
     case droppedOne, droppedMany, truncatedTail, removed, removedTail
     case doubled, doubledFarAway, doubledPair
@@ -17,7 +17,7 @@ struct FaultInjectionTests {
 
   static let rounds = 1000
 
-  @Test("found and correctly classed, every time", arguments: Fault.allCases)
+  @Test("every fault is found and classified", arguments: Fault.allCases)
   func found(_ fault: Fault) throws {
     var random = SeededRandom(seed: fault.rawValue.utf8.reduce(7) { $0 &* 31 &+ UInt64($1) })
     for round in 0..<Self.rounds {
@@ -25,7 +25,7 @@ struct FaultInjectionTests {
       let wanted = inject(fault, into: &stream, &random)
       let verdict = stream.verify()
       if fault == .swapped {
-        // Either of the two can be said to be out of order.
+        // Either of the two may be reported as out of order.
         let named = Set(verdict.ids.keys)
         let pair = Set(wanted.ids.keys)
         #expect(
@@ -38,7 +38,7 @@ struct FaultInjectionTests {
     }
   }
 
-  @Test("a clean stream is clean, every time") func clean() {
+  @Test("a correct stream has no findings") func clean() {
     var random = SeededRandom(seed: 99)
     for _ in 0..<Self.rounds {
       let stream = SyntheticStream(&random, count: Int.random(in: 1...600, using: &random))
@@ -46,7 +46,7 @@ struct FaultInjectionTests {
     }
   }
 
-  @Test("what the bridge has not had acknowledged is pending, not missing") func pending() {
+  @Test("unacknowledged messages are pending, not missing") func pending() {
     var random = SeededRandom(seed: 5)
     for _ in 0..<Self.rounds {
       var stream = SyntheticStream(&random, count: Int.random(in: 20...300, using: &random))
@@ -55,13 +55,13 @@ struct FaultInjectionTests {
       stream.stored.removeLast(cut)
       stream.renumber()
       let verdict = stream.verify(isSettled: false)
-      // Those of the very event that the stream ends with may still be on their way.
+      // Messages of the event at the stream's end may still be in flight.
       #expect(
         verdict.counts.total == 0 && verdict.pending == cut, "after \(last.map { "\($0)" } ?? "")")
     }
   }
 
-  @Test("other producers' messages and snapshots' are none of it") func others() {
+  @Test("messages of other producers and of snapshots are ignored") func others() {
     var random = SeededRandom(seed: 6)
     for _ in 0..<Self.rounds / 10 {
       var stream = SyntheticStream(&random, count: 200)
@@ -77,7 +77,7 @@ struct FaultInjectionTests {
     }
   }
 
-  @Test("a dead letter that was replayed stands late, and rightly so") func replayed() {
+  @Test("a replayed dead letter may be out of order") func replayed() {
     var random = SeededRandom(seed: 8)
     for _ in 0..<Self.rounds / 10 {
       var stream = SyntheticStream(&random, count: 300)
@@ -162,11 +162,11 @@ struct FaultInjectionTests {
       stream.stored.insert(
         stream.stored[at], at: Int.random(in: 0...count, using: &random))
       stream.renumber()
-      // Whichever stands first is the one; the other is the surplus, and in the wrong place besides or
-      // not, it is named once.
+      // The first one is the expected message; the other is surplus, and reported once, even if it is
+      // also out of order.
       return Wanted([id: .duplicate])
     case .doubledPair:
-      // Twice twice: what exclusive or would not see.
+      // Two duplicates, which exclusive or would not detect.
       stream.stored.insert(stream.stored[at], at: at)
       stream.stored.insert(stream.stored[at], at: at)
       stream.renumber()

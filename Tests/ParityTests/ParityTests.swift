@@ -26,21 +26,21 @@ struct ParityTests {
     }
   }
 
-  @Test("zeros don't hide in a digest") func zeros() {
+  @Test("zero bytes change a digest") func zeros() {
     let all = (0...200).map {
       [UInt8](repeating: 0, count: $0).withUnsafeBytes { MessageDigest($0) }
     }
     #expect(Set(all).count == all.count)
   }
 
-  @Test("parts don't run together") func parts() {
+  @Test("a digest depends on the boundaries of parts") func parts() {
     let a = MessageDigest(subject: digest("ab"), headers: digest("c"), body: digest("d"))
     let b = MessageDigest(subject: digest("a"), headers: digest("bc"), body: digest("d"))
     let c = MessageDigest(subject: digest("c"), headers: digest("ab"), body: digest("d"))
     #expect(Set([a, b, c]).count == 3)
   }
 
-  @Test("a doubled pair does not cancel; another order shows in the chain alone") func sums() {
+  @Test("duplicates don't cancel; a different order changes only the chain") func sums() {
     func sum(_ texts: [String]) -> BucketSum {
       var sum = BucketSum()
       for text in texts { sum.add(digest(text)) }
@@ -73,7 +73,7 @@ struct ParityTests {
     EventPosition(entry: .init(seconds: 1, increment: UInt32(n)), index: 0)
   }
 
-  @Test("ids shared with other producers: whoever came first, by the body") func shared() {
+  @Test("ids shared with other producers: either may be first") func shared() {
     var ids = SharedIDs()
     func record(_ n: Int, _ kind: ObservedRecord.Kind, body: String) -> ObservedRecord {
       ObservedRecord(
@@ -87,7 +87,7 @@ struct ParityTests {
         body: digest(body))
     }
     func observe(_ record: ObservedRecord) -> Bool { ids.observe(record) }
-    // The producer was there before the change was read, and after it.
+    // The producer's message came before the change was read, and after it.
     #expect(observe(record(1, .foreign, body: "a")) == false)
     expect(1, body: "a")
     expect(2, body: "b")
@@ -105,7 +105,7 @@ struct ParityTests {
     again.sequence = 9
     #expect(observe(again) == true)
     #expect(ids.finish().suspects.first == .init(position: position(3), sequences: [3, 9]))
-    // Nobody published it; nobody wanted it.
+    // Never published; not expected.
     expect(5, body: "f")
     #expect(observe(record(6, .foreign, body: "g")) == false)
     #expect(observe(record(7, .own, body: "h")) == false)
@@ -115,10 +115,10 @@ struct ParityTests {
   }
 
   @Test(
-    "an id that comes again: each event has a message, whichever side is read first",
+    "a reused id: each event has a message, in any order of reading",
     arguments: [true, false])
   func again(_ isExpectedFirst: Bool) {
-    // By position, what is stored; nil: nobody's position, but a producer's message.
+    // The stored messages by position; nil: a producer's message, without a position.
     func suspects(_ stored: [(Int?, String)]) -> [SharedIDs.Suspect] {
       var ids = SharedIDs()
       func expect() {

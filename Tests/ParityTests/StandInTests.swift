@@ -2,8 +2,8 @@ import Oplog
 import Parity
 import Testing
 
-/// Messages that may rightly be there in place of what is derived, and letters that were replayed.
-@Suite("Messages in place of others")
+/// Valid alternatives to derived messages, and replayed dead letters.
+@Suite("Alternative messages")
 struct StandInTests {
   private func at(_ number: UInt32) -> EventPosition {
     EventPosition(entry: OplogPosition(seconds: number, increment: 1), index: 0)
@@ -22,7 +22,7 @@ struct StandInTests {
       subject: "s", digests: digests("\(number)"))
   }
 
-  @Test("they have their place in the order, and are not doubles of themselves")
+  @Test("they have a rank in the order, and are not their own duplicates")
   func order() {
     for swapped in [false, true] {
       var join = RunJoin([
@@ -46,7 +46,7 @@ struct StandInTests {
     }
   }
 
-  @Test("one that is there twice is a double; one at another position is found by its id")
+  @Test("a second copy is a duplicate; one at another position is found by its id")
   func doubled() {
     var join = RunJoin([message(1, at: 1), message(1, at: 2), message(7, at: 3, id: "2")])
     let first = join.excuse(at(1), rule: "r")
@@ -60,7 +60,7 @@ struct StandInTests {
     #expect(join.surplus().first { $0.observed.sequence == 2 }?.repeats == 1)
   }
 
-  @Test("a letter that was replayed explains itself once", arguments: [1, 2, 3])
+  @Test("a replayed dead letter explains itself once", arguments: [1, 2, 3])
   func replayed(times: Int) {
     let surplus = (0..<times).map {
       RunJoin.Surplus(observed: message(1, at: UInt64($0) + 10, .replayed), repeats: nil)
@@ -69,7 +69,7 @@ struct StandInTests {
       var reconciliation = Reconciliation(holes: [])
       let wanted = Reconciliation.Missing(
         id: "1", position: at(1), digests: digests("1"), isSettled: true)
-      // Runs may overlap: the same message is no double of itself.
+      // Runs may overlap: a message is not its own duplicate.
       let rulings = reconciliation.rule(
         missing: missing ? [wanted] : [], surplus: surplus + surplus.prefix(1))
       var duplicates: [UInt64] = []
@@ -81,7 +81,7 @@ struct StandInTests {
     }
   }
 
-  @Test("a covered position is looked into where a message is, and only there")
+  @Test("a covered position is examined only if it has a message")
   func covered() {
     for hasMessage in [false, true] {
       var ledger = StreamLedger(at(0)...at(100), bucketSize: 4)

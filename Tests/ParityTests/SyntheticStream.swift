@@ -2,8 +2,8 @@ import Oplog
 import Parity
 import TestRandom
 
-/// A made-up oplog's messages and a stream that holds them, to be spoilt; and the whole course of a
-/// verification over both, as `VerifyJudge` takes it with servers.
+/// The messages of a synthetic oplog, a stream of them for injecting faults, and a complete verification
+/// of both, as `VerifyJudge` does with servers.
 struct SyntheticStream {
   struct Message: Equatable {
     var id: String
@@ -27,7 +27,7 @@ struct SyntheticStream {
     var sequence: UInt64
     var message: Message
     var kind = ObservedRecord.Kind.own
-    /// As its header says; a spoilt one may say something else, or nothing.
+    /// The position in its header; a fault may change or remove it.
     var position: EventPosition?
   }
 
@@ -36,7 +36,7 @@ struct SyntheticStream {
   var lastSequence: UInt64 = 0
   var bucketSize: Int
 
-  /// Entries with one event, transactions with many, events that several rules take.
+  /// Entries with one event, transactions with many, events that match several rules.
   init(_ random: inout SeededRandom, count: Int) {
     bucketSize = Int.random(in: 4...64, using: &random)
     var entry = OplogPosition(seconds: 1000, increment: 1)
@@ -70,7 +70,7 @@ struct SyntheticStream {
       Stored(sequence: lastSequence, message: message, position: message.position))
   }
 
-  /// Numbers the messages anew: whatever was taken out was never published.
+  /// Renumbers the messages: removed ones were never published.
   mutating func renumber() {
     for index in stored.indices { stored[index].sequence = UInt64(index + 1) }
     lastSequence = UInt64(stored.count)
@@ -90,7 +90,7 @@ struct SyntheticStream {
 
   func verify(isSettled: Bool = true) -> Verdict {
     var ledger = StreamLedger(range, bucketSize: bucketSize)
-    // In turn, as two readers of different pace would.
+    // Interleaved, as with two readers of different speed.
     var next = 0
     func observe(_ ledger: inout StreamLedger) {
       while next < stored.count, ledger.observe(record(stored[next])) { next += 1 }

@@ -8,8 +8,7 @@ import Testing
     EventPosition(entry: OplogPosition(seconds: UInt32(number), increment: 1), index: 0)
   }
 
-  /// Whatever was looked at, is not there, and was not missed by the first look: no more, no less, each
-  /// between its neighbours.
+  /// Exactly the sequences that were read again, not found, and no holes before; each between its neighbors.
   @Test func whatIsGoneBetweenTwoLooks() {
     var random = SeededRandom(seed: 11)
     for _ in 0..<2_000 {
@@ -49,7 +48,7 @@ import Testing
     return holes
   }
 
-  /// A message that was seen and is gone when it is looked at again was removed; without that it is missing.
+  /// A message that was found at first and not when read again was removed; otherwise it is missing.
   @Test func whatVanishedIsAGap() {
     let digest = MessageDigest(low: 1, high: 2)
     let parts = PartDigests(subject: digest, headers: digest, body: digest)
@@ -67,7 +66,7 @@ import Testing
       Issue.record("it was removed")
       return
     }
-    // One message explains one.
+    // One vanished message explains one missing message.
     let again = with.rule(missing: [lost], surplus: [])
     guard case .missing = again.first else {
       Issue.record("the hole was used up")
@@ -75,8 +74,8 @@ import Testing
     }
   }
 
-  /// The next range begins behind the last message before the first from behind this one: a hole there may
-  /// be one of its own.
+  /// The next range starts after the last message before the first one beyond this range: a hole there may
+  /// belong to it.
   @Test func theNextRangeBeginsBehindWhatWasSeen() {
     let digest = MessageDigest(low: 1, high: 2)
     func record(_ sequence: UInt64, _ position: UInt64) -> ObservedRecord {
@@ -89,7 +88,7 @@ import Testing
     var isTaken = ledger.observe(record(4, 3))
     #expect(isTaken)
     #expect(ledger.nextSequence == 5)
-    // 5 and 6 are gone; 7 is of the next range.
+    // 5 and 6 are gone; 7 belongs to the next range.
     isTaken = ledger.observe(record(7, 12))
     #expect(isTaken)
     #expect(ledger.nextSequence == 5)
@@ -99,7 +98,7 @@ import Testing
     short.endExpected()
     isTaken = short.observe(record(4, 3))
     #expect(isTaken)
-    // What stood behind it may be the next range's, and is gone.
+    // The removed messages after it may belong to the next range.
     short.endOfStream(at: 9)
     #expect(short.nextSequence == 5)
   }

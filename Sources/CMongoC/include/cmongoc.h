@@ -1,9 +1,9 @@
 /*
  * Shims between libmongoc and Swift.
  *
- * libbson aligns bson_t to 128 bytes and Swift cannot put one on its stack, and its builders are
- * variadic macros, so commands are written and run here, and replies come back as plain bytes.
- * Nothing here decides anything: policy is in Swift.
+ * libbson aligns bson_t to 128 bytes, so Swift can't put one on its stack, and its builders are
+ * variadic macros. So commands are built and run here, and replies are returned as plain bytes.
+ * There are no decisions here: policy is in Swift.
  */
 #ifndef TAILRACE_CMONGOC_H
 #define TAILRACE_CMONGOC_H
@@ -16,16 +16,16 @@
 
 /* --- process ---------------------------------------------------------------------------- */
 
-/* Receives libmongoc's own log lines. Called from any thread that uses libmongoc. */
+/* Receives libmongoc's log lines. Called from any thread that uses libmongoc. */
 typedef void (*tailrace_log_handler)(mongoc_log_level_t level, const char *message);
 
-/* Initialises libmongoc. To be called once, before anything else here. */
+/* Initializes libmongoc. Call once, before anything else here. */
 void tailrace_mongo_start(tailrace_log_handler handler);
 
 /* --- threads ---------------------------------------------------------------------------- */
 
-/* Runs `body(context)` on a new detached thread of that name, with all signals blocked: they are
- * for the main program, and a blocked SIGPIPE cannot end the process. 0, or an errno value. */
+/* Runs `body(context)` on a new detached thread with that name. All signals are blocked: the main
+ * program handles them, and a blocked SIGPIPE can't end the process. Returns 0 or an errno value. */
 int tailrace_thread_start(const char *name, void (*body)(void *context), void *context);
 
 /* --- errors ----------------------------------------------------------------------------- */
@@ -62,23 +62,23 @@ bson_t *tailrace_command_kill_cursor(int64_t cursor);
 /* The first entry at or after (seconds, increment): position fields only. */
 bson_t *tailrace_command_entry(uint32_t seconds, uint32_t increment, bool majority);
 
-/* The entry at exactly that place, if it is a user's own applyOps. */
+/* The entry at exactly that position, if it is a user's applyOps command. */
 bson_t *tailrace_command_apply_ops(uint32_t seconds, uint32_t increment, bool majority);
 
 /* The oldest entry of the oplog: position fields only. */
 bson_t *tailrace_command_oldest(void);
 
-/* A command that Swift wrote as BSON; a copy of the bytes. NULL if they aren't one document. */
+/* A copy of a command that Swift wrote as BSON. NULL if the bytes aren't one document. */
 bson_t *_Nullable tailrace_command_from(const uint8_t *bytes, uint32_t length);
 
-/* One BSON document, owned by whoever holds it. */
+/* One BSON document. The holder owns it and frees it with `tailrace_reply_free`. */
 typedef struct tailrace_reply {
   uint8_t *_Nullable bytes;
   uint32_t length;
 } tailrace_reply;
 
-/* Runs `command` (and frees it) on that server, in that session if one is given. On success
- * `reply` owns the whole answer; otherwise it is empty and `error` says why. */
+/* Runs `command` (and frees it) on that server, in `session` if given. On success `reply` owns the
+ * whole answer; otherwise it is empty and `error` is set. */
 bool tailrace_run(mongoc_client_t *client, mongoc_client_session_t *_Nullable session,
                   uint32_t server_id, const char *database, bson_t *command,
                   tailrace_reply *reply, bson_error_t *error);

@@ -1,8 +1,8 @@
 import Foundation
 import Synchronization
 
-/// Inserts documents 0, 1, 2, … one by one with majority write concern, whatever happens to the
-/// server: each is repeated until it is acknowledged.
+/// Inserts documents 0, 1, 2, … one at a time with majority write concern, and retries each until it is
+/// acknowledged.
 final class Load: Sendable {
   let uri: String
   private let collection: String
@@ -21,7 +21,7 @@ final class Load: Sendable {
     task.withLock { $0 = Task { await run() } }
   }
 
-  /// Returns when the last document is acknowledged: how many there are.
+  /// Returns the number of documents when the last one is acknowledged.
   func finish() async -> Int {
     over.store(true, ordering: .releasing)
     await task.withLock { $0 }?.value
@@ -38,7 +38,7 @@ final class Load: Sendable {
         try await current.insert(n..<n + 1, into: collection)
         written.store(n + 1, ordering: .releasing)
       } catch {
-        // A new client looks for servers at once; an old one would pause for seconds.
+        // A new client selects a server at once; an old one would wait for seconds.
         writer = nil
         try? await Task.sleep(for: .milliseconds(20))
       }

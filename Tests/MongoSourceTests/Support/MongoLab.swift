@@ -6,7 +6,7 @@ import Testing
 
 /// Real mongod servers, from scripts/lab.py. They end with this process.
 ///
-/// Invariant behind `@unchecked Sendable`: the pipes are used by `send` only, under `lock`.
+/// Invariant behind `@unchecked Sendable`: the pipes are used only by `send`, under `lock`.
 final class MongoLab: @unchecked Sendable {
   struct Failure: Error, CustomStringConvertible { var description: String }
 
@@ -23,7 +23,7 @@ final class MongoLab: @unchecked Sendable {
     var folder: String
   }
 
-  /// One member, for tests that leave the server running; shared by them.
+  /// One member, shared by tests that leave the server running.
   static let shared = Task.detached { try await start(members: 1) }
 
   static func start(members: Int) async throws -> MongoLab {
@@ -90,7 +90,7 @@ final class MongoLab: @unchecked Sendable {
     _ = try await send(#"{"start":"mongod","index":\#(member)}"#)
   }
 
-  /// Waits for a primary that takes writes and for all running members to have joined.
+  /// Waits for a writable primary, and until all running members have joined.
   func waitUntilUsable() async throws { _ = try await send(#"{"wait":"mongod"}"#) }
 
   func primary() async throws -> Int {
@@ -100,7 +100,7 @@ final class MongoLab: @unchecked Sendable {
     return index
   }
 
-  /// The process of a member, as it is now.
+  /// The current process of a member.
   func pid(_ member: Int = 0) async throws -> Int32 {
     guard let servers = try await send(#"{"status":true}"#).mongod else {
       throw Failure(description: "lab.py doesn't say its servers")
@@ -143,7 +143,7 @@ final class MongoLab: @unchecked Sendable {
     url.deletingLastPathComponent()
   }
 
-  /// Runs a script of the project to its end: its exit code and the last line of what it printed.
+  /// Runs a script of the project and returns its exit code and last line of output.
   static func run(_ arguments: [String]) -> (Int32, String) {
     let process = Process()
     process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
@@ -163,7 +163,7 @@ final class MongoLab: @unchecked Sendable {
 
 /// A mongod that belongs to no replica set yet; stopped by `stop` or with this process.
 ///
-/// Invariant behind `@unchecked Sendable`: `process` is used by the test that made it only.
+/// Invariant behind `@unchecked Sendable`: `process` is used only by the test that created it.
 final class LoneMongod: @unchecked Sendable {
   let port: Int
   private let process = Process()
@@ -171,7 +171,7 @@ final class LoneMongod: @unchecked Sendable {
 
   var uri: String { "mongodb://127.0.0.1:\(port)/" }
 
-  /// How it is, for a test that waits for it: whether it runs, and the end of its log.
+  /// Its state for a failing test: whether it runs, and the end of its log.
   var condition: String {
     let log = (try? String(contentsOf: folder.appendingPathComponent("log"), encoding: .utf8)) ?? ""
     let state = process.isRunning ? "runs" : "ended (\(process.terminationStatus))"
@@ -208,13 +208,13 @@ final class LoneMongod: @unchecked Sendable {
     try process.run()
   }
 
-  /// The command that makes it a replica set of its own.
+  /// The command that initiates it as its own replica set.
   func initiate(_ set: String) -> String {
     let member = #"{"_id":0,"host":"127.0.0.1:\#(port)"}"#
     return #"{"replSetInitiate":{"_id":"\#(set)","members":[\#(member)]}}"#
   }
 
-  /// Below the range of outgoing connections, where nothing listens.
+  /// An unused port below the range of outgoing connections.
   private static func freePort() -> Int {
     while true {
       let port = Int.random(in: 10_000..<32_000)
@@ -233,15 +233,15 @@ final class LoneMongod: @unchecked Sendable {
   }
 
   func stop() {
-    // Its goodbyes to other members would take long, and its data go anyway.
+    // A clean shutdown would take long, and its data are deleted anyway.
     kill(process.processIdentifier, SIGKILL)
     process.waitUntilExit()
     try? FileManager.default.removeItem(at: folder)
   }
 }
 
-/// One thread that never ends. To the kernel, the *thread* that started a process is its parent, and
-/// a thread of a pool ends after some idle seconds: `--pdeathsig` kills the process then.
+/// A thread that never ends. For the kernel, the *thread* that started a process is its parent, and
+/// `--pdeathsig` kills the process when that ends, which a pool's thread does after some idle seconds.
 private final class Starter: Sendable {
   private let work = Mutex<[@Sendable () -> Void]>([])
   private let added = DispatchSemaphore(value: 0)
@@ -261,15 +261,15 @@ private final class Starter: Sendable {
   }
 }
 
-/// mongod as scripts/fetch.py provides it.
+/// mongod from scripts/fetch.py.
 enum MongoProgram {
-  /// The version that tests run on unless they ask for another; lab.py obeys it, too.
+  /// The default version for tests, also of lab.py.
   static let chosen = ProcessInfo.processInfo.environment["TAILRACE_MONGOD_VERSION"]
 
-  /// Of the version that tests run on, the major number.
+  /// The major version for tests.
   static let major = Int((chosen ?? "6").split(separator: ".").first ?? "6") ?? 6
 
-  /// Fetches it the first time. Nil is the chosen version, or else the default.
+  /// Fetches it the first time. Nil: the selected version, or the default.
   static func path(_ version: String? = nil) throws -> String {
     let version = version ?? chosen
     let (code, output) = MongoLab.run(
@@ -285,7 +285,7 @@ extension Trait where Self == ConditionTrait {
     .enabled(if: MongoProgram.major >= major, reason)
   }
 
-  /// Skips, with the reason, where no mongod of that version can be had.
+  /// Skips, with the reason, if no mongod of that version is available.
   static func needsMongod(_ version: String? = nil) -> Self {
     var missing: String?
     do {
@@ -298,7 +298,7 @@ extension Trait where Self == ConditionTrait {
   }
 }
 
-/// Runs something that blocks off the cooperative pool.
+/// Runs a blocking call outside the cooperative pool.
 func blocking<T: Sendable>(_ body: @escaping @Sendable () throws -> T) async throws -> T {
   try await withCheckedThrowingContinuation { continuation in
     DispatchQueue.global().async {
@@ -307,7 +307,7 @@ func blocking<T: Sendable>(_ body: @escaping @Sendable () throws -> T) async thr
   }
 }
 
-/// The newest entry that a majority has. A primary that was elected a moment ago may not know it yet.
+/// The newest majority-committed entry. A newly elected primary may not know it yet.
 func majorityPosition(
   _ options: MongoSourceOptions
 ) async throws(MongoError) -> ResumePoint {

@@ -2,9 +2,10 @@ import BSON
 import CMongoC
 import Foundation
 
-/// A plain libmongoc client for what tests write and look up; independent of the code under test.
+/// A plain libmongoc client for the tests' writes and queries, independent of the code under test.
 ///
-/// Invariant behind `@unchecked Sendable`: the client is used on `queue` only.
+/// Invariant behind `@unchecked Sendable`: the client is used only on `queue`, a serial queue, whose
+/// blocks hold a reference. So `deinit` frees it when no block is left.
 final class MongoWriter: @unchecked Sendable {
   struct Failure: Error, CustomStringConvertible {
     var code: UInt32
@@ -25,7 +26,7 @@ final class MongoWriter: @unchecked Sendable {
 
   deinit { mongoc_client_destroy(client) }
 
-  /// Runs a command given as Extended JSON and returns the reply as such.
+  /// Runs a command in Extended JSON and returns the reply in Extended JSON.
   @discardableResult
   func command(_ json: String, database: String = "test") async throws -> String {
     try await perform { client in
@@ -58,8 +59,8 @@ final class MongoWriter: @unchecked Sendable {
     }
   }
 
-  /// Inserts `{_id: n, …}` for each number, in one command. What is there already is no error:
-  /// an insert that was interrupted can be repeated.
+  /// Inserts `{_id: n, …}` for each number, in one command. Existing documents are not an error, so an
+  /// interrupted insert can be repeated.
   func insert(
     _ numbers: Range<Int>, into collection: String, filler: Int = 0, majority: Bool = true
   ) async throws {
@@ -68,7 +69,7 @@ final class MongoWriter: @unchecked Sendable {
     let reply = try await command(
       #"{"insert":"\#(collection)","documents":[\#(documents)],"#
         + #""writeConcern":{"w":\#(majority ? #""majority""# : "1")}}"#)
-    // A server that steps down may say so inside of a reply that is otherwise good.
+    // A server that steps down may report it inside an otherwise successful reply.
     let outcome = try JSONDecoder().decode(Outcome.self, from: Data(reply.utf8))
     let errors = (outcome.writeErrors ?? []) + [outcome.writeConcernError].compactMap(\.self)
     if let error = errors.first(where: { $0.code != Self.duplicateKey }) {
@@ -87,8 +88,8 @@ final class MongoWriter: @unchecked Sendable {
     var writeConcernError: Fault?
   }
 
-  /// The positions (`seconds.increment` and term) of everything from there on, by an ordinary
-  /// cursor of libmongoc.
+  /// The positions (`seconds.increment` and term) of all entries from a position on, read with an ordinary
+  /// libmongoc cursor.
   func oplog(from seconds: UInt32, _ increment: UInt32) async throws -> [String] {
     try await perform { client in
       var error = bson_error_t()
@@ -121,7 +122,7 @@ final class MongoWriter: @unchecked Sendable {
     }
   }
 
-  /// Gives `body` a session of its own.
+  /// Runs `body` with its own session.
   func withSession(
     _ body: @escaping @Sendable (OpaquePointer, OpaquePointer) throws -> Void
   ) async throws {

@@ -6,13 +6,13 @@ import Oplog
 import Synchronization
 import Testing
 
-/// An `OplogReader` and all that was taken from it.
+/// An `OplogReader` and everything taken from it.
 final class Tap {
   struct Entry: Equatable {
     var point: ResumePoint
     var operation: String
     var namespace: String
-    /// `o._id` or `o2._id`, where it is a number.
+    /// `o._id` or `o2._id`, if it is a number.
     var number: Int?
 
     var position: String { "\(point.position) \(point.term ?? -1)" }
@@ -45,7 +45,7 @@ final class Tap {
     generation = reader.restart(at: point)
   }
 
-  /// Takes what is queued; false if that was nothing.
+  /// Takes all queued batches; false if there are none.
   func take() throws -> Bool {
     guard let batch = reader.next() else { return false }
     defer { withExtendedLifetime(batch) {} }
@@ -75,7 +75,7 @@ final class Tap {
     }
   }
 
-  /// Waits, taking nothing: a reader whose queue is full notices nothing of the server.
+  /// Waits without taking batches: a reader whose queue is full doesn't read from the server.
   func wait(
     _ what: String, until condition: (SourceStatus) -> Bool,
     sourceLocation: SourceLocation = #_sourceLocation
@@ -83,7 +83,7 @@ final class Tap {
     try await eventually(what, sourceLocation: sourceLocation) { condition(reader.status) }
   }
 
-  /// How often reopening was tried in vain; 0 unless it is going on.
+  /// The number of failed attempts to reopen; 0 while reading.
   var attempt: Int {
     if case .reopening(_, let attempt) = reader.status.phase { attempt } else { 0 }
   }
@@ -94,8 +94,8 @@ final class Tap {
       .compactMap(\.number)
   }
 
-  /// Ends the load, reads the rest, and compares with what an ordinary cursor finds: neither gap
-  /// nor repetition, and in order.
+  /// Ends the load, reads the rest, and compares it with an ordinary cursor: no gaps, no duplicates, in
+  /// order.
   func expectAll(
     of load: Load, into collection: String, from start: ResumePoint,
     sourceLocation: SourceLocation = #_sourceLocation
@@ -128,8 +128,8 @@ final class Tap {
   }
 }
 
-/// Asks until it holds. The limit only keeps a test that fails from hanging; `look` says how the
-/// servers are then.
+/// Waits until the condition holds. The limit only keeps a failing test from hanging; `look` describes the
+/// state of the servers then.
 func eventually(
   _ what: String, sourceLocation: SourceLocation = #_sourceLocation,
   look: @autoclosure () -> String = "", _ condition: () async throws -> Bool
@@ -144,5 +144,5 @@ func eventually(
   }
 }
 
-/// Faults are provoked on purpose; their log would only hide what a test says.
+/// Discards the log of faults that tests provoke.
 let silentLogger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }

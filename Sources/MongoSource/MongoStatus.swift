@@ -1,6 +1,6 @@
-/// What a `MongoMonitor` last learned. Positions keep their last known value while the server is
+/// The result of a `MongoMonitor` poll. Positions keep their last known value while the server is
 /// unreachable.
-public struct MongoSnapshot: Sendable {
+public struct MongoStatus: Sendable {
   /// The latest poll was answered.
   public var reachable = false
   /// The member that answered (`host:port`), by the read preference.
@@ -8,14 +8,14 @@ public struct MongoSnapshot: Sendable {
   public var setName: String?
   /// e.g. "6.0.5"
   public var version: String?
-  /// The newest entry that a majority of the members has.
+  /// The newest majority-committed entry.
   public var majority: ResumePoint?
-  /// When that was written, and what that member's clock said when it told: milliseconds since 1970.
+  /// When it was written, and the answering member's clock; milliseconds since 1970.
   public var majorityWallTime: Int64?
   public var localTime: Int64?
   /// The newest entry of that member's oplog.
   public var lastWrite: ResumePoint?
-  /// The oldest entry of its oplog, and when that was written (milliseconds since 1970).
+  /// The oldest entry of its oplog, and when it was written (milliseconds since 1970).
   public var oldest: ResumePoint?
   public var oldestWallTime: Int64?
   /// Why the latest poll failed.

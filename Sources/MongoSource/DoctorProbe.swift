@@ -1,27 +1,26 @@
-// When no member can be selected, each address is asked by itself what is there: "not found" alone
-// helps nobody.
+// If no member can be selected, each address is probed by itself, for a more helpful diagnosis.
 
 extension DoctorExaminer {
   private static let mostAddresses = 7
 
-  static func strangers(
+  static func probeServers(
     _ options: MongoSourceOptions, _ demands: MongoDemands
-  ) -> [NoContact.Stranger] {
+  ) -> [NoContact.ProbedServer] {
     guard let uri = try? MongoURI(options, replyTimeout: .seconds(2)) else { return [] }
     let deadline = ContinuousClock.now + demands.timeLimit
-    var found: [NoContact.Stranger] = []
+    var found: [NoContact.ProbedServer] = []
     guard let present = try? options.presentURI?() ?? options.uri else { return [] }
     for host in uri.hosts.prefix(mostAddresses) where ContinuousClock.now < deadline {
       guard let text = direct(present, to: host) else { continue }
       var own = options
       own.uri = text
       own.presentURI = nil
-      found.append(NoContact.Stranger(host: host, kind: look(own)))
+      found.append(NoContact.ProbedServer(host: host, kind: probe(own)))
     }
     return found
   }
 
-  private static func look(_ options: MongoSourceOptions) -> NoContact.Stranger.Kind {
+  private static func probe(_ options: MongoSourceOptions) -> NoContact.ProbedServer.Kind {
     do {
       let connection = try MongoConnection(options, replyTimeout: .seconds(2))
       let hello = try connection.selectServer().hello
@@ -33,7 +32,7 @@ extension DoctorExaminer {
     }
   }
 
-  /// The connection string with that address alone, and without what it demands of a set.
+  /// The connection string with only that address, and without the options that need a replica set.
   static func direct(_ uri: String, to host: String) -> String? {
     let scheme = "mongodb://"
     guard uri.hasPrefix(scheme) else { return nil }

@@ -1,36 +1,36 @@
 internal import Oplog
 
-/// Where a snapshot stands: which collection, after which document, and how it can still be read.
-/// A pure value; it outlives connections.
-struct SnapshotCourse {
-  /// Where the oplog is to be read from afterwards, and the time that is read at while it lasts.
+/// The progress of a snapshot: which collection, after which document, and how it can be read.
+/// A pure value that outlives connections.
+struct SnapshotState {
+  /// Where to tail from afterwards, and the cluster time to read at while the server keeps it.
   let position: ResumePoint
-  /// To be read, by UUID; the first is being read.
+  /// Remaining collections in the order of their UUIDs; the first is being read.
   private(set) var collections: ArraySlice<SnapshotCollection>
-  /// `position` is within the history that the server keeps.
+  /// The server can read at `position`.
   private(set) var isExact: Bool
-  /// … and so it is for the collection being read.
+  /// The server can read the current collection at `position`.
   private(set) var collectionIsExact: Bool
   private(set) var lastID: [UInt8]?
-  /// What is left of the collection being read.
-  private(set) var stretch = Stretch.range
-  /// The collection has no index to go by, which some very old ones lack.
+  /// The rest of the current collection.
+  private(set) var segment = Segment.range
+  /// The current collection has no index on `_id`; some very old ones lack it.
   private(set) var lacksIndex: Bool
   private(set) var documents: UInt64
   private(set) var bytes: UInt64
-  /// Documents to ask for.
+  /// Documents per page.
   private(set) var limit: Int
   private let limits: ClosedRange<Int>
   private let usesIndexes: Bool
 
-  enum Stretch {
-    /// By the index, which ends before the greatest of all keys …
+  enum Segment {
+    /// By the index, whose range ends before MaxKey …
     case range
-    /// … so a document that has that as its `_id` is asked for by itself.
+    /// … so a document with that `_id` is queried separately.
     case greatest
   }
 
-  /// What a reply is meant to hold, as far as one can tell beforehand.
+  /// Target size of a reply.
   private static let bytesPerPage = 1 << 20
   static let greatestID = [UInt8(0x7F)]
 
@@ -51,8 +51,8 @@ struct SnapshotCourse {
     beginCollection()
   }
 
-  /// Goes on after `marker`.
-  /// - Parameter collections: as they are now.
+  /// Continues after `marker`.
+  /// - Parameter collections: the current ones.
   init(
     _ options: MongoSourceOptions, after marker: SnapshotMarker, isExact: Bool,
     collections: [SnapshotCollection]
@@ -78,9 +78,9 @@ struct SnapshotCourse {
 
   var current: SnapshotCollection? { collections.first }
 
-  /// Takes note of a page of the current collection.
+  /// Accounts for a page of the current collection.
   /// - Parameters:
-  ///   - last: the `_id` of its last document; nil if there was none.
+  ///   - last: the `_id` of its last document, if any.
   ///   - isEnd: the server had no more.
   /// - Returns: whether the collection is done.
   mutating func advance(documents: Int, bytes: Int, last: [UInt8]?, isEnd: Bool) -> Bool {
@@ -93,40 +93,40 @@ struct SnapshotCourse {
       limit = min(max(fitting, limits.lowerBound), limits.upperBound)
     }
     guard isEnd else { return false }
-    // A page from the beginning had no bounds at all.
-    if stretch == .range, continued, !lacksIndex, lastID != Self.greatestID {
-      stretch = .greatest
+    // The first page of a collection has no bounds, so it includes MaxKey.
+    if segment == .range, continued, !lacksIndex, lastID != Self.greatestID {
+      segment = .greatest
       return false
     }
     return true
   }
 
-  /// The current collection is done, or gone.
+  /// The current collection is done, or no longer exists.
   mutating func nextCollection() {
     collections = collections.dropFirst()
     lastID = nil
-    stretch = .range
+    segment = .range
     lacksIndex = !usesIndexes
     beginCollection()
   }
 
   private mutating func beginCollection() {
-    // A name that it has got since says nothing of it at that time.
-    collectionIsExact = isExact && current.map { $0.name == $0.listedName } ?? true
+    // A read at the position finds the collection only under its name at that time.
+    collectionIsExact = isExact && current.map { $0.name == $0.reportedName } ?? true
   }
 
-  /// The time at `position` can't be read any more: of the current collection, or of all.
+  /// `position` can't be read any more: for the current collection, or for all.
   mutating func loseHistory(everywhere: Bool) {
     collectionIsExact = false
     if everywhere { isExact = false }
   }
 
-  /// The current collection goes by another name now, which has no history under it.
+  /// The current collection was renamed, and has no history under its new name.
   mutating func rename(to name: [UInt8]) {
     guard let index = collections.indices.first else { return }
     collections[index].name = name
     collectionIsExact = false
-    stretch = .range
+    segment = .range
   }
 
   mutating func goWithoutIndex() { lacksIndex = true }

@@ -1,4 +1,4 @@
-// libbson's headers bring the pthread types along, and the compiler takes them from there.
+// libbson's headers include the pthread types.
 internal import CMongoC
 
 #if canImport(Glibc)
@@ -7,11 +7,13 @@ internal import CMongoC
   internal import Musl
 #endif
 
-/// A value behind a lock, and a way to wait until it is as one needs it.
+/// A value behind a lock, with a condition variable to wait for a state of it.
 ///
-/// Invariant behind `@unchecked Sendable`: `value` is touched only between locking and unlocking
-/// `mutex`; `mutex` and `condition` are initialised in `init` and live until `deinit`.
-final class Guarded<Value>: @unchecked Sendable {
+/// Invariant behind `@unchecked Sendable`: `value` is accessed only while `mutex` is locked (or in
+/// `init`, before the lock is shared), and copies of it may leave the lock since `Value` is Sendable.
+/// `mutex` and `condition` are initialized in `init`, never change, and are freed in `deinit`, when no
+/// other thread holds a reference.
+final class ConditionLock<Value: Sendable>: @unchecked Sendable {
   private let mutex: UnsafeMutablePointer<pthread_mutex_t>
   private let condition: UnsafeMutablePointer<pthread_cond_t>
   private var value: Value
@@ -43,11 +45,11 @@ final class Guarded<Value>: @unchecked Sendable {
     return body(&value)
   }
 
-  /// Wakes everybody in `wait`, to look again.
+  /// Wakes all waiters, which check their condition again.
   func signal() { pthread_cond_broadcast(condition) }
 
-  /// Waits until `body` returns something, asked at once and after each `signal`; nil after
-  /// `timeout`. Blocks the calling thread.
+  /// Blocks the thread until `body` returns a value; it is called at once and after each `signal`. Nil
+  /// after `timeout`.
   func wait<R>(atMost timeout: Duration? = nil, until body: (inout Value) -> R?) -> R? {
     var deadline = timespec()
     if let timeout {
