@@ -20,6 +20,7 @@ extension MappingPlan {
         "full_document_before_change is required, and the server kept none for this "
           + "\(event.operation.name); enable changeStreamPreAndPostImages on the collection")
     }
+    try checkBudget(ofBody: rule, event)
     if rule.hasRenames { try checkNames(rule, event: event) }
     let start = into.count
     do {

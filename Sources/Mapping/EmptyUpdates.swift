@@ -8,7 +8,8 @@ extension Mapper {
   /// message is written. A matter of the oplog's entry alone, whatever documents were fetched.
   public mutating func skips(_ event: borrowing ChangeEvent, rule: Int) -> Bool {
     guard event.operation == .update, plan.rules[rule].skipsEmptyUpdates,
-      let update = event.updateDescription, plan.leavesNothing(of: update, plan.rules[rule])
+      let update = event.updateDescription, !plan.takesTooLong(plan.rules[rule], event),
+      plan.leavesNothing(of: update, plan.rules[rule])
     else { return false }
     // Whether the rule takes it at all has to be known.
     return canDecide(event, rule: rule)

@@ -69,15 +69,13 @@ struct FilterTrees: ~Copyable {
   private var states: [State] = []
   private var edges: [Edge] = []
   private var names = ByteWriter(capacity: 256)
-  /// Edges of states that have many, by state and the hash of the name.
-  private var index: [EdgeKey: Int32] = [:]
-  /// The length of the longest name.
+  /// Edges of states that have many, by state and name.
+  private var byName = EdgeTable()
+  /// Edges that rename, by state and new name.
+  private var byNewName = EdgeTable()
+  /// The lengths of the longest names.
   private var longestName = 0
-
-  private struct EdgeKey: Hashable {
-    var state: Int32
-    var name: UInt64
-  }
+  private var longestNewName = 0
 
   /// Up to this many edges are looked through.
   private static let fewEdges = 8
@@ -109,9 +107,14 @@ struct FilterTrees: ~Copyable {
         let name = keep(edge.name)
         let newName = keep(edge.newName ?? "")
         longestName = max(longestName, Int(name.count))
-        let key = EdgeKey(state: state, name: Self.hash(edge.name))
-        // The first of two with the same hash; the other is found by looking through all.
-        if index[key] == nil { index[key] = Int32(edges.count) }
+        longestNewName = max(longestNewName, Int(newName.count))
+        let place = Int32(edges.count)
+        if made.edges.count > Self.fewEdges {
+          byName.insert(place, EdgeTable.hash(state, bytes(name.start, name.count)))
+        }
+        if newName.count > 0 {
+          byNewName.insert(place, EdgeTable.hash(state, bytes(newName.start, newName.count)))
+        }
         edges.append(
           Edge(
             nameStart: name.start, nameCount: name.count, isLeaf: edge.isLeaf,
@@ -128,14 +131,10 @@ struct FilterTrees: ~Copyable {
     return (start, Int32(names.count) - start)
   }
 
-  private static func hash(_ name: String) -> UInt64 {
-    Array(name.utf8).withUnsafeBytes(hash)
-  }
-
-  private static func hash(_ name: UnsafeRawBufferPointer) -> UInt64 {
-    var hash: UInt64 = 0xCBF2_9CE4_8422_2325
-    for byte in name { hash = (hash ^ UInt64(byte)) &* 0x0000_0100_0000_01B3 }
-    return hash
+  @inline(__always)
+  private func bytes(_ start: Int32, _ count: Int32) -> UnsafeRawBufferPointer {
+    let from = Int(start)
+    return UnsafeRawBufferPointer(rebasing: names.bytes[from..<(from &+ Int(count))])
   }
 
   // MARK: Walking
@@ -145,8 +144,10 @@ struct FilterTrees: ~Copyable {
     guard name.count <= longestName else { return -1 }
     let from = states[Int(state)]
     if from.edgeCount > Self.fewEdges {
-      guard let edge = index[EdgeKey(state: state, name: Self.hash(name))] else { return -1 }
-      if isName(name, of: edge) { return edge }
+      return byName.first(EdgeTable.hash(state, name)) { edge in
+        edge >= from.firstEdge && edge < from.firstEdge &+ from.edgeCount
+          && isName(name, of: edge)
+      }
     }
     var edge = from.firstEdge
     let end = edge &+ from.edgeCount
@@ -160,8 +161,7 @@ struct FilterTrees: ~Copyable {
   private func isName(_ name: UnsafeRawBufferPointer, of edge: Int32) -> Bool {
     let candidate = edges[Int(edge)]
     guard Int(candidate.nameCount) == name.count else { return false }
-    let from = Int(candidate.nameStart)
-    return UnsafeRawBufferPointer(rebasing: names.bytes[from..<(from + name.count)]).equals(name)
+    return bytes(candidate.nameStart, candidate.nameCount).equals(name)
   }
 
   /// Where a key leads in a tree of include or exclude.
@@ -254,7 +254,20 @@ struct FilterTrees: ~Copyable {
     return found.target
   }
 
-  /// Whether some part of the key has a name that another key gets, or gets one that another gets too.
+  /// Whether a part of a path, which gets the name `written`, has that because of a rename, or has a name
+  /// that another one gets.
+  @inline(__always)
+  func mayCollide(_ written: UnsafeRawBufferPointer, own: Int32, at change: Int32) -> Bool {
+    if own >= 0, edges[Int(own)].newNameCount > 0 { return true }
+    guard written.count <= longestNewName else { return false }
+    let state = states[Int(change)]
+    return byNewName.first(EdgeTable.hash(change, written)) { edge in
+      edge >= state.firstEdge && edge < state.firstEdge &+ state.edgeCount
+        && newName(of: edge).equals(written)
+    } >= 0
+  }
+
+  /// Whether some part of the key has a new name, or one that another key gets.
   func mayCollide(key: UnsafeRawBufferPointer, at change: Int32) -> Bool {
     var change = change
     var start = 0
@@ -263,29 +276,30 @@ struct FilterTrees: ~Copyable {
       while end < key.count, key[end] != UInt8(ascii: ".") { end += 1 }
       let segment = UnsafeRawBufferPointer(rebasing: key[start..<end])
       let own = edge(from: change, named: segment)
-      let isRenamed = own >= 0 && edges[Int(own)].newNameCount > 0
-      let written = isRenamed ? newName(of: own) : segment
-      let state = states[Int(change)]
-      for other in state.firstEdge..<(state.firstEdge + state.edgeCount)
-      where other != own && edges[Int(other)].newNameCount > 0
-        && newName(of: other).equals(written)
-      {
-        return true
-      }
-      change =
-        own >= 0
-        ? edges[Int(own)].target : Self.isIndex(segment) ? state.afterIndex : FilterState.none
+      if mayCollide(segment, own: own, at: change) { return true }
+      change = target(of: own, segment, at: change)
       start = end + 1
     }
     return false
   }
 
+  /// What a part of a path is called in the body.
+  @inline(__always)
+  func written(_ segment: UnsafeRawBufferPointer, own edge: Int32) -> UnsafeRawBufferPointer {
+    edge >= 0 && edges[Int(edge)].newNameCount > 0 ? newName(of: edge) : segment
+  }
+
+  /// Where a part of a path leads in a tree of changes; `edge`: its own.
+  @inline(__always)
+  func target(of edge: Int32, _ segment: UnsafeRawBufferPointer, at change: Int32) -> Int32 {
+    if edge >= 0 { return edges[Int(edge)].target }
+    return Self.isIndex(segment) ? states[Int(change)].afterIndex : FilterState.none
+  }
+
   /// The bytes stay where they are once the trees are made.
   private func newName(of edge: Int32) -> UnsafeRawBufferPointer {
     let found = edges[Int(edge)]
-    let from = Int(found.newNameStart)
-    return UnsafeRawBufferPointer(
-      rebasing: names.bytes[from..<(from + Int(found.newNameCount))])
+    return bytes(found.newNameStart, found.newNameCount)
   }
 
   /// Whether some key from here on gets another name.

@@ -64,6 +64,8 @@ struct RulePlan {
   var stateBeforeChange: FilterState
   /// Bodies give keys other names.
   var hasRenames: Bool
+  /// What bodies take for each field.
+  var bodyCost: BodyCost
   /// An update of which nothing is left has no message.
   var skipsEmptyUpdates: Bool
   /// Bodies of updates have the description, or a part of it.
@@ -232,7 +234,8 @@ struct MappingPlan: ~Copyable {
         requiresBeforeChange: rule.fullDocumentBeforeChange == .required,
         updateDescription: updateDescription,
         operationDescription: operationDescription, stateBeforeChange: stateBeforeChange,
-        hasRenames: !rule.changes.renames.isEmpty, skipsEmptyUpdates: rule.skipsEmptyUpdates,
+        hasRenames: !rule.changes.renames.isEmpty, bodyCost: BodyCost(rule),
+        skipsEmptyUpdates: rule.skipsEmptyUpdates,
         showsUpdate: rule.envelope != .document && !updateDescription.isDropped, facts: facts,
         constants: keep { out in
           for constant in rule.changes.constants {

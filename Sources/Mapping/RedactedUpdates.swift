@@ -51,7 +51,7 @@ extension MappingPlan {
     _ hidden: inout HiddenPaths, first: inout Bool, into: inout ByteWriter
   ) throws(BSONError) {
     let shown = UnsafeRawBufferPointer(rebasing: path[..<length])
-    guard try hidden.insert(shown, beside: view) else { return }
+    guard try hidden.insert(shown, beside: view, state, filters) else { return }
     if !first { into.append(UInt8(ascii: ",")) }
     first = false
     try write(key: shown, below: state, into: &into)
@@ -95,12 +95,17 @@ struct HiddenPaths {
 
   /// Whether the path is new, and no key of the document is it, which has a member of its own.
   mutating func insert(
-    _ path: UnsafeRawBufferPointer, beside view: BSONView
+    _ path: UnsafeRawBufferPointer, beside view: BSONView, _ state: FilterState,
+    _ filters: borrowing FilterTrees
   ) throws(BSONError) -> Bool {
     if !hasKeys {
       hasKeys = true
       var walk = view.elements()
-      while let element = try walk.next() { paths.insert(Array(element.key)) }
+      while let element = try walk.next() {
+        // Others can't be the path of a redacted value.
+        let length = filters.redactedLength(of: element.key, below: state)
+        if length == element.key.count { _ = insert(element.key) }
+      }
     }
     return insert(path)
   }

@@ -76,15 +76,16 @@ extension MappingPlan {
   ) throws(MappingError) {
     var names = NamesGiven()
     do throws(BSONError) {
-      // Nearly always no key has a name that another one gets: then there is nothing to remember.
-      var mayCollide = false
-      for list in lists where !mayCollide {
-        mayCollide = try anyName(list.view, isList: list.isList, isUpdate: isUpdate, state) {
-          name in
-          filters.mayCollide(key: name, at: state.change)
+      // Nearly always no two keys have names that may be one and the same: then there is nothing to
+      // remember.
+      var involved = 0
+      for list in lists where involved < 2 {
+        _ = try anyName(list.view, isList: list.isList, isUpdate: isUpdate, state) { name in
+          if filters.mayCollide(key: name, at: state.change) { involved += 1 }
+          return involved > 1
         }
       }
-      guard mayCollide else { return }
+      guard involved > 1 else { return }
       for list in lists {
         _ = try anyName(list.view, isList: list.isList, isUpdate: isUpdate, state) { name in
           names.give(name, at: state.change, filters)
@@ -127,10 +128,29 @@ extension MappingPlan {
   }
 }
 
-/// Which names the fields of one document get, by the fields they are in.
+/// Which names the fields of one document get, by the fields they are in: of those fields that may get one
+/// and the same. The document's bytes stay where they are meanwhile.
 private struct NamesGiven {
-  /// By where the field is and the name it gets, the name it has.
-  private var given: [[UInt8]: [UInt8]] = [:]
+  private struct Field {
+    /// A path of keys up to the field's own, which begins at `start`.
+    var path: UnsafeRawBufferPointer
+    var start: Int
+    var written: UnsafeRawBufferPointer
+
+    var way: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: path[..<start]) }
+    var key: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: path[start...]) }
+
+    /// Of the place where the field is, and the name it gets.
+    var hash: Int {
+      // Seeded anew in each process: no document can be made of fields that have one.
+      var hasher = Hasher()
+      hasher.combine(bytes: way)
+      hasher.combine(bytes: written)
+      return hasher.finalize()
+    }
+  }
+  /// By that hash.
+  private var given: [Int: [Field]] = [:]
   private(set) var taken: String?
 
   /// The key may be a path with dots: each part of it is a field.
@@ -138,18 +158,33 @@ private struct NamesGiven {
     _ key: UnsafeRawBufferPointer, at change: Int32, _ filters: borrowing FilterTrees
   ) {
     var change = change
-    var way: [UInt8] = []
-    for segment in key.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false) {
-      var name = ByteWriter(capacity: 64)
-      change = filters.append(
-        segment: UnsafeRawBufferPointer(rebasing: segment), at: change, to: &name)
-      let written = Array(name.bytes)
-      if let other = given[way + written], !other.elementsEqual(segment) {
-        taken = String(decoding: written, as: UTF8.self)
+    var start = 0
+    while start <= key.count, change >= 0 {
+      var end = start
+      while end < key.count, key[end] != UInt8(ascii: ".") { end += 1 }
+      let segment = UnsafeRawBufferPointer(rebasing: key[start..<end])
+      let own = filters.edge(from: change, named: segment)
+      if filters.mayCollide(segment, own: own, at: change) {
+        note(
+          Field(
+            path: UnsafeRawBufferPointer(rebasing: key[..<end]), start: start,
+            written: filters.written(segment, own: own)))
       }
-      given[way + written] = Array(segment)
-      way += segment
-      way.append(UInt8(ascii: "."))
+      change = filters.target(of: own, segment, at: change)
+      start = end + 1
     }
+  }
+
+  private mutating func note(_ field: Field) {
+    let hash = field.hash
+    guard let others = given[hash] else {
+      given[hash] = [field]
+      return
+    }
+    for other in others where other.written.equals(field.written) && other.way.equals(field.way) {
+      if !other.key.equals(field.key) { taken = String(decoding: field.written, as: UTF8.self) }
+      return
+    }
+    given[hash]?.append(field)
   }
 }

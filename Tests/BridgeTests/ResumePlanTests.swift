@@ -289,7 +289,7 @@ struct Unexpected: Error { var what: String }
     let plan = try resume(ResumePlan.decide(checkpoint: nil, streams: [marked, letters]))
     #expect(plan.start == entry("150.1") && !plan.origin.inclusive)
     // … or that it never had one.
-    marked.mark = .unused
+    marked.mark = .unused(nil)
     let other = try resume(ResumePlan.decide(checkpoint: nil, streams: [marked, letters]))
     #expect(other.start == entry("200.5") && other.losses.isEmpty)
   }
@@ -392,7 +392,7 @@ struct Unexpected: Error { var what: String }
 
   @Test func `what streams say of a bridge, and when they were made`() {
     for mark in [
-      StreamMark.unused, .snapshot, .used(from: entry("5.6"), inclusive: true),
+      StreamMark.unused(nil), .snapshot, .used(from: entry("5.6"), inclusive: true),
       .used(from: entry("5.6"), inclusive: false),
     ] {
       #expect(StreamMark("\(mark)") == mark)

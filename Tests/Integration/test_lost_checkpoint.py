@@ -65,9 +65,14 @@ def test_bucket_deleted_and_stream_purged(jetstream, name, stopped):
 
 
 def test_both_deleted(jetstream, lab, name, stopped):
-    """No trace of the bridge anywhere: a first start, as `source.start` says (now)."""
+    """The dead letters' stream, which was never used, knows at least that there was a bridge: refused.
+    No trace of it anywhere: a first start, as `source.start` says (now)."""
     jetstream.delete_stream(f"KV_STATE_{name}")
     jetstream.delete_stream(name)
+    assert stopped.run(seconds=60) == 75
+    assert f"stream {name}" in stopped.tail() and "--force" in stopped.tail()
+    for stream in f"KV_STATE_{name}", name, f"DLQ_{name}":
+        jetstream.delete_stream(stream)
     stopped.start().wait_ready()
     begin = now(lab)
     with client(lab) as mongo:

@@ -70,7 +70,13 @@ struct CheckpointKeeper: Sendable {
       next.snapshot?.isOver == false
       ? .snapshot : .used(from: next.origin.position, inclusive: next.origin.inclusive)
     for (name, stream) in next.streams where current.streams[name] != stream {
-      await marks.set(mark, on: name)
+      await marks.set(mark, on: name, .repeated)
+    }
+    if next.snapshot?.isOver ?? true, next.resume >= next.origin.position {
+      for (name, state) in next.states
+      where next.streams[name] == nil && state.halted == nil && state.refillTo == nil {
+        await marks.renew(name, at: next.resume, isNews: place != nil)
+      }
     }
     next.version &+= 1
     next.instance = board.instance

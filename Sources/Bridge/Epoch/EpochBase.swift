@@ -75,13 +75,19 @@ extension EpochRunner {
     return known
   }
 
+  /// Notes in each stream's metadata whether it has held messages of this bridge.
   func mark(
-    _ streams: [PreparedStream], _ base: Checkpoint, _ plan: ResumePlan, _ kept: inout KeptState
+    _ streams: [PreparedStream], _ base: Checkpoint, _ plan: ResumePlan,
+    since checkpoint: Checkpoint?, isFirst: Bool, _ kept: inout KeptState
   ) async {
     let used = StreamMark.used(from: plan.origin.position, inclusive: plan.origin.inclusive)
+    let resume = plan.isFresh ? nil : checkpoint?.resume
+    let unused = StreamMark.unused(.init(at: resume ?? plan.floor, of: plan.origin))
+    let occasion: StreamMark.Occasion =
+      plan.isFresh || (isFirst && resume != nil) ? .decided : .repeated
     for stream in streams where plan.halted[stream.name] == nil {
       let hasHeld = base.streams[stream.name] != nil || plan.refilling[stream.name] != nil
-      await kept.marks.set(hasHeld ? used : .unused, on: stream.name)
+      await kept.marks.set(hasHeld ? used : unused, on: stream.name, occasion)
     }
   }
 }

@@ -36,7 +36,7 @@ extension EpochRunner {
         return state
       } ?? [:]
     for stream in streams where base.streams[stream.name] == nil {
-      await kept.marks.set(.unused, on: stream.name)
+      await kept.marks.set(.unused(.snapshot), on: stream.name, .decided)
     }
     let end = try await publish(on: connection, streams, base, kept, .snapshot(plan), &machine)
     if case .snapshotFinished(let place) = end {

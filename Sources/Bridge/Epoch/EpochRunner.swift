@@ -122,7 +122,8 @@ struct EpochRunner: Sendable {
     base.states = states(checkpoint, plan, streams)
     base.inheritConfiguration(from: checkpoint)
     noteConfiguration(checkpoint, base, plan)
-    await mark(streams, base, plan, &kept)
+    await mark(
+      streams, base, plan, since: checkpoint, isFirst: !machine.memory.hasBegun, &kept)
     base.resumeToken = checkpoint?.resumeToken
     base.snapshot = checkpoint?.snapshot.flatMap { $0.isOver ? $0 : nil }
     return try await publish(on: connection, streams, base, kept, .tail(plan), &machine)

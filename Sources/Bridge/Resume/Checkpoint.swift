@@ -130,6 +130,13 @@ public struct Checkpoint: Sendable, Equatable {
       self.position = position
       self.inclusive = inclusive
     }
+
+    /// Everything before is not the bridge's.
+    var first: EventPosition { EventPosition(entry: position, index: inclusive ? 0 : .max) }
+
+    func precedes(_ other: Origin) -> Bool {
+      first < other.first
+    }
   }
 
   public init(

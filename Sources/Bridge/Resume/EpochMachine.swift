@@ -57,7 +57,11 @@ package struct EpochMachine: Sendable {
       }
       return try firstStart(start, situation, facts)
     case .needsSnapshot(let why):
-      guard options.snapshot || settings.snapshotsOnLoss else {
+      // Where a first start publishes a snapshot, one of which nothing is stored is begun again.
+      let isFirst =
+        settings.start == .snapshot && checkpoint == nil
+        && situation.streams.allSatisfy { $0.tail == nil && $0.mark?.isUnused ?? true }
+      guard options.snapshot || settings.snapshotsOnLoss || isFirst else {
         throw .refused(.positionLost(why))
       }
       return try newSnapshot(because: why, situation, facts)

@@ -7,7 +7,8 @@ import Oplog
 /// nothing by itself: it may never have had a message, or have lost all of them. It counts as having
 /// lacked none only where that can be shown, by the mark in its metadata or by its age. A stream's
 /// first message, and every dead letter, is acknowledged before anything else is sent; so what never
-/// had a message misses none up to the newest message elsewhere.
+/// had a message misses none up to the newest message elsewhere. Where no stream ever had one, their
+/// marks say from where on they are to get all.
 extension ResumePlan {
   static func recover(
     _ streams: [StreamObservation], _ oplog: Oplog?, _ refillFrom: Checkpoint.Origin?
@@ -26,7 +27,7 @@ extension ResumePlan {
     var lost: [(stream: StreamObservation, origin: Checkpoint.Origin)] = []
     var unproven: [StreamObservation] = []
     var untraceable: StreamObservation?
-    for stream in streams where stream.tail == nil && stream.mark != .unused {
+    for stream in streams where stream.tail == nil && !(stream.mark?.isUnused ?? false) {
       // Given up, if there was anything.
       if stream.onLoss == .continue, stream.hasNothingYet { continue }
       switch stream.mark {
@@ -47,12 +48,23 @@ extension ResumePlan {
         if !stream.isOlderThanAnyLoss(streams) { unproven.append(stream) }
       }
     }
-    let hasLived = !tails.isEmpty || streams.contains { $0.mark.map { $0 != .unused } ?? false }
-    if !hasLived || (tails.isEmpty && lost.isEmpty && unproven.isEmpty) { return .fresh }
+    if tails.isEmpty, streams.contains(where: { $0.mark == .unused(.snapshot) }) {
+      return .needsSnapshot(
+        """
+        there is no checkpoint, and a snapshot had begun of which the streams hold no message, so it \
+        can't be told how far it came. Publish another one: tailrace snapshot
+        """)
+    }
+    let beginnings = streams.compactMap(\.unusedSince)
+    let hasLived =
+      !tails.isEmpty || !beginnings.isEmpty
+      || streams.contains { $0.mark.map { !$0.isUnused } ?? false }
+    if !hasLived { return .fresh }
+    if tails.isEmpty, lost.isEmpty, unproven.isEmpty, beginnings.isEmpty { return .fresh }
     if let untraceable { return .refuse(lostTrack(untraceable, tails)) }
     for stream in unproven {
       guard let refillFrom, stream.onLoss == .refill else {
-        return .refuse(lacksProof(stream, tails))
+        return .refuse(lacksProof(stream, tails, beginnings))
       }
       lost.append((stream, refillFrom))
     }
@@ -99,7 +111,19 @@ extension ResumePlan {
           """)
       }
     }
+    for stream in streams {
+      guard let origin = stream.unusedSince else { continue }
+      plan.floors[stream.name] = origin.first
+      if newest == nil, begin.map({ origin.precedes($0) }) ?? true {
+        begin = origin
+        startsAtMoment = false
+      }
+    }
     guard let begin else { return .fresh }
+    if tails.isEmpty, lost.isEmpty {
+      plan.note =
+        "the checkpoint was lost before anything was published; the streams say since when"
+    }
     plan.start = begin.position
     plan.startsAtMoment = startsAtMoment
     plan.origin = begin
@@ -110,7 +134,8 @@ extension ResumePlan {
     if let newest {
       // What never had a message misses none before the newest elsewhere.
       for stream in streams where stream.tail == nil && plan.refilling[stream.name] == nil {
-        plan.floors[stream.name] = EventPosition(entry: newest.entry, index: 0)
+        let floor = EventPosition(entry: newest.entry, index: 0)
+        plan.floors[stream.name] = max(floor, stream.unusedSince.map(\.first) ?? floor)
       }
     }
     return .resume(plan)
@@ -132,9 +157,11 @@ extension ResumePlan {
 
   /// It is empty, and may have been made anew or emptied.
   private static func lacksProof(
-    _ stream: StreamObservation, _ tails: [StreamObservation.Own]
+    _ stream: StreamObservation, _ tails: [StreamObservation.Own],
+    _ beginnings: [Checkpoint.Origin]
   ) -> String {
-    let place = tails.map(\.position.entry).min().map { "\($0)" } ?? "<position>|oldest|now"
+    let known = tails.map(\.position.entry).min() ?? beginnings.map(\.position).min()
+    let place = known.map { "\($0)" } ?? "<position>|oldest|now"
     return """
       there is no checkpoint, and nothing proves that stream \(stream.name), which holds no message of \
       the bridge, never lost one (it was created at \(stream.created)). Decide: run --from oldest \
@@ -145,6 +172,12 @@ extension ResumePlan {
 }
 
 extension StreamObservation {
+  /// From where on the stream, which has never had a message of ours, is to get all.
+  fileprivate var unusedSince: Checkpoint.Origin? {
+    guard tail == nil, case .unused(.position(let origin)) = mark else { return nil }
+    return origin
+  }
+
   /// Whether the stream, which holds nothing of ours, was made together with one that still has its
   /// first message: the bridge makes them one after the other at its first start. Whatever this one
   /// would have had since would be in it; and had the other been made anew later, the epoch that began

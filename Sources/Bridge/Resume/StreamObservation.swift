@@ -125,37 +125,6 @@ package struct StreamObservation: Sendable, Equatable {
   }
 }
 
-/// What a stream itself says of a bridge: kept in its metadata, so that it is lost with the stream and
-/// not with the checkpoint.
-package enum StreamMark: Sendable, Equatable, CustomStringConvertible {
-  /// As of when it was written, the stream had never held a message of the bridge, and lacked none.
-  case unused
-  /// It has held messages of the bridge, of events from `from` on.
-  case used(from: OplogPosition, inclusive: Bool)
-  /// Messages of a snapshot were among them.
-  case snapshot
-
-  package var description: String {
-    switch self {
-    case .unused: "unused"
-    case .used(let from, let inclusive): "\(inclusive ? "from" : "after") \(from)"
-    case .snapshot: "snapshot"
-    }
-  }
-
-  package init?(_ text: String) {
-    let words = text.split(separator: " ")
-    switch (words.first, words.count) {
-    case ("unused", 1): self = .unused
-    case ("snapshot", 1): self = .snapshot
-    case ("from", 2), ("after", 2):
-      guard let position = OplogPosition(words[1]) else { return nil }
-      self = .used(from: position, inclusive: words[0] == "from")
-    default: return nil
-    }
-  }
-}
-
 /// A moment as nats-server writes it (RFC 3339, UTC), to the second.
 package struct ServerTime: Sendable, Equatable {
   /// Since 1970.

@@ -36,10 +36,10 @@ struct StreamMarks: Sendable {
     info.config["metadata"]?[key(bridge)]?.stringValue.flatMap { StreamMark($0) }
   }
 
-  /// Writes the mark, unless the stream has one that says more. Evidence for the worst case is not
+  /// Writes the mark, unless the stream has one that says as much. Evidence for the worst case is not
   /// worth an outage: what can't be written is left out, and said so.
-  mutating func set(_ mark: StreamMark, on stream: String) async {
-    guard isSupported, isNews(mark, known[stream]) else { return }
+  mutating func set(_ mark: StreamMark, on stream: String, _ occasion: StreamMark.Occasion) async {
+    guard isSupported, let mark = mark.replacing(known[stream], occasion) else { return }
     known[stream] = mark
     let metadata: JSONValue = ["metadata": [Self.key(bridge): .string(mark.description)]]
     do {
@@ -55,14 +55,11 @@ struct StreamMarks: Sendable {
     }
   }
 
-  private func isNews(_ mark: StreamMark, _ present: StreamMark?) -> Bool {
-    switch (mark, present) {
-    case (_, nil): true
-    case (.unused, _): false
-    case (.used, .unused): true
-    case (.used(let new, _), .used(let old, _)): new < old
-    case (.used, .snapshot), (.snapshot, .snapshot): false
-    case (.snapshot, _): true
-    }
+  /// Writes that a stream without a message lacks none from before `resume`: now and then, and when that
+  /// is news.
+  mutating func renew(_ stream: String, at resume: OplogPosition, isNews: Bool) async {
+    guard isNews || known[stream]?.isStale(at: resume) ?? false else { return }
+    await set(
+      .unused(Checkpoint.Origin(position: resume, inclusive: true)), on: stream, .settled)
   }
 }
