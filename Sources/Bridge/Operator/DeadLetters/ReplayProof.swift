@@ -34,17 +34,18 @@ package enum ReplayProof: Equatable, Sendable {
       return ack.isDuplicate || lastSequence < ack.sequence
         ? .isNot("\(place), where the stream has id \(id), holds nothing") : .wasStored
     }
-    guard stored.header("Nats-Msg-Id") == id else {
+    let own = stored.own
+    guard own.storedID == id else {
       return .isNot("\(place) holds another message than \(id)")
     }
-    if stored.header("Tailrace-Error") != nil {
+    if own.error != nil {
       return .isNot("id \(id) belongs to a dead letter, at \(place)")
     }
-    guard let found = stored.header("Tailrace-Position") else {
+    guard let found = own.positionText else {
       return ack.isDuplicate
         ? .isProducers : .isNot("\(place) holds a message of another producer under id \(id)")
     }
-    let foundRule = stored.header("Tailrace-Rule") ?? ""
+    let foundRule = own.rule ?? ""
     return found == position && foundRule == rule
       ? .isTheMessage
       : .isNot("id \(id) belongs to event \(found) of rule \(foundRule), at \(place)")
