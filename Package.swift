@@ -132,8 +132,8 @@ let tests: [Target] = [
   .testTarget(
     name: "BridgeTests",
     dependencies: [
-      "BSON", "Bridge", "BridgeConfiguration", "JSON", "JetStream", "Mapping", "MongoSource", "Oplog",
-      "Parity",
+      "BSON", "Bridge", "BridgeConfiguration", "JSON", "JetStream", "Mapping", "MongoSource",
+      "Oplog", "Parity",
     ], swiftSettings: strict),
 ]
 

@@ -265,8 +265,8 @@ package struct MessageMaker: ~Copyable {
     _ event: borrowing ChangeEvent, _ letter: PlannedMessage, _ error: MappingError,
     into sink: inout Sink
   ) {
-    let limits = sink.limits
     sink.begin(letter)
+    let limits = sink.limits
     mapper.writeDeadLetterSubject(
       letterSubject, rule: letter.rule, event: event, error: error, into: &sink.output)
     sink.beginHeaders()

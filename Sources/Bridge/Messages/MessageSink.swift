@@ -45,7 +45,7 @@ package protocol MessageSink: ~Copyable {
     _ message: PlannedMessage, of event: borrowing ChangeEvent, _ mapper: inout Mapper
   ) -> Admission
 
-  /// Of the admitted message.
+  /// Of the message that was begun last.
   var limits: MessageLimits { get }
 
   mutating func begin(_ message: PlannedMessage)

@@ -131,7 +131,8 @@ extension DeadLetterBox {
 
   /// What the stream's leader holds where the ack says: the letter is not given up for less.
   private func outcome(
-    _ ack: PublishAck, _ message: ReplayedMessage, _ letter: DeadLetter, _ jetStream: JetStreamClient
+    _ ack: PublishAck, _ message: ReplayedMessage, _ letter: DeadLetter,
+    _ jetStream: JetStreamClient
   ) async throws(JetStreamError) -> ReplayOutcome {
     guard ack.sequence > 0 else {
       throw JetStreamError(
