@@ -89,7 +89,7 @@ import Testing
     (insert("both", #""n":1"#), ["sent:first", "sent:second"]),
     (insert("both", #""n":"x""#), ["letter:first:schema_invalid", "sent:second"]),
     (command("e.$cmd", #"{"drop":"c"}"#), ["sent:whole"]),
-    (command("e.$cmd", #"{"dropDatabase":1}"#), ["unmatched"]),
+    (command("e.$cmd", #"{"dropDatabase":1}"#), ["sent:whole"]),
     (insert("nobody", #""n":1"#), ["unmatched"]),
   ]
 
