@@ -96,7 +96,7 @@ struct LaneSink: LaneWriting, ~Copyable {
   mutating func commit(_ message: PlannedMessage, of event: borrowing ChangeEvent) {
     publisher.endMessage()
     pipeline.sent(
-      event, rule: UInt16(clamping: message.rule ?? Int(InFlightEvent.noRule)), lane, epoch)
+      event, rule: UInt16(clamping: message.rule ?? Int(InFlightEvent.noRule)), lane)
   }
 
   // MARK: - What the stream has

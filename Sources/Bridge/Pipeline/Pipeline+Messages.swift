@@ -23,7 +23,7 @@ extension Pipeline {
     let step = maker.step(event, &cursor, into: &sink)
     let isNew = pending?.isNew(match) ?? false
     switch step {
-    case .sent: break
+    case .sent: flushIfLarge(sink.lane, epoch)
     case .full: return false
     case .filtered(let rule): if isNew { counters.rules[rule].outcomes.filtered &+= 1 }
     case .unmatched: if isNew { counters.unmatched &+= 1 }
@@ -32,7 +32,9 @@ extension Pipeline {
       noteInvalid(rule, match, error, sink)
       // Its policy, while the sink still knows the message's lane.
       return try settlePending(epoch, &sink)
-    case .deadLetter(let rule, let error): noteLetter(rule, error, event, isNew, epoch, sink)
+    case .deadLetter(let rule, let error):
+      noteLetter(rule, error, event, isNew, epoch, sink)
+      flushIfLarge(sink.lane, epoch)
     case .dropped(let rule, let error):
       if isDropped(rule, error, event, isNew, sink) {
         counters.rules[rule].outcomes.dropped &+= 1
@@ -68,7 +70,7 @@ extension Pipeline {
     // Conflicts were counted when they were found; what the stream is past, in an earlier life.
     guard error.code != .idConflict, sink.standing != .held else { return }
     counters.rules[rule].lastError = error.detail
-    guard let event = pending, event.isNew(match), event.invalidMatch != match else { return }
+    guard pending?.isNew(match) == true, pending?.invalidMatch != match else { return }
     pending?.invalidMatch = match
     counters.rules[rule].invalid &+= 1
     if error.code == .schemaInvalid { counters.rules[rule].schemaInvalid &+= 1 }
@@ -121,7 +123,7 @@ extension Pipeline {
   }
 
   /// The message is in the lane's output.
-  func sent(_ event: borrowing ChangeEvent, rule: UInt16, _ lane: Lane, _ epoch: Epoch) {
+  func sent(_ event: borrowing ChangeEvent, rule: UInt16, _ lane: Lane) {
     if lane.inFlight.isEmpty {
       lane.waitingSince = .now()
       lane.openSince = .now()
@@ -131,6 +133,10 @@ extension Pipeline {
       InFlightEvent(
         position: event.position, term: feed.header?.term ?? -1, rule: rule,
         wallTime: event.wallTime ?? 0))
+  }
+
+  /// Not while a message is being made: the socket may call back.
+  private func flushIfLarge(_ lane: Lane, _ epoch: Epoch) {
     if lane.publisher.output.count > Self.flushBytes, lane.publisher.mayFlush {
       write(lane, epoch)
       epoch.connection.flushWrites()
