@@ -142,7 +142,8 @@ let tests: [Target] = [
   .testTarget(
     name: "BridgeTests",
     dependencies: [
-      "BSON", "Bridge", "BridgeConfiguration", "JSON", "Mapping", "MongoSource", "Oplog", "Parity",
+      "BSON", "Bridge", "BridgeConfiguration", "JSON", "JetStream", "Mapping", "MongoSource",
+      "Oplog", "Parity",
     ], swiftSettings: strict),
 ]
 

@@ -111,7 +111,7 @@ private let mine = message("10.1.0")
     let lines =
       "Nats-Msg-Id: \(id)\r\nTailrace-Position: \(position)\r\nTailrace-Rule: r\r\n"
       + (snapshot ? "Tailrace-Snapshot: true\r\n" : "")
-    #expect(Array(lines.utf8).withUnsafeBytes { EventIdentity.namesEvent($0) } != needed)
+    #expect(Array(lines.utf8).withUnsafeBytes { MessageMarks($0).namesEvent } != needed)
   }
 }
 

@@ -52,6 +52,8 @@ struct Coverage: Sendable {
   var unmatched: UInt64 = 0
   var first: OplogPosition?
   var last: OplogPosition?
+  /// Events at which the bridge would stop.
+  var halts: UInt64 = 0
   /// Transactions that began before the range, and commit in it.
   var cutTransactions: UInt64 = 0
 
@@ -96,6 +98,14 @@ struct Coverage: Sendable {
         Cause(code: code, key: key, example: error.detail, first: position, count: 1))
     } else {
       rules[rule].otherCauses &+= 1
+    }
+  }
+
+  mutating func note(_ halt: MessageMaker.Halt, at position: EventPosition) {
+    halts &+= 1
+    // Everything else was counted when it was found.
+    if case .invalid(let rule, let error) = halt, error.code == .corrupt {
+      note(rule: rule, error, at: position)
     }
   }
 

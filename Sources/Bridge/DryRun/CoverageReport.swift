@@ -28,7 +28,8 @@ public struct CoverageReport: Sendable {
   public var verdict: Verdict {
     if failure != nil || coverage.events == 0 { return .inconclusive }
     let isInvalid = zip(coverage.rules, drops).contains { $0.invalid > 0 && !$1 }
-    return isInvalid || (unmatchedMatters && coverage.unmatched > 0) ? .fail : .pass
+    return isInvalid || coverage.halts > 0 || (unmatchedMatters && coverage.unmatched > 0)
+      ? .fail : .pass
   }
 
   /// Why nothing can be said; nil where something can.

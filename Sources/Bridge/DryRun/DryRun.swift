@@ -167,11 +167,9 @@ final class DryRunWorker: @unchecked Sendable {
   private let reader: EventReader
   private let start: DryRunStart
   private let end: OplogPosition?
-  /// By rule.
-  private let limits: [MessageLimits]
-  private let maker: MessageMaker
-  private(set) var coverage: Coverage
+  private var events: EventCoverage
   private var failure: String?
+  var coverage: Coverage { events.coverage }
 
   init(
     _ configuration: BridgeConfiguration, sourceName: String, reader: EventReader,
@@ -183,14 +181,8 @@ final class DryRunWorker: @unchecked Sendable {
     self.reader = reader
     self.start = start
     self.end = end
-    limits = configuration.rules.indices.map {
-      configuration.limits(rule: $0, maximumPayload: maximumPayload)
-    }
-    maker = MessageMaker(configuration, sourceName: sourceName)
-    coverage = Coverage(
-      rules: configuration.rules.map {
-        Coverage.Rule(name: $0.name, stream: configuration.streams[$0.streamIndex].name)
-      })
+    events = EventCoverage(
+      configuration, sourceName: sourceName, maximumPayload: maximumPayload)
     feed = EventFeed(
       reader: reader,
       images: ImageStage(configuration, eventLoop: eventLoop, logger: logger, onAnswer: onImages),
@@ -221,10 +213,10 @@ final class DryRunWorker: @unchecked Sendable {
             return false
           }
           if isBeforeStart(event.position.entry) { continue }
-          take(event)
+          events.take(event)
         } catch let missing as MissingEntries {
           feed.passOver(missing)
-          coverage.cutTransactions &+= 1
+          events.coverage.cutTransactions &+= 1
         }
       }
     } catch {
@@ -251,40 +243,10 @@ final class DryRunWorker: @unchecked Sendable {
   }
 
   private func note() {
-    coverage.entries = feed.count
-    if coverage.first == nil { coverage.first = feed.header?.position ?? feed.lastEntry?.position }
-    if let last = feed.lastEntry?.position { coverage.last = last }
-  }
-
-  private func take(_ event: ChangeEvent) {
-    var rule = maker.firstMatch(event)
-    coverage.note(event: event, isMatched: rule != nil)
-    var match = 0
-    while let index = rule {
-      if maker.skips(event, rule: index) {
-        coverage.note(filteredBy: index)
-        match += 1
-        rule = maker.nextMatch(event, after: index)
-        continue
-      }
-      do throws(MappingError) {
-        try maker.write(event, rule: index, match: match, limits: limits[index])
-        let size = maker.subject.count + maker.headers.count + maker.body.count
-        coverage.note(
-          rule: index, subject: maker.subject.bytes.fnv1a, size: size, at: event.position)
-      } catch {
-        coverage.note(rule: index, error, at: event.position)
-      }
-      match += 1
-      rule = maker.nextMatch(event, after: index)
+    events.coverage.entries = feed.count
+    if coverage.first == nil {
+      events.coverage.first = feed.header?.position ?? feed.lastEntry?.position
     }
-  }
-}
-
-extension UnsafeRawBufferPointer {
-  fileprivate var fnv1a: UInt64 {
-    var hash: UInt64 = 0xCBF2_9CE4_8422_2325
-    for byte in self { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01B3 }
-    return hash
+    if let last = feed.lastEntry?.position { events.coverage.last = last }
   }
 }

@@ -162,10 +162,11 @@ struct CheckpointKeeper: Sendable {
   }
 
   private static func words(_ message: StoredMessage) -> String {
-    guard let position = message.header("Tailrace-Position") else {
+    let own = message.own
+    guard let position = own.positionText else {
       return "a message of another producer"
     }
-    return message.header("Tailrace-Bridge").map { "\(position) of bridge \($0)" } ?? position
+    return own.bridge.map { "\(position) of bridge \($0)" } ?? position
   }
 
   private func mismatch(_ name: String, _ what: String) -> JetStreamError {

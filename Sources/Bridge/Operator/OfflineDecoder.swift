@@ -29,8 +29,7 @@ public final class OfflineDecoder {
   private var decoder: OplogDecoder
   /// Of events alone.
   private var mapper = Mapper(rules: [], sourceName: "")
-  private let maker: MessageMaker?
-  private let maximumPayload: Int
+  private var messages: MessageTexts?
   private var line = 0
   private var lastEvent: EventPosition?
 
@@ -39,16 +38,13 @@ public final class OfflineDecoder {
     _ output: Output, disambiguatedPaths: Bool = false, maximumPayload: Int = 1 << 20
   ) {
     self.output = output
-    self.maximumPayload = maximumPayload
     decoder = OplogDecoder()
     decoder.disambiguatesPaths = disambiguatedPaths
     switch output {
-    case .events: maker = nil
+    case .events: break
     case .messages(let configuration):
       decoder.disambiguatesPaths = disambiguatedPaths || configuration.rules.disambiguatePaths
-      maker = MessageMaker(
-        configuration,
-        sourceName: configuration.source.name ?? configuration.source.uri.replicaSet ?? "rs0")
+      messages = MessageTexts(configuration, maximumPayload: maximumPayload)
     }
   }
 
@@ -85,7 +81,9 @@ public final class OfflineDecoder {
       let time = recorded.position.entry
       recorded.position.index = time == lastEvent?.entry ? (lastEvent?.index ?? 0) + 1 : 0
       lastEvent = recorded.position
-      try recorded.withEvent { render($0, emit) }
+      try recorded.withEvent { try render($0, emit) }
+    } catch let failure as Failure {
+      throw failure
     } catch {
       throw Failure(line: line, reason: "no change event: \(error)")
     }
@@ -94,7 +92,7 @@ public final class OfflineDecoder {
   private func decode(entry bytes: UnsafeRawBufferPointer, _ emit: (String) -> Void)
     throws(Failure)
   {
-    do throws(OplogError) {
+    do {
       let view: BSONView
       do {
         view = try BSONView(bytes)
@@ -102,55 +100,64 @@ public final class OfflineDecoder {
         throw OplogError(.corrupt(error))
       }
       _ = try decoder.begin(view)
-      while let event = try decoder.next() { render(event, emit) }
+      while let event = try decoder.next() { try render(event, emit) }
+    } catch let failure as Failure {
+      throw failure
     } catch {
-      throw Failure(line: line, reason: error.description)
+      throw Failure(line: line, reason: "\(error)")
     }
   }
 
-  private func render(_ event: ChangeEvent, _ emit: (String) -> Void) {
-    guard case .messages(let configuration) = output, let maker else {
+  private func render(_ event: ChangeEvent, _ emit: (String) -> Void) throws(Failure) {
+    guard case .messages = output else {
       var text = ByteWriter(capacity: 1024)
       mapper.writeDeadLetterBody(event: event, into: &text)
       emit(String(decoding: text.bytes, as: UTF8.self))
       return
     }
-    var rule = maker.firstMatch(event)
-    var match = 0
-    func emitDeadLetter(_ error: MappingError) {
-      maker.writeDeadLetter(
-        event, rule: rule, match: match, error: error,
-        limits: configuration.limits(rule: nil, maximumPayload: maximumPayload))
-      emit(Self.json(maker))
-    }
-    if rule == nil, configuration.unmatched == .deadLetter {
-      emitDeadLetter(MappingError(.unmatched, "no rule takes this event"))
-    }
-    while let index = rule {
-      if maker.skips(event, rule: index) {
-        rule = maker.nextMatch(event, after: index)
-        match += 1
-        continue
-      }
-      do throws(MappingError) {
-        try maker.write(
-          event, rule: index, match: match,
-          limits: configuration.limits(rule: index, maximumPayload: maximumPayload))
-        emit(Self.json(maker))
-      } catch {
-        if configuration.rules[index].onInvalid != .drop { emitDeadLetter(error) }
-      }
-      rule = maker.nextMatch(event, after: index)
-      match += 1
+    do throws(PipelineFailure) {
+      try messages?.render(event, emit)
+    } catch {
+      throw Failure(line: line, reason: "the bridge halts: \(error)")
     }
   }
+}
 
+/// The messages of events, as texts.
+private struct MessageTexts: ~Copyable {
+  private var maker: MessageMaker
+  private var sink: BufferSink
+  private let rules: [String]
+
+  init(_ configuration: BridgeConfiguration, maximumPayload: Int) {
+    maker = MessageMaker(
+      configuration,
+      sourceName: configuration.source.name ?? configuration.source.uri.replicaSet ?? "rs0")
+    sink = BufferSink(configuration, maximumPayload: maximumPayload)
+    rules = configuration.rules.map(\.name)
+  }
+
+  mutating func render(
+    _ event: ChangeEvent, _ emit: (String) -> Void
+  ) throws(PipelineFailure) {
+    var cursor = maker.begin(event)
+    while !cursor.isDone {
+      switch maker.step(event, &cursor, into: &sink) {
+      case .sent, .deadLetter: emit(sink.json)
+      case .halt(let halt): throw PipelineFailure(halt, event, rules: rules)
+      case .dropped, .filtered, .invalid, .unmatched, .passed, .full: break
+      }
+    }
+  }
+}
+
+extension BufferSink {
   /// `{"subject", "headers", "body"}`; the body is JSON already and stands there as it is.
-  private static func json(_ message: MessageMaker) -> String {
-    let members = HeaderLines.fields(String(decoding: message.headers.bytes, as: UTF8.self))
+  fileprivate var json: String {
+    let members = HeaderLines.fields(String(decoding: headers, as: UTF8.self))
       .map { JSONValue.Member($0.name, .string($0.value)) }
-    let subject = JSONValue.string(String(decoding: message.subject.bytes, as: UTF8.self)).text()
-    let body = String(decoding: message.body.bytes, as: UTF8.self)
+    let subject = JSONValue.string(String(decoding: subject, as: UTF8.self)).text()
+    let body = String(decoding: body, as: UTF8.self)
     return
       "{\"subject\":\(subject),\"headers\":\(JSONValue.object(members).text()),\"body\":\(body)}"
   }

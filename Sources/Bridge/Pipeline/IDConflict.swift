@@ -41,65 +41,47 @@ package struct EventIdentity: Sendable {
     package var payload: [UInt8] { content.payload }
     /// Where it stands; 0 for what is not stored yet.
     package var sequence: UInt64 { content.sequence }
-    /// The first header of that name.
-    package func header(_ name: String) -> String? { content.header(name) }
-    /// Its id says which event it is of.
-    var isNamedByEvent: Bool { content.headers.withUnsafeBytes { EventIdentity.namesEvent($0) } }
+    package var own: OwnMessage { OwnMessage(content.headers) }
   }
 
   var judge: DuplicateJudge {
     DuplicateJudge { difference(Message($0), original: $1.map { Message($0) }) }
   }
 
-  /// Whether the id holds the event's position, or its document and snapshot.
-  package static func namesEvent(_ headers: UnsafeRawBufferPointer) -> Bool {
-    guard let id = headers.value(of: "Nats-Msg-Id: "),
-      let position = headers.value(of: "Tailrace-Position: ")
-    else { return false }
-    if id.has(":", then: position, endingWith: UInt8(ascii: ":"), orEnd: true) { return true }
-    guard headers.value(of: "Tailrace-Snapshot: ") != nil,
-      let dot = position.lastIndex(of: UInt8(ascii: "."))
-    else { return false }
-    let entry = UnsafeRawBufferPointer(rebasing: position[..<dot])
-    return id.has(":snapshot:", then: entry, endingWith: UInt8(ascii: ":"), orEnd: false)
-  }
-
   /// Nil: it is the same event.
   package func difference(
     _ message: Message, original: Message?
   ) -> String? {
-    let id = message.header("Nats-Msg-Id") ?? ""
+    let mine = message.own
+    let id = mine.storedID
     guard let original else {
-      if message.isNamedByEvent { return nil }
+      if mine.isNamedByEvent { return nil }
       // On a stream of producers it was theirs, and consumed; on our own it was another event of ours.
       return exclusive
         ? "id \(id) is taken within the dedup window, by a message that the stream no longer holds"
         : nil
     }
     let place = original.sequence > 0 ? " at sequence \(original.sequence)" : ""
-    guard let position = original.header("Tailrace-Position") else {
+    let theirs = original.own
+    guard let position = theirs.positionText else {
       // A producer's: the same business event, by the id alone; but no second one.
-      guard message.header("Tailrace-Snapshot") == nil,
-        let mine = message.header("Tailrace-Position").flatMap({ EventPosition($0) }),
-        let other = claims.claim(original.sequence, for: mine)
+      guard !mine.isSnapshot, let event = mine.position,
+        let other = claims.claim(original.sequence, for: event)
       else { return nil }
       return "id \(id) is in the stream\(place), by another producer, for event \(other)"
     }
-    let rule = original.header("Tailrace-Rule") ?? ""
+    let rule = theirs.rule ?? ""
     let other = "id \(id) is in the stream\(place) for event \(position) of rule \(rule)"
-    if original.header("Tailrace-Error") != nil { return "\(other): its dead letter" }
+    if theirs.error != nil { return "\(other): its dead letter" }
     // Positions of two replica sets can be alike, and nothing of another bridge counts as this one's.
-    if let bridge = original.header("Tailrace-Bridge"),
-      let mine = message.header("Tailrace-Bridge"), bridge != mine
-    {
+    if let bridge = theirs.bridge, let own = mine.bridge, bridge != own {
       return "\(other) of bridge \(bridge): give the bridges different source.names"
     }
     // Each id says by itself which event it is of, and they are alike.
-    if message.isNamedByEvent, original.isNamedByEvent { return nil }
-    guard rule == message.header("Tailrace-Rule") else { return other }
-    if position == message.header("Tailrace-Position") { return nil }
-    let isSnapshot =
-      original.header("Tailrace-Snapshot") != nil || message.header("Tailrace-Snapshot") != nil
+    if mine.isNamedByEvent, theirs.isNamedByEvent { return nil }
+    guard rule == mine.rule else { return other }
+    if position == mine.positionText { return nil }
+    let isSnapshot = theirs.isSnapshot || mine.isSnapshot
     guard isSnapshot else { return other }
     // A document as it is, and what was told of it before: the same, unless it has changed since.
     return Self.document(original.payload) == Self.document(message.payload)
@@ -228,41 +210,5 @@ struct IDConflicts {
   ) -> Key {
     let isSnapshot = position.index >= SnapshotDecoder.firstIndex
     return Key(stream: stream, rule: rule, position: isSnapshot ? nil : position, id: id)
-  }
-}
-
-extension UnsafeRawBufferPointer {
-  /// The rest of the first line that begins with `name`.
-  fileprivate func value(of name: StaticString) -> UnsafeRawBufferPointer? {
-    var line = 0
-    while line < count {
-      var end = line
-      while end < count, self[end] != 13 { end += 1 }
-      if has(name, at: line) {
-        return UnsafeRawBufferPointer(rebasing: self[(line + name.utf8CodeUnitCount)..<end])
-      }
-      line = end + 2
-    }
-    return nil
-  }
-
-  private func has(_ literal: StaticString, at place: Int) -> Bool {
-    let length = literal.utf8CodeUnitCount
-    guard place + length <= count else { return false }
-    for index in 0..<length where self[place + index] != literal.utf8Start[index] { return false }
-    return true
-  }
-
-  /// Whether it contains `first` directly followed by `second`, and then `last` (or its end).
-  fileprivate func has(
-    _ first: StaticString, then second: UnsafeRawBufferPointer, endingWith last: UInt8, orEnd: Bool
-  ) -> Bool {
-    for place in indices where has(first, at: place) {
-      let start = place + first.utf8CodeUnitCount
-      let end = start + second.count
-      guard end <= count, self[start..<end].elementsEqual(second) else { continue }
-      if end == count ? orEnd : self[end] == last { return true }
-    }
-    return false
   }
 }

@@ -45,12 +45,12 @@ extension Pipeline {
       fail(.publishFailed(lane: lane.name, error, unanswered: []))
     case .success(let message):
       // Under an id of its own it can only be the letter itself, even if that was removed since.
-      if mapper.qualifiesLetterIDs || message.map({ isLetter($0, letter) }) ?? false {
+      if maker.qualifiesLetterIDs || message.map({ isLetter($0, letter) }) ?? false {
         settle(lane, progress)
         schedulePump()
         return
       }
-      mapper.qualifiesLetterIDs = true
+      maker.qualifiesLetterIDs = true
       let error = JetStreamError(
         code: 0, operation: "publish to \(lane.name)",
         message: """

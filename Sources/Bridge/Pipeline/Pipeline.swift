@@ -19,11 +19,8 @@ final class Pipeline: @unchecked Sendable {
   let eventLoop: any EventLoop
   let feed: EventFeed
   let logger: Logger
-  let deadLetterSubject: DeadLetterSubject
-  let unmatchedPolicy: Unmatched
 
-  @exclusivity(unchecked) var mapper: Mapper
-  let judge: SchemaJudge
+  @exclusivity(unchecked) var maker: MessageMaker
   let rules: [Rule]
   let ownership: MessageOwnership
 
@@ -37,6 +34,11 @@ final class Pipeline: @unchecked Sendable {
   var pumpScheduled = false
 
   @exclusivity(unchecked) var pending: Pending?
+  /// Where the pending event is among the rules that take it.
+  @exclusivity(unchecked) var cursor = MatchCursor(rule: nil)
+  /// The epoch ends at the end of what is read, and at this entry. Copies: an epoch is a large value.
+  private var readsTail = false
+  private var stopAfter: OplogPosition?
   /// The pending event is a dead letter that waits for the acks of what was sent before it.
   @exclusivity(unchecked) var letterWaits = false
   /// An id to be looked up.
@@ -68,19 +70,12 @@ final class Pipeline: @unchecked Sendable {
   /// An event that has been derived and not yet (for all its rules) been sent or settled.
   struct Pending {
     var event: ChangeEvent
-    /// The rule to serve next; nil: nothing takes the event.
-    var rule: Int?
-    /// How many rules took it before.
-    var match: Int
-    /// Set when the rule's message could not be made: what goes to the dead-letter stream.
-    var invalid: MappingError?
     /// The first match whose outcome this process has not counted; `Int.max`: all were.
     var newFrom: Int
-
     /// The match that was last counted as invalid.
     var invalidMatch: Int?
 
-    var isNew: Bool { match >= newFrom }
+    func isNew(_ match: Int) -> Bool { match >= newFrom }
   }
 
   /// What an epoch works with.
@@ -127,10 +122,7 @@ final class Pipeline: @unchecked Sendable {
     self.eventLoop = eventLoop
     self.feed = feed
     self.rules = configuration.rules
-    self.mapper = configuration.mapper(sourceName: sourceName)
-    self.judge = SchemaJudge(configuration)
-    self.deadLetterSubject = configuration.deadLetter.subject
-    self.unmatchedPolicy = configuration.unmatched
+    self.maker = MessageMaker(configuration, sourceName: sourceName)
     self.ownership = MessageOwnership(configuration, source: sourceName)
     self.logger = logger
     self.counters = PipelineCounters(rules: rules.map(\.name))
@@ -143,6 +135,8 @@ final class Pipeline: @unchecked Sendable {
   func begin(_ epoch: Epoch, lanes specifications: [LaneSpecification]) {
     eventLoop.preconditionInEventLoop()
     self.epoch = epoch
+    readsTail = epoch.snapshot == nil
+    stopAfter = epoch.stopAfter
     lanes = specifications.map { Lane($0, maximumPayload: epoch.maximumPayload) }
     inboxPrefixLength = epoch.inbox.utf8.count + 1
     subscription = epoch.connection.subscribeRaw("\(epoch.inbox).>", handler: self)
@@ -178,11 +172,14 @@ final class Pipeline: @unchecked Sendable {
     flightAtEnd = flight
     beforeEnd?()
     epoch = nil
+    readsTail = false
     isOpen = false
     ended.connection.unsubscribeRaw(subscription)
     feed.end()
-    if let pending, pending.isNew {
-      interrupted = (pending.event.position, pending.match, pending.invalidMatch == pending.match)
+    if let pending, pending.isNew(cursor.match) {
+      interrupted = (
+        pending.event.position, cursor.match, pending.invalidMatch == cursor.match
+      )
     }
     pending = nil
   }
@@ -297,13 +294,14 @@ final class Pipeline: @unchecked Sendable {
   }
 
   private func run(_ epoch: Epoch) throws -> Pause {
+    var sink = LaneSink(self, epoch)
     while true {
       guard epoch.connection.isWritable else { return .socketFull }
       if pending == nil {
         guard try derive(epoch) else { return isBarred ? .blocked : .noInput }
         continue
       }
-      guard try settlePending(epoch) else { return .blocked }
+      guard try settlePending(epoch, &sink) else { return .blocked }
     }
   }
 
@@ -325,9 +323,8 @@ final class Pipeline: @unchecked Sendable {
           invalidMatch = left.isInvalid ? left.match : nil
           interrupted = nil
         }
-        pending = Pending(
-          event: event, rule: mapper.firstMatch(event), match: 0, invalid: nil,
-          newFrom: newFrom, invalidMatch: invalidMatch)
+        cursor = maker.begin(event)
+        pending = Pending(event: event, newFrom: newFrom, invalidMatch: invalidMatch)
         return true
       } catch let missing as MissingEntries where isNotNeeded(missing, epoch) {
         feed.passOver(missing)
@@ -358,18 +355,16 @@ final class Pipeline: @unchecked Sendable {
   }
 
   var reachedEnd: Bool {
-    guard let epoch, epoch.snapshot == nil else { return false }
+    guard readsTail else { return false }
     if feed.hasMetLimit { return true }
     guard let lastEntry = feed.lastEntry else { return false }
     if let until, lastEntry.position >= until { return true }
-    return epoch.stopAfter.map { lastEntry.position >= $0 } ?? false
+    return stopAfter.map { lastEntry.position >= $0 } ?? false
   }
 
   // MARK: - The socket
 
   static let flushBytes = 64 << 10
-  /// Room for output that a lane keeps.
-  static let keptOutput = 8 << 20
 
   private func flush(_ epoch: Epoch, _ pause: Pause) {
     let openEntry = feed.entryOpen ? feed.header?.position : nil

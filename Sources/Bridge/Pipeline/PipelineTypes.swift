@@ -35,7 +35,18 @@ package enum PipelineFailure: Error, Sendable, CustomStringConvertible {
   case corrupt(after: OplogPosition?, String)
   case invalid(EventPosition, String, MappingError)
   case unmatched(EventPosition, String)
+  case letterTooLarge(EventPosition, size: Int, limit: Int)
   case unexpected(String)
+
+  init(_ halt: MessageMaker.Halt, _ event: borrowing ChangeEvent, rules: [String]) {
+    switch halt {
+    case .invalid(let rule, let error): self = .invalid(event.position, rules[rule], error)
+    case .unmatched:
+      self = .unmatched(event.position, String(decoding: event.namespace, as: UTF8.self))
+    case .letterTooLarge(let size, let limit):
+      self = .letterTooLarge(event.position, size: size, limit: limit)
+    }
+  }
 
   /// The machine's trouble, not the data's.
   var maySucceedLater: Bool {
@@ -52,6 +63,11 @@ package enum PipelineFailure: Error, Sendable, CustomStringConvertible {
       "event \(position) is invalid for rule \(rule): \(error.code.rawValue): \(error.detail)"
     case .unmatched(let position, let namespace):
       "event \(position) in \(namespace) matches no rule, and unmatched is 'halt'"
+    case .letterTooLarge(let position, let size, let limit):
+      """
+      the dead letter of event \(position), \(size) bytes with all left out that can be, does not fit \
+      the limit of \(limit): raise max_msg_size or max_payload to 8 KiB at least
+      """
     case .unexpected(let what): "internal error: \(what)"
     }
   }

@@ -15,12 +15,12 @@ extension EpochSurvey {
       for subject in configuration.subjectPatterns(of: rule) {
         guard let last = try await last(in: stream.name, subject),
           ownership.of(stream.name).owner(of: last) == .unnamed,
-          last.header("Tailrace-Rule") == rule.name, mayBe(last, of: rule)
+          last.own.rule == rule.name, mayBe(last, of: rule)
         else { continue }
         return """
           there is no checkpoint, and stream \(stream.name) holds messages of rule \(rule.name) that \
           name no bridge (sequence \(last.sequence), position \
-          \(last.header("Tailrace-Position") ?? "unknown")), as older versions wrote them: whether this \
+          \(last.own.positionText ?? "unknown")), as older versions wrote them: whether this \
           bridge published them can't be told. Decide where to go on: \
           run --from <position>|oldest|now --force
           """
@@ -44,7 +44,7 @@ extension EpochSurvey {
   /// False where the message says that it comes from elsewhere.
   private func mayBe(_ message: StoredMessage, of rule: Rule) -> Bool {
     // /mongodb/<source>/<database>, components of a URI, encoded once more for a header.
-    guard let text = message.header("ce-source") else { return true }
+    guard let text = message.own.source else { return true }
     let parts = text.split(separator: "/").map {
       String($0).removingPercentEncoding?.removingPercentEncoding ?? String($0)
     }

@@ -25,7 +25,7 @@ struct ImageDoubt: Sendable {
   var derived: Set<Int?> = []
 
   /// Nil where everything can be told.
-  init?(_ event: ChangeEvent, _ configuration: BridgeConfiguration, _ maker: MessageMaker) {
+  init?(_ event: ChangeEvent, _ configuration: BridgeConfiguration, _ maker: inout MessageMaker) {
     lacked = maker.lackedImages(event)
     guard !lacked.isEmpty else { return nil }
     let matches = maker.possibleMatches(event, lacking: lacked)

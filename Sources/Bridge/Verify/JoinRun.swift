@@ -325,7 +325,7 @@ final class JoinRun: @unchecked Sendable {
 
 extension ExpectedBytes {
   /// The value of the first header.
-  var id: String { HeaderLines.fields(headers).first?.value ?? "" }
+  var id: String { OwnMessage(lines: headers).storedID }
 }
 
 extension OpenExpectation {

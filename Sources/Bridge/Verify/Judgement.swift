@@ -22,7 +22,7 @@ struct MessageDifference {
     rule: Rule?
   ) {
     var details: [String] = []
-    let isLetter = stored.header("Tailrace-Error") != nil
+    let isLetter = stored.own.error != nil
     var onlyImages = true
     if expected.subject != stored.subject {
       details.append("subject: expected \(expected.subject), found \(stored.subject)")
@@ -31,7 +31,7 @@ struct MessageDifference {
     }
     if !isForeign {
       let wanted = HeaderLines.fields(expected.headers)
-      let found = stored.headers.filter(Self.isOfEvent).map(Self.ofEvent)
+      let found = stored.eventFields
       if let text = Self.difference(wanted, found) {
         details.append(text)
         let plain = { (fields: [Field]) in fields.filter { !Self.mayComeFromImage($0, isLetter) } }
@@ -65,23 +65,14 @@ struct MessageDifference {
     }
     // Exact images are the same each time: those are compared. What the header says counts only where the
     // message has to have one.
-    let isOfImage = HeaderLines.fields(expected.headers).contains { $0.name == "Tailrace-Image" }
+    let isOfImage = OwnMessage(lines: expected.headers).image != nil
     let wasInexact =
-      isOfImage && ["lookup", "none"].contains(stored.header("Tailrace-Image") ?? "")
+      isOfImage && ["lookup", "none"].contains(stored.own.image ?? "")
     isOfImages = wasInexact && onlyImages && !details.isEmpty
     detail = details.joined(separator: "; ")
   }
 
   typealias Field = (name: String, value: String)
-
-  static func isOfEvent(_ field: Field) -> Bool {
-    (field.name == "Nats-Msg-Id" || !field.name.hasPrefix("Nats-"))
-      && field.name != DeadLetter.replayed
-  }
-
-  static func ofEvent(_ field: Field) -> Field {
-    field.name == "Nats-Msg-Id" ? (field.name, DeadLetterID.wouldBe(field.value)) : field
-  }
 
   static func difference(_ wanted: [Field], _ found: [Field])
     -> String?
@@ -100,8 +91,10 @@ struct MessageDifference {
   }
 
   private static func mayComeFromImage(_ field: Field, _ isLetter: Bool) -> Bool {
-    if field.name == "Tailrace-Image" { return true }
-    return isLetter && (field.name.hasPrefix("Tailrace-Error") || field.name == "Tailrace-Subject")
+    if field.name == "\(HeaderName.image)" { return true }
+    return isLetter
+      && [HeaderName.error, HeaderName.errorDetail, HeaderName.subject]
+        .contains { field.name == "\($0)" }
   }
 
   /// Members of change events and CloudEvents, and those that Debezium's envelope has for them.

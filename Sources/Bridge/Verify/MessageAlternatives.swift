@@ -9,18 +9,20 @@ import Parity
 /// Owned by one event loop.
 final class MessageAlternatives {
   private let configuration: BridgeConfiguration
-  private let limits: [MessageLimits]
-  private let deadLetterStream: Int
-  private let exactMaker: MessageMaker
-  private let maker: MessageMaker
+  private var exactMaker: MessageMaker
+  private var maker: MessageMaker
   /// For updates whose document is gone.
-  private let openMaker: MessageMaker
+  private var openMaker: MessageMaker
+  /// As large as the bridge can send them; dead letters as their stream takes them.
+  private var sink: BufferSink
 
   init(_ configuration: BridgeConfiguration, sourceName: String, limits: [MessageLimits]) {
     self.configuration = configuration
-    self.limits = limits
-    deadLetterStream = configuration.indexOfDeadLetterStream
-    exactMaker = MessageMaker(configuration, sourceName: sourceName, qualifiesLetterIDs: false)
+    sink = BufferSink(
+      rules: configuration.rules.map { _ in .none },
+      letters: limits[configuration.indexOfDeadLetterStream])
+    exactMaker = MessageMaker(configuration, sourceName: sourceName)
+    exactMaker.qualifiesLetterIDs = false
     var lenient = configuration
     for index in lenient.rules.indices {
       if lenient.rules[index].fullDocument == .required {
@@ -32,7 +34,8 @@ final class MessageAlternatives {
       lenient.schemas[index] = nil
     }
     lenient.deadLetter.subject = lenient.deadLetter.subject.leavingErrorOpen(mark: OpenText.mark)
-    maker = MessageMaker(lenient, sourceName: sourceName, qualifiesLetterIDs: false)
+    maker = MessageMaker(lenient, sourceName: sourceName)
+    maker.qualifiesLetterIDs = false
     for index in lenient.rules.indices {
       let rule = lenient.rules[index]
       lenient.rules[index].subject =
@@ -41,7 +44,8 @@ final class MessageAlternatives {
         lenient.rules[index].id = .template(id.leavingOpen(.fullDocument, mark: OpenText.mark))
       }
     }
-    openMaker = MessageMaker(lenient, sourceName: sourceName, qualifiesLetterIDs: false)
+    openMaker = MessageMaker(lenient, sourceName: sourceName)
+    openMaker.qualifiesLetterIDs = false
   }
 
   /// Nil where the rule makes no message of the event, whatever its documents are, or where all of it is
@@ -51,30 +55,34 @@ final class MessageAlternatives {
   ) -> ExpectedBytes? {
     let rule = configuration.rules[index]
     guard rule.outbox == nil else { return nil }
-    let maker = lacking.contains(.after) ? openMaker : maker
     let event = event.without(lacking)
+    let isHeadAlone = rule.envelope == .document && lacking.contains(.after)
     do throws(MappingError) {
-      if rule.envelope == .document, lacking.contains(.after) {
-        try maker.writeHead(event, rule: index, match: match)
+      if isHeadAlone {
+        try openMaker.makeHead(event, rule: index, match: match, into: &sink)
+      } else if lacking.contains(.after) {
+        try openMaker.make(event, rule: index, match: match, into: &sink)
       } else {
-        try maker.write(event, rule: index, match: match, limits: .none)
+        try maker.make(event, rule: index, match: match, into: &sink)
       }
     } catch {
       return nil
     }
-    return maker.written
+    return sink.written
   }
 
   /// - Parameter rule: nil for the letter of an event that no rule takes.
   func letter(
     _ event: ChangeEvent, rule: Int?, match: Int, lacking: Mapper.WantedImages
   ) -> ExpectedBytes {
-    let maker = lacking.contains(.after) ? openMaker : maker
-    maker.writeDeadLetter(
-      event.without(lacking), rule: rule, match: match,
-      error: MappingError(rule == nil ? .unmatched : .imageMissing, ""),
-      limits: limits[deadLetterStream])
-    return maker.written
+    let event = event.without(lacking)
+    let error = MappingError(rule == nil ? .unmatched : .imageMissing, "")
+    if lacking.contains(.after) {
+      openMaker.makeLetter(event, rule: rule, match: match, error: error, into: &sink)
+    } else {
+      maker.makeLetter(event, rule: rule, match: match, error: error, into: &sink)
+    }
+    return sink.written
   }
 
   func identity(_ event: ChangeEvent, rule: Int, match: Int) -> String {
@@ -87,19 +95,18 @@ final class MessageAlternatives {
   /// it makes none even then.
   func unlimited(_ event: ChangeEvent, rule: Int, match: Int) -> ExpectedBytes? {
     do throws(MappingError) {
-      try exactMaker.write(event, rule: rule, match: match, limits: .none)
+      try exactMaker.make(event, rule: rule, match: match, into: &sink)
     } catch {
       return nil
     }
-    return exactMaker.written
+    return sink.written
   }
 
   func letter(
     _ event: ChangeEvent, rule: Int, match: Int, error: MappingError
   ) -> ExpectedBytes {
-    exactMaker.writeDeadLetter(
-      event, rule: rule, match: match, error: error, limits: limits[deadLetterStream])
-    return exactMaker.written
+    exactMaker.makeLetter(event, rule: rule, match: match, error: error, into: &sink)
+    return sink.written
   }
 }
 
@@ -108,12 +115,12 @@ extension MessageLimits {
   static let none = MessageLimits(maximumPayload: .max)
 }
 
-extension MessageMaker {
-  /// A copy of what was written last.
+extension BufferSink {
+  /// A copy of the last message.
   var written: ExpectedBytes {
     ExpectedBytes(
-      subject: String(decoding: subject.bytes, as: UTF8.self),
-      headers: String(decoding: headers.bytes, as: UTF8.self), body: Array(body.bytes))
+      subject: String(decoding: subject, as: UTF8.self),
+      headers: String(decoding: headers, as: UTF8.self), body: Array(body))
   }
 }
 

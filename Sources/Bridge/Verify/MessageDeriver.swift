@@ -4,98 +4,95 @@ import Mapping
 import Oplog
 
 /// A message that a stream should hold. Its bytes are valid only during the call that hands it out.
-struct DerivedMessage {
+package struct DerivedMessage {
   /// Index into the verification's streams.
-  var stream: Int
+  package var stream: Int
   /// Nil: the dead letter of an event that no rule takes.
-  var rule: Int?
-  var position: EventPosition
-  var subject: UnsafeRawBufferPointer
+  package var rule: Int?
+  package var position: EventPosition
+  package var subject: UnsafeRawBufferPointer
   /// Lines, each with its end.
-  var headers: UnsafeRawBufferPointer
-  var body: UnsafeRawBufferPointer
+  package var headers: UnsafeRawBufferPointer
+  package var body: UnsafeRawBufferPointer
   /// Others may publish it under the same id.
   var isShared: Bool
   /// The rule's number among those that take the event.
   var match: Int
   /// Of a dead letter: why.
-  var error: MappingError?
+  package var error: MappingError?
 }
 
 /// Makes of changes the messages that the bridge has to make of them, dead letters included: the same
 /// mapping and schemas, none of the publishing. Owned by one event loop.
-final class MessageDeriver {
+package final class MessageDeriver {
   private let configuration: BridgeConfiguration
-  private let maker: MessageMaker
+  private var maker: MessageMaker
+  private var sink: BufferSink
   private let isShared: [Bool]
   private let streamOfRule: [Int]
   let deadLetterStream: Int
-  private let limits: [MessageLimits]
 
   private(set) lazy var alternatives = MessageAlternatives(
     configuration, sourceName: sourceName, limits: limits)
   private let sourceName: String
+  private let limits: [MessageLimits]
 
   private(set) var events: UInt64 = 0
-  private(set) var unmatched: UInt64 = 0
-  private(set) var dropped: UInt64 = 0
+  package private(set) var unmatched: UInt64 = 0
+  package private(set) var dropped: UInt64 = 0
+  /// Messages that the bridge would halt for, by today's rules: nothing is expected of them.
+  package private(set) var halts: UInt64 = 0
 
   /// - Parameter limits: by stream, in the order of the configuration, dead letters' last unless it is
   ///   one of those.
-  init(_ configuration: BridgeConfiguration, sourceName: String, limits: [MessageLimits]) {
+  package init(_ configuration: BridgeConfiguration, sourceName: String, limits: [MessageLimits]) {
     self.configuration = configuration
     self.limits = limits
     self.sourceName = sourceName
+    maker = MessageMaker(configuration, sourceName: sourceName)
     // Compared by the ids of the messages that they would have been.
-    maker = MessageMaker(configuration, sourceName: sourceName, qualifiesLetterIDs: false)
+    maker.qualifiesLetterIDs = false
     streamOfRule = configuration.rules.map(\.streamIndex)
     deadLetterStream = configuration.indexOfDeadLetterStream
+    sink = BufferSink(
+      rules: configuration.rules.map { limits[$0.streamIndex] }, letters: limits[deadLetterStream])
     isShared = configuration.rules.map { rule in
       configuration.streams[rule.streamIndex].ownership == .shared
         && (rule.id != .positional || rule.outbox != nil)
     }
   }
 
-  func derive(_ event: ChangeEvent, _ emit: (DerivedMessage) -> Void) {
+  package func derive(_ event: ChangeEvent, _ emit: (DerivedMessage) -> Void) {
     events &+= 1
-    var rule = maker.firstMatch(event)
-    guard rule != nil else {
-      unmatched &+= 1
-      if configuration.unmatched == .deadLetter {
-        let error = MappingError(.unmatched, "no rule takes this event")
-        emitDeadLetter(event, nil, 0, error, emit)
+    var cursor = maker.begin(event)
+    if cursor.rule == nil { unmatched &+= 1 }
+    while !cursor.isDone {
+      let match = cursor.match
+      switch maker.step(event, &cursor, into: &sink) {
+      case .sent(let rule): emit(message(event, rule, match, stream: streamOfRule[rule]))
+      case .deadLetter(let rule, let error):
+        emit(message(event, rule, match, stream: deadLetterStream, error))
+      case .dropped: dropped &+= 1
+      case .halt:
+        halts &+= 1
+        maker.skip(event, &cursor)
+      case .filtered, .invalid, .unmatched, .passed, .full: break
       }
-      return
-    }
-    var match = 0
-    while let index = rule {
-      if maker.skips(event, rule: index) {
-        match += 1
-        rule = maker.nextMatch(event, after: index)
-        continue
-      }
-      do throws(MappingError) {
-        try maker.write(
-          event, rule: index, match: match, limits: limits[streamOfRule[index]])
-        emit(
-          DerivedMessage(
-            stream: streamOfRule[index], rule: index, position: event.position,
-            subject: maker.subject.bytes, headers: maker.headers.bytes,
-            body: maker.body.bytes, isShared: isShared[index], match: match))
-      } catch {
-        if configuration.rules[index].onInvalid == .deadLetter {
-          emitDeadLetter(event, index, match, error, emit)
-        } else {
-          dropped &+= 1
-        }
-      }
-      match += 1
-      rule = maker.nextMatch(event, after: index)
     }
   }
 
+  /// What the sink has.
+  private func message(
+    _ event: ChangeEvent, _ rule: Int?, _ match: Int, stream: Int, _ error: MappingError? = nil
+  ) -> DerivedMessage {
+    DerivedMessage(
+      stream: stream, rule: rule, position: event.position, subject: sink.subject,
+      headers: sink.headers, body: sink.body,
+      isShared: error == nil && (rule.map { isShared[$0] } ?? false), match: match, error: error)
+  }
+
   /// What of the event's messages can't be told any more; nil where everything can.
-  func doubt(_ event: ChangeEvent) -> ImageDoubt? { ImageDoubt(event, configuration, maker) }
+  func doubt(_ event: ChangeEvent) -> ImageDoubt? { ImageDoubt(event, configuration, &maker) }
 
   /// Streams that may hold something of the rule: its own, and that of dead letters.
   func streams(of rule: Int?) -> [Int] {
@@ -119,19 +116,6 @@ final class MessageDeriver {
       open.letter = alternatives.letter(event, rule: rule, match: match, lacking: doubt.lacked)
     }
     return open
-  }
-
-  private func emitDeadLetter(
-    _ event: ChangeEvent, _ rule: Int?, _ match: Int, _ error: MappingError,
-    _ emit: (DerivedMessage) -> Void
-  ) {
-    maker.writeDeadLetter(
-      event, rule: rule, match: match, error: error, limits: limits[deadLetterStream])
-    emit(
-      DerivedMessage(
-        stream: deadLetterStream, rule: rule, position: event.position,
-        subject: maker.subject.bytes, headers: maker.headers.bytes, body: maker.body.bytes,
-        isShared: false, match: match, error: error))
   }
 
   /// The rule's name if it drops events whose ids are other events' (positional ones never are).

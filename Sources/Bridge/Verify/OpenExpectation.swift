@@ -64,7 +64,7 @@ struct OpenDifference {
 
   init(_ open: OpenExpectation, stored: StoredMessage, rule: Rule?) {
     self.open = open
-    isLetter = stored.header(DeadLetter.error) != nil
+    isLetter = stored.own.error != nil
     guard let expected = isLetter ? open.letter : open.message else { return }
     if !OpenText.matches(expected.subject, stored.subject, isSubject: true) {
       details.append(
@@ -72,7 +72,7 @@ struct OpenDifference {
       )
     }
     let wanted = HeaderLines.fields(expected.headers)
-    let found = stored.headers.filter(MessageDifference.isOfEvent).map(MessageDifference.ofEvent)
+    let found = stored.eventFields
     let right = found.map { known($0, in: wanted) }
     let kept = wanted.filter { isWanted($0, in: found) }
     if let text = MessageDifference.difference(kept, right) { details.append(text) }
@@ -86,8 +86,8 @@ struct OpenDifference {
     guard let value = wanted.first(where: { $0.name == field.name })?.value else { return field }
     let isRight: Bool
     switch field.name {
-    case "Nats-Msg-Id", "ce-id": isRight = isID(field.value, value)
-    case "Tailrace-Image": isRight = ["post", "lookup", "none"].contains(field.value)
+    case DeadLetter.id, DeadLetter.eventID: isRight = isID(field.value, value)
+    case DeadLetter.image: isRight = ["post", "lookup", "none"].contains(field.value)
     case DeadLetter.error:
       isRight = isLetter && MappingErrorCode(rawValue: field.value).map { $0 != .corrupt } ?? false
     case DeadLetter.errorDetail: isRight = isLetter
@@ -168,9 +168,12 @@ struct OpenDifference {
 }
 
 extension DeadLetter {
-  fileprivate static let error = "Tailrace-Error"
-  fileprivate static let errorDetail = "Tailrace-Error-Detail"
-  fileprivate static let subject = "Tailrace-Subject"
+  fileprivate static let id = "\(HeaderName.id)"
+  fileprivate static let eventID = "\(HeaderName.eventID)"
+  fileprivate static let image = "\(HeaderName.image)"
+  fileprivate static let error = "\(HeaderName.error)"
+  fileprivate static let errorDetail = "\(HeaderName.errorDetail)"
+  fileprivate static let subject = "\(HeaderName.subject)"
 
   /// Members that a letter's body lacks because they were too large.
   static func omitted(_ body: JSONValue) -> [String] {

@@ -64,12 +64,12 @@ struct SpoiltMessages: Sendable {
     case .removed: removed = [UInt64(at + 1)]
     case .phantom:
       messages.insert(messages[at], at: at + 1)
-      messages[at + 1].headers["Nats-Msg-Id"] = "selftest:1.1.0"
+      messages[at + 1].headers["\(HeaderName.id)"] = "selftest:1.1.0"
     case .bodyByte:
       // Within a text, so that it stays JSON and keeps the schema.
       let quote = messages[at].body.lastIndex(of: UInt8(ascii: "~")) ?? 0
       messages[at].body[quote] = UInt8(ascii: "-")
-    case .header: messages[at].headers["ce-type"] = "another"
+    case .header: messages[at].headers["\(HeaderName.type)"] = "another"
     case .subject: messages[at].subject += ".another"
     case .staleSchema:
       // As it was before the schema asked for a version.

@@ -87,16 +87,17 @@ package final class StateFold: Sendable {
     _ view: borrowing NATSMessageView, _ sequence: UInt64, stream: Int, _ name: String,
     _ ownership: StreamOwnership
   ) {
-    guard ownership.owner(of: MessageMarks(view.headers)) == .thisBridge,
-      let headers = view.headers.isEmpty ? nil : NATSHeaders(parsing: view.headers),
-      let rule = headers["Tailrace-Rule"],
-      let position = headers["Tailrace-Position"].flatMap({ EventPosition($0) })
+    let marks = MessageMarks(view.headers)
+    guard ownership.owner(of: marks) == .thisBridge, let rule = marks.rule,
+      let position = marks.position
     else { return }
+    func text(_ bytes: UnsafeRawBufferPointer?) -> String {
+      bytes.map { String(decoding: $0, as: UTF8.self) } ?? ""
+    }
     take(
       FoldPlan.Headers(
-        id: headers["Nats-Msg-Id"] ?? "", rule: rule, position: position,
-        type: headers["ce-type"] ?? "", source: headers["ce-source"] ?? "",
-        isSnapshot: headers["Tailrace-Snapshot"] != nil),
+        id: text(marks.storedID), rule: text(rule), position: position, type: text(marks.type),
+        source: text(marks.source), isSnapshot: marks.isSnapshot),
       view.payload, sequence, stream: stream, name)
   }
 

@@ -217,12 +217,5 @@ extension EventPosition {
 }
 
 extension DerivedMessage {
-  /// The value of the first header, which is the message's id.
-  var id: UnsafeRawBufferPointer? {
-    let name = "Nats-Msg-Id: ".utf8.count
-    guard headers.count > name, let end = headers.firstIndex(of: 0x0D), end >= name else {
-      return nil
-    }
-    return UnsafeRawBufferPointer(rebasing: headers[name..<end])
-  }
+  var id: UnsafeRawBufferPointer? { MessageMarks(headers).storedID }
 }

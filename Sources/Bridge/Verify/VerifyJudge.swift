@@ -117,13 +117,18 @@ struct VerifyJudge {
       guard let ledger = courses[index]?.ledger else { continue }
       try await judge(unexplained: messages, index, ledger, &report)
     }
-    let (rules, notHeld, deriver) = try await eventLoop.submit { [book] in
+    let (rules, notHeld, deriver, halts) = try await eventLoop.submit { [book] in
       (
         book.expectedByRule, book.notHeld,
-        (book.deriver.events, book.deriver.unmatched, book.deriver.dropped)
+        (book.deriver.events, book.deriver.unmatched, book.deriver.dropped), book.deriver.halts
       )
     }.get()
     report.add(rules: rules, notHeld: notHeld, derived: deriver)
+    if halts > 0 {
+      report.addNote(
+        "nothing is expected of \(halts) events for which the bridge halts by today's rules (on_invalid, unmatched)"
+      )
+    }
     return toldMissing
   }
 

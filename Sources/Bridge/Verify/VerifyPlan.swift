@@ -317,7 +317,7 @@ struct VerifyPlanner {
         return nil
       }
       next = message.sequence + 1
-      guard message.header("Tailrace-Snapshot") == nil,
+      guard !message.own.isSnapshot,
         let own = MessageOwnership(configuration).own(message, in: stream)
       else { continue }
       return (own.position, message.sequence)

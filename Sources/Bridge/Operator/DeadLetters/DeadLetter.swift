@@ -5,9 +5,6 @@ public import Oplog
 
 /// An event that could not become a message, as it stands in the dead-letter stream.
 public struct DeadLetter: Sendable {
-  /// Marks a message that `tailrace dlq replay` published; its value is the letter's sequence.
-  static let replayed = "Tailrace-Replayed"
-
   public var sequence: UInt64
   /// When it was stored, RFC 3339.
   public var time: String
@@ -23,12 +20,12 @@ public struct DeadLetter: Sendable {
     case unnamed
   }
   public var owner: Owner
+  let own: OwnMessage
 
   /// Nil for a message that is no dead letter. `ownership`: of its stream.
   init?(_ message: StoredMessage, _ ownership: StreamOwnership) {
-    guard let position = message.header("Tailrace-Position").flatMap({ EventPosition($0) }),
-      message.header("Tailrace-Error") != nil
-    else { return nil }
+    own = message.own
+    guard let position = own.position, own.error != nil else { return nil }
     switch ownership.owner(of: message) {
     case .thisBridge: owner = .own
     case .anotherBridge, .nobody: owner = .other
@@ -45,17 +42,21 @@ public struct DeadLetter: Sendable {
   public func header(_ name: String) -> String? { headers.first { $0.name == name }?.value }
 
   /// Of the message that it would have been.
-  public var id: String { DeadLetterID.wouldBe(header("Nats-Msg-Id") ?? "") }
+  public var id: String { own.id }
   /// The bridge that it names; empty where it names none.
-  public var bridge: String { header("Tailrace-Bridge") ?? "" }
-  public var rule: String { header("Tailrace-Rule") ?? "" }
+  public var bridge: String { own.bridge ?? "" }
+  public var rule: String { own.rule ?? "" }
   /// The code, as in docs/mapping.md.
-  public var error: String { header("Tailrace-Error") ?? "" }
-  public var detail: String { header("Tailrace-Error-Detail") ?? "" }
+  public var error: String { own.error ?? "" }
+  public var detail: String { own.errorDetail ?? "" }
   /// The subject the message would have had, where it could be derived.
-  public var wouldBeSubject: String? { header("Tailrace-Subject") }
+  public var wouldBeSubject: String? { own.subject }
   /// It is of a snapshot's document.
-  public var isSnapshot: Bool { header("Tailrace-Snapshot") != nil }
+  public var isSnapshot: Bool { own.isSnapshot }
+  /// What its `fullDocument` is.
+  var image: ImageKind? {
+    own.image.flatMap { name in ImageKind.allCases.first { "\($0.name)" == name } }
+  }
   /// Documents that were left out because of their size.
   public var omitted: [String] {
     guard body.contains("\"omitted\""), let json = try? JSONValue(parsing: body) else { return [] }
@@ -129,7 +130,7 @@ public struct DeadLetterFilter: Sendable {
     if !sequences.isEmpty, !sequences.contains(letter.sequence) { return false }
     if !rules.isEmpty, !rules.contains(letter.rule) { return false }
     if !errors.isEmpty, !errors.contains(letter.error) { return false }
-    if !ids.isEmpty, !ids.contains(letter.id), !ids.contains(letter.header("Nats-Msg-Id") ?? "") {
+    if !ids.isEmpty, !ids.contains(letter.id), !ids.contains(letter.own.storedID) {
       return false
     }
     if let from, letter.position.entry < from { return false }

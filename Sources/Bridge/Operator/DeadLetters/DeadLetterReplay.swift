@@ -71,15 +71,6 @@ extension DeadLetterBox {
     }
   }
 
-  private struct Message {
-    var subject: String
-    var headers: NATSHeaders
-    var body: [UInt8]
-    var id: String
-    var rule: String
-    var stream: String
-  }
-
   /// Why a letter makes no message.
   private struct Reason: Error {
     var code: String
@@ -89,7 +80,7 @@ extension DeadLetterBox {
   /// - Throws: what concerns all letters. What is wrong with one of them keeps no other from its replay.
   private func message(
     of letter: DeadLetter, _ source: String, maximumPayload: Int
-  ) async throws(BridgeError) -> Result<Message, Reason> {
+  ) async throws(BridgeError) -> Result<ReplayedMessage, Reason> {
     let text: String
     do throws(BridgeError) {
       text = try await event(of: letter)
@@ -103,12 +94,11 @@ extension DeadLetterBox {
     do {
       var recorded = try RecordedEvent(text, index: letter.position.index)
       recorded.isSnapshot = letter.isSnapshot
-      recorded.image = letter.header("Tailrace-Image").flatMap { name in
-        ImageKind.allCases.first { "\($0.name)" == name }
-      }
+      recorded.image = letter.image
+      var maker = ReplayMaker(configuration, sourceName: source, maximumPayload: maximumPayload)
       return try recorded.withEvent { event in
         do throws(MappingError) {
-          return .success(try map(event, letter, source, maximumPayload: maximumPayload))
+          return .success(try maker.message(of: event, replacing: letter))
         } catch {
           return .failure(Reason(code: error.code.rawValue, detail: error.detail))
         }
@@ -121,53 +111,8 @@ extension DeadLetterBox {
     }
   }
 
-  private func map(
-    _ event: ChangeEvent, _ letter: DeadLetter, _ source: String, maximumPayload: Int
-  ) throws(MappingError) -> Message {
-    let rules = configuration.rules
-    let maker = MessageMaker(configuration, sourceName: source)
-    // The rule it was of, if that still takes it; else the first that does.
-    var rule = maker.firstMatch(event)
-    var candidate = rule
-    while let index = candidate {
-      if rules[index].name == letter.rule {
-        rule = index
-        break
-      }
-      candidate = maker.nextMatch(event, after: index)
-    }
-    guard let rule else { throw MappingError(.unmatched, "no rule takes this event") }
-    if maker.skips(event, rule: rule) {
-      throw MappingError(
-        .unmatched,
-        "rule \(rules[rule].name) makes no message of it: its include and exclude leave nothing of "
-          + "this update (skip_empty_updates)")
-    }
-    let match = match(of: letter, event, rule, maker)
-    try maker.write(
-      event, rule: rule, match: match,
-      limits: configuration.limits(rule: rule, maximumPayload: maximumPayload))
-    var fields = NATSHeaders(
-      HeaderLines.fields(String(decoding: maker.headers.bytes, as: UTF8.self)))
-    fields.append(DeadLetter.replayed, String(letter.sequence))
-    return Message(
-      subject: String(decoding: maker.subject.bytes, as: UTF8.self), headers: fields,
-      body: Array(maker.body.bytes), id: fields.values("Nats-Msg-Id").first ?? "",
-      rule: fields.values("Tailrace-Rule").first ?? "",
-      stream: configuration.streams[rules[rule].streamIndex].name)
-  }
-
-  /// A further match's positional id ends with the rule's name, and so may a document's own key in the
-  /// id of a snapshot.
-  private func match(
-    of letter: DeadLetter, _ event: ChangeEvent, _ rule: Int, _ maker: MessageMaker
-  ) -> Int {
-    guard letter.id.hasSuffix(":\(configuration.rules[rule].name)") else { return 0 }
-    return maker.identity(event, rule: rule, match: 0) == letter.id ? 0 : 1
-  }
-
   private func publish(
-    _ message: Message, _ letter: DeadLetter, _ jetStream: JetStreamClient
+    _ message: ReplayedMessage, _ letter: DeadLetter, _ jetStream: JetStreamClient
   ) async throws(BridgeError) -> ReplayOutcome {
     let limit = jetStream.connection.info.maxPayload
     var headers = message.headers
@@ -186,7 +131,8 @@ extension DeadLetterBox {
 
   /// What the stream's leader holds where the ack says: the letter is not given up for less.
   private func outcome(
-    _ ack: PublishAck, _ message: Message, _ letter: DeadLetter, _ jetStream: JetStreamClient
+    _ ack: PublishAck, _ message: ReplayedMessage, _ letter: DeadLetter,
+    _ jetStream: JetStreamClient
   ) async throws(JetStreamError) -> ReplayOutcome {
     guard ack.sequence > 0 else {
       throw JetStreamError(

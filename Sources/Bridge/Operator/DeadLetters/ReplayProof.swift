@@ -36,13 +36,14 @@ package enum ReplayProof: Equatable, Sendable {
       return ack.isDuplicate || lastSequence < ack.sequence
         ? .isNot("\(place), where the stream has id \(id), holds nothing") : .wasStored
     }
-    guard stored.header("Nats-Msg-Id") == id else {
+    let own = stored.own
+    guard own.storedID == id else {
       return .isNot("\(place) holds another message than \(id)")
     }
-    if stored.header("Tailrace-Error") != nil {
+    if own.error != nil {
       return .isNot("id \(id) belongs to a dead letter, at \(place)")
     }
-    guard let found = stored.header("Tailrace-Position") else {
+    guard let found = own.positionText else {
       let another = "\(place) holds a message of another producer under id \(id)"
       guard ack.isDuplicate else { return .isNot(another) }
       // The bridge has seen that message taken for another event.
@@ -54,7 +55,7 @@ package enum ReplayProof: Equatable, Sendable {
         ? .isProducers
         : .isNot("\(another), with another content. If it is the same event, drop the letter")
     }
-    let foundRule = stored.header("Tailrace-Rule") ?? ""
+    let foundRule = own.rule ?? ""
     return found == position && foundRule == rule
       ? .isTheMessage
       : .isNot("id \(id) belongs to event \(found) of rule \(foundRule), at \(place)")

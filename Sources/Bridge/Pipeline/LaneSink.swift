@@ -1,0 +1,154 @@
+import BSON
+import JetStream
+import Mapping
+import Oplog
+
+/// Publishes what the pipeline's maker makes: decides by what each stream holds, and has in flight, whether
+/// it needs the message and may be sent it now.
+///
+/// Made for one run of the pipeline's loop, and used on its event loop only. The maker is being changed
+/// while it asks here, so nothing here touches the pipeline's `maker` or `cursor`.
+struct LaneSink: LaneWriting, ~Copyable {
+  private let pipeline: Pipeline
+  private let epoch: Pipeline.Epoch
+  /// Of the admitted message.
+  private(set) var lane: Lane
+  private(set) var publisher: PublishLane
+  private(set) var standing = Standing.open
+
+  /// What the stream says of the message.
+  enum Standing {
+    /// It is to be sent.
+    case open
+    /// The stream has it.
+    case held
+    /// It is one of those that the stream had and nobody can see any more.
+    case unseen
+    /// Nothing is published to the stream until an operator decides.
+    case halted
+  }
+
+  init(_ pipeline: Pipeline, _ epoch: Pipeline.Epoch) {
+    self.pipeline = pipeline
+    self.epoch = epoch
+    lane = pipeline.lanes[epoch.deadLetterLane]
+    publisher = lane.publisher
+  }
+
+  var limits: MessageLimits { lane.limits }
+
+  /// A snapshot is published by some of the rules only.
+  func leavesOut(rule: Int) -> Bool {
+    !epoch.snapshotRules.isEmpty && !epoch.snapshotRules[rule]
+  }
+
+  mutating func admit(
+    _ message: PlannedMessage, of event: borrowing ChangeEvent, _ mapper: inout Mapper
+  ) -> Admission {
+    guard let rule = message.rule, !message.isLetter else {
+      return admitLetter(message, of: event, &mapper)
+    }
+    lane = pipeline.lanes[epoch.laneOfRule[rule]]
+    publisher = lane.publisher
+    let position = event.position
+    let letters = pipeline.lanes[epoch.deadLetterLane]
+    if letters.holdsBackOthers { return .full }
+    if pipeline.conflicts.mayConcern(position),
+      let detail = conflict(message, rule, event, &mapper)
+    {
+      return .refuse(MappingError(.idConflict, detail))
+    }
+    if holds(message, rule, event, &mapper) {
+      standing = .held
+      guard mayBeLetter(position, rule, letters) else { return .pass }
+      return refusal(position, rule).map { .refuse($0) } ?? .check
+    }
+    if lane.unseen > 0 { pipeline.boundUnseen(lane, position.entry, epoch) }
+    standing = lane.isHalted ? .halted : lane.unseen > 0 ? .unseen : .open
+    guard standing != .open || (publisher.canSend && mayFollow(position)) else { return .full }
+    if let error = refusal(position, rule) { return .refuse(error) }
+    return standing == .open ? .write : .check
+  }
+
+  private mutating func admitLetter(
+    _ message: PlannedMessage, of event: borrowing ChangeEvent, _ mapper: inout Mapper
+  ) -> Admission {
+    lane = pipeline.lanes[epoch.deadLetterLane]
+    publisher = lane.publisher
+    let position = event.position
+    let rule = message.rule ?? Int(InFlightEvent.noRule)
+    if holds(message, rule, event, &mapper) {
+      standing = .held
+      return .pass
+    }
+    if lane.unseen > 0 { pipeline.boundUnseen(lane, position.entry, epoch) }
+    standing = lane.unseen > 0 ? .unseen : lane.isHalted ? .halted : .open
+    guard standing == .open else { return .pass }
+    // What is in flight elsewhere may come back as refused, or its id as another event's: its own letter
+    // has to stand before this one, or it would look as if it had been written.
+    pipeline.letterWaits = pipeline.lanes.contains { $0 !== lane && !$0.inFlight.isEmpty }
+    guard !pipeline.letterWaits, publisher.canSend, !lane.isConfirming, mayFollow(position) else {
+      return .full
+    }
+    return .write
+  }
+
+  mutating func commit(_ message: PlannedMessage, of event: borrowing ChangeEvent) {
+    publisher.endMessage()
+    pipeline.sent(
+      event, rule: UInt16(clamping: message.rule ?? Int(InFlightEvent.noRule)), lane)
+  }
+
+  // MARK: - What the stream has
+
+  /// The rule's stream is past the event. That says nothing of an event that can't become a message:
+  /// it belongs to the dead-letter stream, which may be behind. So unless that is past it too, and its
+  /// outcome has been counted, the message is made again, only to see whether it can be.
+  private func mayBeLetter(_ position: EventPosition, _ rule: Int, _ letters: Lane) -> Bool {
+    pipeline.rules[rule].onInvalid != .halt && epoch.snapshot == nil && lane !== letters
+      && (!letters.covers(position) || pipeline.isUncounted(lane, position, rule))
+  }
+
+  /// Whether the stream has the message: it is past it, or got it when an earlier life of the snapshot
+  /// came by.
+  @inline(__always)
+  private func holds(
+    _ message: PlannedMessage, _ rule: Int, _ event: borrowing ChangeEvent, _ mapper: inout Mapper
+  ) -> Bool {
+    if lane.holds(event.position, rule: rule) { return true }
+    guard !lane.stored.isEmpty else { return false }
+    return lane.stored.remove(id(of: message, event, &mapper)) != nil
+  }
+
+  /// What the event's id belongs to in its stream, if that is another event.
+  private func conflict(
+    _ message: PlannedMessage, _ rule: Int, _ event: borrowing ChangeEvent, _ mapper: inout Mapper
+  ) -> String? {
+    pipeline.conflicts.detail(
+      lane.name, rule, event.position, id: id(of: message, event, &mapper))
+  }
+
+  private func id(
+    of message: PlannedMessage, _ event: borrowing ChangeEvent, _ mapper: inout Mapper
+  ) -> [UInt8] {
+    pipeline.identity.removeAll()
+    mapper.writeIdentity(
+      rule: message.rule, event: event, match: message.match, into: &pipeline.identity)
+    return Array(pipeline.identity.bytes)
+  }
+
+  // MARK: - What the server says
+
+  /// Whether an event that is to be sent alone may be sent now.
+  private func mayFollow(_ position: EventPosition) -> Bool {
+    guard let alone = epoch.alone, position <= alone else { return true }
+    return pipeline.lanes.allSatisfy(\.inFlight.isEmpty)
+  }
+
+  /// The event's message was refused by the server again and again.
+  private func refusal(_ position: EventPosition, _ rule: Int) -> MappingError? {
+    guard !epoch.refused.isEmpty else { return nil }
+    return epoch.refused[RefusalBook.Key(position: position, rule: UInt16(clamping: rule))]
+      .map { MappingError(.refused, $0) }
+  }
+}
