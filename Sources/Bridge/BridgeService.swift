@@ -135,6 +135,7 @@ public final class BridgeService: Service {
       throw BridgeError.configuration("source.uri: \(error.message)")
     }
     guard let (sourceName, end) = try await bounds() else { return }
+    let rules = configuration.ruleSet(sourceName: sourceName)
     let pipeline = Pipeline(
       eventLoop: eventLoop,
       feed: EventFeed(
@@ -144,7 +145,7 @@ public final class BridgeService: Service {
           onAnswer: { [trigger] in trigger.fire() }),
         isUpdateWanted: configuration.isUpdateWanted,
         disambiguatesPaths: configuration.rules.disambiguatePaths),
-      configuration: configuration, sourceName: sourceName, logger: logger)
+      configuration: configuration, rules: rules, logger: logger)
     trigger.set { [eventLoop] in eventLoop.execute { pipeline.sourceChanged() } }
     let reporter = PipelineReporter(
       pipeline: pipeline, board: board, monitor: monitor, logger: logger)
@@ -163,7 +164,7 @@ public final class BridgeService: Service {
     while !stopRequest.isRequested {
       number += 1
       let epoch = EpochRunner(
-        service: self, pipeline: pipeline, sourceName: sourceName, number: number)
+        service: self, pipeline: pipeline, sourceName: sourceName, number: number, rules: rules)
       let before = (at: ContinuousClock.now, frontier: board.snapshot.settlement.frontier)
       do {
         let (result, left) = try await run(epoch, machine)

@@ -23,12 +23,12 @@ final class MessageMaker {
   /// - Parameter qualifiesLetterIDs: whether dead letters get ids of their own; nil: as when they are
   ///   published.
   init(
-    _ configuration: BridgeConfiguration, sourceName: String, qualifiesLetterIDs: Bool? = nil
+    _ rules: RuleSet, qualifiesLetterIDs: Bool? = nil
   ) {
-    mapper = configuration.mapper(sourceName: sourceName)
+    mapper = rules.mapper
     if let qualifiesLetterIDs { mapper.qualifiesLetterIDs = qualifiesLetterIDs }
-    judge = SchemaJudge(configuration)
-    deadLetterSubject = configuration.deadLetter.subject
+    judge = SchemaJudge(rules)
+    deadLetterSubject = rules.deadLetterSubject
   }
 
   func firstMatch(_ event: ChangeEvent) -> Int? { mapper.firstMatch(event) }

@@ -175,7 +175,7 @@ struct MessageOwnership: Sendable {
       return nil
     }
     let own = StreamObservation.Own(
-      sequence: sequence, position: position, rule: String(decoding: rule, as: UTF8.self),
+      sequence: sequence, position: position, rule: RuleID(String(decoding: rule, as: UTF8.self)),
       id: marks.id.map { String(decoding: $0, as: UTF8.self) } ?? "")
     switch of(stream).owner(of: marks) {
     case .thisBridge: return own

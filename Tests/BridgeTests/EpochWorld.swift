@@ -22,6 +22,8 @@ struct EpochAnswers {
   var isGone = false
   var transactionStart: UInt32?
   var own: [StreamObservation.Own] = []
+  /// All of the bridge's messages, by stream; nil: too many.
+  var stored: [String: [StreamObservation.Own]]? = [:]
 
   func answer(_ question: EpochQuestion) -> EpochAnswer {
     switch question {
@@ -40,6 +42,11 @@ struct EpochAnswers {
     case .unnamedTrace: .reason(trace)
     case .loss: .reason(isGone ? "gone" : nil)
     case .ownMessages: .messages(own)
+    case .messages(let stream, let since, _, _, let through):
+      .messages(
+        stored.map { all in
+          (all[stream] ?? []).filter { $0.position > since && $0.sequence <= through }
+        })
     case .snapshotIDs: .ids([Array("x".utf8)])
     }
   }

@@ -186,7 +186,7 @@ final class DryRunWorker: @unchecked Sendable {
     limits = configuration.rules.indices.map {
       configuration.limits(rule: $0, maximumPayload: maximumPayload)
     }
-    maker = MessageMaker(configuration, sourceName: sourceName)
+    maker = MessageMaker(configuration.ruleSet(sourceName: sourceName))
     coverage = Coverage(
       rules: configuration.rules.map {
         Coverage.Rule(name: $0.name, stream: configuration.streams[$0.streamIndex].name)

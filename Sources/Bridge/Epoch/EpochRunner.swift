@@ -14,6 +14,8 @@ struct EpochRunner: Sendable {
   let pipeline: Pipeline
   let sourceName: String
   let number: UInt64
+  /// What this epoch publishes by.
+  let rules: RuleSet
 
   var configuration: BridgeConfiguration { service.configuration }
   var board: StatusBoard { service.board }
@@ -117,8 +119,9 @@ struct EpochRunner: Sendable {
       bridge: configuration.bridge.name, source: sourceName, instance: board.instance,
       version: kept.version, resume: plan.start, term: plan.term, origin: plan.origin,
       streams: surviving(checkpoint, plan),
-      configurationHash: configuration.hash(sourceName: sourceName))
+      configurationHash: rules.hash)
     base.settled = plan.settled
+    base.earlierRulesTo = plan.earlierRules?.to
     base.states = states(checkpoint, plan, streams)
     base.inheritConfiguration(from: checkpoint)
     noteConfiguration(checkpoint, base, plan)

@@ -47,8 +47,8 @@ public final class OfflineDecoder {
     case .messages(let configuration):
       decoder.disambiguatesPaths = disambiguatedPaths || configuration.rules.disambiguatePaths
       maker = MessageMaker(
-        configuration,
-        sourceName: configuration.source.name ?? configuration.source.uri.replicaSet ?? "rs0")
+        configuration.ruleSet(
+          sourceName: configuration.source.name ?? configuration.source.uri.replicaSet ?? "rs0"))
     }
   }
 

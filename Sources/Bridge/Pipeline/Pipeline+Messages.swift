@@ -33,6 +33,7 @@ extension Pipeline {
     }
     let lane = lanes[epoch.laneOfRule[rule]]
     if lanes[epoch.deadLetterLane].holdsBackOthers { return false }
+    if settleEarlier(event, rule, lane, epoch) { return true }
     if conflicts.mayConcern(event.position), try settleConflict(event, rule, lane) { return true }
     if lane.holds(event.position, rule: rule) || isStored(event, rule, lane) {
       return try settleHeld(event, rule, lane, epoch)
@@ -46,7 +47,7 @@ extension Pipeline {
     if isSent {
       sent(event, rule: UInt16(rule), lane, epoch)
     } else if !lane.isHalted {
-      lane.metUnseen(event.position, rule: rules[rule].name)
+      lane.metUnseen(event.position, rule: ruleSet.id(rule))
       countStored(lane, event.position, rule)
     }
     advance(event, rule)
@@ -122,7 +123,7 @@ extension Pipeline {
   /// The event's message was refused by the server again and again.
   private func refusal(_ event: ChangeEvent, _ rule: Int, _ epoch: Epoch) -> MappingError? {
     guard !epoch.refused.isEmpty else { return nil }
-    return epoch.refused[RefusalBook.Key(position: event.position, rule: UInt16(clamping: rule))]
+    return epoch.refused[RefusalBook.Key(position: event.position, rule: ruleSet.id(rule))]
       .map { MappingError(.refused, $0) }
   }
 
@@ -132,14 +133,15 @@ extension Pipeline {
     identity.removeAll()
     mapper.writeIdentity(rule: rule, event: event, match: pending?.match ?? 0, into: &identity)
     let id = Array(identity.bytes)
-    guard let detail = conflicts.detail(lane.name, rule, event.position, id: id) else {
+    guard let detail = conflicts.detail(
+      lane.name, ruleSet.id(rule), event.position, id: id) else {
       return false
     }
     let error = MappingError(.idConflict, detail)
     switch rules[rule].onIDConflict {
     case .halt: throw PipelineFailure.invalid(event.position, rules[rule].name, error)
     case .drop:
-      if conflicts.drop(lane.name, rule, event.position, id: id) {
+      if conflicts.drop(lane.name, ruleSet.id(rule), event.position, id: id) {
         counters.rules[rule].outcomes.dropped &+= 1
       }
       advance(event, rule)
@@ -166,6 +168,7 @@ extension Pipeline {
       throw PipelineFailure.unmatched(
         event.position, String(decoding: event.namespace, as: UTF8.self))
     case .deadLetter:
+      if settleTakenEarlier(event, epoch) { return true }
       let error = MappingError(.unmatched, "no rule takes this event")
       return try sendDeadLetter(event, nil, error, epoch)
     }
@@ -179,7 +182,7 @@ extension Pipeline {
   }
 
   /// The event's next matching rule becomes the pending one, or the event is done.
-  private func advance(_ event: ChangeEvent, _ rule: Int) {
+  func advance(_ event: ChangeEvent, _ rule: Int) {
     guard let next = mapper.nextMatch(event, after: rule) else {
       pending = nil
       return
@@ -246,7 +249,7 @@ extension Pipeline {
     }
     if lane.unseen > 0 { boundUnseen(lane, event.position.entry, epoch) }
     if lane.unseen > 0 {
-      lane.metUnseen(event.position, rule: rule.map { rules[$0].name } ?? "")
+      lane.metUnseen(event.position, rule: ruleSet.id(ruleIndex))
       countStored(lane, event.position, ruleIndex)
     } else if !lane.isHalted {
       // What is in flight elsewhere may come back as refused, or its id as another event's: its own letter

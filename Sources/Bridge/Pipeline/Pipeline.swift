@@ -19,12 +19,14 @@ final class Pipeline: @unchecked Sendable {
   let eventLoop: any EventLoop
   let feed: EventFeed
   let logger: Logger
-  let deadLetterSubject: DeadLetterSubject
-  let unmatchedPolicy: Unmatched
 
+  // Of the rule set that is in use.
+  @exclusivity(unchecked) private(set) var ruleSet: RuleSet
+  @exclusivity(unchecked) private(set) var rules: [Rule]
   @exclusivity(unchecked) var mapper: Mapper
-  let judge: SchemaJudge
-  let rules: [Rule]
+  @exclusivity(unchecked) private(set) var judge: SchemaJudge
+  private(set) var deadLetterSubject: DeadLetterSubject
+  private(set) var unmatchedPolicy: Unmatched
   let ownership: MessageOwnership
 
   // This epoch.
@@ -107,6 +109,8 @@ final class Pipeline: @unchecked Sendable {
     var stopAfter: OplogPosition?
     /// The newest entry when the streams' ends were read: nothing behind it can have been stored then.
     var observedAt: OplogPosition?
+    /// What streams hold of events that other rules may have published.
+    var earlierRules: EarlierRules?
     /// Of a snapshot: how far it was when the epoch began.
     var snapshot: Checkpoint.Snapshot?
     /// … and the number of its first event.
@@ -122,18 +126,19 @@ final class Pipeline: @unchecked Sendable {
 
   init(
     eventLoop: any EventLoop, feed: EventFeed, configuration: BridgeConfiguration,
-    sourceName: String, logger: Logger
+    rules: RuleSet, logger: Logger
   ) {
     self.eventLoop = eventLoop
     self.feed = feed
-    self.rules = configuration.rules
-    self.mapper = configuration.mapper(sourceName: sourceName)
-    self.judge = SchemaJudge(configuration)
-    self.deadLetterSubject = configuration.deadLetter.subject
-    self.unmatchedPolicy = configuration.unmatched
+    self.ruleSet = rules
+    self.rules = rules.rules
+    self.mapper = rules.mapper
+    self.judge = SchemaJudge(rules)
+    self.deadLetterSubject = rules.deadLetterSubject
+    self.unmatchedPolicy = rules.unmatched
     self.ownership = MessageOwnership(configuration)
     self.logger = logger
-    self.counters = PipelineCounters(rules: rules.map(\.name))
+    self.counters = PipelineCounters(rules: rules.ids)
   }
 
   // MARK: - Epochs
@@ -196,7 +201,7 @@ final class Pipeline: @unchecked Sendable {
       }
       count += lane.inFlight.count
       let newest = max(flight?.newest ?? last.position, last.position)
-      let key = RefusalBook.Key(position: first.position, rule: first.rule)
+      let key = RefusalBook.Key(position: first.position, rule: ruleSet.id(Int(first.rule)))
       if let known = flight?.oldest, known.position <= first.position {
         flight?.newest = newest
       } else {

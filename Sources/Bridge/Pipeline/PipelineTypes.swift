@@ -60,7 +60,8 @@ package enum PipelineFailure: Error, Sendable, CustomStringConvertible {
 /// Counted since the process began. Owned by the pipeline; copied out for status and metrics.
 struct PipelineCounters: Sendable {
   struct Rule: Sendable {
-    var name: String
+    var id: RuleID
+    var name: String { id.name }
     var outcomes = Outcomes()
     var invalid: UInt64 = 0
     /// Of those, refused by the rule's schema.
@@ -80,7 +81,7 @@ struct PipelineCounters: Sendable {
   var lastConflict: ContinuousClock.Instant?
   var rules: [Rule]
 
-  init(rules: [String]) { self.rules = rules.map { Rule(name: $0) } }
+  init(rules: [RuleID]) { self.rules = rules.map { Rule(id: $0) } }
 
   var outcomes: Outcomes {
     var sum = Outcomes()

@@ -20,7 +20,8 @@ final class MessageAlternatives {
     self.configuration = configuration
     self.limits = limits
     deadLetterStream = configuration.indexOfDeadLetterStream
-    exactMaker = MessageMaker(configuration, sourceName: sourceName, qualifiesLetterIDs: false)
+    exactMaker = MessageMaker(
+      configuration.ruleSet(sourceName: sourceName), qualifiesLetterIDs: false)
     var lenient = configuration
     for index in lenient.rules.indices {
       if lenient.rules[index].fullDocument == .required {
@@ -32,7 +33,7 @@ final class MessageAlternatives {
       lenient.schemas[index] = nil
     }
     lenient.deadLetter.subject = lenient.deadLetter.subject.leavingErrorOpen(mark: OpenText.mark)
-    maker = MessageMaker(lenient, sourceName: sourceName, qualifiesLetterIDs: false)
+    maker = MessageMaker(lenient.ruleSet(sourceName: sourceName), qualifiesLetterIDs: false)
     for index in lenient.rules.indices {
       let rule = lenient.rules[index]
       lenient.rules[index].subject =
@@ -41,7 +42,7 @@ final class MessageAlternatives {
         lenient.rules[index].id = .template(id.leavingOpen(.fullDocument, mark: OpenText.mark))
       }
     }
-    openMaker = MessageMaker(lenient, sourceName: sourceName, qualifiesLetterIDs: false)
+    openMaker = MessageMaker(lenient.ruleSet(sourceName: sourceName), qualifiesLetterIDs: false)
   }
 
   /// Nil where the rule makes no message of the event, whatever its documents are, or where all of it is

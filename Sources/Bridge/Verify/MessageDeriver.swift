@@ -47,7 +47,8 @@ final class MessageDeriver {
     self.limits = limits
     self.sourceName = sourceName
     // Compared by the ids of the messages that they would have been.
-    maker = MessageMaker(configuration, sourceName: sourceName, qualifiesLetterIDs: false)
+    maker = MessageMaker(
+      configuration.ruleSet(sourceName: sourceName), qualifiesLetterIDs: false)
     streamOfRule = configuration.rules.map(\.streamIndex)
     deadLetterStream = configuration.indexOfDeadLetterStream
     isShared = configuration.rules.map { rule in

@@ -125,7 +125,7 @@ extension DeadLetterBox {
     _ event: ChangeEvent, _ letter: DeadLetter, _ source: String, maximumPayload: Int
   ) throws(MappingError) -> Message {
     let rules = configuration.rules
-    let maker = MessageMaker(configuration, sourceName: source)
+    let maker = MessageMaker(configuration.ruleSet(sourceName: source))
     // The rule it was of, if that still takes it; else the first that does.
     var rule = maker.firstMatch(event)
     var candidate = rule
