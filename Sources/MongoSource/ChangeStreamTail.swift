@@ -73,10 +73,12 @@ struct ChangeStreamTail {
   }
 
   /// Returns when the generation has ended or failed.
-  mutating func run() {
+  ///
+  /// - Parameter kept: as `OplogTail.run` has it.
+  mutating func run(_ kept: inout MongoConnection?) {
     while mailbox.isCurrent(generation) {
       do {
-        try follow()
+        try follow(&kept)
       } catch {
         switch error {
         case .superseded: return
@@ -144,11 +146,18 @@ struct ChangeStreamTail {
   // MARK: One cursor
 
   /// Opens a cursor and reads it to its end.
-  private mutating func follow() throws(End) {
+  private mutating func follow(_ kept: inout MongoConnection?) throws(End) {
     hasAnswered = true  // A connection that can't be made says nothing of how long an answer takes.
     let patience = patience
-    let connection = try attempt { () throws(MongoError) in
-      try MongoConnection(mailbox.options, replyTimeout: patience)
+    let old = patience == mailbox.options.replyTimeout ? kept : nil
+    kept = nil
+    let connection: MongoConnection
+    if let old {
+      connection = old
+    } else {
+      connection = try attempt { () throws(MongoError) in
+        try MongoConnection(mailbox.options, replyTimeout: patience)
+      }
     }
     let server = try selectServer(connection)
     mailbox.update(generation: generation) { $0.host = server.host }
@@ -168,7 +177,10 @@ struct ChangeStreamTail {
       switch error {
       case .superseded, .stale:
         // So that the server need not keep it for ten minutes. If it can't be told: no matter.
-        try? connection.killCursor(cursor, of: scope, on: server)
+        let isClosed: Void? = try? connection.killCursor(cursor, of: scope, on: server)
+        if case .superseded = error, isClosed != nil, patience == mailbox.options.replyTimeout {
+          kept = connection
+        }
       case .interrupted, .lost, .failed: break
       }
       throw error

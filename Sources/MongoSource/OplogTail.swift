@@ -44,10 +44,12 @@ struct OplogTail {
   }
 
   /// Returns when the generation has ended or failed.
-  mutating func run() {
+  ///
+  /// - Parameter kept: a connection to begin with; afterwards the one in use, if nothing is wrong with it.
+  mutating func run(_ kept: inout MongoConnection?) {
     while mailbox.isCurrent(generation) {
       do {
-        try follow()
+        try follow(&kept)
       } catch {
         switch error {
         case .superseded: return
@@ -100,8 +102,15 @@ struct OplogTail {
   }
 
   /// Opens a cursor and reads it to its end.
-  private mutating func follow() throws(End) {
-    let connection = try attempt { () throws(MongoError) in try MongoConnection(mailbox.options) }
+  private mutating func follow(_ kept: inout MongoConnection?) throws(End) {
+    let old = kept
+    kept = nil
+    let connection: MongoConnection
+    if let old {
+      connection = old
+    } else {
+      connection = try attempt { () throws(MongoError) in try MongoConnection(mailbox.options) }
+    }
     let server = try selectServer(connection)
     mailbox.update(generation: generation) { $0.host = server.host }
     try attempt { () throws(MongoError) in try connection.startSession() }
@@ -113,7 +122,8 @@ struct OplogTail {
       switch error {
       case .superseded, .stale:
         // So that the server need not keep it for ten minutes. If it can't be told: no matter.
-        try? connection.killCursor(first.reply.cursor, on: server)
+        let isClosed: Void? = try? connection.killCursor(first.reply.cursor, on: server)
+        if case .superseded = error, isClosed != nil { kept = connection }
       case .interrupted, .elsewhere, .failed: break
       }
       throw error

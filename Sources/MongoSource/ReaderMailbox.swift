@@ -13,8 +13,8 @@ final class ReaderMailbox<Batch: ReaderBatch, Start: Sendable>: Sendable {
   let options: MongoSourceOptions
   let logger: Logger
   private let onChange: @Sendable () -> Void
-  /// The thread's work for one `restart`; its name.
-  private let read: @Sendable (ReaderMailbox, UInt64, Start) -> Void
+  /// The thread's work for one `restart`, with the connection that the one before left; its name.
+  private let read: @Sendable (ReaderMailbox, UInt64, Start, inout MongoConnection?) -> Void
   private let thread: String
   private let shared = Guarded(Shared())
 
@@ -37,7 +37,7 @@ final class ReaderMailbox<Batch: ReaderBatch, Start: Sendable>: Sendable {
   init(
     options: MongoSourceOptions, logger: Logger, thread: String,
     onChange: @escaping @Sendable () -> Void,
-    read: @escaping @Sendable (ReaderMailbox, UInt64, Start) -> Void
+    read: @escaping @Sendable (ReaderMailbox, UInt64, Start, inout MongoConnection?) -> Void
   ) {
     self.options = options
     self.logger = logger
@@ -109,9 +109,12 @@ final class ReaderMailbox<Batch: ReaderBatch, Start: Sendable>: Sendable {
   // MARK: The thread's side
 
   private func run() {
+    // A connection that nothing is wrong with serves the next assignment.
+    var kept: MongoConnection?
     while let (generation, point) = nextAssignment() {
-      read(self, generation, point)
+      read(self, generation, point, &kept)
     }
+    kept = nil
     shared.withLock { $0.threadRuns = false }
     shared.signal()
   }

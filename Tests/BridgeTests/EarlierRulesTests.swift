@@ -83,7 +83,8 @@ private func own(_ sequence: UInt64, _ seconds: UInt32, _ rule: RuleID, id: Stri
     #expect(plan.doubts.isEmpty)
   }
 
-  @Test func `that stays so until everything before is settled, whatever happens meanwhile`() throws {
+  @Test func `that stays so until everything before is settled, whatever happens meanwhile`() throws
+  {
     // The first epoch with the new rules wrote its checkpoint, and was killed.
     var known = checkpointFound()
     known.configurationHash = "other"
@@ -279,7 +280,9 @@ private struct SmallRule: Equatable {
           case .stored: continue
           case .idTaken: outcome.dead.insert(message)
           case .missing:
-            if plan.horizons[stream].map({ position < $0.position }) ?? false { outcome.late = true }
+            if plan.horizons[stream].map({ position < $0.position }) ?? false {
+              outcome.late = true
+            }
             outcome.streams[stream, default: []].append(message)
           }
           continue

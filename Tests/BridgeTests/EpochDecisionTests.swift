@@ -35,8 +35,10 @@ import Testing
     let gone = try decide(machine(from: .at(entry(50))), nothing, EpochAnswers(isGone: true))
     #expect(gone.error?.exitCode == 75)
     #expect(
-      try decide(machine(from: .at(entry(50)), closesGaps: true), nothing, EpochAnswers(isGone: true))
-        .tail != nil)
+      try decide(
+        machine(from: .at(entry(50)), closesGaps: true), nothing, EpochAnswers(isGone: true)
+      )
+      .tail != nil)
     let late = try #require(try decide(machine(from: .at(entry(950))), nothing).tail)
     #expect(late.start == entry(900) && late.origin.position == entry(950))
     // A change stream begins at any moment.
@@ -73,14 +75,16 @@ import Testing
     guard case .decided(let decision) = first else { return }
     bridge.adopt(decision)
     bridge.began(checkpointFound())
-    _ = bridge.ended(.finished, EpochMachine.Remains(checkpoint: checkpointFound(at: 900), proven: [:]))
+    _ = bridge.ended(
+      .finished, EpochMachine.Remains(checkpoint: checkpointFound(at: 900), proven: [:]))
     let outcome = try next(&bridge, after: .finished)
     guard case .another = outcome.next else {
       Issue.record("\(outcome)")
       return
     }
     let caughtUp = EpochSituation(
-      checkpoint: checkpointFound(at: 900, ["A": (20, 900)]), streams: [streamFound(last: 20, tail: 900)])
+      checkpoint: checkpointFound(at: 900, ["A": (20, 900)]),
+      streams: [streamFound(last: 20, tail: 900)])
     let second = try decide(bridge, caughtUp)
     #expect(second.snapshot?.snapshot.position == entry(900))
     // What came before was published, and can be again.
@@ -186,6 +190,7 @@ import Testing
     let publish = JetStreamError(code: 10077, operation: "publish")
     let table: [(EpochEnd, plain: Wanted, snapshot: Wanted)] = [
       (.finished, .stop, .stop),
+      (.settled, .another(pause: false), .another(pause: false)),
       (.halted(.unexpected("x")), .fail(70), .fail(70)),
       (.connectionLost("x"), .another(pause: true), .another(pause: true)),
       (.blocked("x"), .another(pause: true), .another(pause: true)),
@@ -216,6 +221,39 @@ import Testing
         #expect(wanted(try next(&snapshots, after: end)) == snapshot, "\(end)")
       }
     }
+  }
+
+  @Test
+  func `rules that wait take over where all is settled, or where those before may be at fault`()
+    throws
+  {
+    let publish = JetStreamError(code: 10077, operation: "publish")
+    let table: [(EpochEnd?, tail: Bool, snapshot: Bool)] = [
+      (nil, false, false),
+      (.settled, true, true),
+      (.finished, true, true),
+      (.snapshotFinished(tailFrom: ResumePoint(position: entry(1))), true, true),
+      (.publishFailed(lane: "A", publish, unanswered: []), true, false),
+      (.acksRefused("x"), true, false),
+      (.connectionLost("x"), false, false),
+      (.blocked("x"), false, false),
+      (.needsEarlier(entry(50)), false, false),
+      (.sourceFailed(.refused("x")), false, false),
+      (.halted(.unexpected("x")), false, false),
+      (.abandoned("x"), false, false),
+    ]
+    for (end, tail, snapshot) in table {
+      var bridge = machine()
+      // Nothing was published by this process: it is a start with the file as it is now.
+      #expect(bridge.admitsRules(after: end), "\(String(describing: end))")
+      bridge.began(checkpointFound())
+      #expect(bridge.admitsRules(after: end) == tail, "\(String(describing: end))")
+      bridge.memory.isSnapshot = true
+      #expect(bridge.admitsRules(after: end) == snapshot, "\(String(describing: end))")
+    }
+    var stopping = machine()
+    stopping.began(checkpointFound())
+    #expect(wanted(try next(&stopping, after: .settled, isStopping: true)) == .stop)
   }
 
   @Test func `a lost position is closed by a snapshot where that is configured`() throws {

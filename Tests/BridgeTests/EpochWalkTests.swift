@@ -63,6 +63,8 @@ import Testing
     var known: Known
     var streams: [StreamObservation]
     var machine: EpochMachine
+    /// Of the rules that publish from now on; nil: those of the checkpoint.
+    var rules: RuleSet.Identity?
     var description: String {
       "\(known), \(streams), \(machine.settings.options), begun: \(machine.memory.hasBegun)"
     }
@@ -81,10 +83,12 @@ import Testing
                 a.stream("A", onLoss, marked: marked), q.stream("Q", onLoss, marked: marked),
               ]
               for machine in Self.machines {
-                let fault = try fault(
-                  Case(known: known, streams: streams, machine: machine), &tally)
-                if let fault { Issue.record("\(fault)") }
-                guard fault == nil else { return }
+                for rules in Self.ruleSets {
+                  let fault = try fault(
+                    Case(known: known, streams: streams, machine: machine, rules: rules), &tally)
+                  if let fault { Issue.record("\(fault)") }
+                  guard fault == nil else { return }
+                }
               }
             }
           }
@@ -93,7 +97,14 @@ import Testing
     }
     for action in ["tail", "snapshot", "refused"] { #expect(tally[action, default: 0] > 1000) }
     #expect(tally["fresh", default: 0] > 100)
+    #expect(tally["looked up", default: 0] > 1000)
   }
+
+  /// The checkpoint's, others with its rule in them, and others without.
+  private static let ruleSets: [RuleSet.Identity?] = [
+    nil, RuleSet.Identity(hash: "other", ids: ["r", "s"]),
+    RuleSet.Identity(hash: "other", ids: ["s"]),
+  ]
 
   /// All options, in a process that begins and in one that has published.
   private static let machines: [EpochMachine] = starts.flatMap { from in
@@ -118,13 +129,16 @@ import Testing
   /// Nil: all is well.
   private func fault(_ tested: Case, _ tally: inout [String: Int]) throws -> String? {
     let checkpoint = tested.known.checkpoint
-    let situation = EpochSituation(checkpoint: checkpoint, streams: tested.streams)
+    let situation = EpochSituation(
+      checkpoint: checkpoint, streams: tested.streams, rules: tested.rules)
     var asked: [EpochQuestion] = []
-    let result = try decide(tested.machine, situation, asked: &asked)
+    var answers = EpochAnswers()
+    for stream in tested.streams { answers.stored?[stream.name] = stream.tail.map { [$0] } ?? [] }
+    let result = try decide(tested.machine, situation, answers, asked: &asked)
     let options = tested.machine.settings.options
     let isForced = options.force && !tested.machine.memory.hasBegun
     func wrong(_ what: String) -> String { "\(what): \(result)\nfor \(tested)" }
-    if asked.count > 5 { return wrong("\(asked.count) questions") }
+    if asked.count > (tested.rules == nil ? 5 : 7) { return wrong("\(asked.count) questions") }
     switch result {
     case .refused(let error):
       tally["refused", default: 0] += 1
@@ -160,9 +174,40 @@ import Testing
       case .tail(let plan):
         tally["tail", default: 0] += 1
         if plan.isFresh { tally["fresh", default: 0] += 1 }
+        if plan.earlierRules != nil { tally["looked up", default: 0] += 1 }
+        if let fault = changedRules(plan, checkpoint, tested) { return wrong(fault) }
         return judge(plan, checkpoint, tested, isForced).map(wrong)
       }
     }
+  }
+
+  /// Under other rules, a stream's end that is ahead of what was settled proves nothing: what is there is
+  /// looked up, or the doubt is reported.
+  private func changedRules(
+    _ plan: ResumePlan, _ checkpoint: Checkpoint?, _ tested: Case
+  ) -> String? {
+    guard let checkpoint, let settled = checkpoint.settled, !plan.isFresh else { return nil }
+    guard let rules = tested.rules else {
+      return plan.earlierRules == nil ? nil : "the rules are the same"
+    }
+    for stream in tested.streams {
+      guard let end = plan.horizons[stream.name], end.position > settled,
+        plan.refilling[stream.name] == nil, plan.halted[stream.name] == nil,
+        plan.held[stream.name] == nil
+      else { continue }
+      guard let earlier = plan.earlierRules, earlier.to >= end.position else {
+        return "what \(stream.name) has ahead of the checkpoint is not looked up"
+      }
+      let found = earlier.find(end.position, rule: end.rule, stream: stream.name) { "id" }
+      if stream.tail?.position == end.position, earlier.streams.contains(stream.name),
+        case .missing = found
+      {
+        return "\(stream.name) would get \(end.position) again"
+      }
+      if plan.unseen[stream.name] != nil { return "messages are counted under other rules" }
+    }
+    _ = rules
+    return nil
   }
 
   private func judge(

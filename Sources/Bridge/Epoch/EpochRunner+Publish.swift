@@ -146,6 +146,7 @@ extension EpochRunner {
       prepared.stopAfter = stopAfter?.position
       prepared.observedAt = plan.observedAt
       prepared.earlierRules = plan.earlierRules
+      prepared.reach = plan.reach
     case .snapshot(let plan):
       prepared.snapshot = plan.snapshot
       prepared.firstIndex = plan.firstIndex
@@ -179,6 +180,9 @@ extension EpochRunner {
         pipeline.abandon("the outstanding acks did not come within \(StopRequest.ackLimit)")
       }
     }
+    service.pendingRules.attach { [service, pipeline] in
+      service.eventLoop.execute { pipeline.settle() }
+    }
     let ticker = Task { [interval] in
       while !Task.isCancelled {
         try? await Task.sleep(for: interval)
@@ -188,6 +192,7 @@ extension EpochRunner {
     defer {
       ticker.cancel()
       service.stopRequest.detach()
+      service.pendingRules.detach()
       continuation.finish()
     }
     do {
@@ -221,6 +226,9 @@ extension EpochRunner {
       case .ended(.finished, let mark):
         try await keeper.save(mark, isFinal: true)
         return .finished
+      case .ended(.settled, let mark):
+        try await keeper.save(mark, isFinal: true)
+        return .settled
       case .ended(.snapshotFinished(let place), let mark):
         try await keeper.save(mark, finishingSnapshotAt: place)
         return .snapshotFinished(tailFrom: place)

@@ -6,6 +6,7 @@ import MongoSource
 import NATS
 import NIOCore
 import Oplog
+import Synchronization
 
 /// One epoch: connect, make the streams ready, look at them, decide, publish until something ends it.
 /// The decisions are `EpochMachine`'s.
@@ -22,18 +23,33 @@ struct EpochRunner: Sendable {
   var logger: Logger { service.logger }
 
   func run(_ machine: inout EpochMachine) async throws -> EpochEnd {
+    let kept = service.keptConnection.withLock { kept in
+      defer { kept = nil }
+      return kept
+    }
     board.update {
       $0.epoch = number
-      $0.phase = "connecting"
+      $0.phase = kept == nil ? "connecting" : "reloading"
     }
-    let connection = try await connect(machine.memory.servers)
-    noteConnected(connection)
-    defer { noteDisconnected() }
+    let connection: NATSConnection
+    if let kept {
+      connection = kept
+    } else {
+      connection = try await connect(machine.memory.servers)
+      noteConnected(connection)
+    }
     do {
       let end = try await run(on: connection, &machine)
+      if case .settled = end {
+        // Nothing is wrong with it: the next epoch publishes by other rules, and that is all.
+        service.keptConnection.withLock { $0 = connection }
+        return end
+      }
+      noteDisconnected()
       await connection.close()
       return end
     } catch {
+      noteDisconnected()
       await connection.close()
       throw error
     }

@@ -133,8 +133,10 @@ extension Pipeline {
     identity.removeAll()
     mapper.writeIdentity(rule: rule, event: event, match: pending?.match ?? 0, into: &identity)
     let id = Array(identity.bytes)
-    guard let detail = conflicts.detail(
-      lane.name, ruleSet.id(rule), event.position, id: id) else {
+    guard
+      let detail = conflicts.detail(
+        lane.name, ruleSet.id(rule), event.position, id: id)
+    else {
       return false
     }
     let error = MappingError(.idConflict, detail)

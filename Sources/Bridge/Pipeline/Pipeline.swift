@@ -64,6 +64,8 @@ final class Pipeline: @unchecked Sendable {
   @exclusivity(unchecked) var conflicts = IDConflicts()
   var until: OplogPosition?
   var draining = false
+  /// Nothing behind this entry is derived in this epoch.
+  var settleAfter: OplogPosition?
   /// Called when an epoch ends, while what is unsettled can still be seen.
   var beforeEnd: (() -> Void)?
 
@@ -109,6 +111,8 @@ final class Pipeline: @unchecked Sendable {
     var stopAfter: OplogPosition?
     /// The newest entry when the streams' ends were read: nothing behind it can have been stored then.
     var observedAt: OplogPosition?
+    /// What may be published already: rules change behind it.
+    var reach: OplogPosition?
     /// What streams hold of events that other rules may have published.
     var earlierRules: EarlierRules?
     /// Of a snapshot: how far it was when the epoch began.
@@ -154,6 +158,8 @@ final class Pipeline: @unchecked Sendable {
     epoch.connection.onWritabilityChange { [weak self] writable in
       if writable { self?.schedulePump() }
     }
+    settleAfter = nil
+    feed.limit = until
     feed.begin(epoch.source, generation: epoch.generation, firstIndex: epoch.firstIndex)
     pending = nil
     letterWaits = false
@@ -247,6 +253,41 @@ final class Pipeline: @unchecked Sendable {
     schedulePump()
   }
 
+  /// Ends the epoch with `.settled` at the next boundary between two oplog entries, once everything before
+  /// it is acknowledged. A transaction is on one side of it, and so is what may be published already. A
+  /// snapshot is not ended.
+  func settle() {
+    eventLoop.preconditionInEventLoop()
+    guard let epoch, epoch.snapshot == nil, settleAfter == nil else { return }
+    var place = max(epoch.start, epoch.reach ?? epoch.start)
+    for known in [feed.header?.position, feed.lastEntry?.position, derivedUpTo?.entry] {
+      place = max(place, known ?? place)
+    }
+    settleAfter = place
+    feed.limit = until.map { min($0, place) } ?? place
+    schedulePump()
+  }
+
+  /// Publishes by these rules from the next epoch on. Between epochs.
+  func use(_ rules: RuleSet, _ wishes: FeedWishes) {
+    eventLoop.preconditionInEventLoop()
+    precondition(epoch == nil, "rules change between epochs")
+    let qualifies = mapper.qualifiesLetterIDs
+    ruleSet = rules
+    self.rules = rules.rules
+    mapper = rules.mapper
+    if qualifies { mapper.qualifiesLetterIDs = true }
+    judge = SchemaJudge(rules)
+    deadLetterSubject = rules.deadLetterSubject
+    unmatchedPolicy = rules.unmatched
+    feed.use(wishes)
+    counters.use(rules.ids)
+    // Indices of rules are those of the rule set before: of the events there, all was counted.
+    counted = counted.mapValues { Lane.Horizon(position: $0.position, rule: .max) }
+    inherited = inherited.mapValues { Lane.Horizon(position: $0.position, rule: .max) }
+    interrupted = nil
+  }
+
   // MARK: - The loop
 
   /// Runs `pump` once after the present callbacks, however often it is asked.
@@ -269,7 +310,7 @@ final class Pipeline: @unchecked Sendable {
       let pause = try run(epoch)
       flush(epoch, pause)
       if draining || reachedEnd {
-        finishIfSettled(.finished)
+        finishIfSettled(ending)
       } else if pause == .noInput, !feed.isWaiting {
         if let failure = feed.source.failure {
           finishIfSettled(.sourceFailed(failure))
@@ -366,8 +407,18 @@ final class Pipeline: @unchecked Sendable {
     guard let epoch, epoch.snapshot == nil else { return false }
     if feed.hasMetLimit { return true }
     guard let lastEntry = feed.lastEntry else { return false }
-    if let until, lastEntry.position >= until { return true }
-    return epoch.stopAfter.map { lastEntry.position >= $0 } ?? false
+    return [until, epoch.stopAfter, settleAfter].contains { end in
+      end.map { lastEntry.position >= $0 } ?? false
+    }
+  }
+
+  /// Of an epoch that has reached its end.
+  private var ending: EpochEnd {
+    guard !draining, let settleAfter else { return .finished }
+    if let until, until <= settleAfter { return .finished }
+    // Whichever comes first.
+    let stop = epoch?.stopAfter
+    return stop.map { $0 <= settleAfter } ?? false ? .finished : .settled
   }
 
   // MARK: - The socket

@@ -128,6 +128,13 @@ package struct ResumePlan: Sendable, Equatable {
     self.note = note
   }
 
+  /// The last entry of which something may be published already.
+  package var reach: OplogPosition? {
+    let held = held.values.joined().map(\.position)
+    let known = horizons.values.map(\.position) + refilling.values + held
+    return (known + (earlierRules.map { [$0.to] } ?? [])).max()?.entry
+  }
+
   /// Begins reading at `position`, if that is earlier.
   mutating func moveBack(to position: OplogPosition, isMoment: Bool = false) {
     guard position < start else { return }

@@ -83,6 +83,11 @@ package struct HealthInputs: Sendable {
   /// How many rules have a schema, and what they refused.
   package var schemaDetail = "no rule has a schema"
 
+  /// Which configuration is in use …
+  package var configurationDetail = "not read yet"
+  /// … and why the file was not taken over when it was last read again.
+  package var reloadError: String?
+
   /// Events whose ids their streams had for other events, lately.
   package var idConflicts: String?
 
@@ -161,6 +166,11 @@ package struct HealthReport: Sendable {
     checks.append(HealthCheck(name: "schema", status: "ok", detail: input.schemaDetail, age: nil))
     checks.append(
       HealthCheck(
+        name: "configuration", status: input.reloadError == nil ? "ok" : "degraded",
+        detail: [input.reloadError, input.configurationDetail].compactMap { $0 }
+          .joined(separator: "; "), age: nil))
+    checks.append(
+      HealthCheck(
         name: "lease", status: "ok", detail: "single instance: the stream's sequence is the fence",
         age: nil))
 
@@ -171,7 +181,9 @@ package struct HealthReport: Sendable {
       status = .gap
     } else if isStalled {
       status = .stalled
-    } else if isHindered || tight || input.checkpointError != nil || input.idConflicts != nil {
+    } else if isHindered || tight || input.checkpointError != nil || input.idConflicts != nil
+      || input.reloadError != nil
+    {
       status = .degraded
     } else if isIdle {
       status = .idle
