@@ -254,6 +254,32 @@ def test_reload_while_nats_is_down(tmp_path, name):
             assert bridge.terminate() == 0
 
 
+def test_a_snapshot_ends_with_the_rules_that_it_began_with(tmp_path, name):
+    with Lab() as lab:
+        make_collections(lab, name)
+        jetstream = JetStream(lab.nats_url)
+        documents = 60_000
+        with client(lab) as mongo:
+            mongo[name].rooms.insert_many({"_id": number, "text": "t" * 200}
+                                          for number in range(documents))
+        with start(lab, tmp_path, name, source={"start": "snapshot"}) as bridge:
+            bridge.start()
+            wait_until(lambda: bridge.alive() and (bridge.status().get("snapshot") or {}), "a snapshot", 120)
+            bridge.reload(rules=variant(name, 1))
+            bridge.wait_version(2)
+            insert(lab, name, "messages", "later")
+            wait_until(lambda: jetstream.holds(name, documents + 1), "all documents", 120)
+            messages = jetstream.messages(name)
+            of_snapshot = [made_by(one) for one in messages if "Tailrace-Snapshot" in one.headers]
+            assert of_snapshot == [0] * documents
+            assert [made_by(one) for one in messages if "Tailrace-Snapshot" not in one.headers] == [1]
+            log = bridge.log.read_text()
+            places = [log.index(text) for text in
+                      ("is read again", "the snapshot is finished", "the rules have changed")]
+            assert places == sorted(places)
+            assert bridge.terminate() == 0
+
+
 def insert(lab, name, collection, key, **fields):
     with client(lab) as mongo:
         mongo[name][collection].insert_one({"_id": key} | fields)
@@ -272,8 +298,8 @@ def test_a_faulty_file_changes_nothing(lab, jetstream, tmp_path, name):
         bridge.hang_up()
         wait_until(lambda: bridge.json("/healthz")[1]["status"] == "degraded", "degraded", 60)
         code, health = bridge.json("/healthz")
-        assert code == 200 and health["checks"]["configuration"]["status"] == "degraded"
-        assert "metch" in health["checks"]["configuration"]["detail"]
+        assert code == 200 and health["checks"]["pipeline"]["status"] == "degraded"
+        assert "metch" in health["checks"]["pipeline"]["detail"]
         status = bridge.status()
         assert status["reload"]["result"] == "failed" and len(status["reload"]["errors"]) >= 2
         assert any("tailrace.yaml:" in error and "surplus" in error
@@ -365,7 +391,6 @@ def test_schemas_unmatched_and_log_level(lab, jetstream, tmp_path, name):
         insert(lab, name, "rooms", 3, b=1)
         wait_until(lambda: jetstream.holds(name, 2), "a valid one", 60)
         assert bridge.terminate() == 0
-    # A schema that is broken is a faulty file.
 
 
 def test_dry_run_keeps_its_configuration(lab, tmp_path, name):

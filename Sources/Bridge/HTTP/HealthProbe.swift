@@ -68,12 +68,9 @@ struct HealthProbe: Sendable {
       let invalid = facts.counters?.rules.reduce(UInt64(0)) { $0 + $1.schemaInvalid } ?? 0
       inputs.schemaDetail = "\(schemas) rules have a schema; \(invalid) events were invalid"
     }
-    if let rules = facts.rules {
-      inputs.configurationDetail = "config_hash \(rules.hash), version \(rules.version)"
-    }
     if let reload = facts.reload, !reload.result.isGood {
       inputs.reloadError =
-        "the file was not taken over (\(reload.result.rawValue)): "
+        "the configuration is not reloaded (\(reload.result.rawValue)): "
         + reload.errors.joined(separator: "; ")
     }
     inputs.idConflicts = idConflicts(facts)
