@@ -3,6 +3,7 @@ import JetStream
 public import Logging
 import Mapping
 import MongoSource
+import NATS
 import NIOCore
 import NIOPosix
 public import Oplog
@@ -42,7 +43,13 @@ public struct RunOptions: Sendable {
 /// next one reads the streams' tails and resumes exactly. The MongoDB side repairs itself inside the
 /// reader and ends the run only when the position is lost.
 public final class BridgeService: Service {
-  let configuration: BridgeConfiguration
+  /// What is in use. Changes between epochs only.
+  var configuration: BridgeConfiguration { live.withLock { $0 } }
+  let live: Mutex<BridgeConfiguration>
+  let pendingRules = PendingRules()
+  let setLogLevel: @Sendable (LogSettings.Level) -> Void
+  /// Of an epoch that ended for its rules alone: the next one goes on with it.
+  let keptConnection = Mutex<NATSConnection?>(nil)
   let options: RunOptions
   let logger: Logger
   let board: StatusBoard
@@ -58,8 +65,13 @@ public final class BridgeService: Service {
   private let unmarked = Mutex<Set<String>>([])
   private let claims = Mutex<[String: ProducerClaims]>([:])
 
-  public init(configuration: BridgeConfiguration, options: RunOptions, logger: Logger) {
-    self.configuration = configuration
+  /// - Parameter setLogLevel: called when the configuration is reloaded with another level.
+  public init(
+    configuration: BridgeConfiguration, options: RunOptions, logger: Logger,
+    setLogLevel: @escaping @Sendable (LogSettings.Level) -> Void = { _ in }
+  ) {
+    live = Mutex(configuration)
+    self.setLogLevel = setLogLevel
     self.options = options
     self.logger = logger
     var random = SystemRandomNumberGenerator()
@@ -77,10 +89,11 @@ public final class BridgeService: Service {
     }
     snapshotReader = SnapshotReader(
       options: sourceOptions,
-      filter: { [snapshotChoice, rules = configuration.rules] database, collection in
-        snapshotChoice.reads("\(database).\(collection)", rules)
+      filter: { [snapshotChoice] database, collection in
+        snapshotChoice.reads("\(database).\(collection)")
       }, logger: logger, onChange: { [trigger] in trigger.fire() })
     monitor = MongoMonitor(options: sourceOptions, interval: .seconds(1), logger: logger)
+    snapshotChoice.rules = configuration.rules
   }
 
   /// As configured.
@@ -114,6 +127,7 @@ public final class BridgeService: Service {
       }
       outcome = .failure(error)
     }
+    if let kept = keptConnection.withLock({ $0 }) { Task { await kept.close() } }
     // A thread that is stuck in a dead connection ends with the process.
     monitor.stop(waiting: .milliseconds(500))
     reader.stop(waiting: .milliseconds(500))
@@ -135,16 +149,15 @@ public final class BridgeService: Service {
       throw BridgeError.configuration("source.uri: \(error.message)")
     }
     guard let (sourceName, end) = try await bounds() else { return }
+    var rules = configuration.ruleSet(sourceName: sourceName)
+    board.note(rules)
+    let wishes = wishes(configuration)
     let pipeline = Pipeline(
       eventLoop: eventLoop,
       feed: EventFeed(
-        reader: reader,
-        images: ImageStage(
-          configuration, eventLoop: eventLoop, logger: logger,
-          onAnswer: { [trigger] in trigger.fire() }),
-        isUpdateWanted: configuration.isUpdateWanted,
-        disambiguatesPaths: configuration.rules.disambiguatePaths),
-      configuration: configuration, sourceName: sourceName, logger: logger)
+        reader: reader, images: wishes.images(nil), isUpdateWanted: wishes.isUpdateWanted,
+        disambiguatesPaths: wishes.disambiguatesPaths),
+      configuration: configuration, rules: rules, logger: logger)
     trigger.set { [eventLoop] in eventLoop.execute { pipeline.sourceChanged() } }
     let reporter = PipelineReporter(
       pipeline: pipeline, board: board, monitor: monitor, logger: logger)
@@ -160,15 +173,19 @@ public final class BridgeService: Service {
     var machine = EpochMachine(configuration.epochSettings(options))
     var backoff = Backoff()
     var number: UInt64 = 0
+    rules = try await adoptPendingRules(after: rules, pipeline)
     while !stopRequest.isRequested {
       number += 1
       let epoch = EpochRunner(
-        service: self, pipeline: pipeline, sourceName: sourceName, number: number)
+        service: self, pipeline: pipeline, sourceName: sourceName, number: number, rules: rules)
+      var last: EpochEnd?
       let before = (at: ContinuousClock.now, frontier: board.snapshot.settlement.frontier)
       do {
         let (result, left) = try await run(epoch, machine)
         machine = left
-        let outcome = try await next(after: try result.get(), &machine)
+        let end = try result.get()
+        last = end
+        let outcome = try await next(after: end, &machine)
         for remark in outcome.remarks { report(remark) }
         switch outcome.next {
         case .another: if outcome.resetsPause { backoff.reset() }
@@ -185,6 +202,10 @@ public final class BridgeService: Service {
           throw BridgeError.unavailable("\(error)")
         }
       }
+      if machine.admitsRules(after: last) {
+        rules = try await adoptPendingRules(after: rules, pipeline)
+      }
+      if case .settled = last { continue }
       // What ends at once again and again is tried more and more seldom, whatever ends it.
       if ContinuousClock.now - before.at > .seconds(5)
         || board.snapshot.settlement.frontier != before.frontier
@@ -193,6 +214,17 @@ public final class BridgeService: Service {
       }
       guard await stopRequest.sleep(backoff.next()) else { return }
     }
+  }
+
+  func wishes(_ configuration: BridgeConfiguration) -> FeedWishes {
+    FeedWishes(
+      isUpdateWanted: configuration.isUpdateWanted,
+      disambiguatesPaths: configuration.rules.disambiguatePaths,
+      images: { [eventLoop, logger, trigger] old in
+        ImageStage.replacing(
+          old, configuration, eventLoop: eventLoop, logger: logger,
+          onAnswer: { trigger.fire() })
+      })
   }
 
   /// What follows an epoch, with the answers that this depends on.

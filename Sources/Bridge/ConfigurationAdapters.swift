@@ -26,9 +26,7 @@ extension BridgeConfiguration {
   }
 
   package func mapper(sourceName: String) -> Mapper {
-    Mapper(
-      rules: rules, sourceName: sourceName,
-      redactionKey: redactionKey.map { Array($0.reveal().utf8) }, mark: bridgeMark)
+    ruleSet(sourceName: sourceName).mapper
   }
 
   /// Which updates may be needed, as decoders ask.

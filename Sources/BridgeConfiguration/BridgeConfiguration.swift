@@ -20,6 +20,10 @@ public struct BridgeConfiguration: Sendable {
   public var log: LogSettings
   /// What is legal in the file and almost certainly not meant, in the order of the file.
   public var warnings: [ConfigurationWarning] = []
+  /// Where each key stands in the file.
+  var keyPositions: [String: TextPosition] = [:]
+  /// Every key that the configuration may have outside of `rules`, as it was looked for.
+  package var keysRead: Set<String> = []
 
   /// Reads a file, or standard input where the path is `-`. Throws everything that is wrong with it, in
   /// the order of the file.
@@ -42,6 +46,21 @@ public struct BridgeConfiguration: Sendable {
     return try parse(yaml: text, file: name, environment: environment)
   }
 
+  /// Reads a file again. Standard input can't be.
+  public static func reload(
+    path: String, environment: [String: String]
+  ) throws(ConfigurationProblems) -> BridgeConfiguration {
+    guard path != "-" else {
+      throw ConfigurationProblems(problems: [
+        ConfigurationProblem(
+          file: "standard input", line: 1, column: 1,
+          message: "a configuration that came by standard input can't be read again",
+          remedy: "Start with a file, or restart.")
+      ])
+    }
+    return try load(path: path, environment: environment)
+  }
+
   /// Reads YAML. `file` stands in messages, and relative paths of secret files start beside it.
   public static func parse(
     yaml: String, file: String, environment: [String: String]
@@ -54,6 +73,8 @@ public struct BridgeConfiguration: Sendable {
     let configuration = read(section)
     guard problems.isEmpty, var configuration else { throw problems.sorted }
     configuration.warnings = problems.warnings
+    configuration.keyPositions = keyPositions(root)
+    configuration.keysRead = problems.keysRead
     return configuration
   }
 
@@ -101,7 +122,7 @@ public struct BridgeConfiguration: Sendable {
     return BridgeConfiguration(
       file: root.problems.file, source: source, nats: nats, bridge: bridge,
       streams: streams, rules: rules.map(\.rule), schemas: rules.map(\.schema),
-      unmatched: unmatched, redactionKey: redactionKey.map { Secret($0.value) },
+      unmatched: unmatched, redactionKey: redactionKey.map { $0.secret },
       deadLetter: deadLetter,
       http: http, log: log)
   }

@@ -42,7 +42,12 @@ final class ProblemList {
   private var problems: [ConfigurationProblem] = []
   private var found: [ConfigurationWarning] = []
 
+  /// Keys that were looked for, in the file or not.
+  private(set) var keysRead: Set<String> = []
+
   init(file: String) { self.file = file }
+
+  func noteRead(_ key: String) { if !key.hasPrefix("rules[") { keysRead.insert(key) } }
 
   func add(_ at: TextPosition, _ message: String, _ remedy: String) {
     let problem = ConfigurationProblem(

@@ -40,7 +40,10 @@ final class Section {
 
   /// Nil where the key is absent or its value null.
   func node(_ key: String) -> ConfigNode? {
-    if !known.contains(key) { known.append(key) }
+    if !known.contains(key) {
+      known.append(key)
+      problems.noteRead(path(key))
+    }
     guard let entry = entries.first(where: { $0.key.text == key }) else { return nil }
     guard entry.value.isNull else { return entry.value }
     if lacksValue(entry) {

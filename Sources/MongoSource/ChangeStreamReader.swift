@@ -16,9 +16,9 @@ public final class ChangeStreamReader: Sendable {
   ) {
     mailbox = ChangeStreamTail.Mailbox(
       options: options, logger: logger, thread: "change-stream", onChange: onChange
-    ) { mailbox, generation, start in
+    ) { mailbox, generation, start, kept in
       var tail = ChangeStreamTail(mailbox, stream.scope, generation: generation, from: start)
-      tail.run()
+      tail.run(&kept)
     }
   }
 

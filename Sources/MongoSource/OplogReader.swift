@@ -15,9 +15,9 @@ public final class OplogReader: Sendable {
   ) {
     mailbox = OplogTail.Mailbox(
       options: options, logger: logger, thread: "oplog-reader", onChange: onChange
-    ) { mailbox, generation, point in
+    ) { mailbox, generation, point, kept in
       var tail = OplogTail(mailbox, generation: generation, from: point)
-      tail.run()
+      tail.run(&kept)
     }
   }
 

@@ -44,10 +44,12 @@ struct OplogTail {
   }
 
   /// Returns when the generation has ended or failed.
-  mutating func run() {
+  ///
+  /// - Parameter kept: a connection to begin with; afterwards the one in use, if nothing is wrong with it.
+  mutating func run(_ kept: inout MongoConnection?) {
     while mailbox.isCurrent(generation) {
       do {
-        try follow()
+        try follow(&kept)
       } catch {
         switch error {
         case .superseded: return
@@ -100,8 +102,15 @@ struct OplogTail {
   }
 
   /// Opens a cursor and reads it to its end.
-  private mutating func follow() throws(End) {
-    let connection = try attempt { () throws(MongoError) in try MongoConnection(mailbox.options) }
+  private mutating func follow(_ kept: inout MongoConnection?) throws(End) {
+    let old = kept
+    kept = nil
+    let connection: MongoConnection
+    if let old {
+      connection = old
+    } else {
+      connection = try attempt { () throws(MongoError) in try MongoConnection(mailbox.options) }
+    }
     let server = try selectServer(connection)
     mailbox.update(generation: generation) { $0.host = server.host }
     try attempt { () throws(MongoError) in try connection.startSession() }
@@ -112,8 +121,14 @@ struct OplogTail {
     } catch {
       switch error {
       case .superseded, .stale:
+<<<<<<< HEAD
         // Best effort: the server drops an idle cursor after ten minutes.
         try? connection.killCursor(first.reply.cursor, on: server)
+=======
+        // So that the server need not keep it for ten minutes. If it can't be told: no matter.
+        let isClosed: Void? = try? connection.killCursor(first.reply.cursor, on: server)
+        if case .superseded = error, isClosed != nil { kept = connection }
+>>>>>>> 7d2c72b291da6dbaff2cfa891e497b5fa66837d4
       case .interrupted, .elsewhere, .failed: break
       }
       throw error

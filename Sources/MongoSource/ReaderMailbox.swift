@@ -13,9 +13,14 @@ final class ReaderMailbox<Batch: ReaderBatch, Start: Sendable>: Sendable {
   let options: MongoSourceOptions
   let logger: Logger
   private let onChange: @Sendable () -> Void
+<<<<<<< HEAD
   /// The thread's work for one `restart`.
   private let read: @Sendable (ReaderMailbox, UInt64, Start) -> Void
   /// The thread's name.
+=======
+  /// The thread's work for one `restart`, with the connection that the one before left; its name.
+  private let read: @Sendable (ReaderMailbox, UInt64, Start, inout MongoConnection?) -> Void
+>>>>>>> 7d2c72b291da6dbaff2cfa891e497b5fa66837d4
   private let thread: String
   private let shared = ConditionLock(Shared())
 
@@ -38,7 +43,7 @@ final class ReaderMailbox<Batch: ReaderBatch, Start: Sendable>: Sendable {
   init(
     options: MongoSourceOptions, logger: Logger, thread: String,
     onChange: @escaping @Sendable () -> Void,
-    read: @escaping @Sendable (ReaderMailbox, UInt64, Start) -> Void
+    read: @escaping @Sendable (ReaderMailbox, UInt64, Start, inout MongoConnection?) -> Void
   ) {
     self.options = options
     self.logger = logger
@@ -110,9 +115,12 @@ final class ReaderMailbox<Batch: ReaderBatch, Start: Sendable>: Sendable {
   // MARK: The thread's side
 
   private func run() {
+    // A connection that nothing is wrong with serves the next assignment.
+    var kept: MongoConnection?
     while let (generation, point) = nextAssignment() {
-      read(self, generation, point)
+      read(self, generation, point, &kept)
     }
+    kept = nil
     shared.withLock { $0.threadRuns = false }
     shared.signal()
   }

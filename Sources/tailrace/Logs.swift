@@ -3,22 +3,34 @@ import BridgeConfiguration
 import Foundation
 import JSON
 import Logging
+import Synchronization
 
 /// A logger as the configuration asks: lines on stderr, as JSON or as text. Once in a process: those
 /// that libraries make for themselves write the same way from then on.
 func makeLogger(_ settings: LogSettings) -> Logger {
-  let level = Logger.Level(rawValue: settings.level.rawValue) ?? .info
-  LoggingSystem.bootstrap { _ in
-    LineLogHandler(json: settings.format == .json, logLevel: level)
-  }
+  setLogLevel(settings.level)
+  LoggingSystem.bootstrap { _ in LineLogHandler(json: settings.format == .json) }
   return Logger(label: "tailrace")
 }
+
+/// Of every logger that has no level of its own.
+func setLogLevel(_ level: LogSettings.Level) {
+  commonLevel.withLock { $0 = Logger.Level(rawValue: level.rawValue) ?? .info }
+}
+
+private let commonLevel = Mutex(Logger.Level.info)
 
 /// One line a message, written with a single call, so that lines of several threads don't mix.
 struct LineLogHandler: LogHandler {
   let json: Bool
-  var logLevel = Logger.Level.info
+  var logLevel: Logger.Level {
+    get { ownLevel ?? commonLevel.withLock { $0 } }
+    set { ownLevel = newValue }
+  }
+  private var ownLevel: Logger.Level?
   var metadata = Logger.Metadata()
+
+  init(json: Bool) { self.json = json }
 
   subscript(metadataKey key: String) -> Logger.Metadata.Value? {
     get { metadata[key] }

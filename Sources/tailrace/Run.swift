@@ -86,21 +86,33 @@ struct Run: AsyncParsableCommand {
   }
 
   func run() async throws {
+    // Before the file is read: what is changed behind that is asked for by a signal.
+    let hangups = await UnixSignalsSequence(trapping: .sighup)
     let environment = ProcessInfo.processInfo.environment
     let configuration = try loadConfiguration(file.path(environment), environment)
     let logger = makeLogger(configuration.log)
     for warning in configuration.warnings {
       logger.warning("\(warning)", metadata: ["id": "\(warning.id.rawValue)"])
     }
-    if dryRun { return try await runDry(configuration, logger) }
-    try await serve(
-      BridgeService(configuration: configuration, options: try options(), logger: logger), logger)
+    if dryRun { return try await runDry(configuration, logger, hangups) }
+    let path = file.path(environment)
+    let bridge = BridgeService(
+      configuration: configuration, options: try options(), logger: logger,
+      setLogLevel: setLogLevel)
+    let reload = ReloadOnSignal(signals: hangups) {
+      bridge.reload { () throws(ConfigurationProblems) in
+        try BridgeConfiguration.reload(path: path, environment: environment)
+      }
+    }
+    try await serve(bridge, logger, reload)
   }
 }
 
 extension Run {
   /// Until the end of the range, or SIGTERM.
-  fileprivate func runDry(_ configuration: BridgeConfiguration, _ logger: Logger) async throws {
+  fileprivate func runDry(
+    _ configuration: BridgeConfiguration, _ logger: Logger, _ hangups: UnixSignalsSequence
+  ) async throws {
     var quiet = logger
     quiet.logLevel = max(logger.logLevel, .warning)
     var progress: (@Sendable (CoverageReport) -> Void)?
@@ -109,7 +121,14 @@ extension Run {
       configuration: configuration, options: try options(), maximumPayload: maximumPayload,
       logger: quiet, progress: progress)
     let group = ServiceGroupConfiguration(
-      services: [.init(service: run, successTerminationBehavior: .gracefullyShutdownGroup)],
+      services: [
+        .init(
+          service: ReloadOnSignal(signals: hangups) {
+            // Its report is of one configuration.
+            printNote("a dry run keeps the configuration that it began with: start another one")
+          }),
+        .init(service: run, successTerminationBehavior: .gracefullyShutdownGroup),
+      ],
       gracefulShutdownSignals: [.sigterm, .sigint], logger: quiet)
     do {
       try await ServiceGroup(configuration: group).run()
@@ -126,6 +145,24 @@ extension Run {
     }
     print(json ? report.json.text(pretty: true) : report.text)
     if report.exitCode != 0 { throw ExitCode(report.exitCode) }
+  }
+}
+
+/// SIGHUP: the configuration is to be read again. Signals that come meanwhile count as one.
+struct ReloadOnSignal: Service {
+  let signals: UnixSignalsSequence
+  let reload: @Sendable () async -> Void
+
+  func run() async throws {
+    let (wakes, continuation) = AsyncStream.makeStream(
+      of: Void.self, bufferingPolicy: .bufferingNewest(1))
+    await withTaskGroup(of: Void.self) { group in
+      group.addTask {
+        for await _ in signals.cancelOnGracefulShutdown() { continuation.yield() }
+        continuation.finish()
+      }
+      for await _ in wakes { await reload() }
+    }
   }
 }
 
@@ -147,7 +184,9 @@ final class LiveTable: Sendable {
 }
 
 /// Runs the bridge, with its HTTP server, until it ends or is told to stop.
-func serve(_ bridge: BridgeService, _ logger: Logger) async throws {
+func serve(
+  _ bridge: BridgeService, _ logger: Logger, _ reload: (any Service)? = nil
+) async throws {
   let server = StatusServer(for: bridge, version: TailraceVersion.current, logger: logger)
   var quiet = logger
   quiet.logLevel = max(logger.logLevel, .warning)
@@ -161,6 +200,7 @@ func serve(_ bridge: BridgeService, _ logger: Logger) async throws {
     ],
     gracefulShutdownSignals: [.sigterm, .sigint], logger: quiet)
   // The bridge itself is done by then: this is for whoever holds on to the HTTP port.
+  if let reload { group.services.insert(.init(service: reload), at: 0) }
   group.maximumGracefulShutdownDuration = .seconds(10)
   logger.info("tailrace \(TailraceVersion.current)", metadata: ["bridge": "\(bridge.name)"])
   do {

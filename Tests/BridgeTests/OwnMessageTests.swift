@@ -82,9 +82,11 @@ struct OwnMessageTests {
       ("rs0:1.2.3", "1.2.3", "positional", true), ("rs0:1.2.3:second", "1.2.3", "positional", true),
       ("rs1:1.2.3", "1.2.3", "positional", false), ("rs0:1.2.4", "1.2.3", "positional", false),
       ("rs0:1.2.34", "1.2.3", "positional", false), ("rs:1.2.3", "1.2.3", "positional", false),
-      ("rs00:1.2.3", "1.2.3", "positional", false), ("", "1.2.3", "positional", false),
-      // The rule has ids of its own, or isn't known any more.
-      ("7.created", "1.2.3", "template", true), ("rs1:1.2.3", "1.2.3", "gone", true),
+      ("rs00:1.2.3:second", "1.2.3", "positional", false), ("rs1:1.2.3", "1.2.3", "gone", false),
+      // Of a rule's own ids, also of those that an earlier configuration gave it.
+      ("7.created", "1.2.3", "template", true), ("7.created", "1.2.3", "positional", true),
+      ("rooms:1.2.3", "1.2.3", "template", true), ("rs0:7", "1.2.3", "positional", true),
+      ("", "1.2.3", "positional", true),
     ])
   func ids(_ id: String, _ position: String, _ rule: String, _ isOurs: Bool) throws {
     let configuration = try BridgeConfiguration.parse(

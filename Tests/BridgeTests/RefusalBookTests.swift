@@ -3,7 +3,7 @@ import Oplog
 import Testing
 
 @Suite struct RefusalBookTests {
-  private static func key(_ n: UInt32, rule: UInt16 = 0) -> RefusalBook.Key {
+  private static func key(_ n: UInt32, rule: RuleID = "r") -> RefusalBook.Key {
     RefusalBook.Key(
       position: EventPosition(entry: OplogPosition(seconds: 7, increment: n), index: 0), rule: rule)
   }

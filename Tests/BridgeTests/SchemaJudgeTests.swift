@@ -47,7 +47,7 @@ import Testing
       ? document
       : #"{"properties":{"fullDocument":\#(document),"operationType":{"const":"insert"}}}"#
     let configuration = try Self.configuration(schema, envelope: envelope, style: style)
-    let judge = SchemaJudge(configuration)
+    let judge = SchemaJudge(configuration.ruleSet(sourceName: "rs0"))
     var mapper = Mapper(rules: configuration.rules, sourceName: "rs0")
     var random = Numbers(state: 7)
     var verdicts: [Bool: Int] = [:]
@@ -88,7 +88,7 @@ import Testing
     _ schema: String, _ append: (inout ByteWriter) -> Void
   ) throws -> [MappingErrorCode?] {
     let configuration = try configuration(schema, envelope: "document", style: "simplified")
-    let judge = SchemaJudge(configuration)
+    let judge = SchemaJudge(configuration.ruleSet(sourceName: "rs0"))
     var mapper = Mapper(rules: configuration.rules, sourceName: "rs0")
     var bson = ByteWriter()
     let start = bson.beginDocument()

@@ -118,6 +118,7 @@ struct CheckpointKeeper: Sendable {
     if let snapshot = mark.snapshot { next.snapshot = snapshot }
     if let settled = mark.settled {
       next.settled = max(next.settled ?? settled, settled)
+      if let to = next.earlierRulesTo, to <= settled { next.earlierRulesTo = nil }
       for (name, state) in next.states where state.refillTo.map({ $0 <= settled }) ?? false {
         next.states[name]?.refillTo = nil
         next.states[name]?.hasLater = false

@@ -52,15 +52,36 @@ extension EpochRunner {
       board.note(error: what)
       logger.error("\(what)")
     }
+    if let earlier = plan.earlierRules {
+      logger.warning(
+        "the rules have changed; events that the earlier ones may have published are looked up",
+        metadata: [
+          "up_to": "\(earlier.to)", "found": "\(earlier.count)",
+          "streams": "\(earlier.streams.sorted().joined(separator: " "))",
+        ])
+      if !earlier.gone.isEmpty {
+        let what = """
+          among the messages behind the checkpoint are some of rules that no longer exist \
+          (\(earlier.gone.map(\.name).sorted().joined(separator: ", "))). Where a present rule makes a \
+          message with the same id of the same event, that is the message; otherwise the event is \
+          published by the present rules besides
+          """
+        board.note(error: what)
+        logger.warning("\(what)")
+      }
+    }
     guard let checkpoint, checkpoint.configurationHash != base.configurationHash else { return }
     let settled = checkpoint.settled ?? EventPosition(entry: checkpoint.resume, index: 0)
-    let ahead = plan.horizons.values.map(\.position).max()
-    let isCertain = plan.losses.isEmpty && plan.unseen.isEmpty && plan.refilling.isEmpty
-    guard !isCertain || ahead.map({ $0 >= settled }) ?? false else { return }
+    let isCertain = plan.losses.isEmpty && plan.refilling.isEmpty
+    let lookedUp = plan.earlierRules?.streams ?? []
+    let isAhead = plan.horizons.contains { name, end in
+      end.position > settled && !lookedUp.contains(name)
+    }
+    guard !isCertain || isAhead else { return }
     let what = """
       the rules have changed since the last checkpoint, and events behind it are looked at again \
       by the new ones. Where an event now has another destination (a stream, the dead-letter stream, \
-      none), it may be in both. tailrace verify shows them
+      none), it may be in both or in neither. tailrace verify shows them
       """
     board.note(error: what)
     logger.warning("\(what)")

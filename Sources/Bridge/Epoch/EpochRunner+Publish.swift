@@ -39,7 +39,8 @@ extension EpochRunner {
         lane.isRefilling = plan.refilling[stream.name] != nil
         lane.isHalted = plan.halted[stream.name] != nil
         lane.missing = (plan.missing[stream.name] ?? []).map(horizon)
-        lane.held = Set((plan.held[stream.name] ?? []).map(message))
+        lane.held = Set((plan.held[stream.name] ?? []).map(horizon))
+        lane.hasEarlierRules = plan.earlierRules?.streams.contains(stream.name) ?? false
       case .snapshot(let plan): lane.stored = plan.stored[stream.name] ?? []
       }
       return lane
@@ -52,17 +53,12 @@ extension EpochRunner {
       claims: service.claims(on: "\(stream.name) \(stream.info.created)"))
   }
 
+  /// In the order of the present rules. A rule that no longer exists comes before all others: nothing of its
+  /// event is taken for stored (`ResumePlan.noteUnknownRules` says so).
   private func horizon(_ place: ResumePlan.Horizon) -> Lane.Horizon {
-    Lane.Horizon(
-      position: place.position,
-      rule: configuration.rules.firstIndex { $0.name == place.rule } ?? Int.max)
-  }
-
-  /// One message of one event.
-  private func message(_ place: ResumePlan.Horizon) -> Lane.Horizon {
-    Lane.Horizon(
-      position: place.position,
-      rule: configuration.rules.firstIndex { $0.name == place.rule } ?? Int(InFlightEvent.noRule))
+    let unknown = place.rule == .unmatched ? Int(InFlightEvent.noRule) : -1
+    return Lane.Horizon(
+      position: place.position, rule: rules.index(of: place.rule) ?? unknown)
   }
 
   /// Has the source read from the epoch's place on.
@@ -122,13 +118,11 @@ extension EpochRunner {
 
   /// One event keeps ending epochs: the next one treats it as invalid.
   private func note(_ message: RefusalBook.Key, refusedBy end: EpochEnd) {
-    let rule =
-      Int(message.rule) < configuration.rules.count
-      ? configuration.rules[Int(message.rule)] : nil
+    let rule = configuration.rules.first { $0.name == message.rule.name }
     service.report(
       .warning(
         """
-        the server refuses the message of event \(message.position) (rule \(rule?.name ?? "-")) again \
+        the server refuses the message of event \(message.position) (rule \(message.rule)) again \
         and again; by on_invalid it is \(rule?.onInvalid.rawValue ?? "dead_letter")
         """, reason: end.refusal ?? ""))
   }
@@ -152,6 +146,8 @@ extension EpochRunner {
     case .tail(let plan):
       prepared.stopAfter = stopAfter?.position
       prepared.observedAt = plan.observedAt
+      prepared.earlierRules = plan.earlierRules
+      prepared.reach = plan.reach
     case .snapshot(let plan):
       prepared.snapshot = plan.snapshot
       prepared.firstIndex = plan.firstIndex
@@ -185,6 +181,9 @@ extension EpochRunner {
         pipeline.abandon("the outstanding acks did not come within \(StopRequest.ackLimit)")
       }
     }
+    service.pendingRules.attach { [service, pipeline] in
+      service.eventLoop.execute { pipeline.settle() }
+    }
     let ticker = Task { [interval] in
       while !Task.isCancelled {
         try? await Task.sleep(for: interval)
@@ -194,6 +193,7 @@ extension EpochRunner {
     defer {
       ticker.cancel()
       service.stopRequest.detach()
+      service.pendingRules.detach()
       continuation.finish()
     }
     do {
@@ -227,6 +227,9 @@ extension EpochRunner {
       case .ended(.finished, let mark):
         try await keeper.save(mark, isFinal: true)
         return .finished
+      case .ended(.settled, let mark):
+        try await keeper.save(mark, isFinal: true)
+        return .settled
       case .ended(.snapshotFinished(let place), let mark):
         try await keeper.save(mark, finishingSnapshotAt: place)
         return .snapshotFinished(tailFrom: place)

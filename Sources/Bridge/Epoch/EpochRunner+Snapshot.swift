@@ -19,7 +19,7 @@ extension EpochRunner {
       bridge: configuration.bridge.name, source: sourceName, instance: board.instance,
       version: kept.version, resume: plan.snapshot.position, term: plan.snapshot.term,
       origin: plan.origin, streams: checkpoint?.streams ?? [:],
-      configurationHash: configuration.hash(sourceName: sourceName))
+      configurationHash: rules.hash)
     base.inheritConfiguration(from: checkpoint)
     base.snapshot = plan.snapshot
     for loss in plan.losses {

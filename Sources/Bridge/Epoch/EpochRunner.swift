@@ -6,6 +6,7 @@ import MongoSource
 import NATS
 import NIOCore
 import Oplog
+import Synchronization
 
 /// One epoch: connect, make the streams ready, look at them, decide, publish until something ends it.
 /// The decisions are `EpochMachine`'s.
@@ -14,24 +15,41 @@ struct EpochRunner: Sendable {
   let pipeline: Pipeline
   let sourceName: String
   let number: UInt64
+  /// What this epoch publishes by.
+  let rules: RuleSet
 
   var configuration: BridgeConfiguration { service.configuration }
   var board: StatusBoard { service.board }
   var logger: Logger { service.logger }
 
   func run(_ machine: inout EpochMachine) async throws -> EpochEnd {
+    let kept = service.keptConnection.withLock { kept in
+      defer { kept = nil }
+      return kept
+    }
     board.update {
       $0.epoch = number
-      $0.phase = "connecting"
+      $0.phase = kept == nil ? "connecting" : "reloading"
     }
-    let connection = try await connect(machine.memory.servers)
-    noteConnected(connection)
-    defer { noteDisconnected() }
+    let connection: NATSConnection
+    if let kept {
+      connection = kept
+    } else {
+      connection = try await connect(machine.memory.servers)
+      noteConnected(connection)
+    }
     do {
       let end = try await run(on: connection, &machine)
+      if case .settled = end {
+        // Nothing is wrong with it: the next epoch publishes by other rules, and that is all.
+        service.keptConnection.withLock { $0 = connection }
+        return end
+      }
+      noteDisconnected()
       await connection.close()
       return end
     } catch {
+      noteDisconnected()
       await connection.close()
       throw error
     }
@@ -117,8 +135,9 @@ struct EpochRunner: Sendable {
       bridge: configuration.bridge.name, source: sourceName, instance: board.instance,
       version: kept.version, resume: plan.start, term: plan.term, origin: plan.origin,
       streams: surviving(checkpoint, plan),
-      configurationHash: configuration.hash(sourceName: sourceName))
+      configurationHash: rules.hash)
     base.settled = plan.settled
+    base.earlierRulesTo = plan.earlierRules?.to
     base.states = states(checkpoint, plan, streams)
     base.inheritConfiguration(from: checkpoint)
     noteConfiguration(checkpoint, base, plan)

@@ -141,6 +141,38 @@ struct StreamTail: Sendable {
     return found
   }
 
+  /// Beyond this, messages are not looked up one by one.
+  static let mostMessages: UInt64 = 500_000
+
+  /// Our messages of events behind `position`: all behind `sequence`, where some may have been sent late,
+  /// and those before it up to the first of an earlier event. Nil: there are too many.
+  func messages(
+    in stream: String, since position: EventPosition, behind sequence: UInt64, first: UInt64,
+    through last: UInt64
+  ) async throws(JetStreamError) -> [StreamObservation.Own]? {
+    let border = min(sequence, last)
+    guard last - border <= Self.mostMessages else { return nil }
+    var found: [StreamObservation.Own] = []
+    if border < last {
+      let search = TailSearch(self, stream, behind: position)
+      try await read(stream, max(border + 1, first), through: last, into: search)
+      found = search.behind
+    }
+    var high = border
+    var size = UInt64(Self.stride)
+    while high >= max(first, 1) {
+      guard border - high <= Self.mostMessages else { return nil }
+      let low = high - min(size - 1, high - max(first, 1))
+      let search = TailSearch(self, stream, behind: position)
+      try await read(stream, low, through: high, into: search)
+      found += search.behind
+      if search.before != nil { break }
+      high = low - 1
+      size = min(size * 4, 50_000)
+    }
+    return found
+  }
+
   /// Ids of our messages of the snapshot at `position` that have an index of `floor` or more: from the
   /// stream's end back to the first message of ours that comes before those.
   func identities(

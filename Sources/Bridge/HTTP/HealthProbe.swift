@@ -6,8 +6,6 @@ struct HealthProbe: Sendable {
   let board: StatusBoard
   let reader: EventReader
   let monitor: MongoMonitor
-  /// Rules with a schema.
-  let schemas: Int
 
   var uptime: Double { (ContinuousClock.now - board.started).seconds }
 
@@ -66,9 +64,14 @@ struct HealthProbe: Sendable {
       }
     }
     inputs.unsupported = facts.feed.timeSeries.map(\.collection)
-    if schemas > 0 {
+    if let schemas = facts.rules?.schemas, schemas > 0 {
       let invalid = facts.counters?.rules.reduce(UInt64(0)) { $0 + $1.schemaInvalid } ?? 0
       inputs.schemaDetail = "\(schemas) rules have a schema; \(invalid) events were invalid"
+    }
+    if let reload = facts.reload, !reload.result.isGood {
+      inputs.reloadError =
+        "the configuration is not reloaded (\(reload.result.rawValue)): "
+        + reload.errors.joined(separator: "; ")
     }
     inputs.idConflicts = idConflicts(facts)
     inputs.positionLost = facts.positionLost

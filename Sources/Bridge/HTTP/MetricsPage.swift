@@ -1,3 +1,4 @@
+import Foundation
 import MongoSource
 import Oplog
 
@@ -17,6 +18,7 @@ struct MetricsPage: Sendable {
     for status in ["ok", "idle", "degraded", "stalled", "gap", "failed"] {
       page.sample("tailrace_health", ["status": status], status == health.status.rawValue ? 1 : 0)
     }
+    append(facts.rules, facts, to: &page)
     page.gauge("tailrace_uptime_seconds", "Seconds since the process began.", probe.uptime)
     page.counter(
       "tailrace_log_lines_dropped_total", "Log lines that could not be written.",
@@ -32,7 +34,7 @@ struct MetricsPage: Sendable {
       page.sample("tailrace_events_total", ["outcome": outcome], Double(count))
     }
     page.family("tailrace_rule_events_total", "counter", "The same for each rule.")
-    for rule in facts.counters?.rules ?? [] {
+    for rule in facts.counters?.all ?? [] {
       for (outcome, count) in rule.outcomes.named
       where outcome != "unmatched" && outcome != "dry_run" {
         page.sample(
@@ -40,20 +42,20 @@ struct MetricsPage: Sendable {
       }
     }
     page.family("tailrace_rule_invalid_total", "counter", "Events whose message could not be made.")
-    for rule in facts.counters?.rules ?? [] {
+    for rule in facts.counters?.all ?? [] {
       page.sample("tailrace_rule_invalid_total", ["rule": rule.name], Double(rule.invalid))
     }
     page.family(
       "tailrace_rule_schema_invalid_total", "counter",
       "Of those, events whose body the rule's schema refused.")
-    for rule in facts.counters?.rules ?? [] {
+    for rule in facts.counters?.all ?? [] {
       page.sample(
         "tailrace_rule_schema_invalid_total", ["rule": rule.name], Double(rule.schemaInvalid))
     }
     page.family(
       "tailrace_id_conflicts_total", "counter",
       "Events whose id their stream had for another event.")
-    for rule in facts.counters?.rules ?? [] {
+    for rule in facts.counters?.all ?? [] {
       page.sample("tailrace_id_conflicts_total", ["rule": rule.name], Double(rule.idConflicts))
     }
     if let standing = facts.standingLetters {
@@ -98,7 +100,9 @@ struct MetricsPage: Sendable {
     for stream in facts.streams {
       page.sample("tailrace_stream_last_sequence", ["stream": stream.name], Double(stream.sequence))
     }
-    page.gauge("tailrace_epoch", "NATS connections since the process began.", Double(facts.epoch))
+    page.gauge(
+      "tailrace_epoch", "NATS connections, and changes of the rules, since the process began.",
+      Double(facts.epoch))
     page.gauge("tailrace_nats_connected", "1 while connected.", facts.natsConnected ? 1 : 0)
     page.gauge(
       "tailrace_mongodb_reachable", "1 while the replica set answers.",
@@ -109,6 +113,33 @@ struct MetricsPage: Sendable {
     append(facts.feed, to: &page)
     if let snapshot = facts.snapshot { append(snapshot, to: &page) }
     return page.text
+  }
+
+  private func append(
+    _ rules: StatusBoard.RuleSetFacts?, _ facts: StatusBoard.Facts, to page: inout PrometheusText
+  ) {
+    if let rules {
+      page.family("tailrace_config_info", "gauge", "The configuration that messages are made by.")
+      page.sample("tailrace_config_info", ["config_hash": rules.hash], 1)
+      page.gauge(
+        "tailrace_rule_set_version", "Counts the rule sets since the process began, from 1 on.",
+        Double(rules.version))
+    }
+    page.family(
+      "tailrace_reloads_total", "counter", "How often the configuration was read again, by result.")
+    for result in ReloadResult.allCases where result != .pending {
+      page.sample(
+        "tailrace_reloads_total", ["result": result.rawValue],
+        Double(facts.reloads[result] ?? 0))
+    }
+    page.gauge(
+      "tailrace_config_last_reload_successful",
+      "0 while the file, as it was last read, is not what runs.",
+      facts.reload?.result.isGood ?? true ? 1 : 0)
+    page.gauge(
+      "tailrace_config_last_reload_success_timestamp_seconds",
+      "When the configuration was last taken over, or found unchanged.",
+      facts.configuredAt.timeIntervalSince1970.rounded())
   }
 
   /// Only while a snapshot goes on.

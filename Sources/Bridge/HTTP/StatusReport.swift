@@ -1,13 +1,16 @@
 import BridgeConfiguration
+import Foundation
 import JSON
 import Mapping
 import Oplog
 
 /// /status: everything the bridge knows about itself, without a secret in it.
 struct StatusReport: Sendable {
-  let configuration: BridgeConfiguration
+  let service: BridgeService
   let probe: HealthProbe
   let version: String
+
+  private var configuration: BridgeConfiguration { service.configuration }
 
   var json: JSONValue {
     let facts = probe.board.snapshot
@@ -32,6 +35,10 @@ struct StatusReport: Sendable {
     value["events_derived"] = .int(facts.counters?.derived ?? 0)
     value["outcomes"] = counts(outcomes)
     value["rules"] = .array((facts.counters?.rules ?? []).map(rule))
+    value["removed_rules"] = .array((facts.counters?.removed ?? []).map(rule))
+    value["config_hash"] = facts.rules.map { .string($0.hash) } ?? .null
+    value["rule_set"] = facts.rules.map(ruleSet) ?? .null
+    value["reload"] = facts.reload.map(reload) ?? .null
     value["streams"] = .array(facts.streams.map { stream($0, facts.refusals[.stream($0.name)]) })
     value["refusals"] = .array(
       facts.refusals.all.map { refusal in
@@ -86,6 +93,21 @@ struct StatusReport: Sendable {
     value["id_conflicts"] = .int(rule.idConflicts)
     value["last_error"] = rule.lastError.map { .string($0) } ?? .null
     return value
+  }
+
+  private func ruleSet(_ rules: StatusBoard.RuleSetFacts) -> JSONValue {
+    [
+      "version": .int(rules.version), "config_hash": .string(rules.hash),
+      "rules": .int(rules.count), "age_seconds": optional(StatusBoard.age(rules.since)),
+    ]
+  }
+
+  private func reload(_ reload: ReloadReport) -> JSONValue {
+    [
+      "result": .string(reload.result.rawValue), "at": .string(reload.at.formatted(.iso8601)),
+      "age_seconds": number(Date.now.timeIntervalSince(reload.at)),
+      "errors": .array(reload.errors.map { .string($0) }),
+    ]
   }
 
   private func counts(_ outcomes: Outcomes) -> JSONValue {

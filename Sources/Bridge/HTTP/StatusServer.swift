@@ -20,9 +20,8 @@ public struct StatusServer: Service {
 
   public func run() async throws {
     let probe = HealthProbe(
-      board: service.board, reader: service.reader, monitor: service.monitor,
-      schemas: service.configuration.schemas.count { $0 != nil })
-    let status = StatusReport(configuration: service.configuration, probe: probe, version: version)
+      board: service.board, reader: service.reader, monitor: service.monitor)
+    let status = StatusReport(service: service, probe: probe, version: version)
     let metrics = MetricsPage(probe: probe, version: version)
     var pages: [String: @Sendable () -> HTTPPage] = [:]
     pages["/livez"] = {

@@ -78,14 +78,18 @@ package struct MessageMaker: ~Copyable {
     case letterTooLarge(size: Int, limit: Int)
   }
 
-  package init(_ configuration: BridgeConfiguration, sourceName: String) {
-    mapper = configuration.mapper(sourceName: sourceName)
-    judge = SchemaJudge(configuration)
-    policies = configuration.rules.map {
+  package init(_ rules: RuleSet) {
+    mapper = rules.mapper
+    judge = SchemaJudge(rules)
+    policies = rules.rules.map {
       Policy(onInvalid: $0.onInvalid, onIDConflict: $0.onIDConflict)
     }
-    unmatched = configuration.unmatched
-    letterSubject = configuration.deadLetter.subject
+    unmatched = rules.unmatched
+    letterSubject = rules.deadLetterSubject
+  }
+
+  package init(_ configuration: BridgeConfiguration, sourceName: String) {
+    self.init(configuration.ruleSet(sourceName: sourceName))
   }
 
   /// Whether dead letters get ids of their own, rather than those of the messages that they replace.

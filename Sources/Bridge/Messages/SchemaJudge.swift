@@ -23,8 +23,8 @@ package final class SchemaJudge {
     var rule: Rule
   }
 
-  package init(_ configuration: BridgeConfiguration) {
-    judges = zip(configuration.rules, configuration.schemas).map { rule, schema in
+  package init(_ rules: RuleSet) {
+    judges = zip(rules.rules, rules.schemas).map { rule, schema in
       guard let schema else { return nil }
       let isDirect = rule.bodyIsItsDocuments
       return RuleJudge(

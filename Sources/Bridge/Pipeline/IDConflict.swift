@@ -152,7 +152,7 @@ extension BridgeConfiguration {
 struct IDConflicts {
   private struct Key: Hashable {
     var stream: String
-    var rule: Int
+    var rule: RuleID
     /// Of an event: a snapshot's documents have other positions each time.
     var position: EventPosition?
     var id: [UInt8]
@@ -173,7 +173,7 @@ struct IDConflicts {
 
   /// True: it was not known.
   mutating func add(
-    _ stream: String, _ rule: Int, _ position: EventPosition, id: [UInt8], _ detail: String
+    _ stream: String, _ rule: RuleID, _ position: EventPosition, id: [UInt8], _ detail: String
   ) -> Bool {
     last = max(last ?? position, position)
     let key = key(stream, rule, position, id)
@@ -182,13 +182,13 @@ struct IDConflicts {
     return true
   }
 
-  func detail(_ stream: String, _ rule: Int, _ position: EventPosition, id: [UInt8]) -> String? {
+  func detail(_ stream: String, _ rule: RuleID, _ position: EventPosition, id: [UInt8]) -> String? {
     found[key(stream, rule, position, id)]?.detail
   }
 
   /// Once for each: whether it is dropped just now.
   mutating func drop(
-    _ stream: String, _ rule: Int, _ position: EventPosition, id: [UInt8]
+    _ stream: String, _ rule: RuleID, _ position: EventPosition, id: [UInt8]
   ) -> Bool {
     let key = key(stream, rule, position, id)
     guard found[key]?.isDropped == false else { return false }
@@ -206,7 +206,7 @@ struct IDConflicts {
   }
 
   private func key(
-    _ stream: String, _ rule: Int, _ position: EventPosition, _ id: [UInt8]
+    _ stream: String, _ rule: RuleID, _ position: EventPosition, _ id: [UInt8]
   ) -> Key {
     let isSnapshot = position.index >= SnapshotDecoder.firstIndex
     return Key(stream: stream, rule: rule, position: isSnapshot ? nil : position, id: id)

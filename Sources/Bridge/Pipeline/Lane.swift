@@ -42,6 +42,8 @@ struct LaneSpecification: Sendable {
   /// their documents.
   var stored: Set<[UInt8]> = []
   var acked: Lane.Acked?
+  /// What it holds of events that earlier rules may have published is looked up (`EarlierRules`).
+  var hasEarlierRules = false
 }
 
 /// One stream as the pipeline sees it: the publisher of this epoch, what is in flight, and how far
@@ -66,6 +68,8 @@ final class Lane {
   /// What it holds of that already.
   private let held: Set<Horizon>
   let isHalted: Bool
+  /// Its end says nothing of events that earlier rules may have published: those are looked up.
+  private let hasEarlierRules: Bool
   /// What the stream lacks before its horizon: sent late.
   private var missing: [Horizon]
   /// Of a snapshot that is resumed: what the stream holds already, until it is met.
@@ -88,7 +92,7 @@ final class Lane {
 
   struct Horizon: Sendable, Hashable {
     var position: EventPosition
-    /// Rules up to this index have had their message of the event at `position`.
+    /// Rules up to this index of the epoch's rule set have had their message of the event at `position`.
     var rule: Int
 
     /// Whether the event's message for the rule comes no later.
@@ -100,7 +104,7 @@ final class Lane {
   struct Acked: Sendable, Equatable {
     var sequence: UInt64
     var position: EventPosition
-    var rule: String
+    var rule: RuleID
   }
 
   /// - Parameter maximumPayload: what the server takes.
@@ -119,6 +123,7 @@ final class Lane {
     isRefilling = specification.isRefilling
     held = specification.held
     isHalted = specification.isHalted
+    hasEarlierRules = specification.hasEarlierRules
     missing = specification.missing
     stored = specification.stored
     acked = specification.acked
@@ -127,7 +132,8 @@ final class Lane {
 
   /// A message from before the horizon, which the stream lacked, is on its way.
   func isLate(_ position: EventPosition) -> Bool {
-    horizon.map { position <= $0.position && !missing.isEmpty } ?? false
+    guard hasEarlierRules || !missing.isEmpty else { return false }
+    return horizon.map { position <= $0.position } ?? false
   }
 
   /// Whether the next oplog entry has to wait for this lane's acks.
@@ -137,11 +143,11 @@ final class Lane {
   func covers(_ position: EventPosition) -> Bool {
     guard missing.isEmpty else { return false }
     if let floor, position < floor { return true }
-    return horizon.map { position < $0.position } ?? false
+    return horizon.map { position < $0.position && !hasEarlierRules } ?? false
   }
 
   /// The next of the messages that are stored and gone was met.
-  func metUnseen(_ position: EventPosition, rule: String) {
+  func metUnseen(_ position: EventPosition, rule: RuleID) {
     unseen -= 1
     unseenSequence &+= 1
     acked = Acked(sequence: unseenSequence, position: position, rule: rule)
@@ -156,11 +162,16 @@ final class Lane {
   /// A batch is settled at its end, so it must come to one, however slow the server is.
   var isOpenForLong: Bool { NIODeadline.now() - openSince > .milliseconds(500) }
 
+  /// Whether what the stream holds of the event is looked up.
+  func isLookedUp(_ position: EventPosition) -> Bool {
+    hasEarlierRules && floor.map { position >= $0 } ?? true
+  }
+
   /// Whether the stream has this event's message for this rule already.
   func holds(_ position: EventPosition, rule: Int) -> Bool {
     if let floor, position < floor, missing.isEmpty { return true }
     if !held.isEmpty, held.contains(Horizon(position: position, rule: rule)) { return true }
-    guard let horizon else { return false }
+    guard let horizon, !hasEarlierRules else { return false }
     if !missing.isEmpty, missing.contains(Horizon(position: position, rule: rule)) { return false }
     return horizon.covers(position, rule)
   }

@@ -49,9 +49,7 @@ extension Pipeline: NATSRawHandler {
 
   private func unanswered(_ lane: Lane) -> [ResumePlan.Horizon] {
     lane.inFlight.elements.map { event in
-      let rule = Int(event.rule)
-      return ResumePlan.Horizon(
-        position: event.position, rule: rule < rules.count ? rules[rule].name : "")
+      ResumePlan.Horizon(position: event.position, rule: ruleSet.id(Int(event.rule)))
     }
   }
 
@@ -65,7 +63,7 @@ extension Pipeline: NATSRawHandler {
       if offset == progress.lastStored, !lane.isLate(event.position) {
         lane.acked = Lane.Acked(
           sequence: progress.sequence, position: event.position,
-          rule: rule < rules.count ? rules[rule].name : "")
+          rule: ruleSet.id(rule))
       }
       let isDuplicate =
         progress.wereStored.isEmpty ? duplicates > 0 : progress.wereStored[offset]
@@ -88,7 +86,8 @@ extension Pipeline: NATSRawHandler {
       let event = events[conflict.offset]
       let rule = Int(event.rule)
       guard rule < rules.count,
-        self.conflicts.add(lane.name, rule, event.position, id: conflict.id, conflict.detail)
+        self.conflicts.add(
+          lane.name, ruleSet.id(rule), event.position, id: conflict.id, conflict.detail)
       else { continue }
       counters.rules[rule].idConflicts &+= 1
       counters.rules[rule].lastError = conflict.detail

@@ -62,8 +62,6 @@ extension Pipeline {
   }
 
   private func isLetter(_ message: StreamObservation.Own, _ letter: InFlightEvent) -> Bool {
-    let rule = Int(letter.rule)
-    let name = rule < rules.count ? rules[rule].name : DeadLetterSubject.unmatchedRule
-    return message.position == letter.position && message.rule == name
+    message.position == letter.position && message.rule == ruleSet.id(Int(letter.rule))
   }
 }

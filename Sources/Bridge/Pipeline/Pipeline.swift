@@ -20,9 +20,11 @@ final class Pipeline: @unchecked Sendable {
   let feed: EventFeed
   let logger: Logger
 
+  // Of the rule set that is in use.
+  @exclusivity(unchecked) private(set) var ruleSet: RuleSet
+  @exclusivity(unchecked) private(set) var rules: [Rule]
   @exclusivity(unchecked) var maker: MessageMaker
-  let rules: [Rule]
-  let ownership: MessageOwnership
+  private(set) var ownership: MessageOwnership
 
   // This epoch.
   var epoch: Epoch?
@@ -64,6 +66,8 @@ final class Pipeline: @unchecked Sendable {
   @exclusivity(unchecked) var conflicts = IDConflicts()
   var until: OplogPosition?
   var draining = false
+  /// Nothing behind this entry is derived in this epoch.
+  var settleAfter: OplogPosition?
   /// Called when an epoch ends, while what is unsettled can still be seen.
   var beforeEnd: (() -> Void)?
 
@@ -102,6 +106,10 @@ final class Pipeline: @unchecked Sendable {
     var stopAfter: OplogPosition?
     /// The newest entry when the streams' ends were read: nothing behind it can have been stored then.
     var observedAt: OplogPosition?
+    /// What may be published already: rules change behind it.
+    var reach: OplogPosition?
+    /// What streams hold of events that other rules may have published.
+    var earlierRules: EarlierRules?
     /// Of a snapshot: how far it was when the epoch began.
     var snapshot: Checkpoint.Snapshot?
     /// … and the number of its first event.
@@ -117,15 +125,16 @@ final class Pipeline: @unchecked Sendable {
 
   init(
     eventLoop: any EventLoop, feed: EventFeed, configuration: BridgeConfiguration,
-    sourceName: String, logger: Logger
+    rules: RuleSet, logger: Logger
   ) {
     self.eventLoop = eventLoop
     self.feed = feed
-    self.rules = configuration.rules
-    self.maker = MessageMaker(configuration, sourceName: sourceName)
-    self.ownership = MessageOwnership(configuration, source: sourceName)
+    self.ruleSet = rules
+    self.rules = rules.rules
+    self.maker = MessageMaker(rules)
+    self.ownership = MessageOwnership(configuration, source: rules.sourceName)
     self.logger = logger
-    self.counters = PipelineCounters(rules: rules.map(\.name))
+    self.counters = PipelineCounters(rules: rules.ids)
   }
 
   // MARK: - Epochs
@@ -143,6 +152,8 @@ final class Pipeline: @unchecked Sendable {
     epoch.connection.onWritabilityChange { [weak self] writable in
       if writable { self?.schedulePump() }
     }
+    settleAfter = nil
+    feed.limit = until
     feed.begin(epoch.source, generation: epoch.generation, firstIndex: epoch.firstIndex)
     pending = nil
     letterWaits = false
@@ -193,7 +204,7 @@ final class Pipeline: @unchecked Sendable {
       }
       count += lane.inFlight.count
       let newest = max(flight?.newest ?? last.position, last.position)
-      let key = RefusalBook.Key(position: first.position, rule: first.rule)
+      let key = RefusalBook.Key(position: first.position, rule: ruleSet.id(Int(first.rule)))
       if let known = flight?.oldest, known.position <= first.position {
         flight?.newest = newest
       } else {
@@ -239,6 +250,39 @@ final class Pipeline: @unchecked Sendable {
     schedulePump()
   }
 
+  /// Ends the epoch with `.settled` at the next boundary between two oplog entries, once everything before
+  /// it is acknowledged. A transaction is on one side of it, and so is what may be published already. A
+  /// snapshot is not ended.
+  func settle() {
+    eventLoop.preconditionInEventLoop()
+    guard let epoch, epoch.snapshot == nil, settleAfter == nil else { return }
+    var place = max(epoch.start, epoch.reach ?? epoch.start)
+    for known in [feed.header?.position, feed.lastEntry?.position, derivedUpTo?.entry] {
+      place = max(place, known ?? place)
+    }
+    settleAfter = place
+    feed.limit = until.map { min($0, place) } ?? place
+    schedulePump()
+  }
+
+  /// Publishes by these rules from the next epoch on. Between epochs.
+  func use(_ rules: RuleSet, _ wishes: FeedWishes) {
+    eventLoop.preconditionInEventLoop()
+    precondition(epoch == nil, "rules change between epochs")
+    let qualifies = maker.qualifiesLetterIDs
+    ruleSet = rules
+    self.rules = rules.rules
+    maker = MessageMaker(rules)
+    if qualifies { maker.qualifiesLetterIDs = true }
+    ownership.use(rules.rules)
+    feed.use(wishes)
+    counters.use(rules.ids)
+    // Indices of rules are those of the rule set before: of the events there, all was counted.
+    counted = counted.mapValues { Lane.Horizon(position: $0.position, rule: .max) }
+    inherited = inherited.mapValues { Lane.Horizon(position: $0.position, rule: .max) }
+    interrupted = nil
+  }
+
   // MARK: - The loop
 
   /// Runs `pump` once after the present callbacks, however often it is asked.
@@ -261,7 +305,7 @@ final class Pipeline: @unchecked Sendable {
       let pause = try run(epoch)
       flush(epoch, pause)
       if draining || reachedEnd {
-        finishIfSettled(.finished)
+        finishIfSettled(ending)
       } else if pause == .noInput, !feed.isWaiting {
         if let failure = feed.source.failure {
           finishIfSettled(.sourceFailed(failure))
@@ -358,8 +402,18 @@ final class Pipeline: @unchecked Sendable {
     guard readsTail else { return false }
     if feed.hasMetLimit { return true }
     guard let lastEntry = feed.lastEntry else { return false }
-    if let until, lastEntry.position >= until { return true }
-    return stopAfter.map { lastEntry.position >= $0 } ?? false
+    let last = lastEntry.position
+    if let until, last >= until { return true }
+    if let stopAfter, last >= stopAfter { return true }
+    return settleAfter.map { last >= $0 } ?? false
+  }
+
+  /// Of an epoch that has reached its end.
+  private var ending: EpochEnd {
+    guard !draining, let settleAfter else { return .finished }
+    if let until, until <= settleAfter { return .finished }
+    // Whichever comes first.
+    return stopAfter.map { $0 <= settleAfter } ?? false ? .finished : .settled
   }
 
   // MARK: - The socket

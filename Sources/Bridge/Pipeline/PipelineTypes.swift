@@ -7,6 +7,8 @@ package import Oplog
 package enum EpochEnd: Sendable {
   /// Everything up to the wanted end is acknowledged.
   case finished
+  /// Everything up to a boundary between two entries is acknowledged: other rules can take over.
+  case settled
   /// A stream refused, or didn't answer; the next epoch reads its tail again.
   /// `unanswered` are the events behind the last acknowledged one that the stream may hold with
   /// gaps between them; empty where its protocol rules that out.
@@ -76,7 +78,8 @@ package enum PipelineFailure: Error, Sendable, CustomStringConvertible {
 /// Counted since the process began. Owned by the pipeline; copied out for status and metrics.
 struct PipelineCounters: Sendable {
   struct Rule: Sendable {
-    var name: String
+    var id: RuleID
+    var name: String { id.name }
     var outcomes = Outcomes()
     var invalid: UInt64 = 0
     /// Of those, refused by the rule's schema.
@@ -94,13 +97,27 @@ struct PipelineCounters: Sendable {
   var unmatchedDeadLettered: UInt64 = 0
   /// When an id was last found to be another event's.
   var lastConflict: ContinuousClock.Instant?
+  /// Of the rule set in use, in its order.
   var rules: [Rule]
+  /// Of rules that there were before.
+  var removed: [Rule] = []
 
-  init(rules: [String]) { self.rules = rules.map { Rule(name: $0) } }
+  init(rules: [RuleID]) { self.rules = rules.map { Rule(id: $0) } }
+
+  var all: [Rule] { rules + removed }
+
+  /// Goes on with the rules of another rule set, by their names.
+  mutating func use(_ ids: [RuleID]) {
+    var known = Dictionary(
+      (rules + removed).map { ($0.id, $0) }, uniquingKeysWith: { first, _ in first })
+    rules = ids.map { known.removeValue(forKey: $0) ?? Rule(id: $0) }
+    removed = known.values.sorted { $0.name < $1.name }
+  }
 
   var outcomes: Outcomes {
     var sum = Outcomes()
     for rule in rules { sum += rule.outcomes }
+    for rule in removed { sum += rule.outcomes }
     sum.unmatched &+= unmatched
     sum.deadLettered &+= unmatchedDeadLettered
     return sum

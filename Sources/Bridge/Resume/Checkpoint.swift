@@ -15,12 +15,12 @@ public struct Checkpoint: Sendable, Equatable {
     /// Its Nats-Msg-Id, as read back from the stream; empty if a limit had removed it by then.
     public var id: String
     public var position: EventPosition
-    public var rule: String
+    public var rule: RuleID
     /// The stream's creation time: another value means that the stream was made anew.
     public var created: String
 
     public init(
-      sequence: UInt64, id: String, position: EventPosition, rule: String, created: String
+      sequence: UInt64, id: String, position: EventPosition, rule: RuleID, created: String
     ) {
       self.sequence = sequence
       self.id = id
@@ -54,6 +54,9 @@ public struct Checkpoint: Sendable, Equatable {
   public var configurationHash: String
   /// From where on messages were made with that configuration; nil: from the beginning.
   public var configurationSince: OplogPosition?
+  /// Behind `settled`, events up to here may have been published by other rules than that configuration's:
+  /// what streams hold of them is looked up message by message.
+  public var earlierRulesTo: EventPosition?
   /// The last snapshot, whether it is over or not.
   public var snapshot: Snapshot?
 
@@ -155,11 +158,12 @@ public struct Checkpoint: Sendable, Equatable {
   }
 
   /// Takes over from `earlier` what says since when this configuration is the one in use.
-  mutating func inheritConfiguration(from earlier: Checkpoint?) {
+  package mutating func inheritConfiguration(from earlier: Checkpoint?) {
     guard let earlier else { return }
     configurationSince =
       earlier.configurationHash == configurationHash
-      ? earlier.configurationSince : max(resume, settled?.entry ?? resume)
+      ? earlier.configurationSince
+      : max(resume, settled?.entry ?? resume, earlierRulesTo?.entry ?? resume)
   }
 
   static let format = 1
@@ -181,7 +185,7 @@ public struct Checkpoint: Sendable, Equatable {
           name,
           [
             "sequence": .int(stream.sequence), "id": .string(stream.id),
-            "position": .string(stream.position.description), "rule": .string(stream.rule),
+            "position": .string(stream.position.description), "rule": .string(stream.rule.name),
             "created": .string(stream.created),
           ])
       })
@@ -194,6 +198,7 @@ public struct Checkpoint: Sendable, Equatable {
     if let configurationSince {
       value["configuration_since"] = .string(configurationSince.description)
     }
+    if let earlierRulesTo { value["earlier_rules_to"] = .string(earlierRulesTo.description) }
     if let snapshot { value["snapshot"] = json(snapshot) }
     if isFinal { value["final"] = true }
     return value
@@ -295,6 +300,12 @@ public struct Checkpoint: Sendable, Equatable {
       }
       settled = position
     }
+    if let value = json["earlier_rules_to"] {
+      guard let position = value.stringValue.flatMap({ EventPosition($0) }) else {
+        throw CheckpointError(message: "'earlier_rules_to' is no <seconds>.<increment>.<index>")
+      }
+      earlierRulesTo = position
+    }
     isFinal = json["final"]?.boolValue ?? false
     for member in json["states"]?.objectValue ?? [] {
       states[member.key] = try Self.state(member.key, member.value)
@@ -307,7 +318,7 @@ public struct Checkpoint: Sendable, Equatable {
       }
       streams[member.key] = Stream(
         sequence: try number("sequence", member.value), id: try text("id", member.value),
-        position: position, rule: try text("rule", member.value),
+        position: position, rule: RuleID(try text("rule", member.value)),
         created: try text("created", member.value))
     }
   }

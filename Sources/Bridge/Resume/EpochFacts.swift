@@ -20,6 +20,10 @@ package enum EpochQuestion: Hashable, Sendable {
   case unnamedTrace
   /// The bridge's own messages in a stream, oldest first.
   case ownMessages(stream: String, after: UInt64, through: UInt64)
+  /// The bridge's own messages of events behind a position: all behind a sequence, and before that
+  /// sequence those that are reached without meeting an earlier event.
+  case messages(
+    stream: String, since: EventPosition, behind: UInt64, first: UInt64, through: UInt64)
   /// Ids of the bridge's own messages of a snapshot.
   case snapshotIDs(
     stream: String, snapshot: OplogPosition, floor: UInt32, first: UInt64, last: UInt64)
@@ -32,7 +36,8 @@ package enum EpochAnswer: Sendable {
   case age(Duration?)
   /// Nil: there is none.
   case reason(String?)
-  case messages([StreamObservation.Own])
+  /// Nil: too many.
+  case messages([StreamObservation.Own]?)
   case ids(Set<[UInt8]>)
 }
 
@@ -127,6 +132,18 @@ package struct EpochFacts: Sendable {
     in stream: String, after: UInt64, through: UInt64
   ) throws(Undecided) -> [StreamObservation.Own] {
     let question = EpochQuestion.ownMessages(stream: stream, after: after, through: through)
+    guard case .messages(let messages?) = try answer(question) else { throw .asks(question) }
+    return messages
+  }
+
+  /// Nil: there are too many.
+  func messages(
+    in stream: StreamObservation, since position: EventPosition, behind sequence: UInt64
+  ) throws(Undecided) -> [StreamObservation.Own]? {
+    guard stream.lastSequence > 0 else { return [] }
+    let question = EpochQuestion.messages(
+      stream: stream.name, since: position, behind: sequence,
+      first: min(max(stream.firstSequence, 1), stream.lastSequence), through: stream.lastSequence)
     guard case .messages(let messages) = try answer(question) else { throw .asks(question) }
     return messages
   }

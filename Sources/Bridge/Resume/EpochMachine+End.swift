@@ -54,6 +54,7 @@ extension EpochMachine {
     after end: EpochEnd, isStopping: Bool, _ facts: EpochFacts
   ) throws(Undecided) -> EpochOutcome {
     switch end {
+    case .settled: return EpochOutcome(isStopping ? .stop : .another, resetsPause: true)
     case .finished:
       guard let point = memory.catchUp, !isStopping else { return EpochOutcome(.stop) }
       memory.snapshotAt = point
@@ -96,7 +97,27 @@ extension EpochMachine {
   package static func isLast(_ end: EpochEnd) -> Bool {
     switch end {
     case .finished, .snapshotFinished, .halted, .sourceFailed, .abandoned: true
-    case .publishFailed, .acksRefused, .connectionLost, .blocked, .needsEarlier: false
+    case .publishFailed, .acksRefused, .connectionLost, .blocked, .needsEarlier, .settled: false
+    }
+  }
+
+  /// Whether rules that wait take over before the next epoch.
+  ///
+  /// They do where everything that was derived is settled, so that each event is published by the rules
+  /// before or those after. Where an epoch failed, the next one publishes by the rules before until that is
+  /// so; except where the failure may be their own doing, which is what the change may be meant to mend. Then
+  /// what the streams hold is looked up, message by message (`EarlierRules`), as it is after a crash.
+  ///
+  /// - Parameter end: of the epoch before; nil: none could begin, or it ended with an error.
+  package func admitsRules(after end: EpochEnd?) -> Bool {
+    // Nothing was published by this process.
+    guard memory.hasBegun else { return true }
+    switch end {
+    case .settled, .finished, .snapshotFinished: return true
+    // A snapshot is made by the rules that it began with.
+    case .publishFailed, .acksRefused: return !memory.isSnapshot
+    case .blocked, .halted, .connectionLost, .sourceFailed, .needsEarlier, .abandoned, nil:
+      return false
     }
   }
 

@@ -159,6 +159,12 @@ package struct EpochMachine: Sendable {
       remarks.append(remark)
     }
     try refuseFrom("a resume position (\(plan.start), \(plan.note))")
+    if let rules = situation.rules {
+      if let checkpoint = situation.checkpoint {
+        try plan.noteEarlierRules(checkpoint, situation.streams, rules, facts)
+      }
+      plan.noteUnknownRules(rules)
+    }
     remarks.append(.resuming(plan))
     var decision = EpochDecision(.tail(plan), remarks)
     if options.snapshot, memory.catchUp == nil { decision.catchUp = try facts.newestEntry() }

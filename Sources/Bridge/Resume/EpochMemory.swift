@@ -40,8 +40,13 @@ package struct EpochSituation: Sendable {
   /// The one to continue from.
   package var checkpoint: Checkpoint?
   package var streams: [StreamObservation]
+  /// The rules that the epoch is to publish by; nil: those of the checkpoint.
+  package var rules: RuleSet.Identity?
 
-  package init(checkpoint: Checkpoint?, streams: [StreamObservation]) {
+  package init(
+    checkpoint: Checkpoint?, streams: [StreamObservation], rules: RuleSet.Identity? = nil
+  ) {
+    self.rules = rules
     self.checkpoint = checkpoint
     self.streams = streams
   }

@@ -14,9 +14,9 @@ package struct RefusalBook: Sendable {
   /// One message of one event.
   package struct Key: Hashable, Sendable {
     package var position: EventPosition
-    package var rule: UInt16
+    package var rule: RuleID
 
-    package init(position: EventPosition, rule: UInt16) {
+    package init(position: EventPosition, rule: RuleID) {
       self.position = position
       self.rule = rule
     }

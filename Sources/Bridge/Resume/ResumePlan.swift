@@ -6,9 +6,9 @@ package struct ResumePlan: Sendable, Equatable {
   /// Everything at or before this is stored on that stream.
   package struct Horizon: Sendable, Equatable {
     package var position: EventPosition
-    package var rule: String
+    package var rule: RuleID
 
-    package init(position: EventPosition, rule: String) {
+    package init(position: EventPosition, rule: RuleID) {
       self.position = position
       self.rule = rule
     }
@@ -111,6 +111,8 @@ package struct ResumePlan: Sendable, Equatable {
   package var halted: [String: OplogPosition] = [:]
   /// By stream: what it lacks before its horizon, because a foreign message came between.
   package var missing: [String: [Horizon]] = [:]
+  /// Events that other rules may have published, and what streams hold of them.
+  package var earlierRules: EarlierRules?
   /// Our last message in each stream, as found there just now. That is worth more than what was
   /// remembered: acknowledgements in between say how many messages are stored, and where only if
   /// nobody else published.
@@ -124,6 +126,13 @@ package struct ResumePlan: Sendable, Equatable {
     self.term = term
     self.origin = origin
     self.note = note
+  }
+
+  /// The last entry of which something may be published already.
+  package var reach: OplogPosition? {
+    let held = held.values.joined().map(\.position)
+    let known = horizons.values.map(\.position) + refilling.values + held
+    return (known + (earlierRules.map { [$0.to] } ?? [])).max()?.entry
   }
 
   /// Begins reading at `position`, if that is earlier.

@@ -110,6 +110,7 @@ final class SnapshotChoice: Sendable {
     var selection = SnapshotSelection()
     /// Of its namespaces those by which a collection is read.
     var found: Set<String> = []
+    var rules: [Rule] = []
   }
   private let state = Mutex(State())
 
@@ -118,10 +119,16 @@ final class SnapshotChoice: Sendable {
     set { state.withLock { $0.selection = newValue } }
   }
 
+  /// Those in use.
+  var rules: [Rule] {
+    get { state.withLock { $0.rules } }
+    set { state.withLock { $0.rules = newValue } }
+  }
+
   /// Asked of every collection that there is.
-  func reads(_ collection: String, _ configured: [Rule]) -> Bool {
+  func reads(_ collection: String) -> Bool {
     state.withLock { state in
-      guard state.selection.reads(collection, configured) else { return false }
+      guard state.selection.reads(collection, state.rules) else { return false }
       state.found.formUnion(
         state.selection.patterns.filter { $0.matches(collection) }.map(\.text))
       return true

@@ -7,10 +7,10 @@ package struct StreamObservation: Sendable, Equatable {
   package struct Own: Sendable, Equatable {
     package var sequence: UInt64
     package var position: EventPosition
-    package var rule: String
+    package var rule: RuleID
     package var id: String
 
-    package init(sequence: UInt64, position: EventPosition, rule: String, id: String) {
+    package init(sequence: UInt64, position: EventPosition, rule: RuleID, id: String) {
       self.sequence = sequence
       self.position = position
       self.rule = rule

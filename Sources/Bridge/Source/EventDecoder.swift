@@ -25,6 +25,15 @@ struct EventDecoder: ~Copyable {
     changes.disambiguatesPaths = disambiguatesPaths
   }
 
+  /// Takes over what other rules want to see.
+  mutating func use(
+    isUpdateWanted: (@Sendable (UnsafeRawBufferPointer) -> Bool)?, disambiguatesPaths: Bool
+  ) {
+    oplog.isUpdateWanted = isUpdateWanted
+    oplog.disambiguatesPaths = disambiguatesPaths
+    changes.disambiguatesPaths = disambiguatesPaths
+  }
+
   /// What follows comes from this batch.
   mutating func begin(_ batch: EventBatch) {
     switch batch {

@@ -14,7 +14,7 @@ final class EventFeed {
   }
 
   private(set) var source: EventSource
-  private let images: ImageStage?
+  @exclusivity(unchecked) private var images: ImageStage?
   /// `images`, in epochs in which events may want them: a snapshot's have all there is.
   @exclusivity(unchecked) private var stage: ImageStage?
   @exclusivity(unchecked) private var decoder: EventDecoder
@@ -73,6 +73,14 @@ final class EventFeed {
     var commit: OplogPosition
     /// Its first entry, where reading has to begin to see it again.
     var begin: OpTime
+  }
+
+  /// Takes over what other rules want to see. Between epochs.
+  func use(_ wishes: FeedWishes) {
+    decoder.use(
+      isUpdateWanted: wishes.isUpdateWanted, disambiguatesPaths: wishes.disambiguatesPaths)
+    images = wishes.images(images)
+    stage = nil
   }
 
   /// Begins a new epoch: what was read before is forgotten. A snapshot's events are numbered from
@@ -282,6 +290,14 @@ final class EventFeed {
     facts.images = images?.status
     return facts
   }
+}
+
+/// What the rules of a configuration want of events. `images`: makes the stage that fetches documents, if
+/// any rule wants them, from the one in use.
+struct FeedWishes: Sendable {
+  var isUpdateWanted: (@Sendable (UnsafeRawBufferPointer) -> Bool)?
+  var disambiguatesPaths = false
+  var images: @Sendable (ImageStage?) -> ImageStage?
 }
 
 /// What is known of the reading, for status and metrics.

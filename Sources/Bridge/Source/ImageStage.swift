@@ -75,13 +75,23 @@ final class ImageStage: @unchecked Sendable {
     _ configuration: BridgeConfiguration, eventLoop: any EventLoop, logger: Logger,
     onAnswer: @escaping @Sendable () -> Void
   ) {
-    let isWanted = configuration.rules.contains {
-      $0.fullDocument != .off || $0.fullDocumentBeforeChange != .off
-    }
-    guard isWanted else { return nil }
+    guard configuration.wantsImages else { return nil }
     self.init(
       reader: ImageReader(options: configuration.mongoSourceOptions, logger: logger),
       rules: configuration.rules, eventLoop: eventLoop, onAnswer: onAnswer)
+  }
+
+  /// The stage for other rules, which reads by the same connection; nil where none wants documents.
+  static func replacing(
+    _ old: ImageStage?, _ configuration: BridgeConfiguration, eventLoop: any EventLoop,
+    logger: Logger, onAnswer: @escaping @Sendable () -> Void
+  ) -> ImageStage? {
+    guard let old, configuration.wantsImages else {
+      return ImageStage(
+        configuration, eventLoop: eventLoop, logger: logger, onAnswer: onAnswer)
+    }
+    return ImageStage(
+      reader: old.reader, rules: configuration.rules, eventLoop: eventLoop, onAnswer: onAnswer)
   }
 
   /// A new epoch.
@@ -238,4 +248,11 @@ final class ImageStage: @unchecked Sendable {
 
 extension ChangeEvent {
   fileprivate var isOfDocument: Bool { OperationSet.documents.contains(operation) }
+}
+
+extension BridgeConfiguration {
+  /// Whether some rule wants documents that entries don't hold.
+  fileprivate var wantsImages: Bool {
+    rules.contains { $0.fullDocument != .off || $0.fullDocumentBeforeChange != .off }
+  }
 }

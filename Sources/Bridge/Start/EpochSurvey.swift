@@ -43,7 +43,8 @@ struct EpochSurvey: Sendable {
       jetStream: jetStream, ownership: MessageOwnership(configuration, source: sourceName),
       acknowledged: checkpoint?.streams ?? [:], proven: machine.memory.proven)
     var situation = EpochSituation(
-      checkpoint: checkpoint, streams: try await observe(streams, tail, checkpoint))
+      checkpoint: checkpoint, streams: try await observe(streams, tail, checkpoint),
+      rules: configuration.ruleSet(sourceName: sourceName).identity)
     var facts = EpochFacts()
     let impossible = try await impossible(situation, &facts)
     if let newest = impossible?.newest {
@@ -117,6 +118,10 @@ struct EpochSurvey: Sendable {
     case .unnamedTrace: return .reason(try await doubtOfFirstStart())
     case .ownMessages(let stream, let after, let through):
       return .messages(try await tail.own(in: stream, after: after, through: through))
+    case .messages(let stream, let since, let behind, let first, let through):
+      return .messages(
+        try await tail.messages(
+          in: stream, since: since, behind: behind, first: first, through: through))
     case .snapshotIDs(let stream, let position, let floor, let first, let last):
       return .ids(
         try await tail.identities(in: stream, ofSnapshotAt: position, from: floor, first...last))

@@ -83,6 +83,9 @@ package struct HealthInputs: Sendable {
   /// How many rules have a schema, and what they refused.
   package var schemaDetail = "no rule has a schema"
 
+  /// Why the configuration was not taken over when it was last read again.
+  package var reloadError: String?
+
   /// Events whose ids their streams had for other events, lately.
   package var idConflicts: String?
 
@@ -121,6 +124,9 @@ package struct HealthReport: Sendable {
     let tight = windowIsTight(input)
     let isIdle = !input.hasWork && (input.eventAge ?? .infinity) > stallAfter
 
+    // Nothing stands still, and somebody should look.
+    let notes = [input.reloadError, input.idConflicts].compactMap { $0 }
+
     let pipeline: (status: String, detail: String)
     if let failure = input.failure {
       pipeline = ("failed", failure)
@@ -131,10 +137,10 @@ package struct HealthReport: Sendable {
     } else if isStalled {
       pipeline = ("stalled", stall.description)
     } else if isHindered {
-      let why = stall.causes
-      pipeline = ("degraded", why.isEmpty ? input.pipelineDetail : why.joined(separator: "; "))
-    } else if let conflicts = input.idConflicts {
-      pipeline = ("degraded", "\(conflicts); \(input.pipelineDetail)")
+      let why = stall.causes.isEmpty ? [input.pipelineDetail] : stall.causes
+      pipeline = ("degraded", (why + notes).joined(separator: "; "))
+    } else if !notes.isEmpty {
+      pipeline = ("degraded", (notes + [input.pipelineDetail]).joined(separator: "; "))
     } else if isIdle {
       pipeline = ("idle", "caught up, no events")
     } else {
@@ -171,7 +177,7 @@ package struct HealthReport: Sendable {
       status = .gap
     } else if isStalled {
       status = .stalled
-    } else if isHindered || tight || input.checkpointError != nil || input.idConflicts != nil {
+    } else if isHindered || tight || input.checkpointError != nil || !notes.isEmpty {
       status = .degraded
     } else if isIdle {
       status = .idle

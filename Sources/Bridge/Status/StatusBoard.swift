@@ -1,3 +1,4 @@
+import Foundation
 import MongoSource
 import Oplog
 import Synchronization
@@ -64,6 +65,22 @@ final class StatusBoard: Sendable {
     var snapshotOutcomes: Outcomes?
     /// Dead letters of this bridge in their stream.
     var standingLetters: UInt64?
+    /// The rules in use …
+    var rules: RuleSetFacts?
+    /// … and what came of reading the configuration again.
+    var reload: ReloadReport?
+    var reloads: [ReloadResult: UInt64] = [:]
+    /// When a file was last taken over.
+    var configuredAt = Date.now
+  }
+
+  struct RuleSetFacts: Sendable {
+    var version: UInt64
+    var hash: String
+    var count: Int
+    /// Rules with a schema.
+    var schemas: Int
+    var since = ContinuousClock.now
   }
 
   struct LoggedError: Sendable {
@@ -104,6 +121,23 @@ final class StatusBoard: Sendable {
     }
     if times != nil { note(error: "\(what): \(scope): \(reason)") }
     return times
+  }
+
+  func note(_ rules: RuleSet) {
+    facts.withLock { facts in
+      facts.rules = RuleSetFacts(
+        version: rules.version, hash: rules.hash, count: rules.rules.count,
+        schemas: rules.schemas.count { $0 != nil })
+    }
+  }
+
+  /// Counts each attempt once, by how it ended.
+  func note(_ reload: ReloadReport) {
+    facts.withLock { facts in
+      facts.reload = reload
+      if reload.result != .pending { facts.reloads[reload.result, default: 0] += 1 }
+      if reload.result == .applied || reload.result == .unchanged { facts.configuredAt = reload.at }
+    }
   }
 
   /// Keeps the last twenty errors for /status.
