@@ -147,26 +147,18 @@ struct ChangeStreamTail {
   // MARK: One cursor
 
   /// Opens a cursor and reads it to its end.
-<<<<<<< HEAD
-  private mutating func follow() throws(End) {
+  private mutating func follow(_ kept: inout MongoConnection?) throws(End) {
     hasAnswered = true  // A failed connection attempt must not raise `replyTimeout`.
     let replyTimeout = replyTimeout
-    let connection = try attempt { () throws(MongoError) in
-      try MongoConnection(mailbox.options, replyTimeout: replyTimeout)
-=======
-  private mutating func follow(_ kept: inout MongoConnection?) throws(End) {
-    hasAnswered = true  // A connection that can't be made says nothing of how long an answer takes.
-    let patience = patience
-    let old = patience == mailbox.options.replyTimeout ? kept : nil
+    let old = replyTimeout == mailbox.options.replyTimeout ? kept : nil
     kept = nil
     let connection: MongoConnection
     if let old {
       connection = old
     } else {
       connection = try attempt { () throws(MongoError) in
-        try MongoConnection(mailbox.options, replyTimeout: patience)
+        try MongoConnection(mailbox.options, replyTimeout: replyTimeout)
       }
->>>>>>> 7d2c72b291da6dbaff2cfa891e497b5fa66837d4
     }
     let server = try selectServer(connection)
     mailbox.update(generation: generation) { $0.host = server.host }
@@ -185,16 +177,11 @@ struct ChangeStreamTail {
     } catch {
       switch error {
       case .superseded, .stale:
-<<<<<<< HEAD
         // Best effort: the server drops an idle cursor after ten minutes.
-        try? connection.killCursor(cursor, of: scope, on: server)
-=======
-        // So that the server need not keep it for ten minutes. If it can't be told: no matter.
         let isClosed: Void? = try? connection.killCursor(cursor, of: scope, on: server)
-        if case .superseded = error, isClosed != nil, patience == mailbox.options.replyTimeout {
+        if case .superseded = error, isClosed != nil, replyTimeout == mailbox.options.replyTimeout {
           kept = connection
         }
->>>>>>> 7d2c72b291da6dbaff2cfa891e497b5fa66837d4
       case .interrupted, .lost, .failed: break
       }
       throw error

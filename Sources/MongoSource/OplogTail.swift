@@ -121,14 +121,9 @@ struct OplogTail {
     } catch {
       switch error {
       case .superseded, .stale:
-<<<<<<< HEAD
         // Best effort: the server drops an idle cursor after ten minutes.
-        try? connection.killCursor(first.reply.cursor, on: server)
-=======
-        // So that the server need not keep it for ten minutes. If it can't be told: no matter.
         let isClosed: Void? = try? connection.killCursor(first.reply.cursor, on: server)
         if case .superseded = error, isClosed != nil { kept = connection }
->>>>>>> 7d2c72b291da6dbaff2cfa891e497b5fa66837d4
       case .interrupted, .elsewhere, .failed: break
       }
       throw error

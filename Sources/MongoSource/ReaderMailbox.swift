@@ -13,14 +13,9 @@ final class ReaderMailbox<Batch: ReaderBatch, Start: Sendable>: Sendable {
   let options: MongoSourceOptions
   let logger: Logger
   private let onChange: @Sendable () -> Void
-<<<<<<< HEAD
-  /// The thread's work for one `restart`.
-  private let read: @Sendable (ReaderMailbox, UInt64, Start) -> Void
-  /// The thread's name.
-=======
-  /// The thread's work for one `restart`, with the connection that the one before left; its name.
+  /// The thread's work for one `restart`, with the connection that the previous one left.
   private let read: @Sendable (ReaderMailbox, UInt64, Start, inout MongoConnection?) -> Void
->>>>>>> 7d2c72b291da6dbaff2cfa891e497b5fa66837d4
+  /// The thread's name.
   private let thread: String
   private let shared = ConditionLock(Shared())
 

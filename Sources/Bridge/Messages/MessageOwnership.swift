@@ -13,33 +13,41 @@ package enum MessageOwner: Sendable, Equatable {
   case nobody
 }
 
-/// How messages of rules without an `id` are identified: by their source and position. A message whose
-/// id says something else isn't the bridge's, whatever its other headers say.
+/// Tells messages by ids that hold their event's position: such an id names its source, too, and what has
+/// that of another source, or another position than its header, isn't the bridge's.
 package struct PositionalIDs: Sendable {
   private let prefix: [UInt8]
-  private let rules: Set<String>
+  /// Rules with ids of their own: those may look like anything.
+  private var others: Set<String>
 
   package init(source: String, rules: [Rule]) {
     prefix = positionalIDPrefix(of: source)
-    self.rules = Set(rules.filter { $0.id == .positional && $0.outbox == nil }.map(\.name))
+    others = Self.others(rules)
+  }
+
+  mutating func use(_ rules: [Rule]) { others = Self.others(rules) }
+
+  private static func others(_ rules: [Rule]) -> Set<String> {
+    Set(rules.filter { $0.id != .positional || $0.outbox != nil }.map(\.name))
   }
 
   /// Whether the message may be of this source, by what it says of itself.
   func allow(_ marks: MessageMarks) -> Bool {
-    guard let id = marks.id else { return true }
-    if id.starts(with: prefix), marks.isSnapshot || isOf(marks, id) { return true }
-    // The rule may have other ids, or be one of an older configuration.
-    guard let rule = marks.rule else { return true }
-    return !rules.contains(String(decoding: rule, as: UTF8.self))
+    guard let id = marks.id, let position = marks.positionText, !marks.isSnapshot,
+      let colon = id.firstIndex(of: UInt8(ascii: ":"))
+    else { return true }
+    let isOurs = id.starts(with: prefix)
+    let second = id[(isOurs ? prefix.count : colon + 1)...].prefix(while: Self.isNoColon)
+    if isOurs, second.elementsEqual(position) { return true }
+    // A rule's own id, unless a position follows the source.
+    guard
+      second.elementsEqual(position)
+        || (isOurs && EventPosition(String(decoding: second, as: UTF8.self)) != nil)
+    else { return true }
+    return marks.rule.map { others.contains(String(decoding: $0, as: UTF8.self)) } ?? false
   }
 
-  /// Whether the id has the position of the header.
-  private func isOf(_ marks: MessageMarks, _ id: UnsafeRawBufferPointer) -> Bool {
-    guard let position = marks.positionText else { return true }
-    let rest = id.dropFirst(prefix.count)
-    guard rest.starts(with: position) else { return false }
-    return rest.count == position.count || rest.dropFirst(position.count).first == UInt8(ascii: ":")
-  }
+  private static func isNoColon(_ byte: UInt8) -> Bool { byte != UInt8(ascii: ":") }
 }
 
 /// Decides which messages of one stream are this bridge's.
@@ -76,7 +84,7 @@ package struct StreamOwnership: Sendable {
 struct MessageOwnership: Sendable {
   private let bridge: String
   private let exclusive: Set<String>
-  private let ids: PositionalIDs?
+  private var ids: PositionalIDs?
   /// What is beyond isn't ours: no majority had it when the streams were looked at.
   var newest: OplogPosition?
 
@@ -87,6 +95,9 @@ struct MessageOwnership: Sendable {
     exclusive = Set(
       configuration.streams.filter { $0.ownership == .exclusive }.map(\.name))
   }
+
+  /// Rules have changed.
+  mutating func use(_ rules: [Rule]) { ids?.use(rules) }
 
   func of(_ stream: String) -> StreamOwnership {
     StreamOwnership(bridge: bridge, isExclusive: exclusive.contains(stream), ids: ids)
@@ -116,7 +127,7 @@ struct MessageOwnership: Sendable {
     }
     if let newest, position.entry > newest { return nil }
     let own = StreamObservation.Own(
-      sequence: sequence, position: position, rule: String(decoding: rule, as: UTF8.self),
+      sequence: sequence, position: position, rule: RuleID(String(decoding: rule, as: UTF8.self)),
       id: marks.id.map { String(decoding: $0, as: UTF8.self) } ?? "")
     switch of(stream).owner(of: marks) {
     case .thisBridge: return own

@@ -26,6 +26,8 @@ struct LaneSink: LaneWriting, ~Copyable {
     case unseen
     /// Nothing is published to the stream until an operator decides.
     case halted
+    /// No present rule takes the event, but an earlier one has published it.
+    case takenEarlier
   }
 
   init(_ pipeline: Pipeline, _ epoch: Pipeline.Epoch) {
@@ -53,6 +55,9 @@ struct LaneSink: LaneWriting, ~Copyable {
     let position = event.position
     let letters = pipeline.lanes[epoch.deadLetterLane]
     if letters.holdsBackOthers { return .full }
+    if let earlier = epoch.earlierRules, isStored(earlier, message, rule, event, &mapper) {
+      return .pass
+    }
     if pipeline.conflicts.mayConcern(position),
       let detail = conflict(message, rule, event, &mapper)
     {
@@ -76,6 +81,12 @@ struct LaneSink: LaneWriting, ~Copyable {
     lane = pipeline.lanes[epoch.deadLetterLane]
     publisher = lane.publisher
     let position = event.position
+    if message.rule == nil, let earlier = epoch.earlierRules, position <= earlier.to,
+      lane.isLookedUp(position), earlier.hasTaken(position) != nil
+    {
+      standing = .takenEarlier
+      return .pass
+    }
     let rule = message.rule ?? Int(InFlightEvent.noRule)
     if holds(message, rule, event, &mapper) {
       standing = .held
@@ -125,7 +136,40 @@ struct LaneSink: LaneWriting, ~Copyable {
     _ message: PlannedMessage, _ rule: Int, _ event: borrowing ChangeEvent, _ mapper: inout Mapper
   ) -> String? {
     pipeline.conflicts.detail(
-      lane.name, rule, event.position, id: id(of: message, event, &mapper))
+      lane.name, pipeline.ruleSet.id(rule), event.position, id: id(of: message, event, &mapper))
+  }
+
+  /// Whether earlier rules have published the event's message, as one or as a dead letter: `lane` is then
+  /// that of the stream that has it.
+  private mutating func isStored(
+    _ earlier: EarlierRules, _ message: PlannedMessage, _ rule: Int,
+    _ event: borrowing ChangeEvent, _ mapper: inout Mapper
+  ) -> Bool {
+    let position = event.position
+    guard position <= earlier.to, lane.isLookedUp(position) else { return false }
+    let id = id(of: message, event, &mapper)
+    let ruleID = pipeline.ruleSet.id(rule)
+    let found = earlier.find(position, rule: ruleID, stream: lane.name) {
+      String(decoding: id, as: UTF8.self)
+    }
+    switch found {
+    case .missing: return false
+    case .idTaken(let other):
+      // What `on_id_conflict` says of it follows.
+      if pipeline.conflicts.add(
+        lane.name, ruleID, position, id: id,
+        "the stream holds this event's message of rule \(other) under this id")
+      {
+        pipeline.counters.rules[rule].idConflicts &+= 1
+        pipeline.counters.lastConflict = .now
+      }
+      return false
+    case .stored(let stored):
+      lane = pipeline.lanes.first { $0.name == stored.stream } ?? lane
+      publisher = lane.publisher
+      standing = .held
+      return true
+    }
   }
 
   private func id(
@@ -148,7 +192,7 @@ struct LaneSink: LaneWriting, ~Copyable {
   /// The event's message was refused by the server again and again.
   private func refusal(_ position: EventPosition, _ rule: Int) -> MappingError? {
     guard !epoch.refused.isEmpty else { return nil }
-    return epoch.refused[RefusalBook.Key(position: position, rule: UInt16(clamping: rule))]
+    return epoch.refused[RefusalBook.Key(position: position, rule: pipeline.ruleSet.id(rule))]
       .map { MappingError(.refused, $0) }
   }
 }

@@ -27,7 +27,7 @@ extension Pipeline {
     case .full: return false
     case .filtered(let rule): if isNew { counters.rules[rule].outcomes.filtered &+= 1 }
     case .unmatched: if isNew { counters.unmatched &+= 1 }
-    case .passed(let message): settlePassed(message, event, sink)
+    case .passed(let message): settlePassed(message, event, isNew, sink)
     case .invalid(let rule, let error):
       noteInvalid(rule, match, error, sink)
       // Its policy, while the sink still knows the message's lane.
@@ -51,14 +51,17 @@ extension Pipeline {
 
   /// Nothing was sent, since the stream has the message, or takes none.
   private func settlePassed(
-    _ message: PlannedMessage, _ event: borrowing ChangeEvent, _ sink: borrowing LaneSink
+    _ message: PlannedMessage, _ event: borrowing ChangeEvent, _ isNew: Bool,
+    _ sink: borrowing LaneSink
   ) {
     let rule = message.rule ?? Int(InFlightEvent.noRule)
     switch sink.standing {
     case .halted, .open: return
+    case .takenEarlier:
+      if isNew { counters.unmatched &+= 1 }
+      return
     case .held: break
-    case .unseen:
-      sink.lane.metUnseen(event.position, rule: message.rule.map { rules[$0].name } ?? "")
+    case .unseen: sink.lane.metUnseen(event.position, rule: ruleSet.id(rule))
     }
     countStored(sink.lane, event.position, rule)
   }
@@ -99,7 +102,7 @@ extension Pipeline {
   ) -> Bool {
     guard error.code == .idConflict else { return isNew }
     // The sink looked for the conflict by this id.
-    return conflicts.drop(sink.lane.name, rule, event.position, id: Array(identity.bytes))
+    return conflicts.drop(sink.lane.name, ruleSet.id(rule), event.position, id: Array(identity.bytes))
   }
 
   private func failure(
