@@ -9,9 +9,9 @@ public struct ObservedRecord: Sendable {
     case snapshot
     /// A dead letter that became a message later, under its old id.
     case replayed
-    /// The dead letter of an event whose id the stream had for another event: which events those are no
-    /// oplog tells, so none is expected.
-    case conflict
+    /// A dead letter for a reason that only the server had (it had the id for another event, or did not take
+    /// the message): which events those are no oplog tells, so none is expected.
+    case serverLetter
     /// Somebody else's.
     case foreign
   }
