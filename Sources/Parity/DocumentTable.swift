@@ -18,6 +18,14 @@ public struct DocumentTable: Sendable {
     public fileprivate(set) var shownAt: EventPosition?
     /// … which was a snapshot's.
     fileprivate var isShownBySnapshot = false
+    /// The first message of this document's life: since then it has been there, whatever its name.
+    fileprivate var since: EventPosition
+    /// … which tells that it was made then; otherwise it was there before.
+    fileprivate var isBegunByInsert = false
+    /// The last snapshot that shows it.
+    fileprivate var snapshotAt: OplogPosition?
+    /// When its collection was renamed last.
+    fileprivate var movedAt: EventPosition?
     /// Messages may be of several documents with keys that look the same.
     public fileprivate(set) var isDoubtful = false
     /// Updates can't be applied to what is shown: of arrays some elements, of values hashes.
@@ -35,6 +43,7 @@ public struct DocumentTable: Sendable {
       self.rule = rule
       self.position = position
       self.sequence = sequence
+      since = position
     }
 
     /// Memory it takes, about.
@@ -49,6 +58,15 @@ public struct DocumentTable: Sendable {
     var emptiedAt: EventPosition?
     /// There are documents in it since then that nothing tells of.
     var blurredAt: EventPosition?
+  }
+
+  /// Whether a snapshot must have a message of a document that is there.
+  public enum Demand: Sendable {
+    /// It has one, or the document is younger.
+    case none
+    case missing
+    /// Its collection had another name then.
+    case open
   }
 
   /// What is known of one document of a collection.
@@ -140,7 +158,11 @@ public struct DocumentTable: Sendable {
     let old = collections.removeValue(forKey: from) ?? Collection()
     var new = old
     new.documents = [:]
-    for (key, document) in old.documents { new.documents[key.moved(to: to)] = document }
+    for (key, document) in old.documents {
+      var moved = document
+      moved.movedAt = position
+      new.documents[key.moved(to: to)] = moved
+    }
     collections[to] = new
     collections[from] = Collection(emptiedAt: position)
   }
@@ -175,6 +197,13 @@ public struct DocumentTable: Sendable {
   ) -> Document? {
     var document = present
     document.isDoubtful = known?.isDoubtful ?? false
+    if operation == .insert {
+      document.isBegunByInsert = true
+    } else if let known {
+      (document.since, document.isBegunByInsert) = (known.since, known.isBegunByInsert)
+      (document.snapshotAt, document.movedAt) = (known.snapshotAt, known.movedAt)
+    }
+    if operation == .snapshot { document.snapshotAt = present.position.entry }
     document.hasDottedNames = known?.hasDottedNames ?? false
     switch operation {
     case .insert, .snapshot:
@@ -254,6 +283,23 @@ public struct DocumentTable: Sendable {
     }
     if let emptied = collection?.emptiedAt, emptied > blurred { return true }
     return snapshot.map { $0 >= blurred.entry } ?? false
+  }
+
+  /// Whether the document, which the collection holds, lacks its message of a snapshot of the collection.
+  ///
+  /// - Parameter snapshot: the entry at which it shows all documents.
+  public func demand(
+    _ document: Document, _ namespace: String, snapshot: OplogPosition
+  ) -> Demand {
+    if let shown = document.snapshotAt, shown >= snapshot { return .none }
+    let collection = collections[Array(namespace.utf8)]
+    // Of what came in since, nothing says when it was made.
+    for change in [collection?.blurredAt, collection?.emptiedAt] {
+      if let change, change.entry >= snapshot { return .none }
+    }
+    if document.isBegunByInsert, document.since.entry >= snapshot { return .none }
+    if let moved = document.movedAt, moved.entry >= snapshot { return .open }
+    return .missing
   }
 
   /// What the messages tell of a document that the collection holds. What was not asked for in the
