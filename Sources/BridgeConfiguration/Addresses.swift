@@ -18,6 +18,8 @@ public struct MongoURI: Sendable, Equatable, CustomStringConvertible, CustomRefl
   public let replicaSet: String?
   /// The connection string without password and secret options.
   public let description: String
+  /// What in it is almost certainly not meant.
+  package let doubts: [Doubt]
 
   /// The whole connection string, for libmongoc alone.
   public func reveal() -> String { text.reveal() }
@@ -86,6 +88,7 @@ public struct MongoURI: Sendable, Equatable, CustomStringConvertible, CustomRefl
     }
     var replicaSet: String? = nil
     var shownOptions: [String] = []
+    var given: [Option] = []
     for option in options.split(whereSeparator: { $0 == "&" || $0 == ";" }) {
       guard let equals = option.firstIndex(of: "="), equals != option.startIndex else {
         throw AddressError(
@@ -99,9 +102,26 @@ public struct MongoURI: Sendable, Equatable, CustomStringConvertible, CustomRefl
           "the URI's option \(name) is neither true nor false",
           remedy: "write \(name)=true or false")
       }
-      let secret = ["authmechanismproperties", "tlscertificatekeyfilepassword"]
-      shownOptions.append(secret.contains(name.lowercased()) ? "\(name)=***" : String(option))
+      let secret = [
+        "authmechanismproperties", "tlscertificatekeyfilepassword",
+        "sslclientcertificatekeypassword",
+      ]
+      let one = Option(name: name, value: value)
+      given.append(one)
+      // One that is misspelt may be secret.
+      if !Self.isKnown(one), option.contains("@") {
+        shownOptions.append("***")
+      } else {
+        let isShown = Self.isKnown(one) && !secret.contains(one.key)
+        shownOptions.append(isShown ? String(option) : "\(name)=***")
+      }
+      if one.key == "directconnection", one.isOn, hosts.count > 1 || scheme == "mongodb+srv://" {
+        throw AddressError(
+          "directConnection=true takes one host",
+          remedy: "leave it out, so that all members are used")
+      }
     }
+    doubts = Self.doubts(given)
     self.text = Secret(text, file: file)
     self.hosts = hosts
     self.replicaSet = replicaSet

@@ -17,6 +17,7 @@ public struct ConfigurationWarning: Sendable, Equatable, CustomStringConvertible
     case streamOverlap = "stream.overlap"
     case consumerFilter = "consumer.filter"
     case variableBraces = "variable.braces"
+    case mongoOption = "uri.option"
   }
 
   public var id: ID

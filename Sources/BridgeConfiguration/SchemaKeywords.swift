@@ -5,6 +5,7 @@ import Mapping
 extension UnknownKeyword {
   /// What was probably meant; nil for what looks like an annotation of somebody's own.
   package var meant: (what: String, remedy: String)? {
+    if keyword == "format" { return meantFormat }
     let ignored = "the keyword \(keyword) is unknown, so it says nothing"
     if isOfAnotherDraft {
       return (
@@ -16,6 +17,41 @@ extension UnknownKeyword {
     guard !Self.harmless.contains(keyword), !keyword.hasPrefix("x-") else { return nil }
     return likely.map { (ignored, "did you mean \($0)?") }
   }
+
+  /// A format that was misspelt, or is another draft's. Many write formats of their own.
+  private var meantFormat: (what: String, remedy: String)? {
+    guard let name = value.stringValue else { return nil }
+    if isOfAnotherDraft {
+      return (
+        "the format \(name) says nothing in \(draft.rawValue)",
+        "name the draft that has it with $schema"
+      )
+    }
+    guard !Self.ownFormats.contains(name) else { return nil }
+    let known = UnknownKeyword.formats(in: draft)
+    let stem = Self.stem(name)
+    let meant =
+      known.first { Self.stem($0) == stem && $0.last?.isNumber != true }
+      ?? Self.otherFormats[stem].flatMap { known.contains($0) ? $0 : nil }
+      ?? nearest(to: name, among: known, most: 2)
+    return meant.map {
+      ("the format \(name) is unknown, so it says nothing", "did you mean \($0)?")
+    }
+  }
+
+  /// Other words for formats, by their stems.
+  private static let otherFormats = [
+    "url": "uri", "guid": "uuid", "mail": "email", "emailaddress": "email",
+    "timestamp": "date-time",
+    "isodate": "date-time", "isodatetime": "date-time", "ip": "ipv4", "ipaddress": "ipv4",
+    "host": "hostname", "domain": "hostname", "domainname": "hostname", "regexp": "regex",
+    "regularexpression": "regex", "internetaddress": "ipv4",
+  ]
+  /// OpenAPI's, and others that are like a format and mean something else.
+  private static let ownFormats: Set = [
+    "int32", "int64", "float", "double", "byte", "binary", "password", "ulid", "cuid", "uid", "urn",
+    "mime", "data", "rate", "unknown",
+  ]
 
   /// A keyword that was misspelt or abbreviated.
   private var likely: String? {

@@ -11,6 +11,10 @@ extension SourceSettings {
     } catch {
       section.problems.add(given?.scalar.position ?? section.position, error.message, error.remedy)
     }
+    for doubt in uri?.doubts ?? [] {
+      section.problems.warn(
+        .mongoOption, given?.scalar.position ?? section.position, doubt.message, doubt.remedy)
+    }
     let name = section.scalar("name")
     if let name { section.checkName(name, key: "name") }
     let reader: Reader = section.choice("reader", default: .oplog)

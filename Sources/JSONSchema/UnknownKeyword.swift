@@ -1,7 +1,7 @@
 import JSON
 
-/// A member of a schema that its draft does not know, so that it says nothing: an annotation of somebody's
-/// own, or a mistake.
+/// A member of a schema that its draft does not know, or the name of a `format` that it does not, so that it
+/// says nothing: an annotation of somebody's own, or a mistake.
 package struct UnknownKeyword: Sendable, Equatable {
   package var keyword: String
   package var value: JSONValue
@@ -19,6 +19,11 @@ package struct UnknownKeyword: Sendable, Equatable {
     var found: [UnknownKeyword] = []
     collect(document, "", draft, 0, &found)
     return found
+  }
+
+  /// The formats that a draft defines.
+  package static func formats(in draft: SchemaDraft) -> [String] {
+    StringFormat.names.filter { StringFormat(name: $0, draft: draft) != nil }
   }
 
   /// What schemas of a draft may say.
@@ -65,6 +70,16 @@ package struct UnknownKeyword: Sendable, Equatable {
           UnknownKeyword(
             keyword: member.key, value: member.value, pointer: place, draft: own,
             isOfAnotherDraft: anywhere.contains(member.key)))
+      }
+      if member.key == "format", let name = member.value.stringValue,
+        StringFormat(name: name, draft: own) == nil
+      {
+        found.append(
+          UnknownKeyword(
+            keyword: "format", value: member.value, pointer: place, draft: own,
+            isOfAnotherDraft: SchemaDraft.allCases.contains {
+              StringFormat(name: name, draft: $0) != nil
+            }))
       }
       descend(member, place, own, depth + 1, &found)
     }

@@ -114,6 +114,11 @@ public struct MessageLimits: Sendable, Equatable {
     return nil
   }
 
+  /// Whether a dead letter's detail is the words of one that is too large.
+  package static func tellsSize(_ detail: UnsafeRawBufferPointer) -> Bool {
+    detail.starts(with: "the message has ".utf8)
+  }
+
   @inline(never)
   static func headersTooLarge(_ bytes: Int) -> MappingError {
     MappingError(

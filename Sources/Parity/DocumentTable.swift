@@ -18,6 +18,14 @@ public struct DocumentTable: Sendable {
     public fileprivate(set) var shownAt: EventPosition?
     /// Whether that was a snapshot's message.
     fileprivate var isShownBySnapshot = false
+    /// The position of the first message of this document's life: since then it has existed, under any name.
+    fileprivate var since: EventPosition
+    /// Whether that message is its insert; otherwise it existed before.
+    fileprivate var isBegunByInsert = false
+    /// The last snapshot that shows it.
+    fileprivate var snapshotAt: OplogPosition?
+    /// The last rename of its collection.
+    fileprivate var movedAt: EventPosition?
     /// The messages may belong to several documents with colliding keys.
     public fileprivate(set) var isDoubtful = false
     /// Updates can't be applied to the published form: shortened arrays or hashes.
@@ -35,6 +43,7 @@ public struct DocumentTable: Sendable {
       self.rule = rule
       self.position = position
       self.sequence = sequence
+      since = position
     }
 
     /// Its approximate size in memory.
@@ -49,6 +58,15 @@ public struct DocumentTable: Sendable {
     var emptiedAt: EventPosition?
     /// Since this position, it may have documents that no message covers.
     var blurredAt: EventPosition?
+  }
+
+  /// Whether a snapshot must have a message of a document that exists.
+  public enum Demand: Sendable {
+    /// It has one, or the document is younger.
+    case none
+    case missing
+    /// Its collection had another name then.
+    case open
   }
 
   /// What is known about a document of a collection.
@@ -140,7 +158,11 @@ public struct DocumentTable: Sendable {
     let old = collections.removeValue(forKey: from) ?? Collection()
     var new = old
     new.documents = [:]
-    for (key, document) in old.documents { new.documents[key.moved(to: to)] = document }
+    for (key, document) in old.documents {
+      var moved = document
+      moved.movedAt = position
+      new.documents[key.moved(to: to)] = moved
+    }
     collections[to] = new
     collections[from] = Collection(emptiedAt: position)
   }
@@ -175,6 +197,13 @@ public struct DocumentTable: Sendable {
   ) -> Document? {
     var document = present
     document.isDoubtful = known?.isDoubtful ?? false
+    if operation == .insert {
+      document.isBegunByInsert = true
+    } else if let known {
+      (document.since, document.isBegunByInsert) = (known.since, known.isBegunByInsert)
+      (document.snapshotAt, document.movedAt) = (known.snapshotAt, known.movedAt)
+    }
+    if operation == .snapshot { document.snapshotAt = present.position.entry }
     document.hasDottedNames = known?.hasDottedNames ?? false
     switch operation {
     case .insert, .snapshot:
@@ -254,6 +283,23 @@ public struct DocumentTable: Sendable {
     }
     if let emptied = collection?.emptiedAt, emptied > blurred { return true }
     return snapshot.map { $0 >= blurred.entry } ?? false
+  }
+
+  /// Whether the document, which the collection holds, lacks its message of a snapshot of the collection.
+  ///
+  /// - Parameter snapshot: the entry at which it shows all documents.
+  public func demand(
+    _ document: Document, _ namespace: String, snapshot: OplogPosition
+  ) -> Demand {
+    if let shown = document.snapshotAt, shown >= snapshot { return .none }
+    let collection = collections[Array(namespace.utf8)]
+    // Of what came in since, nothing says when it was made.
+    for change in [collection?.blurredAt, collection?.emptiedAt] {
+      if let change, change.entry >= snapshot { return .none }
+    }
+    if document.isBegunByInsert, document.since.entry >= snapshot { return .none }
+    if let moved = document.movedAt, moved.entry >= snapshot { return .open }
+    return .missing
   }
 
   /// What the messages say about a document that exists in the collection. Documents never claimed

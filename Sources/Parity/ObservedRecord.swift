@@ -9,9 +9,9 @@ public struct ObservedRecord: Sendable {
     case snapshot
     /// A replayed dead letter, under its old id.
     case replayed
-    /// The dead letter of an event whose id was already used by another event. The oplog doesn't show which
-    /// events these are, so none is expected.
-    case conflict
+    /// A dead letter for a reason that only the server had: it had the id for another event, or refused the
+    /// message. The oplog doesn't show which events these are, so none is expected.
+    case serverLetter
     /// Another producer's message.
     case foreign
   }

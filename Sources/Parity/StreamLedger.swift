@@ -176,7 +176,7 @@ public struct StreamLedger: Sendable {
       foreignCount &+= 1
       note(record.sequence, nil)
       return true
-    case .conflict:
+    case .serverLetter:
       note(record.sequence, nil)
       return true
     case .snapshot:

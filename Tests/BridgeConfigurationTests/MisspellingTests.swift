@@ -87,6 +87,122 @@ private func slips(of word: String) -> [String] {
     #expect(found.first?.meant?.remedy == "did you mean \(keyword)?")
   }
 
+  @Test("of formats are seen", arguments: SchemaDraft.allCases)
+  func formats(_ draft: SchemaDraft) {
+    let known = UnknownKeyword.formats(in: draft)
+    #expect(known.count >= 17)
+    // One letter of these makes another format, or a word of its own.
+    let legal: Set = ["data", "rate", "mime", "uid", "urn"]
+    for format in known {
+      #expect(!Self.told("format", .string(format), draft))
+      for slip in slips(of: format) where !known.contains(slip) && !legal.contains(slip) {
+        #expect(Self.told("format", .string(slip), draft), "\(slip) for \(format)")
+      }
+    }
+    for own in ["int32", "int64", "double", "byte", "password", "color", "phone", "ulid", "x-own"] {
+      #expect(!Self.told("format", .string(own), draft), "\(own)")
+    }
+    // A property of that name is none, and what is no name is an error elsewhere.
+    #expect(!Self.told("properties", ["format": ["const": "emial"]], draft))
+    #expect(!Self.told("const", ["format": "emial"], draft))
+  }
+
+  @Test(
+    "and other words for them",
+    arguments: [
+      ("emial", "email"), ("e-mail", "email"), ("datetime", "date-time"),
+      ("date_time", "date-time"),
+      ("dateTime", "date-time"), ("url", "uri"), ("guid", "uuid"), ("host-name", "hostname"),
+      ("ip", "ipv4"), ("timestamp", "date-time"), ("regexp", "regex"),
+      ("uri_reference", "uri-reference"),
+    ]) func formatWords(_ text: String, _ meant: String)
+  {
+    let found = UnknownKeyword.all(in: ["format": .string(text)]).compactMap(\.meant)
+    #expect(found.map(\.remedy) == ["did you mean \(meant)?"])
+  }
+
+  @Test("a format of a later draft says nothing in an earlier one") func laterFormat() {
+    let found = UnknownKeyword.all(in: ["format": "uuid"], default: .draft7).compactMap(\.meant)
+    #expect(found.map(\.remedy) == ["name the draft that has it with $schema"])
+  }
+
+  // MARK: Connection strings
+
+  private static func doubts(_ options: String, hosts: String = "h:1") throws -> [String] {
+    try configuration(
+      """
+      source: { uri: "mongodb://u:geheim@\(hosts)/?\(options)" }
+      streams: [{ name: S, subjects: [x.>] }]
+      rules: [{ name: r, match: { namespace: a.b }, subject: x.y }]
+      """
+    ).warnings.map(\.description)
+  }
+
+  @Test("of options in the MongoDB URI are seen") func mongoOptions() throws {
+    for option in MongoURI.optionNames where option.count > 3 {
+      for slip in slips(of: option)
+      where !MongoURI.optionNames.contains(where: {
+        $0.lowercased() == slip.lowercased()
+      }) {
+        let found = try Self.doubts("\(slip)=Wert")
+        #expect(found.count == 1 && found[0].contains("Did you mean"), "\(slip): \(found)")
+        #expect(!"\(found)".contains("Wert") && !"\(found)".contains("geheim"))
+      }
+    }
+    #expect(
+      try Self.doubts("replicaset=rs0&AuthSource=admin&tls=true&retryWrites=true&w=majority") == [])
+  }
+
+  @Test(
+    "options that contradict what the bridge needs",
+    arguments: [
+      ("readPreference=secondary", "secondaryPreferred"), ("w=0", "only reads"),
+      ("readConcernLevel=local", "source.read_concern"), ("loadBalanced=true", "replica set"),
+      ("replicaSet=a&replicaSet=b", "twice"), ("maxConnecting=2", "Leave it out"),
+      ("journal=true&wTimeout=3", "wTimeoutMS"),
+    ]) func contradictions(_ options: String, _ words: String) throws
+  {
+    let found = try Self.doubts(options)
+    #expect(found.count == 1 && found[0].contains(words), "\(found)")
+    #expect(found[0].hasSuffix("[uri.option]"))
+  }
+
+  @Test(
+    "and those that are fine",
+    arguments: [
+      "readPreference=secondaryPreferred", "readPreference=nearest", "w=1", "directConnection=true",
+      "readConcernLevel=majority", "readPreferenceTags=a:b&readPreferenceTags=",
+      "loadBalanced=false",
+      "replicaSet=a&replicaSet=a",
+    ]) func fine(_ options: String) throws
+  { #expect(try Self.doubts(options) == []) }
+
+  @Test("a direct connection to several hosts is an error") func direct() throws {
+    #expect(throws: ConfigurationProblems.self) {
+      try Self.doubts("directConnection=true", hosts: "h:1,i:2")
+    }
+  }
+
+  @Test("nothing secret is in what is printed") func secrets() throws {
+    // A password with a ? and an = in it, and a misspelt secret option.
+    for uri in [
+      "mongodb://user:1234?geheim=wort@host/?replicaSet=rs0",
+      "mongodb://host/?tlsCertificateKeyFilePasword=wort",
+      "mongodb://host/?sslClientCertificateKeyPassword=wort",
+    ] {
+      let found = try configuration(
+        """
+        source: { uri: "\(uri)" }
+        streams: [{ name: S, subjects: [x.>] }]
+        rules: [{ name: r, match: { namespace: a.b }, subject: x.y }]
+        """)
+      let printed = "\(found.warnings) \(found.source.uri)"
+      #expect(!printed.contains("wort") && !printed.contains("geheim"), "\(printed)")
+    }
+  }
+
+  // MARK: Annotations
+
   @Test("annotations of other tools are none") func annotations() throws {
     for text in [
       #"{"x-max": 1, "example": 1, "examples": [1], "comment": "c", "note": "n", "notes": ["n"]}"#,

@@ -151,7 +151,12 @@ struct StateDifferentialTests {
                   namespace: name, databaseLength: 1, documentKey: try BSONView(key),
                   fullDocument: try BSONView(whole))
                 event.isSnapshot = true
-                try body(event)
+                // Any that no other collection has.
+                let uuid = MessageDigest(name)
+                try withUnsafeBytes(of: uuid) { bytes in
+                  event.collectionUUID = bytes
+                  try body(event)
+                }
               }
             }
           }
@@ -190,7 +195,7 @@ struct StateDifferentialTests {
       let judge = StateJudge(configuration, plan, fold, knowledge)
       try each { try judge.take($0) }
       var outcome = Outcome(found: judge.finish())
-      outcome.unequal = fold.unreadable + outcome.found.unequal.values
+      outcome.unequal = fold.unreadable + fold.doubled + outcome.found.unequal.values
       return outcome
     }
   }
@@ -289,7 +294,70 @@ struct StateDifferentialTests {
   }
 }
 
+extension StateDifferentialTests {
+  @Test("one message of the last snapshot that is removed is found, whatever older ones tell")
+  func removedFromSnapshot() throws {
+    var (count, told) = (0, 0)
+    for seed in 0..<Self.rounds {
+      var run = try Run(seed: UInt64(seed))
+      var dice = Dice(state: UInt64(seed) &+ 31)
+      let clean = try run.verify()
+      let shown = run.messages.indices.filter { run.messages[$0].headers.isSnapshot }
+      guard let snapshot = run.snapshot, !shown.isEmpty, !clean.isUndecided else { continue }
+      let index = shown[dice.below(shown.count)]
+      let fate = run.fate(index, snapshot)
+      let key = try #require(run.document(run.messages[index])?.key)
+      let isKnown = run.messages[..<index].contains { run.document($0)?.key == key }
+      run.messages.remove(at: index)
+      let outcome = try run.verify()
+      switch fate {
+      case .isThere:
+        #expect(outcome.unequal.count == 1, "\(seed): \(key)")
+        guard let mismatch = outcome.unequal.first else { continue }
+        #expect(mismatch.id == key.description && mismatch.kind == .missing, "\(seed): \(mismatch)")
+        count += 1
+        if isKnown { told += 1 }
+      case .isGone: #expect(outcome.unequal.isEmpty, "\(seed): \(outcome.unequal)")
+      case .isOpen: #expect(outcome.unequal.count <= 1, "\(seed): \(outcome.unequal)")
+      }
+    }
+    #expect(count > Self.rounds / 20 && told > 0)
+  }
+}
+
 extension StateDifferentialTests.Run {
+  fileprivate enum Fate { case isThere, isGone, isOpen }
+
+  fileprivate func document(
+    _ message: StateDifferentialTests.Message
+  ) -> (operation: String, key: DocumentKey)? {
+    let plan = FoldPlan(configuration)
+    guard case .steps(let steps) = plan.read(message.headers, message.body, stream: 0),
+      case .document(let key, let operation, _, _) = steps.first
+    else { return nil }
+    return (operation.rawValue, key)
+  }
+
+  /// What became of the document that a message of the snapshot shows.
+  fileprivate func fate(_ index: Int, _ snapshot: OplogPosition) -> Fate {
+    guard let key = document(messages[index])?.key,
+      !changes.contains(where: {
+        $0.position.entry >= snapshot && $0.change.touches(key.namespace)
+      })
+    else { return .isOpen }
+    let others = messages.enumerated().filter { document($1)?.key == key }
+    // Made by the very entry that the snapshot is at: either message tells of it.
+    if let last = others.last(where: {
+      $0.offset < index && document($0.element)?.operation == "insert"
+    }), last.element.headers.position.entry == snapshot {
+      return .isOpen
+    }
+    let isGone = others.contains {
+      $0.offset > index && document($0.element)?.operation == "delete"
+    }
+    return isGone ? .isGone : .isThere
+  }
+
   func anyDocument(_ dice: inout Dice) -> (name: [UInt8], number: Int)? {
     let told = world.collections.filter { $0.key.starts(with: Array("d.".utf8)) }
       .sorted { $0.key.lexicographicallyPrecedes($1.key) }

@@ -12,6 +12,7 @@ from bridge import BINARY, Bridge, configuration, tailrace, wait_until
 from jetstream import JetStream
 from lab import Lab
 from load import client, make_collections, now, settle
+from test_verify import older_than, verify
 
 # Of documents in `messages`: too long for a header block, and one that is not.
 LONG = ["k" * 65_300, "é" * 11_000, " " * 360_000, "\x01" * 22_000, Binary(b"\xff" * 50_000),
@@ -325,6 +326,16 @@ def test_a_limit_that_no_server_tells(lab, tmp_path, name, publish, start):
         letter, = jetstream.messages(f"DLQ_{name}")
         assert letter.headers["Tailrace-Error"] == "refused"
         assert "control line" in letter.headers["Tailrace-Error-Detail"].lower()
+        if start == "snapshot":
+            return
+        # Nothing but the letter tells that there is no message; nor does it when it was dropped.
+        for reader in ["oplog"] if older_than(lab, 6) else ["oplog", "change_stream"]:
+            report = verify(bridge, "--reader", reader)
+            assert report["verdict"] == "PASS" and report["refused"] == 1, report
+        dropped = tailrace("dlq", "drop", "-c", bridge.file, "--all", cwd=tmp_path)
+        assert dropped.returncode == 0, dropped.stderr
+        report = verify(bridge)
+        assert report["verdict"] == "PASS" and report["dead_letters_resolved"] == 1, report
 
 
 def test_a_limit_that_changes(lab, jetstream, tmp_path, name):

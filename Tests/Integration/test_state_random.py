@@ -142,6 +142,7 @@ def faults(lab, name, messages, is_whole):
     the message (None: it goes), the class that is found, and whether a report's mismatch is about it."""
     steady = [m for m in messages if is_steady(m)]
     last = {key_of(m): m for m in steady}
+    snapshots = [m for m in messages if "Tailrace-Snapshot" in m.headers]
     counts = {}
     for m in steady:
         counts[key_of(m)] = counts.get(key_of(m), 0) + 1
@@ -176,6 +177,11 @@ def faults(lab, name, messages, is_whole):
                    lambda m: "forged" in m["msg_id"])
             if is_whole and counts[key] == 1:
                 yield "a document", message, None, "missing", about(message)
+        shown = [m for m in steady if "Tailrace-Snapshot" in m.headers and key_of(m) == key]
+        if shown and shown[-1].position[:2] == snapshots[-1].position[:2] and is_there(message) and not any(
+                m.sequence > shown[-1].sequence and key_of(m) == key
+                and body(m)["operationType"] == "delete" for m in steady):
+            yield "a snapshot's message", shown[-1], None, "missing", about(message)
         if event["operationType"] == "delete" and counts[key] == 2:
             yield "a message", message, None, "extra", about(message)
 

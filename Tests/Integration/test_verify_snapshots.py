@@ -74,6 +74,47 @@ def test_twice(lab, jetstream, tmp_path, name):
     assert report["mismatches"][0]["msg_id"] == message.id
 
 
+def test_removed_from_the_last(lab, jetstream, tmp_path, name):
+    """A document that the last snapshot should have repeated is missing, whatever older messages tell."""
+    bridge = with_two_snapshots(lab, tmp_path, name)
+
+    def remove(message):
+        jetstream.api(f"STREAM.MSG.DELETE.{name}", {"seq": message.sequence})
+
+    last = last_snapshot(jetstream, name)
+    # Of an older one, none is wanted.
+    remove(next(m for m in jetstream.messages(name)
+                if "Tailrace-Snapshot" in m.headers and m.json["documentKey"]["_id"] == 6))
+    report = state(bridge)
+    assert report["verdict"] == "PASS" and found(report) == {}, report
+    missing = set()
+    for message in last:
+        remove(message)
+        key = message.json["documentKey"]["_id"]
+        # 3 was deleted and made again since, 4 was deleted.
+        if key not in (3, 4):
+            missing.add(f'{{"_id":{key}}}')
+        report = state(bridge, code=1 if missing else 0)
+        assert found(report).get("missing", 0) == len(missing) == sum(found(report).values()), (
+            key, report["mismatches"])
+        assert {m["msg_id"].split(" ", 1)[1] for m in report["mismatches"]} == missing
+    assert len(missing) == 5
+
+
+def test_removed_and_renamed(lab, jetstream, tmp_path, name):
+    """Where the collection was renamed since, it can't be told whether the snapshot has to have it."""
+    bridge = with_two_snapshots(lab, tmp_path, name)
+    with client(lab) as mongo:
+        mongo[name].messages.rename("moved")
+        settle(lab)
+    assert bridge.run("--until", "now") == 0
+    removed = next(m for m in last_snapshot(jetstream, name) if m.json["documentKey"]["_id"] == 6)
+    jetstream.api(f"STREAM.MSG.DELETE.{name}", {"seq": removed.sequence})
+    report = state(bridge)
+    assert report["verdict"] == "PASS", report["mismatches"]
+    assert "have no message of the last snapshot" in " ".join(report["notes"]), report["notes"]
+
+
 def test_partial_and_renamed(lab, jetstream, tmp_path, name):
     """A snapshot of some collections says nothing of the others; documents move with their collection."""
     bridge = with_two_snapshots(lab, tmp_path, name)

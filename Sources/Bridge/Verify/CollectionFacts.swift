@@ -8,8 +8,8 @@ import Parity
 /// documents are gone.
 package struct CollectionFacts: Sendable {
   package struct Change: Sendable {
-    var position: EventPosition
-    var change: CollectionChange
+    package var position: EventPosition
+    package var change: CollectionChange
 
     package init(_ position: EventPosition, _ change: CollectionChange) {
       self.position = position

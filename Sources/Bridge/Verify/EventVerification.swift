@@ -119,7 +119,7 @@ public final class EventVerification: Sendable {
     }
     do {
       let book = try await group.next().submit { [configuration] in
-        VerifyBook(plan, makeDeriver(), rules: configuration.rules.count)
+        VerifyBook(plan, makeDeriver(), rules: configuration.rules.map(\.name))
       }.get()
       var pass = LedgerPass(
         verification: self, plan: plan, jetStream: jetStream, changes: changes,
@@ -181,12 +181,17 @@ struct LedgerPass: Sendable {
     var before: OplogPosition?
     /// … and on a stream up to this position.
     var streams: [String: EventPosition] = [:]
+    /// Events before this, whether they have a message or not …
+    var events: EventPosition?
+    /// … except on these streams, which are being refilled.
+    var refilling: Set<String> = []
     /// There is no bridge: everything is.
     var isAll = false
 
     func covers(_ position: EventPosition, on stream: String) -> Bool {
       if isAll { return true }
       if let before, position.entry < before { return true }
+      if let events, position < events, !refilling.contains(stream) { return true }
       return streams[stream].map { position <= $0 } ?? false
     }
   }
@@ -285,7 +290,9 @@ struct LedgerPass: Sendable {
     guard let planner else { return Settled(isAll: true) }
     guard let checkpoint = try await planner.checkpoint() else { return Settled() }
     return Settled(
-      before: checkpoint.resume, streams: checkpoint.streams.mapValues(\.position))
+      before: checkpoint.resume, streams: checkpoint.streams.mapValues(\.position),
+      events: checkpoint.settled,
+      refilling: Set(checkpoint.states.filter { $0.value.refillTo != nil }.keys))
   }
 
   private func head(_ stream: Int) async throws -> UInt64 {
@@ -367,7 +374,7 @@ private final class RecordCollector: @unchecked Sendable {
   private let sharedRules: Set<[UInt8]>
   @exclusivity(unchecked) private var parser: StoredMessageParser
   @exclusivity(unchecked) private var records: [(record: ObservedRecord, isShared: Bool)] = []
-  private var conflicts: [IDConflictLetter] = []
+  private var letters: [EventOfRule: ServerReason] = [:]
 
   init(
     _ stream: Int, _ book: VerifyBook, _ eventLoop: any EventLoop,
@@ -382,12 +389,12 @@ private final class RecordCollector: @unchecked Sendable {
   }
 
   func take(_ view: borrowing NATSMessageView, _ sequence: UInt64) {
-    let (record, rule) = parser.record(view, sequence: sequence)
+    let (record, rule, reason) = parser.record(view, sequence: sequence)
     var isShared = false
-    if record.kind == .conflict {
+    if let reason {
       if let rule, let position = record.position {
-        conflicts.append(
-          IDConflictLetter(position: position, rule: String(decoding: rule, as: UTF8.self)))
+        letters[EventOfRule(position: position, rule: String(decoding: rule, as: UTF8.self))] =
+          reason
       }
     } else if !sharedRules.isEmpty, let rule {
       isShared = sharedRules.contains(Array(rule))
@@ -400,8 +407,8 @@ private final class RecordCollector: @unchecked Sendable {
     let lot = records
     records = []
     records.reserveCapacity(1024)
-    let letters = conflicts
-    conflicts = []
+    let letters = letters
+    self.letters = [:]
     eventLoop.execute { [book, stream] in
       book.note(letters)
       book.take(stream, lot)

@@ -72,6 +72,13 @@ package struct FoldPlan: Sendable {
     return .foldable(stream: first.streamIndex)
   }
 
+  /// Whether rules may publish nothing of a document of the collection, without a dead letter.
+  func mayLeaveOut(_ namespace: String) -> Bool {
+    rulesTaking(namespace).contains {
+      $0.onInvalid == .drop || ($0.onIDConflict == .drop && $0.id != .positional)
+    }
+  }
+
   /// What a rule's messages lack, whatever the collection.
   private static func obstacle(_ rule: Rule) -> String? {
     if rule.outbox != nil { return "rule \(rule.name) is an outbox" }
@@ -358,7 +365,7 @@ package enum CollectionChange: Sendable, Equatable {
   }
 
   /// Whether documents of the collection are others since.
-  func touches(_ name: String) -> Bool {
+  package func touches(_ name: String) -> Bool {
     switch self {
     case .dropped(let one), .created(let one): one.isSame(as: name)
     case .databaseDropped(let one): name.utf8.starts(with: "\(one).".utf8)

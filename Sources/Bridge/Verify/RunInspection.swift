@@ -86,7 +86,7 @@ struct RunInspection: Sendable {
       // Neighbours that are in order are none of this run's.
       case .own: message.position.map { $0 >= lower && run.contains($0) } ?? false
       // No oplog entry tells of these.
-      case .snapshot, .conflict: false
+      case .snapshot, .serverLetter: false
       // Runs may overlap.
       case .replayed: message.position.map { run.contains($0) } ?? true
       case .foreign: true

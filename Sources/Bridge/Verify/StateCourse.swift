@@ -202,6 +202,10 @@ struct StateCourse {
       "are not compared: updates have made them such as their rule can't show as a whole (a replacement would be a dead letter)"
     ),
     (
+      .snapshots,
+      "have no message of the last snapshot, and need not have one: their collection had another name then, a change of them is a dead letter, or their rule drops what is invalid"
+    ),
+    (
       .collections,
       "are not compared: the oplog does not reach back to their last message, and no rule takes drop and rename of their collection, which may have been dropped or replaced since"
     ),

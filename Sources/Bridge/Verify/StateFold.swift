@@ -54,6 +54,12 @@ package final class StateFold: Sendable {
     state.withLock { $0.table.isComplete(namespace, snapshot: snapshot) }
   }
 
+  func demand(
+    _ document: DocumentTable.Document, _ namespace: String, snapshot: OplogPosition
+  ) -> DocumentTable.Demand {
+    state.withLock { $0.table.demand(document, namespace, snapshot: snapshot) }
+  }
+
   package var unclaimed: [(DocumentKey, DocumentTable.Document)] {
     state.withLock { $0.table.unclaimed }
   }

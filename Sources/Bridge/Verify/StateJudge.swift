@@ -18,6 +18,8 @@ package final class StateJudge {
     case deadLetters
     /// The rule can't show the document as it is now, which updates have made so.
     case unmappable
+    /// Why it has no message of the last snapshot.
+    case snapshots
     /// Its collection may have been dropped or renamed where the oplog does not reach any more.
     case collections
   }
@@ -207,6 +209,7 @@ package final class StateJudge {
       else {
         // Which of the readings is right is not known, even if this one fits.
         if folded.texts.count > 1 { found.undecided[.paths, default: Tally()].note(key) }
+        demandSnapshot(of: key, folded, mismatch, stream)
         return
       }
       first = first ?? difference
@@ -235,6 +238,30 @@ package final class StateJudge {
     mismatch.detail =
       "the document at \(first.pointer.isEmpty ? "its root" : first.pointer): \(first.detail)"
     found.add(key, stream, mismatch)
+  }
+
+  /// Reports a document that the last snapshot should have repeated, and did not, although other messages
+  /// make it what it is: consumers drop such a document.
+  private func demandSnapshot(
+    of key: DocumentKey, _ folded: DocumentTable.Document, _ mismatch: @autoclosure () -> Mismatch,
+    _ stream: Int
+  ) {
+    let namespace = key.namespace
+    guard !folded.isDoubtful, let snapshot = snapshot(of: namespace) else { return }
+    switch fold.demand(folded, namespace, snapshot: snapshot) {
+    case .none: return
+    case .missing:
+      if let letter = knowledge.deadLetters[key], letter.entry >= snapshot { break }
+      if plan.mayLeaveOut(namespace) { break }
+      if excuses(key, folded) { return }
+      var mismatch = mismatch()
+      mismatch.detail =
+        "no message of the last snapshot, at \(snapshot), tells of this document, which was there before"
+      found.add(key, stream, mismatch)
+      return
+    case .open: break
+    }
+    found.undecided[.snapshots, default: Tally()].note(key)
   }
 
   /// No message tells of the document as a whole.

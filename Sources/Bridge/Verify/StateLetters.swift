@@ -33,6 +33,7 @@ final class StateLetters: Sendable {
   var isFull: Bool { state.withLock { $0.isFull } }
 
   func read(_ jetStream: JetStreamClient) async throws {
+    try await readDropped(jetStream)
     let name = configuration.deadLetter.stream
     guard let info = try await jetStream.stream(name), info.messages > 0 else { return }
     let ownership = MessageOwnership(configuration).of(name)
@@ -40,6 +41,20 @@ final class StateLetters: Sendable {
       jetStream, stream: name, from: info.firstSequence, through: info.lastSequence,
       take: { view, _ in self.take(view, ownership) }
     ).run()
+  }
+
+  /// Those that an operator has dropped: their changes are in no message either.
+  private func readDropped(_ jetStream: JetStreamClient) async throws {
+    var mapper = configuration.mapper(sourceName: "")
+    for letter in try await DroppedLetters(jetStream, configuration).load() {
+      guard
+        let index = configuration.rules.firstIndex(where: {
+          $0.name.isSame(as: letter.event.rule)
+        }),
+        let key = try? letter.withEvent({ plan.key(of: $0, rule: index, &mapper) }) ?? nil
+      else { continue }
+      note(key, letter.event.position)
+    }
   }
 
   private func take(_ view: borrowing NATSMessageView, _ ownership: StreamOwnership) {
@@ -55,6 +70,10 @@ final class StateLetters: Sendable {
         return plan.key(of: event, rule: index, &mapper)
       })
     else { return }
+    note(key, position)
+  }
+
+  private func note(_ key: DocumentKey, _ position: EventPosition) {
     state.withLock { state in
       if state.documents[key] == nil, state.documents.count >= Self.mostDocuments {
         state.isFull = true

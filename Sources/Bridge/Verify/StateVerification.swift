@@ -85,9 +85,9 @@ public final class StateVerification: Sendable {
     }
     while !unequal.isEmpty, ContinuousClock.now < deadline {
       // Later, the same must still be unequal.
-      guard let later = try await laterMoment(planner, than: course.moment, until: deadline) else {
-        break
-      }
+      let later = try await laterMoment(
+        planner, than: course.moment, isExact: !course.isInexact, until: deadline)
+      guard let later else { break }
       course.moment = later
       progress?("\(unequal.count) documents differ: once more, at \(later.position.entry)")
       try await letters.read(jetStream)
@@ -167,15 +167,18 @@ public final class StateVerification: Sendable {
     if !course.notFoldable.isEmpty { report.addReason("no collection can be compared") }
   }
 
-  /// A moment that the bridge has come to since, if one comes before the time is up.
+  /// A moment that the bridge has come to since, if one comes before the time is up. None does while the
+  /// bridge is stopped; then what was read as it was at the moment is as it is.
   private func laterMoment(
-    _ planner: VerifyPlanner, than before: StateMoment, until deadline: ContinuousClock.Instant
+    _ planner: VerifyPlanner, than before: StateMoment, isExact: Bool,
+    until deadline: ContinuousClock.Instant
   ) async throws -> StateMoment? {
     while ContinuousClock.now < deadline {
-      if let checkpoint = try await planner.checkpoint(),
-        let later = StateMoment(checkpoint, majority: nil), later.position > before.position
-      {
-        return later
+      if let checkpoint = try await planner.checkpoint() {
+        if let later = StateMoment(checkpoint, majority: nil), later.position > before.position {
+          return later
+        }
+        if isExact, checkpoint.isFinal { return nil }
       }
       try await Task.sleep(for: .milliseconds(200))
     }

@@ -18,6 +18,7 @@ struct StoredMessageParser: ~Copyable {
     /// Of a dead letter: why it is one.
     var error: UnsafeRawBufferPointer?
     var errorDetail: UnsafeRawBufferPointer?
+    var reason: ServerReason?
     var digests: PartDigests
   }
 
@@ -40,16 +41,17 @@ struct StoredMessageParser: ~Copyable {
       parsed.id = nil
     case .unnamed, .nobody: break
     }
-    if parsed.kind == .own || parsed.kind == .snapshot, IDConflictLetter.isOne(marks) {
-      parsed.kind = .conflict
+    if parsed.kind == .own || parsed.kind == .snapshot, let reason = ServerReason(marks) {
+      parsed.kind = .serverLetter
+      parsed.reason = reason
     }
     return parsed
   }
 
-  /// With the rule whose message it is; a dead letter is no rule's message, but that of an
-  /// id conflict says whose it would have been.
+  /// With the rule whose message it is; a dead letter is no rule's message, but one for a reason of the
+  /// server says whose it would have been.
   mutating func record(_ view: borrowing NATSMessageView, sequence: UInt64) -> (
-    record: ObservedRecord, rule: UnsafeRawBufferPointer?
+    record: ObservedRecord, rule: UnsafeRawBufferPointer?, reason: ServerReason?
   ) {
     let parsed = parse(view)
     let digests = parsed.digests
@@ -59,7 +61,7 @@ struct StoredMessageParser: ~Copyable {
         digest: MessageDigest(
           subject: digests.subject, headers: digests.headers, body: digests.body),
         id: parsed.id.map { MessageDigest($0) }, subject: digests.subject, body: digests.body),
-      parsed.error != nil && parsed.kind != .conflict ? nil : parsed.rule
+      parsed.error != nil && parsed.reason == nil ? nil : parsed.rule, parsed.reason
     )
   }
 

@@ -10,6 +10,7 @@ import Parity
 final class VerifyBook: @unchecked Sendable {
   let deriver: MessageDeriver
   private let plan: VerifyPlan
+  private let rules: [String]
   private(set) var ledgers: [StreamLedger]
   private(set) var shared: [SharedIDs]
   private let sharesIDs: [Bool]
@@ -18,8 +19,10 @@ final class VerifyBook: @unchecked Sendable {
   private(set) var expectedByRule: [UInt64]
   /// Expected before a stream's floor.
   private(set) var notHeld: UInt64 = 0
-  /// Events that have dead letters because of their ids.
-  private(set) var conflicts: Set<IDConflictLetter> = []
+  /// Events that have dead letters for reasons that only the server had.
+  private(set) var serverLetters: [EventOfRule: ServerReason] = [:]
+  /// The rule of what is expected last; by stream.
+  private var lastRules: [Int?]
   /// Of rules that drop such events; by stream.
   private var recentIDs: [RecentIDs]
   private var isAbandoned = false
@@ -31,7 +34,8 @@ final class VerifyBook: @unchecked Sendable {
     var stop: (@Sendable () -> Void)?
   }
 
-  init(_ plan: VerifyPlan, _ deriver: MessageDeriver, rules: Int) {
+  init(_ plan: VerifyPlan, _ deriver: MessageDeriver, rules: [String]) {
+    self.rules = rules
     self.plan = plan
     self.deriver = deriver
     ledgers = plan.streams.map {
@@ -43,7 +47,8 @@ final class VerifyBook: @unchecked Sendable {
     sharesIDs = plan.streams.map(\.isShared)
     recentIDs = plan.streams.map { _ in RecentIDs() }
     queues = plan.streams.map { _ in Queue() }
-    expectedByRule = Array(repeating: 0, count: rules)
+    lastRules = plan.streams.map { _ in nil }
+    expectedByRule = Array(repeating: 0, count: rules.count)
   }
 
   // MARK: Expected
@@ -60,9 +65,10 @@ final class VerifyBook: @unchecked Sendable {
         if let name = deriver.nameOfRuleDroppingConflicts(rule), let id = message.id,
           recentIDs[message.stream].add(MessageDigest(id))
         {
-          conflicts.insert(IDConflictLetter(position: message.position, rule: name))
+          serverLetters[EventOfRule(position: message.position, rule: name)] = .idConflict
         }
       }
+      lastRules[message.stream] = message.rule
       let body = MessageDigest(message.body)
       let subject = MessageDigest(message.subject)
       let digest = MessageDigest(
@@ -107,7 +113,7 @@ final class VerifyBook: @unchecked Sendable {
     for queue in queues { queue.stop?() }
   }
 
-  func note(_ letters: [IDConflictLetter]) { conflicts.formUnion(letters) }
+  func note(_ letters: [EventOfRule: ServerReason]) { serverLetters.merge(letters) { $1 } }
 
   func take(_ stream: Int, _ records: [(record: ObservedRecord, isShared: Bool)]) {
     queues[stream].records += records
@@ -125,7 +131,7 @@ final class VerifyBook: @unchecked Sendable {
       let (record, isShared) = queue.records[queue.head]
       if plan.taken.indices.contains(stream), plan.taken[stream].contains(record.sequence) {
         ledgers[stream].pass(record.sequence)
-      } else if record.kind == .conflict {
+      } else if record.kind == .serverLetter {
         let isBeyond = record.position.map { $0 > plan.range.upperBound } ?? false
         ledgers[stream].pass(record.sequence, isBeyond: isBeyond)
       } else if sharesIDs[stream], record.kind != .snapshot, isShared || record.kind == .foreign {
@@ -159,17 +165,26 @@ final class VerifyBook: @unchecked Sendable {
     !waiting && ledgers.allSatisfy(\.agrees) && shared.allSatisfy(\.agrees)
   }
 
-  /// Whether nothing more is to come: streams have passed what is expected last, or its ack is known.
+  /// Whether nothing more is to come: streams have passed what is expected last, or its ack is known, or its
+  /// dead letter is there.
   func isComplete(_ settled: LedgerPass.Settled) -> Bool {
     plan.streams.indices.allSatisfy { index in
-      let name = plan.streams[index].name
       let isPassed =
         ledgers[index].lastExpected.map { last in
-          settled.covers(last, on: name) || ledgers[index].lastPosition.map { last <= $0 } ?? false
+          isDecided(last, index, settled)
+            || ledgers[index].lastPosition.map { last <= $0 } ?? false
         } ?? true
       return isPassed
-        && (shared[index].lastExpected.map { settled.covers($0, on: name) } ?? true)
+        && (shared[index].lastExpected.map { isDecided($0, index, settled) } ?? true)
     }
+  }
+
+  private func isDecided(
+    _ position: EventPosition, _ stream: Int, _ settled: LedgerPass.Settled
+  ) -> Bool {
+    if settled.covers(position, on: plan.streams[stream].name) { return true }
+    guard let rule = lastRules[stream] else { return false }
+    return serverLetters[EventOfRule(position: position, rule: rules[rule])] != nil
   }
 
   var observedCount: UInt64 {

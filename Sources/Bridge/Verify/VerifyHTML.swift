@@ -51,6 +51,7 @@ extension VerifyReport {
       (superseded, "Pushed out by newer messages of their subjects"),
       (resolvedDeadLetters, "Dead letters taken out of their stream"),
       (idConflicts, "Dead letters because of ids that were other events'"),
+      (refused, "Dead letters because the server refused the messages"),
       (notHeld, "Removed by the streams' limits, not judged"),
       (imagesNotCompared, "Differing in documents read afterwards, not judged"),
     ] where count > 0 {

@@ -36,8 +36,10 @@ struct VerifyJudge {
   private static let mostWaiting = 50_000
   private static let mostKeptBytes = 256 << 20
   private var heldOfSubject: [String: Int] = [:]
-  /// Events that are in the dead-letter stream because their stream had their id for another event.
-  private var conflicts: Set<IDConflictLetter> = []
+  /// Events that are in the dead-letter stream for reasons that only the server had.
+  private var serverLetters: [EventOfRule: ServerReason] = [:]
+  /// Events whose dead letters an operator has dropped; nil until something is missing.
+  private var dropped: Set<EventOfRule>?
   var doubtful = DoubtfulFindings()
   var otherLimits = OtherLimits()
   /// By stream: what no change explains, where a change stream tells of the changes.
@@ -72,9 +74,9 @@ struct VerifyJudge {
 
   /// - Returns: the ids that were told to be missing.
   mutating func judge(_ report: inout VerifyReport) async throws -> [String] {
-    conflicts = try await eventLoop.submit { [book] in
+    serverLetters = try await eventLoop.submit { [book] in
       book.endExpected()
-      return book.conflicts
+      return book.serverLetters
     }.get()
     var courses: [Int: Course] = [:]
     // Dead letters first: they replace messages.
@@ -235,7 +237,7 @@ struct VerifyJudge {
   ) async throws {
     let ledger = course.ledger
     let place = plan.streams[stream]
-    let missing = missing.filter { !isConflict($0.mismatch, &report) }
+    let missing = try await unexplained(missing, &report)
     let successors = place.perSubject > 0 ? Self.successors(missing) : []
     let rulings = course.reconciliation.rule(
       missing: missing.map { finding in
@@ -283,12 +285,36 @@ struct VerifyJudge {
     }
   }
 
-  /// Whether the event is where it belongs when its id is another event's: in the dead-letter stream.
-  private func isConflict(_ mismatch: Mismatch, _ report: inout VerifyReport) -> Bool {
+  /// Those that no dead letter, there or dropped, stands for.
+  private mutating func unexplained(
+    _ missing: [Finding], _ report: inout VerifyReport
+  ) async throws -> [Finding] {
+    let rest = missing.filter { !isServerLetter($0.mismatch, &report) }
+    guard !rest.isEmpty else { return rest }
+    if dropped == nil {
+      let letters = DroppedLetters(jetStream, verification.configuration)
+      dropped = Set(try await letters.load().map(\.event))
+    }
+    guard let dropped, !dropped.isEmpty else { return rest }
+    return rest.filter { finding in
+      guard let position = finding.mismatch.position,
+        dropped.contains(EventOfRule(position: position, rule: finding.mismatch.rule))
+      else { return true }
+      report.resolvedDeadLetters &+= 1
+      return false
+    }
+  }
+
+  /// Whether the event is where it belongs when the server did not take its message, or had its id for
+  /// another event: in the dead-letter stream.
+  private func isServerLetter(_ mismatch: Mismatch, _ report: inout VerifyReport) -> Bool {
     guard let position = mismatch.position,
-      conflicts.contains(IDConflictLetter(position: position, rule: mismatch.rule))
+      let reason = serverLetters[EventOfRule(position: position, rule: mismatch.rule)]
     else { return false }
-    report.idConflicts &+= 1
+    switch reason {
+    case .idConflict: report.idConflicts &+= 1
+    case .refused: report.refused &+= 1
+    }
     return true
   }
 
@@ -394,7 +420,7 @@ struct VerifyJudge {
     differing finding: Finding, _ stream: Int, _ report: inout VerifyReport
   ) async throws -> Bool {
     var told = finding.mismatch
-    if isConflict(told, &report) { return false }
+    if isServerLetter(told, &report) { return false }
     if finding.doubt?.concerns(finding.rule) ?? false {
       return try await tell(open: finding, stream, &report)
     }

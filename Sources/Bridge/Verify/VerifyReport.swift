@@ -66,6 +66,8 @@ public struct VerifyReport: Sendable {
   var resolvedDeadLetters: UInt64 = 0
   /// Events in the dead-letter stream because their ids were other events'.
   var idConflicts: UInt64 = 0
+  /// Events in the dead-letter stream because the server did not take their messages.
+  var refused: UInt64 = 0
   /// Messages that differ in nothing but documents read afterwards.
   var imagesNotCompared: UInt64 = 0
   var isOtherConfiguration = false
@@ -152,6 +154,7 @@ public struct VerifyReport: Sendable {
     superseded &+= other.superseded
     resolvedDeadLetters &+= other.resolvedDeadLetters
     idConflicts &+= other.idConflicts
+    refused &+= other.refused
     imagesNotCompared &+= other.imagesNotCompared
     pending &+= other.pending
     for reason in other.reasons { addReason(reason) }
@@ -249,6 +252,7 @@ extension VerifyReport {
       "not_held": .int(notHeld), "superseded": .int(superseded),
       "dead_letters_resolved": .int(resolvedDeadLetters),
       "id_conflicts": .int(idConflicts),
+      "refused": .int(refused),
       "images_not_compared": .int(imagesNotCompared), "streams": .array(streams.map(json)),
       "rules": .array(rules.map(json)), "config_hash": .string(configurationHash),
       "started_at": .string(startedAt), "finished_at": .string(finishedAt),
@@ -322,6 +326,7 @@ extension VerifyReport {
       (superseded, "pushed out by newer messages of their subjects"),
       (resolvedDeadLetters, "dead letters were taken out of their stream"),
       (idConflicts, "events are dead letters because their streams had their ids for other events"),
+      (refused, "events are dead letters because the server refused their messages"),
       (notHeld, "before what the streams' limits have left, not judged"),
       (imagesNotCompared, "differ in documents only that were read afterwards, not judged"),
       (pending, "pending"),

@@ -203,6 +203,7 @@ extension VerifyReport {
     report.superseded = number("superseded", json)
     report.resolvedDeadLetters = number("dead_letters_resolved", json)
     report.idConflicts = number("id_conflicts", json)
+    report.refused = number("refused", json)
     report.imagesNotCompared = number("images_not_compared", json)
     for value in json["streams"]?.arrayValue ?? [] {
       report.streams.append(

@@ -10,6 +10,14 @@ enum StringFormat: UInt8, Sendable, CaseIterable {
   case jsonPointer, relativeJSONPointer
   case regex
 
+  /// As `format` has them.
+  static let names = [
+    "date-time", "date", "time", "duration", "email", "idn-email", "hostname", "idn-hostname",
+    "ipv4",
+    "ipv6", "uri", "uri-reference", "iri", "iri-reference", "uri-template", "uuid", "json-pointer",
+    "relative-json-pointer", "regex",
+  ]
+
   /// By the name in `format`; nil for those that the draft doesn't define, which then only
   /// annotate.
   init?(name: String, draft: SchemaDraft) {

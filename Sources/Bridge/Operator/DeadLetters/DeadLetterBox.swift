@@ -29,15 +29,40 @@ public struct DeadLetterBox: Sendable {
     }
   }
 
-  /// Takes letters out of the stream, and hands out those that were there.
+  /// Takes letters out of the stream, and hands out those that were there. First it keeps which they are
+  /// (`DroppedLetters`), so that nobody takes their events for lost.
   public func drop(
     _ filter: DeadLetterFilter, _ body: (DeadLetter) -> Void
   ) async throws(BridgeError) -> Int {
     try await configuration.withJetStream(logger) { jetStream throws(BridgeError) in
-      try await walk(jetStream, filter) { letter throws(BridgeError) in
-        if try await remove(letter, jetStream) { body(letter) }
+      var waiting: [DeadLetter] = []
+      let leftOut = try await walk(jetStream, filter) { letter throws(BridgeError) in
+        waiting.append(letter)
+        guard waiting.count >= Self.mostWaiting else { return }
+        try await drop(waiting, jetStream, body)
+        waiting = []
+      }
+      try await drop(waiting, jetStream, body)
+      return leftOut
+    }
+  }
+
+  private static let mostWaiting = 100
+
+  private func drop(
+    _ letters: [DeadLetter], _ jetStream: JetStreamClient, _ body: (DeadLetter) -> Void
+  ) async throws(BridgeError) {
+    for (bridge, theirs) in Dictionary(grouping: letters, by: \.bridge) {
+      let place = DroppedLetters(jetStream, configuration, bridge: bridge.isEmpty ? nil : bridge)
+      do {
+        try await place.add(theirs)
+      } catch {
+        throw .unavailable(
+          "which letters are dropped could not be written to KV bucket \(configuration.bridge.stateBucket), so they are kept: \(error)"
+        )
       }
     }
+    for letter in letters where try await remove(letter, jetStream) { body(letter) }
   }
 
   /// The change event of a letter in canonical Extended JSON: whole, where that takes reading the
