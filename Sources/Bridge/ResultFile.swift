@@ -54,8 +54,8 @@ public struct ResultFile: ~Copyable, Sendable {
 
   /// Replaces the file, whole or not at all, whenever the process ends.
   public static func replace(_ path: String, with text: String) throws(Failure) {
-    var status = stat()
-    if stat(path, &status) == 0, status.st_mode & S_IFMT != S_IFREG {
+    let attributes = try? FileManager.default.attributesOfItem(atPath: path)
+    if let type = attributes?[.type] as? FileAttributeType, type != .typeRegular {
       return try write(text, to: path)
     }
     let temporary = "\(path).\(getpid()).tmp"

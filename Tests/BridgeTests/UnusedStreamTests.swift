@@ -4,10 +4,6 @@ import MongoSource
 import Oplog
 import Testing
 
-private func entry(_ seconds: UInt32) -> OplogPosition {
-  OplogPosition(seconds: seconds, increment: 1)
-}
-
 private func origin(_ seconds: UInt32, inclusive: Bool = false) -> Checkpoint.Origin {
   Checkpoint.Origin(position: entry(seconds), inclusive: inclusive)
 }

@@ -1,6 +1,6 @@
 import BridgeConfiguration
 import JetStream
-package import Mapping
+import Mapping
 import Oplog
 
 /// Whose a stored message is.

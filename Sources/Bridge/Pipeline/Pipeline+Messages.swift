@@ -102,7 +102,8 @@ extension Pipeline {
   ) -> Bool {
     guard error.code == .idConflict else { return isNew }
     // The sink looked for the conflict by this id.
-    return conflicts.drop(sink.lane.name, ruleSet.id(rule), event.position, id: Array(identity.bytes))
+    return conflicts.drop(
+      sink.lane.name, ruleSet.id(rule), event.position, id: Array(identity.bytes))
   }
 
   private func failure(

@@ -1,3 +1,5 @@
+import Mapping
+
 /// Whether what a stream holds where it says to have a replayed message is that message: only then may
 /// its dead letter go.
 package enum ReplayProof: Equatable, Sendable {
