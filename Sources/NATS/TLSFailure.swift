@@ -153,9 +153,9 @@ package struct TLSFailure: Sendable, Equatable {
     }
     return authorities == nil
       ? "the server's certificate is not trusted: it was not issued by one of the system's authorities; "
-        + "set tls.ca_file to its authority"
-      : "the server's certificate is not trusted: it was not issued by the CA file; set tls.ca_file to "
-        + "its authority, with any intermediate certificates that the server omits"
+        + "set the CA file that issued it (tls.ca_file)"
+      : "the server's certificate is not trusted: it was not issued by the CA file; set the CA file that "
+        + "issued it (tls.ca_file), with any intermediate certificates that the server omits"
   }
 
   /// The server rejected the client with an alert.

@@ -397,7 +397,7 @@ import Testing
         (0..<3).map { DoctorFacts.Voter(host: "d\($0):1") }
           + [DoctorFacts.Voter(host: "d3:1", votes: 0)])
     }
-    #expect(silent.evidence.hasPrefix("3 voting members, 3 with data: 2 must"))
+    #expect(silent.evidence.hasPrefix("3 voting members, 3 with data: a majority commit needs 2"))
   }
 
   @Test func clocks() throws {

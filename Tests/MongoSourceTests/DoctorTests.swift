@@ -169,7 +169,7 @@ struct DoctorTests {
     #expect(nobody["mongodb.reachable"]?.evidence.contains("127.0.0.1:9") == true)
     let refused = await examine("mongodb://app:hunter2secret@\(host)/?replicaSet=rs0")
     #expect(refused["mongodb.reachable"]?.verdict == .fail)
-    #expect(refused["mongodb.reachable"]?.evidence.contains("refused") == true)
+    #expect(refused["mongodb.reachable"]?.evidence.contains("rejected") == true)
     let wrong = await examine("mongodb://app:hunter2secret@\(host)/?replicaSet=other")
     #expect(wrong["mongodb.replica_set"]?.remedy?.contains("replicaSet=rs0") == true)
     let unescaped = await examine("mongodb://app:secret@hunter2@\(host)/")
