@@ -127,8 +127,8 @@ extension PublishLane {
   @inline(__always)
   var isStaging: Bool { stage?.phase == .collecting }
 
-  private var stageLimit: Int {
-    // Without more flow control than that.
+  /// How many messages are published at once: fast ingest takes more only with flow control.
+  private var partLimit: Int {
     mode == .fast ? max(1, min(2 * flowEvery, Self.maximumBatch)) : Self.maximumBatch
   }
 
@@ -148,7 +148,7 @@ extension PublishLane {
     sizes.append(Int32(clamping: size))
     bytesInFlight += size
     sent &+= 1
-    if let count = stage?.messages.count, count >= stageLimit { lookUpStaged() }
+    if let count = stage?.messages.count, count >= Self.maximumBatch { lookUpStaged() }
   }
 
   /// The value of the message's first header, where that is its id.
@@ -419,13 +419,16 @@ extension PublishLane {
     stage?.stored = 0
     stage?.phase = .publishing
     guard let wanted = stage?.toPublish, !wanted.isEmpty else { return settleStage() }
-    if mode == .single {
-      writeNext()
-    } else {
-      for _ in wanted { writeNext() }
-      sealBatch()
-    }
+    if mode == .single { writeNext() } else { writePart() }
     return .moved
+  }
+
+  /// As many of the messages to publish as may be sent at once.
+  private func writePart() {
+    guard let stage else { return }
+    let left = stage.toPublish.count - stage.written
+    for _ in 0..<min(left, partLimit) { writeNext() }
+    sealBatch()
   }
 
   /// The next message to publish, by the lane's own protocol.
@@ -460,6 +463,7 @@ extension PublishLane {
     }
     guard stored + progress.acked == wanted else {
       if mode == .single { writeNext() }
+      if mode == .fast, stored + progress.acked == stage?.written { writePart() }
       return .moved
     }
     if mode == .fast, !options.exclusive {

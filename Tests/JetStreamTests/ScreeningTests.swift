@@ -265,6 +265,35 @@ private func settle(_ lane: PublishLane, _ stream: inout FakeStream) throws -> L
     #expect(lane.lastSequence == 700)
   }
 
+  /// Fast ingest gets no more at once than its flow control allows, which is less than is looked up.
+  @Test(arguments: PublishProtocol.allCases, [true, false])
+  func `a thousand are looked up at once, and published in parts`(
+    mode: PublishProtocol, exclusive: Bool
+  ) throws {
+    guard exclusive || mode != .chain else { return }
+    var stream = FakeStream(isReplicated: false, sequenceFirst: true)
+    stream.produce("m7")
+    let lane = makeLane(mode, base: 1, exclusive: exclusive, judge: judge)
+    for n in 0..<1000 {
+      #expect(lane.canSend)
+      send(lane, "m\(n)", event: n)
+    }
+    #expect(try lines(lane.output.bytes).count == 1000)
+    #expect(!lane.canSend)
+    // Somebody is faster while the first part is on its way.
+    if mode == .fast, !exclusive { stream.racing = ["m3"] }
+    let progress = try settle(lane, &stream)
+    #expect(progress.acked == 1000 && lane.inFlight == 0 && lane.canSend)
+    #expect(Set(stream.stored.map(\.id)).count == 1000 && stream.stored.count == 1000)
+    let ours = stream.stored.filter { $0.body != "producer" }.compactMap {
+      Int($0.id.dropFirst())
+    }
+    #expect(ours == ours.sorted())
+    #expect(progress.lastStored == 999)
+    #expect(stream.stored[Int(progress.sequence) - 1].id == "m999")
+    #expect(lane.lastSequence == progress.sequence)
+  }
+
   @Test func `an id that is not settled is asked for again`() throws {
     let lane = makeLane(.chain)
     send(lane, "a")

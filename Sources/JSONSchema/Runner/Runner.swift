@@ -234,24 +234,23 @@ struct Runner {
       return fail(.corrupt(BSONError(.truncated, at: 0)))
     }
     var elements = document.elements()
-    // Steps that are not taken out of the budget yet: a few at a time cost less.
-    var pending = 0
-    defer { state.pointee.stepsLeft &-= pending }
     do throws(BSONError) {
       while let element = try elements.advance() {
-        pending &+= 1 &+ element.key.count &>> 6
-        // Its texts are searched for their ends, as keys are.
-        if element.type == .regex { pending &+= element.value.count &>> 6 }
-        if pending >= 32 {
-          guard charge(pending) else { return false }
-          pending = 0
+        if element.key.count >= 64 || element.type == .regex {
+          guard charge(Self.scanned(element)) else { return false }
         }
-        guard body(element) else { return false }
+        guard charge(1), body(element) else { return false }
       }
       return true
     } catch {
       return fail(.corrupt(error))
     }
+  }
+
+  /// Steps that finding the ends of an element's texts takes, beyond one.
+  @inline(never)
+  private static func scanned(_ element: BSONElement) -> Int {
+    element.key.count &>> 6 &+ (element.type == .regex ? element.value.count &>> 6 : 0)
   }
 
   @inline(__always)
