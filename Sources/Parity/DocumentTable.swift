@@ -34,6 +34,10 @@ public struct DocumentTable: Sendable {
     public fileprivate(set) var isMasked = false
     /// There are more possible documents than are kept.
     public fileprivate(set) var hasMoreReadings = false
+    /// A field was set that is shown under a name which two fields may have: it may be either of them.
+    fileprivate var mayHoldTwo = false
+    /// … and one of that name is gone since: which one, and what the other holds, messages don't say.
+    public fileprivate(set) var hasLostOneOfTwo = false
     /// It has, or had, field names with dots.
     public fileprivate(set) var hasDottedNames = false
     /// It was returned by `claim`.
@@ -93,13 +97,20 @@ public struct DocumentTable: Sendable {
   private var snapshotIDs: [MessageDigest: (key: DocumentKey, sequence: UInt64)] = [:]
   private let mostBytes: Int
   private let isThorough: Bool
+  /// Names that rules give to fields which are called otherwise.
+  private let givenNames: Set<String>
 
   /// The maximum number of possible documents kept.
   private static let mostTexts = 4
   private static let mostTextsThorough = 256
 
-  /// - Parameter isThorough: try unlikely readings of paths too.
-  public init(_ part: DocumentPart, mostBytes: Int, isThorough: Bool = false) {
+  /// - Parameters:
+  ///   - isThorough: try unlikely readings of paths too.
+  ///   - givenNames: those that rules give to fields which are called otherwise.
+  public init(
+    _ part: DocumentPart, mostBytes: Int, isThorough: Bool = false, givenNames: Set<String> = []
+  ) {
+    self.givenNames = givenNames
     self.part = part
     self.mostBytes = mostBytes
     self.isThorough = isThorough
@@ -225,6 +236,8 @@ public struct DocumentTable: Sendable {
       document.isUndecided = known?.isUndecided ?? false
       document.isMasked = known?.isMasked ?? false
       document.hasMoreReadings = known?.hasMoreReadings ?? false
+      document.mayHoldTwo = known?.mayHoldTwo ?? false
+      document.hasLostOneOfTwo = known?.hasLostOneOfTwo ?? false
       document.shownAt = known?.shownAt
       document.isShownBySnapshot = known?.isShownBySnapshot ?? false
       if let update = event["updateDescription"] {
@@ -242,6 +255,7 @@ public struct DocumentTable: Sendable {
       document.hasDottedNames = true
     }
     if shape.contains(.redacts), DocumentFold.masks(update) { document.isMasked = true }
+    if !givenNames.isEmpty { noteGivenNames(&document, update) }
     if shape.contains(.shortensArrays), DocumentFold.goesByIndex(update) {
       document.isUndecided = true
     }
@@ -271,7 +285,26 @@ public struct DocumentTable: Sendable {
     document.texts = texts
   }
 
-  // MARK: Results
+  private func noteGivenNames(_ document: inout Document, _ update: JSONValue) {
+    func isGiven(_ path: String) -> Bool { path.dotSeparated.contains { givenNames.contains($0) } }
+    if document.mayHoldTwo,
+      (update["removedFields"]?.arrayValue ?? []).contains(where: {
+        $0.stringValue.map(isGiven) ?? false
+      })
+    {
+      document.hasLostOneOfTwo = true
+    }
+    guard !document.mayHoldTwo,
+      (update["updatedFields"]?.objectValue ?? []).contains(where: { isGiven($0.key) })
+    else { return }
+    document.mayHoldTwo = document.texts.contains { text in
+      givenNames.contains { name in
+        String(decoding: text, as: UTF8.self).contains("\(JSONValue.string(name)):")
+      }
+    }
+  }
+
+  // MARK: Asking
 
   /// Whether the messages cover every document of the collection.
   ///
@@ -327,6 +360,8 @@ extension DocumentTable.Document {
     isUndecided = false
     isMasked = false
     hasMoreReadings = false
+    mayHoldTwo = false
+    hasLostOneOfTwo = false
     shownAt = position
     if let document, !hasDottedNames { hasDottedNames = document.hasDottedNames }
   }

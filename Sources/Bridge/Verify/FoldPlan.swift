@@ -22,6 +22,9 @@ package struct FoldPlan: Sendable {
       configuration.streams.indices.filter { configuration.streams[$0].ownership == .shared })
   }
 
+  /// Names that rules give to fields which are called otherwise: documents may have fields of those names.
+  var givenNames: Set<String> { Set(rules.flatMap { $0.changes.renames.map(\.name) }) }
+
   /// Those that rules publish to.
   var streams: Set<Int> { Set(rules.map(\.streamIndex)) }
 

@@ -202,6 +202,10 @@ struct StateCourse {
       "are not compared: updates have made them such as their rule can't show as a whole (a replacement would be a dead letter)"
     ),
     (
+      .names,
+      "are not compared: two of their fields may have had one name in messages (rename), and one of them is gone"
+    ),
+    (
       .snapshots,
       "have no message of the last snapshot, and need not have one: their collection had another name then, a change of them is a dead letter, or their rule drops what is invalid"
     ),

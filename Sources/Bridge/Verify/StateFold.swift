@@ -32,7 +32,9 @@ package final class StateFold: Sendable {
     self.range = range
     self.facts = facts
     state = Mutex(
-      State(table: DocumentTable(part, mostBytes: mostBytes, isThorough: isThorough)))
+      State(
+        table: DocumentTable(
+          part, mostBytes: mostBytes, isThorough: isThorough, givenNames: plan.givenNames)))
   }
 
   var messages: UInt64 { state.withLock { $0.table.messages } }

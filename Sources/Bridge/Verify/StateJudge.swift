@@ -16,6 +16,8 @@ package final class StateJudge {
     case hidden
     /// A change of the document is a dead letter.
     case deadLetters
+    /// Two of its fields may have had one name, and one of them is gone.
+    case names
     /// The rule can't show the document as it is now, which updates have made so.
     case unmappable
     /// Why it has no message of the last snapshot.
@@ -227,6 +229,10 @@ package final class StateJudge {
       return
     }
     if excuses(key, folded) { return }
+    if folded.hasLostOneOfTwo, isOfGivenName(first.pointer) {
+      found.undecided[.names, default: Tally()].note(key)
+      return
+    }
     if isOfMask {
       found.undecided[.hidden, default: Tally()].note(key)
       return
@@ -238,6 +244,14 @@ package final class StateJudge {
     mismatch.detail =
       "the document at \(first.pointer.isEmpty ? "its root" : first.pointer): \(first.detail)"
     found.add(key, stream, mismatch)
+  }
+
+  /// Whether the difference is in a field whose name the rule gives to another as well.
+  private func isOfGivenName(_ pointer: String) -> Bool {
+    let names = plan.givenNames
+    return pointer.split(separator: "/").contains {
+      names.contains(String($0.replacing("~1", with: "/").replacing("~0", with: "~")))
+    }
   }
 
   /// Reports a document that the last snapshot should have repeated, and did not, although other messages
