@@ -46,6 +46,9 @@ public struct OplogDecoder: ~Copyable {
   /// nil: all are wanted.
   public var isUpdateWanted: (@Sendable (UnsafeRawBufferPointer) -> Bool)?
 
+  /// Hands out the changes of documents that are marked `fromMigrate`, and nothing else.
+  public var readsMigrated = false
+
   /// Servers refuse `applyOps` nested more than ten deep.
   static var maximumNesting: Int { 16 }
 

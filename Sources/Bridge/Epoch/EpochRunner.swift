@@ -121,6 +121,7 @@ struct EpochRunner: Sendable {
     base.settled = plan.settled
     base.states = states(checkpoint, plan, streams)
     base.inheritConfiguration(from: checkpoint)
+    base.foundAgainAt = plan.foundAgainAt
     noteConfiguration(checkpoint, base, plan)
     await mark(streams, base, plan, &kept)
     base.resumeToken = checkpoint?.resumeToken

@@ -54,6 +54,9 @@ public struct Checkpoint: Sendable, Equatable {
   public var configurationHash: String
   /// From where on messages were made with that configuration; nil: from the beginning.
   public var configurationSince: OplogPosition?
+  /// The checkpoint was lost, and this one was made from what streams held, up to here at most. Nothing says
+  /// with which configuration messages from before were made.
+  public var foundAgainAt: OplogPosition?
   /// The last snapshot, whether it is over or not.
   public var snapshot: Snapshot?
 
@@ -187,6 +190,7 @@ public struct Checkpoint: Sendable, Equatable {
     if let configurationSince {
       value["configuration_since"] = .string(configurationSince.description)
     }
+    if let foundAgainAt { value["found_again_at"] = .string(foundAgainAt.description) }
     if let snapshot { value["snapshot"] = json(snapshot) }
     if isFinal { value["final"] = true }
     return value
@@ -269,6 +273,7 @@ public struct Checkpoint: Sendable, Equatable {
     self.origin = Origin(position: try entry("position", origin), inclusive: inclusive)
     configurationHash = try text("configuration", json)
     configurationSince = json["configuration_since"]?.stringValue.flatMap { OplogPosition($0) }
+    foundAgainAt = json["found_again_at"]?.stringValue.flatMap { OplogPosition($0) }
     if let value = json["snapshot"] {
       let isOver = value["over"]?.boolValue ?? false
       let marker = value["marker"]?.stringValue.flatMap(Self.bytes(hex:))
