@@ -27,6 +27,32 @@ extension MongoAdmin {
     }
   }
 
+  /// The oplog's entries behind `position` that have changes of documents marked `fromMigrate`, of which there
+  /// are no events: without the documents, but with their keys, and at most `limit` of them.
+  public static func silentWrites(
+    _ options: MongoSourceOptions, after position: OplogPosition, limit: Int
+  ) async throws(MongoError) -> [[UInt8]] {
+    try await ask(options, replyTimeout: patience) { connection, server throws(MongoError) in
+      var entries: [[UInt8]] = []
+      try connection.entries(
+        after: position, majority: options.readConcernMajority, limit: limit, on: server,
+        fields: ["ts", "t", "v", "op", "ns", "ui", "o2", "o._id", "o.applyOps", "fromMigrate"],
+        filter: { filter in
+          let choices = filter.beginArray(key: "$or")
+          for (index, path) in (["fromMigrate", "o.applyOps.fromMigrate"] as [StaticString])
+            .enumerated()
+          {
+            let choice = filter.beginDocument(index: index)
+            filter.append(key: path, bool: true)
+            filter.endDocument(choice)
+          }
+          filter.endDocument(choices)
+        },
+        each: { entries.append(Array($0)) })
+      return entries
+    }
+  }
+
   /// Writes the condition that an entry is one of these commands.
   fileprivate static func write(_ commands: [StaticString], into filter: inout ByteWriter) {
     filter.append(key: "op", string: "c")
@@ -96,7 +122,8 @@ extension MongoConnection {
   /// Calls `each` for the oplog entries after `position` that match `filter`, in order.
   fileprivate func entries(
     after position: OplogPosition, majority: Bool, limit: Int? = nil, on server: Server,
-    filter: (inout ByteWriter) -> Void, each: (UnsafeRawBufferPointer) -> Void
+    fields: [StaticString] = [], filter: (inout ByteWriter) -> Void,
+    each: (UnsafeRawBufferPointer) -> Void
   ) throws(MongoError) {
     let place = "find on local.oplog.rs"
     var command = ByteWriter(capacity: 512)
@@ -108,6 +135,11 @@ extension MongoConnection {
     command.endDocument(time)
     filter(&command)
     command.endDocument(conditions)
+    if !fields.isEmpty {
+      let projection = command.beginDocument(key: "projection")
+      for field in fields { command.append(key: field, bool: true) }
+      command.endDocument(projection)
+    }
     if majority {
       let concern = command.beginDocument(key: "readConcern")
       command.append(key: "level", string: "majority")
@@ -115,7 +147,7 @@ extension MongoConnection {
     }
     if let limit {
       command.append(key: "limit", int32: Int32(limit))
-      command.append(key: "singleBatch", bool: true)
+      command.append(key: "singleBatch", bool: limit == 1)
     }
     command.endDocument(document)
     var page = try page(command, database: "local", on: server, place: place)

@@ -10,10 +10,10 @@ extension OplogDecoder {
 
   /// The event of the current operation, which is not an `applyOps`; nil if it has none.
   mutating func event() throws(OplogError) -> ChangeEvent? {
-    if operation.fromMigrate { return nil }
+    if operation.fromMigrate != readsMigrated { return nil }
     switch operation.kind {
     case .noop, .internalChange: return nil
-    case .command: return try commandEvent()
+    case .command: return readsMigrated ? nil : try commandEvent()
     case .insert, .update, .delete: break
     }
     guard let name = operation.namespace else { throw OplogError(.missingField("ns")) }

@@ -45,6 +45,9 @@ public struct OplogDecoder: ~Copyable {
   /// Whether updates in a namespace are wanted. Called only for large descriptions. Nil: all are wanted.
   public var isUpdateWanted: (@Sendable (UnsafeRawBufferPointer) -> Bool)?
 
+  /// Reads only changes of documents marked `fromMigrate`, and nothing else.
+  public var readsMigrated = false
+
   /// Servers reject `applyOps` nested more than ten deep.
   static var maximumNesting: Int { 16 }
 

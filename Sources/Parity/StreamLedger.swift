@@ -111,7 +111,8 @@ public struct StreamLedger: Sendable {
   public private(set) var lastSequence: UInt64 = 0
   public private(set) var lastPosition: EventPosition?
 
-  static let mostHoles = 100_000
+  /// Holes that are kept; of more nothing is known.
+  public static let mostHoles = 100_000
 
   /// - Parameters:
   ///   - range: the positions to compare.

@@ -21,6 +21,9 @@ public final class DryRun: Service {
   private let stopRequest = StopRequest()
   private let result = Mutex<CoverageReport?>(nil)
 
+  /// How long MongoDB may send nothing of a range that has an end.
+  private static let patience = Duration.seconds(20)
+
   /// - Parameters:
   ///   - maximumPayload: what the server would take, headers and body; its default is 1 MiB.
   ///   - progress: is given what was found so far, every second or so.
@@ -76,9 +79,20 @@ public final class DryRun: Service {
       }
     }
     var told = ContinuousClock.now
+    var patience = Patience(Self.patience)
     for await _ in signals {
       let isOver = try await group.next().submit { worker.pump() }.get()
       if isOver || stopRequest.isRequested { break }
+      // Without an end, a server that is gone is waited for.
+      if end != nil {
+        let (mark, silence) = try await group.next().submit { worker.course }.get()
+        do {
+          try patience.check(mark) { silence }
+        } catch {
+          try await group.next().submit { worker.giveUp("\(error)") }.get()
+          break
+        }
+      }
       if let progress, ContinuousClock.now - told > .seconds(1) {
         told = .now
         let coverage = try await group.next().submit { worker.coverage }.get()
@@ -170,6 +184,7 @@ final class DryRunWorker: @unchecked Sendable {
   private var events: EventCoverage
   private var failure: String?
   var coverage: Coverage { events.coverage }
+  private let began = ContinuousClock.now
 
   init(
     _ configuration: BridgeConfiguration, sourceName: String, reader: EventReader,
@@ -224,6 +239,19 @@ final class DryRunWorker: @unchecked Sendable {
       return true
     }
   }
+
+  /// Another mark whenever MongoDB has sent or answered something, if only that there is nothing more; and
+  /// what is waited for.
+  var course: (mark: UInt64, silence: String) {
+    let images = feed.isWaiting ? feed.facts.images : nil
+    let status = reader.status
+    let answered = status.lastReplyAt.map { UInt64(max(0, ($0 - began) / .microseconds(1))) } ?? 0
+    return (
+      feed.count ^ answered ^ (images?.roundTrips ?? 0) << 40, images?.silence ?? status.silence
+    )
+  }
+
+  func giveUp(_ why: String) { failure = failure ?? why }
 
   func finish() -> (Coverage, String?) {
     feed.end()

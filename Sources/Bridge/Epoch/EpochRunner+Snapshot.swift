@@ -21,6 +21,7 @@ extension EpochRunner {
       origin: plan.origin, streams: checkpoint?.streams ?? [:],
       configurationHash: rules.hash)
     base.inheritConfiguration(from: checkpoint)
+    base.foundAgainAt = checkpoint?.foundAgainAt
     base.snapshot = plan.snapshot
     for loss in plan.losses {
       base.streams[loss.stream] = nil

@@ -140,6 +140,7 @@ struct EpochRunner: Sendable {
     base.earlierRulesTo = plan.earlierRules?.to
     base.states = states(checkpoint, plan, streams)
     base.inheritConfiguration(from: checkpoint)
+    base.foundAgainAt = plan.foundAgainAt
     noteConfiguration(checkpoint, base, plan)
     await mark(
       streams, base, plan, since: checkpoint, isFirst: !machine.memory.hasBegun, &kept)

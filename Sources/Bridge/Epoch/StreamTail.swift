@@ -15,6 +15,8 @@ struct StreamTail: Sendable {
 
   /// How many messages are asked for at once while walking back over other publishers' ones.
   private static let stride = 32
+  /// How many messages of others are looked at before our first one.
+  private static let mostBefore: UInt64 = 4096
 
   /// - Parameter checkpoint: nil: it is lost, and the stream's beginning counts, too.
   func observe(
@@ -73,13 +75,29 @@ struct StreamTail: Sendable {
       observation.survivors = try await survivors(
         in: stream.name, after: known, through: info.lastSequence)
     }
-    if checkpoint == nil, info.firstSequence == info.beginning,
-      let first = try await jetStream.message(in: stream.name, at: info.beginning),
-      own(first, in: stream.name) != nil
-    {
-      observation.firstIsOurs = true
+    if checkpoint == nil, observation.tail != nil {
+      let first = try await firstOwn(
+        in: stream.name, from: max(info.firstSequence, 1), through: info.lastSequence)
+      observation.firstOwn = first?.position
+      observation.firstIsOurs = first?.sequence == info.beginning
     }
     return observation
+  }
+
+  /// Our first message, unless too many of others stand before it.
+  private func firstOwn(
+    in stream: String, from first: UInt64, through last: UInt64
+  ) async throws(JetStreamError) -> StreamObservation.Own? {
+    var next = first
+    var size: UInt64 = 1
+    while next <= last, next - first < Self.mostBefore {
+      let end = next + min(size - 1, last - next)
+      if let found = try await own(in: stream, next...end).first { return found }
+      guard end < last else { return nil }
+      next = end + 1
+      size = UInt64(Self.stride)
+    }
+    return nil
   }
 
   /// Whether our last message says nothing of those before it: where the stream isn't what it was when

@@ -60,6 +60,12 @@ public struct CheckpointOperator: Sendable {
           resume: position, term: point.term,
           origin: Checkpoint.Origin(position: position, inclusive: true), streams: [:],
           configurationHash: configuration.hash(sourceName: name))
+      if stored == nil, let origin = try await origin(store.bucket.jetStream),
+        origin < next.origin
+      {
+        next.origin = origin
+        next.foundAgainAt = position
+      }
       guard next.source == name else {
         throw .configuration(
           "the checkpoint belongs to source \(next.source), and the configuration reads \(name)")
@@ -81,6 +87,17 @@ public struct CheckpointOperator: Sendable {
         throw .unavailable("the checkpoint was not written: \(error)")
       }
       return next
+    }
+  }
+
+  /// Where the bridge began, by what the streams' marks say; nil where none does.
+  private func origin(
+    _ jetStream: JetStreamClient
+  ) async throws(BridgeError) -> Checkpoint.Origin? {
+    do {
+      return try await StreamMarks.origin(of: configuration, jetStream)
+    } catch {
+      throw .unavailable("\(error)")
     }
   }
 

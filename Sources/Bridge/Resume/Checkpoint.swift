@@ -57,6 +57,9 @@ public struct Checkpoint: Sendable, Equatable {
   /// Behind `settled`, events up to here may have been published by other rules than that configuration's:
   /// what streams hold of them is looked up message by message.
   public var earlierRulesTo: EventPosition?
+  /// The checkpoint was lost, and this one was made from what streams held, up to here at most. Nothing says
+  /// with which configuration messages from before were made.
+  public var foundAgainAt: OplogPosition?
   /// The last snapshot, whether it is over or not.
   public var snapshot: Snapshot?
 
@@ -199,6 +202,7 @@ public struct Checkpoint: Sendable, Equatable {
       value["configuration_since"] = .string(configurationSince.description)
     }
     if let earlierRulesTo { value["earlier_rules_to"] = .string(earlierRulesTo.description) }
+    if let foundAgainAt { value["found_again_at"] = .string(foundAgainAt.description) }
     if let snapshot { value["snapshot"] = json(snapshot) }
     if isFinal { value["final"] = true }
     return value
@@ -281,6 +285,7 @@ public struct Checkpoint: Sendable, Equatable {
     self.origin = Origin(position: try entry("position", origin), inclusive: inclusive)
     configurationHash = try text("configuration", json)
     configurationSince = json["configuration_since"]?.stringValue.flatMap { OplogPosition($0) }
+    foundAgainAt = json["found_again_at"]?.stringValue.flatMap { OplogPosition($0) }
     if let value = json["snapshot"] {
       let isOver = value["over"]?.boolValue ?? false
       let marker = value["marker"]?.stringValue.flatMap(Self.bytes(hex:))

@@ -126,7 +126,8 @@ extension ResumePlan {
     }
     plan.start = begin.position
     plan.startsAtMoment = startsAtMoment
-    plan.origin = begin
+    plan.origin = ([begin] + streams.compactMap(\.origin)).min() ?? begin
+    plan.foundAgainAt = newest?.entry ?? begin.position
     for (stream, tail) in tails {
       plan.horizons[stream.name] = Horizon(position: tail.position, rule: tail.rule)
       plan.count(stream, after: tail.sequence, nil)
@@ -178,6 +179,18 @@ extension StreamObservation {
     return origin
   }
 
+  /// Where the bridge began, as far as the stream tells: by its mark, else by its first message of ours.
+  fileprivate var origin: Checkpoint.Origin? {
+    if case .used(let from, let inclusive) = mark {
+      return Checkpoint.Origin(position: from, inclusive: inclusive)
+    }
+    return firstOwn.map { first in
+      // A snapshot shows what came before its position.
+      Checkpoint.Origin(
+        position: first.entry, inclusive: first.index < SnapshotDecoder.firstIndex)
+    }
+  }
+
   /// Whether the stream, which holds nothing of ours, was made together with one that still has its
   /// first message: the bridge makes them one after the other at its first start. Whatever this one
   /// would have had since would be in it; and had the other been made anew later, the epoch that began
@@ -197,4 +210,11 @@ extension StreamObservation {
 
   /// How long the first start may take to make all streams.
   private static var firstStartSeconds: Int { 5 }
+}
+
+extension Checkpoint.Origin: Comparable {
+  public static func < (one: Self, other: Self) -> Bool {
+    one.position == other.position
+      ? one.inclusive && !other.inclusive : one.position < other.position
+  }
 }

@@ -85,6 +85,8 @@ package struct ResumePlan: Sendable, Equatable {
   /// Nothing from before is published: reading may begin earlier, for a transaction that began there.
   package var floor: OplogPosition
   package var origin: Checkpoint.Origin
+  /// The checkpoint was lost: what streams hold up to here may be of another configuration.
+  package var foundAgainAt: OplogPosition?
   /// Decided by an operator or the configuration: what was known before doesn't count.
   package var isFresh = false
   /// What the checkpoint says is settled, if that can be relied on.
@@ -196,6 +198,7 @@ extension ResumePlan {
       start: checkpoint.resume, term: checkpoint.term, origin: checkpoint.origin,
       note: "from the checkpoint")
     plan.settled = checkpoint.settled
+    plan.foundAgainAt = checkpoint.foundAgainAt
     for stream in streams {
       let state = checkpoint.states[stream.name]
       if let acked = checkpoint.streams[stream.name], stream.hasLost(acked) {

@@ -76,6 +76,9 @@ package struct StreamObservation: Sendable, Equatable {
   package var mark: StreamMark?
   /// The stream's very first message is still there, and ours.
   package var firstIsOurs = false
+  /// Our first message that is still there, where the stream begins with it or soon after; looked for while
+  /// there is no checkpoint.
+  package var firstOwn: EventPosition?
 
   package init(
     name: String, created: String, firstSequence: UInt64, lastSequence: UInt64, exclusive: Bool,

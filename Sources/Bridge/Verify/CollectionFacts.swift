@@ -21,6 +21,8 @@ package struct CollectionFacts: Sendable {
   let changes: [Change]
   /// What happened before the oplog's first entry is not known.
   let since: OplogPosition
+  /// Documents that were changed without an event, and where that last happened.
+  package var silent: [DocumentKey: EventPosition] = [:]
 
   package init(changes: [Change], since: OplogPosition) {
     self.changes = changes
@@ -29,8 +31,9 @@ package struct CollectionFacts: Sendable {
 
   /// Asks the server for what happened behind `position`.
   static func read(
-    _ options: MongoSourceOptions, after position: OplogPosition
+    _ configuration: BridgeConfiguration, _ plan: FoldPlan, after position: OplogPosition
   ) async throws -> CollectionFacts {
+    let options = configuration.mongoSourceOptions
     let since = try await MongoAdmin.oldestPosition(options).position
     var decoder = OplogDecoder()
     var changes: [Change] = []
@@ -43,7 +46,10 @@ package struct CollectionFacts: Sendable {
         }
       }
     }
-    return CollectionFacts(changes: changes, since: since)
+    var facts = CollectionFacts(changes: changes, since: since)
+    facts.silent = try await SilentWrites.read(options, after: position, changes)
+      .keys(configuration, plan)
+    return facts
   }
 
   /// Those in the range that concern what is folded from the stream, and that its messages don't tell.

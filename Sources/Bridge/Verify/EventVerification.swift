@@ -342,7 +342,7 @@ struct LedgerPass: Sendable {
   }
 
   private func read(_ stream: Int, from first: UInt64, through last: UInt64) async throws {
-    guard first <= last else { return }
+    guard first <= last, !plan.streams[stream].isQueue else { return }
     let collector = RecordCollector(
       stream, book, eventLoop,
       StoredMessageParser(

@@ -48,6 +48,13 @@ package struct FoldPlan: Sendable {
     }
   }
 
+  /// The index of the first rule that takes documents of the collection.
+  func rule(of namespace: String) -> Int? {
+    rules.firstIndex {
+      $0.namespace.matches(namespace) && !$0.operations.isDisjoint(with: .documents)
+    }
+  }
+
   package func answer(_ namespace: String) -> Answer {
     let taking = rulesTaking(namespace)
     guard let first = taking.first else { return .not("no rule takes its documents") }

@@ -125,6 +125,7 @@ public final class FollowVerification: Service {
     }
     present.report.reasons = plan.reasons
     present.report.isOtherConfiguration = plan.isOtherConfiguration
+    present.report.unproven = present.report.unproven ?? plan.unproven
     session = present
     let report = present.report
     state.withLock {
@@ -187,7 +188,7 @@ struct FollowState: Sendable {
   }
 
   var status: String {
-    if report.counts.total > 0, !report.isOtherConfiguration { return "failed" }
+    if report.hasFailed { return "failed" }
     if error != nil || !report.reasons.isEmpty { return "degraded" }
     return steps == 0 ? "idle" : "ok"
   }

@@ -41,6 +41,9 @@ public struct Repair: Sendable {
     let verification = EventVerification(
       configuration: configuration, options: options, logger: logger)
     let report = await verification.run()
+    guard report.verdict != .inconclusive else {
+      return Plan(report: report, missing: [], outOfOrder: 0)
+    }
     let missing = verification.missing.filter {
       $0.mismatch.stream != configuration.deadLetter.stream
     }

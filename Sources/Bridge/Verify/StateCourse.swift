@@ -198,6 +198,10 @@ struct StateCourse {
     ),
     (.deadLetters, "are not compared: a change of them is a dead letter"),
     (
+      .silent,
+      "are not compared: they were written without a change event (fromMigrate), as convertToCapped and cloneCollectionAsCapped copy documents (up to 5.0 also renames to another database), and applyOps may. tailrace snapshot publishes them"
+    ),
+    (
       .unmappable,
       "are not compared: updates have made them such as their rule can't show as a whole (a replacement would be a dead letter)"
     ),

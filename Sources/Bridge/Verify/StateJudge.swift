@@ -22,6 +22,8 @@ package final class StateJudge {
     case unmappable
     /// Why it has no message of the last snapshot.
     case snapshots
+    /// It was changed without an event.
+    case silent
     /// Its collection may have been dropped or renamed where the oplog does not reach any more.
     case collections
   }
@@ -305,6 +307,8 @@ package final class StateJudge {
     var undecided: Undecided?
     if let letter = knowledge.deadLetters[key], letter > folded?.shownAt ?? .first {
       undecided = .deadLetters
+    } else if let written = knowledge.facts?.silent[key], written > folded?.shownAt ?? .first {
+      undecided = .silent
     } else if folded?.isUndecided ?? false {
       undecided = .hidden
     } else if let facts = knowledge.facts, let folded, folded.position.entry < facts.since,

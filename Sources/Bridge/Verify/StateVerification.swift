@@ -63,6 +63,14 @@ public final class StateVerification: Sendable {
     let events = try await planner.plan()
     report.begin(events)
     guard let checkpoint = try await planner.checkpoint() else { return }
+    if let note = try await planner.shortened(checkpoint) { report.addNote(note) }
+    report.unproven = checkpoint.foundAgainAt.flatMap { found in
+      // A whole snapshot since then shows all documents by the present rules.
+      if let whole = checkpoint.wholeSnapshot(by: configuration.rules), whole >= found {
+        return nil
+      }
+      return UnprovenRange(through: nil, at: found, events.streams)
+    }
     guard report.reasons.isEmpty else { return }
     let majority = try await MongoAdmin.majorityPosition(configuration.mongoSourceOptions).position
     guard let moment = StateMoment(checkpoint, majority: majority) else { return }
@@ -120,7 +128,7 @@ public final class StateVerification: Sendable {
 
   private func facts(_ course: StateCourse) async throws -> CollectionFacts {
     let first = course.first?.entry ?? OplogPosition(seconds: 0, increment: 0)
-    return try await CollectionFacts.read(configuration.mongoSourceOptions, after: first)
+    return try await CollectionFacts.read(configuration, course.plan, after: first)
   }
 
   private func conclude(

@@ -82,6 +82,12 @@ struct VerifyStream: Sendable {
       maximumBytes: info.maximumBytes)
   }
 
+  /// Messages leave when consumers have them.
+  var givesAway: Bool { retention != "limits" }
+  var retention: String { info.config["retention"]?.stringValue ?? "limits" }
+  /// Servers let nobody but its consumers read it.
+  var isQueue: Bool { retention == "workqueue" }
+
   var perSubject: Int { info.config.streamLimit("max_msgs_per_subject") ?? 0 }
 }
 
@@ -103,6 +109,8 @@ struct VerifyPlan: Sendable {
   var reasons: [String] = []
   /// What streams do to messages by themselves.
   var notes: [String] = []
+  /// Where differences may be of another configuration.
+  var unproven: UnprovenRange?
   /// The configuration is not the one that was published with: differences say nothing.
   var isOtherConfiguration = false
 }
@@ -168,10 +176,12 @@ struct VerifyPlanner {
       plan.isOtherConfiguration = true
     }
     for stream in try await streams(lower) {
-      if stream.info.config["retention"]?.stringValue ?? "limits" != "limits" {
-        reasons.append("stream \(stream.name) loses messages when they are consumed (retention)")
-      }
-      if stream.floor != nil, case .at = options.from {
+      if stream.givesAway {
+        let what = stream.isQueue ? "it is not read" : "what is gone may have been consumed"
+        reasons.append(
+          "stream \(stream.name) loses messages when they are consumed (retention: \(stream.retention)): \(what)"
+        )
+      } else if stream.floor != nil, case .at = options.from {
         reasons.append(
           "stream \(stream.name) no longer holds all of the range: it begins with \(stream.floor.map { $0.index == .max ? "nothing" : "\($0)" } ?? "nothing") (sequence \(stream.info.firstSequence))"
         )
@@ -182,7 +192,23 @@ struct VerifyPlanner {
       plan.streams.append(stream)
     }
     plan.reasons = reasons
+    if options.from == .first, let checkpoint, let note = try await shortened(checkpoint) {
+      plan.notes.append(note)
+    }
+    if !plan.isOtherConfiguration, let found = checkpoint?.foundAgainAt {
+      plan.unproven = UnprovenRange(
+        through: EventPosition(entry: found, index: .max), at: found, plan.streams)
+    }
     return plan
+  }
+
+  /// That the bridge published before its checkpoint's origin; nil where no stream says so.
+  func shortened(_ checkpoint: Checkpoint) async throws -> String? {
+    guard let first = try await StreamMarks.origin(of: configuration, jetStream),
+      first.position < checkpoint.origin.position
+    else { return nil }
+    return
+      "the bridge published since \(first.position), and began again at \(checkpoint.origin.position) (a start with --force, or a snapshot): what came before is not compared, --from \(first.position) does"
   }
 
   func checkpoint() async throws -> Checkpoint? {
@@ -216,6 +242,8 @@ struct VerifyPlanner {
       var first: EventPosition?
       for name in streamNames {
         guard let info = try await jetStream.stream(name), info.messages > 0 else { continue }
+        // Servers let nobody but its consumers read it.
+        if info.config["retention"]?.stringValue == "workqueue" { continue }
         if let own = try await firstOwn(
           in: name, from: info.firstSequence, through: info.lastSequence)
         {
@@ -281,12 +309,17 @@ struct VerifyPlanner {
         isShared: configuration.streams.indices.contains(index)
           && configuration.streams[index].ownership == .shared)
       stream.mayBeCut = stream.mayBeCut(since: lower, now: Int64(Date().timeIntervalSince1970))
+      if stream.isQueue {
+        stream.floor = .beyondAll
+        stream.first = info.lastSequence &+ 1
+        streams.append(stream)
+        continue
+      }
       if info.firstSequence > 1, stream.mayBeCut, !stream.isDeadLetter {
         let first =
           info.messages > 0
           ? try await firstOwn(in: name, from: info.firstSequence, through: info.lastSequence) : nil
-        let floor =
-          first ?? EventPosition(entry: .init(seconds: .max, increment: .max), index: .max)
+        let floor = first ?? .beyondAll
         if floor > lower { stream.floor = floor }
       }
       stream.first = try await place(of: lower, in: stream)
@@ -338,6 +371,12 @@ struct VerifyPlanner {
     }
     return max(1, stream.info.firstSequence, low - min(margin, low))
   }
+}
+
+extension EventPosition {
+  /// Behind everything that can happen.
+  fileprivate static let beyondAll = EventPosition(
+    entry: OplogPosition(seconds: .max, increment: .max), index: .max)
 }
 
 /// Looks for the bridge's first message, a snapshot's included.

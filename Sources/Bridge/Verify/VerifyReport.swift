@@ -71,6 +71,9 @@ public struct VerifyReport: Sendable {
   /// Messages that differ in nothing but documents read afterwards.
   var imagesNotCompared: UInt64 = 0
   var isOtherConfiguration = false
+  var unproven: UnprovenRange?
+  /// Differences that other rules may explain.
+  var unprovenCount: UInt64 = 0
   let started = Date()
   private var finished = Date()
 
@@ -92,7 +95,11 @@ public struct VerifyReport: Sendable {
     reasons += plan.reasons
     notes = plan.notes
     isOtherConfiguration = plan.isOtherConfiguration
+    unproven = plan.unproven
   }
+
+  /// Whether there are differences that nothing but a fault explains.
+  var hasFailed: Bool { counts.total > unprovenCount && !isOtherConfiguration }
 
   mutating func add(_ stream: VerifyStream, _ ledger: StreamLedger, _ shared: SharedIDs) {
     streams.append(
@@ -132,6 +139,7 @@ public struct VerifyReport: Sendable {
 
   mutating func add(_ mismatch: Mismatch) {
     counts[mismatch.kind] &+= 1
+    if unproven?.mayExplain(mismatch) ?? false { unprovenCount &+= 1 }
     if mismatches.count < Self.mostMismatches { mismatches.append(mismatch) }
     if let index = streams.firstIndex(where: { $0.name == mismatch.stream }) {
       streams[index].mismatches[mismatch.kind] &+= 1
@@ -157,6 +165,7 @@ public struct VerifyReport: Sendable {
     refused &+= other.refused
     imagesNotCompared &+= other.imagesNotCompared
     pending &+= other.pending
+    unprovenCount &+= other.unprovenCount
     for reason in other.reasons { addReason(reason) }
     for note in other.notes { addNote(note) }
     settledTo = other.settledTo ?? settledTo
@@ -186,7 +195,12 @@ public struct VerifyReport: Sendable {
     if expected == 0, observed == 0, reasons.isEmpty, counts.total == 0 {
       addReason("nothing happened in the range: there was nothing to compare")
     }
-    if counts.total > 0, !isOtherConfiguration {
+    if unprovenCount > 0, let unproven {
+      addReason(
+        "the checkpoint was lost, and was found again at \(unproven.at): nothing says whether the bridge published with this configuration before. \(unprovenCount) of the differences may be of other rules; if the rules are the same since, they are faults"
+      )
+    }
+    if hasFailed {
       verdict = .fail
     } else if !reasons.isEmpty {
       verdict = .inconclusive
@@ -251,8 +265,8 @@ extension VerifyReport {
       "events": .int(events), "unmatched": .int(unmatched), "dropped": .int(dropped),
       "not_held": .int(notHeld), "superseded": .int(superseded),
       "dead_letters_resolved": .int(resolvedDeadLetters),
-      "id_conflicts": .int(idConflicts),
-      "refused": .int(refused),
+      "id_conflicts": .int(idConflicts), "refused": .int(refused),
+      "unproven": .int(unprovenCount),
       "images_not_compared": .int(imagesNotCompared), "streams": .array(streams.map(json)),
       "rules": .array(rules.map(json)), "config_hash": .string(configurationHash),
       "started_at": .string(startedAt), "finished_at": .string(finishedAt),
@@ -327,7 +341,7 @@ extension VerifyReport {
       (resolvedDeadLetters, "dead letters were taken out of their stream"),
       (idConflicts, "events are dead letters because their streams had their ids for other events"),
       (refused, "events are dead letters because the server refused their messages"),
-      (notHeld, "before what the streams' limits have left, not judged"),
+      (notHeld, "no longer held (limits of the stream, consumed), not judged"),
       (imagesNotCompared, "differ in documents only that were read afterwards, not judged"),
       (pending, "pending"),
     ] where count > 0 {

@@ -205,6 +205,7 @@ extension VerifyReport {
     report.idConflicts = number("id_conflicts", json)
     report.refused = number("refused", json)
     report.imagesNotCompared = number("images_not_compared", json)
+    report.unprovenCount = number("unproven", json)
     for value in json["streams"]?.arrayValue ?? [] {
       report.streams.append(
         Stream(
