@@ -119,7 +119,8 @@ import Testing
       $0.refusals = [("stream CHAT", full, 41, 25)]
       $0.pipelineDetail = "reconnecting, epoch 26"
     },
-    Situation("a file that can't be taken over", .degraded, ready: true, "t.yaml:1:1: it is empty") {
+    Situation("a file that can't be taken over", .degraded, ready: true, "t.yaml:1:1: it is empty")
+    {
       $0.reloadError = "the configuration is not reloaded (failed): t.yaml:1:1: it is empty"
     },
     Situation("between two epochs", .degraded, ready: false, "resuming, epoch 2") {
