@@ -475,4 +475,6 @@ def test_events_change_their_stream_while_the_bridge_is_dead(tmp_path, name):
             lost = set(truth) - set(found)
             assert not doubled and not lost, f"{doubled} doubled, {len(lost)} lost of {len(truth)}"
             assert found == truth
+            status = bridge.status()
+            assert status["events_derived"] == sum(status["outcomes"].values())
             assert bridge.terminate() == 0

@@ -29,10 +29,35 @@ extension Pipeline {
       return false
     case .stored(let message):
       // As a message, or as a dead letter.
-      countStored(lanes.first { $0.name == message.stream } ?? lane, event.position, rule)
+      countEarlier(
+        lanes.first { $0.name == message.stream } ?? lane, event.position, rule,
+        isNew: pending?.isNew ?? false, duplicate: nil)
       advance(event, rule)
       return true
     }
+  }
+
+  /// A message of such an event is on its way.
+  func noteSent(_ position: EventPosition, _ rule: Int, _ lane: Lane, _ epoch: Epoch) {
+    guard let earlier = epoch.earlierRules, position <= earlier.to, lane.isLookedUp(position),
+      pending?.isNew == true
+    else { return }
+    uncounted.insert(Lane.Horizon(position: position, rule: rule))
+  }
+
+  /// Counts a message of such an event, once in this process.
+  ///
+  /// - Parameters:
+  ///   - isNew: nothing was counted of this match before.
+  ///   - duplicate: the stream had it already; nil: it had, unless this process has sent it.
+  func countEarlier(
+    _ lane: Lane, _ position: EventPosition, _ rule: Int, isNew: Bool, duplicate: Bool?
+  ) {
+    let message = Lane.Horizon(position: position, rule: rule)
+    let wasSent = uncounted.remove(message) != nil
+    guard isNew || wasSent || isUncounted(lane, position, rule) else { return }
+    if isUncounted(lane, position, rule) { counted[lane.name] = message }
+    count(lane, rule, duplicate: duplicate ?? !wasSent)
   }
 
   /// Settles an event that no present rule takes if an earlier one has published it.

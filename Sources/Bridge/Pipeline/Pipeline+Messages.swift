@@ -228,6 +228,7 @@ extension Pipeline {
       lane.waitingSince = .now()
       lane.openSince = .now()
     }
+    if epoch.earlierRules != nil { noteSent(event.position, Int(rule), lane, epoch) }
     lane.lastSent = event.position.entry
     lane.inFlight.append(
       InFlightEvent(

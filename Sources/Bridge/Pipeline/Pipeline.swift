@@ -60,6 +60,9 @@ final class Pipeline: @unchecked Sendable {
   /// By stream: everything up to here was stored before this process began.
   private(set) var inherited: [String: Lane.Horizon] = [:]
   private var hasInherited = false
+  /// Messages of events that earlier rules may have published, sent by this process and not counted yet:
+  /// they may be sent late, so that `counted` does not tell.
+  @exclusivity(unchecked) var uncounted: Set<Lane.Horizon> = []
   /// Events whose ids their streams hold for other events.
   @exclusivity(unchecked) var conflicts = IDConflicts()
   var until: OplogPosition?
@@ -286,6 +289,7 @@ final class Pipeline: @unchecked Sendable {
     counted = counted.mapValues { Lane.Horizon(position: $0.position, rule: .max) }
     inherited = inherited.mapValues { Lane.Horizon(position: $0.position, rule: .max) }
     interrupted = nil
+    uncounted = []
   }
 
   // MARK: - The loop
