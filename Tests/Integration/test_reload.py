@@ -428,3 +428,53 @@ def test_a_start_with_other_rules_after_a_kill(tmp_path, name):
             print(f"{truth} events")
             assert "are looked up" in bridge.log.read_text()
             assert bridge.terminate() == 0
+
+
+def test_events_change_their_stream_while_the_bridge_is_dead(tmp_path, name):
+    """Which stream an event belongs to changes with each start, and so do names and order of the rules;
+    the streams end at different places. Each event is in one stream, once."""
+    with Lab() as lab:
+        dice = random.Random(seed())
+        make_collections(lab, name)
+        jetstream = JetStream(lab.nats_url)
+        both = [f"{name}_a", f"{name}_b"]
+
+        def moved(number):
+            first, second = both if number % 2 else reversed(both)
+            rules = [
+                rule(name, f"messages.{number}", "messages", stream=first,
+                     subject=first + ".{ns.coll}.{operationType}"),
+                rule(name, "always", "rooms", stream=second,
+                     subject=second + ".{ns.coll}.{operationType}"),
+                rule(name, f"rest.{number % 3}", stream=first,
+                     subject=first + ".{ns.coll}.{operationType}"),
+            ]
+            return rules if number % 3 else [rules[1], rules[0], rules[2]]
+
+        with Reloading(tmp_path, configuration(
+                lab, name, bridge={"checkpoint_interval": "30s"}) | {
+                    "streams": [{"name": one, "subjects": [f"{one}.>"], "duplicate_window": "1s"}
+                                for one in both],
+                    "rules": moved(0)}) as bridge:
+            bridge.start().wait_ready()
+            after = now(lab)
+            with Writer(lab, name, dice.random(), rate=1000):
+                for number in range(1, 4 + ROUNDS):
+                    time.sleep(dice.uniform(0.5, 1.5))
+                    bridge.kill()
+                    bridge.write(rules=moved(number))
+                    time.sleep(dice.uniform(0, 0.3))
+                    bridge.start()
+                    if dice.random() < 0.7:
+                        bridge.wait_ready(120)
+            truth = [event.position for event in expected(lab, name, after)]
+            wait_until(lambda: sum(jetstream.state(one)["messages"] for one in both) >= len(truth),
+                       "all events", 180)
+            found = sorted(message.position for one in both for message in jetstream.messages(one))
+            doubled = len(found) - len(set(found))
+            lost = set(truth) - set(found)
+            assert not doubled and not lost, f"{doubled} doubled, {len(lost)} lost of {len(truth)}"
+            assert found == truth
+            status = bridge.status()
+            assert status["events_derived"] == sum(status["outcomes"].values())
+            assert bridge.terminate() == 0

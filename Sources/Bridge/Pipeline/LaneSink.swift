@@ -26,6 +26,8 @@ struct LaneSink: LaneWriting, ~Copyable {
     case unseen
     /// Nothing is published to the stream until an operator decides.
     case halted
+    /// Earlier rules have published it.
+    case storedEarlier
     /// No present rule takes the event, but an earlier one has published it.
     case takenEarlier
   }
@@ -167,7 +169,7 @@ struct LaneSink: LaneWriting, ~Copyable {
     case .stored(let stored):
       lane = pipeline.lanes.first { $0.name == stored.stream } ?? lane
       publisher = lane.publisher
-      standing = .held
+      standing = .storedEarlier
       return true
     }
   }

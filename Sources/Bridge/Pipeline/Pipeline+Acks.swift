@@ -55,6 +55,7 @@ extension Pipeline: NATSRawHandler {
 
   func settle(_ lane: Lane, _ progress: LaneProgress) {
     var duplicates = progress.duplicates
+    let lookedUpTo = epoch?.earlierRules?.to
     for offset in 0..<progress.acked {
       guard let event = lane.inFlight.first else { break }
       lane.inFlight.removeFirst()
@@ -67,6 +68,11 @@ extension Pipeline: NATSRawHandler {
       }
       let isDuplicate =
         progress.wereStored.isEmpty ? duplicates > 0 : progress.wereStored[offset]
+      if let lookedUpTo, event.position <= lookedUpTo, lane.isLookedUp(event.position) {
+        countEarlier(lane, event.position, rule, isNew: false, duplicate: isDuplicate)
+        if duplicates > 0 { duplicates -= 1 }
+        continue
+      }
       guard isUncounted(lane, event.position, rule) else { continue }
       counted[lane.name] = Lane.Horizon(position: event.position, rule: rule)
       count(lane, rule, duplicate: isDuplicate)
@@ -122,7 +128,7 @@ extension Pipeline: NATSRawHandler {
     count(lane, rule, duplicate: inherited[lane.name]?.covers(position, rule) ?? false)
   }
 
-  private func count(_ lane: Lane, _ rule: Int, duplicate: Bool) {
+  func count(_ lane: Lane, _ rule: Int, duplicate: Bool) {
     guard rule < rules.count else {
       counters.unmatchedDeadLettered &+= 1
       return

@@ -60,6 +60,8 @@ extension Pipeline {
     case .takenEarlier:
       if isNew { counters.unmatched &+= 1 }
       return
+    case .storedEarlier:
+      return countEarlier(sink.lane, event.position, rule, isNew: isNew, duplicate: nil)
     case .held: break
     case .unseen: sink.lane.metUnseen(event.position, rule: ruleSet.id(rule))
     }
@@ -132,6 +134,8 @@ extension Pipeline {
       lane.waitingSince = .now()
       lane.openSince = .now()
     }
+    if epoch.earlierRules != nil { noteSent(event.position, Int(rule), lane, epoch) }
+    if usesEarlierRules { noteSent(event.position, Int(rule), lane) }
     lane.lastSent = event.position.entry
     lane.inFlight.append(
       InFlightEvent(

@@ -41,6 +41,8 @@ final class Pipeline: @unchecked Sendable {
   /// The epoch ends at the end of what is read, and at this entry. Copies: an epoch is a large value.
   private var readsTail = false
   private var stopAfter: OplogPosition?
+  /// The epoch looks up what earlier rules have published.
+  private(set) var usesEarlierRules = false
   /// The pending event is a dead letter that waits for the acks of what was sent before it.
   @exclusivity(unchecked) var letterWaits = false
   /// An id to be looked up.
@@ -62,6 +64,9 @@ final class Pipeline: @unchecked Sendable {
   /// By stream: everything up to here was stored before this process began.
   private(set) var inherited: [String: Lane.Horizon] = [:]
   private var hasInherited = false
+  /// Messages of events that earlier rules may have published, sent by this process and not counted yet:
+  /// they may be sent late, so that `counted` does not tell.
+  @exclusivity(unchecked) var uncounted: Set<Lane.Horizon> = []
   /// Events whose ids their streams hold for other events.
   @exclusivity(unchecked) var conflicts = IDConflicts()
   var until: OplogPosition?
@@ -146,6 +151,7 @@ final class Pipeline: @unchecked Sendable {
     self.epoch = epoch
     readsTail = epoch.snapshot == nil
     stopAfter = epoch.stopAfter
+    usesEarlierRules = epoch.earlierRules != nil
     lanes = specifications.map { Lane($0, maximumPayload: epoch.maximumPayload) }
     inboxPrefixLength = epoch.inbox.utf8.count + 1
     subscription = epoch.connection.subscribeRaw("\(epoch.inbox).>", handler: self)
@@ -281,6 +287,7 @@ final class Pipeline: @unchecked Sendable {
     counted = counted.mapValues { Lane.Horizon(position: $0.position, rule: .max) }
     inherited = inherited.mapValues { Lane.Horizon(position: $0.position, rule: .max) }
     interrupted = nil
+    uncounted = []
   }
 
   // MARK: - The loop

@@ -1,0 +1,29 @@
+import Mapping
+import Oplog
+
+/// Counts messages of events that earlier rules may have published: they may be sent late, so that `counted`
+/// does not tell.
+extension Pipeline {
+  /// A message of such an event is on its way.
+  func noteSent(_ position: EventPosition, _ rule: Int, _ lane: Lane) {
+    guard let earlier = epoch?.earlierRules, position <= earlier.to, lane.isLookedUp(position),
+      pending?.isNew(cursor.match) == true
+    else { return }
+    uncounted.insert(Lane.Horizon(position: position, rule: rule))
+  }
+
+  /// Counts a message of such an event, once in this process.
+  ///
+  /// - Parameters:
+  ///   - isNew: nothing was counted of this match before.
+  ///   - duplicate: the stream had it already; nil: it had, unless this process has sent it.
+  func countEarlier(
+    _ lane: Lane, _ position: EventPosition, _ rule: Int, isNew: Bool, duplicate: Bool?
+  ) {
+    let message = Lane.Horizon(position: position, rule: rule)
+    let wasSent = uncounted.remove(message) != nil
+    guard isNew || wasSent || isUncounted(lane, position, rule) else { return }
+    if isUncounted(lane, position, rule) { counted[lane.name] = message }
+    count(lane, rule, duplicate: duplicate ?? !wasSent)
+  }
+}
