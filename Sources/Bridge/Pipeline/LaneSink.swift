@@ -108,8 +108,11 @@ struct LaneSink: LaneWriting, ~Copyable {
 
   mutating func commit(_ message: PlannedMessage, of event: borrowing ChangeEvent) {
     publisher.endMessage()
-    pipeline.sent(
-      event, rule: UInt16(clamping: message.rule ?? Int(InFlightEvent.noRule)), lane)
+    let rule = message.rule ?? Int(InFlightEvent.noRule)
+    if pipeline.usesEarlierRules {
+      pipeline.noteSent(event.position, rule, match: message.match, lane)
+    }
+    pipeline.sent(event, rule: UInt16(clamping: rule), lane)
   }
 
   // MARK: - What the stream has

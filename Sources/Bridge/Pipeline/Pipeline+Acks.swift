@@ -55,7 +55,7 @@ extension Pipeline: NATSRawHandler {
 
   func settle(_ lane: Lane, _ progress: LaneProgress) {
     var duplicates = progress.duplicates
-    let lookedUpTo = epoch?.earlierRules?.to
+    let lookedUpTo = usesEarlierRules ? epoch?.earlierRules?.to : nil
     for offset in 0..<progress.acked {
       guard let event = lane.inFlight.first else { break }
       lane.inFlight.removeFirst()

@@ -5,9 +5,9 @@ import Oplog
 /// does not tell.
 extension Pipeline {
   /// A message of such an event is on its way.
-  func noteSent(_ position: EventPosition, _ rule: Int, _ lane: Lane) {
+  func noteSent(_ position: EventPosition, _ rule: Int, match: Int, _ lane: Lane) {
     guard let earlier = epoch?.earlierRules, position <= earlier.to, lane.isLookedUp(position),
-      pending?.isNew(cursor.match) == true
+      pending?.isNew(match) == true
     else { return }
     uncounted.insert(Lane.Horizon(position: position, rule: rule))
   }

@@ -134,8 +134,6 @@ extension Pipeline {
       lane.waitingSince = .now()
       lane.openSince = .now()
     }
-    if epoch.earlierRules != nil { noteSent(event.position, Int(rule), lane, epoch) }
-    if usesEarlierRules { noteSent(event.position, Int(rule), lane) }
     lane.lastSent = event.position.entry
     lane.inFlight.append(
       InFlightEvent(
