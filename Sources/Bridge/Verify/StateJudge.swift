@@ -230,7 +230,11 @@ package final class StateJudge {
       found.undecided[.paths, default: Tally()].note(key)
       return
     }
-    if excuses(key, folded) { return }
+    if excuses(key, folded) {
+      // Whatever its updates made of it: a snapshot has to have it.
+      demandSnapshot(of: key, folded, mismatch, stream)
+      return
+    }
     if folded.hasLostOneOfTwo, isOfGivenName(first.pointer) {
       found.undecided[.names, default: Tally()].note(key)
       return
@@ -269,7 +273,15 @@ package final class StateJudge {
     case .missing:
       if let letter = knowledge.deadLetters[key], letter.entry >= snapshot { break }
       if plan.mayLeaveOut(namespace) { break }
-      if excuses(key, folded) { return }
+      switch obstacle(namespace, folded) {
+      case .notReadable(let why):
+        found.notFoldable[namespace] = why
+        return
+      case .notTold:
+        found.undecided[.collections, default: Tally()].note(key)
+        return
+      case nil: break
+      }
       var mismatch = mismatch()
       mismatch.detail =
         "no message of the last snapshot, at \(snapshot), tells of this document, which was there before"
@@ -296,12 +308,31 @@ package final class StateJudge {
     }
   }
 
+  private enum Reach {
+    case notReadable(String)
+    /// The oplog does not reach back far enough, and no message tells.
+    case notTold
+  }
+
+  /// Why nothing can be said of the collection's documents; nil where something can.
+  private func obstacle(_ namespace: String, _ folded: DocumentTable.Document?) -> Reach? {
+    guard let facts = knowledge.facts else { return nil }
+    if let change = facts.first(of: namespace, after: knowledge.moment) {
+      return .notReadable(
+        "it was dropped, made or renamed at \(change.position.entry), and the bridge has not come further than \(knowledge.moment.entry): it can't be read any more as it was then"
+      )
+    }
+    if let folded, folded.position.entry < facts.since, !plan.tellsOfCollection(namespace) {
+      return .notTold
+    }
+    return nil
+  }
+
   /// Whether something else explains why document and messages differ, which is noted.
   private func excuses(_ key: DocumentKey, _ folded: DocumentTable.Document?) -> Bool {
-    let namespace = key.namespace
-    if let change = knowledge.facts?.first(of: namespace, after: knowledge.moment) {
-      found.notFoldable[namespace] =
-        "it was dropped, made or renamed at \(change.position.entry), and the bridge has not come further than \(knowledge.moment.entry): it can't be read any more as it was then"
+    let reach = obstacle(key.namespace, folded)
+    if case .notReadable(let why) = reach {
+      found.notFoldable[key.namespace] = why
       return true
     }
     var undecided: Undecided?
@@ -311,9 +342,7 @@ package final class StateJudge {
       undecided = .silent
     } else if folded?.isUndecided ?? false {
       undecided = .hidden
-    } else if let facts = knowledge.facts, let folded, folded.position.entry < facts.since,
-      !plan.tellsOfCollection(namespace)
-    {
+    } else if reach != nil {
       undecided = .collections
     }
     guard let undecided else { return false }
