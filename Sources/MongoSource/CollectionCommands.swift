@@ -32,7 +32,8 @@ extension MongoAdmin {
   public static func silentWrites(
     _ options: MongoSourceOptions, after position: OplogPosition, limit: Int
   ) async throws(MongoError) -> [[UInt8]] {
-    try await ask(options, replyTimeout: oplogScanTimeout) { connection, server throws(MongoError) in
+    try await ask(options, replyTimeout: oplogScanTimeout) {
+      connection, server throws(MongoError) in
       var entries: [[UInt8]] = []
       try connection.entries(
         after: position, majority: options.readConcernMajority, limit: limit, on: server,

@@ -124,7 +124,8 @@ def test_results_that_nobody_gets(lab, tmp_path, name):
 def test_results_into_a_file(lab, tmp_path, name, option, where):
     """What can't be written ends with 74; what isn't a file is written to, not replaced by one."""
     make_collections(lab, name)
-    with Bridge(tmp_path, configuration(lab, name)) as bridge:
+    with Bridge(tmp_path, configuration(lab, name)) as bridge, client(lab) as mongo:
+        mongo[name].rooms.insert_one({"_id": 1})
         assert bridge.run("--from", "oldest", "--until", "now") == 0
         target = {"full": Path("/dev/full"), "folder": tmp_path / "none" / "file",
                   "pipe": tmp_path / "pipe"}[where]

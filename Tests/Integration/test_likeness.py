@@ -17,12 +17,12 @@ def soon(lab):
 
 @pytest.mark.parametrize("publish", ["chain", "fast", "atomic"])
 @pytest.mark.parametrize("source, position", [
-    pytest.param("another", FAR, id="another_set_far"),
-    pytest.param("another", soon, id="another_set_soon"),
-    pytest.param("rs0", FAR, id="own_id_far"),
+    pytest.param("another", FAR, id="other_far"),
+    pytest.param("another", soon, id="other_soon"),
+    pytest.param("rs0", FAR, id="own_far"),
 ])
 @pytest.mark.parametrize("moment", ["running", "between"])
-def test_looks_like_ours(lab, jetstream, tmp_path, name, moment, source, position, publish):
+def test_likeness(lab, jetstream, tmp_path, name, moment, source, position, publish):
     make_collections(lab, name)
 
     def forge():
