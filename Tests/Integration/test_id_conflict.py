@@ -175,7 +175,6 @@ def test_one_producers_message_for_two_events(lab, jetstream, tmp_path, name):
         done = tailrace("dlq", "replay", "--all", "--json", "-c", bridge.file, cwd=tmp_path)
         assert done.returncode == 1 and "id_conflict" in done.stdout, done.stdout
         assert len(letters(jetstream, name)) == 1
-        assert verify(bridge)["verdict"] == "PASS"
 
 
 @pytest.mark.parametrize("same", [True, False])
