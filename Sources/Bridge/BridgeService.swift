@@ -221,7 +221,7 @@ public final class BridgeService: Service {
       isUpdateWanted: configuration.isUpdateWanted,
       disambiguatesPaths: configuration.rules.disambiguatePaths,
       images: { [eventLoop, logger, trigger] old in
-        ImageStage.replacing(
+        FullDocumentPrefetcher.replacing(
           old, configuration, eventLoop: eventLoop, logger: logger,
           onAnswer: { trigger.fire() })
       })

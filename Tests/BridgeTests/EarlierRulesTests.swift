@@ -280,14 +280,14 @@ private struct SmallRule: Equatable {
           case .stored: continue
           case .idTaken: outcome.dead.insert(message)
           case .missing:
-            if plan.horizons[stream].map({ position < $0.position }) ?? false {
+            if plan.watermarks[stream].map({ position < $0.position }) ?? false {
               outcome.late = true
             }
             outcome.streams[stream, default: []].append(message)
           }
           continue
         }
-        if let end = plan.horizons[stream] {
+        if let end = plan.watermarks[stream] {
           let place = after.firstIndex { $0.id == end.rule } ?? -1
           let own = after.firstIndex { $0.id == message.rule } ?? -1
           if position < end.position || (position == end.position && own <= place) { continue }

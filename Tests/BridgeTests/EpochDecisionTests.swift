@@ -10,7 +10,7 @@ import Testing
     var asked: [EpochQuestion] = []
     let plan = try #require(try decide(machine(), quiet, asked: &asked).tail)
     #expect(plan.start == entry(500) && plan.floor == entry(500) && !plan.isFresh)
-    #expect(plan.horizons["A"]?.position == event(500))
+    #expect(plan.watermarks["A"]?.position == event(500))
     #expect(asked.isEmpty)
   }
 
@@ -61,7 +61,7 @@ import Testing
     let result = try decide(forced, quiet)
     #expect(result.tail?.start == entry(100) && result.tail?.isFresh == true)
     // What is there already is not sent again.
-    #expect(result.tail?.horizons["A"]?.position == event(500))
+    #expect(result.tail?.watermarks["A"]?.position == event(500))
     guard case .decided(let decision) = result else { return }
     forced.adopt(decision)
     forced.began(checkpointFound())
@@ -137,7 +137,7 @@ import Testing
   @Test func `messages that came between ours are made up for, late`() throws {
     var bridge = machine()
     bridge.began(checkpointFound())
-    let gap = ResumePlan.Horizon(position: event(510), rule: "r")
+    let gap = ResumePlan.StoredWatermark(position: event(510), rule: "r")
     let refused = JetStreamError(code: JetStreamCode.wrongLastSequence, operation: "publish")
     _ = bridge.ended(
       .publishFailed(lane: "A", refused, unanswered: [gap]),

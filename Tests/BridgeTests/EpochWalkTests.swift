@@ -192,7 +192,7 @@ import Testing
       return plan.earlierRules == nil ? nil : "the rules are the same"
     }
     for stream in tested.streams {
-      guard let end = plan.horizons[stream.name], end.position > settled,
+      guard let end = plan.watermarks[stream.name], end.position > settled,
         plan.refilling[stream.name] == nil, plan.halted[stream.name] == nil,
         plan.held[stream.name] == nil
       else { continue }
@@ -226,7 +226,7 @@ import Testing
       // Nothing twice: all that is there is known to be there.
       let held = plan.held[stream.name]?.map(\.position) ?? []
       if let tail = stream.tail?.position, !held.contains(tail),
-        (plan.horizons[stream.name]?.position).map({ $0 < tail }) ?? true
+        (plan.watermarks[stream.name]?.position).map({ $0 < tail }) ?? true
       {
         return "\(stream.name) would get its last message again"
       }

@@ -266,7 +266,7 @@ import Testing
         #expect(Self.onLanes(event, configuration) == reference, place)
 
         // Verification goes on behind what would halt the bridge.
-        let deriver = MessageDeriver(
+        let deriver = ExpectedMessages(
           configuration, sourceName: "rs0",
           limits: [
             MessageLimits(maximumPayload: 1 << 20),

@@ -184,7 +184,7 @@ struct Unexpected: Error { var what: String }
         streams: [stream(last: 14, tail: "200.9.2")]))
     #expect(plan.start == entry("200.5"))
     #expect(plan.term == 3)
-    #expect(plan.horizons["A"]?.position == position("200.9.2"))
+    #expect(plan.watermarks["A"]?.position == position("200.9.2"))
     #expect(plan.losses.isEmpty)
   }
 
@@ -194,7 +194,7 @@ struct Unexpected: Error { var what: String }
         checkpoint: checkpoint("200.5", ["A": (10, "200.5.0")]),
         streams: [stream(last: 10, first: 11)]))
     #expect(plan.losses.isEmpty)
-    #expect(plan.horizons["A"]?.position == position("200.5.0"))
+    #expect(plan.watermarks["A"]?.position == position("200.5.0"))
   }
 
   @Test func `a stream that ends before the checkpoint has lost acknowledged messages`() throws {
@@ -204,8 +204,8 @@ struct Unexpected: Error { var what: String }
         streams: [stream("A", last: 7, tail: "190.2.0"), stream("B", last: 4, tail: "200.4.0")]))
     #expect(plan.start == entry("190.2"))
     #expect(plan.term == nil)
-    #expect(plan.horizons["A"]?.position == position("190.2.0"))
-    #expect(plan.horizons["B"]?.position == position("200.4.0"))
+    #expect(plan.watermarks["A"]?.position == position("190.2.0"))
+    #expect(plan.watermarks["B"]?.position == position("200.4.0"))
     #expect(plan.losses.map(\.stream) == ["A"])
     #expect(plan.losses.first?.acknowledgedSequence == 10)
     #expect(plan.losses.first?.lastSequence == 7)
@@ -218,7 +218,7 @@ struct Unexpected: Error { var what: String }
           checkpoint: checkpoint("200.5", ["A": (10, "200.5.0")]), streams: [observed]))
       #expect(plan.start == entry("100.1"))
       #expect(plan.origin.inclusive == false)
-      #expect(plan.horizons["A"] == nil)
+      #expect(plan.watermarks["A"] == nil)
       #expect(plan.losses.count == 1)
     }
   }
@@ -233,12 +233,12 @@ struct Unexpected: Error { var what: String }
     #expect(plan.start == entry("190.1"))
   }
 
-  @Test func `a stream new in the configuration starts without a horizon`() throws {
+  @Test func `a stream new in the configuration starts without a watermark`() throws {
     let plan = try resume(
       ResumePlan.decide(
         checkpoint: checkpoint("200.5", ["A": (10, "200.5.0")]),
         streams: [stream("A", last: 10, tail: "200.5.0"), stream("NEW", last: 0)]))
-    #expect(plan.horizons["NEW"] == nil)
+    #expect(plan.watermarks["NEW"] == nil)
     #expect(plan.losses.isEmpty)
     #expect(plan.start == entry("200.5"))
   }
@@ -252,8 +252,8 @@ struct Unexpected: Error { var what: String }
     let plan = try resume(ResumePlan.decide(checkpoint: nil, streams: [a, b, letters]))
     #expect(plan.start == entry("190.4"))
     #expect(plan.origin == Checkpoint.Origin(position: entry("190.4"), inclusive: true))
-    #expect(plan.horizons["A"]?.position == position("200.5.0"))
-    #expect(plan.horizons["B"]?.position == position("190.4.1"))
+    #expect(plan.watermarks["A"]?.position == position("200.5.0"))
+    #expect(plan.watermarks["B"]?.position == position("190.4.1"))
     // It never had a letter, so none is missing before the newest message.
     #expect(plan.floors["DLQ"] == position("200.5.0"))
   }
@@ -300,7 +300,7 @@ struct Unexpected: Error { var what: String }
     for taken in [stream(last: 14, tail: "200.5.0", at: 10), stream(last: 14, first: 15)] {
       let plan = try resume(ResumePlan.decide(checkpoint: saved, streams: [taken]))
       #expect(plan.unseen["A"]?.after == 10 && plan.unseen["A"]?.count == 4)
-      #expect(plan.horizons["A"]?.position == position("200.5.0"))
+      #expect(plan.watermarks["A"]?.position == position("200.5.0"))
     }
     // Sequences of a stream that others publish to say nothing.
     let shared = stream(last: 14, first: 15, exclusive: false)
@@ -344,7 +344,7 @@ struct Unexpected: Error { var what: String }
     // The oplog begins behind what is missing: this stream stops, the other goes on.
     let halted = try resume(plan(lost, oldest: "150.1"))
     #expect(halted.halted["A"] == entry("200.5") && halted.start == entry("200.5"))
-    #expect(halted.horizons["B"] != nil && halted.halted["B"] == nil)
+    #expect(halted.watermarks["B"] != nil && halted.halted["B"] == nil)
     #expect(halted.losses.first.map { "\($0)".contains("on_loss: continue") } == true)
     // A memory stream gets what there is.
     lost.isMemory = true
@@ -382,7 +382,7 @@ struct Unexpected: Error { var what: String }
     let accepted = try resume(
       ResumePlan.decide(checkpoint: saved, streams: [lost, other], oplog: oplog))
     #expect(
-      accepted.start == entry("210.1") && accepted.horizons["A"]?.position == position("200.5.0"))
+      accepted.start == entry("210.1") && accepted.watermarks["A"]?.position == position("200.5.0"))
     // … or still not.
     lost.onLoss = .halt
     let still = try resume(
@@ -453,7 +453,9 @@ struct Unexpected: Error { var what: String }
       for (name, first) in missing {
         // Only what had been acknowledged, or lies after the checkpoint, was ever promised.
         #expect(plan.start.increment <= first || first > acked)
-        if let horizon = plan.horizons[name] { #expect(horizon.position.entry.increment < first) }
+        if let watermark = plan.watermarks[name] {
+          #expect(watermark.position.entry.increment < first)
+        }
       }
     }
   }

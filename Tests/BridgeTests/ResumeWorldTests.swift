@@ -240,7 +240,7 @@ extension World {
       if plan.halted[name] != nil { continue }
       if let floor = plan.floors[name], position < floor { continue }
       if plan.held[name]?.contains(where: { $0.position == position }) ?? false { continue }
-      if let horizon = plan.horizons[name], position <= horizon.position { continue }
+      if let watermark = plan.watermarks[name], position <= watermark.position { continue }
       if let left = unseen[name], left > 0 {
         unseen[name] = left - 1
         continue

@@ -200,7 +200,8 @@ final class DryRunWorker: @unchecked Sendable {
       configuration, sourceName: sourceName, maximumPayload: maximumPayload)
     feed = EventFeed(
       reader: reader,
-      images: ImageStage(configuration, eventLoop: eventLoop, logger: logger, onAnswer: onImages),
+      images: FullDocumentPrefetcher(
+        configuration, eventLoop: eventLoop, logger: logger, onAnswer: onImages),
       isUpdateWanted: configuration.isUpdateWanted,
       disambiguatesPaths: configuration.rules.disambiguatePaths, tellsPlaces: false)
   }

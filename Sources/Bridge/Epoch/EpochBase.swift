@@ -74,7 +74,7 @@ extension EpochRunner {
     let settled = checkpoint.settled ?? EventPosition(entry: checkpoint.resume, index: 0)
     let isCertain = plan.losses.isEmpty && plan.refilling.isEmpty
     let lookedUp = plan.earlierRules?.streams ?? []
-    let isAhead = plan.horizons.contains { name, end in
+    let isAhead = plan.watermarks.contains { name, end in
       end.position > settled && !lookedUp.contains(name)
     }
     guard !isCertain || isAhead else { return }

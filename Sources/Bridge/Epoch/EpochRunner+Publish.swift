@@ -25,21 +25,21 @@ extension EpochRunner {
           judge: stream.mayRepeatIDs ? identity(stream).judge : nil),
         maximumMessage: stream.info.maximumMessageSize ?? Int.max,
         maximumBytes: stream.info.maximumBytes, created: stream.info.created,
-        horizon: nil, missing: [],
+        watermark: nil, missing: [],
         acked: checkpoint.streams[stream.name].map {
           Lane.Acked(sequence: $0.sequence, position: $0.position, rule: $0.rule)
         })
       lane.publisher.isReplicated = stream.info.replicas > 1
       switch mode {
       case .tail(let plan):
-        lane.horizon = plan.horizons[stream.name].map(horizon)
+        lane.watermark = plan.watermarks[stream.name].map(watermark)
         lane.floor = plan.floors[stream.name]
         lane.unseen = plan.unseen[stream.name]?.count ?? 0
         lane.unseenAfter = plan.unseen[stream.name]?.after ?? 0
         lane.isRefilling = plan.refilling[stream.name] != nil
         lane.isHalted = plan.halted[stream.name] != nil
-        lane.missing = (plan.missing[stream.name] ?? []).map(horizon)
-        lane.held = Set((plan.held[stream.name] ?? []).map(horizon))
+        lane.missing = (plan.missing[stream.name] ?? []).map(watermark)
+        lane.held = Set((plan.held[stream.name] ?? []).map(watermark))
         lane.hasEarlierRules = plan.earlierRules?.streams.contains(stream.name) ?? false
       case .snapshot(let plan): lane.stored = plan.stored[stream.name] ?? []
       }
@@ -55,9 +55,9 @@ extension EpochRunner {
 
   /// In the order of the present rules. A rule that no longer exists comes before all others: nothing of its
   /// event is taken for stored (`ResumePlan.noteUnknownRules` says so).
-  private func horizon(_ place: ResumePlan.Horizon) -> Lane.Horizon {
+  private func watermark(_ place: ResumePlan.StoredWatermark) -> Lane.StoredWatermark {
     let unknown = place.rule == .unmatched ? Int(InFlightEvent.noRule) : -1
-    return Lane.Horizon(
+    return Lane.StoredWatermark(
       position: place.position, rule: rules.index(of: place.rule) ?? unknown)
   }
 

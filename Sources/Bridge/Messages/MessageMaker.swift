@@ -39,7 +39,7 @@ package struct MatchCursor {
 /// Owned by one event loop, or one command.
 package struct MessageMaker: ~Copyable {
   private var mapper: Mapper
-  private let judge: SchemaJudge
+  private let judge: BodyValidator
   private let policies: [Policy]
   private let unmatched: Unmatched
   private let letterSubject: DeadLetterSubject
@@ -80,7 +80,7 @@ package struct MessageMaker: ~Copyable {
 
   package init(_ rules: RuleSet) {
     mapper = rules.mapper
-    judge = SchemaJudge(rules)
+    judge = BodyValidator(rules)
     policies = rules.rules.map {
       Policy(onInvalid: $0.onInvalid, onIDConflict: $0.onIDConflict)
     }

@@ -24,7 +24,7 @@ struct LaneSpecification: Sendable {
   var maximumMessage: Int
   var maximumBytes: Int?
   var created: String
-  var horizon: Lane.Horizon?
+  var watermark: Lane.StoredWatermark?
   /// Everything before this is stored, or not wanted.
   var floor: EventPosition?
   /// How many messages behind those are stored too, although nobody can see them any more, and the
@@ -35,9 +35,9 @@ struct LaneSpecification: Sendable {
   var isRefilling = false
   /// Nothing is published here until an operator decides.
   var isHalted = false
-  var missing: [Lane.Horizon]
+  var missing: [Lane.StoredWatermark]
   /// What the stream holds behind the gap that is being refilled.
-  var held: Set<Lane.Horizon> = []
+  var held: Set<Lane.StoredWatermark> = []
   /// In a snapshot: ids of messages that the stream holds although the snapshot's marker is before
   /// their documents.
   var stored: Set<[UInt8]> = []
@@ -57,21 +57,21 @@ final class Lane {
   let created: String
   @exclusivity(unchecked) var inFlight = FIFO<InFlightEvent>()
   /// Everything up to here is stored: by an earlier epoch or an earlier life.
-  let horizon: Horizon?
+  let watermark: StoredWatermark?
   /// Everything before this is stored, or not wanted.
   let floor: EventPosition?
-  /// How many messages behind horizon and floor are stored too, and gone since: consumers or limits
+  /// How many messages behind watermark and floor are stored too, and gone since: consumers or limits
   /// removed them, and the stream's sequence counts them.
   @exclusivity(unchecked) private(set) var unseen: UInt64
   private var unseenSequence: UInt64
   let isRefilling: Bool
   /// What it holds of that already.
-  private let held: Set<Horizon>
+  private let held: Set<StoredWatermark>
   let isHalted: Bool
   /// Its end says nothing of events that earlier rules may have published: those are looked up.
   private let hasEarlierRules: Bool
-  /// What the stream lacks before its horizon: sent late.
-  private var missing: [Horizon]
+  /// What the stream lacks before its watermark: sent late.
+  private var missing: [StoredWatermark]
   /// Of a snapshot that is resumed: what the stream holds already, until it is met.
   @exclusivity(unchecked) var stored: Set<[UInt8]>
   /// The last of our messages known to be stored.
@@ -90,7 +90,7 @@ final class Lane {
   /// it may be sent before: afterwards it would look as if the stream had it.
   var holdsBackOthers = false
 
-  struct Horizon: Sendable, Hashable {
+  struct StoredWatermark: Sendable, Hashable {
     var position: EventPosition
     /// Rules up to this index of the epoch's rule set have had their message of the event at `position`.
     var rule: Int
@@ -116,7 +116,7 @@ final class Lane {
       maximumPayload: maximumPayload, maximumMessage: specification.maximumMessage,
       maximumBytes: specification.maximumBytes)
     created = specification.created
-    horizon = specification.horizon
+    watermark = specification.watermark
     floor = specification.floor
     unseen = specification.isHalted ? 0 : specification.unseen
     unseenSequence = specification.unseenAfter
@@ -127,13 +127,13 @@ final class Lane {
     missing = specification.missing
     stored = specification.stored
     acked = specification.acked
-    awaitsFirst = specification.acked == nil && specification.horizon == nil
+    awaitsFirst = specification.acked == nil && specification.watermark == nil
   }
 
-  /// A message from before the horizon, which the stream lacked, is on its way.
+  /// A message from before the watermark, which the stream lacked, is on its way.
   func isLate(_ position: EventPosition) -> Bool {
     guard hasEarlierRules || !missing.isEmpty else { return false }
-    return horizon.map { position <= $0.position } ?? false
+    return watermark.map { position <= $0.position } ?? false
   }
 
   /// Whether the next oplog entry has to wait for this lane's acks.
@@ -143,7 +143,7 @@ final class Lane {
   func covers(_ position: EventPosition) -> Bool {
     guard missing.isEmpty else { return false }
     if let floor, position < floor { return true }
-    return horizon.map { position < $0.position && !hasEarlierRules } ?? false
+    return watermark.map { position < $0.position && !hasEarlierRules } ?? false
   }
 
   /// The next of the messages that are stored and gone was met.
@@ -170,9 +170,11 @@ final class Lane {
   /// Whether the stream has this event's message for this rule already.
   func holds(_ position: EventPosition, rule: Int) -> Bool {
     if let floor, position < floor, missing.isEmpty { return true }
-    if !held.isEmpty, held.contains(Horizon(position: position, rule: rule)) { return true }
-    guard let horizon, !hasEarlierRules else { return false }
-    if !missing.isEmpty, missing.contains(Horizon(position: position, rule: rule)) { return false }
-    return horizon.covers(position, rule)
+    if !held.isEmpty, held.contains(StoredWatermark(position: position, rule: rule)) { return true }
+    guard let watermark, !hasEarlierRules else { return false }
+    if !missing.isEmpty, missing.contains(StoredWatermark(position: position, rule: rule)) {
+      return false
+    }
+    return watermark.covers(position, rule)
   }
 }

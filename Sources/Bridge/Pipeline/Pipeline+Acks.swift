@@ -47,9 +47,9 @@ extension Pipeline: NATSRawHandler {
     }
   }
 
-  private func unanswered(_ lane: Lane) -> [ResumePlan.Horizon] {
+  private func unanswered(_ lane: Lane) -> [ResumePlan.StoredWatermark] {
     lane.inFlight.elements.map { event in
-      ResumePlan.Horizon(position: event.position, rule: ruleSet.id(Int(event.rule)))
+      ResumePlan.StoredWatermark(position: event.position, rule: ruleSet.id(Int(event.rule)))
     }
   }
 
@@ -74,7 +74,7 @@ extension Pipeline: NATSRawHandler {
         continue
       }
       guard isUncounted(lane, event.position, rule) else { continue }
-      counted[lane.name] = Lane.Horizon(position: event.position, rule: rule)
+      counted[lane.name] = Lane.StoredWatermark(position: event.position, rule: rule)
       count(lane, rule, duplicate: isDuplicate)
       if duplicates > 0 { duplicates -= 1 }
     }
@@ -124,7 +124,7 @@ extension Pipeline: NATSRawHandler {
   /// earlier life. It was derived, so it has an outcome.
   func countStored(_ lane: Lane, _ position: EventPosition, _ rule: Int) {
     guard isUncounted(lane, position, rule) else { return }
-    counted[lane.name] = Lane.Horizon(position: position, rule: rule)
+    counted[lane.name] = Lane.StoredWatermark(position: position, rule: rule)
     count(lane, rule, duplicate: inherited[lane.name]?.covers(position, rule) ?? false)
   }
 

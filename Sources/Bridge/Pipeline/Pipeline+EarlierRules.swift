@@ -9,7 +9,7 @@ extension Pipeline {
     guard let earlier = epoch?.earlierRules, position <= earlier.to, lane.isLookedUp(position),
       pending?.isNew(match) == true
     else { return }
-    uncounted.insert(Lane.Horizon(position: position, rule: rule))
+    uncounted.insert(Lane.StoredWatermark(position: position, rule: rule))
   }
 
   /// Counts a message of such an event, once in this process.
@@ -20,7 +20,7 @@ extension Pipeline {
   func countEarlier(
     _ lane: Lane, _ position: EventPosition, _ rule: Int, isNew: Bool, duplicate: Bool?
   ) {
-    let message = Lane.Horizon(position: position, rule: rule)
+    let message = Lane.StoredWatermark(position: position, rule: rule)
     let wasSent = uncounted.remove(message) != nil
     guard isNew || wasSent || isUncounted(lane, position, rule) else { return }
     if isUncounted(lane, position, rule) { counted[lane.name] = message }

@@ -60,13 +60,13 @@ final class Pipeline: @unchecked Sendable {
   /// whether that was counted as invalid.
   private var interrupted: (position: EventPosition, match: Int, isInvalid: Bool)?
   /// By stream: everything up to here has been counted by this process.
-  var counted: [String: Lane.Horizon] = [:]
+  var counted: [String: Lane.StoredWatermark] = [:]
   /// By stream: everything up to here was stored before this process began.
-  private(set) var inherited: [String: Lane.Horizon] = [:]
+  private(set) var inherited: [String: Lane.StoredWatermark] = [:]
   private var hasInherited = false
   /// Messages of events that earlier rules may have published, sent by this process and not counted yet:
   /// they may be sent late, so that `counted` does not tell.
-  @exclusivity(unchecked) var uncounted: Set<Lane.Horizon> = []
+  @exclusivity(unchecked) var uncounted: Set<Lane.StoredWatermark> = []
   /// Events whose ids their streams hold for other events.
   @exclusivity(unchecked) var conflicts = IDConflicts()
   var until: OplogPosition?
@@ -167,9 +167,9 @@ final class Pipeline: @unchecked Sendable {
     guard !hasInherited else { return }
     hasInherited = true
     for lane in lanes {
-      inherited[lane.name] = lane.horizon
-      if let floor = lane.floor, lane.horizon.map({ $0.position < floor }) ?? true {
-        inherited[lane.name] = Lane.Horizon(position: floor, rule: -1)
+      inherited[lane.name] = lane.watermark
+      if let floor = lane.floor, lane.watermark.map({ $0.position < floor }) ?? true {
+        inherited[lane.name] = Lane.StoredWatermark(position: floor, rule: -1)
       }
     }
   }
@@ -284,8 +284,8 @@ final class Pipeline: @unchecked Sendable {
     feed.use(wishes)
     counters.use(rules.ids)
     // Indices of rules are those of the rule set before: of the events there, all was counted.
-    counted = counted.mapValues { Lane.Horizon(position: $0.position, rule: .max) }
-    inherited = inherited.mapValues { Lane.Horizon(position: $0.position, rule: .max) }
+    counted = counted.mapValues { Lane.StoredWatermark(position: $0.position, rule: .max) }
+    inherited = inherited.mapValues { Lane.StoredWatermark(position: $0.position, rule: .max) }
     interrupted = nil
     uncounted = []
   }

@@ -86,7 +86,7 @@ extension ResumePlan {
     var to = checkpoint.earlierRulesTo
     if !isOver {
       for stream in read {
-        guard let end = horizons[stream.name]?.position else { continue }
+        guard let end = watermarks[stream.name]?.position else { continue }
         to = max(to ?? end, end)
       }
     }
@@ -134,7 +134,7 @@ extension ResumePlan {
 
   /// Says where a stream ends with the message of a rule that no longer exists, if that leaves a doubt.
   mutating func noteUnknownRules(_ rules: RuleSet.Identity) {
-    for (stream, end) in horizons.sorted(by: { $0.key < $1.key }) where !rules.has(end.rule) {
+    for (stream, end) in watermarks.sorted(by: { $0.key < $1.key }) where !rules.has(end.rule) {
       if let floor = floors[stream], end.position < floor { continue }
       if let earlierRules, earlierRules.streams.contains(stream), end.position <= earlierRules.to {
         continue

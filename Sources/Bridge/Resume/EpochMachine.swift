@@ -185,7 +185,7 @@ package struct EpochMachine: Sendable {
     _ facts: EpochFacts
   ) throws(Undecided) -> EpochRemark? {
     guard let stream = streams.first(where: { $0.name == suspect.stream }),
-      let end = plan.horizons[stream.name]?.position
+      let end = plan.watermarks[stream.name]?.position
     else { return nil }
     let stored = try facts.ownMessages(
       in: stream.name, after: suspect.acknowledged?.sequence ?? 0, through: stream.lastSequence)
@@ -222,7 +222,8 @@ package struct EpochMachine: Sendable {
     for stream in situation.streams {
       plan.found[stream.name] = stream.found
       if let tail = stream.tail {
-        plan.horizons[stream.name] = ResumePlan.Horizon(position: tail.position, rule: tail.rule)
+        plan.watermarks[stream.name] = ResumePlan.StoredWatermark(
+          position: tail.position, rule: tail.rule)
       }
     }
     let decision = EpochDecision(

@@ -129,7 +129,7 @@ extension ResumePlan {
     plan.origin = ([begin] + streams.compactMap(\.origin)).min() ?? begin
     plan.foundAgainAt = newest?.entry ?? begin.position
     for (stream, tail) in tails {
-      plan.horizons[stream.name] = Horizon(position: tail.position, rule: tail.rule)
+      plan.watermarks[stream.name] = StoredWatermark(position: tail.position, rule: tail.rule)
       plan.count(stream, after: tail.sequence, nil)
     }
     if let newest {

@@ -4,7 +4,7 @@ package import Oplog
 /// Where to begin reading, and what each stream has already.
 package struct ResumePlan: Sendable, Equatable {
   /// Everything at or before this is stored on that stream.
-  package struct Horizon: Sendable, Equatable {
+  package struct StoredWatermark: Sendable, Equatable {
     package var position: EventPosition
     package var rule: RuleID
 
@@ -14,7 +14,7 @@ package struct ResumePlan: Sendable, Equatable {
     }
   }
 
-  /// Messages behind a horizon that were stored and are gone since: `count` of them, behind `after`.
+  /// Messages behind a watermark that were stored and are gone since: `count` of them, behind `after`.
   package struct Unseen: Sendable, Equatable {
     package var after: UInt64
     package var count: UInt64
@@ -91,7 +91,7 @@ package struct ResumePlan: Sendable, Equatable {
   package var isFresh = false
   /// What the checkpoint says is settled, if that can be relied on.
   package var settled: EventPosition?
-  package var horizons: [String: Horizon] = [:]
+  package var watermarks: [String: StoredWatermark] = [:]
   /// By stream: everything before is stored there, or is not wanted there.
   package var floors: [String: EventPosition] = [:]
   package var unseen: [String: Unseen] = [:]
@@ -108,11 +108,11 @@ package struct ResumePlan: Sendable, Equatable {
   /// By stream: up to where events are being written again, in order.
   package var refilling: [String: EventPosition] = [:]
   /// By stream: what it holds behind the gap that is being refilled.
-  package var held: [String: [Horizon]] = [:]
+  package var held: [String: [StoredWatermark]] = [:]
   /// By stream: since when nothing is published there.
   package var halted: [String: OplogPosition] = [:]
-  /// By stream: what it lacks before its horizon, because a foreign message came between.
-  package var missing: [String: [Horizon]] = [:]
+  /// By stream: what it lacks before its watermark, because a foreign message came between.
+  package var missing: [String: [StoredWatermark]] = [:]
   /// Events that other rules may have published, and what streams hold of them.
   package var earlierRules: EarlierRules?
   /// Our last message in each stream, as found there just now. That is worth more than what was
@@ -133,7 +133,7 @@ package struct ResumePlan: Sendable, Equatable {
   /// The last entry of which something may be published already.
   package var reach: OplogPosition? {
     let held = held.values.joined().map(\.position)
-    let known = horizons.values.map(\.position) + refilling.values + held
+    let known = watermarks.values.map(\.position) + refilling.values + held
     return (known + (earlierRules.map { [$0.to] } ?? [])).max()?.entry
   }
 
@@ -224,11 +224,11 @@ extension ResumePlan {
     if stream.patchwork != nil {
       hold(stream)
     } else if let tail = stream.tail, acked.map({ tail.position >= $0.position }) ?? true {
-      horizons[name] = Horizon(position: tail.position, rule: tail.rule)
+      watermarks[name] = StoredWatermark(position: tail.position, rule: tail.rule)
       known = tail.sequence
     } else if let acked {
       // Limits or consumers removed our messages; the sequence proves that they were there.
-      horizons[name] = Horizon(position: acked.position, rule: acked.rule)
+      watermarks[name] = StoredWatermark(position: acked.position, rule: acked.rule)
       known = acked.sequence
     } else if let state, state.created == stream.created {
       known = state.base
@@ -303,9 +303,9 @@ extension ResumePlan {
     switch stream.onLoss {
     case .continue:
       loss.remedy = .accepted
-      horizons[name] = Horizon(position: acked.position, rule: acked.rule)
+      watermarks[name] = StoredWatermark(position: acked.position, rule: acked.rule)
       if let tail = stream.tail, tail.position > acked.position {
-        horizons[name] = Horizon(position: tail.position, rule: tail.rule)
+        watermarks[name] = StoredWatermark(position: tail.position, rule: tail.rule)
       }
       if let since = state?.halted {
         resumeHalted(stream, since, checkpoint, oplog)
@@ -324,7 +324,7 @@ extension ResumePlan {
           hold(stream)
           loss.to = max(to, held[name]?.map(\.position).max() ?? to)
         } else if let tail = stream.tail {
-          horizons[name] = Horizon(position: tail.position, rule: tail.rule)
+          watermarks[name] = StoredWatermark(position: tail.position, rule: tail.rule)
           if acked.created == stream.created { count(stream, after: tail.sequence, state) }
         }
         if limit != nil { floors[name] = EventPosition(entry: position, index: 0) }
@@ -346,8 +346,12 @@ extension ResumePlan {
   /// What is behind a gap is there, message by message.
   private mutating func hold(_ stream: StreamObservation) {
     guard let patchwork = stream.patchwork else { return }
-    horizons[stream.name] = patchwork.before.map { Horizon(position: $0.position, rule: $0.rule) }
-    held[stream.name] = patchwork.behind.map { Horizon(position: $0.position, rule: $0.rule) }
+    watermarks[stream.name] = patchwork.before.map {
+      StoredWatermark(position: $0.position, rule: $0.rule)
+    }
+    held[stream.name] = patchwork.behind.map {
+      StoredWatermark(position: $0.position, rule: $0.rule)
+    }
   }
 
   enum Reach: Equatable {

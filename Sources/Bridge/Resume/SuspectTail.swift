@@ -5,24 +5,26 @@ package struct SuspectTail: Sendable {
   package var stream: String
   package var acknowledged: Checkpoint.Stream?
   /// What was sent and not acknowledged, in order.
-  package var unanswered: [ResumePlan.Horizon]
+  package var unanswered: [ResumePlan.StoredWatermark]
 
   /// The messages that are missing although a later one, `end` at the latest, is stored.
-  func missing(_ stored: [StreamObservation.Own], end: EventPosition) -> [ResumePlan.Horizon] {
+  func missing(_ stored: [StreamObservation.Own], end: EventPosition) -> [ResumePlan
+    .StoredWatermark]
+  {
     let found = Set(stored.map { "\($0.position) \($0.rule)" })
     return unanswered.filter {
       $0.position < end && !found.contains("\($0.position) \($0.rule)")
     }
   }
 
-  func replacing(_ unanswered: [ResumePlan.Horizon]) -> SuspectTail {
+  func replacing(_ unanswered: [ResumePlan.StoredWatermark]) -> SuspectTail {
     var copy = self
     copy.unanswered = unanswered
     return copy
   }
 
   /// With what a later epoch left unanswered.
-  func adding(_ later: [ResumePlan.Horizon]) -> SuspectTail {
+  func adding(_ later: [ResumePlan.StoredWatermark]) -> SuspectTail {
     var sum = self
     sum.unanswered = unanswered.filter { !later.contains($0) } + later
     return sum

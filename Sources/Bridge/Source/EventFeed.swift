@@ -14,9 +14,9 @@ final class EventFeed {
   }
 
   private(set) var source: EventSource
-  @exclusivity(unchecked) private var images: ImageStage?
+  @exclusivity(unchecked) private var images: FullDocumentPrefetcher?
   /// `images`, in epochs in which events may want them: a snapshot's have all there is.
-  @exclusivity(unchecked) private var stage: ImageStage?
+  @exclusivity(unchecked) private var stage: FullDocumentPrefetcher?
   @exclusivity(unchecked) private var decoder: EventDecoder
 
   /// The reader's generation whose batches belong to this epoch.
@@ -56,7 +56,7 @@ final class EventFeed {
   ///   - isUpdateWanted, disambiguatesPaths: as `OplogDecoder` has them.
   ///   - tellsPlaces: whether anybody asks for tokens and markers.
   init(
-    reader: EventReader, images: ImageStage?,
+    reader: EventReader, images: FullDocumentPrefetcher?,
     isUpdateWanted: (@Sendable (UnsafeRawBufferPointer) -> Bool)? = nil,
     disambiguatesPaths: Bool = false, tellsPlaces: Bool = true
   ) {
@@ -297,7 +297,7 @@ final class EventFeed {
 struct FeedWishes: Sendable {
   var isUpdateWanted: (@Sendable (UnsafeRawBufferPointer) -> Bool)?
   var disambiguatesPaths = false
-  var images: @Sendable (ImageStage?) -> ImageStage?
+  var images: @Sendable (FullDocumentPrefetcher?) -> FullDocumentPrefetcher?
 }
 
 /// What is known of the reading, for status and metrics.

@@ -69,7 +69,7 @@ extension BridgeService {
         // A process before this one began it.
         facts.losses.append(
           ResumePlan.Loss(
-            stream: name, from: plan.horizons[name]?.position, to: to, acknowledgedSequence: 0,
+            stream: name, from: plan.watermarks[name]?.position, to: to, acknowledgedSequence: 0,
             lastSequence: 0))
       }
     }

@@ -185,7 +185,8 @@ private final class ChangeWalk: @unchecked Sendable {
     self.body = body
     feed = EventFeed(
       reader: reader,
-      images: ImageStage(configuration, eventLoop: eventLoop, logger: logger, onAnswer: onImages),
+      images: FullDocumentPrefetcher(
+        configuration, eventLoop: eventLoop, logger: logger, onAnswer: onImages),
       disambiguatesPaths: configuration.rules.disambiguatePaths, tellsPlaces: false)
   }
 

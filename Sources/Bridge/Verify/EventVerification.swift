@@ -114,8 +114,8 @@ public final class EventVerification: Sendable {
     let limits = plan.streams.map {
       $0.limits(maximumPayload: jetStream.connection.info.maxPayload)
     }
-    let makeDeriver: @Sendable () -> MessageDeriver = { [configuration] in
-      MessageDeriver(configuration, sourceName: plan.sourceName, limits: limits)
+    let makeDeriver: @Sendable () -> ExpectedMessages = { [configuration] in
+      ExpectedMessages(configuration, sourceName: plan.sourceName, limits: limits)
     }
     do {
       let book = try await group.next().submit { [configuration] in

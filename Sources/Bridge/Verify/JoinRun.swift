@@ -12,7 +12,7 @@ final class JoinRun: @unchecked Sendable {
   private let stream: Int
   private let name: String
   private let configuration: BridgeConfiguration
-  private let deriver: MessageDeriver
+  private let deriver: ExpectedMessages
   private let keepsMissing: Bool
   /// Messages are judged wherever they stand.
   private let isShared: Bool
@@ -37,7 +37,7 @@ final class JoinRun: @unchecked Sendable {
 
   init(
     _ observed: [RunJoin.Observed], _ run: StreamLedger.Run, apart: Set<UInt64>, stream: Int,
-    name: String, configuration: BridgeConfiguration, deriver: MessageDeriver,
+    name: String, configuration: BridgeConfiguration, deriver: ExpectedMessages,
     keepsMissing: Bool, mostBytes: Int, isShared: Bool
   ) {
     self.isShared = isShared

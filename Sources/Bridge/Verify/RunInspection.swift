@@ -43,7 +43,7 @@ struct RunInspection: Sendable {
   let jetStream: JetStreamClient
   let changes: any ChangeSource
   let eventLoop: any EventLoop
-  let makeDeriver: @Sendable () -> MessageDeriver
+  let makeDeriver: @Sendable () -> ExpectedMessages
   let keepsMissing: Bool
   /// Of the first pass.
   let holes: [StreamLedger.Hole]

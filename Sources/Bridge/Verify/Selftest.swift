@@ -194,11 +194,11 @@ public struct Selftest: Sendable {
 
 /// Sendable invariant: filled by one walk, on one event loop, and read after it.
 private final class CollectedMessages: @unchecked Sendable {
-  private let deriver: MessageDeriver
+  private let deriver: ExpectedMessages
   private(set) var messages: [ScratchMessage] = []
 
   init(_ configuration: BridgeConfiguration) {
-    deriver = MessageDeriver(
+    deriver = ExpectedMessages(
       configuration, sourceName: "selftest",
       limits: Array(repeating: MessageLimits(maximumPayload: 1 << 20), count: 2))
   }

@@ -8,7 +8,7 @@ import Parity
 ///
 /// Sendable invariant: every stored property is touched on one event loop only.
 final class VerifyBook: @unchecked Sendable {
-  let deriver: MessageDeriver
+  let deriver: ExpectedMessages
   private let plan: VerifyPlan
   private let rules: [String]
   private(set) var ledgers: [StreamLedger]
@@ -34,7 +34,7 @@ final class VerifyBook: @unchecked Sendable {
     var stop: (@Sendable () -> Void)?
   }
 
-  init(_ plan: VerifyPlan, _ deriver: MessageDeriver, rules: [String]) {
+  init(_ plan: VerifyPlan, _ deriver: ExpectedMessages, rules: [String]) {
     self.rules = rules
     self.plan = plan
     self.deriver = deriver

@@ -23,7 +23,7 @@ struct VerifyJudge {
   let changes: any ChangeSource
   let eventLoop: any EventLoop
   let book: VerifyBook
-  let makeDeriver: @Sendable () -> MessageDeriver
+  let makeDeriver: @Sendable () -> ExpectedMessages
   let settled: LedgerPass.Settled
   let each: @Sendable (Mismatch) -> Void
   private(set) var keptMissing: [MissingMessage] = []
@@ -58,7 +58,7 @@ struct VerifyJudge {
   init(
     verification: EventVerification, plan: VerifyPlan, jetStream: JetStreamClient,
     changes: any ChangeSource, eventLoop: any EventLoop, book: VerifyBook,
-    makeDeriver: @escaping @Sendable () -> MessageDeriver, settled: LedgerPass.Settled,
+    makeDeriver: @escaping @Sendable () -> ExpectedMessages, settled: LedgerPass.Settled,
     each: @escaping @Sendable (Mismatch) -> Void
   ) {
     self.verification = verification

@@ -24,7 +24,7 @@ package struct DerivedMessage {
 
 /// Makes of changes the messages that the bridge has to make of them, dead letters included: the same
 /// mapping and schemas, none of the publishing. Owned by one event loop.
-package final class MessageDeriver {
+package final class ExpectedMessages {
   private let configuration: BridgeConfiguration
   private var maker: MessageMaker
   private var sink: BufferSink

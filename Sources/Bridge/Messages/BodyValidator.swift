@@ -12,7 +12,7 @@ import Oplog
 /// a bounded number of steps, which is a matter of the body and its schema alone.
 ///
 /// Owned by one event loop, or one command.
-package final class SchemaJudge {
+package final class BodyValidator {
   private var judges: [RuleJudge?]
   @exclusivity(unchecked) private var bson = ByteWriter(capacity: 1024)
 
@@ -168,7 +168,7 @@ extension Rule {
   }
 }
 
-extension SchemaJudge {
+extension BodyValidator {
   /// What is wrong with a body, whoever made it; nil where nothing is, or the rule has no schema.
   func violation(rule: Int, body: [UInt8]) -> String? {
     guard let judge = judges[rule] else { return nil }

@@ -14,7 +14,7 @@ import Oplog
 ///
 /// Sendable invariant: every stored property is touched on `eventLoop` only, which the reader's
 /// answers are sent to.
-final class ImageStage: @unchecked Sendable {
+final class FullDocumentPrefetcher: @unchecked Sendable {
   private let reader: ImageReader
   private let eventLoop: any EventLoop
   @exclusivity(unchecked) private var mapper: Mapper
@@ -83,14 +83,14 @@ final class ImageStage: @unchecked Sendable {
 
   /// The stage for other rules, which reads by the same connection; nil where none wants documents.
   static func replacing(
-    _ old: ImageStage?, _ configuration: BridgeConfiguration, eventLoop: any EventLoop,
+    _ old: FullDocumentPrefetcher?, _ configuration: BridgeConfiguration, eventLoop: any EventLoop,
     logger: Logger, onAnswer: @escaping @Sendable () -> Void
-  ) -> ImageStage? {
+  ) -> FullDocumentPrefetcher? {
     guard let old, configuration.wantsImages else {
-      return ImageStage(
+      return FullDocumentPrefetcher(
         configuration, eventLoop: eventLoop, logger: logger, onAnswer: onAnswer)
     }
-    return ImageStage(
+    return FullDocumentPrefetcher(
       reader: old.reader, rules: configuration.rules, eventLoop: eventLoop, onAnswer: onAnswer)
   }
 

@@ -7,7 +7,7 @@ import Oplog
 import Testing
 
 /// Bodies against their schemas: on the event's own BSON and on the body's JSON, the verdict is one.
-@Suite struct SchemaJudgeTests {
+@Suite struct BodyValidatorTests {
   private static let styles = ["simplified", "relaxed", "canonical"]
 
   /// Two rules with the same bodies: of the second, a filter that leaves nothing out makes the bridge
@@ -47,7 +47,7 @@ import Testing
       ? document
       : #"{"properties":{"fullDocument":\#(document),"operationType":{"const":"insert"}}}"#
     let configuration = try Self.configuration(schema, envelope: envelope, style: style)
-    let judge = SchemaJudge(configuration.ruleSet(sourceName: "rs0"))
+    let judge = BodyValidator(configuration.ruleSet(sourceName: "rs0"))
     var mapper = Mapper(rules: configuration.rules, sourceName: "rs0")
     var random = Numbers(state: 7)
     var verdicts: [Bool: Int] = [:]
@@ -88,7 +88,7 @@ import Testing
     _ schema: String, _ append: (inout ByteWriter) -> Void
   ) throws -> [MappingErrorCode?] {
     let configuration = try configuration(schema, envelope: "document", style: "simplified")
-    let judge = SchemaJudge(configuration.ruleSet(sourceName: "rs0"))
+    let judge = BodyValidator(configuration.ruleSet(sourceName: "rs0"))
     var mapper = Mapper(rules: configuration.rules, sourceName: "rs0")
     var bson = ByteWriter()
     let start = bson.beginDocument()
@@ -140,7 +140,7 @@ import Testing
     // Only what has to be read again is bounded by its size.
     let any = #"{"properties": {"t": {"type": "string"}}}"#
     #expect(
-      try Self.outcomes(any) { Self.text(SchemaJudge.maximumBody, "", into: &$0) }
+      try Self.outcomes(any) { Self.text(BodyValidator.maximumBody, "", into: &$0) }
         == [nil, .tooComplex])
   }
 }
