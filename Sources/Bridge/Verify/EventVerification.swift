@@ -346,7 +346,7 @@ struct LedgerPass: Sendable {
     let collector = RecordCollector(
       stream, book, eventLoop,
       StoredMessageParser(
-        MessageOwnership(verification.configuration, source: plan.sourceName)
+        MessageOwnership(verification.configuration)
           .of(plan.streams[stream].name)),
       sharedRules: plan.streams[stream].isShared ? sharedRules : [])
     let scan = StreamScan(

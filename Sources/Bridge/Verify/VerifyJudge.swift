@@ -444,7 +444,7 @@ struct VerifyJudge {
         rule.flatMap { book.deriver.violation(rule: $0, body: stored.payload) }
       }.get()
       let isDeadLetter = plan.streams[stream].isDeadLetter
-      let owner = MessageOwnership(verification.configuration, source: plan.sourceName)
+      let owner = MessageOwnership(verification.configuration)
         .of(plan.streams[stream].name)
         .owner(of: stored)
       let difference = MessageDifference(
