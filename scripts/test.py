@@ -7,8 +7,8 @@
 
 FAULT_ROUNDS sets the rounds of each fault (3), FAULT_SEED repeats a run's choices,
 PYTEST_ADDOPTS is pytest's own. A failed part doesn't keep the next from running.
-Two files of Tests/Integration run at a time, each worker with servers of its own: a fault is
-mostly waiting. TEST_WORKERS sets how many.
+Four files of Tests/Integration run at a time, each worker with servers of its own: they mostly wait
+(two use a quarter of two cores). TEST_WORKERS sets how many.
 """
 
 import os
@@ -87,7 +87,7 @@ def main(arguments):
         for report, half in zip(SWIFT_REPORTS, ("--skip", "--filter")):
             codes.append(run("swift", "test", "-c", "release", "--skip-build", "--disable-xctest",
                              half, "MongoSourceTests", "--xunit-output", report))
-    workers = ["-n", os.environ.get("TEST_WORKERS", "2"), "--dist", "loadfile"]
+    workers = ["-n", os.environ.get("TEST_WORKERS", "4"), "--dist", "loadfile"]
     codes.append(run(python, "-m", "pytest", "-q", "--durations=20", "--junitxml", PYTHON_REPORT,
                      *(workers if "no:xdist" not in choice else []), *choice))
     total, failed, skipped = counted(*SWIFT_REPORTS, PYTHON_REPORT)

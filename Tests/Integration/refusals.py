@@ -14,6 +14,7 @@ from pymongo.errors import PyMongoError
 
 STALLED_WITHIN = 12
 WELL_WITHIN = 5
+EARLIER = 3  # messages that are stored before the refusal: its limits are made of what they take
 
 
 @dataclass
@@ -120,7 +121,7 @@ def endure(lab, folder, cases, refuse, repair):
         with Trickle(lab, [case.name for case in cases]):
             for case in cases:
                 if not case.starts_late:
-                    wait_until(lambda case=case: case.jetstream.last_sequence(case.name), "events")
+                    wait_until(lambda case=case: case.jetstream.holds(case.name, EARLIER), "events")
             refuse()
             refused = time.monotonic()
             for case in cases:
