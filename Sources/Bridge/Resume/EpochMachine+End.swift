@@ -33,6 +33,9 @@ extension EpochMachine {
     memory.proven = remains.proven
     memory.unanswered = remains.unanswered
     memory.cautious = []
+    memory.suspect = memory.suspect.flatMap { suspect in
+      suspect.continuing(behind: remains.checkpoint.streams[suspect.stream])
+    }
     if case .publishFailed(let lane, let error, let gaps) = end {
       if error.meansDuplicate { memory.cautious = [lane] }
       if error.code == JetStreamCode.wrongLastSequence {

@@ -77,10 +77,8 @@ package struct EpochMachine: Sendable {
     switch decision.mode {
     case .tail(let plan):
       memory.isSnapshot = false
-      memory.suspect = memory.suspect.flatMap { suspect in
-        // Until a later epoch finds them stored.
-        plan.missing[suspect.stream].map { suspect.replacing($0) }
-      }
+      // Until a later epoch finds them stored, or has them acknowledged.
+      memory.suspect = plan.absent
     case .snapshot:
       memory.isSnapshot = true
       memory.suspect = nil
@@ -184,12 +182,16 @@ package struct EpochMachine: Sendable {
     _ plan: inout ResumePlan, _ suspect: SuspectTail, _ streams: [StreamObservation],
     _ facts: EpochFacts
   ) throws(Undecided) -> EpochRemark? {
+    plan.absent = suspect
     guard let stream = streams.first(where: { $0.name == suspect.stream }),
       let end = plan.watermarks[stream.name]?.position
     else { return nil }
     let stored = try facts.ownMessages(
       in: stream.name, after: suspect.acknowledged?.sequence ?? 0, through: stream.lastSequence)
-    let missing = suspect.missing(stored, end: end)
+    let absent = suspect.absent(stored)
+    plan.absent =
+      absent.isEmpty ? nil : suspect.replacing(absent, observedTo: stream.lastSequence)
+    let missing = absent.filter { $0.position < end }
     guard let first = missing.first else { return nil }
     plan.missing[stream.name] = missing
     plan.moveBack(to: first.position.entry)

@@ -113,6 +113,8 @@ package struct ResumePlan: Sendable, Equatable {
   package var halted: [String: OplogPosition] = [:]
   /// By stream: what it lacks before its watermark, because a foreign message came between.
   package var missing: [String: [StoredWatermark]] = [:]
+  /// What was sent before, unanswered, and isn't there: `missing`, and what is behind the watermark.
+  package var absent: SuspectTail?
   /// Events that other rules may have published, and what streams hold of them.
   package var earlierRules: EarlierRules?
   /// Our last message in each stream, as found there just now. That is worth more than what was
