@@ -2,10 +2,14 @@
 
 import asyncio
 import json
+import time
 from dataclasses import dataclass
 
 import nats
 import nats.errors
+
+# No stream, no consumer, no message of this name or sequence.
+GONE = (10059, 10014, 10037, 10043, 10057)
 
 
 @dataclass(frozen=True)
@@ -51,18 +55,33 @@ class JetStream:
         return asyncio.run(connected())
 
     @staticmethod
-    async def _api(nc, subject, body=None, seconds=30):
-        answer = await nc.request(
-            f"$JS.API.{subject}", json.dumps(body).encode() if body else b"", timeout=seconds)
+    async def _api(nc, subject, body=None, seconds=60, attempt=5):
+        """Asked again every `attempt` seconds: a request that falls into a change of leaders is never
+        answered. All of these may be repeated; that something asked to be removed is gone by the
+        second time is what was wanted."""
+        payload = json.dumps(body).encode() if body else b""
+        deadline = time.monotonic() + seconds
+        asked_before = False
+        while True:
+            left = deadline - time.monotonic()
+            try:
+                answer = await nc.request(f"$JS.API.{subject}", payload, timeout=min(attempt, left))
+                break
+            except nats.errors.TimeoutError:
+                if left <= attempt:
+                    raise
+                asked_before = True
         parsed = json.loads(answer.data)
         if "error" in parsed:
-            raise JetStreamError(parsed["error"])
+            removed = ".DELETE." in subject and parsed["error"].get("err_code") in GONE
+            if not (asked_before and removed):
+                raise JetStreamError(parsed["error"])
         return parsed
 
-    def api(self, subject, body=None, seconds=30):
+    def api(self, subject, body=None, seconds=60):
         return self._run(lambda nc: self._api(nc, subject, body, seconds))
 
-    def state(self, stream, seconds=30):
+    def state(self, stream, seconds=60):
         """The stream's state, or None when it doesn't exist."""
         try:
             return self.api(f"STREAM.INFO.{stream}", seconds=seconds)["state"]
@@ -118,12 +137,20 @@ class JetStream:
         inbox = nc.new_inbox()
         arrived = await nc.subscribe(inbox)
         found, last = [], state["last_seq"]
+        silent = 0
         while not found or found[-1].sequence < last:
             await nc.publish(f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}",
                              json.dumps({"batch": batch, "expires": 2_000_000_000}).encode(),
                              reply=inbox)
             for _ in range(batch):
-                message = await arrived.next_msg(timeout=10)
+                try:
+                    message = await arrived.next_msg(timeout=10)
+                except nats.errors.TimeoutError:
+                    # Not even a status: the request fell into a change of leaders.
+                    silent += 1
+                    if silent == 6:
+                        raise
+                    break
                 if not message.reply:  # a status: nothing more in this batch
                     break
                 found.append(Message(message.metadata.sequence.stream, message.subject,
