@@ -79,13 +79,8 @@ public final class BridgeService: Service {
     group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
     eventLoop = group.next()
     sourceOptions = configuration.mongoSourceOptions
-    switch configuration.source.reader {
-    case .oplog:
-      reader = .oplog(
-        OplogReader(options: sourceOptions, logger: logger) { [trigger] in trigger.fire() })
-    case .changeStream:
-      reader = .changeStream(
-        ChangeStreamReader(options: sourceOptions, logger: logger) { [trigger] in trigger.fire() })
+    reader = EventReader(configuration.source.reader, sourceOptions, logger: logger) {
+      [trigger] in trigger.fire()
     }
     snapshotReader = SnapshotReader(
       options: sourceOptions,
@@ -151,13 +146,9 @@ public final class BridgeService: Service {
     guard let (sourceName, end) = try await bounds() else { return }
     var rules = configuration.ruleSet(sourceName: sourceName)
     board.note(rules)
-    let wishes = wishes(configuration)
     let pipeline = Pipeline(
-      eventLoop: eventLoop,
-      feed: EventFeed(
-        reader: reader, images: wishes.images(nil), isUpdateWanted: wishes.isUpdateWanted,
-        disambiguatesPaths: wishes.disambiguatesPaths),
-      configuration: configuration, rules: rules, logger: logger)
+      eventLoop: eventLoop, feed: EventFeed(wishes(configuration)), configuration: configuration,
+      rules: rules, logger: logger)
     trigger.set { [eventLoop] in eventLoop.execute { pipeline.sourceChanged() } }
     let reporter = PipelineReporter(
       pipeline: pipeline, board: board, monitor: monitor, logger: logger)
@@ -218,13 +209,8 @@ public final class BridgeService: Service {
 
   func wishes(_ configuration: BridgeConfiguration) -> FeedWishes {
     FeedWishes(
-      isUpdateWanted: configuration.isUpdateWanted,
-      disambiguatesPaths: configuration.rules.disambiguatePaths,
-      images: { [eventLoop, logger, trigger] old in
-        FullDocumentPrefetcher.replacing(
-          old, configuration, eventLoop: eventLoop, logger: logger,
-          onAnswer: { trigger.fire() })
-      })
+      configuration, isUpdateWanted: configuration.isUpdateWanted, eventLoop: eventLoop,
+      logger: logger, onAnswer: { [trigger] in trigger.fire() })
   }
 
   /// What follows an epoch, with the answers that this depends on.

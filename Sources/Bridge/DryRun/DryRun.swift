@@ -58,52 +58,41 @@ public final class DryRun: Service {
       return (start, end, try await ask { try await MongoAdmin.identify(source).setName })
     }
     guard let (start, end, sourceName) = bounds else { return }
-    let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
-    let (signals, signal) = AsyncStream.makeStream(
-      of: Void.self, bufferingPolicy: .bufferingNewest(1))
-    let reader: EventReader =
-      switch configuration.source.reader {
-      case .oplog: .oplog(OplogReader(options: source, logger: logger) { signal.yield() })
-      case .changeStream:
-        .changeStream(ChangeStreamReader(options: source, logger: logger) { signal.yield() })
-      }
-    let worker = DryRunWorker(
-      configuration, sourceName: sourceName, reader: reader, maximumPayload: maximumPayload,
-      eventLoop: group.next(), logger: logger, start: start, end: end
-    ) { signal.yield() }
-    try await group.next().submit { worker.begin() }.get()
-    let ticker = Task {
-      while !Task.isCancelled {
-        try? await Task.sleep(for: .milliseconds(200))
-        signal.yield()
-      }
-    }
-    var told = ContinuousClock.now
-    var patience = Patience(Self.patience)
-    for await _ in signals {
-      let isOver = try await group.next().submit { worker.pump() }.get()
-      if isOver || stopRequest.isRequested { break }
+    let changes = LiveChanges(
+      configuration, reader: configuration.source.reader, logger: logger, patience: Self.patience)
+    defer { changes.stop() }
+    let eventLoop = MultiThreadedEventLoopGroup.singleton.next()
+    let events = DryRunEvents(
+      EventCoverage(configuration, sourceName: sourceName, maximumPayload: maximumPayload))
+    let stopRequest = stopRequest
+    let walker = ChangeWalker(
+      changes.reader,
+      WalkRange(from: start.mark, isInclusive: start.isInclusive, through: end),
+      changes.wishes(on: eventLoop, isUpdateWanted: configuration.isUpdateWanted),
+      passesOverCut: true, mayContinue: { !stopRequest.isRequested }, events.take)
+    var failure: String?
+    do {
+      var reportedAt = ContinuousClock.now
       // Without an end, a server that is gone is waited for.
-      if end != nil {
-        let (mark, silence) = try await group.next().submit { worker.course }.get()
-        do {
-          try patience.check(mark) { silence }
-        } catch {
-          try await group.next().submit { worker.giveUp("\(error)") }.get()
-          break
+      let outcome = try await changes.follow(
+        walker, from: start.point, on: eventLoop, end == nil ? .none : .answers
+      ) {
+        guard !stopRequest.isRequested else { return false }
+        if let progress, ContinuousClock.now - reportedAt > .seconds(1) {
+          reportedAt = .now
+          let coverage = try await eventLoop.submit { events.coverage(walker) }.get()
+          progress(self.report(coverage, start.mark, sourceName, failure: nil))
         }
+        return true
       }
-      if let progress, ContinuousClock.now - told > .seconds(1) {
-        told = .now
-        let coverage = try await group.next().submit { worker.coverage }.get()
-        progress(report(coverage, start.mark, sourceName, failure: nil))
+      if case .stopped = outcome, let end, start.point.position < end {
+        failure = "stopped before \(end)"
       }
+    } catch let error as RangeFailure {
+      failure = error.description
     }
-    ticker.cancel()
-    reader.stop()
-    let (coverage, failure) = try await group.next().submit { worker.finish() }.get()
-    try await group.shutdownGracefully()
-    let report = report(coverage, start.mark, sourceName, failure: failure)
+    let coverage = try await eventLoop.submit { events.coverage(walker) }.get()
+    let report = self.report(coverage, start.mark, sourceName, failure: failure)
     result.withLock { $0 = report }
   }
 
@@ -172,110 +161,23 @@ struct DryRunStart: Sendable {
   }
 }
 
-/// The part on the event loop.
+/// What has been counted so far.
 ///
-/// Sendable invariant: every stored property is touched on `eventLoop` only.
-final class DryRunWorker: @unchecked Sendable {
-  private let configuration: BridgeConfiguration
-  private let feed: EventFeed
-  private let reader: EventReader
-  private let start: DryRunStart
-  private let end: OplogPosition?
+/// Sendable invariant: every stored property is touched on the walk's event loop only.
+private final class DryRunEvents: @unchecked Sendable {
   private var events: EventCoverage
-  private var failure: String?
-  var coverage: Coverage { events.coverage }
-  private let began = ContinuousClock.now
 
-  init(
-    _ configuration: BridgeConfiguration, sourceName: String, reader: EventReader,
-    maximumPayload: Int, eventLoop: any EventLoop, logger: Logger,
-    start: DryRunStart, end: OplogPosition?,
-    onImages: @escaping @Sendable () -> Void
-  ) {
-    self.configuration = configuration
-    self.reader = reader
-    self.start = start
-    self.end = end
-    events = EventCoverage(
-      configuration, sourceName: sourceName, maximumPayload: maximumPayload)
-    feed = EventFeed(
-      reader: reader,
-      images: FullDocumentPrefetcher(
-        configuration, eventLoop: eventLoop, logger: logger, onAnswer: onImages),
-      isUpdateWanted: configuration.isUpdateWanted,
-      disambiguatesPaths: configuration.rules.disambiguatePaths, tellsPlaces: false)
-  }
+  init(_ events: consuming EventCoverage) { self.events = events }
 
-  func begin() {
-    let generation = reader.restart(at: start.point, after: nil)
-    feed.limit = end
-    feed.begin(.tail(reader), generation: generation, firstIndex: SnapshotDecoder.firstIndex)
-  }
+  @Sendable func take(_ event: ChangeEvent) { events.take(event) }
 
-  /// Takes what is there. True: the end is reached, or there is no going on.
-  func pump() -> Bool {
-    if failure != nil { return true }
-    do {
-      while true {
-        do {
-          let input = try feed.next(mayOpen: { !reachedEnd })
-          note()
-          guard case .event(let event) = input else {
-            if reachedEnd { return true }
-            if case .nothing = input, let lost = reader.failure {
-              failure = lost.description
-              return true
-            }
-            return false
-          }
-          if isBeforeStart(event.position.entry) { continue }
-          events.take(event)
-        } catch let missing as MissingEntries {
-          feed.passOver(missing)
-          events.coverage.cutTransactions &+= 1
-        }
-      }
-    } catch {
-      failure = "\(error)"
-      return true
-    }
-  }
-
-  /// Another mark whenever MongoDB has sent or answered something, if only that there is nothing more; and
-  /// what is waited for.
-  var course: (mark: UInt64, silence: String) {
-    let images = feed.isWaiting ? feed.facts.images : nil
-    let status = reader.status
-    let answered = status.lastReplyAt.map { UInt64(max(0, ($0 - began) / .microseconds(1))) } ?? 0
-    return (
-      feed.count ^ answered ^ (images?.roundTrips ?? 0) << 40, images?.silence ?? status.silence
-    )
-  }
-
-  func giveUp(_ why: String) { failure = failure ?? why }
-
-  func finish() -> (Coverage, String?) {
-    feed.end()
-    if failure == nil, let end, !reachedEnd, start.point.position < end {
-      failure = "stopped before \(end)"
-    }
-    return (coverage, failure)
-  }
-
-  private var reachedEnd: Bool {
-    guard let end else { return false }
-    return feed.hasMetLimit || feed.lastEntry.map { $0.position >= end } ?? false
-  }
-
-  private func isBeforeStart(_ position: OplogPosition) -> Bool {
-    position < start.mark || (position == start.mark && !start.isInclusive)
-  }
-
-  private func note() {
-    events.coverage.entries = feed.count
-    if coverage.first == nil {
-      events.coverage.first = feed.header?.position ?? feed.lastEntry?.position
-    }
-    if let last = feed.lastEntry?.position { events.coverage.last = last }
+  func coverage(_ walker: ChangeWalker) -> Coverage {
+    var coverage = events.coverage
+    let extent = walker.extent
+    coverage.entries = extent.entries
+    coverage.first = extent.first
+    coverage.last = extent.last
+    coverage.cutTransactions = walker.cutTransactions
+    return coverage
   }
 }

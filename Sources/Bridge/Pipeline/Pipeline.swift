@@ -18,6 +18,8 @@ import Oplog
 final class Pipeline: @unchecked Sendable {
   let eventLoop: any EventLoop
   let feed: EventFeed
+  /// What of it is this epoch's.
+  @exclusivity(unchecked) private var walk: EventWalk
   let logger: Logger
 
   // Of the rule set that is in use.
@@ -38,9 +40,6 @@ final class Pipeline: @unchecked Sendable {
   @exclusivity(unchecked) var pending: Pending?
   /// Where the pending event is among the rules that take it.
   @exclusivity(unchecked) var cursor = MatchCursor(rule: nil)
-  /// The epoch ends at the end of what is read, and at this entry. Copies: an epoch is a large value.
-  private var readsTail = false
-  private var stopAfter: OplogPosition?
   /// The epoch looks up what earlier rules have published.
   private(set) var usesEarlierRules = false
   /// The pending event is a dead letter that waits for the acks of what was sent before it.
@@ -134,6 +133,7 @@ final class Pipeline: @unchecked Sendable {
   ) {
     self.eventLoop = eventLoop
     self.feed = feed
+    self.walk = EventWalk(feed)
     self.ruleSet = rules
     self.rules = rules.rules
     self.maker = MessageMaker(rules)
@@ -149,8 +149,6 @@ final class Pipeline: @unchecked Sendable {
   func begin(_ epoch: Epoch, lanes specifications: [LaneSpecification]) {
     eventLoop.preconditionInEventLoop()
     self.epoch = epoch
-    readsTail = epoch.snapshot == nil
-    stopAfter = epoch.stopAfter
     usesEarlierRules = epoch.earlierRules != nil
     lanes = specifications.map { Lane($0, maximumPayload: epoch.maximumPayload) }
     inboxPrefixLength = epoch.inbox.utf8.count + 1
@@ -159,7 +157,7 @@ final class Pipeline: @unchecked Sendable {
       if writable { self?.schedulePump() }
     }
     settleAfter = nil
-    feed.limit = until
+    walk.begin(range(of: epoch))
     feed.begin(epoch.source, generation: epoch.generation, firstIndex: epoch.firstIndex)
     pending = nil
     letterWaits = false
@@ -189,7 +187,6 @@ final class Pipeline: @unchecked Sendable {
     flightAtEnd = flight
     beforeEnd?()
     epoch = nil
-    readsTail = false
     isOpen = false
     ended.connection.unsubscribeRaw(subscription)
     feed.end()
@@ -246,7 +243,7 @@ final class Pipeline: @unchecked Sendable {
   func stop(after position: OplogPosition) {
     eventLoop.preconditionInEventLoop()
     until = position
-    feed.limit = position
+    if let epoch { walk.end(after: range(of: epoch).last) }
   }
 
   /// Takes nothing new; the epoch ends with `.finished` once all that was sent is acknowledged.
@@ -267,8 +264,19 @@ final class Pipeline: @unchecked Sendable {
       place = max(place, known ?? place)
     }
     settleAfter = place
-    feed.limit = until.map { min($0, place) } ?? place
+    walk.end(after: range(of: epoch).last)
     schedulePump()
+  }
+
+  /// The part of the oplog that an epoch publishes. A snapshot is published whole.
+  private func range(of epoch: Epoch) -> WalkRange {
+    guard epoch.snapshot == nil else { return .everything }
+    let origin = epoch.origin
+    var range = WalkRange(
+      from: origin.position, isInclusive: origin.inclusive,
+      through: [until, epoch.stopAfter, settleAfter].compactMap(\.self).min())
+    range.first = max(range.first, EventPosition(entry: epoch.floor, index: 0))
+    return range
   }
 
   /// Publishes by these rules from the next epoch on. Between epochs.
@@ -311,12 +319,12 @@ final class Pipeline: @unchecked Sendable {
     do {
       let pause = try run(epoch)
       flush(epoch, pause)
-      if draining || reachedEnd {
-        finishIfSettled(ending)
+      if draining || walk.hasEnded {
+        finishIfSettled(ending(of: epoch))
       } else if pause == .noInput, !feed.isWaiting {
-        if let failure = feed.source.failure {
+        if let failure = feed.source?.failure {
           finishIfSettled(.sourceFailed(failure))
-        } else if let place = feed.source.tailFrom {
+        } else if let place = feed.source?.tailFrom {
           finishIfSettled(.snapshotFinished(tailFrom: place))
         }
       }
@@ -349,7 +357,7 @@ final class Pipeline: @unchecked Sendable {
     while true {
       guard epoch.connection.isWritable else { return .socketFull }
       if pending == nil {
-        guard try derive(epoch) else { return isBarred ? .blocked : .noInput }
+        guard try derive() else { return isBarred ? .blocked : .noInput }
         continue
       }
       guard try settlePending(epoch, &sink) else { return .blocked }
@@ -357,70 +365,45 @@ final class Pipeline: @unchecked Sendable {
   }
 
   /// Brings the next event into `pending` (or finds that there is none: false).
-  private func derive(_ epoch: Epoch) throws -> Bool {
-    while true {
-      do {
-        let input = try feed.next(mayOpen: { !draining && !reachedEnd && !isBarred })
-        guard case .event(let event) = input else { return false }
-        if isBeforeOrigin(event.position.entry, epoch) { continue }
-        var newFrom = Int.max
-        var invalidMatch: Int?
-        if derivedUpTo.map({ event.position > $0 }) ?? true {
-          derivedUpTo = event.position
-          counters.derived &+= 1
-          newFrom = 0
-        } else if let left = interrupted, left.position == event.position {
-          newFrom = left.match
-          invalidMatch = left.isInvalid ? left.match : nil
-          interrupted = nil
-        }
-        cursor = maker.begin(event)
-        pending = Pending(event: event, newFrom: newFrom, invalidMatch: invalidMatch)
-        return true
-      } catch let missing as MissingEntries where isNotNeeded(missing, epoch) {
-        feed.passOver(missing)
-      }
+  private func derive() throws -> Bool {
+    let step = try walk.next(
+      mayOpen: { !draining && !isBarred }, mayOmit: { isStored($0.entry.position) })
+    guard case .event(let event) = step else { return false }
+    var newFrom = Int.max
+    var invalidMatch: Int?
+    if derivedUpTo.map({ event.position > $0 }) ?? true {
+      derivedUpTo = event.position
+      counters.derived &+= 1
+      newFrom = 0
+    } else if let left = interrupted, left.position == event.position {
+      newFrom = left.match
+      invalidMatch = left.isInvalid ? left.match : nil
+      interrupted = nil
     }
+    cursor = maker.begin(event)
+    pending = Pending(event: event, newFrom: newFrom, invalidMatch: invalidMatch)
+    return true
   }
 
   /// Whether the next entry has to wait for acks: what comes behind a dead letter or a stream's first
   /// message must not be stored before it, or the streams' ends would no longer say what is.
   private var isBarred: Bool { lanes.contains(where: \.isBarrier) }
 
-  /// Whether the transaction's events are none of this bridge's, or stored on every stream.
-  private func isNotNeeded(_ missing: MissingEntries, _ epoch: Epoch) -> Bool {
-    let commit = missing.entry.position
-    return isBeforeOrigin(commit, epoch)
-      || lanes.allSatisfy { lane in
-        // Where nothing says what is settled, a letter's lane proves nothing by what it lacks.
-        (lane.isDeadLetter && lane.floor == nil && !lane.isRefilling)
-          || (lane.isHalted && !lane.isDeadLetter)
-          || lane.covers(EventPosition(entry: commit, index: .max))
-      }
+  /// Whether the events of the transaction that commits there are stored on every stream.
+  private func isStored(_ commit: OplogPosition) -> Bool {
+    lanes.allSatisfy { lane in
+      // Where nothing says what is settled, a letter's lane proves nothing by what it lacks.
+      (lane.isDeadLetter && lane.floor == nil && !lane.isRefilling)
+        || (lane.isHalted && !lane.isDeadLetter)
+        || lane.covers(EventPosition(entry: commit, index: .max))
+    }
   }
 
-  private func isBeforeOrigin(_ position: OplogPosition, _ epoch: Epoch) -> Bool {
-    if epoch.snapshot != nil { return false }
-    return position < epoch.floor || position < epoch.origin.position
-      || (position == epoch.origin.position && !epoch.origin.inclusive)
-  }
-
-  var reachedEnd: Bool {
-    guard readsTail else { return false }
-    if feed.hasMetLimit { return true }
-    guard let lastEntry = feed.lastEntry else { return false }
-    let last = lastEntry.position
-    if let until, last >= until { return true }
-    if let stopAfter, last >= stopAfter { return true }
-    return settleAfter.map { last >= $0 } ?? false
-  }
-
-  /// Of an epoch that has reached its end.
-  private var ending: EpochEnd {
+  /// Of an epoch that has reached its end: what of it comes first.
+  private func ending(of epoch: Epoch) -> EpochEnd {
     guard !draining, let settleAfter else { return .finished }
-    if let until, until <= settleAfter { return .finished }
-    // Whichever comes first.
-    return stopAfter.map { $0 <= settleAfter } ?? false ? .finished : .settled
+    let ends = [until, epoch.stopAfter].compactMap(\.self)
+    return ends.contains { $0 <= settleAfter } ? .finished : .settled
   }
 
   // MARK: - The socket

@@ -13,7 +13,8 @@ final class EventFeed {
     case waiting
   }
 
-  private(set) var source: EventSource
+  /// Nil before the first epoch.
+  private(set) var source: EventSource?
   @exclusivity(unchecked) private var images: FullDocumentPrefetcher?
   /// `images`, in epochs in which events may want them: a snapshot's have all there is.
   @exclusivity(unchecked) private var stage: FullDocumentPrefetcher?
@@ -52,19 +53,12 @@ final class EventFeed {
   /// Places in a snapshot, behind batches that are done: every event before `index` comes before it.
   private var markers: [(index: UInt32, marker: SnapshotMarker)] = []
 
-  /// - Parameters:
-  ///   - isUpdateWanted, disambiguatesPaths: as `OplogDecoder` has them.
-  ///   - tellsPlaces: whether anybody asks for tokens and markers.
-  init(
-    reader: EventReader, images: FullDocumentPrefetcher?,
-    isUpdateWanted: (@Sendable (UnsafeRawBufferPointer) -> Bool)? = nil,
-    disambiguatesPaths: Bool = false, tellsPlaces: Bool = true
-  ) {
-    self.source = .tail(reader)
-    self.images = images
+  /// - Parameter tellsPlaces: whether anybody asks for tokens and markers.
+  init(_ wishes: FeedWishes, tellsPlaces: Bool = true) {
+    images = wishes.images(nil)
     self.tellsPlaces = tellsPlaces
     decoder = EventDecoder(
-      isUpdateWanted: isUpdateWanted, disambiguatesPaths: disambiguatesPaths)
+      isUpdateWanted: wishes.isUpdateWanted, disambiguatesPaths: wishes.disambiguatesPaths)
   }
 
   /// A transaction over several entries whose events are on their way.
@@ -112,7 +106,7 @@ final class EventFeed {
   /// The next event. `mayOpen`: whether another entry may be begun.
   ///
   /// Throws `PipelineFailure`, and `MissingEntries` where a transaction's earlier entries were not
-  /// read; after `passOver()` it goes on behind that entry.
+  /// read; after `passOver()` it continues behind that entry.
   func next(mayOpen: () -> Bool) throws -> Input {
     while true {
       if entryOpen {
@@ -162,7 +156,7 @@ final class EventFeed {
     }
     batch = nil
     entries = nil
-    while let next = source.next() {
+    while let next = source?.next() {
       guard next.generation == generation else { continue }
       batch = next
       entries = next.entries()
@@ -290,14 +284,6 @@ final class EventFeed {
     facts.images = images?.status
     return facts
   }
-}
-
-/// What the rules of a configuration want of events. `images`: makes the stage that fetches documents, if
-/// any rule wants them, from the one in use.
-struct FeedWishes: Sendable {
-  var isUpdateWanted: (@Sendable (UnsafeRawBufferPointer) -> Bool)?
-  var disambiguatesPaths = false
-  var images: @Sendable (FullDocumentPrefetcher?) -> FullDocumentPrefetcher?
 }
 
 /// What is known of the reading, for status and metrics.

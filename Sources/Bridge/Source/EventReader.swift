@@ -1,4 +1,5 @@
 import BSON
+import BridgeConfiguration
 import Logging
 import MongoSource
 import Oplog
@@ -7,6 +8,19 @@ import Oplog
 enum EventReader: Sendable {
   case oplog(OplogReader)
   case changeStream(ChangeStreamReader)
+
+  /// - Parameter onChange: called when there are batches, or a failure; on the reader's thread.
+  init(
+    _ kind: SourceSettings.Reader, _ options: MongoSourceOptions, logger: Logger,
+    onChange: @escaping @Sendable () -> Void
+  ) {
+    self =
+      switch kind {
+      case .oplog: .oplog(OplogReader(options: options, logger: logger, onChange: onChange))
+      case .changeStream:
+        .changeStream(ChangeStreamReader(options: options, logger: logger, onChange: onChange))
+      }
+  }
 
   /// Forgets what is queued, and reads from `point` on; the generation of the batches from there.
   /// `token`, at or before the point, proves to a change stream that the history is the same.

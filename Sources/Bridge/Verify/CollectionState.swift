@@ -86,8 +86,7 @@ struct CollectionState {
 
   func compare(_ fold: StateFold, _ knowledge: StateJudge.Knowledge) async throws -> Compared {
     defer { reader.stop() }
-    let walk = DocumentWalk(
-      configuration, StateJudge(configuration, plan, fold, knowledge), reader, logger)
+    let walk = DocumentWalk(StateJudge(configuration, plan, fold, knowledge), reader)
     let eventLoop = MultiThreadedEventLoopGroup.singleton.next()
     try await eventLoop.submit { [marker] in walk.begin(marker) }.get()
     return try await waiting { _ in
@@ -103,18 +102,10 @@ private final class DocumentWalk: @unchecked Sendable {
   private let reader: SnapshotReader
   private let judge: StateJudge
 
-  init(
-    _ configuration: BridgeConfiguration, _ judge: StateJudge, _ reader: SnapshotReader,
-    _ logger: Logger
-  ) {
+  init(_ judge: StateJudge, _ reader: SnapshotReader) {
     self.reader = reader
     self.judge = judge
-    // The oplog's reader is never started: only the snapshot is read.
-    feed = EventFeed(
-      reader: .oplog(
-        OplogReader(options: configuration.mongoSourceOptions, logger: logger) {}
-      ),
-      images: nil, tellsPlaces: false)
+    feed = EventFeed(.entriesAlone, tellsPlaces: false)
   }
 
   func begin(_ marker: SnapshotMarker) {
@@ -127,7 +118,7 @@ private final class DocumentWalk: @unchecked Sendable {
   func pump() throws -> Bool {
     while case .event(let event) = try feed.next(mayOpen: { true }) { try judge.take(event) }
     if let failure = reader.failure { throw RangeFailure(description: "\(failure)") }
-    return feed.source.tailFrom != nil
+    return feed.source?.tailFrom != nil
   }
 
   func finish() -> CollectionState.Compared {

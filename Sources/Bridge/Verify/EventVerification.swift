@@ -47,7 +47,7 @@ public final class EventVerification: Sendable {
         to: configuration.natsServers, options: try configuration.natsOptions(), logger: logger)
       let live = LiveChanges(
         configuration, reader: options.reader ?? configuration.source.reader, logger: logger,
-        patience: options.timeout)
+        patience: max(options.timeout, .seconds(15)))
       do {
         try await run(JetStreamClient(connection), live, &report, each)
       } catch {
@@ -230,7 +230,7 @@ struct LedgerPass: Sendable {
       group.addTask { [self] in
         try await endingAll {
           try await changes.walk(
-            plan.range, on: eventLoop, mayGoOn: { book.hasRoom }, { book.expect($0) })
+            plan.range, on: eventLoop, mayContinue: { book.hasRoom }, { book.expect($0) })
           try await eventLoop.submit { book.endExpected() }.get()
         }
       }

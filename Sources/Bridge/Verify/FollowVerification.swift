@@ -57,7 +57,7 @@ public final class FollowVerification: Service {
     var connection: NATSConnection?
     let changes = LiveChanges(
       configuration, reader: options.reader ?? configuration.source.reader, logger: logger,
-      patience: options.timeout)
+      patience: max(options.timeout, .seconds(15)))
     while !stopRequest.isRequested {
       let began = ContinuousClock.now
       var messages: UInt64 = 0

@@ -11,7 +11,7 @@ final class RecordedChanges: ChangeSource {
 
   func walk(
     _ range: ClosedRange<EventPosition>, on eventLoop: any EventLoop,
-    mayGoOn: @escaping @Sendable () -> Bool, _ body: @escaping @Sendable (ChangeEvent) -> Void
+    mayContinue: @escaping @Sendable () -> Bool, _ body: @escaping @Sendable (ChangeEvent) -> Void
   ) async throws {
     try await eventLoop.submit { [entries] in
       var decoder = OplogDecoder()

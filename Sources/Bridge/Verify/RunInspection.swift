@@ -98,7 +98,7 @@ struct RunInspection: Sendable {
       deriver: makeDeriver(), keepsMissing: keepsMissing, mostBytes: Self.mostBytes,
       isShared: plan.streams[stream].isShared)
     try await changes.walk(
-      lower...last.range.last, on: eventLoop, mayGoOn: { true }, { join.expect($0) })
+      lower...last.range.last, on: eventLoop, mayContinue: { true }, { join.expect($0) })
     var outcome = try await eventLoop.submit { join.finish() }.get()
     outcome.vanished = vanished
     return outcome

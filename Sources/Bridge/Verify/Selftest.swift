@@ -114,7 +114,7 @@ public struct Selftest: Sendable {
     let collected = CollectedMessages(scratch)
     try await changes.walk(
       SelftestEntries.range, on: MultiThreadedEventLoopGroup.singleton.next(),
-      mayGoOn: { true }, { collected.take($0) })
+      mayContinue: { true }, { collected.take($0) })
     return collected.messages
   }
 

@@ -166,7 +166,7 @@ extension VerifyJudge {
     let configuration = verification.configuration
     let oplog = LiveChanges(
       configuration, reader: .oplog, logger: verification.logger,
-      patience: verification.options.timeout)
+      patience: max(verification.options.timeout, .seconds(15)))
     defer { oplog.stop() }
     let inspection = inspection(of: stream, ledger, by: oplog)
     var hidden: UInt64 = 0

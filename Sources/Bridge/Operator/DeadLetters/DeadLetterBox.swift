@@ -73,7 +73,7 @@ public struct DeadLetterBox: Sendable {
       throw .positionLost(
         "the document of a snapshot is not in the oplog: look for it in \(letter.namespace)")
     }
-    return try await EventLookup(configuration.mongoSourceOptions, logger: logger)
+    return try await EventLookup(configuration: configuration, logger: logger)
       .text(at: letter.position)
   }
 

@@ -1,0 +1,136 @@
+import MongoSource
+import NIOCore
+import Oplog
+
+/// A walk's part on an event loop: takes what the reader has, and gives every event to `body`.
+///
+/// Sendable invariant: every stored property is touched on the event loop only.
+final class ChangeWalker: @unchecked Sendable {
+  enum State: Sendable {
+    case waiting(Wait)
+    /// The range is over.
+    case ended
+    /// Nothing was handed out yet, and a transaction of the range has earlier entries than were read.
+    case needsEarlier(OplogPosition)
+    case failed(RangeFailure)
+  }
+
+  /// What is waited for.
+  struct Wait: Sendable {
+    /// Another value whenever something has moved.
+    var mark: UInt64
+    /// By others than MongoDB.
+    var isHeld = false
+    /// Why nothing comes, if that lasts.
+    var silence: String
+  }
+
+  /// What has been read.
+  struct Extent: Sendable {
+    var entries: UInt64 = 0
+    var first: OplogPosition?
+    var last: OplogPosition?
+  }
+
+  private let reader: EventReader
+  private var walk: EventWalk
+  private let range: WalkRange
+  private let mayContinue: @Sendable () -> Bool
+  private let body: @Sendable (ChangeEvent) -> Void
+  /// Transactions whose earlier entries were not read are passed over, and counted here.
+  private let passesOverCut: Bool
+  private(set) var cutTransactions: UInt64 = 0
+  private var emitted = false
+  private var firstRead: OplogPosition?
+  private let began = ContinuousClock.now
+
+  /// - Parameters:
+  ///   - passesOverCut: transactions that are not there as a whole are counted, else the walk wants to
+  ///     begin further back.
+  ///   - mayContinue: while false, nothing is handed out. Asked on the event loop.
+  ///   - body: called on the event loop.
+  init(
+    _ reader: EventReader, _ range: WalkRange, _ wishes: FeedWishes, passesOverCut: Bool = false,
+    mayContinue: @escaping @Sendable () -> Bool, _ body: @escaping @Sendable (ChangeEvent) -> Void
+  ) {
+    self.reader = reader
+    self.range = range
+    self.passesOverCut = passesOverCut
+    self.mayContinue = mayContinue
+    self.body = body
+    walk = EventWalk(EventFeed(wishes, tellsPlaces: false))
+  }
+
+  /// Begins to read at the entry there.
+  func begin(at point: ResumePoint) {
+    let generation = reader.restart(at: point, after: nil)
+    walk.begin(range)
+    walk.feed.begin(
+      .tail(reader), generation: generation, firstIndex: SnapshotDecoder.firstIndex)
+  }
+
+  func end() { walk.feed.end() }
+
+  var hasEnded: Bool { walk.hasEnded }
+
+  var extent: Extent {
+    Extent(
+      entries: walk.feed.count, first: firstRead ?? position, last: walk.feed.lastEntry?.position)
+  }
+
+  /// Takes what is there.
+  func pump() -> State {
+    var taken = 0
+    do {
+      while true {
+        // Others want the loop, too.
+        if taken & 255 == 0, !mayContinue() { return .waiting(wait(isHeld: true)) }
+        taken += 1
+        let step = try walk.next(mayOmit: mayOmit)
+        if firstRead == nil { firstRead = position }
+        switch step {
+        case .event(let event):
+          emitted = true
+          body(event)
+        case .end: return .ended
+        case .nothing:
+          if let failure = reader.failure { return .failed(RangeFailure(failure)) }
+          return .waiting(wait())
+        case .waiting: return .waiting(wait())
+        }
+      }
+    } catch let missing as MissingEntries {
+      // Nothing was handed out yet where it comes first; else the reader would have had it.
+      guard emitted else { return .needsEarlier(missing.previous) }
+      return .failed(
+        RangeFailure(
+          description:
+            "the transaction at \(missing.entry.position) has entries that were not read"))
+    } catch {
+      return .failed(RangeFailure(description: "\(error)"))
+    }
+  }
+
+  private func mayOmit(_ missing: MissingEntries) -> Bool {
+    if passesOverCut { cutTransactions &+= 1 }
+    return passesOverCut
+  }
+
+  private var position: OplogPosition? {
+    walk.feed.header?.position ?? walk.feed.lastEntry?.position
+  }
+
+  private func wait(isHeld: Bool = false) -> Wait {
+    let images = walk.feed.isWaiting ? walk.feed.facts.images : nil
+    let status = reader.status
+    let read = status.lastRead?.position.value ?? 0
+    return Wait(
+      mark: walk.feed.count ^ read ^ (images?.roundTrips ?? 0) << 40, isHeld: isHeld,
+      silence: images?.silence ?? status.silence)
+  }
+
+  /// Another value whenever MongoDB has answered, if only that there is nothing more.
+  var lastReply: UInt64 {
+    reader.status.lastReplyAt.map { UInt64(max(0, ($0 - began) / .microseconds(1))) } ?? 0
+  }
+}

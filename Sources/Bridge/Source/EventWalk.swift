@@ -1,0 +1,101 @@
+import Oplog
+
+/// A walk over changes: which events of what a feed reads are handed out, and where it ends. The pipeline,
+/// dry runs, verification and look-ups all read MongoDB this way. Owned by the feed's event loop.
+struct EventWalk {
+  enum Step {
+    case event(ChangeEvent)
+    /// Nothing is there for the moment, or the next entry must not be opened yet.
+    case nothing
+    /// Documents are being fetched for events that are there.
+    case waiting
+    /// All up to `last` has been handed out.
+    case end
+  }
+
+  let feed: EventFeed
+
+  /// Events before it are read, for the sake of transactions that commit later, and not handed out.
+  private(set) var first = WalkRange.beginning
+  /// The last event that is handed out. The walk ends with its entry, whether MongoDB has one there or
+  /// not; nil: no end.
+  private(set) var last: EventPosition?
+
+  init(_ feed: EventFeed) { self.feed = feed }
+
+  /// Before the feed begins to read.
+  mutating func begin(_ range: WalkRange) {
+    first = range.first
+    end(after: range.last)
+  }
+
+  /// Moves the end, also on the way.
+  mutating func end(after last: EventPosition?) {
+    self.last = last
+    feed.limit = last?.entry
+  }
+
+  /// The next event in the range.
+  ///
+  /// - Parameters:
+  ///   - mayOpen: whether another entry may be begun.
+  ///   - mayOmit: whether a transaction may be passed over whose earlier entries were not read; those
+  ///     before the range always are.
+  /// - Throws: `PipelineFailure`; `MissingEntries` where such a transaction may not be passed over.
+  func next(
+    mayOpen: () -> Bool = { true }, mayOmit: (MissingEntries) throws -> Bool
+  ) throws -> Step {
+    while true {
+      do {
+        switch try feed.next(mayOpen: { !hasEnded && mayOpen() }) {
+        case .event(let event):
+          if event.position < first { continue }
+          if let last, event.position > last { continue }
+          return .event(event)
+        case .nothing: return hasEnded ? .end : .nothing
+        case .waiting: return .waiting
+        }
+      } catch let missing as MissingEntries {
+        let omits = try leavesOut(missing.entry.position) || mayOmit(missing)
+        guard omits else { throw missing }
+        feed.passOver(missing)
+      }
+    }
+  }
+
+  /// Every entry up to the end has been read.
+  var hasEnded: Bool {
+    guard let last else { return false }
+    return feed.hasMetLimit || feed.lastEntry.map { $0.position >= last.entry } ?? false
+  }
+
+  /// Whether the whole entry there comes before the range.
+  private func leavesOut(_ entry: OplogPosition) -> Bool {
+    EventPosition(entry: entry, index: .max) <= first
+  }
+}
+
+/// What a walk hands out.
+struct WalkRange: Sendable {
+  var first: EventPosition
+  var last: EventPosition?
+
+  static let beginning = EventPosition(entry: OplogPosition(seconds: 0, increment: 0), index: 0)
+  static let everything = WalkRange(first: beginning, last: nil)
+
+  init(first: EventPosition, last: EventPosition?) {
+    self.first = first
+    self.last = last
+  }
+
+  init(_ range: ClosedRange<EventPosition>) {
+    self.init(first: range.lowerBound, last: range.upperBound)
+  }
+
+  /// From an entry on, or from what comes behind it, to the end of another.
+  init(from entry: OplogPosition, isInclusive: Bool, through last: OplogPosition?) {
+    self.init(
+      first: EventPosition(entry: entry, index: isInclusive ? 0 : .max),
+      last: last.map { EventPosition(entry: $0, index: .max) })
+  }
+}

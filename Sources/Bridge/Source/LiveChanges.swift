@@ -1,0 +1,157 @@
+import BridgeConfiguration
+import Logging
+import MongoSource
+import NIOCore
+import Oplog
+
+/// Changes of MongoDB, from the oplog or a change stream, for everything but the pipeline: dry runs,
+/// verification, look-ups. One walk at a time.
+final class LiveChanges: Sendable {
+  let reader: EventReader
+  private let options: MongoSourceOptions
+  private let configuration: BridgeConfiguration
+  private let wantsDocuments: Bool
+  private let changes: AsyncStream<Void>
+  private let signal: AsyncStream<Void>.Continuation
+  private let logger: Logger
+  /// How long MongoDB may send nothing on the way.
+  private let patience: Duration
+
+  /// How long a walk waits for what does not come.
+  enum WaitLimit {
+    /// Until nothing that is new has been read for so long.
+    case progress
+    /// Until MongoDB has not answered for so long. That there is nothing new is an answer.
+    case answers
+    case none
+  }
+
+  /// - Parameter wantsDocuments: those that rules want and entries lack are fetched.
+  init(
+    _ configuration: BridgeConfiguration, reader kind: SourceSettings.Reader, logger: Logger,
+    patience: Duration, wantsDocuments: Bool = true
+  ) {
+    let (changes, signal) = AsyncStream.makeStream(
+      of: Void.self, bufferingPolicy: .bufferingNewest(1))
+    self.patience = patience
+    options = configuration.mongoSourceOptions
+    self.configuration = configuration
+    self.wantsDocuments = wantsDocuments
+    self.changes = changes
+    self.signal = signal
+    self.logger = logger
+    reader = EventReader(kind, options, logger: logger) { signal.yield() }
+  }
+
+  func stop() { reader.stop() }
+
+  /// What a walker's feed is to give, on that event loop.
+  func wishes(
+    on eventLoop: any EventLoop, isUpdateWanted: (@Sendable (UnsafeRawBufferPointer) -> Bool)? = nil
+  ) -> FeedWishes {
+    guard wantsDocuments else { return .entriesAlone }
+    return FeedWishes(
+      configuration, isUpdateWanted: isUpdateWanted, eventLoop: eventLoop, logger: logger,
+      onAnswer: { [signal] in signal.yield() })
+  }
+
+  /// Hands out every change within the range, in order, on `eventLoop`. While `mayContinue` is false it
+  /// waits. A transaction that began before the range is read from its beginning.
+  func walk(
+    _ range: ClosedRange<EventPosition>, on eventLoop: any EventLoop,
+    mayContinue: @escaping @Sendable () -> Bool,
+    _ body: @escaping @Sendable (ChangeEvent) -> Void
+  ) async throws {
+    guard var start = try await firstEntry(of: range), start <= range.upperBound.entry else {
+      return
+    }
+    while true {
+      let walker = ChangeWalker(
+        reader, WalkRange(range), wishes(on: eventLoop), mayContinue: mayContinue, body)
+      let point = ResumePoint(position: start, term: nil)
+      let end = try await follow(walker, from: point, on: eventLoop, .progress) {
+        try Task.checkCancellation()
+        return true
+      }
+      guard case .needsEarlier(let previous) = end else { return }
+      let first = try await MongoAdmin.transactionStart(options, from: previous)
+      guard let first, first < start else {
+        throw RangeFailure(
+          description:
+            "a transaction in the range began before \(previous), and its first entries are no longer in the oplog",
+          cause: .lost)
+      }
+      start = first
+    }
+  }
+
+  /// Where to begin reading; nil: nothing is there.
+  private func firstEntry(of range: ClosedRange<EventPosition>) async throws -> OplogPosition? {
+    let wanted = range.lowerBound.entry
+    // Change streams begin at any time, know themselves what is gone, and need no right to read the oplog.
+    if case .changeStream = reader { return wanted }
+    let oldest = try await MongoAdmin.oldestPosition(options).position
+    guard oldest <= wanted else {
+      throw RangeFailure(
+        description: "the oplog no longer holds \(wanted): it begins with \(oldest)", cause: .lost)
+    }
+    return try await MongoAdmin.entry(options, atOrAfter: wanted)?.position
+  }
+
+  enum End: Sendable {
+    case ended
+    case needsEarlier(OplogPosition)
+    /// `mayWait` said so.
+    case stopped
+  }
+
+  /// Drives a walker to its end.
+  ///
+  /// - Parameter mayWait: asked before each wait, often; false ends it.
+  /// - Throws: `RangeFailure`; what `mayWait` throws.
+  func follow(
+    _ walker: ChangeWalker, from point: ResumePoint, on eventLoop: any EventLoop,
+    _ limit: WaitLimit, mayWait: () async throws -> Bool
+  ) async throws -> End {
+    try await eventLoop.submit { walker.begin(at: point) }.get()
+    let end: Result<End, any Error>
+    do {
+      end = .success(try await drive(walker, on: eventLoop, limit, mayWait))
+    } catch {
+      end = .failure(error)
+    }
+    try await eventLoop.submit { walker.end() }.get()
+    return try end.get()
+  }
+
+  private func drive(
+    _ walker: ChangeWalker, on eventLoop: any EventLoop, _ limit: WaitLimit,
+    _ mayWait: () async throws -> Bool
+  ) async throws -> End {
+    let ticker = Task { [signal] in
+      while !Task.isCancelled {
+        try? await Task.sleep(for: .milliseconds(50))
+        signal.yield()
+      }
+    }
+    defer { ticker.cancel() }
+    var patience = Patience(patience)
+    var signals = changes.makeAsyncIterator()
+    while true {
+      let (state, reply) = try await eventLoop.submit { (walker.pump(), walker.lastReply) }.get()
+      switch state {
+      case .waiting(let wait):
+        switch limit {
+        case .progress: try patience.check(wait.mark, excuse: wait.isHeld) { wait.silence }
+        case .answers: try patience.check(wait.mark ^ reply, excuse: wait.isHeld) { wait.silence }
+        case .none: break
+        }
+      case .ended: return .ended
+      case .needsEarlier(let previous): return .needsEarlier(previous)
+      case .failed(let failure): throw failure
+      }
+      guard try await mayWait() else { return .stopped }
+      _ = await signals.next()
+    }
+  }
+}
