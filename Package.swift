@@ -143,7 +143,7 @@ let tests: [Target] = [
     name: "BridgeTests",
     dependencies: [
       "BSON", "Bridge", "BridgeConfiguration", "JSON", "JetStream", "Mapping", "MongoSource",
-      "Oplog", "Parity",
+      "Oplog", "Parity", "TestRandom",
     ], swiftSettings: strict),
 ]
 

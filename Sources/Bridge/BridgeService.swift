@@ -54,7 +54,7 @@ public final class BridgeService: Service {
   let logger: Logger
   let board: StatusBoard
   let stopRequest = StopRequest()
-  let reader: EventReader
+  let reader: any ChangeReader
   let snapshotReader: SnapshotReader
   let snapshotChoice = SnapshotChoice()
   let monitor: MongoMonitor
@@ -79,7 +79,7 @@ public final class BridgeService: Service {
     group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
     eventLoop = group.next()
     sourceOptions = configuration.mongoSourceOptions
-    reader = EventReader(configuration.source.reader, sourceOptions, logger: logger) {
+    reader = makeReader(configuration.source.reader, sourceOptions, logger: logger) {
       [trigger] in trigger.fire()
     }
     snapshotReader = SnapshotReader(

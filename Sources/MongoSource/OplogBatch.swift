@@ -37,6 +37,23 @@ public final class OplogBatch: @unchecked Sendable, ReaderBatch {
     self.skipFirst = skipFirst
   }
 
+  /// Entries that no server sent: a recording's, or a test's.
+  ///
+  /// - Throws: where there are none, or one is not an oplog entry.
+  package convenience init(
+    entries: [[UInt8]], generation: UInt64
+  ) throws(CursorReply.Malformed) {
+    let reply = MongoReply(batch: entries)
+    let parsed = try CursorReply(reply.bytes)
+    let survey = try parsed.survey()
+    guard let last = survey.last else {
+      throw CursorReply.Malformed(description: "a batch without entries")
+    }
+    self.init(
+      reply, parsed: parsed, count: survey.count, last: last, generation: generation,
+      skipFirst: false)
+  }
+
   /// Iterates over the batch: the document of each element is one oplog entry.
   ///
   /// The elements point into this batch: keep it alive with `withExtendedLifetime`. Their lengths were
@@ -51,8 +68,8 @@ public final class OplogBatch: @unchecked Sendable, ReaderBatch {
 
 /// A server's reply.
 ///
-/// Invariant behind `@unchecked Sendable`: `bytes` was allocated by libbson, is owned by this object
-/// alone, is never written to after `init`, and is freed in `deinit`.
+/// Invariant behind `@unchecked Sendable`: `bytes` is owned by this object alone, is never written to after
+/// `init`, and is freed in `deinit` by whoever allocated it: libbson, or this object.
 final class MongoReply: @unchecked Sendable {
   let bytes: UnsafeRawBufferPointer
   private let base: UnsafeMutablePointer<UInt8>?
@@ -62,7 +79,35 @@ final class MongoReply: @unchecked Sendable {
     bytes = UnsafeRawBufferPointer(start: base, count: base == nil ? 0 : Int(reply.length))
   }
 
+  /// As a server would send these documents.
+  init(batch documents: [[UInt8]]) {
+    var writer = ByteWriter()
+    let reply = writer.beginDocument()
+    let cursor = writer.beginDocument(key: "cursor")
+    writer.append(key: "id", int32: 0)
+    let batch = writer.beginArray(key: "nextBatch")
+    for (index, document) in documents.enumerated() {
+      var key = "\(index)"
+      key.withUTF8 { key in
+        document.withUnsafeBytes {
+          writer.appendElement(type: .document, key: UnsafeRawBufferPointer(key), value: $0)
+        }
+      }
+    }
+    writer.endDocument(batch)
+    writer.endDocument(cursor)
+    writer.endDocument(reply)
+    let own = UnsafeMutableRawBufferPointer.allocate(byteCount: writer.count, alignment: 1)
+    own.copyMemory(from: writer.bytes)
+    bytes = UnsafeRawBufferPointer(own)
+    base = nil
+  }
+
   deinit {
-    if let base { tailrace_reply_free(base) }
+    if let base {
+      tailrace_reply_free(base)
+    } else {
+      bytes.deallocate()
+    }
   }
 }

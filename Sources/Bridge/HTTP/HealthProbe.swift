@@ -4,7 +4,7 @@ import Oplog
 /// Gathers what health is judged by, from the board, the reader and the monitor.
 struct HealthProbe: Sendable {
   let board: StatusBoard
-  let reader: EventReader
+  let reader: any ChangeReader
   let monitor: MongoMonitor
 
   var uptime: Double { (ContinuousClock.now - board.started).seconds }

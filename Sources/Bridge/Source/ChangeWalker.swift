@@ -32,7 +32,7 @@ final class ChangeWalker: @unchecked Sendable {
     var last: OplogPosition?
   }
 
-  private let reader: EventReader
+  private let reader: any ChangeReader
   private var walk: EventWalk
   private let range: WalkRange
   private let mayContinue: @Sendable () -> Bool
@@ -50,7 +50,8 @@ final class ChangeWalker: @unchecked Sendable {
   ///   - mayContinue: while false, nothing is handed out. Asked on the event loop.
   ///   - body: called on the event loop.
   init(
-    _ reader: EventReader, _ range: WalkRange, _ wishes: FeedWishes, passesOverCut: Bool = false,
+    _ reader: any ChangeReader, _ range: WalkRange, _ wishes: FeedWishes,
+    passesOverCut: Bool = false,
     mayContinue: @escaping @Sendable () -> Bool, _ body: @escaping @Sendable (ChangeEvent) -> Void
   ) {
     self.reader = reader

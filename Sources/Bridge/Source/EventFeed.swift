@@ -1,10 +1,10 @@
 import BSON
 import MongoSource
-import Oplog
+package import Oplog
 
 /// What the pipeline reads: a reader's batches, entry by entry and event by event, and how far that
 /// has come. Owned by the pipeline's event loop.
-final class EventFeed {
+package final class EventFeed {
   enum Input {
     case event(ChangeEvent)
     /// Nothing is there for the moment.
@@ -40,9 +40,9 @@ final class EventFeed {
   @exclusivity(unchecked) private(set) var header: OplogEntryHeader?
   @exclusivity(unchecked) private(set) var entryOpen = false
   /// The last entry of which nothing is left.
-  @exclusivity(unchecked) private(set) var lastEntry: OpTime?
+  @exclusivity(unchecked) package private(set) var lastEntry: OpTime?
   /// Entries read, those without events included, since the process began.
-  @exclusivity(unchecked) private(set) var count: UInt64 = 0
+  @exclusivity(unchecked) package private(set) var count: UInt64 = 0
   /// Transactions over several entries, in the order of their commits, until all is acknowledged.
   @exclusivity(unchecked) private var transactions: [EmittedTransaction] = []
   /// Whether anybody asks how far it is (`resume`, `token`, `marker`), which lets go of what is kept
@@ -54,7 +54,7 @@ final class EventFeed {
   private var markers: [(index: UInt32, marker: SnapshotMarker)] = []
 
   /// - Parameter tellsPlaces: whether anybody asks for tokens and markers.
-  init(_ wishes: FeedWishes, tellsPlaces: Bool = true) {
+  package init(_ wishes: FeedWishes, tellsPlaces: Bool = true) {
     images = wishes.images(nil)
     self.tellsPlaces = tellsPlaces
     decoder = EventDecoder(
@@ -79,7 +79,7 @@ final class EventFeed {
 
   /// Begins a new epoch: what was read before is forgotten. A snapshot's events are numbered from
   /// `firstIndex` on.
-  func begin(_ source: EventSource, generation: UInt64, firstIndex: UInt32) {
+  package func begin(_ source: EventSource, generation: UInt64, firstIndex: UInt32) {
     end()
     self.source = source
     stage = if case .snapshot = source { nil } else { images }
@@ -95,7 +95,7 @@ final class EventFeed {
     stage?.begin()
   }
 
-  func end() {
+  package func end() {
     batch = nil
     entries = nil
     beyond = nil
@@ -242,7 +242,7 @@ final class EventFeed {
 
   /// Where reading would have to begin, if everything before `acknowledged` is: entries of a
   /// transaction are needed until its last event is.
-  func resume(from acknowledged: OpTime) -> OpTime {
+  package func resume(from acknowledged: OpTime) -> OpTime {
     var place = acknowledged
     transactions.removeAll { $0.commit < acknowledged.position }
     for transaction in transactions where transaction.begin.position < place.position {
@@ -299,9 +299,9 @@ struct FeedFacts: Sendable {
 }
 
 /// Not a failure: a transaction commits whose entries begin before the place that was read from.
-struct MissingEntries: Error {
+package struct MissingEntries: Error {
   /// The newest entry that was not read.
-  var previous: OplogPosition
+  package var previous: OplogPosition
   /// The one that commits.
-  var entry: OpTime
+  package var entry: OpTime
 }

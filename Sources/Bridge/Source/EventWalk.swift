@@ -1,9 +1,9 @@
-import Oplog
+package import Oplog
 
 /// A walk over changes: which events of what a feed reads are handed out, and where it ends. The pipeline,
 /// dry runs, verification and look-ups all read MongoDB this way. Owned by the feed's event loop.
-struct EventWalk {
-  enum Step {
+package struct EventWalk {
+  package enum Step {
     case event(ChangeEvent)
     /// Nothing is there for the moment, or the next entry must not be opened yet.
     case nothing
@@ -13,24 +13,24 @@ struct EventWalk {
     case end
   }
 
-  let feed: EventFeed
+  package let feed: EventFeed
 
   /// Events before it are read, for the sake of transactions that commit later, and not handed out.
-  private(set) var first = WalkRange.beginning
+  package private(set) var first = WalkRange.beginning
   /// The last event that is handed out. The walk ends with its entry, whether MongoDB has one there or
   /// not; nil: no end.
-  private(set) var last: EventPosition?
+  package private(set) var last: EventPosition?
 
-  init(_ feed: EventFeed) { self.feed = feed }
+  package init(_ feed: EventFeed) { self.feed = feed }
 
   /// Before the feed begins to read.
-  mutating func begin(_ range: WalkRange) {
+  package mutating func begin(_ range: WalkRange) {
     first = range.first
     end(after: range.last)
   }
 
   /// Moves the end, also on the way.
-  mutating func end(after last: EventPosition?) {
+  package mutating func end(after last: EventPosition?) {
     self.last = last
     feed.limit = last?.entry
   }
@@ -42,7 +42,7 @@ struct EventWalk {
   ///   - mayOmit: whether a transaction may be passed over whose earlier entries were not read; those
   ///     before the range always are.
   /// - Throws: `PipelineFailure`; `MissingEntries` where such a transaction may not be passed over.
-  func next(
+  package func next(
     mayOpen: () -> Bool = { true }, mayOmit: (MissingEntries) throws -> Bool
   ) throws -> Step {
     while true {
@@ -64,7 +64,7 @@ struct EventWalk {
   }
 
   /// Every entry up to the end has been read.
-  var hasEnded: Bool {
+  package var hasEnded: Bool {
     guard let last else { return false }
     return feed.hasMetLimit || feed.lastEntry.map { $0.position >= last.entry } ?? false
   }
@@ -76,24 +76,25 @@ struct EventWalk {
 }
 
 /// What a walk hands out.
-struct WalkRange: Sendable {
-  var first: EventPosition
-  var last: EventPosition?
+package struct WalkRange: Sendable {
+  package var first: EventPosition
+  package var last: EventPosition?
 
-  static let beginning = EventPosition(entry: OplogPosition(seconds: 0, increment: 0), index: 0)
-  static let everything = WalkRange(first: beginning, last: nil)
+  package static let beginning = EventPosition(
+    entry: OplogPosition(seconds: 0, increment: 0), index: 0)
+  package static let everything = WalkRange(first: beginning, last: nil)
 
-  init(first: EventPosition, last: EventPosition?) {
+  package init(first: EventPosition, last: EventPosition?) {
     self.first = first
     self.last = last
   }
 
-  init(_ range: ClosedRange<EventPosition>) {
+  package init(_ range: ClosedRange<EventPosition>) {
     self.init(first: range.lowerBound, last: range.upperBound)
   }
 
   /// From an entry on, or from what comes behind it, to the end of another.
-  init(from entry: OplogPosition, isInclusive: Bool, through last: OplogPosition?) {
+  package init(from entry: OplogPosition, isInclusive: Bool, through last: OplogPosition?) {
     self.init(
       first: EventPosition(entry: entry, index: isInclusive ? 0 : .max),
       last: last.map { EventPosition(entry: $0, index: .max) })

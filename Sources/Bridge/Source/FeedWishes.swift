@@ -3,7 +3,7 @@ import Logging
 import NIOCore
 
 /// What the rules of a configuration want of events.
-struct FeedWishes: Sendable {
+package struct FeedWishes: Sendable {
   /// As `OplogDecoder` has it; nil: every update.
   var isUpdateWanted: (@Sendable (UnsafeRawBufferPointer) -> Bool)?
   var disambiguatesPaths = false
@@ -11,7 +11,7 @@ struct FeedWishes: Sendable {
   var images: @Sendable (FullDocumentPrefetcher?) -> FullDocumentPrefetcher?
 
   /// What entries hold, and nothing else.
-  static let entriesAlone = FeedWishes(isUpdateWanted: nil, images: { _ in nil })
+  package static let entriesAlone = FeedWishes(isUpdateWanted: nil, images: { _ in nil })
 
   init(
     isUpdateWanted: (@Sendable (UnsafeRawBufferPointer) -> Bool)?,

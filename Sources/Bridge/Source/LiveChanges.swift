@@ -7,7 +7,7 @@ import Oplog
 /// Changes of MongoDB, from the oplog or a change stream, for everything but the pipeline: dry runs,
 /// verification, look-ups. One walk at a time.
 final class LiveChanges: Sendable {
-  let reader: EventReader
+  let reader: any ChangeReader
   private let options: MongoSourceOptions
   private let configuration: BridgeConfiguration
   private let wantsDocuments: Bool
@@ -40,10 +40,10 @@ final class LiveChanges: Sendable {
     self.changes = changes
     self.signal = signal
     self.logger = logger
-    reader = EventReader(kind, options, logger: logger) { signal.yield() }
+    reader = makeReader(kind, options, logger: logger) { signal.yield() }
   }
 
-  func stop() { reader.stop() }
+  func stop() { reader.stop(waiting: .seconds(2)) }
 
   /// What a walker's feed is to give, on that event loop.
   func wishes(
@@ -89,7 +89,7 @@ final class LiveChanges: Sendable {
   private func firstEntry(of range: ClosedRange<EventPosition>) async throws -> OplogPosition? {
     let wanted = range.lowerBound.entry
     // Change streams begin at any time, know themselves what is gone, and need no right to read the oplog.
-    if case .changeStream = reader { return wanted }
+    guard reader.readsOplog else { return wanted }
     let oldest = try await MongoAdmin.oldestPosition(options).position
     guard oldest <= wanted else {
       throw RangeFailure(

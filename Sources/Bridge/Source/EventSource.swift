@@ -1,0 +1,29 @@
+package import MongoSource
+
+/// What the feed takes its batches from in one epoch.
+package enum EventSource: Sendable {
+  case tail(any ChangeReader)
+  case snapshot(SnapshotReader)
+
+  func next() -> EventBatch? {
+    switch self {
+    case .tail(let reader): reader.nextBatch()
+    case .snapshot(let reader): reader.next().map { .snapshot($0) }
+    }
+  }
+
+  var failure: SourceFailure? {
+    switch self {
+    case .tail(let reader): reader.failure
+    case .snapshot(let reader): reader.failure
+    }
+  }
+
+  /// Of a snapshot whose last batch has been taken: where to tail from.
+  var tailFrom: ResumePoint? {
+    switch self {
+    case .tail: nil
+    case .snapshot(let reader): reader.status.tailFrom
+    }
+  }
+}
