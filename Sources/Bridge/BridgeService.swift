@@ -162,7 +162,7 @@ public final class BridgeService: Service {
       _ = try await askMongo { try await MongoAdmin.majorityPosition($0) }
     }
     var machine = EpochMachine(configuration.epochSettings(options))
-    var backoff = Backoff()
+    var backoff = Backoff(longest: .seconds(2))
     var number: UInt64 = 0
     rules = try await adoptPendingRules(after: rules, pipeline)
     while !stopRequest.isRequested {

@@ -86,19 +86,6 @@ final class StopRequest: Sendable {
   }
 }
 
-/// Exponential, with jitter, from 20 ms to 2 s.
-struct Backoff: Sendable {
-  private var attempt = 0
-
-  mutating func next() -> Duration {
-    let ceiling = min(2000, 20 << min(attempt, 10))
-    attempt += 1
-    return .milliseconds(Int.random(in: (ceiling / 2)...ceiling))
-  }
-
-  mutating func reset() { attempt = 0 }
-}
-
 /// Lets the reader wake a pipeline that is made after it. Thread-safe.
 final class PumpTrigger: Sendable {
   private let action = Mutex<(@Sendable () -> Void)?>(nil)

@@ -35,7 +35,7 @@ extension BridgeService: MongoAsking {
   func askMongo<T: Sendable>(
     _ question: @escaping @Sendable (MongoSourceOptions) async throws -> T
   ) async throws -> T {
-    var backoff = Backoff()
+    var backoff = Backoff(longest: .seconds(2))
     while true {
       do {
         let answer = try await stopRequest.unlessStopped { [sourceOptions] in

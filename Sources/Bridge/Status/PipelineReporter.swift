@@ -1,5 +1,4 @@
 import Logging
-import Metrics
 import MongoSource
 import NIOCore
 import Oplog
@@ -15,7 +14,6 @@ final class PipelineReporter: @unchecked Sendable {
   private let logger: Logger
   private var task: RepeatedTask?
 
-  private var lastOutcomes = Outcomes()
   private var lastDerived: UInt64 = 0
   private var rateMark: (at: ContinuousClock.Instant, published: UInt64)?
 
@@ -103,7 +101,6 @@ final class PipelineReporter: @unchecked Sendable {
         ])
     }
     tellOfLetters(pipeline.letterLog.due(at: now))
-    emit(outcomes, counters)
     lastDerived = counters.derived
   }
 
@@ -165,15 +162,5 @@ final class PipelineReporter: @unchecked Sendable {
     guard elapsed >= 1 else { return nil }
     rateMark = (now, published)
     return Double(published &- mark.published) / elapsed
-  }
-
-  /// For whatever backend the process has bootstrapped swift-metrics with.
-  private func emit(_ outcomes: Outcomes, _ counters: PipelineCounters) {
-    guard outcomes != lastOutcomes else { return }
-    for (new, old) in zip(outcomes.named, lastOutcomes.named) where new.count > old.count {
-      Counter(label: "tailrace_events_total", dimensions: [("outcome", new.name)])
-        .increment(by: Int64(clamping: new.count - old.count))
-    }
-    lastOutcomes = outcomes
   }
 }
