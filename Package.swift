@@ -49,6 +49,9 @@ let ends: [Target] = [
     swiftSettings: strict),
 ]
 
+/// An import shows in a module's own interface only where it says so.
+let closed = strict + [.enableUpcomingFeature("InternalImportsByDefault")]
+
 let service: [Target] = [
   .target(
     name: "BridgeConfiguration",
@@ -68,12 +71,39 @@ let service: [Target] = [
       .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
       .product(name: "NIOCore", package: "swift-nio"),
       .product(name: "NIOPosix", package: "swift-nio"),
-    ], swiftSettings: strict),
+    ], swiftSettings: closed),
+  // What looks at a bridge from outside. These see what the bridge shows, never the pipeline.
+  .target(
+    name: "DeadLetters",
+    dependencies: [
+      "BSON", "Bridge", "BridgeConfiguration", "JSON", "JetStream", "Mapping", "MongoSource", "NATS",
+      "Oplog", .product(name: "Logging", package: "swift-log"),
+      .product(name: "NIOPosix", package: "swift-nio"),
+    ], swiftSettings: closed),
+  .target(
+    name: "Operator",
+    dependencies: [
+      "BSON", "Bridge", "BridgeConfiguration", "JSON", "JetStream", "Mapping", "MongoSource", "NATS",
+      "Oplog", .product(name: "Logging", package: "swift-log"),
+      .product(name: "NIOCore", package: "swift-nio"),
+      .product(name: "NIOPosix", package: "swift-nio"),
+    ], swiftSettings: closed),
+  .target(
+    name: "Verification",
+    dependencies: [
+      "BSON", "Bridge", "BridgeConfiguration", "DeadLetters", "JSON", "JetStream", "Mapping",
+      "MongoSource", "NATS", "Oplog", "Parity",
+      .product(name: "Hummingbird", package: "hummingbird"),
+      .product(name: "Logging", package: "swift-log"),
+      .product(name: "NIOCore", package: "swift-nio"),
+      .product(name: "NIOPosix", package: "swift-nio"),
+      .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+    ], swiftSettings: closed),
   .executableTarget(
     name: "tailrace",
     dependencies: [
-      "BSON", "Bridge", "BridgeConfiguration", "JSON", "JSONSchema", "Mapping", "MongoSource",
-      "Oplog", "Parity",
+      "BSON", "Bridge", "BridgeConfiguration", "DeadLetters", "JSON", "JSONSchema", "Mapping",
+      "MongoSource", "Operator", "Oplog", "Parity", "Verification",
       .product(name: "ArgumentParser", package: "swift-argument-parser"),
       .product(name: "Logging", package: "swift-log"),
       .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
@@ -141,8 +171,8 @@ let tests: [Target] = [
   .testTarget(
     name: "BridgeTests",
     dependencies: [
-      "BSON", "Bridge", "BridgeConfiguration", "JSON", "JetStream", "Mapping", "MongoSource",
-      "Oplog", "Parity", "TestRandom",
+      "BSON", "Bridge", "BridgeConfiguration", "DeadLetters", "JSON", "JetStream", "Mapping",
+      "MongoSource", "Operator", "Oplog", "Parity", "TestRandom", "Verification",
     ], swiftSettings: strict),
 ]
 

@@ -1,14 +1,14 @@
 import BridgeConfiguration
 import JSON
 import JetStream
-import Mapping
-import MongoSource
-import NATS
+package import Mapping
+package import MongoSource
+package import NATS
 import Oplog
 
 /// From the configuration's words to the modules' own.
 extension BridgeConfiguration {
-  var mongoSourceOptions: MongoSourceOptions {
+  package var mongoSourceOptions: MongoSourceOptions {
     var options = MongoSourceOptions(
       uri: source.uri.reveal(), readConcernMajority: source.readConcern == .majority)
     if source.uri.file != nil {
@@ -30,20 +30,20 @@ extension BridgeConfiguration {
   }
 
   /// Which updates may be needed, as decoders ask.
-  var isUpdateWanted: (@Sendable (UnsafeRawBufferPointer) -> Bool)? {
+  package var isUpdateWanted: (@Sendable (UnsafeRawBufferPointer) -> Bool)? {
     // Dead letters of what no rule takes show the whole event.
     unmatched == .deadLetter ? nil : rules.isUpdateWanted
   }
 
   /// How epochs are decided.
-  func epochSettings(_ options: RunOptions) -> EpochMachine.Settings {
+  package func epochSettings(_ options: RunOptions) -> EpochMachine.Settings {
     var settings = EpochMachine.Settings(options: options, start: start)
     settings.snapshotsOnLoss = source.onPositionLost == .snapshot
     settings.readsOplog = source.reader == .oplog
     return settings
   }
 
-  var start: RunOptions.Start {
+  package var start: RunOptions.Start {
     switch source.start {
     case .now: .now
     case .oldest: .oldest
@@ -52,7 +52,7 @@ extension BridgeConfiguration {
     }
   }
 
-  var natsServers: [NATSServerAddress] {
+  package var natsServers: [NATSServerAddress] {
     nats.servers.map { server in
       var address = NATSServerAddress(
         host: server.host, port: server.port, tls: server.requiresTLS)
@@ -65,7 +65,7 @@ extension BridgeConfiguration {
   /// Reads every file with a secret again each time, so that rotated ones are taken up.
   ///
   /// - Throws: `configuration`, naming key and file.
-  func natsOptions() throws(BridgeError) -> NATSOptions {
+  package func natsOptions() throws(BridgeError) -> NATSOptions {
     var options = NATSOptions(name: nats.name, inboxPrefix: nats.inboxPrefix)
     options.ignoreDiscoveredServers = nats.ignoresDiscoveredServers
     do {
@@ -126,7 +126,7 @@ extension StreamSpec {
 
 extension [Rule] {
   /// Whether the bodies of some rule show how paths are to be read.
-  var disambiguatePaths: Bool { contains { $0.disambiguatesPaths } }
+  package var disambiguatePaths: Bool { contains { $0.disambiguatesPaths } }
 
   /// Whether some rule takes updates of a namespace, as far as that can be told without the event.
   var isUpdateWanted: @Sendable (UnsafeRawBufferPointer) -> Bool {

@@ -4,6 +4,7 @@ import BridgeConfiguration
 import Foundation
 import JSON
 import Logging
+import Operator
 import Oplog
 
 struct CheckpointCommand: AsyncParsableCommand {

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Bridge
 import BridgeConfiguration
+import DeadLetters
 import Foundation
 import JSON
 import Logging

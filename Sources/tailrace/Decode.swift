@@ -2,6 +2,7 @@ import ArgumentParser
 import Bridge
 import BridgeConfiguration
 import Foundation
+import Operator
 
 struct Decode: ParsableCommand {
   static let configuration = CommandConfiguration(

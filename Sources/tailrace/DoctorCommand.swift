@@ -5,6 +5,7 @@ import Foundation
 import JSON
 import Logging
 import MongoSource
+import Operator
 
 struct DoctorCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(

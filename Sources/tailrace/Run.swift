@@ -8,6 +8,7 @@ import Oplog
 import ServiceLifecycle
 import Synchronization
 import UnixSignals
+import Verification
 
 struct Run: AsyncParsableCommand {
   static let configuration = CommandConfiguration(

@@ -3,6 +3,7 @@ import Bridge
 import BridgeConfiguration
 import Foundation
 import JSON
+import Operator
 
 struct Validate: ParsableCommand {
   static let configuration = CommandConfiguration(

@@ -9,6 +9,7 @@ import Parity
 import ServiceLifecycle
 import Synchronization
 import UnixSignals
+import Verification
 
 struct VerifyCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(

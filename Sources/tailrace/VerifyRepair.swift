@@ -5,6 +5,7 @@ import Foundation
 import JSON
 import Logging
 import Parity
+import Verification
 
 extension VerifyCommand {
   struct RepairCommand: AsyncParsableCommand {

@@ -1,4 +1,5 @@
 import Bridge
+import DeadLetters
 import JSON
 import Oplog
 import Testing

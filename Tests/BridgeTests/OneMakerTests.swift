@@ -1,12 +1,15 @@
 import BSON
 import Bridge
 import BridgeConfiguration
+import DeadLetters
 import Foundation
 import JSON
 import JetStream
 import Mapping
+import Operator
 import Oplog
 import Testing
+import Verification
 
 /// One configuration and one change of every kind, through each sink of the message maker: the pipeline's
 /// lane, dry run, verification, `decode` and replay come to the same outcome, subject, headers and body.

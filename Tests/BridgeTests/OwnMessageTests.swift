@@ -70,8 +70,8 @@ struct OwnMessageTests {
     let block = Array("NATS/1.0\r\n\(lines.map { $0 + "\r\n" }.joined())\r\n".utf8)
     block.withUnsafeBytes { bytes in
       let marks = MessageMarks(bytes)
-      #expect(StreamOwnership(bridge: "a", isExclusive: true).owner(of: marks) == exclusive)
-      #expect(StreamOwnership(bridge: "a", isExclusive: false).owner(of: marks) == shared)
+      #expect(MessageOwnership.InStream(bridge: "a", isExclusive: true).owner(of: marks) == exclusive)
+      #expect(MessageOwnership.InStream(bridge: "a", isExclusive: false).owner(of: marks) == shared)
     }
   }
 
@@ -98,7 +98,7 @@ struct OwnMessageTests {
           - {name: positional, match: {namespace: a.b}, subject: s.a, stream: S}
           - {name: template, match: {namespace: a.c}, subject: s.b, stream: S, id: "{documentKey._id}.created"}
         """, file: "test", environment: [:])
-    let ownership = StreamOwnership(
+    let ownership = MessageOwnership.InStream(
       bridge: "a", isExclusive: true, ids: PositionalIDs(source: "rs0", rules: configuration.rules))
     let block = Array(
       """

@@ -1,6 +1,7 @@
 import BSON
 import Bridge
 import BridgeConfiguration
+import Operator
 import Testing
 
 /// What is written down of an event (by `decode`, in a dead letter, in a sample) and mapped again is the

@@ -7,6 +7,7 @@ import MongoSource
 import Oplog
 import Parity
 import Testing
+import Verification
 
 /// Random collections, operations and rules: what messages come to is what the collections hold, and one
 /// document, field or message that is wrong is found and named. `STATE_ROUNDS` sets how many worlds.

@@ -1,22 +1,22 @@
 import JSON
-import JetStream
+package import JetStream
 import Oplog
 
 /// The checkpoint's place in KV: one key, every write a compare-and-set.
-struct CheckpointStore: Sendable {
-  let bucket: KeyValueBucket
-  let key: String
+package struct CheckpointStore: Sendable {
+  package let bucket: KeyValueBucket
+  package let key: String
   /// Of the bucket, where it has to be made.
-  let replicas: Int
+  package let replicas: Int
 
-  init(_ jetStream: JetStreamClient, bucket: String, bridge: String, replicas: Int = 1) {
+  package init(_ jetStream: JetStreamClient, bucket: String, bridge: String, replicas: Int = 1) {
     self.bucket = KeyValueBucket(jetStream, name: bucket)
     self.key = "\(bridge).checkpoint"
     self.replicas = replicas
   }
 
   /// Makes the bucket, if it is missing.
-  func ensure() async throws(JetStreamError) {
+  package func ensure() async throws(JetStreamError) {
     do {
       try await bucket.ensure(replicas: replicas)
     } catch {
@@ -26,7 +26,7 @@ struct CheckpointStore: Sendable {
   }
 
   /// The stored checkpoint and the revision to assert when replacing it.
-  func load() async throws -> (checkpoint: Checkpoint?, revision: UInt64) {
+  package func load() async throws -> (checkpoint: Checkpoint?, revision: UInt64) {
     guard let entry = try await bucket.get(key) else {
       return (nil, try await bucket.revision(key))
     }
@@ -34,7 +34,8 @@ struct CheckpointStore: Sendable {
   }
 
   /// Replaces it; code 10071 when somebody else did first.
-  func save(_ checkpoint: Checkpoint, expecting revision: UInt64) async throws(JetStreamError)
+  package func save(_ checkpoint: Checkpoint, expecting revision: UInt64)
+    async throws(JetStreamError)
     -> UInt64
   {
     try await bucket.put(key, checkpoint.json.utf8, expecting: revision)

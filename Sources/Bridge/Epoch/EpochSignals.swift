@@ -12,7 +12,7 @@ enum EpochSignal: Sendable {
 ///
 /// A stop takes no longer than `limit`, whatever is frozen: while an epoch publishes, acks are waited
 /// for; everything else is left where it is, as a crash would leave it.
-final class StopRequest: Sendable {
+package final class StopRequest: Sendable {
   private struct State {
     var requested = false
     /// Of the epoch that publishes: lets it send nothing new.
@@ -23,14 +23,16 @@ final class StopRequest: Sendable {
   }
   private let state = Mutex(State())
 
+  package init() {}
+
   /// For acks that are outstanding …
   static let ackLimit = Duration.milliseconds(6500)
   /// … and for the checkpoint of what they brought besides.
-  static let limit = Duration.seconds(8)
+  package static let limit = Duration.seconds(8)
 
-  var isRequested: Bool { state.withLock { $0.requested } }
+  package var isRequested: Bool { state.withLock { $0.requested } }
 
-  func request() {
+  package func request() {
     let told = state.withLock { state in
       guard !state.requested else { return [@Sendable () -> Void]() }
       state.requested = true
@@ -40,7 +42,7 @@ final class StopRequest: Sendable {
   }
 
   /// From now on a stop request calls this epoch; at once, if there was one before.
-  func attach(_ drain: @escaping @Sendable () -> Void) {
+  package func attach(_ drain: @escaping @Sendable () -> Void) {
     let requested = state.withLock { state in
       state.drain = drain
       return state.requested
@@ -52,7 +54,7 @@ final class StopRequest: Sendable {
 
   /// What `work` comes to; nil once a stop is asked for, before or meanwhile: at once, or after
   /// `limit` while an epoch publishes. Work that is not over by then is cancelled and left behind.
-  func unlessStopped<T: Sendable>(
+  package func unlessStopped<T: Sendable>(
     _ work: @escaping @Sendable () async throws -> T
   ) async throws -> T? {
     if isRequested { return nil }
@@ -75,7 +77,7 @@ final class StopRequest: Sendable {
   }
 
   /// Sleeps; false if a stop was asked for before or meanwhile.
-  func sleep(_ duration: Duration) async -> Bool {
+  package func sleep(_ duration: Duration) async -> Bool {
     var left = duration
     while left > .zero, !isRequested {
       let step = min(left, .milliseconds(50))

@@ -1,17 +1,27 @@
-import BridgeConfiguration
+package import BridgeConfiguration
 import JSON
-import JetStream
+package import JetStream
 import NATS
-import Oplog
+package import Oplog
 
 /// Reads, from a stream's leader, what the bridge left at its end.
-struct StreamTail: Sendable {
-  let jetStream: JetStreamClient
-  var ownership: MessageOwnership
+package struct StreamTail: Sendable {
+  package let jetStream: JetStreamClient
+  package var ownership: MessageOwnership
   /// What the checkpoint says to be acknowledged, by stream.
-  var acknowledged: [String: Checkpoint.Stream] = [:]
+  package var acknowledged: [String: Checkpoint.Stream] = [:]
   /// Of that, what was seen to be in the stream of that name.
   var proven: [String: Checkpoint.Stream] = [:]
+
+  package init(
+    jetStream: JetStreamClient, ownership: MessageOwnership,
+    acknowledged: [String: Checkpoint.Stream] = [:], proven: [String: Checkpoint.Stream] = [:]
+  ) {
+    self.jetStream = jetStream
+    self.ownership = ownership
+    self.acknowledged = acknowledged
+    self.proven = proven
+  }
 
   /// How many messages are asked for at once while walking back over other publishers' ones.
   private static let stride = 32
@@ -19,7 +29,7 @@ struct StreamTail: Sendable {
   private static let mostBefore: UInt64 = 4096
 
   /// - Parameter checkpoint: nil: it is lost, and the stream's beginning counts, too.
-  func observe(
+  package func observe(
     _ stream: PreparedStream, onLoss: StreamSpec.OnLoss, bridge: String, checkpoint: Checkpoint?
   ) async throws(JetStreamError) -> StreamObservation {
     let info = stream.info
@@ -137,7 +147,7 @@ struct StreamTail: Sendable {
   }
 
   /// Our last message in the stream, wherever it is.
-  func last(
+  package func last(
     in stream: String, _ info: StreamInfo
   ) async throws(JetStreamError) -> StreamObservation.Own? {
     let first = max(info.firstSequence, 1)
@@ -146,7 +156,7 @@ struct StreamTail: Sendable {
   }
 
   /// Our messages behind a sequence, oldest first.
-  func own(in stream: String, after floor: UInt64, through last: UInt64)
+  package func own(in stream: String, after floor: UInt64, through last: UInt64)
     async throws(JetStreamError) -> [StreamObservation.Own]
   {
     var found: [StreamObservation.Own] = []
@@ -164,7 +174,7 @@ struct StreamTail: Sendable {
 
   /// Our messages of events behind `position`: all behind `sequence`, where some may have been sent late,
   /// and those before it up to the first of an earlier event. Nil: there are too many.
-  func messages(
+  package func messages(
     in stream: String, since position: EventPosition, behind sequence: UInt64, first: UInt64,
     through last: UInt64
   ) async throws(JetStreamError) -> [StreamObservation.Own]? {
@@ -318,7 +328,7 @@ struct StreamTail: Sendable {
   }
 
   /// The message as one of ours; nil if it is somebody else's.
-  func own(_ message: StoredMessage, in stream: String) -> StreamObservation.Own? {
+  package func own(_ message: StoredMessage, in stream: String) -> StreamObservation.Own? {
     ownership.own(message, in: stream, acknowledged: acknowledged[stream])
   }
 }

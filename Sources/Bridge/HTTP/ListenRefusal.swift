@@ -7,15 +7,22 @@
 #endif
 
 /// Why an address can't be listened on, with what to do.
-struct ListenRefusal: CustomStringConvertible {
+package struct ListenRefusal: CustomStringConvertible {
   /// What the address is called where it was given, such as `http.listen`.
-  var key: String
-  var host: String
-  var port: Int
+  package var key: String
+  package var host: String
+  package var port: Int
   /// The system's error number.
-  var code: Int32
+  package var code: Int32
 
-  var description: String {
+  package init(key: String, host: String, port: Int, code: Int32) {
+    self.key = key
+    self.host = host
+    self.port = port
+    self.code = code
+  }
+
+  package var description: String {
     let address = host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
     let what = "\(key): can't listen on \(address): "
     switch code {

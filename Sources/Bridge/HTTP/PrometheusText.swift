@@ -1,12 +1,16 @@
 /// A page in Prometheus' text format.
-struct PrometheusText {
-  var text = ""
+package struct PrometheusText {
+  package var text = ""
 
-  mutating func family(_ name: String, _ type: String, _ help: String) {
+  package init() {}
+
+  package mutating func family(_ name: String, _ type: String, _ help: String) {
     text += "# HELP \(name) \(help)\n# TYPE \(name) \(type)\n"
   }
 
-  mutating func sample(_ name: String, _ labels: KeyValuePairs<String, String>, _ value: Double) {
+  package mutating func sample(
+    _ name: String, _ labels: KeyValuePairs<String, String>, _ value: Double
+  ) {
     text += name
     if !labels.isEmpty {
       text += "{"
@@ -16,21 +20,21 @@ struct PrometheusText {
     text += " \(Self.number(value))\n"
   }
 
-  mutating func gauge(_ name: String, _ help: String, _ value: Double) {
+  package mutating func gauge(_ name: String, _ help: String, _ value: Double) {
     family(name, "gauge", help)
     sample(name, [:], value)
   }
 
-  mutating func counter(_ name: String, _ help: String, _ value: UInt64) {
+  package mutating func counter(_ name: String, _ help: String, _ value: UInt64) {
     family(name, "counter", help)
     sample(name, [:], Double(value))
   }
 
-  static func number(_ value: Double) -> String {
+  package static func number(_ value: Double) -> String {
     value == value.rounded() && abs(value) < 9e15 ? String(Int64(value)) : String(value)
   }
 
-  static func escaped(_ label: String) -> String {
+  package static func escaped(_ label: String) -> String {
     var out = ""
     for c in label {
       switch c {

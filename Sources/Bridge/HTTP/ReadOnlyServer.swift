@@ -1,51 +1,63 @@
-import HTTPTypes
+package import HTTPTypes
 import Hummingbird
-import JSON
-import Logging
+package import JSON
+package import Logging
 import NIOCore
 import NIOPosix
 import ServiceLifecycle
 
 /// An answer of the read-only server.
-struct HTTPPage: Sendable {
-  var status: HTTPResponse.Status
-  var type: String
-  var body: String
+package struct HTTPPage: Sendable {
+  package var status: HTTPResponse.Status
+  package var type: String
+  package var body: String
 
-  static func json(_ status: HTTPResponse.Status, _ value: JSONValue) -> HTTPPage {
+  package static func json(_ status: HTTPResponse.Status, _ value: JSONValue) -> HTTPPage {
     HTTPPage(status: status, type: "application/json", body: value.text(pretty: true) + "\n")
   }
 
-  static func text(_ status: HTTPResponse.Status, _ body: String) -> HTTPPage {
+  package static func text(_ status: HTTPResponse.Status, _ body: String) -> HTTPPage {
     HTTPPage(status: status, type: "text/plain; charset=utf-8", body: body)
   }
 
-  static func html(_ body: String) -> HTTPPage {
+  package static func html(_ body: String) -> HTTPPage {
     HTTPPage(status: .ok, type: "text/html; charset=utf-8", body: body)
   }
 
-  static func metrics(_ body: String) -> HTTPPage {
+  package static func metrics(_ body: String) -> HTTPPage {
     HTTPPage(status: .ok, type: "text/plain; version=0.0.4; charset=utf-8", body: body)
   }
 }
 
 /// Pages by path, for GET and HEAD. It has an event loop of its own, few connections and little
 /// patience with them, so that nobody who connects can hold up the bridge.
-struct ReadOnlyServer: Sendable {
-  var host: String
+package struct ReadOnlyServer: Sendable {
+  package var host: String
   /// 0: the system chooses.
-  var port: Int
+  package var port: Int
   /// What the address is called where it was given, such as `http.listen`.
-  var key: String
-  var pages: [String: @Sendable () -> HTTPPage]
-  var token: @Sendable () -> ReadOnlyRoute.Token = { .none }
-  var logger: Logger
+  package var key: String
+  package var pages: [String: @Sendable () -> HTTPPage]
+  package var token: @Sendable () -> ReadOnlyRoute.Token = { .none }
+  package var logger: Logger
+
+  package init(
+    host: String, port: Int, key: String, pages: [String: @Sendable () -> HTTPPage],
+    token: @escaping @Sendable () -> ReadOnlyRoute.Token = { .none }, logger: Logger
+  ) {
+    self.host = host
+    self.port = port
+    self.key = key
+    self.pages = pages
+    self.token = token
+    self.logger = logger
+  }
 
   /// Until graceful shutdown.
   ///
   /// - Parameter onListening: called once it listens.
   /// - Throws: `BridgeError.unavailable` where it can't listen.
-  func run(onListening: @escaping @Sendable (String) -> Void) async throws {
+  package func run(onListening: @escaping @Sendable (String) -> Void) async throws {
     let connections = OpenConnections(
       limit: OpenConnections.limit(descriptors: OpenConnections.descriptors))
     var quiet = logger

@@ -1,8 +1,8 @@
 import BSON
 import BridgeConfiguration
 import JSONSchema
-import Mapping
-import Oplog
+package import Mapping
+package import Oplog
 
 /// Holds messages against their rules' schemas, before they are sent.
 ///

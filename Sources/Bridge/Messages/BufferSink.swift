@@ -1,7 +1,7 @@
-import BSON
-import BridgeConfiguration
-import Mapping
-import Oplog
+package import BSON
+package import BridgeConfiguration
+package import Mapping
+package import Oplog
 
 /// Takes every message into memory, the last one only: dry run counts it, verification digests it,
 /// `decode` prints it, replay publishes it by a request of its own.
@@ -60,5 +60,21 @@ package struct BufferSink: MessageSink, ~Copyable {
 
   package var body: UnsafeRawBufferPointer {
     UnsafeRawBufferPointer(rebasing: output.bytes[bodyStart...])
+  }
+}
+
+/// The maker, specialised for this sink: other modules would get the generic code, which is several times
+/// slower.
+extension MessageMaker {
+  package mutating func step(
+    _ event: borrowing ChangeEvent, _ cursor: inout MatchCursor, buffer: inout BufferSink
+  ) -> Step {
+    step(event, &cursor, into: &buffer)
+  }
+
+  package mutating func make(
+    _ event: borrowing ChangeEvent, rule: Int, match: Int, buffer: inout BufferSink
+  ) throws(MappingError) {
+    try make(event, rule: rule, match: match, into: &buffer)
   }
 }

@@ -1,13 +1,13 @@
 import BridgeConfiguration
 import JetStream
-import Mapping
+package import Mapping
 
 extension BridgeConfiguration {
   /// What the rule's stream, or that of dead letters (nil), would take by this configuration, without
   /// asking a server.
   ///
   /// - Parameter maximumPayload: the server's `max_payload`.
-  func limits(rule: Int?, maximumPayload: Int) -> MessageLimits {
+  package func limits(rule: Int?, maximumPayload: Int) -> MessageLimits {
     let stream =
       rule.map { streams[rules[$0].streamIndex] }
       ?? streams.first { $0.name == deadLetter.stream }

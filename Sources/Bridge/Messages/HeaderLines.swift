@@ -1,8 +1,8 @@
 import NATS
 
 /// Header lines as a `Mapper` writes them (`Name: value`, each with its line end), taken apart.
-enum HeaderLines {
-  static func fields(_ lines: some StringProtocol) -> [(name: String, value: String)] {
+package enum HeaderLines {
+  package static func fields(_ lines: some StringProtocol) -> [(name: String, value: String)] {
     lines.split(separator: "\r\n").compactMap { line in
       guard let colon = line.firstIndex(of: ":") else { return nil }
       return (
@@ -13,7 +13,7 @@ enum HeaderLines {
 }
 
 extension NATSHeaders {
-  init(_ fields: [(name: String, value: String)]) {
+  package init(_ fields: [(name: String, value: String)]) {
     self.init()
     for (name, value) in fields { append(name, value) }
   }

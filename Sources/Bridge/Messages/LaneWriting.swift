@@ -1,5 +1,5 @@
-import BSON
-import JetStream
+package import BSON
+package import JetStream
 import Mapping
 
 /// A sink that writes into a lane's output, wrapped in the protocol of its stream.

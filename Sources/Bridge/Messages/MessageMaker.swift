@@ -1,7 +1,7 @@
 import BSON
-import BridgeConfiguration
-import Mapping
-import Oplog
+package import BridgeConfiguration
+package import Mapping
+package import Oplog
 
 /// How far an event is past the rules.
 package struct MatchCursor {
@@ -236,7 +236,7 @@ package struct MessageMaker: ~Copyable {
   }
 
   /// Writes its subject and headers alone.
-  mutating func makeHead<Sink: MessageSink & ~Copyable>(
+  package mutating func makeHead<Sink: MessageSink & ~Copyable>(
     _ event: borrowing ChangeEvent, rule: Int, match: Int, into sink: inout Sink
   ) throws(MappingError) {
     let message = PlannedMessage(rule: rule, match: match, isLetter: false)
@@ -254,7 +254,7 @@ package struct MessageMaker: ~Copyable {
   }
 
   /// Writes the event's dead letter.
-  mutating func makeLetter<Sink: MessageSink & ~Copyable>(
+  package mutating func makeLetter<Sink: MessageSink & ~Copyable>(
     _ event: borrowing ChangeEvent, rule: Int?, match: Int, error: MappingError,
     into sink: inout Sink
   ) {
@@ -287,14 +287,14 @@ package struct MessageMaker: ~Copyable {
   // MARK: - Questions
 
   /// The id of the event's message, or of its dead letter.
-  mutating func identity(_ event: borrowing ChangeEvent, rule: Int, match: Int) -> String {
+  package mutating func identity(_ event: borrowing ChangeEvent, rule: Int, match: Int) -> String {
     var id = ByteWriter(capacity: 256)
     mapper.writeIdentity(rule: rule, event: event, match: match, into: &id)
     return String(decoding: id.bytes, as: UTF8.self)
   }
 
   /// The first rule that takes the event and fulfils the condition; nil: none does.
-  mutating func match(
+  package mutating func match(
     _ event: borrowing ChangeEvent, where condition: (Int) -> Bool
   ) -> Int? {
     var rule = mapper.firstMatch(event)
@@ -303,13 +303,13 @@ package struct MessageMaker: ~Copyable {
   }
 
   /// Whether the rule makes no message of the event: an update of which its filter leaves nothing.
-  mutating func skips(_ event: borrowing ChangeEvent, rule: Int) -> Bool {
+  package mutating func skips(_ event: borrowing ChangeEvent, rule: Int) -> Bool {
     mapper.skips(event, rule: rule)
   }
 
   /// Documents that the event's rules want and that could not be read as they were then: what was made of
   /// it at another time may be something else.
-  mutating func lackedImages(_ event: borrowing ChangeEvent) -> Mapper.WantedImages {
+  package mutating func lackedImages(_ event: borrowing ChangeEvent) -> Mapper.WantedImages {
     guard mapper.wantsImages else { return [] }
     var lacked = mapper.wantedImages(event)
     if event.image == .post { lacked.remove(.after) }
@@ -318,12 +318,14 @@ package struct MessageMaker: ~Copyable {
   }
 
   /// Rules that may take an event that lacks those.
-  mutating func possibleMatches(
+  package mutating func possibleMatches(
     _ event: borrowing ChangeEvent, lacking: Mapper.WantedImages
   ) -> [PossibleMatch] {
     mapper.possibleMatches(event, lacksDocument: lacking.contains(.after))
   }
 
   /// What is wrong with a body by the rule's schema; nil where nothing is.
-  func violation(rule: Int, body: [UInt8]) -> String? { judge.violation(rule: rule, body: body) }
+  package func violation(rule: Int, body: [UInt8]) -> String? {
+    judge.violation(rule: rule, body: body)
+  }
 }

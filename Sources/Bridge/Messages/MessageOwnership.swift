@@ -1,7 +1,7 @@
-import BridgeConfiguration
-import JetStream
-import Mapping
-import Oplog
+package import BridgeConfiguration
+package import JetStream
+package import Mapping
+package import Oplog
 
 /// Whose a stored message is.
 package enum MessageOwner: Sendable, Equatable {
@@ -50,46 +50,17 @@ package struct PositionalIDs: Sendable {
   private static func isNoColon(_ byte: UInt8) -> Bool { byte != UInt8(ascii: ":") }
 }
 
-/// Decides which messages of one stream are this bridge's.
-package struct StreamOwnership: Sendable {
-  private let bridge: [UInt8]
-  /// Nobody else writes to the stream, so that messages without a bridge's name are this one's.
-  private let isExclusive: Bool
-  /// Nil: ids aren't looked at.
-  private let ids: PositionalIDs?
-
-  package init(bridge: String, isExclusive: Bool, ids: PositionalIDs? = nil) {
-    self.bridge = Array(bridge.utf8)
-    self.isExclusive = isExclusive
-    self.ids = ids
-  }
-
-  package func owner(of marks: MessageMarks) -> MessageOwner {
-    guard marks.isOfBridge else { return .nobody }
-    if marks.isCopy { return .anotherBridge }
-    guard let name = marks.bridge else {
-      guard isExclusive else { return .unnamed }
-      return ids.map { $0.allow(marks) } ?? true ? .thisBridge : .anotherBridge
-    }
-    return name.elementsEqual(bridge) ? .thisBridge : .anotherBridge
-  }
-
-  func owner(of message: StoredMessage) -> MessageOwner {
-    message.headerBlock.withUnsafeBytes { owner(of: MessageMarks($0)) }
-  }
-}
-
 /// Decides which stored messages are this bridge's: the one decision that resuming, checkpoints,
 /// snapshots, verification and dead letters share (docs/guarantees.md, "Whose message it is").
-struct MessageOwnership: Sendable {
+package struct MessageOwnership: Sendable {
   private let bridge: String
   private let exclusive: Set<String>
   private var ids: PositionalIDs?
   /// What is beyond isn't ours: no majority had it when the streams were looked at.
-  var newest: OplogPosition?
+  package var newest: OplogPosition?
 
   /// - Parameter source: nil: it isn't known, and messages are not told by their ids.
-  init(_ configuration: BridgeConfiguration, source: String? = nil) {
+  package init(_ configuration: BridgeConfiguration, source: String? = nil) {
     bridge = configuration.bridge.name
     ids = source.map { PositionalIDs(source: $0, rules: configuration.rules) }
     exclusive = Set(
@@ -99,8 +70,8 @@ struct MessageOwnership: Sendable {
   /// Rules have changed.
   mutating func use(_ rules: [Rule]) { ids?.use(rules) }
 
-  func of(_ stream: String) -> StreamOwnership {
-    StreamOwnership(bridge: bridge, isExclusive: exclusive.contains(stream), ids: ids)
+  package func of(_ stream: String) -> InStream {
+    InStream(bridge: bridge, isExclusive: exclusive.contains(stream), ids: ids)
   }
 
   /// The message as one of ours that says how far its stream is; nil if somebody else published it: an
@@ -108,7 +79,7 @@ struct MessageOwnership: Sendable {
   ///
   /// `acknowledged`: what the checkpoint says of the stream. It proves the very message that it names to
   /// be ours, even if that does not say so itself.
-  func own(
+  package func own(
     _ message: StoredMessage, in stream: String, acknowledged: Checkpoint.Stream? = nil
   ) -> StreamObservation.Own? {
     message.headerBlock.withUnsafeBytes { block in
@@ -117,7 +88,7 @@ struct MessageOwnership: Sendable {
   }
 
   /// The same for a message of which the header block is at hand.
-  func own(
+  package func own(
     _ block: UnsafeRawBufferPointer, sequence: UInt64, in stream: String,
     acknowledged: Checkpoint.Stream?
   ) -> StreamObservation.Own? {
@@ -142,5 +113,36 @@ extension StreamObservation.Own {
   fileprivate func isNamed(in checkpoint: Checkpoint.Stream) -> Bool {
     sequence == checkpoint.sequence && position == checkpoint.position
       && (checkpoint.id.isEmpty || id == checkpoint.id)
+  }
+}
+
+extension MessageOwnership {
+  /// Decides which messages of one stream are this bridge's.
+  package struct InStream: Sendable {
+    private let bridge: [UInt8]
+    /// Nobody else writes to the stream, so that messages without a bridge's name are this one's.
+    private let isExclusive: Bool
+    /// Nil: ids aren't looked at.
+    private let ids: PositionalIDs?
+
+    package init(bridge: String, isExclusive: Bool, ids: PositionalIDs? = nil) {
+      self.bridge = Array(bridge.utf8)
+      self.isExclusive = isExclusive
+      self.ids = ids
+    }
+
+    package func owner(of marks: MessageMarks) -> MessageOwner {
+      guard marks.isOfBridge else { return .nobody }
+      if marks.isCopy { return .anotherBridge }
+      guard let name = marks.bridge else {
+        guard isExclusive else { return .unnamed }
+        return ids.map { $0.allow(marks) } ?? true ? .thisBridge : .anotherBridge
+      }
+      return name.elementsEqual(bridge) ? .thisBridge : .anotherBridge
+    }
+
+    package func owner(of message: StoredMessage) -> MessageOwner {
+      message.headerBlock.withUnsafeBytes { owner(of: MessageMarks($0)) }
+    }
   }
 }

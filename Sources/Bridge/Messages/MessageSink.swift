@@ -1,6 +1,6 @@
-import BSON
-import Mapping
-import Oplog
+package import BSON
+package import Mapping
+package import Oplog
 
 /// One message that an event may have: which rule makes it, and whether it is its dead letter.
 package struct PlannedMessage: BitwiseCopyable, Sendable, Equatable {

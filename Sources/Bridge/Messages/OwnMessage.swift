@@ -1,4 +1,4 @@
-import BSON
+package import BSON
 import JetStream
 import Mapping
 package import Oplog
@@ -63,7 +63,7 @@ package struct MessageMarks {
   }
 
   /// Appends to `event` the lines that the event makes, without those of the way it was published.
-  init(_ block: UnsafeRawBufferPointer, appendingEventLinesTo event: inout ByteWriter) {
+  package init(_ block: UnsafeRawBufferPointer, appendingEventLinesTo event: inout ByteWriter) {
     self.block = block
     var lines = HeaderBlockLines(block)
     while let line = lines.next() {
@@ -203,10 +203,10 @@ package struct OwnMessage: Sendable {
 }
 
 extension StoredMessage {
-  var own: OwnMessage { OwnMessage(headerBlock) }
+  package var own: OwnMessage { OwnMessage(headerBlock) }
 
   /// The headers that the event makes, without those of the way it was published.
-  var eventFields: [(name: String, value: String)] {
+  package var eventFields: [(name: String, value: String)] {
     var lines = ByteWriter(capacity: 1024)
     headerBlock.withUnsafeBytes { _ = MessageMarks($0, appendingEventLinesTo: &lines) }
     return HeaderLines.fields(String(decoding: lines.bytes, as: UTF8.self))

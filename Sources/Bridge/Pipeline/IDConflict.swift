@@ -1,6 +1,6 @@
 import BridgeConfiguration
 package import JSON
-import JetStream
+package import JetStream
 import Mapping
 package import Oplog
 import Synchronization
@@ -26,7 +26,7 @@ package struct EventIdentity: Sendable {
 
     init(_ content: DuplicateJudge.Content) { self.content = content }
 
-    init(_ stored: StoredMessage) {
+    package init(_ stored: StoredMessage) {
       self.init(headers: stored.headers, payload: stored.payload, sequence: stored.sequence)
     }
 
@@ -44,7 +44,7 @@ package struct EventIdentity: Sendable {
     package var own: OwnMessage { OwnMessage(content.headers) }
   }
 
-  var judge: DuplicateJudge {
+  package var judge: DuplicateJudge {
     DuplicateJudge { difference(Message($0), original: $1.map { Message($0) }) }
   }
 
@@ -140,7 +140,7 @@ package final class ProducerClaims: Sendable {
 extension BridgeConfiguration {
   /// Whether ids of messages in the stream can come again, or be shared with producers: some rule's are
   /// not positional.
-  func mayRepeatIDs(_ stream: String) -> Bool {
+  package func mayRepeatIDs(_ stream: String) -> Bool {
     rules.contains { rule in
       streams[rule.streamIndex].name == stream && (rule.id != .positional || rule.outbox != nil)
     }

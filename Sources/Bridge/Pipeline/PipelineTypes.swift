@@ -1,6 +1,6 @@
-import JetStream
-import Mapping
-import MongoSource
+package import JetStream
+package import Mapping
+package import MongoSource
 package import Oplog
 
 /// Why an epoch ended.
@@ -40,7 +40,7 @@ package enum PipelineFailure: Error, Sendable, CustomStringConvertible {
   case letterTooLarge(EventPosition, size: Int, limit: Int)
   case unexpected(String)
 
-  init(_ halt: MessageMaker.Halt, _ event: borrowing ChangeEvent, rules: [String]) {
+  package init(_ halt: MessageMaker.Halt, _ event: borrowing ChangeEvent, rules: [String]) {
     switch halt {
     case .invalid(let rule, let error): self = .invalid(event.position, rules[rule], error)
     case .unmatched:

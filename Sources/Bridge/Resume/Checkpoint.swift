@@ -169,7 +169,7 @@ public struct Checkpoint: Sendable, Equatable {
       : max(resume, settled?.entry ?? resume, earlierRulesTo?.entry ?? resume)
   }
 
-  static let format = 1
+  package static let format = 1
 
   public var json: JSONValue {
     var value: JSONValue = [

@@ -1,4 +1,4 @@
-import MongoSource
+package import MongoSource
 package import Oplog
 
 /// What a decision needs to know from a server, besides what every epoch looks at.

@@ -1,5 +1,5 @@
-import MongoSource
-import NATS
+package import MongoSource
+package import NATS
 package import Oplog
 
 /// What one epoch passes to the next within a process.

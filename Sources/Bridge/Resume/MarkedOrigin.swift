@@ -1,9 +1,9 @@
-import BridgeConfiguration
-import JetStream
+package import BridgeConfiguration
+package import JetStream
 
 extension StreamMarks {
   /// Where the bridge first began, by the marks of its streams; nil where none names a place.
-  static func origin(
+  package static func origin(
     of configuration: BridgeConfiguration, _ jetStream: JetStreamClient
   ) async throws(JetStreamError) -> Checkpoint.Origin? {
     var first: Checkpoint.Origin?

@@ -1,7 +1,7 @@
 public import BridgeConfiguration
 import JSON
-import Mapping
-import Oplog
+package import Mapping
+package import Oplog
 import Synchronization
 
 /// What a snapshot is of: the rules that are named, or whose groups are, and the collections. Where nothing
@@ -143,7 +143,7 @@ final class SnapshotChoice: Sendable {
 
 extension Checkpoint {
   /// Where the last snapshot is over that published every document that the rules take; nil where none did.
-  func wholeSnapshot(by rules: [Rule]) -> OplogPosition? {
+  package func wholeSnapshot(by rules: [Rule]) -> OplogPosition? {
     guard let snapshot, snapshot.isOver, snapshot.selection.isWhole,
       rules.allSatisfy({ $0.takesSnapshots || !$0.operations.contains(.insert) })
     else { return nil }

@@ -110,7 +110,7 @@ package struct StreamObservation: Sendable, Equatable {
   var firm: Own? { patchwork.map(\.before) ?? tail }
 
   /// The same, as checkpoints have it.
-  var found: Checkpoint.Stream? {
+  package var found: Checkpoint.Stream? {
     firm.map { tail in
       Checkpoint.Stream(
         sequence: tail.sequence, id: tail.id, position: tail.position, rule: tail.rule,
@@ -120,7 +120,7 @@ package struct StreamObservation: Sendable, Equatable {
 
   /// How many messages of ours were stored behind the one at `sequence` and removed since. Only an
   /// exclusive stream's sequence can tell: each is one message of ours, or one that is still seen.
-  func removed(after sequence: UInt64) -> UInt64 {
+  package func removed(after sequence: UInt64) -> UInt64 {
     guard exclusive, lastSequence > sequence else { return 0 }
     let behind = lastSequence - sequence
     // Next to somebody else's message, what was removed may have been somebody else's as well.

@@ -1,5 +1,5 @@
 package import BridgeConfiguration
-import Foundation
+package import Foundation
 import Synchronization
 
 /// What came of reading the configuration again.

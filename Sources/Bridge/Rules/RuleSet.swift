@@ -1,5 +1,5 @@
 package import BridgeConfiguration
-import Mapping
+package import Mapping
 
 /// The rules that messages are made by, compiled: everything of a configuration that can change while the
 /// bridge runs. Immutable; a changed file is another rule set.

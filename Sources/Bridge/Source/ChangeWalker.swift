@@ -1,12 +1,12 @@
-import MongoSource
+package import MongoSource
 import NIOCore
-import Oplog
+package import Oplog
 
 /// A walk's part on an event loop: takes what the reader has, and gives every event to `body`.
 ///
 /// Sendable invariant: every stored property is touched on the event loop only.
-final class ChangeWalker: @unchecked Sendable {
-  enum State: Sendable {
+package final class ChangeWalker: @unchecked Sendable {
+  package enum State: Sendable {
     case waiting(Wait)
     /// The range is over.
     case ended
@@ -16,7 +16,7 @@ final class ChangeWalker: @unchecked Sendable {
   }
 
   /// What is waited for.
-  struct Wait: Sendable {
+  package struct Wait: Sendable {
     /// Another value whenever something has moved.
     var mark: UInt64
     /// By others than MongoDB.
@@ -26,10 +26,10 @@ final class ChangeWalker: @unchecked Sendable {
   }
 
   /// What has been read.
-  struct Extent: Sendable {
-    var entries: UInt64 = 0
-    var first: OplogPosition?
-    var last: OplogPosition?
+  package struct Extent: Sendable {
+    package var entries: UInt64 = 0
+    package var first: OplogPosition?
+    package var last: OplogPosition?
   }
 
   private let reader: any ChangeReader
@@ -39,7 +39,7 @@ final class ChangeWalker: @unchecked Sendable {
   private let body: @Sendable (ChangeEvent) -> Void
   /// Transactions whose earlier entries were not read are passed over, and counted here.
   private let passesOverCut: Bool
-  private(set) var cutTransactions: UInt64 = 0
+  package private(set) var cutTransactions: UInt64 = 0
   private var emitted = false
   private var firstRead: OplogPosition?
   private let began = ContinuousClock.now
@@ -49,7 +49,7 @@ final class ChangeWalker: @unchecked Sendable {
   ///     begin further back.
   ///   - mayContinue: while false, nothing is handed out. Asked on the event loop.
   ///   - body: called on the event loop.
-  init(
+  package init(
     _ reader: any ChangeReader, _ range: WalkRange, _ wishes: FeedWishes,
     passesOverCut: Bool = false,
     mayContinue: @escaping @Sendable () -> Bool, _ body: @escaping @Sendable (ChangeEvent) -> Void
@@ -63,24 +63,24 @@ final class ChangeWalker: @unchecked Sendable {
   }
 
   /// Begins to read at the entry there.
-  func begin(at point: ResumePoint) {
+  package func begin(at point: ResumePoint) {
     let generation = reader.restart(at: point, after: nil)
     walk.begin(range)
     walk.feed.begin(
       .tail(reader), generation: generation, firstIndex: SnapshotDecoder.firstIndex)
   }
 
-  func end() { walk.feed.end() }
+  package func end() { walk.feed.end() }
 
   var hasEnded: Bool { walk.hasEnded }
 
-  var extent: Extent {
+  package var extent: Extent {
     Extent(
       entries: walk.feed.count, first: firstRead ?? position, last: walk.feed.lastEntry?.position)
   }
 
   /// Takes what is there.
-  func pump() -> State {
+  package func pump() -> State {
     var taken = 0
     do {
       while true {

@@ -1,11 +1,11 @@
 import BSON
-import MongoSource
+package import MongoSource
 package import Oplog
 
 /// What the pipeline reads: a reader's batches, entry by entry and event by event, and how far that
 /// has come. Owned by the pipeline's event loop.
 package final class EventFeed {
-  enum Input {
+  package enum Input {
     case event(ChangeEvent)
     /// Nothing is there for the moment.
     case nothing
@@ -14,7 +14,7 @@ package final class EventFeed {
   }
 
   /// Nil before the first epoch.
-  private(set) var source: EventSource?
+  package private(set) var source: EventSource?
   @exclusivity(unchecked) private var images: FullDocumentPrefetcher?
   /// `images`, in epochs in which events may want them: a snapshot's have all there is.
   @exclusivity(unchecked) private var stage: FullDocumentPrefetcher?
@@ -26,7 +26,7 @@ package final class EventFeed {
   @exclusivity(unchecked) private var entries: BSONElements?
 
   /// The last place whose entry may be opened; nil: no end.
-  @exclusivity(unchecked) var limit: OplogPosition?
+  @exclusivity(unchecked) package var limit: OplogPosition?
   /// The next entry is behind `limit`, which need not be an entry's own place.
   @exclusivity(unchecked) private(set) var hasMetLimit = false
   /// That entry.
@@ -37,7 +37,7 @@ package final class EventFeed {
   private static let longestPlace = 16 << 10
 
   /// The entry whose events are being taken.
-  @exclusivity(unchecked) private(set) var header: OplogEntryHeader?
+  @exclusivity(unchecked) package private(set) var header: OplogEntryHeader?
   @exclusivity(unchecked) private(set) var entryOpen = false
   /// The last entry of which nothing is left.
   @exclusivity(unchecked) package private(set) var lastEntry: OpTime?
@@ -107,7 +107,7 @@ package final class EventFeed {
   ///
   /// Throws `PipelineFailure`, and `MissingEntries` where a transaction's earlier entries were not
   /// read; after `passOver()` it continues behind that entry.
-  func next(mayOpen: () -> Bool) throws -> Input {
+  package func next(mayOpen: () -> Bool) throws -> Input {
     while true {
       if entryOpen {
         guard stage?.mayStep() ?? true else { return .waiting }
@@ -253,7 +253,7 @@ package final class EventFeed {
   }
 
   /// The newest place in a change stream that is not behind `position`.
-  func token(notBehind position: OplogPosition) -> ResumeToken? {
+  package func token(notBehind position: OplogPosition) -> ResumeToken? {
     guard let newest = tokens.lastIndex(where: { $0.position <= position }) else { return nil }
     tokens.removeFirst(newest)
     return tokens.first?.token
@@ -261,7 +261,7 @@ package final class EventFeed {
 
   /// The furthest place in the snapshot that only events before `index` come before; nil if nothing
   /// new can be said.
-  func marker(settledBefore index: UInt32) -> (index: UInt32, marker: SnapshotMarker)? {
+  package func marker(settledBefore index: UInt32) -> (index: UInt32, marker: SnapshotMarker)? {
     guard let last = markers.lastIndex(where: { $0.index <= index }) else { return nil }
     let found = markers[last]
     markers.removeFirst(last + 1)
@@ -274,7 +274,7 @@ package final class EventFeed {
   /// Documents are being fetched for events that are there.
   var isWaiting: Bool { stage?.isWaiting ?? false }
 
-  var facts: FeedFacts {
+  package var facts: FeedFacts {
     var facts = FeedFacts()
     facts.openTransactions = decoder.openTransactions
     facts.oldestOpenTransaction = decoder.oldestOpenTransaction?.position
@@ -287,7 +287,7 @@ package final class EventFeed {
 }
 
 /// What is known of the reading, for status and metrics.
-struct FeedFacts: Sendable {
+package struct FeedFacts: Sendable {
   /// Transactions of several entries that have begun and not ended; the checkpoint waits for them.
   var openTransactions = 0
   var oldestOpenTransaction: OplogPosition?

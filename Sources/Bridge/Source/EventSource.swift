@@ -20,7 +20,7 @@ package enum EventSource: Sendable {
   }
 
   /// Of a snapshot whose last batch has been taken: where to tail from.
-  var tailFrom: ResumePoint? {
+  package var tailFrom: ResumePoint? {
     switch self {
     case .tail: nil
     case .snapshot(let reader): reader.status.tailFrom

@@ -5,10 +5,10 @@ import NIOCore
 /// What the rules of a configuration want of events.
 package struct FeedWishes: Sendable {
   /// As `OplogDecoder` has it; nil: every update.
-  var isUpdateWanted: (@Sendable (UnsafeRawBufferPointer) -> Bool)?
-  var disambiguatesPaths = false
+  package var isUpdateWanted: (@Sendable (UnsafeRawBufferPointer) -> Bool)?
+  package var disambiguatesPaths = false
   /// Makes the stage that fetches documents, if any rule wants them, from the one in use.
-  var images: @Sendable (FullDocumentPrefetcher?) -> FullDocumentPrefetcher?
+  package var images: @Sendable (FullDocumentPrefetcher?) -> FullDocumentPrefetcher?
 
   /// What entries hold, and nothing else.
   package static let entriesAlone = FeedWishes(isUpdateWanted: nil, images: { _ in nil })

@@ -14,7 +14,7 @@ import Oplog
 ///
 /// Sendable invariant: every stored property is touched on `eventLoop` only, which the reader's
 /// answers are sent to.
-final class FullDocumentPrefetcher: @unchecked Sendable {
+package final class FullDocumentPrefetcher: @unchecked Sendable {
   private let reader: ImageReader
   private let eventLoop: any EventLoop
   @exclusivity(unchecked) private var mapper: Mapper

@@ -1,13 +1,13 @@
-import BridgeConfiguration
-import Logging
-import MongoSource
-import NIOCore
-import Oplog
+package import BridgeConfiguration
+package import Logging
+package import MongoSource
+package import NIOCore
+package import Oplog
 
 /// Changes of MongoDB, from the oplog or a change stream, for everything but the pipeline: dry runs,
 /// verification, look-ups. One walk at a time.
-final class LiveChanges: Sendable {
-  let reader: any ChangeReader
+package final class LiveChanges: Sendable {
+  package let reader: any ChangeReader
   private let options: MongoSourceOptions
   private let configuration: BridgeConfiguration
   private let wantsDocuments: Bool
@@ -18,7 +18,7 @@ final class LiveChanges: Sendable {
   private let patience: Duration
 
   /// How long a walk waits for what does not come.
-  enum WaitLimit {
+  package enum WaitLimit {
     /// Until nothing that is new has been read for so long.
     case progress
     /// Until MongoDB has not answered for so long. That there is nothing new is an answer.
@@ -27,7 +27,7 @@ final class LiveChanges: Sendable {
   }
 
   /// - Parameter wantsDocuments: those that rules want and entries lack are fetched.
-  init(
+  package init(
     _ configuration: BridgeConfiguration, reader kind: SourceSettings.Reader, logger: Logger,
     patience: Duration, wantsDocuments: Bool = true
   ) {
@@ -43,10 +43,10 @@ final class LiveChanges: Sendable {
     reader = makeReader(kind, options, logger: logger) { signal.yield() }
   }
 
-  func stop() { reader.stop(waiting: .seconds(2)) }
+  package func stop() { reader.stop(waiting: .seconds(2)) }
 
   /// What a walker's feed is to give, on that event loop.
-  func wishes(
+  package func wishes(
     on eventLoop: any EventLoop, isUpdateWanted: (@Sendable (UnsafeRawBufferPointer) -> Bool)? = nil
   ) -> FeedWishes {
     guard wantsDocuments else { return .entriesAlone }
@@ -57,7 +57,7 @@ final class LiveChanges: Sendable {
 
   /// Hands out every change within the range, in order, on `eventLoop`. While `mayContinue` is false it
   /// waits. A transaction that began before the range is read from its beginning.
-  func walk(
+  package func walk(
     _ range: ClosedRange<EventPosition>, on eventLoop: any EventLoop,
     mayContinue: @escaping @Sendable () -> Bool,
     _ body: @escaping @Sendable (ChangeEvent) -> Void
@@ -98,7 +98,7 @@ final class LiveChanges: Sendable {
     return try await MongoAdmin.entry(options, atOrAfter: wanted)?.position
   }
 
-  enum End: Sendable {
+  package enum End: Sendable {
     case ended
     case needsEarlier(OplogPosition)
     /// `mayWait` said so.
@@ -109,7 +109,7 @@ final class LiveChanges: Sendable {
   ///
   /// - Parameter mayWait: asked before each wait, often; false ends it.
   /// - Throws: `RangeFailure`; what `mayWait` throws.
-  func follow(
+  package func follow(
     _ walker: ChangeWalker, from point: ResumePoint, on eventLoop: any EventLoop,
     _ limit: WaitLimit, mayWait: () async throws -> Bool
   ) async throws -> End {

@@ -1,8 +1,8 @@
-import MongoSource
+package import MongoSource
 
 /// Why changes of a range can't all be read.
-struct RangeFailure: Error, CustomStringConvertible {
-  enum Cause: Sendable {
+package struct RangeFailure: Error, CustomStringConvertible {
+  package enum Cause: Sendable {
     /// MongoDB no longer has all of it.
     case lost
     /// MongoDB sent nothing for too long.
@@ -11,29 +11,29 @@ struct RangeFailure: Error, CustomStringConvertible {
     case other
   }
 
-  var description: String
-  var cause = Cause.other
+  package var description: String
+  package var cause = Cause.other
 
-  init(description: String, cause: Cause = .other) {
+  package init(description: String, cause: Cause = .other) {
     self.description = description
     self.cause = cause
   }
 
-  init(_ failure: SourceFailure) {
+  package init(_ failure: SourceFailure) {
     self.init(description: "\(failure)", cause: .source(failure))
   }
 }
 
 /// Ends a wait in which nothing moves.
-struct Patience {
+package struct Patience {
   private let limit: Duration
   private var mark: UInt64?
   private var since = ContinuousClock.now
 
-  init(_ limit: Duration) { self.limit = limit }
+  package init(_ limit: Duration) { self.limit = limit }
 
   /// Throws when `mark` has been the same for too long. `excuse`: others are waited for.
-  mutating func check(_ mark: UInt64, excuse: Bool = false, _ why: () -> String) throws {
+  package mutating func check(_ mark: UInt64, excuse: Bool = false, _ why: () -> String) throws {
     if mark != self.mark || excuse {
       self.mark = mark
       since = .now

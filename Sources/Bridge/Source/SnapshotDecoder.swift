@@ -1,15 +1,15 @@
-import BSON
-import MongoSource
-import Oplog
+package import BSON
+package import MongoSource
+package import Oplog
 
 /// Makes events of the documents of collections: inserts at the snapshot's cluster time, numbered.
 ///
 /// What an event shows points into its batch and this decoder's memory, as `ChangeEvent` says of
 /// `OplogDecoder`.
-struct SnapshotDecoder: ~Copyable {
+package struct SnapshotDecoder: ~Copyable {
   /// Snapshots number their events from here on, which the events of an oplog entry don't reach. So
   /// positions grow from the entry at the snapshot's time through the snapshot to what follows it.
-  static let firstIndex: UInt32 = 1 << 24
+  package static let firstIndex: UInt32 = 1 << 24
 
   /// The index of the next document's event.
   var nextIndex = SnapshotDecoder.firstIndex
@@ -22,9 +22,9 @@ struct SnapshotDecoder: ~Copyable {
   private var key = ByteWriter(capacity: 256)
   private var document: BSONView?
 
-  init() {}
+  package init() {}
 
-  mutating func begin(_ batch: SnapshotBatch) {
+  package mutating func begin(_ batch: SnapshotBatch) {
     position = batch.marker.position.position
     term = batch.marker.position.term ?? -1
     databaseLength = batch.database.utf8.count
@@ -34,7 +34,7 @@ struct SnapshotDecoder: ~Copyable {
     uuid.append(batch.collectionUUID)
   }
 
-  mutating func begin(_ document: BSONView) throws(OplogError) -> OplogEntryHeader {
+  package mutating func begin(_ document: BSONView) throws(OplogError) -> OplogEntryHeader {
     let id: BSONElement?
     do {
       id = try document.first("_id")
@@ -50,7 +50,7 @@ struct SnapshotDecoder: ~Copyable {
     return OplogEntryHeader(position: position, term: term, wallTime: nil, isNoop: false)
   }
 
-  mutating func next() -> ChangeEvent? {
+  package mutating func next() -> ChangeEvent? {
     guard let document else { return nil }
     self.document = nil
     var event = ChangeEvent(

@@ -4,9 +4,9 @@ import JetStream
 
 /// Whether a stream named like the state bucket keeps what a bridge writes there. Pure.
 package struct BucketFitness: Sendable {
-  let bucket: String
-  let bridge: String
-  let config: JSONValue
+  package let bucket: String
+  package let bridge: String
+  package let config: JSONValue
 
   package init(_ bucket: String, bridge: String, _ config: JSONValue) {
     self.bucket = bucket
@@ -14,7 +14,7 @@ package struct BucketFitness: Sendable {
     self.config = config
   }
 
-  var refusal: StartRefusal? {
+  package var refusal: StartRefusal? {
     guard let why else { return nil }
     return .bucket(
       bucket, why,

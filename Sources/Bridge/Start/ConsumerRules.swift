@@ -7,12 +7,12 @@ import JetStream
 ///
 /// A stream's consumers are judged before the stream is made, when no server can be asked yet.
 struct ConsumerRules: Sendable {
-  let name: String
-  let stream: String
+  package let name: String
+  package let stream: String
   /// As the server has it; nil where it has to be made.
-  let present: JSONValue?
+  package let present: JSONValue?
   /// All that it is to have.
-  let config: JSONValue
+  package let config: JSONValue
   let isUnchanged: Bool
   private let wanted: JSONValue
   private let streamConfig: JSONValue
@@ -35,7 +35,7 @@ struct ConsumerRules: Sendable {
     }
   }
 
-  var refusal: StartRefusal? {
+  package var refusal: StartRefusal? {
     if isUnchanged { return nil }
     if let present, let key = unchangeable(present) {
       let (now, then) = (text(present[key]), text(wanted[key]))

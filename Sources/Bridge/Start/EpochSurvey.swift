@@ -1,20 +1,32 @@
-import BridgeConfiguration
-import JetStream
+package import BridgeConfiguration
+package import JetStream
 import MongoSource
 import Oplog
 
 /// Looks at what decides how an epoch begins: the checkpoint, the streams' ends, and what else the decision
 /// asks for. Changes nothing: `doctor` looks and decides here exactly as `run` does.
-struct EpochSurvey: Sendable {
-  let configuration: BridgeConfiguration
-  let sourceName: String
-  let jetStream: JetStreamClient
-  let mongo: any MongoAsking
+package struct EpochSurvey: Sendable {
+  package let configuration: BridgeConfiguration
+  package let sourceName: String
+  package let jetStream: JetStreamClient
+  package let mongo: any MongoAsking
+
+  package init(
+    configuration: BridgeConfiguration, sourceName: String, jetStream: JetStreamClient,
+    mongo: any MongoAsking
+  ) {
+    self.configuration = configuration
+    self.sourceName = sourceName
+    self.jetStream = jetStream
+    self.mongo = mongo
+  }
 
   /// What is stored, and the revision to assert when replacing it.
   ///
   /// - Throws: `BridgeError` where it can't be read, or belongs to another source.
-  func load(_ store: CheckpointStore) async throws -> (checkpoint: Checkpoint?, revision: UInt64) {
+  package func load(_ store: CheckpointStore) async throws -> (
+    checkpoint: Checkpoint?, revision: UInt64
+  ) {
     let found: (checkpoint: Checkpoint?, revision: UInt64)
     do {
       found = try await store.load()
@@ -36,7 +48,7 @@ struct EpochSurvey: Sendable {
   }
 
   /// Looks at the streams and lets `machine` decide, with answers to what it asks.
-  func decide(
+  package func decide(
     _ machine: EpochMachine, _ streams: [PreparedStream], _ checkpoint: Checkpoint?
   ) async throws -> EpochDecision {
     var tail = StreamTail(

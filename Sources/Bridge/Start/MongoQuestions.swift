@@ -1,8 +1,8 @@
-import MongoSource
+package import MongoSource
 import Oplog
 
 /// Who answers questions about MongoDB: now and then one at a time.
-protocol MongoAsking: Sendable {
+package protocol MongoAsking: Sendable {
   func askMongo<T: Sendable>(
     _ question: @escaping @Sendable (MongoSourceOptions) async throws -> T
   ) async throws -> T
@@ -10,7 +10,7 @@ protocol MongoAsking: Sendable {
 
 extension MongoAsking {
   /// Answers what a decision asks of MongoDB.
-  func answer(_ question: EpochQuestion) async throws -> EpochAnswer {
+  package func answer(_ question: EpochQuestion) async throws -> EpochAnswer {
     switch question {
     case .newestEntry: .entry(try await askMongo { try await MongoAdmin.majorityPosition($0) })
     case .oldestEntry: .entry(try await askMongo { try await MongoAdmin.oldestPosition($0) })
@@ -32,7 +32,7 @@ extension MongoAsking {
 extension BridgeService: MongoAsking {
   /// Asks MongoDB something; keeps asking until it answers, unless told not to wait. Throws
   /// `CancellationError` on a stop.
-  func askMongo<T: Sendable>(
+  package func askMongo<T: Sendable>(
     _ question: @escaping @Sendable (MongoSourceOptions) async throws -> T
   ) async throws -> T {
     var backoff = Backoff(longest: .seconds(2))

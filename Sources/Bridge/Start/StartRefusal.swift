@@ -1,22 +1,22 @@
 import JSON
-import JetStream
+package import JetStream
 
 /// Why a start is refused until somebody changes something: what `run` ends with, and what `doctor`
 /// reports of the same start before it is made.
-struct StartRefusal: Error, Sendable, Equatable {
+package struct StartRefusal: Error, Sendable, Equatable {
   /// The check, as `doctor` names it.
-  var check: String
-  var why: String
+  package var check: String
+  package var why: String
   /// Ready to paste.
-  var remedy: String
+  package var remedy: String
 
-  var error: BridgeError { .configuration(why) }
+  package var error: BridgeError { .configuration(why) }
 
-  static func stream(_ name: String, _ why: String, remedy: String) -> StartRefusal {
+  package static func stream(_ name: String, _ why: String, remedy: String) -> StartRefusal {
     StartRefusal(check: "nats.stream.\(name)", why: "stream \(name): \(why)", remedy: remedy)
   }
 
-  static func consumer(
+  package static func consumer(
     _ name: String, of stream: String, _ why: String, remedy: String
   ) -> StartRefusal {
     StartRefusal(
@@ -24,7 +24,7 @@ struct StartRefusal: Error, Sendable, Equatable {
       remedy: remedy)
   }
 
-  static func bucket(_ name: String, _ why: String, remedy: String) -> StartRefusal {
+  package static func bucket(_ name: String, _ why: String, remedy: String) -> StartRefusal {
     StartRefusal(
       check: "nats.bucket.\(name)", why: "KV bucket \(name) (stream KV_\(name)): \(why)",
       remedy: remedy)
@@ -33,7 +33,7 @@ struct StartRefusal: Error, Sendable, Equatable {
 
 extension StartRefusal {
   /// Of a request that the server will refuse again; nil where it may take it another time.
-  init?(_ error: JetStreamError) {
+  package init?(_ error: JetStreamError) {
     guard error.isFinal else { return nil }
     let tokens = error.operation.split(separator: ".").map(String.init)
     if error.isUnsupported {
@@ -74,14 +74,14 @@ extension StartRefusal {
 }
 
 /// Subjects that another stream takes already.
-struct SubjectOverlap: Sendable, Equatable {
-  var subject: String
-  var streams: [String]
+package struct SubjectOverlap: Sendable, Equatable {
+  package var subject: String
+  package var streams: [String]
 
   /// By the server's own judgement.
   ///
   /// - Throws: where the user may not ask (`$JS.API.STREAM.NAMES`).
-  static func find(
+  package static func find(
     _ subjects: [String], besides stream: String, _ jetStream: JetStreamClient
   ) async throws(JetStreamError) -> [SubjectOverlap] {
     var once = jetStream
@@ -104,7 +104,7 @@ struct SubjectOverlap: Sendable, Equatable {
   }
 
   /// In the server's words.
-  static func refusal(_ overlaps: [SubjectOverlap], _ operation: String) -> JetStreamError {
+  package static func refusal(_ overlaps: [SubjectOverlap], _ operation: String) -> JetStreamError {
     let list = overlaps.map { overlap in
       "\(overlap.subject) with stream \(overlap.streams.prefix(5).joined(separator: ", "))"
     }
@@ -116,7 +116,7 @@ struct SubjectOverlap: Sendable, Equatable {
     return error
   }
 
-  static let remedy = """
+  package static let remedy = """
     # A subject belongs to one stream. Either give the streams in the configuration (dead_letter.subject, \
     bridge.state_bucket) other subjects, or take them from the other stream:
     nats stream ls --subject '<subject>'

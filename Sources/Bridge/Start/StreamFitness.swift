@@ -5,10 +5,10 @@ package import JSON
 /// under its own subjects, and nothing else that looks like it. Pure.
 package struct StreamFitness: Sendable {
   /// The stream's configuration as the server has it.
-  let config: JSONValue
+  package let config: JSONValue
   /// Subjects that this bridge publishes to the stream by.
-  let subjects: [String]
-  let isExclusive: Bool
+  package let subjects: [String]
+  package let isExclusive: Bool
   /// The bridge's configuration asks for memory storage.
   let allowsMemory: Bool
   /// Subjects of all streams that this bridge has for itself.
@@ -59,7 +59,7 @@ package struct StreamFitness: Sendable {
   }
 
   /// What can be done about the refusal, ready to paste.
-  func remedy(_ name: String) -> String {
+  package func remedy(_ name: String) -> String {
     func set(_ settings: String) -> String {
       "# In the configuration:\nstreams:\n  - { name: \(name), \(settings) }"
     }

@@ -1,22 +1,22 @@
 import JSON
-import JetStream
-import Logging
+package import JetStream
+package import Logging
 import NATS
 import Oplog
 
 /// Keeps, in each stream's metadata, whether it has held messages of this bridge (`StreamMark`), so that
 /// an empty stream can be told from one that lost everything when the checkpoint is lost as well.
 /// Servers before 2.10 have no metadata.
-struct StreamMarks: Sendable {
-  let bridge: String
-  let jetStream: JetStreamClient
+package struct StreamMarks: Sendable {
+  package let bridge: String
+  package let jetStream: JetStreamClient
   let isSupported: Bool
-  let logger: Logger
-  private(set) var known: [String: StreamMark]
+  package let logger: Logger
+  package private(set) var known: [String: StreamMark]
   /// Whether a stream is the first time one that can't be marked: said once.
   private let isFirst: @Sendable (String) -> Bool
 
-  init(
+  package init(
     bridge: String, _ jetStream: JetStreamClient, isSupported: Bool, logger: Logger,
     known: [String: StreamMark], isFirst: @escaping @Sendable (String) -> Bool
   ) {
@@ -30,15 +30,17 @@ struct StreamMarks: Sendable {
 
   static let firstServer = NATSVersion(2, 10, 0)
 
-  static func key(_ bridge: String) -> String { "tailrace.holds.\(bridge)" }
+  package static func key(_ bridge: String) -> String { "tailrace.holds.\(bridge)" }
 
-  static func mark(of bridge: String, in info: StreamInfo) -> StreamMark? {
+  package static func mark(of bridge: String, in info: StreamInfo) -> StreamMark? {
     info.config["metadata"]?[key(bridge)]?.stringValue.flatMap { StreamMark($0) }
   }
 
   /// Writes the mark, unless the stream has one that says as much. Evidence for the worst case is not
   /// worth an outage: what can't be written is left out, and said so.
-  mutating func set(_ mark: StreamMark, on stream: String, _ occasion: StreamMark.Occasion) async {
+  package mutating func set(_ mark: StreamMark, on stream: String, _ occasion: StreamMark.Occasion)
+    async
+  {
     guard isSupported, let mark = mark.replacing(known[stream], occasion) else { return }
     known[stream] = mark
     let metadata: JSONValue = ["metadata": [Self.key(bridge): .string(mark.description)]]

@@ -1,38 +1,38 @@
-import BridgeConfiguration
-import JSON
-import JetStream
+package import BridgeConfiguration
+package import JSON
+package import JetStream
 import Mapping
-import NATS
+package import NATS
 
 /// What a start is going to make of a stream, and how it would publish there.
-struct StreamPlan: Sendable {
-  var name: String
+package struct StreamPlan: Sendable {
+  package var name: String
   /// As it is; nil where it has to be made.
-  var present: StreamInfo?
+  package var present: StreamInfo?
   /// All that it is to have.
-  var config: JSONValue
+  package var config: JSONValue
   /// What of that it lacks.
-  var changed: [String]
-  var claim: StreamClaim
+  package var changed: [String]
+  package var claim: StreamClaim
   var exclusive: Bool
   /// Only dead letters go here.
-  var isDeadLetter: Bool
+  package var isDeadLetter: Bool
   /// As configured; nil: chosen.
-  var wanted: JetStream.PublishProtocol?
-  var mode: JetStream.PublishProtocol
+  package var wanted: JetStream.PublishProtocol?
+  package var mode: JetStream.PublishProtocol
   var warnings: [String]
 
-  var replicas: Int { config["num_replicas"]?.integer(Int.self) ?? 1 }
+  package var replicas: Int { config["num_replicas"]?.integer(Int.self) ?? 1 }
 
   /// What it newly reserves in files.
-  var newBytes: Int64 {
+  package var newBytes: Int64 {
     guard present == nil, config["storage"]?.stringValue != "memory" else { return 0 }
     let bytes = Int64(config.streamLimit("max_bytes") ?? 0)
     return bytes.multipliedReportingOverflow(by: Int64(replicas)).partialValue
   }
 
   /// With its way of publishing chosen, where the stream is now as it is to be.
-  func prepared(_ info: StreamInfo, cautious: Bool, mayRepeatIDs: Bool) -> PreparedStream {
+  package func prepared(_ info: StreamInfo, cautious: Bool, mayRepeatIDs: Bool) -> PreparedStream {
     var mode = mode
     let fallback: JetStream.PublishProtocol = exclusive ? .chain : .single
     if wanted == nil, mode == .atomic, !info.allowsAtomic { mode = fallback }
@@ -45,7 +45,7 @@ struct StreamPlan: Sendable {
   }
 
   /// The stream as it will be found; an empty one where it has to be made.
-  func expected(now: String) -> StreamInfo {
+  package func expected(now: String) -> StreamInfo {
     if let present { return present }
     return StreamInfo([
       "config": config, "created": .string(now),
@@ -56,13 +56,13 @@ struct StreamPlan: Sendable {
 
 /// Judges, before anything is changed, whether JetStream can hold what the configuration asks for. `run`
 /// and `doctor` ask here, so that they find the same.
-struct StreamPlanner: Sendable {
-  let configuration: BridgeConfiguration
-  let jetStream: JetStreamClient
-  let version: NATSVersion
-  let isClustered: Bool
+package struct StreamPlanner: Sendable {
+  package let configuration: BridgeConfiguration
+  package let jetStream: JetStreamClient
+  package let version: NATSVersion
+  package let isClustered: Bool
 
-  init(_ configuration: BridgeConfiguration, _ jetStream: JetStreamClient) {
+  package init(_ configuration: BridgeConfiguration, _ jetStream: JetStreamClient) {
     self.configuration = configuration
     self.jetStream = jetStream
     let info = jetStream.connection.info
@@ -78,10 +78,10 @@ struct StreamPlanner: Sendable {
   private var bridge: String { configuration.bridge.name }
 
   /// Whether the dead letters have a stream that the configuration doesn't list.
-  var hasLetterStream: Bool { configuration.deadLetterStream == nil }
+  package var hasLetterStream: Bool { configuration.deadLetterStream == nil }
 
   /// - Throws: `StartRefusal`, or `JetStreamError` where the server can't be asked.
-  func plan(_ stream: StreamSpec) async throws -> StreamPlan {
+  package func plan(_ stream: StreamSpec) async throws -> StreamPlan {
     var settings = stream.settings
     settings["subjects"] = .array(stream.subjects.map { .string($0) })
     return try await plan(
@@ -92,7 +92,7 @@ struct StreamPlanner: Sendable {
 
   /// The dead-letter stream is made if it is missing; an existing one keeps its settings, and gets the
   /// subject that it lacks.
-  func planLetters(replicas: Int) async throws -> StreamPlan {
+  package func planLetters(replicas: Int) async throws -> StreamPlan {
     let name = configuration.deadLetter.stream
     let subject = JSONValue.string(configuration.deadLetter.subject.pattern)
     var settings: JSONValue = ["subjects": [subject]]
@@ -202,7 +202,7 @@ struct StreamPlanner: Sendable {
   // MARK: What is not a stream of events
 
   /// - Throws: `StartRefusal` for the first consumer that can't be as it is configured.
-  func checkConsumers(_ stream: StreamSpec, of plan: StreamPlan) async throws {
+  package func checkConsumers(_ stream: StreamSpec, of plan: StreamPlan) async throws {
     let together = ConsumerSetRules(
       stream: stream.name, streamConfig: plan.config, consumers: stream.consumers)
     if let refusal = together.refusal { throw refusal }
@@ -210,7 +210,9 @@ struct StreamPlanner: Sendable {
   }
 
   /// The configuration that the consumer is to have; nil where it has it already.
-  func plan(_ consumer: JSONValue, of stream: StreamPlan) async throws -> (String, JSONValue)? {
+  package func plan(_ consumer: JSONValue, of stream: StreamPlan) async throws -> (
+    String, JSONValue
+  )? {
     guard let name = (consumer["durable_name"] ?? consumer["name"])?.stringValue else {
       throw StartRefusal.consumer(
         "?", of: stream.name, "it needs a durable_name",
@@ -225,7 +227,7 @@ struct StreamPlanner: Sendable {
   }
 
   /// - Throws: `StartRefusal` where the state bucket's name is that of a stream that is none.
-  func checkBucket() async throws {
+  package func checkBucket() async throws {
     let bucket = configuration.bridge.stateBucket
     guard let present = try await jetStream.stream("KV_\(bucket)") else { return }
     if let refusal = BucketFitness(bucket, bridge: bridge, present.config).refusal { throw refusal }
@@ -233,7 +235,7 @@ struct StreamPlanner: Sendable {
 }
 
 extension StartRefusal {
-  init(claimedBy owner: String, stream: String, bridge: String) {
+  package init(claimedBy owner: String, stream: String, bridge: String) {
     self = .stream(
       stream, "",
       remedy: "# In both configurations:\nstreams:\n  - { name: \(stream), ownership: shared }")
@@ -243,7 +245,7 @@ extension StartRefusal {
 
 extension BridgeConfiguration {
   /// Whether a stream that has this configuration on the server can serve this bridge.
-  func fitness(of stream: String, _ config: JSONValue, isExclusive: Bool) -> StreamFitness {
+  package func fitness(of stream: String, _ config: JSONValue, isExclusive: Bool) -> StreamFitness {
     var subjects = streams.first { $0.name == stream }?.subjects ?? []
     if stream == deadLetter.stream { subjects.append(deadLetter.subject.pattern) }
     return StreamFitness(

@@ -1,22 +1,22 @@
 import BridgeConfiguration
 import JSON
-import JetStream
+package import JetStream
 import Logging
 import Mapping
 import NATS
 
 /// A stream that exists, fits, and has its way of publishing chosen.
-struct PreparedStream: Sendable {
-  var name: String
-  var info: StreamInfo
-  var mode: JetStream.PublishProtocol
+package struct PreparedStream: Sendable {
+  package var name: String
+  package var info: StreamInfo
+  package var mode: JetStream.PublishProtocol
   var exclusive: Bool
   /// Only dead letters go here.
-  var isDeadLetter: Bool
+  package var isDeadLetter: Bool
   /// Whether ids are looked up before they are published.
   var screening: LaneOptions.Screening
   /// Ids alone don't prove that the stream has an event.
-  var mayRepeatIDs: Bool
+  package var mayRepeatIDs: Bool
 }
 
 /// Makes JetStream hold what the configuration asks for, and chooses each stream's protocol.

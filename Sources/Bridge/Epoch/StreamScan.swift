@@ -1,0 +1,254 @@
+import JSON
+package import JetStream
+package import NATS
+import NIOCore
+
+/// Reads a stretch of a stream in order, by pulls of a consumer that asks for no acks, as fast as the
+/// server gives it. Whatever breaks (the consumer gone, a sequence skipped, no answer) is mended by
+/// another consumer from the next message on.
+///
+/// Sendable invariant: every stored property below `eventLoop` is touched on the connection's event
+/// loop only; `run` hops there.
+package final class StreamScan: NATSRawHandler, @unchecked Sendable {
+  private let jetStream: JetStreamClient
+  private let stream: String
+  private var eventLoop: any EventLoop { jetStream.connection.eventLoop }
+  /// Whether what is handed on has to be `consumed`.
+  private let isGated: Bool
+  private let headersOnly: Bool
+  private let take: (borrowing NATSMessageView, UInt64) -> Void
+  private let onRest: () -> Void
+
+  private var next: UInt64
+  private var last: UInt64
+  private var consumer = ""
+  private var inbox = ""
+  private var subscription: UInt64?
+  private var deliveries: UInt64 = 0
+  private var outstanding = 0
+  private var waiting = 0
+  private var handedOn: UInt64 = 0
+  private var moved = false
+  private var isStopped = false
+  private var end: EventLoopPromise<Outcome>?
+
+  private enum Outcome: Sendable {
+    case done
+    case broken(String)
+  }
+
+  /// Messages asked for at once; twice as many may be on their way.
+  private static let batch = 1000
+  /// Messages that were handed on and not consumed yet.
+  private static let mostWaiting = 20_000
+
+  /// - Parameters:
+  ///   - take: called on the connection's event loop for each message, in order.
+  ///   - onRest: called there when what had come is handed on.
+  package init(
+    _ jetStream: JetStreamClient, stream: String, from first: UInt64, through last: UInt64,
+    isGated: Bool = false, headersOnly: Bool = false, onRest: @escaping @Sendable () -> Void = {},
+    take: @escaping @Sendable (borrowing NATSMessageView, UInt64) -> Void
+  ) {
+    self.jetStream = jetStream
+    self.stream = stream
+    self.isGated = isGated
+    self.headersOnly = headersOnly
+    self.take = take
+    self.onRest = onRest
+    next = max(first, 1)
+    self.last = last
+  }
+
+  /// Returns when the message at `last`, or what of the stretch is there, has been handed out.
+  package func run() async throws(JetStreamError) {
+    var failures = 0
+    while await place().isOpen {
+      let before = await place().next
+      let outcome: Outcome
+      do throws(JetStreamError) {
+        outcome = try await attempt(from: before)
+      } catch {
+        outcome = .broken("\(error)")
+        if error.code == JetStreamCode.streamNotFound { throw error }
+      }
+      guard case .broken(let why) = outcome else { return }
+      failures = await place().next > before ? 0 : failures + 1
+      if failures >= 5 {
+        throw JetStreamError(
+          code: 0, operation: "reading stream \(stream)", message: why, remedy: .backOff)
+      }
+      try? await Task.sleep(for: .milliseconds(100 << failures))
+    }
+  }
+
+  /// So many messages that were handed on have been dealt with.
+  package func consumed(_ count: Int) {
+    eventLoop.execute {
+      self.waiting -= count
+      self.pull()
+    }
+  }
+
+  /// Nothing more is wanted.
+  package func stopReading() {
+    eventLoop.execute {
+      self.isStopped = true
+      self.finish(.done)
+    }
+  }
+
+  private func place() async -> (next: UInt64, isOpen: Bool) {
+    await onLoop { ($0.next, $0.next <= $0.last && !$0.isStopped) }
+  }
+
+  private func attempt(from first: UInt64) async throws(JetStreamError) -> Outcome {
+    let answer = try await jetStream.request(
+      "CONSUMER.CREATE.\(stream)",
+      [
+        "stream_name": .string(stream),
+        "config": [
+          "deliver_policy": "by_start_sequence", "opt_start_seq": .int(first),
+          "ack_policy": "none", "replay_policy": "instant", "mem_storage": true,
+          "headers_only": .bool(headersOnly), "num_replicas": 1,
+          "inactive_threshold": .int(30_000_000_000),
+        ],
+      ])
+    guard let name = answer["name"]?.stringValue else {
+      return .broken("the consumer that was made has no name")
+    }
+    if answer["num_pending"]?.integer(UInt64.self) == 0 { return .done }
+    let promise = eventLoop.makePromise(of: Outcome.self)
+    await onLoop { $0.begin(name, promise) }
+    let ticker = eventLoop.scheduleRepeatedTask(
+      initialDelay: .seconds(3), delay: .seconds(3)
+    ) { _ in self.checkProgress() }
+    let outcome = (try? await promise.futureResult.get()) ?? .broken("connection lost")
+    ticker.cancel()
+    await onLoop { $0.stop() }
+    _ = try? await jetStream.request("CONSUMER.DELETE.\(stream).\(name)")
+    return outcome
+  }
+
+  private func begin(_ name: String, _ promise: EventLoopPromise<Outcome>) {
+    guard !isStopped else { return promise.succeed(.done) }
+    consumer = name
+    end = promise
+    inbox = jetStream.connection.newInbox()
+    deliveries = 0
+    outstanding = 0
+    moved = true
+    // Not by the connection's own end: what waits for that stays until then, stretch after stretch.
+    subscription = jetStream.connection.subscribeRaw(inbox, handler: self) { [weak self] in
+      self?.finish(.broken("connection lost"))
+    }
+    pull()
+  }
+
+  private func stop() {
+    if let subscription { jetStream.connection.unsubscribeRaw(subscription) }
+    subscription = nil
+    end = nil
+  }
+
+  private func pull() {
+    guard subscription != nil, end != nil else { return }
+    while outstanding <= Self.batch, waiting < Self.mostWaiting {
+      outstanding += Self.batch
+      let request = "{\"batch\":\(Self.batch),\"expires\":5000000000}"
+      var buffer = ByteBuffer()
+      buffer.writeString(
+        "PUB \(jetStream.prefix).CONSUMER.MSG.NEXT.\(stream).\(consumer) \(inbox) \(request.utf8.count)\r\n\(request)\r\n"
+      )
+      jetStream.connection.writeRaw(buffer)
+    }
+    jetStream.connection.flushWrites()
+  }
+
+  private func checkProgress() {
+    if !moved, waiting < Self.mostWaiting {
+      finish(.broken("stream \(stream) sent nothing for 3 s"))
+    }
+    moved = false
+  }
+
+  private func finish(_ outcome: Outcome) {
+    onRest()
+    end?.succeed(outcome)
+    end = nil
+  }
+
+  package func received(_ message: borrowing NATSMessageView) {
+    guard end != nil else { return }
+    if let status = message.status {
+      // 100 is a heartbeat; 404 and 408 end a request that found nothing more.
+      if status == 404 || status == 408 {
+        outstanding = max(0, outstanding - Self.batch)
+        pull()
+      } else if status != 100 {
+        finish(.broken("stream \(stream): status \(status)"))
+      }
+      return
+    }
+    guard let place = Delivery(message.reply) else {
+      return finish(.broken("stream \(stream): a message came without its place"))
+    }
+    guard place.consumer == deliveries &+ 1, place.stream >= next,
+      place.stream <= StreamInfo.highestSequence
+    else {
+      return finish(.broken("stream \(stream): a delivery is missing"))
+    }
+    deliveries = place.consumer
+    moved = true
+    outstanding -= 1
+    if place.stream > last { return finish(.done) }
+    next = place.stream &+ 1
+    handedOn += 1
+    if isGated { waiting += 1 }
+    take(message, place.stream)
+    if place.stream >= last || place.pending == 0 { return finish(.done) }
+    if handedOn & 1023 == 0 { onRest() }
+    if outstanding <= Self.batch { pull() }
+  }
+
+  private func onLoop<T: Sendable>(_ body: @escaping @Sendable (StreamScan) -> T) async -> T {
+    await withCheckedContinuation { continuation in
+      eventLoop.execute { continuation.resume(returning: body(self)) }
+    }
+  }
+}
+
+/// What a delivered message's reply subject tells:
+/// `$JS.ACK.<stream>.<consumer>.<tries>.<stream seq>.<consumer seq>.<time>.<pending>`, in newer servers
+/// with domain and account before the stream (ADR-15).
+private struct Delivery {
+  var stream: UInt64
+  var consumer: UInt64
+  var pending: UInt64
+
+  init?(_ reply: UnsafeRawBufferPointer) {
+    let dot = UInt8(ascii: ".")
+    var dots = 0
+    for byte in reply where byte == dot { dots += 1 }
+    guard dots == 8 || dots >= 10 else { return nil }
+    let first = dots == 8 ? 5 : 7
+    var token = 0
+    var value: UInt64 = 0
+    (stream, consumer, pending) = (0, 0, 0)
+    for byte in reply {
+      guard byte == dot else {
+        guard token >= first, token <= first + 3 else { continue }
+        let digit = byte &- 48
+        guard digit <= 9 else { return nil }
+        value = value &* 10 &+ UInt64(digit)
+        continue
+      }
+      if token == first { stream = value }
+      if token == first + 1 { consumer = value }
+      if token == first + 3 { pending = value }
+      token += 1
+      value = 0
+    }
+    if token == first + 3 { pending = value }
+  }
+}

@@ -1,0 +1,29 @@
+import BridgeConfiguration
+package import JetStream
+package import Logging
+import NATS
+
+extension BridgeConfiguration {
+  /// Lends a connection of its own to an operator's command.
+  package func withJetStream<T>(
+    _ logger: Logger, _ body: (JetStreamClient) async throws(BridgeError) -> T
+  ) async throws(BridgeError) -> T {
+    let connection: NATSConnection
+    do {
+      connection = try await NATSConnection.connect(
+        to: natsServers, options: try natsOptions(), logger: logger)
+    } catch let error as BridgeError {
+      throw error
+    } catch {
+      throw .unavailable("NATS: \(error)")
+    }
+    let result: Result<T, BridgeError>
+    do throws(BridgeError) {
+      result = .success(try await body(JetStreamClient(connection)))
+    } catch {
+      result = .failure(error)
+    }
+    await connection.close()
+    return try result.get()
+  }
+}
