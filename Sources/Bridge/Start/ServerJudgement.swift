@@ -94,6 +94,32 @@ struct ServerJudgement: Sendable {
     if let refusal = StartRefusal(error) { throw refusal }
   }
 
+  /// Whether what lacks may be made, by requests that hold nothing: whoever would carry them out refuses them.
+  ///
+  /// - Throws: `JetStreamError`
+  func checkRights(_ setup: SetupPlan) async throws {
+    for stream in setup.streams {
+      let name = stream.plan.name
+      if stream.plan.present == nil {
+        try await checkRight("STREAM.CREATE.\(name)")
+      } else if !stream.plan.changed.isEmpty {
+        try await checkRight("STREAM.UPDATE.\(name)")
+      }
+      for consumer in stream.consumers {
+        try await checkRight("CONSUMER.DURABLE.CREATE.\(name).\(consumer.name)")
+      }
+    }
+    guard !setup.hasBucket else { return }
+    try await checkRight("STREAM.CREATE.KV_\(planner.configuration.bridge.stateBucket)")
+  }
+
+  private func checkRight(_ operation: String) async throws {
+    guard case .refused(let why) = await probe.ask("$JS.API.\(operation)", payload: "{") else {
+      return
+    }
+    throw JetStreamError(code: 0, operation: operation, message: why, remedy: .backOff)
+  }
+
   /// Whether the account has room for what is to be made, where it may be asked. Room may come.
   ///
   /// - Throws: `JetStreamError`
