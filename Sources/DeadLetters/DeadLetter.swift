@@ -5,6 +5,9 @@ public import Mapping
 public import Oplog
 
 /// An event that could not become a message, as it stands in the dead-letter stream.
+///
+/// Also one that says too little of itself to be replayed: a letter of another version, a damaged one, one
+/// made by hand. It is shown as what it is, and can be dropped (`flaws`).
 public struct DeadLetter: Sendable {
   public var sequence: UInt64
   /// When it was stored, RFC 3339.
@@ -13,32 +16,56 @@ public struct DeadLetter: Sendable {
   public var headers: [(name: String, value: String)]
   /// The change event in canonical Extended JSON.
   public var body: String
-  public var position: EventPosition
+  /// Nil where it has none that can be read.
+  public var position: EventPosition?
+  /// What it lacks to be replayed; empty for what bridges write.
+  public var flaws: [String]
   /// Whose it is.
   public enum Owner: String, Sendable {
     case own, other
-    /// It names no bridge: it was written before letters did.
+    /// It names no bridge: it was written before letters did, or by somebody else.
     case unnamed
   }
   public var owner: Owner
   package let own: OwnMessage
 
-  /// Nil for a message that is no dead letter. `ownership`: of its stream.
-  package init?(_ message: StoredMessage, _ ownership: MessageOwnership.InStream) {
+  /// Nil for a message that is no dead letter.
+  package init?(_ message: StoredMessage, _ stream: LetterStream) {
     own = message.own
-    guard let position = own.position, own.error != nil else { return nil }
-    switch ownership.owner(of: message) {
+    guard own.error != nil || stream.isForLetters(message) else { return nil }
+    switch stream.ownership.owner(of: message) {
     case .thisBridge: owner = .own
-    case .anotherBridge, .nobody: owner = .other
+    case .anotherBridge: owner = .other
     case .unnamed: owner = .unnamed
+    // Neither position nor rule: all that can tell is the bridge that it names.
+    case .nobody:
+      owner = own.bridge.map { $0 == stream.bridge ? .own : .other } ?? .unnamed
     }
+    position = own.position
+    flaws = Self.flaws(own)
     sequence = message.sequence
     time = message.time
     subject = message.subject
     headers = message.headers
     body = String(decoding: message.payload, as: UTF8.self)
-    self.position = position
   }
+
+  private static func flaws(_ own: OwnMessage) -> [String] {
+    var flaws: [String] = []
+    if let text = own.positionText {
+      if own.position == nil {
+        flaws.append("Tailrace-Position is '\(text.prefix(64))', no position")
+      }
+    } else {
+      flaws.append("Tailrace-Position is missing")
+    }
+    if own.rule?.isEmpty ?? true { flaws.append("Tailrace-Rule is missing") }
+    if own.error?.isEmpty ?? true { flaws.append("Tailrace-Error is missing") }
+    return flaws
+  }
+
+  /// What it lacks, in a sentence; nil where it can be replayed.
+  public var unreadable: String? { flaws.isEmpty ? nil : flaws.joined(separator: "; ") }
 
   public func header(_ name: String) -> String? { headers.first { $0.name == name }?.value }
 
@@ -73,11 +100,12 @@ public struct DeadLetter: Sendable {
   public var json: JSONValue {
     [
       "sequence": .int(sequence), "time": .string(time), "subject": .string(subject),
-      "position": .string(position.description), "id": .string(id),
+      "position": position.map { .string($0.description) } ?? .null, "id": .string(id),
       "bridge": bridge.isEmpty ? .null : .string(bridge), "rule": .string(rule),
       "error": .string(error), "detail": .string(detail),
       "would_be_subject": wouldBeSubject.map { .string($0) } ?? .null,
       "namespace": .string(namespace), "omitted": .array(omitted.map { .string($0) }),
+      "unreadable": .array(flaws.map { .string($0) }),
     ]
   }
 }
@@ -134,8 +162,11 @@ public struct DeadLetterFilter: Sendable {
     if !ids.isEmpty, !ids.contains(letter.id), !ids.contains(letter.own.storedID) {
       return false
     }
-    if let from, letter.position.entry < from { return false }
-    if let to, letter.position.entry > to { return false }
+    if from != nil || to != nil {
+      guard let entry = letter.position?.entry else { return false }
+      if let from, entry < from { return false }
+      if let to, entry > to { return false }
+    }
     if !namespaces.isEmpty {
       let namespace = letter.namespace
       return namespaces.contains { $0.matches(namespace) }

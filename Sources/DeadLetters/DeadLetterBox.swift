@@ -69,13 +69,13 @@ public struct DeadLetterBox: Sendable {
   /// The change event of a letter in canonical Extended JSON: whole, where that takes reading the
   /// oplog again for documents that were too large for the dead letter.
   public func event(of letter: DeadLetter) async throws(BridgeError) -> String {
-    guard !letter.omitted.isEmpty else { return letter.body }
+    guard !letter.omitted.isEmpty, let position = letter.position else { return letter.body }
     guard !letter.isSnapshot else {
       throw .positionLost(
         "the document of a snapshot is not in the oplog: look for it in \(letter.namespace)")
     }
     return try await EventLookup(configuration: configuration, logger: logger)
-      .text(at: letter.position)
+      .text(at: position)
   }
 
   // MARK: - Steps
@@ -85,7 +85,7 @@ public struct DeadLetterBox: Sendable {
     _ jetStream: JetStreamClient, _ filter: DeadLetterFilter,
     _ body: (DeadLetter) async throws(BridgeError) -> Void
   ) async throws(BridgeError) -> Int {
-    let ownership = MessageOwnership(configuration).of(stream)
+    let letters = LetterStream(configuration)
     var leftOut = 0
     guard
       let info = try await asking({ () throws(JetStreamError) in
@@ -103,7 +103,7 @@ public struct DeadLetterBox: Sendable {
         break
       }
       next = message.sequence &+ 1
-      guard let letter = DeadLetter(message, ownership), filter.takes(letter) else { continue }
+      guard let letter = DeadLetter(message, letters), filter.takes(letter) else { continue }
       guard filter.takesBridge(of: letter) else {
         leftOut += 1
         continue

@@ -15,7 +15,8 @@ public enum ReplayOutcome: Sendable, Equatable {
   case duplicate(stream: String, id: String)
   /// The stream has the id for something else, and did not take the message; the letter stays.
   case idConflict(stream: String, id: String, detail: String)
-  /// Today's rules make no message of it either, or it can't be read (`unreadable`); it stays.
+  /// Today's rules make no message of it either, or the letter or its body can't be read (`unreadable`); it
+  /// stays.
   case invalid(code: String, detail: String)
   /// Nothing was sent: `dryRun`.
   case wouldPublish(subject: String, id: String)
@@ -61,7 +62,8 @@ extension DeadLetterBox {
         case .failure(let reason): outcome = .invalid(code: reason.code, detail: reason.detail)
         case .success(let message) where dryRun:
           outcome = .wouldPublish(subject: message.subject, id: message.id)
-        case .success(let message): outcome = try await publish(message, letter, jetStream)
+        case .success(let message):
+          outcome = try await publish(message, letter, limit, jetStream)
         }
         switch outcome {
         case .published, .duplicate: if !keep { _ = try await remove(letter, jetStream) }
@@ -82,6 +84,9 @@ extension DeadLetterBox {
   private func message(
     of letter: DeadLetter, _ source: String, maximumPayload: Int
   ) async throws(BridgeError) -> Result<ReplayedMessage, Reason> {
+    guard let position = letter.position, letter.flaws.isEmpty else {
+      return .failure(Reason(code: "unreadable", detail: letter.unreadable ?? ""))
+    }
     let text: String
     do throws(BridgeError) {
       text = try await event(of: letter)
@@ -93,7 +98,7 @@ extension DeadLetterBox {
       }
     }
     do {
-      var recorded = try RecordedEvent(text, index: letter.position.index)
+      var recorded = try RecordedEvent(text, index: position.index)
       recorded.isSnapshot = letter.isSnapshot
       recorded.image = letter.image
       var maker = ReplayMaker(configuration, sourceName: source, maximumPayload: maximumPayload)
@@ -113,9 +118,8 @@ extension DeadLetterBox {
   }
 
   private func publish(
-    _ message: ReplayedMessage, _ letter: DeadLetter, _ jetStream: JetStreamClient
+    _ message: ReplayedMessage, _ letter: DeadLetter, _ limit: Int, _ jetStream: JetStreamClient
   ) async throws(BridgeError) -> ReplayOutcome {
-    let limit = jetStream.connection.info.maxPayload
     var headers = message.headers
     headers.append("Nats-Expected-Stream", message.stream)
     do {
@@ -147,7 +151,7 @@ extension DeadLetterBox {
       stored.map { EventIdentity.Message($0) }, lastSequence: last,
       ack: ReplayProof.Ack(
         stream: ack.stream, sequence: ack.sequence, isDuplicate: ack.isDuplicate),
-      id: message.id, position: letter.position.description, rule: message.rule,
+      id: message.id, position: letter.position?.description ?? "", rule: message.rule,
       letter: (letter.error, message.body))
     switch proof {
     case .isTheMessage, .isProducers, .wasStored:

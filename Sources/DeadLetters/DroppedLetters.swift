@@ -55,7 +55,8 @@ package struct DroppedLetters: Sendable {
       let replicas = try await bucket.jetStream.stream(stream)?.replicas
       try await bucket.ensure(replicas: replicas ?? 1)
     }
-    var rest = more.map { Letter($0) }
+    // What names no event is nobody's to miss.
+    var rest = more.compactMap { Letter($0) }
     while !rest.isEmpty {
       rest.removeFirst(try await put(rest))
     }
@@ -120,11 +121,13 @@ package struct DroppedLetters: Sendable {
 }
 
 extension DroppedLetters.Letter {
-  package init(_ letter: DeadLetter) {
-    event = EventOfRule(position: letter.position, rule: letter.rule)
+  /// Nil where the letter doesn't say what it is of.
+  package init?(_ letter: DeadLetter) {
+    guard let position = letter.position, !letter.rule.isEmpty else { return nil }
+    event = EventOfRule(position: position, rule: letter.rule)
     namespace = ""
     documentKey = []
-    guard let recorded = try? RecordedEvent(letter.body, index: letter.position.index) else {
+    guard let recorded = try? RecordedEvent(letter.body, index: position.index) else {
       return
     }
     try? recorded.withEvent { event in

@@ -55,9 +55,10 @@ package struct ReplayMaker: ~Copyable {
     let rules = configuration.rules
     // The rule it was of, if that still takes it; else the first that does.
     guard
-      let rule = maker.match(event, where: { rules[$0].name == letterRule })
+      let taken = maker.match(event, where: { rules[$0].name == letterRule })
         ?? maker.match(event, where: { _ in true })
     else { throw MappingError(.unmatched, "no rule takes this event") }
+    let rule = taken.rule
     // A further match's positional id ends with the rule's name, and so may a document's own key in the
     // id of a snapshot.
     var match = 0
@@ -66,7 +67,7 @@ package struct ReplayMaker: ~Copyable {
     {
       match = 1
     }
-    var cursor = MatchCursor(rule: rule, match: match)
+    var cursor = MatchCursor(rule: taken, match: match)
     switch maker.step(event, &cursor, buffer: &sink) {
     case .sent: return rule
     case .invalid(_, let error), .halt(.invalid(_, let error)): throw error

@@ -57,9 +57,14 @@ public struct KeyValueBucket: Sendable {
     }
   }
 
-  /// The key's present revision, deleted or not; 0 when it was never written.
+  /// The key's present revision, deleted or not; 0 when it was never written, or there is no bucket.
   public func revision(_ key: String) async throws(JetStreamError) -> UInt64 {
-    try await jetStream.lastMessage(in: stream, subject: subject(key))?.sequence ?? 0
+    do {
+      return try await jetStream.lastMessage(in: stream, subject: subject(key))?.sequence ?? 0
+    } catch {
+      if error.code == JetStreamCode.streamNotFound { return 0 }
+      throw error
+    }
   }
 
   /// Writes the value if the key's revision is still `expecting` (0: never written).

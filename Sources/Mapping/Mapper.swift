@@ -48,56 +48,72 @@ public struct Mapper: ~Copyable {
   }
 
   /// The first rule that takes the event; nil where none does.
-  public mutating func firstMatch(_ event: borrowing ChangeEvent) -> Int? {
-    match(event, from: 0)
+  public mutating func firstMatch(_ event: borrowing ChangeEvent) -> RuleMatch? {
+    match(event, from: 0, plan.conditions.budget.start)
   }
 
-  /// The next rule that takes the event after `rule`, if that one says `continue: true`.
-  public mutating func nextMatch(_ event: borrowing ChangeEvent, after rule: Int) -> Int? {
-    plan.rules[rule].continues ? match(event, from: rule + 1) : nil
+  /// The next rule that takes the event after that one, if it says `continue: true`.
+  public mutating func nextMatch(
+    _ event: borrowing ChangeEvent, after last: RuleMatch
+  ) -> RuleMatch? {
+    plan.rules[last.rule].continues ? match(event, from: last.rule + 1, last.steps) : nil
   }
 
-  private mutating func match(_ event: borrowing ChangeEvent, from first: Int) -> Int? {
-    if let target = event.renamedTo { return matchRename(event, to: target, from: first) }
+  private mutating func match(
+    _ event: borrowing ChangeEvent, from first: Int, _ steps: ConditionSteps
+  ) -> RuleMatch? {
+    if let target = event.renamedTo { return matchRename(event, to: target, from: first, steps) }
     let database = event.database
     let collection = event.collection
     let rules = self.rules
     let candidates = cache.lookup(event.namespace, ruleCount: rules.count) { rule in
       rules[rule].namespace.matches(database: database, collection: collection)
     }
+    var steps = steps
     for index in candidates {
       let rule = Int(cache.rules[index])
       guard rule >= first, plan.rules[rule].operations.contains(event.operation) else { continue }
-      if takes(event, rule: rule) { return rule }
+      let verdict = judge(event, rule: rule, &steps)
+      if verdict != .refused {
+        return RuleMatch(rule: rule, isDecided: verdict == .satisfied, steps: steps)
+      }
     }
     return nil
   }
 
   /// Whether the event satisfies the rule's condition.
   @inline(__always)
-  mutating func takes(_ event: borrowing ChangeEvent, rule: Int) -> Bool {
+  mutating func judge(
+    _ event: borrowing ChangeEvent, rule: Int, _ steps: inout ConditionSteps
+  ) -> ConditionVerdict {
     let condition = plan.rules[rule].condition
-    if condition < 0 { return true }
-    // Whether it holds can't be told: the event is the rule's, and invalid, rather than lost.
-    if event.isOversized, plan.rules[rule].conditionReadsUpdate { return true }
+    if condition < 0 { return .satisfied }
+    // Whether it holds can't be told: the event is the rule's, and invalid (`payload_too_large`), rather
+    // than lost.
+    if event.isOversized, plan.rules[rule].conditionReadsUpdate { return .satisfied }
     guard hidesImages(of: event, from: rule) else {
-      return plan.satisfies(condition, event, &scratch)
+      return plan.judge(condition, event, &steps, &scratch)
     }
     let own = withOwnImages(event, rule)
-    return plan.satisfies(condition, own, &scratch)
+    return plan.judge(condition, own, &steps, &scratch)
   }
 
   /// A rename concerns the rules of both names: documents leave one collection and enter another. The
   /// first that takes either is the event's. Renames are rare: nothing is remembered of them.
   private mutating func matchRename(
-    _ event: borrowing ChangeEvent, to target: RenameTarget, from first: Int
-  ) -> Int? {
+    _ event: borrowing ChangeEvent, to target: RenameTarget, from first: Int,
+    _ steps: ConditionSteps
+  ) -> RuleMatch? {
+    var steps = steps
     for rule in rules.indices.dropFirst(first) {
       guard plan.rules[rule].operations.contains(.rename), concerns(event, target, rule: rule)
       else { continue }
       let condition = plan.rules[rule].condition
-      if condition < 0 { return rule }
-      if plan.satisfies(condition, event, &scratch) { return rule }
+      let verdict =
+        condition < 0 ? .satisfied : plan.judge(condition, event, &steps, &scratch)
+      if verdict != .refused {
+        return RuleMatch(rule: rule, isDecided: verdict == .satisfied, steps: steps)
+      }
     }
     return nil
   }
@@ -137,6 +153,7 @@ public struct Mapper: ~Copyable {
     let candidates = cache.lookup(event.namespace, ruleCount: rules.count) { rule in
       rules[rule].namespace.matches(database: database, collection: collection)
     }
+    var steps = plan.conditions.budget.start
     for candidate in candidates {
       let rule = plan.rules[Int(cache.rules[candidate])]
       guard rule.operations.contains(event.operation) else { continue }
@@ -144,7 +161,7 @@ public struct Mapper: ~Copyable {
       let isOpen = rule.conditionNeedsImage && isUpdate
       if !isOpen, rule.condition >= 0 {
         let isUnknown = event.isOversized && rule.conditionReadsUpdate
-        if !isUnknown, !plan.satisfies(rule.condition, event, &scratch) { continue }
+        if !isUnknown, plan.judge(rule.condition, event, &steps, &scratch) == .refused { continue }
       }
       if rule.wantsImage, isUpdate { wanted.insert(.after) }
       if rule.wantsBeforeChange { wanted.insert(.before) }
@@ -189,36 +206,22 @@ public struct Mapper: ~Copyable {
     return own
   }
 
-  /// Whether the rule's condition can be decided on the event.
-  mutating func canDecide(_ event: borrowing ChangeEvent, rule: Int) -> Bool {
-    do throws(MappingError) {
-      if hidesImages(of: event, from: rule) {
-        let own = withOwnImages(event, rule)
-        try plan.checkBudget(plan.rules[rule].condition, own, &scratch)
-      } else {
-        try plan.checkBudget(plan.rules[rule].condition, event, &scratch)
-      }
-      return true
-    } catch {
-      return false
-    }
-  }
+  /// Why an event is invalid for a rule whose condition was not decided.
+  public static var undecided: MappingError { ConditionBudget.exceeded }
 
   /// The message's subject: the first of the three to be called.
-  /// - Throws: also `payload_too_large` for an update that is too large to be shown, and `too_complex`
-  ///   where the rule's condition could not be decided within its budget: `firstMatch` and `nextMatch`
-  ///   give such an event to the rule.
+  /// - Throws: also `payload_too_large` for an update that is too large to be shown.
   public mutating func writeSubject(
     rule: Int, event: borrowing ChangeEvent, into: inout ByteWriter
   ) throws(MappingError) {
     scratch.lookupSteps = LookupBudget.part
-    if event.isOversized, plan.rules[rule].showsUpdate { throw plan.oversized(event) }
+    if event.isOversized, plan.rules[rule].showsUpdate || plan.rules[rule].conditionReadsUpdate {
+      throw plan.oversized(event)
+    }
     if hidesImages(of: event, from: rule) {
       let own = withOwnImages(event, rule)
-      try plan.checkBudget(plan.rules[rule].condition, own, &scratch)
       return try plan.writeSubject(plan.rules[rule], event: own, scratch: &scratch, into: &into)
     }
-    try plan.checkBudget(plan.rules[rule].condition, event, &scratch)
     try plan.writeSubject(plan.rules[rule], event: event, scratch: &scratch, into: &into)
   }
 

@@ -5,6 +5,8 @@ public struct PossibleMatch: Sendable, Hashable {
   public var rule: Int
   /// It, or a rule before it that ends the event's way, looks into such a document.
   public var mayNotMatch: Bool
+  /// Its condition could not be decided: no update is too small for it.
+  public var isUndecided: Bool
   /// How many rules take the event before it can't be told.
   public var hasOpenNumber: Bool
 }
@@ -19,16 +21,19 @@ extension Mapper {
     var possible: [PossibleMatch] = []
     var mayHaveEnded = false
     var hasOpenNumber = false
+    var steps = plan.conditions.budget.start
     for rule in rules.indices {
       let plan = self.plan.rules[rule]
       guard plan.operations.contains(event.operation),
         rules[rule].namespace.matches(database: event.database, collection: event.collection)
       else { continue }
       let isOpen = plan.conditionNeedsImage && lacksDocument
-      if !isOpen, !takes(event, rule: rule) { continue }
+      let verdict = isOpen ? .satisfied : judge(event, rule: rule, &steps)
+      if verdict == .refused { continue }
       possible.append(
         PossibleMatch(
-          rule: rule, mayNotMatch: isOpen || mayHaveEnded, hasOpenNumber: hasOpenNumber))
+          rule: rule, mayNotMatch: isOpen || mayHaveEnded,
+          isUndecided: verdict == .undecided, hasOpenNumber: hasOpenNumber))
       if isOpen { hasOpenNumber = true }
       guard !plan.continues else { continue }
       if !isOpen { break }

@@ -4,7 +4,6 @@ import JSON
 import JetStream
 import MongoSource
 import NATS
-import NIOCore
 
 /// The NATS half of `doctor`: tries every right the bridge needs, and looks at what would refuse its
 /// messages. Stores nothing: requests that would change something are sent so that they can't be
@@ -20,16 +19,7 @@ struct NATSExaminer: Sendable {
     rights = NATSRights(configuration)
   }
 
-  /// What the server makes of a request.
-  enum Answer {
-    case json(JSONValue)
-    /// Nobody is there to answer; the right is.
-    case nobody
-    case refused(String)
-    /// The answer may not come back.
-    case inboxRefused(String)
-    case silence(String)
-  }
+  private typealias Answer = ServerProbe.Answer
 
   /// - Parameter plans: what `run` would make of the streams; nil where one can't serve.
   func examine(_ plans: inout [StreamPlan]?) async -> [Diagnosis] {
@@ -217,27 +207,10 @@ struct NATSExaminer: Sendable {
       remedy: "# in nats-server's configuration, for the bridge's user:\n\(rights.block)")
   }
 
-  func ask(
+  private func ask(
     _ subject: String, headers: NATSHeaders? = nil, payload: String = ""
   ) async -> Answer {
-    var tries = 2
-    while true {
-      tries -= 1
-      do {
-        let message = try await connection.request(
-          subject, headers: headers, payload: Array(payload.utf8), timeout: .seconds(2))
-        let json = try? JSONValue(parsing: message.payload.readableBytesView)
-        return json.map { .json($0) } ?? .nobody
-      } catch {
-        if error.refused?.isPublish == false { return .inboxRefused(error.message) }
-        switch error.code {
-        case .permissionsViolation: return .refused(error.message)
-        case .noResponders: return .nobody
-        case .timeout where tries > 0: continue
-        default: return .silence(error.message)
-        }
-      }
-    }
+    await ServerProbe(connection: connection).ask(subject, headers: headers, payload: payload)
   }
 
   // MARK: - What would refuse
@@ -294,50 +267,13 @@ struct NATSExaminer: Sendable {
   }
 }
 
-/// What an account may still hold, as `$JS.API.INFO` tells.
-private struct AccountLimits {
-  let json: JSONValue
-  /// Streams that have to be made.
-  let missing: Int
-  /// What those reserve by their `max_bytes`.
-  let reserving: Int64
-
-  init(_ json: JSONValue, missing: Int, reserving: Int64) {
-    self.json = json
-    self.missing = missing
-    self.reserving = reserving
-  }
-
-  private func limit(_ key: String) -> Int64? {
-    json["limits"]?[key]?.integer(Int64.self).flatMap { $0 >= 0 ? $0 : nil }
-  }
-
-  func diagnosis(_ id: String) -> Diagnosis {
-    let streams = json["streams"]?.integer(Int64.self) ?? 0
-    let storage = json["storage"]?.integer(Int64.self) ?? 0
-    var seen = "\(streams) streams, \(storage) bytes in files"
-    if let most = limit("max_streams") {
-      seen += " (max_streams \(most))"
-      if streams + Int64(missing) > most {
-        return Diagnosis(
-          id, .fail, "\(seen): \(missing) more have to be made",
-          remedy: "# raise max_streams of the account")
-      }
-    }
-    if let most = limit("max_storage"), most > 0 {
-      seen += " (max_storage \(most))"
-      let reserved = json["reserved_storage"]?.integer(Int64.self) ?? 0
-      if reserving > 0, reserved + reserving > most {
-        return Diagnosis(
-          id, .fail,
-          "\(seen): \(reserved) bytes are reserved, and new streams reserve \(reserving) more by max_bytes",
-          remedy: "# Raise the account's max_file, or lower max_bytes of the streams.")
-      }
-      if storage >= most / 10 * 9 {
-        return Diagnosis(
-          id, storage >= most ? .fail : .warn, "\(seen): nearly nothing is left",
-          remedy: "# raise the account's max_file, or free space")
-      }
+extension AccountLimits {
+  fileprivate func diagnosis(_ id: String) -> Diagnosis {
+    if let (why, remedy) = shortage { return Diagnosis(id, .fail, why, remedy: remedy) }
+    if let most = limit("max_storage"), most > 0, storage >= most / 10 * 9 {
+      return Diagnosis(
+        id, storage >= most ? .fail : .warn, "\(seen): nearly nothing is left",
+        remedy: "# raise the account's max_file, or free space")
     }
     return Diagnosis(id, .ok, seen)
   }

@@ -34,7 +34,7 @@ struct ImageDoubt: Sendable {
       configuration.unmatched == .deadLetter && matches.allSatisfy(\.mayNotMatch)
     for (number, match) in matches.enumerated() {
       let rule = configuration.rules[match.rule]
-      if maker.skips(event, rule: match.rule) { continue }
+      if !match.isUndecided, maker.skips(event, rule: match.rule) { continue }
       candidates.append(
         Candidate(
           match: match, number: number,

@@ -127,9 +127,11 @@ package final class StateJudge {
       found.notFoldable[namespace] = why
       return
     }
-    guard let rule = mapper.firstMatch(event) else { return }
+    guard let match = mapper.firstMatch(event) else { return }
+    let rule = match.rule
     body.removeAll()
     do throws(MappingError) {
+      if !match.isDecided { throw Mapper.undecided }
       try mapper.writeBody(rule: rule, event: event, match: 0, into: &body)
     } catch {
       // Such a document is a dead letter, not a message. Updates are messages that make one such.

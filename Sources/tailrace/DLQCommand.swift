@@ -91,15 +91,20 @@ struct DLQCommand: AsyncParsableCommand {
   }
 
   private static func line(_ letter: DeadLetter) -> String {
-    "\(letter.sequence)  \(letter.time.prefix(19))Z  \(letter.position)  "
-      + "\(letter.bridge.isEmpty ? "-" : letter.bridge)  \(letter.rule)  "
-      + "\(letter.error)  \(letter.wouldBeSubject ?? "-")  \(letter.detail)"
+    func word(_ text: String?) -> String { text.flatMap { $0.isEmpty ? nil : $0 } ?? "-" }
+    let parts = [
+      "\(letter.sequence)", "\(letter.time.prefix(19))Z", word(letter.position?.description),
+      word(letter.bridge), word(letter.rule), word(letter.error), word(letter.wouldBeSubject),
+      letter.unreadable.map { "unreadable, on subject \(letter.subject): \($0)" } ?? letter.detail,
+    ]
+    return printable(parts.joined(separator: "  "))
   }
 
   struct List: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: """
-        One a line: sequence, time, position, bridge, rule, error, subject it would have had, why.
+        One a line: sequence, time, position, bridge, rule, error, subject it would have had, why; of \
+        one that can't be replayed, what it lacks.
         """
     )
     @OptionGroup var file: ConfigurationOption
@@ -147,12 +152,20 @@ struct DLQCommand: AsyncParsableCommand {
         var value = letter.json
         value["headers"] = .object(
           letter.headers.map { JSONValue.Member($0.name, .string($0.value)) })
+        guard (try? JSONValue(parsing: event)) != nil else {
+          value["event"] = .null
+          value["body"] = .string(event)
+          print(value.text())
+          return
+        }
         print("\(value.text().dropLast()),\"event\":\(event)}")
         return
       }
-      for header in letter.headers { print("\(header.name): \(header.value)") }
+      for header in letter.headers { print(printable("\(header.name): \(header.value)")) }
+      if let unreadable = letter.unreadable { printNote("unreadable: \(printable(unreadable))") }
       print("")
-      print((try? JSONValue(parsing: event))?.text(pretty: true) ?? event)
+      let text = (try? JSONValue(parsing: event))?.text(pretty: true) ?? event
+      print(printable(text, keepingLines: true))
     }
   }
 
@@ -189,7 +202,7 @@ struct DLQCommand: AsyncParsableCommand {
       let leftOut = try await DLQCommand.perform(file) { box throws(BridgeError) in
         try await box.replay(filter, keep: keep, dryRun: dryRun) { letter, outcome in
           counts[outcome.name, default: 0] += 1
-          print(json ? Self.json(letter, outcome).text() : Self.line(letter, outcome))
+          print(json ? Self.json(letter, outcome).text() : printable(Self.line(letter, outcome)))
         }
       }
       let sums = counts.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key)" }

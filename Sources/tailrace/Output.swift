@@ -42,6 +42,21 @@ enum OutputExit {
   static let lost: Int32 = 74
 }
 
+/// Text that others have written, for people: control characters, and those that turn the direction of
+/// writing, as `\u{1B}`, so that none reaches a terminal.
+func printable(_ text: String, keepingLines: Bool = false) -> String {
+  var result = ""
+  for scalar in text.unicodeScalars {
+    let isLine = scalar == "\n" && keepingLines
+    if !isLine, scalar.properties.generalCategory == .control || scalar.properties.isBidiControl {
+      result += "\\u{\(String(scalar.value, radix: 16, uppercase: true))}"
+    } else {
+      result.unicodeScalars.append(scalar)
+    }
+  }
+  return result
+}
+
 /// An error, on standard error.
 func printError(_ text: String) {
   StandardError.write("tailrace: \(text)\n")

@@ -33,6 +33,13 @@ import Verification
       - { name: first, stream: S, match: { namespace: d.both }, subject: s.first,
           continue: true, schema: n.json }
       - { name: second, stream: S, match: { namespace: d.both }, subject: s.second }
+      - { name: tries, stream: S, continue: true, subject: s.tries,
+          match: { namespace: d.shared, where: { fullDocument.t: { $regex: "^(?=(a+)+$)b" } } } }
+      - { name: also, stream: S, continue: true, subject: s.also,
+          match: { namespace: d.shared, where: { fullDocument.t: { $regex: "^(?=(a+)+$)b" } } } }
+      - { name: cheap, stream: S, continue: true, subject: s.cheap,
+          match: { namespace: d.shared, where: { operationType: insert } } }
+      - { name: rest, stream: S, match: { namespace: d.shared }, subject: s.rest }
       - { name: whole, stream: S, match: { namespace: "e.*", operations: [drop, rename, create,
           drop_database] },
           subject: "s.ddl.{operationType}" }
@@ -91,6 +98,12 @@ import Verification
     (insert("small", #""t":"\#(text(3000))""#), ["letter:small:payload_too_large"]),
     (insert("both", #""n":1"#), ["sent:first", "sent:second"]),
     (insert("both", #""n":"x""#), ["letter:first:schema_invalid", "sent:second"]),
+    (insert("shared", #""t":"b""#), ["sent:cheap", "sent:rest"]),
+    // The first condition uses up what all of them share.
+    (
+      insert("shared", #""t":"\#(text(60))c""#),
+      ["letter:tries:too_complex", "letter:also:too_complex", "sent:cheap", "sent:rest"]
+    ),
     (command("e.$cmd", #"{"drop":"c"}"#), ["sent:whole"]),
     (command("e.$cmd", #"{"dropDatabase":1}"#), ["sent:whole"]),
     (insert("nobody", #""n":1"#), ["unmatched"]),

@@ -116,7 +116,7 @@ struct StateDifferentialTests {
     }
 
     private mutating func publish(_ event: ChangeEvent, _ mapper: inout Mapper) throws {
-      guard let rule = mapper.firstMatch(event) else { return }
+      guard let rule = mapper.firstMatch(event)?.rule else { return }
       var lines = ByteWriter()
       var body = ByteWriter()
       try mapper.writeHeaders(rule: rule, event: event, match: 0, into: &lines)

@@ -159,6 +159,39 @@ class JetStream:
                     break
         return found
 
+    def everything(self, but=("-",)):
+        """All that the account's streams, consumers and buckets are and hold, to be compared: by stream its
+        configuration, its beginning, what it holds (the subjects with their last sequences, and how many
+        messages), and its durable consumers. `but`: of keys with these ends, only that they are there."""
+        return self._run(lambda nc: self._everything(nc, but))
+
+    async def _everything(self, nc, but):
+        found = {}
+        while True:
+            page = await self._api(nc, "STREAM.LIST", {"offset": len(found)})
+            for info in page["streams"] or []:
+                found[info["config"]["name"]] = info
+            if not page["streams"] or len(found) >= page["total"]:
+                break
+        return {name: await self._all_of(nc, name, info, but) for name, info in found.items()}
+
+    async def _all_of(self, nc, name, info, but):
+        consumers = {}
+        if info["state"]["consumer_count"]:
+            listed = (await self._api(nc, f"CONSUMER.LIST.{name}"))["consumers"] or []
+            consumers = {one["name"]: one["config"] for one in listed
+                         if "durable_name" in one["config"]}
+        held = [info["state"]["messages"], info["state"]["last_seq"]]
+        if name.startswith("KV_"):
+            subjects = (await self._api(nc, f"STREAM.INFO.{name}", {"subjects_filter": ">"}))[
+                "state"].get("subjects") or {}
+            held = {}
+            for subject in subjects:
+                last = (await self._api(
+                    nc, f"STREAM.MSG.GET.{name}", {"last_by_subj": subject}))["message"]
+                held[subject] = subject.endswith(but) or (last["seq"], last.get("data"))
+        return info["config"], info["created"], held, consumers
+
     # Key-value buckets are streams named KV_<bucket>.
 
     def get(self, bucket, key):

@@ -64,6 +64,13 @@ class Situation:
     def stream(self, **settings):
         self.changes["stream"] = settings
 
+    def differ(self, letters=True, **settings):
+        """What a start would change and make, were it not refused."""
+        self.stream(max_msgs=1_000_000, consumers=[
+            {"durable_name": "wanted", "ack_policy": "explicit"}], **settings)
+        if letters:
+            self.changes["dead_letter"] = {"stream": f"DLQ_{self.name}_2", "subject": f"dlq_{self.name}_2.x"}
+
     def consumers(self, *consumers):
         self.stream(consumers=list(consumers))
 
@@ -75,7 +82,6 @@ class Case:
     words: str  # in doctor's evidence and in what run says
     before: Callable
     repair: Callable
-    nothing_is_made: bool = True
     options: tuple = field(default=())
 
 
@@ -87,22 +93,29 @@ CASES = {
     "letters_overlap": Case(
         78, "nats.stream.DLQ_{n}", "with stream FOREIGN_{n}",
         lambda s: s.create(s.foreign, subjects=[f"dlq_{s.name}.>"]),
-        lambda s: s.jetstream.delete_stream(s.foreign), nothing_is_made=False),
+        lambda s: s.jetstream.delete_stream(s.foreign)),
+    "second_stream_overlaps": Case(
+        78, "nats.stream.{n}_2", "with stream FOREIGN_{n}",
+        lambda s: (s.create(s.foreign, subjects=[f"{s.name}_2.x"]), s.changes.update(streams=[
+            {"name": s.name, "subjects": [f"{s.name}.>"],
+             "consumers": [{"durable_name": "c", "ack_policy": "explicit"}]},
+            {"name": f"{s.name}_2", "subjects": [f"{s.name}_2.>"]}])),
+        lambda s: s.jetstream.delete_stream(s.foreign)),
     "added_subject_overlaps": Case(
         78, "nats.stream.{n}", "{n}.b.*.> with stream FOREIGN_{n}",
         lambda s: (s.create(s.name, subjects=[f"{s.name}.*.*"]),
                    s.create(s.foreign, subjects=[f"{s.name}.b.c.d"]),
                    s.stream(subjects=[f"{s.name}.*.*", f"{s.name}.b.*.>"])),
-        lambda s: s.jetstream.delete_stream(s.foreign), nothing_is_made=False),
+        lambda s: s.jetstream.delete_stream(s.foreign)),
     "letters_subject_added_overlaps": Case(
         78, "nats.stream.DLQ_{n}", "with stream FOREIGN_{n}",
         lambda s: (s.create(f"DLQ_{s.name}", subjects=[f"other_{s.name}"]),
                    s.create(s.foreign, subjects=[f"dlq_{s.name}.*"])),
-        lambda s: s.jetstream.delete_stream(s.foreign), nothing_is_made=False),
+        lambda s: s.jetstream.delete_stream(s.foreign)),
     "bucket_overlap": Case(
         78, "nats.bucket.STATE_{n}", "with stream FOREIGN_{n}",
         lambda s: s.create(s.foreign, subjects=[f"$KV.STATE_{s.name}.*.*"]),
-        lambda s: s.jetstream.delete_stream(s.foreign), nothing_is_made=False),
+        lambda s: s.jetstream.delete_stream(s.foreign)),
     "no_bucket": Case(
         78, "nats.bucket.STATE_{n}", "it is no bucket",
         lambda s: s.create(f"KV_STATE_{s.name}", subjects=[f"elsewhere.{s.name}"]),
@@ -122,14 +135,13 @@ CASES = {
         lambda s: (s.create(s.name, subjects=[f"{s.name}.>"]),
                    s.consumer("c", ack_policy="explicit"),
                    s.consumers({"durable_name": "c", "ack_policy": "none"})),
-        lambda s: s.consumers({"durable_name": "c", "ack_policy": "explicit"}),
-        nothing_is_made=False),
+        lambda s: s.consumers({"durable_name": "c", "ack_policy": "explicit"})),
     "consumer_deliver_policy": Case(
         78, "nats.consumer.{n}.c", "it has deliver_policy: all",
         lambda s: (s.create(s.name, subjects=[f"{s.name}.>"]),
                    s.consumer("c", ack_policy="explicit", deliver_policy="all"),
                    s.consumers({"durable_name": "c", "deliver_policy": "new"})),
-        lambda s: s.remove_consumer("c"), nothing_is_made=False),
+        lambda s: s.remove_consumer("c")),
     "consumer_start_time": Case(
         78, "nats.consumer.{n}.c", "it has opt_start_time: 2020-01-01",
         lambda s: (s.create(s.name, subjects=[f"{s.name}.>"]),
@@ -138,29 +150,27 @@ CASES = {
                    s.consumers({"durable_name": "c", "ack_policy": "explicit",
                                 "deliver_policy": "by_start_time",
                                 "opt_start_time": "2021-01-01T00:00:00Z"})),
-        lambda s: s.remove_consumer("c"), nothing_is_made=False),
+        lambda s: s.remove_consumer("c")),
     "consumer_pushes": Case(
         78, "nats.consumer.{n}.c", "it has deliver_subject: none",
         lambda s: (s.create(s.name, subjects=[f"{s.name}.>"]),
                    s.consumer("c", ack_policy="explicit"),
                    s.consumers({"durable_name": "c", "ack_policy": "explicit",
                                 "deliver_subject": f"pushed.{s.name}"})),
-        lambda s: s.remove_consumer("c"), nothing_is_made=False),
+        lambda s: s.remove_consumer("c")),
     "consumer_of_the_servers_refusal": Case(
         78, "nats.consumer.{n}.c", "PriorityGroup",
         lambda s: (s.create(s.name, subjects=[f"{s.name}.>"]),
                    s.consumers({"durable_name": "c", "ack_policy": "explicit",
                                 "priority_policy": "overflow"})),
         lambda s: s.consumers({"durable_name": "c", "ack_policy": "explicit",
-                               "priority_policy": "overflow", "priority_groups": ["a"]}),
-        nothing_is_made=False),
+                               "priority_policy": "overflow", "priority_groups": ["a"]})),
     "consumer_changed_into_contradiction": Case(
         78, "nats.consumer.{n}.c", "backoff",
         lambda s: (s.create(s.name, subjects=[f"{s.name}.>"]),
                    s.consumer("c", ack_policy="explicit", max_deliver=2),
                    s.consumers({"durable_name": "c", "backoff": ["1s", "2s", "3s"]})),
-        lambda s: s.consumers({"durable_name": "c", "backoff": ["1s"]}),
-        nothing_is_made=False),
+        lambda s: s.consumers({"durable_name": "c", "backoff": ["1s"]})),
     "consumers_of_a_work_queue": Case(
         78, "nats.consumer.{n}.d", "consumer c takes subjects of this one",
         lambda s: s.stream(retention="workqueue", consumers=[
@@ -183,30 +193,30 @@ CASES = {
         lambda s: (s.create(s.name, subjects=[f"{s.name}.>"], max_age=60_000_000_000,
                             duplicate_window=60_000_000_000),
                    s.stream(duplicate_window="10m")),
-        lambda s: s.stream(duplicate_window="1m"), nothing_is_made=False),
+        lambda s: s.stream(duplicate_window="1m")),
     "replicas": Case(
         78, "nats.stream.{n}", "num_replicas is 3",
         lambda s: s.stream(num_replicas=3), lambda s: s.stream(num_replicas=1)),
     "no_ack": Case(
         78, "nats.stream.{n}", "no_ack is set",
         lambda s: s.create(s.name, subjects=[f"{s.name}.>"], no_ack=True),
-        lambda s: s.stream(no_ack=False), nothing_is_made=False),
+        lambda s: s.stream(no_ack=False)),
     "storage": Case(
         78, "nats.stream.{n}", "it has storage: file",
         lambda s: (s.create(s.name, subjects=[f"{s.name}.>"], storage="file"),
                    s.stream(storage="memory")),
-        lambda s: s.stream(storage="file"), nothing_is_made=False),
+        lambda s: s.stream(storage="file")),
     "deny_delete": Case(
         78, "nats.stream.{n}", "it has deny_delete: true",
         lambda s: (s.create(s.name, subjects=[f"{s.name}.>"], deny_delete=True),
                    s.stream(deny_delete=False)),
-        lambda s: s.stream(deny_delete=True), nothing_is_made=False),
+        lambda s: s.stream(deny_delete=True)),
     "sealed_letters": Case(
         78, "nats.stream.DLQ_{n}", "it is sealed",
         lambda s: (s.create(f"DLQ_{s.name}", subjects=[f"dlq_{s.name}.*"]),
                    s.jetstream.api(f"STREAM.UPDATE.DLQ_{s.name}", s.jetstream.config(
                        f"DLQ_{s.name}") | {"sealed": True})),
-        lambda s: s.jetstream.delete_stream(f"DLQ_{s.name}"), nothing_is_made=False),
+        lambda s: s.jetstream.delete_stream(f"DLQ_{s.name}")),
     "chain_on_a_shared_stream": Case(
         78, "nats.stream.{n}", "publish: chain works only",
         lambda s: s.stream(publish="chain", ownership="shared"),
@@ -215,42 +225,42 @@ CASES = {
         78, "nats.stream.{n}", "belongs to bridge other alone",
         lambda s: s.create(
             s.name, subjects=[f"{s.name}.>"], metadata={"tailrace-bridge": "other"}),
-        lambda s: s.stream(ownership="shared"), nothing_is_made=False),
+        lambda s: s.stream(ownership="shared")),
     "sequences_without_end": Case(
         78, "nats.stream.{n}", "sequences above 2^63 are not supported",
         lambda s: s.create(s.name, subjects=[f"{s.name}.>"], first_seq=2**63 + 5),
-        lambda s: s.jetstream.delete_stream(s.name), nothing_is_made=False),
+        lambda s: s.jetstream.delete_stream(s.name)),
     "start_before_the_oplog": Case(
         75, "mongodb.start", "the oplog no longer holds 1000000000.1",
         lambda s: s.changes.update(source={"start": "1000000000.1"}),
-        lambda s: s.changes.update(source={"start": "oldest"}), nothing_is_made=False),
+        lambda s: s.changes.update(source={"start": "oldest"})),
     "other_source": Case(
         78, "bridge.place", "belongs to source rs0, not elsewhere",
-        lambda s: (s.live(), s.changes.update(source={"name": "elsewhere"})),
-        lambda s: s.changes.update(source={"name": "rs0"}), nothing_is_made=False),
+        lambda s: (s.live(), s.differ(), s.changes.update(source={"name": "elsewhere"})),
+        lambda s: s.changes.update(source={"name": "rs0"})),
     "unreadable_checkpoint": Case(
         75, "bridge.place", "once it is deleted, the resume position is found again",
-        lambda s: (s.live(),
+        lambda s: (s.live(), s.differ(letters=False),
                    s.jetstream.put(f"STATE_{s.name}", f"{s.name}.checkpoint", b"{")),
-        lambda s: s.jetstream.delete_stream(f"KV_STATE_{s.name}"), nothing_is_made=False),
+        lambda s: s.jetstream.delete_stream(f"KV_STATE_{s.name}")),
     "lost_checkpoint_of_an_empty_stream": Case(
         75, "bridge.place", "no longer holds the bridge's last message",
         lambda s: (s.live(), s.jetstream.delete_stream(f"KV_STATE_{s.name}"),
                    s.jetstream.api(f"STREAM.PURGE.{s.name}"),
-                   s.stream(on_loss="halt")),
-        lambda s: s.stream(on_loss="halt"), nothing_is_made=False,
+                   s.differ(letters=False, on_loss="halt")),
+        lambda s: s.stream(on_loss="halt"),
         options=("--from", "now", "--force")),
     "lost_stream": Case(
         75, "bridge.place", "Nothing is published to it until on_loss says",
         lambda s: (s.live(), s.jetstream.delete_stream(s.name), s.stream(on_loss="halt")),
-        lambda s: s.stream(on_loss="refill"), nothing_is_made=False),
+        lambda s: s.stream(on_loss="refill")),
     "messages_that_name_no_bridge": Case(
         75, "bridge.place", "name no bridge",
-        lambda s: (s.create(s.name, subjects=[f"{s.name}.>"]), s.stream(ownership="shared"),
+        lambda s: (s.create(s.name, subjects=[f"{s.name}.>"]), s.differ(ownership="shared"),
                    s.jetstream.publish(f"{s.name}.rooms.insert", b"{}", {
                        "Nats-Msg-Id": "rs0:1.1.0", "Tailrace-Position": "1.1.0",
                        "Tailrace-Rule": "all"})),
-        lambda s: None, nothing_is_made=False, options=("--from", "now", "--force")),
+        lambda s: None, options=("--from", "now", "--force")),
     "mongodb_is_elsewhere": Case(
         69, "mongodb.reachable", "127.0.0.1:1",
         lambda s: s.changes.update(source={"uri": "mongodb://127.0.0.1:1/?replicaSet=rs0"}),
@@ -292,17 +302,16 @@ def test_refused_start(lab, jetstream, tmp_path, name, case):
         s = Situation(lab, jetstream, tmp_path, name, stack)
         case.before(s)
         words = case.words.replace("{n}", name)
+        before = jetstream.everything()
         found = s.doctor()
         assert [check["id"] for check in found] == [case.check.replace("{n}", name)], found
         assert words in found[0]["evidence"], found
         assert found[0]["remedy"], found
-        if case.nothing_is_made:
-            assert jetstream.state(name) is None
+        assert jetstream.everything() == before, "doctor makes nothing"
         code, log = s.run()
         assert code == case.code, log
         assert words in log, log
-        if case.nothing_is_made:
-            assert jetstream.state(name) is None, "a start that is refused makes nothing"
+        assert jetstream.everything() == before, "a start that is refused makes and changes nothing"
         case.repair(s)
         if not case.options:
             assert s.doctor() == []
@@ -316,7 +325,8 @@ def test_rolled_over(tmp_path, name, reader):
     """Of both readers; and of a start before there was an oplog, where a change stream may begin."""
     with Lab(**SMALL) as lab, ExitStack() as stack:
         make_collections(lab, name)
-        s = Situation(lab, JetStream(lab.nats_url), tmp_path, name, stack)
+        jetstream = JetStream(lab.nats_url)
+        s = Situation(lab, jetstream, tmp_path, name, stack)
         begin = now(lab)
         source = {"reader": reader, "start": f"{begin.time}.{begin.inc}"}
         s.changes["source"] = source
@@ -325,8 +335,10 @@ def test_rolled_over(tmp_path, name, reader):
         check, = s.doctor()
         words = f"the oplog no longer holds {begin.time}.{begin.inc}"
         assert check["id"] == "mongodb.start" and words in check["evidence"], check
+        before = jetstream.everything()
         code, log = s.run()
         assert code == 75 and words in log, log
+        assert jetstream.everything() == before
         source["on_position_lost"] = "snapshot"
         assert s.doctor() == []
         s.live()
@@ -335,8 +347,11 @@ def test_rolled_over(tmp_path, name, reader):
         roll_over(lab, name, 2)
         check, = s.doctor()
         assert check["id"] == "mongodb.checkpoint", check
+        s.differ()
+        before = jetstream.everything()
         code, log = s.run()
-        assert code == 75, log
+        assert code == 75 and "position lost" in log, log
+        assert jetstream.everything() == before
         assert s.run("--from", "now", "--force")[0] == 0
         assert s.doctor() == []
 
@@ -384,6 +399,28 @@ def test_port_of_another_bridge(lab, tmp_path, name):
             found = s.doctor()
             assert "http.listen" in [check["id"] for check in found]
             assert any(f"bridge {name}'s" in check["evidence"] for check in found), found
+
+
+def test_another_instance_is_running(lab, jetstream, tmp_path, name):
+    """It makes nothing, either, and nothing that the other one has to do with."""
+    make_collections(lab, name)
+    with ExitStack() as stack:
+        s = Situation(lab, jetstream, tmp_path, name, stack)
+        with s.bridge() as first:
+            first.start().wait_ready()
+            s.differ()
+            (tmp_path / "second").mkdir()
+            second = Situation(lab, jetstream, tmp_path / "second", name, stack)
+            second.changes = s.changes
+            before = jetstream.everything(but=("instance", "checkpoint"))
+            code, log = second.run()
+            assert code == 1 and "is running" in log, log
+            assert jetstream.everything(but=("instance", "checkpoint")) == before
+            assert first.terminate() == 0
+        code, log = second.run()
+        assert code == 0, log
+        assert jetstream.config(name)["max_msgs"] == 1_000_000
+        assert second.doctor() == []
 
 
 def test_refused_without_no_wait(lab, jetstream, tmp_path, name):
@@ -441,8 +478,11 @@ def test_account_limits(accounts, tmp_path, name, user, code, words, stream):
         failed = [c for c in json.loads(done.stdout)["checks"] if c["verdict"] == "fail"]
         assert [check["id"] for check in failed] == ["nats.jetstream"], failed
         assert words in failed[0]["evidence"]
+        jetstream = JetStream(accounts.nats_url.replace("//", f"//{user}:a@"))
         # Room may come: without --no-wait it is waited for.
         assert bridge.run("--until", "now", "--no-wait") == code, bridge.tail()
+        assert words in bridge.tail(), bridge.tail()
+        assert jetstream.everything() == {}, "what there is room for is not made, either"
 
 
 def test_overlap_without_the_right_to_ask(tmp_path, name):

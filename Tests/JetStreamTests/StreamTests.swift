@@ -81,6 +81,8 @@ import Testing
       }
       #expect(try await bucket.get("a")?.value == Array("two".utf8))
       #expect(try await bucket.revision("never") == 0)
+      let missing = KeyValueBucket(jetStream, name: "MISSING")
+      #expect(try await missing.revision("never") == 0)
     }
   }
 

@@ -142,9 +142,9 @@ struct HeaderTests {
           let out = ByteBuffer()
           var next = mapper.firstMatch(event)
           var match = 0
-          while let rule = next {
-            try out.write(&mapper, rule, event, match)
-            next = mapper.nextMatch(event, after: rule)
+          while let taken = next {
+            try out.write(&mapper, taken.rule, event, match)
+            next = mapper.nextMatch(event, after: taken)
             match += 1
           }
           return out.text

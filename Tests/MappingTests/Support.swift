@@ -260,9 +260,9 @@ struct Written {
     for change in changes {
       var found: [Int] = []
       var next = try change.with { mapper.firstMatch($0) }
-      while let rule = next {
-        found.append(rule)
-        next = try change.with { mapper.nextMatch($0, after: rule) }
+      while let match = next {
+        found.append(match.rule)
+        next = try change.with { mapper.nextMatch($0, after: match) }
       }
       result.append(found)
     }

@@ -60,19 +60,69 @@ struct EpochRunner: Sendable {
   {
     machine.memory.servers = connection.discoveredServers
     let jetStream = JetStreamClient(connection)
-    let streams = try await StreamSetup(configuration: configuration, logger: logger)
-      .prepare(jetStream, cautious: machine.memory.cautious)
-    let store = CheckpointStore(
-      jetStream, bucket: configuration.bridge.stateBucket, bridge: configuration.bridge.name,
-      replicas: streams.map(\.info.replicas).max() ?? 1)
-    try await store.ensure()
+    let setup = StreamSetup(configuration, jetStream, logger: logger)
+    let survey = EpochSurvey(
+      configuration: configuration, sourceName: sourceName, jetStream: jetStream, mongo: service)
+    let bucket = KeyValueBucket(jetStream, name: configuration.bridge.stateBucket)
     let claim = InstanceClaim(
-      store.bucket, bridge: configuration.bridge.name, instance: board.instance)
-    let renewal = try await take(claim, connection, &machine)
+      bucket, bridge: configuration.bridge.name, instance: board.instance)
+    do {
+      var judged: JudgedStart?
+      if !machine.memory.hasBegun {
+        judged = try await judge(survey, setup, claim, machine)
+      }
+      let plan = if let judged { judged.setup } else { try await setup.plan() }
+      let store = CheckpointStore(
+        jetStream, bucket: bucket.name, bridge: configuration.bridge.name, replicas: plan.replicas)
+      if !plan.hasBucket { try await store.ensure() }
+      return try await run(
+        on: connection, survey, store, claim, Start(setup: setup, plan: plan, judged: judged),
+        &machine)
+    } catch let refusal as StartRefusal {
+      throw refusal.error
+    }
+  }
+
+  /// What an epoch begins with.
+  private struct Start {
+    var setup: StreamSetup
+    var plan: SetupPlan
+    /// Of the process's first epoch.
+    var judged: JudgedStart?
+  }
+
+  /// Nothing is made unless all of it is as it has to be.
+  private func judge(
+    _ survey: EpochSurvey, _ setup: StreamSetup, _ claim: InstanceClaim, _ machine: EpochMachine
+  ) async throws -> JudgedStart {
+    let stopRequest = service.stopRequest
+    let store = CheckpointStore(
+      survey.jetStream, bucket: configuration.bridge.stateBucket, bridge: configuration.bridge.name)
+    do {
+      return try await StartJudge(survey: survey, setup: setup, store: store, claim: claim)
+        .judge(machine) { stopRequest.isRequested }
+    } catch BridgeError.positionLost(let why) {
+      service.report(.positionLost(why))
+      throw BridgeError.positionLost(why)
+    }
+  }
+
+  private func run(
+    on connection: NATSConnection, _ survey: EpochSurvey, _ store: CheckpointStore,
+    _ claim: InstanceClaim, _ start: Start, _ machine: inout EpochMachine
+  ) async throws -> EpochEnd {
+    let stopRequest = service.stopRequest
+    let taken = try await claim.take(start.judged?.vacancy) { stopRequest.isRequested }
+    machine.memory.heardAt = taken.heardAt ?? machine.memory.heardAt
+    let renewal = ClaimRenewal(claim, revision: taken.revision) { await connection.close() }
+    var start = start
+    // Somebody else was here meanwhile: what was seen then is not what is.
+    if !taken.isAsSeen { start.judged = nil }
     let result: Result<EpochEnd, any Error>
     do {
-      result = .success(
-        try await run(on: connection, jetStream, streams, store, &machine))
+      result = .success(try await run(on: connection, survey, store, start, &machine))
+    } catch let refusal as StartRefusal {
+      result = .failure(refusal.error)
     } catch {
       result = .failure(error)
     }
@@ -82,33 +132,35 @@ struct EpochRunner: Sendable {
     return try result.get()
   }
 
-  /// Waits where a killed instance has left its key, refuses where one is running.
-  private func take(
-    _ claim: InstanceClaim, _ connection: NATSConnection, _ machine: inout EpochMachine
-  ) async throws -> ClaimRenewal {
-    let stopRequest = service.stopRequest
-    let taken = try await claim.take { stopRequest.isRequested }
-    machine.memory.heardAt = taken.heardAt ?? machine.memory.heardAt
-    return ClaimRenewal(claim, revision: taken.revision) { await connection.close() }
-  }
-
   private func run(
-    on connection: NATSConnection, _ jetStream: JetStreamClient, _ streams: [PreparedStream],
-    _ store: CheckpointStore, _ machine: inout EpochMachine
+    on connection: NATSConnection, _ survey: EpochSurvey, _ store: CheckpointStore,
+    _ start: Start, _ machine: inout EpochMachine
   ) async throws -> EpochEnd {
-    let survey = EpochSurvey(
-      configuration: configuration, sourceName: sourceName, jetStream: jetStream, mongo: service)
-    let (stored, revision) = try await survey.load(store)
+    let streams = try await start.setup.make(start.plan, cautious: machine.memory.cautious)
+    // What was decided holds where nothing has been made or changed since.
+    let judged = start.plan.isSettled ? start.judged : nil
+    let stored: Checkpoint?
+    let revision: UInt64
+    if let judged {
+      (stored, revision) = (judged.checkpoint, judged.revision)
+    } else {
+      (stored, revision) = try await survey.load(store)
+    }
     let checkpoint = try newest(machine.memory.checkpoint, stored)
     var kept = KeptState(
       store: store, revision: revision,
       version: max(checkpoint?.version ?? 0, stored?.version ?? 0),
       marks: StreamMarks(
-        bridge: configuration.bridge.name, jetStream,
+        bridge: configuration.bridge.name, survey.jetStream,
         isSupported: connection.info.version >= StreamMarks.firstServer, logger: logger,
         known: marks(streams), isFirst: { [service] in service.isFirstUnmarked($0) }))
     if !machine.memory.hasBegun { warnOfUncountable(streams) }
-    let decision = try await survey.decide(machine, streams, checkpoint)
+    let decision: EpochDecision
+    if let judged {
+      decision = judged.decision
+    } else {
+      decision = try await survey.decide(machine, streams, checkpoint)
+    }
     machine.adopt(decision)
     for remark in decision.remarks { service.report(remark) }
     switch decision.mode {

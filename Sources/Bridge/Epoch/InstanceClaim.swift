@@ -37,22 +37,28 @@ struct InstanceClaim: Sendable {
     var revision: UInt64
     /// When another instance last wrote it, by the servers' clock.
     var heardAt: ServerTime?
+    /// Nobody has written it since the vacancy was seen.
+    var isAsSeen = false
   }
 
-  /// Takes the key; waits where an instance that was killed has left it.
+  /// What the key holds while no instance renews it.
+  struct Vacancy {
+    var revision: UInt64
+    var heardAt: ServerTime?
+  }
+
+  /// Looks whether another instance is running; waits where one that was killed has left the key. Changes
+  /// nothing.
   ///
   /// Throws `BridgeError.displaced` when another instance renews it.
-  func take(_ isStopping: @Sendable () -> Bool) async throws -> Taken {
+  func vacancy(_ isStopping: @Sendable () -> Bool) async throws -> Vacancy {
     while true {
       let first = try await holder()
       guard let first, !first.isStopped, first.instance != instance else {
         let revision =
           if let first { first.revision } else { try await bucket.revision(key) }
-        if let taken = try await write(isStopped: false, expecting: revision) {
-          let other = first.flatMap { $0.instance != instance ? ServerTime($0.at) : nil }
-          return Taken(revision: taken, heardAt: other)
-        }
-        continue
+        let other = first.flatMap { $0.instance != instance ? ServerTime($0.at) : nil }
+        return Vacancy(revision: revision, heardAt: other)
       }
       let clock = ContinuousClock.now
       while ContinuousClock.now - clock < Self.silence {
@@ -64,8 +70,21 @@ struct InstanceClaim: Sendable {
       }
       let last = try await holder()
       guard let last, !last.isStopped, last.revision == first.revision else { continue }
-      if let taken = try await write(isStopped: false, expecting: last.revision) {
-        return Taken(revision: taken, heardAt: ServerTime(last.at))
+      return Vacancy(revision: last.revision, heardAt: ServerTime(last.at))
+    }
+  }
+
+  /// Takes the key, which was found vacant, or is now.
+  ///
+  /// Throws `BridgeError.displaced` when another instance renews it.
+  func take(_ seen: Vacancy?, _ isStopping: @Sendable () -> Bool) async throws -> Taken {
+    if let seen, let taken = try await write(isStopped: false, expecting: seen.revision) {
+      return Taken(revision: taken, heardAt: seen.heardAt, isAsSeen: true)
+    }
+    while true {
+      let vacancy = try await vacancy(isStopping)
+      if let taken = try await write(isStopped: false, expecting: vacancy.revision) {
+        return Taken(revision: taken, heardAt: vacancy.heardAt)
       }
     }
   }

@@ -5,8 +5,10 @@ package import Oplog
 
 /// How far an event is past the rules.
 package struct MatchCursor {
+  /// Nil: no rule takes the event.
+  fileprivate private(set) var taken: RuleMatch?
   /// The rule to serve next; nil: no rule takes the event.
-  package private(set) var rule: Int?
+  package var rule: Int? { taken?.rule }
   /// How many rules took it before.
   package private(set) var match: Int
   /// Why that rule's message can't be made or sent: its policy for such events is due.
@@ -14,20 +16,20 @@ package struct MatchCursor {
   /// Every outcome of the event is known.
   package private(set) var isDone = false
 
-  package init(rule: Int?, match: Int = 0) {
-    self.rule = rule
+  package init(rule taken: RuleMatch?, match: Int = 0) {
+    self.taken = taken
     self.match = match
   }
 
   fileprivate mutating func refuse(_ error: MappingError) { invalid = error }
 
-  fileprivate mutating func advance(to next: Int?) {
+  fileprivate mutating func advance(to next: RuleMatch?) {
     invalid = nil
     guard let next else {
       isDone = true
       return
     }
-    rule = next
+    taken = next
     match += 1
   }
 }
@@ -109,10 +111,11 @@ package struct MessageMaker: ~Copyable {
   package mutating func step<Sink: MessageSink & ~Copyable>(
     _ event: borrowing ChangeEvent, _ cursor: inout MatchCursor, into sink: inout Sink
   ) -> Step {
-    guard let rule = cursor.rule else { return settleUnmatched(event, &cursor, into: &sink) }
+    guard let taken = cursor.taken else { return settleUnmatched(event, &cursor, into: &sink) }
+    let rule = taken.rule
     if cursor.invalid != nil { return settleInvalid(event, rule, &cursor, into: &sink) }
     var isFiltered = sink.leavesOut(rule: rule)
-    if !isFiltered { isFiltered = mapper.skips(event, rule: rule) }
+    if !isFiltered, taken.isDecided { isFiltered = mapper.skips(event, rule: rule) }
     if isFiltered {
       skip(event, &cursor)
       return .filtered(rule: rule)
@@ -130,6 +133,10 @@ package struct MessageMaker: ~Copyable {
     case .write: isKept = true
     case .check: isKept = false
     }
+    guard taken.isDecided else {
+      cursor.refuse(Mapper.undecided)
+      return .invalid(rule: rule, Mapper.undecided)
+    }
     do throws(MappingError) {
       try write(event, rule, message, into: &sink)
     } catch {
@@ -146,7 +153,8 @@ package struct MessageMaker: ~Copyable {
 
   /// Moves to the next rule that takes the event, whatever the outcome for this one.
   package mutating func skip(_ event: borrowing ChangeEvent, _ cursor: inout MatchCursor) {
-    let next: Int? = if let rule = cursor.rule { mapper.nextMatch(event, after: rule) } else { nil }
+    let next: RuleMatch? =
+      if let taken = cursor.taken { mapper.nextMatch(event, after: taken) } else { nil }
     cursor.advance(to: next)
   }
 
@@ -296,10 +304,12 @@ package struct MessageMaker: ~Copyable {
   /// The first rule that takes the event and fulfils the condition; nil: none does.
   package mutating func match(
     _ event: borrowing ChangeEvent, where condition: (Int) -> Bool
-  ) -> Int? {
-    var rule = mapper.firstMatch(event)
-    while let index = rule, !condition(index) { rule = mapper.nextMatch(event, after: index) }
-    return rule
+  ) -> RuleMatch? {
+    var taken = mapper.firstMatch(event)
+    while let match = taken, !condition(match.rule) {
+      taken = mapper.nextMatch(event, after: match)
+    }
+    return taken
   }
 
   /// Whether the rule makes no message of the event: an update of which its filter leaves nothing.

@@ -129,11 +129,7 @@ extension EpochMachine {
   ) throws(Undecided) -> EpochOutcome {
     switch failure {
     case .positionLost(let lost) where memory.isSnapshot:
-      position(
-        lost: """
-          the snapshot took longer than the oplog reaches back, so nothing would lead on from it. \
-          Enlarge the oplog (replSetResizeOplog) and begin again: tailrace snapshot --force. \(lost)
-          """)
+      position(lost: Self.outlived(lost.description))
     case .positionLost(let lost): try next(afterLoss: lost.description, facts)
     case .unsupported(let why): EpochOutcome(.fail(.configuration(why)))
     case .corruptReply(let why): EpochOutcome(.fail(.halted(why)))
@@ -172,6 +168,14 @@ extension EpochMachine {
     memory.catchUp = nil
     return EpochOutcome(
       .another, resetsPause: true, .error("a snapshot closes the gap", reason: why))
+  }
+
+  /// What there is to say of a snapshot from whose place nothing leads on.
+  static func outlived(_ lost: String) -> String {
+    """
+    the snapshot took longer than the oplog reaches back, so nothing would lead on from it. \
+    Enlarge the oplog (replSetResizeOplog) and begin again: tailrace snapshot --force. \(lost)
+    """
   }
 
   private func position(lost why: String) -> EpochOutcome {

@@ -44,14 +44,34 @@ package struct StreamPlan: Sendable {
       screening: isBlind ? .always : cautious ? .whileNeeded : .never, mayRepeatIDs: mayRepeatIDs)
   }
 
+  /// It is as it is to be.
+  var isSettled: Bool {
+    switch claim {
+    case .claim, .release, .refused: false
+    case .settled, .contested: present != nil && changed.isEmpty
+    }
+  }
+
   /// The stream as it will be found; an empty one where it has to be made.
   package func expected(now: String) -> StreamInfo {
-    if let present { return present }
+    if let present {
+      var raw = present.raw
+      raw["config"] = config
+      return StreamInfo(raw)
+    }
     return StreamInfo([
       "config": config, "created": .string(now),
       "state": ["messages": 0, "bytes": 0, "first_seq": 0, "last_seq": 0],
     ])
   }
+}
+
+/// A consumer that has to be made or changed.
+struct ConsumerPlan: Sendable {
+  var name: String
+  /// All that it is to have.
+  var config: JSONValue
+  var isNew: Bool
 }
 
 /// Judges, before anything is changed, whether JetStream can hold what the configuration asks for. `run`
@@ -79,6 +99,27 @@ package struct StreamPlanner: Sendable {
 
   /// Whether the dead letters have a stream that the configuration doesn't list.
   package var hasLetterStream: Bool { configuration.deadLetterStream == nil }
+
+  /// All streams in the configuration's order; the dead-letter stream last, unless it is one of them.
+  func planStreams() async throws -> [StreamPlan] {
+    let results = await withTaskGroup(of: (Int, Result<StreamPlan, any Error>).self) { group in
+      for (index, stream) in configuration.streams.enumerated() {
+        group.addTask {
+          do { return (index, .success(try await plan(stream))) } catch {
+            return (index, .failure(error))
+          }
+        }
+      }
+      var results: [(Int, Result<StreamPlan, any Error>)] = []
+      for await result in group { results.append(result) }
+      return results.sorted { $0.0 < $1.0 }.map(\.1)
+    }
+    var plans = try results.map { try $0.get() }
+    if hasLetterStream {
+      plans.append(try await planLetters(replicas: plans.map(\.replicas).max() ?? 1))
+    }
+    return plans
+  }
 
   /// - Throws: `StartRefusal`, or `JetStreamError` where the server can't be asked.
   package func plan(_ stream: StreamSpec) async throws -> StreamPlan {
@@ -201,18 +242,21 @@ package struct StreamPlanner: Sendable {
 
   // MARK: What is not a stream of events
 
-  /// - Throws: `StartRefusal` for the first consumer that can't be as it is configured.
-  package func checkConsumers(_ stream: StreamSpec, of plan: StreamPlan) async throws {
+  /// The consumers that have to be made or changed.
+  ///
+  /// - Throws: `StartRefusal` for the first one that can't be as it is configured.
+  package func planConsumers(_ stream: StreamSpec, of plan: StreamPlan) async throws -> [ConsumerPlan] {
     let together = ConsumerSetRules(
       stream: stream.name, streamConfig: plan.config, consumers: stream.consumers)
     if let refusal = together.refusal { throw refusal }
-    for consumer in stream.consumers { _ = try await self.plan(consumer, of: plan) }
+    var plans: [ConsumerPlan] = []
+    for consumer in stream.consumers {
+      if let made = try await self.plan(consumer, of: plan) { plans.append(made) }
+    }
+    return plans
   }
 
-  /// The configuration that the consumer is to have; nil where it has it already.
-  package func plan(_ consumer: JSONValue, of stream: StreamPlan) async throws -> (
-    String, JSONValue
-  )? {
+  private func plan(_ consumer: JSONValue, of stream: StreamPlan) async throws -> ConsumerPlan? {
     guard let name = (consumer["durable_name"] ?? consumer["name"])?.stringValue else {
       throw StartRefusal.consumer(
         "?", of: stream.name, "it needs a durable_name",
@@ -223,14 +267,18 @@ package struct StreamPlanner: Sendable {
     let rules = ConsumerRules(
       name, stream: stream.name, streamConfig: stream.config, present: present, wanted: consumer)
     if let refusal = rules.refusal { throw refusal }
-    return rules.isUnchanged ? nil : (name, rules.config)
+    return rules.isUnchanged
+      ? nil : ConsumerPlan(name: name, config: rules.config, isNew: present == nil)
   }
 
-  /// - Throws: `StartRefusal` where the state bucket's name is that of a stream that is none.
-  package func checkBucket() async throws {
+  /// Whether the state bucket is there.
+  ///
+  /// - Throws: `StartRefusal` where its name is that of a stream that is none.
+  package func hasBucket() async throws -> Bool {
     let bucket = configuration.bridge.stateBucket
-    guard let present = try await jetStream.stream("KV_\(bucket)") else { return }
+    guard let present = try await jetStream.stream("KV_\(bucket)") else { return false }
     if let refusal = BucketFitness(bucket, bridge: bridge, present.config).refusal { throw refusal }
+    return true
   }
 }
 

@@ -19,73 +19,89 @@ package struct PreparedStream: Sendable {
   package var mayRepeatIDs: Bool
 }
 
+/// All that a start finds, and is going to make, before it reads and publishes.
+struct SetupPlan: Sendable {
+  struct Stream: Sendable {
+    var plan: StreamPlan
+    /// Nil: the dead-letter stream that the configuration doesn't list.
+    var spec: StreamSpec?
+    /// Those to be made or changed.
+    var consumers: [ConsumerPlan]
+  }
+
+  var streams: [Stream]
+  var hasBucket: Bool
+
+  var replicas: Int { streams.map(\.plan.replicas).max() ?? 1 }
+
+  /// Nothing is to be made or changed.
+  var isSettled: Bool {
+    hasBucket && streams.allSatisfy { $0.plan.isSettled && $0.consumers.isEmpty }
+  }
+}
+
 /// Makes JetStream hold what the configuration asks for, and chooses each stream's protocol.
 struct StreamSetup: Sendable {
   let configuration: BridgeConfiguration
   let logger: Logger
+  let planner: StreamPlanner
 
-  /// All streams in the configuration's order; the dead-letter stream last, unless it is one of them.
-  /// Where one of them can't serve, none is changed.
-  func prepare(
-    _ jetStream: JetStreamClient, cautious: Set<String>
-  ) async throws -> [PreparedStream] {
-    let planner = StreamPlanner(configuration, jetStream)
-    do {
-      try await check(planner)
-      return try await make(planner, cautious)
-    } catch let refusal as StartRefusal {
-      throw refusal.error
-    }
+  init(_ configuration: BridgeConfiguration, _ jetStream: JetStreamClient, logger: Logger) {
+    self.configuration = configuration
+    self.logger = logger
+    planner = StreamPlanner(configuration, jetStream)
   }
 
-  private func check(_ planner: StreamPlanner) async throws {
-    var replicas = 1
-    for stream in configuration.streams {
-      let plan = try await planner.plan(stream)
-      replicas = max(replicas, plan.replicas)
-      try await planner.checkConsumers(stream, of: plan)
+  private var jetStream: JetStreamClient { planner.jetStream }
+
+  /// Looks at everything; changes nothing. Streams come in the configuration's order; the dead-letter stream
+  /// last, unless it is one of them.
+  ///
+  /// - Throws: `StartRefusal` where one of them can't serve.
+  func plan() async throws -> SetupPlan {
+    var streams: [SetupPlan.Stream] = []
+    for (index, plan) in try await planner.planStreams().enumerated() {
+      let spec = index < configuration.streams.count ? configuration.streams[index] : nil
+      var consumers: [ConsumerPlan] = []
+      if let spec { consumers = try await planner.planConsumers(spec, of: plan) }
+      streams.append(SetupPlan.Stream(plan: plan, spec: spec, consumers: consumers))
     }
-    if planner.hasLetterStream { _ = try await planner.planLetters(replicas: replicas) }
-    try await planner.checkBucket()
+    return SetupPlan(streams: streams, hasBucket: try await planner.hasBucket())
   }
 
-  private func make(
-    _ planner: StreamPlanner, _ cautious: Set<String>
-  ) async throws -> [PreparedStream] {
+  /// Makes and changes what lacks.
+  func make(_ setup: SetupPlan, cautious: Set<String>) async throws -> [PreparedStream] {
     var prepared: [PreparedStream] = []
-    for stream in configuration.streams {
-      let plan = try await planner.plan(stream)
-      let isCautious = cautious.contains(stream.name)
-      let made = try await make(plan, planner.jetStream, isCautious) {
-        try await planner.plan(stream)
-      }
-      prepared.append(made)
+    for stream in setup.streams {
+      let name = stream.plan.name
+      prepared.append(
+        try await make(stream.plan, cautious.contains(name)) {
+          if let spec = stream.spec { return try await planner.plan(spec) }
+          return try await planner.planLetters(replicas: setup.replicas)
+        })
       for consumer in stream.consumers {
-        guard let (name, config) = try await planner.plan(consumer, of: plan) else { continue }
-        try await planner.jetStream.makeConsumer(name, of: stream.name, config)
+        try await jetStream.makeConsumer(consumer.name, of: name, consumer.config)
       }
-    }
-    if planner.hasLetterStream {
-      let replicas = prepared.map(\.info.replicas).max() ?? 1
-      let plan = try await planner.planLetters(replicas: replicas)
-      let made = try await make(plan, planner.jetStream, false) {
-        try await planner.planLetters(replicas: replicas)
-      }
-      prepared.append(made)
     }
     return prepared
   }
 
+  /// The streams as they will be found once everything is made.
+  func expected(_ setup: SetupPlan, cautious: Set<String>, now: String) -> [PreparedStream] {
+    setup.streams.map { stream in
+      prepared(stream.plan, stream.plan.expected(now: now), cautious.contains(stream.plan.name))
+    }
+  }
+
   /// - Parameter again: asked where somebody else made the stream meanwhile.
   private func make(
-    _ plan: StreamPlan, _ jetStream: JetStreamClient, _ cautious: Bool,
-    again: () async throws -> StreamPlan
+    _ plan: StreamPlan, _ cautious: Bool, again: () async throws -> StreamPlan
   ) async throws -> PreparedStream {
-    if let info = try await carryOut(plan, jetStream) {
-      return prepared(plan, info, cautious)
-    }
+    // What is there and will be changed, as it is now.
+    let plan = plan.isSettled || plan.present == nil ? plan : try await again()
+    if let info = try await carryOut(plan) { return prepared(plan, info, cautious) }
     let second = try await again()
-    guard let info = try await carryOut(second, jetStream) else {
+    guard let info = try await carryOut(second) else {
       throw JetStreamError(code: JetStreamCode.nameInUse, operation: "STREAM.CREATE.\(plan.name)")
     }
     return prepared(second, info, cautious)
@@ -101,15 +117,13 @@ struct StreamSetup: Sendable {
   private var bridge: String { configuration.bridge.name }
 
   /// Nil: somebody else made the stream meanwhile.
-  private func carryOut(
-    _ plan: StreamPlan, _ jetStream: JetStreamClient
-  ) async throws -> StreamInfo? {
+  private func carryOut(_ plan: StreamPlan) async throws -> StreamInfo? {
     let name = plan.name
     warn(plan.claim, name)
-    guard let present = plan.present else { return try await create(plan, jetStream) }
+    guard let present = plan.present else { return try await create(plan) }
     var info = present
     if !plan.changed.isEmpty {
-      info = StreamInfo(try await ask("STREAM.UPDATE.\(name)", plan, jetStream))
+      info = StreamInfo(try await ask("STREAM.UPDATE.\(name)", plan))
       logger.info(
         "stream updated",
         metadata: ["stream": "\(name)", "fields": "\(plan.changed.joined(separator: " "))"])
@@ -118,9 +132,9 @@ struct StreamSetup: Sendable {
       logger.warning("\(warning)", metadata: ["stream": "\(name)"])
     }
     switch plan.claim {
-    case .claim: return try await take(jetStream, name, info)
+    case .claim: return try await take(name, info)
     case .release:
-      let shared = await setOwner(nil, jetStream, name, info)
+      let shared = await setOwner(nil, name, info)
       if shared != nil {
         logger.info("stream is shared from now on", metadata: ["stream": "\(name)"])
       }
@@ -130,11 +144,9 @@ struct StreamSetup: Sendable {
   }
 
   /// Nil: somebody else made the stream meanwhile, and otherwise.
-  private func create(
-    _ plan: StreamPlan, _ jetStream: JetStreamClient
-  ) async throws(JetStreamError) -> StreamInfo? {
+  private func create(_ plan: StreamPlan) async throws(JetStreamError) -> StreamInfo? {
     do {
-      let info = StreamInfo(try await ask("STREAM.CREATE.\(plan.name)", plan, jetStream))
+      let info = StreamInfo(try await ask("STREAM.CREATE.\(plan.name)", plan))
       logger.info("stream created", metadata: ["stream": "\(plan.name)"])
       return info
     } catch {
@@ -144,7 +156,7 @@ struct StreamSetup: Sendable {
   }
 
   private func ask(
-    _ operation: String, _ plan: StreamPlan, _ jetStream: JetStreamClient
+    _ operation: String, _ plan: StreamPlan
   ) async throws(JetStreamError) -> JSONValue {
     do {
       return try await jetStream.request(operation, plan.config)
@@ -163,10 +175,8 @@ struct StreamSetup: Sendable {
 
   /// Two bridges may have found the stream without an owner, and the last to write has it: who wrote is
   /// read again when the other must have written too.
-  private func take(
-    _ jetStream: JetStreamClient, _ name: String, _ info: StreamInfo
-  ) async throws -> StreamInfo {
-    guard await setOwner(bridge, jetStream, name, info) != nil else { return info }
+  private func take(_ name: String, _ info: StreamInfo) async throws -> StreamInfo {
+    guard await setOwner(bridge, name, info) != nil else { return info }
     try await Task.sleep(for: .milliseconds(200))
     guard let now = try await jetStream.stream(name) else { return info }
     if let owner = StreamClaim.owner(now.config), owner != bridge {
@@ -178,7 +188,7 @@ struct StreamSetup: Sendable {
   /// Nil where the server doesn't let us, as users may publish to streams that they can't change: that is
   /// no reason not to publish.
   private func setOwner(
-    _ owner: String?, _ jetStream: JetStreamClient, _ name: String, _ info: StreamInfo
+    _ owner: String?, _ name: String, _ info: StreamInfo
   ) async -> StreamInfo? {
     var once = jetStream
     once.attempts = 1

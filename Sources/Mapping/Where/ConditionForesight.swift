@@ -132,8 +132,9 @@ extension ConditionTest {
     let none = UnsafeRawBufferPointer(start: nil, count: 0)
     let value = found ?? BSONElement(type: .undefined, key: none, value: none)
     func compares(_ kind: ConditionNode.Kind, _ literal: ConditionValue) -> Bool {
-      literal.bytes.withUnsafeBytes {
-        comparison(kind, value, BSONElement(type: literal.type, key: none, value: $0))
+      var steps = Int.max
+      return literal.bytes.withUnsafeBytes {
+        comparison(kind, value, BSONElement(type: literal.type, key: none, value: $0), &steps)
       }
     }
     switch self {

@@ -14,30 +14,13 @@ struct ConditionNode {
   /// values do, or which pattern it is.
   var first: Int32 = 0
   var count: Int32 = 0
+  /// Of `equals` with many values: behind those, so many that are sorted.
+  var sortedCount: Int32 = 0
   var field = EventField.operationType
   var path = PoolRange.empty
   /// Bit n: BSON's type number n, with minKey as 0.
   var types: UInt64 = 0
   var hasMaxKey = false
-  /// Steps it takes at most for each byte of the event's documents.
-  var weight = 1
-}
-
-/// What conditions may take of one event. Counted in steps, not in time: a second run decides alike.
-enum ConditionBudget {
-  /// For all rules' conditions together, in equal parts.
-  static let steps = 2_000_000
-  /// But a rule's condition has so many at least.
-  static let least = 50_000
-  /// For a step of a pattern that has no table.
-  static let patternStepCost = 1
-  /// A pattern that needs trying has no bound by an event's size.
-  static let unbounded = 1 << 40
-
-  /// Steps for comparing with a value.
-  static func cost(_ literal: BSONElement) -> Int {
-    1 &+ literal.value.count &>> 5 &+ (literal.type == .decimal128 ? 64 : 0)
-  }
 }
 
 /// All rules' conditions: flat, like the rest of a plan.
@@ -46,20 +29,18 @@ struct ConditionPlans: ~Copyable {
   private(set) var children: [Int32] = []
   private(set) var values: [(type: BSONType, bytes: PoolRange)] = []
   private(set) var patterns: [Pattern] = []
-  private var rules = 0
-  /// What each rule's condition may take of one event.
-  private(set) var steps = ConditionBudget.steps
+  /// What they may take of one event.
+  private(set) var budget = ConditionBudget()
 
   /// A rule's condition, as a whole.
   /// - Returns: its place in `nodes`.
   mutating func add(rule condition: Condition, pool: inout ByteWriter) -> Int32 {
-    rules += 1
-    steps = max(ConditionBudget.least, ConditionBudget.steps / rules)
+    budget.conditions += 1
     return add(condition, pool: &pool)
   }
 
   /// - Returns: the condition's place in `nodes`.
-  mutating func add(
+  private mutating func add(
     _ condition: Condition, pool: inout ByteWriter
   ) -> Int32 {
     var node: ConditionNode
@@ -71,10 +52,6 @@ struct ConditionPlans: ~Copyable {
       node = self.test(test, pool: &pool)
       node.field = path.field
       node.path = pool.keep(Array(path.remainder.utf8))
-      // A number may name an item, or a field of each item.
-      for part in path.remainder.split(separator: ".") where part.utf8.allSatisfy({ $0 < 0x3A }) {
-        node.weight = min(ConditionBudget.unbounded, node.weight * 2)
-      }
     }
     nodes.append(node)
     return Int32(nodes.count - 1)
@@ -85,11 +62,8 @@ struct ConditionPlans: ~Copyable {
   ) -> ConditionNode {
     var places: [Int32] = []
     for part in parts { places.append(add(part, pool: &pool)) }
-    var node = ConditionNode(
+    let node = ConditionNode(
       kind: kind, first: Int32(children.count), count: Int32(places.count))
-    node.weight = places.reduce(1) {
-      min(ConditionBudget.unbounded, $0 + nodes[Int($1)].weight)
-    }
     children += places
     return node
   }
@@ -116,22 +90,28 @@ struct ConditionPlans: ~Copyable {
       return node
     case .matches(let pattern):
       patterns.append(pattern.pattern)
-      var node = ConditionNode(kind: .matches, first: Int32(patterns.count - 1))
-      if !pattern.pattern.hasTable { node.weight = ConditionBudget.unbounded }
-      return node
+      return ConditionNode(kind: .matches, first: Int32(patterns.count - 1))
     }
   }
 
   private mutating func compared(
     _ kind: ConditionNode.Kind, _ wanted: [ConditionValue], pool: inout ByteWriter
   ) -> ConditionNode {
-    var node = ConditionNode(kind: kind, first: Int32(values.count), count: Int32(wanted.count))
-    for value in wanted {
-      values.append((value.type, pool.keep(value.bytes)))
-      node.weight += 65 + value.bytes.count
+    var sorted: [ConditionValue] = []
+    var others = wanted
+    if kind == .equals, wanted.count > Self.fewValues {
+      sorted = wanted.filter(\.hasOrder).sorted { $0.isLess(than: $1) }
+      others = wanted.filter { !$0.hasOrder }
     }
+    let node = ConditionNode(
+      kind: kind, first: Int32(values.count), count: Int32(others.count),
+      sortedCount: Int32(sorted.count))
+    for value in others + sorted { values.append((value.type, pool.keep(value.bytes))) }
     return node
   }
+
+  /// Up to this many values are compared one by one.
+  private static let fewValues = 8
 }
 
 extension ByteWriter {
@@ -145,37 +125,24 @@ extension ByteWriter {
 // MARK: - Judging
 
 extension MappingPlan {
-  /// Whether the event satisfies a condition. Nothing is allocated, but for decimals.
+  /// Whether the event satisfies a rule's condition. Nothing is allocated, but for decimals.
   ///
-  /// An event that uses the condition's steps up counts as one that satisfies it, so that the rule
-  /// takes it and `checkBudget` makes it a dead letter: it is not passed over.
-  func satisfies(
-    _ condition: Int32, _ event: borrowing ChangeEvent, _ scratch: inout Scratch
-  ) -> Bool {
-    scratch.conditionSteps = conditions.steps
-    return holds(condition, event, &scratch) || scratch.conditionSteps < 0
-  }
-
-  /// Throws `too_complex` for an event on which a condition can't be decided. Only large events, and
-  /// patterns that need trying, can use the steps up: for others nothing is worked out twice.
-  func checkBudget(
-    _ condition: Int32, _ event: borrowing ChangeEvent, _ scratch: inout Scratch
-  ) throws(MappingError) {
-    guard condition >= 0 else { return }
-    let weight = conditions.nodes[Int(condition)].weight
-    let (bound, isLarge) = weight.multipliedReportingOverflow(by: 64 &+ event.documentBytes)
-    guard isLarge || bound >= conditions.steps else { return }
-    _ = satisfies(condition, event, &scratch)
-    guard scratch.conditionSteps < 0 else { return }
-    throw MappingError(
-      .tooComplex,
-      "the rule's condition (where) takes more than \(conditions.steps) steps on this event")
+  /// - Parameter steps: what the event's conditions have left; this one takes its own out of it.
+  func judge(
+    _ condition: Int32, _ event: borrowing ChangeEvent, _ steps: inout ConditionSteps,
+    _ scratch: inout Scratch
+  ) -> ConditionVerdict {
+    scratch.conditionSteps = conditions.budget.own &+ steps.shared
+    let holds = holds(condition, event, &scratch)
+    steps.shared = min(steps.shared, max(scratch.conditionSteps, 0))
+    if scratch.conditionSteps < 0 { return .undecided }
+    return holds ? .satisfied : .refused
   }
 
   private func holds(
     _ condition: Int32, _ event: borrowing ChangeEvent, _ scratch: inout Scratch
   ) -> Bool {
-    if scratch.conditionSteps < 0 { return false }
+    guard scratch.charge(1) else { return false }
     let node = conditions.nodes[Int(condition)]
     switch node.kind {
     case .all:
@@ -274,19 +241,37 @@ extension MappingPlan {
       }
       return search(conditions.patterns[Int(node.first)], text, &scratch)
     default:
-      for n in Int(node.first)..<Int(node.first &+ node.count) {
-        let literal = literal(n)
-        guard scratch.charge(ConditionBudget.cost(literal)) else { return false }
-        if comparison(node.kind, value, literal) { return true }
+      let sorted = Int(node.first &+ node.count)
+      for n in Int(node.first)..<sorted {
+        guard scratch.charge(1) else { return false }
+        if comparison(node.kind, value, literal(n), &scratch.conditionSteps) { return true }
       }
-      return false
+      guard node.sortedCount > 0 else { return false }
+      return isAmong(sorted..<(sorted &+ Int(node.sortedCount)), value, &scratch)
     }
+  }
+
+  /// Whether a value equals one of those, which are sorted.
+  private func isAmong(
+    _ places: Range<Int>, _ value: BSONElement, _ scratch: inout Scratch
+  ) -> Bool {
+    var (low, high) = (places.lowerBound, places.upperBound)
+    while low < high {
+      let middle = low &+ (high &- low) / 2
+      guard scratch.charge(1),
+        // A NaN is none of them.
+        let order = compare(value, literal(middle), &scratch.conditionSteps)
+      else { return false }
+      if order == 0 { return true }
+      if order < 0 { high = middle } else { low = middle &+ 1 }
+    }
+    return false
   }
 
   private func search(
     _ pattern: Pattern, _ text: UnsafeRawBufferPointer, _ scratch: inout Scratch
   ) -> Bool {
-    guard scratch.charge(text.count &>> 2) else { return false }
+    guard scratch.charge(2 &+ text.count &>> 2) else { return false }
     var steps = scratch.conditionSteps / ConditionBudget.patternStepCost
     let before = steps
     let outcome = pattern.search(text, &scratch.pattern, steps: &steps)
@@ -301,40 +286,6 @@ extension MappingPlan {
     return BSONElement(
       type: value.type, key: UnsafeRawBufferPointer(start: nil, count: 0),
       value: bytes(value.bytes))
-  }
-}
-
-/// As servers compare in queries: values of the same kind only; but what is missing equals null, and
-/// everything lies between minKey and maxKey.
-func comparison(
-  _ kind: ConditionNode.Kind, _ value: BSONElement, _ literal: BSONElement
-) -> Bool {
-  let (own, wanted) = (comparisonClass(value.type), comparisonClass(literal.type))
-  guard own == wanted else {
-    if own &+ wanted == 5, own == 0 || wanted == 0 {
-      return kind == .equals || kind == .greaterOrEqual || kind == .lessOrEqual
-    }
-    switch literal.type {
-    case .maxKey: return kind == .less || kind == .lessOrEqual
-    case .minKey: return kind == .greater || kind == .greaterOrEqual
-    default: return false
-    }
-  }
-  guard let order = compare(value, literal) else { return false }
-  switch kind {
-  case .equals: return order == 0
-  case .greater: return order > 0
-  case .greaterOrEqual: return order >= 0
-  case .less: return order < 0
-  default: return order <= 0
-  }
-}
-
-extension ChangeEvent {
-  /// Of the documents that conditions look into.
-  fileprivate var documentBytes: Int {
-    (documentKey?.bytes.count ?? 0) + (fullDocument?.bytes.count ?? 0)
-      + (updateDescription?.bytes.count ?? 0) + (lsid?.bytes.count ?? 0)
   }
 }
 

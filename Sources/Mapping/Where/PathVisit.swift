@@ -56,6 +56,8 @@ enum PathVisit {
     _ array: BSONView, _ rest: UnsafeRawBufferPointer, _ charge: (Int) -> Bool,
     _ visit: (BSONElement?) -> Bool
   ) -> Bool {
+    // The rest of the path is searched, however short the array is.
+    guard charge(rest.count &>> 4) else { return false }
     let dot = rest.firstIndex(of: UInt8(ascii: "."))
     let head = UnsafeRawBufferPointer(rebasing: rest[..<(dot ?? rest.count)])
     let isIndex = !head.isEmpty && head.allSatisfy { (48...57).contains($0) }

@@ -26,20 +26,64 @@ func comparisonClass(_ type: BSONType) -> Int {
   }
 }
 
-/// Negative, zero or positive; nil where a NaN has no order to a number.
-func compare(_ a: BSONElement, _ b: BSONElement) -> Int? {
+/// As servers compare in queries: values of the same kind only; but what is missing equals null, and
+/// everything lies between minKey and maxKey.
+///
+/// - Parameter steps: what is taken is taken out of these. Negative: there were not enough, and the result
+///   means nothing.
+func comparison(
+  _ kind: ConditionNode.Kind, _ value: BSONElement, _ literal: BSONElement, _ steps: inout Int
+) -> Bool {
+  let (own, wanted) = (comparisonClass(value.type), comparisonClass(literal.type))
+  guard own == wanted else {
+    if own &+ wanted == 5, own == 0 || wanted == 0 {
+      return kind == .equals || kind == .greaterOrEqual || kind == .lessOrEqual
+    }
+    switch literal.type {
+    case .maxKey: return kind == .less || kind == .lessOrEqual
+    case .minKey: return kind == .greater || kind == .greaterOrEqual
+    default: return false
+    }
+  }
+  guard let order = compare(value, literal, &steps) else { return false }
+  switch kind {
+  case .equals: return order == 0
+  case .greater: return order > 0
+  case .greaterOrEqual: return order >= 0
+  case .less: return order < 0
+  default: return order <= 0
+  }
+}
+
+extension ConditionValue {
+  /// Values of its kind have one order, in which it has a place.
+  var hasOrder: Bool {
+    switch type {
+    case .string, .symbol, .objectID, .date, .bool, .timestamp, .binary, .int32, .int64: true
+    case .double, .decimal128: !withElement { $0.isNaN }
+    default: false
+    }
+  }
+
+  func isLess(than other: ConditionValue) -> Bool {
+    var steps = Int.max
+    return withElement { a in other.withElement { b in (compare(a, b, &steps) ?? 0) < 0 } }
+  }
+
+  private func withElement<R>(_ body: (BSONElement) -> R) -> R {
+    bytes.withUnsafeBytes {
+      body(BSONElement(type: type, key: .init(start: nil, count: 0), value: $0))
+    }
+  }
+}
+
+/// Negative, zero or positive; nil where a NaN has no order to a number, or the steps are used up.
+func compare(_ a: BSONElement, _ b: BSONElement, _ steps: inout Int) -> Int? {
   let (classA, classB) = (comparisonClass(a.type), comparisonClass(b.type))
   if classA != classB { return classA < classB ? -1 : 1 }
   switch a.type {
-  case .double, .int32, .int64, .decimal128: return compareNumbers(a, b)
-  case .string, .symbol: return compareBytes(a.text(b), b.text(a))
-  case .document, .array: return compareDocuments(a, b)
-  case .binary:
-    let (x, y) = (a.binary, b.binary)
-    guard let x, let y else { return 0 }
-    if x.bytes.count != y.bytes.count { return x.bytes.count < y.bytes.count ? -1 : 1 }
-    if x.subtype != y.subtype { return x.subtype < y.subtype ? -1 : 1 }
-    return compareBytes(x.bytes, y.bytes)
+  case .double, .int32, .int64, .decimal128: return compareNumbers(a, b, &steps)
+  case .document, .array: return compareDocuments(a, b, &steps)
   case .date, .bool:
     let (x, y) = (a.order, b.order)
     return x == y ? 0 : x < y ? -1 : 1
@@ -47,11 +91,29 @@ func compare(_ a: BSONElement, _ b: BSONElement) -> Int? {
     let (x, y) = (UInt64(bitPattern: a.order), UInt64(bitPattern: b.order))
     return x == y ? 0 : x < y ? -1 : 1
   case .null, .undefined, .minKey, .maxKey: return 0
+  default: break
+  }
+  steps &-= min(a.value.count, b.value.count) &>> 5
+  guard steps >= 0 else { return nil }
+  switch a.type {
+  case .string, .symbol: return compareBytes(a.text(b), b.text(a))
+  case .binary:
+    let (x, y) = (a.binary, b.binary)
+    guard let x, let y else { return 0 }
+    if x.bytes.count != y.bytes.count { return x.bytes.count < y.bytes.count ? -1 : 1 }
+    if x.subtype != y.subtype { return x.subtype < y.subtype ? -1 : 1 }
+    return compareBytes(x.bytes, y.bytes)
   default: return compareBytes(a.value, b.value)
   }
 }
 
 extension BSONElement {
+  fileprivate var isNaN: Bool {
+    if let double { return double.isNaN }
+    // The five bits behind the sign: a NaN's are all set.
+    return decimal128.map { $0.high &>> 58 & 0b11111 == 0b11111 } ?? false
+  }
+
   fileprivate func text(_ other: BSONElement) -> UnsafeRawBufferPointer { string ?? value }
 
   /// Eight bytes, or one.
@@ -61,35 +123,48 @@ extension BSONElement {
 }
 
 private func compareBytes(_ a: UnsafeRawBufferPointer, _ b: UnsafeRawBufferPointer) -> Int {
-  for (x, y) in zip(a, b) where x != y { return x < y ? -1 : 1 }
+  let shared = min(a.count, b.count)
+  var at = 0
+  while at &+ 8 <= shared, a.readInt64(at: at) == b.readInt64(at: at) { at &+= 8 }
+  while at < shared {
+    let (x, y) = (a.readByte(at: at), b.readByte(at: at))
+    if x != y { return x < y ? -1 : 1 }
+    at &+= 1
+  }
   return a.count == b.count ? 0 : a.count < b.count ? -1 : 1
 }
 
 /// Field by field: kind, then name (not in arrays), then value.
-private func compareDocuments(_ a: BSONElement, _ b: BSONElement) -> Int? {
+private func compareDocuments(_ a: BSONElement, _ b: BSONElement, _ steps: inout Int) -> Int? {
   guard let first = a.document, let second = b.document else { return 0 }
   var (walkA, walkB) = (first.elements(), second.elements())
   while true {
     guard let x = try? walkA.next() else { return (try? walkB.next()) == nil ? 0 : -1 }
     guard let y = try? walkB.next() else { return 1 }
+    steps &-= ConditionBudget.pairCost &+ min(x.key.count, y.key.count) &>> 5
+    guard steps >= 0 else { return nil }
     let (classX, classY) = (comparisonClass(x.type), comparisonClass(y.type))
     if classX != classY { return classX < classY ? -1 : 1 }
     if a.type == .document {
       let names = compareBytes(x.key, y.key)
       if names != 0 { return names }
     }
-    guard let values = compare(x, y) else { return nil }
+    guard let values = compare(x, y, &steps) else { return nil }
     if values != 0 { return values }
   }
 }
 
 // MARK: Numbers
 
-private func compareNumbers(_ a: BSONElement, _ b: BSONElement) -> Int? {
+private func compareNumbers(_ a: BSONElement, _ b: BSONElement, _ steps: inout Int) -> Int? {
   if let x = a.integer, let y = b.integer { return x == y ? 0 : x < y ? -1 : 1 }
   if a.type == .decimal128 || b.type == .decimal128 {
+    steps &-= ConditionBudget.decimalCost
+    guard steps >= 0 else { return nil }
     // Digit by digit is slow for doubles: only where they are the decimal's nearest one.
     if let order = compareRoughly(a, b) ?? compareRoughly(b, a).map({ -$0 }) { return order }
+    steps &-= (a.double ?? b.double).map(ComparableDecimal.cost) ?? 0
+    guard steps >= 0 else { return nil }
     return compare(ComparableDecimal(a), ComparableDecimal(b))
   }
   if let x = a.double, let y = b.double {
@@ -169,6 +244,12 @@ private struct ComparableDecimal {
   }
 
   private init() {}
+
+  /// Steps that a double's digits take: of 1e-300, as much as thousands of other comparisons.
+  static func cost(_ double: Double) -> Int {
+    let power = abs(max(Int(double.exponentBitPattern), 1) - 1075)
+    return double.isFinite ? power * (power + 64) / 16 : 0
+  }
 
   /// A double is an integer times a power of two, and five times that a power of ten.
   private init(exactly double: Double) {

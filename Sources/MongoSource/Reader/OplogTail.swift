@@ -232,28 +232,13 @@ struct OplogTail {
     _ found: ResumePoint?, _ connection: MongoConnection, _ server: MongoConnection.Server
   ) throws(End) -> End {
     let majority = mailbox.options.readConcernMajority
-    var unasked: [String] = []
-    if !connection.primaryOnly {
-      // Members keep oplogs of different lengths; a new member's is short.
-      let members = try attempt { () throws(MongoError) in try connection.members() }
-      for member in members where member.host != server.host {
-        do {
-          let entry = try connection.firstEntry(
-            from: resume.position, majority: majority, on: member)
-          if let entry, resume.matches(entry.point) { return .elsewhere(member.host) }
-        } catch {
-          unasked.append(member.host)
-        }
-      }
+    let missing = try attempt { () throws(MongoError) in
+      try connection.search(for: resume, found: found, majority: majority, besides: server)
     }
-    let oldest = try attempt { () throws(MongoError) in try connection.oldestEntry(on: server) }
-    let hello = try attempt { () throws(MongoError) in try connection.hello(server) }
-    let isOlder = oldest.map { resume.position < $0.point.position } ?? false
-    return .failed(
-      .positionLost(
-        PositionLost(
-          reason: isOlder ? .rolledOver : .rolledBack, expected: resume, found: found,
-          oldest: oldest?.point, newest: hello.lastWrite, host: server.host, unasked: unasked)))
+    switch missing {
+    case .elsewhere(let host): return .elsewhere(host)
+    case .lost(let lost): return .failed(.positionLost(lost))
+    }
   }
 
   // MARK: Batches

@@ -1,0 +1,106 @@
+import BridgeConfiguration
+import Foundation
+import JetStream
+import Logging
+import MongoSource
+import Oplog
+
+/// All that a start looks at before it makes anything, and what it decides by that.
+struct JudgedStart: Sendable {
+  var setup: SetupPlan
+  var streams: [PreparedStream]
+  var vacancy: InstanceClaim.Vacancy
+  /// As stored, and the revision to assert when replacing it.
+  var checkpoint: Checkpoint?
+  var revision: UInt64
+  var decision: EpochDecision
+}
+
+/// Judges whether a process may begin, and changes nothing on any server: a start that is refused leaves them
+/// as they were. `doctor` judges by the same parts.
+struct StartJudge: Sendable {
+  let survey: EpochSurvey
+  let setup: StreamSetup
+  let store: CheckpointStore
+  let claim: InstanceClaim
+
+  private var configuration: BridgeConfiguration { survey.configuration }
+
+  /// - Throws: `StartRefusal`, `BridgeError`, or `JetStreamError` for what may be over another time.
+  func judge(
+    _ machine: EpochMachine, _ isStopping: @Sendable () -> Bool
+  ) async throws -> JudgedStart {
+    var plan = try await setup.plan()
+    try await askServer(plan)
+    let vacancy = try await claim.vacancy(isStopping)
+    let (checkpoint, revision) = try await survey.load(store)
+    // Behind the checkpoint: beside an instance that has just stopped, streams are ahead of it, as they are
+    // after a crash, and never behind.
+    for (index, now) in try await setup.planner.planStreams().enumerated() {
+      plan.streams[index].plan = now
+    }
+    let streams = setup.expected(
+      plan, cautious: machine.memory.cautious, now: Date.now.formatted(.iso8601))
+    var machine = machine
+    machine.memory.heardAt = vacancy.heardAt ?? machine.memory.heardAt
+    let decision = try await survey.decide(machine, streams, checkpoint)
+    try await checkPosition(decision, machine.settings)
+    return JudgedStart(
+      setup: plan, streams: streams, vacancy: vacancy, checkpoint: checkpoint, revision: revision,
+      decision: decision)
+  }
+
+  private func askServer(_ plan: SetupPlan) async throws {
+    let server = ServerJudgement(setup.planner)
+    for stream in plan.streams {
+      try await server.check(stream.plan)
+      for consumer in stream.consumers { try await server.check(consumer, of: stream.plan) }
+    }
+    if !plan.hasBucket { try await server.checkNewBucket() }
+    try await server.checkRights(plan)
+    try await server.checkRoom(plan)
+  }
+
+  /// Whether reading can begin where it is to.
+  private func checkPosition(
+    _ decision: EpochDecision, _ settings: EpochMachine.Settings
+  ) async throws {
+    switch decision.mode {
+    case .tail(let plan):
+      // A loss is closed by a snapshot. Where a first start begins has been looked up, unless a change
+      // stream is to say itself whether it can begin there.
+      guard !settings.snapshotsOnLoss, !settings.options.snapshot,
+        !plan.isFresh || settings.beginsAtMark
+      else { return }
+      let point = ResumePoint(position: plan.start, term: plan.term)
+      if let loss = try await loss(of: point, settings) { throw BridgeError.positionLost(loss) }
+    case .snapshot(let plan):
+      let point = ResumePoint(position: plan.snapshot.position, term: plan.snapshot.term)
+      guard let loss = try await loss(of: point, settings) else { return }
+      throw BridgeError.positionLost(EpochMachine.outlived(loss))
+    }
+  }
+
+  /// What can't be asked, the reader finds itself.
+  private func loss(
+    of point: ResumePoint, _ settings: EpochMachine.Settings
+  ) async throws -> String? {
+    do {
+      return try await survey.mongo.askMongo { [readsOplog = settings.readsOplog] options in
+        readsOplog
+          ? try await MongoAdmin.loss(options, resumingAt: point)
+          : try await MongoAdmin.changeStreamLoss(options, at: point.position)
+      }
+    } catch BridgeError.configuration {
+      return nil
+    }
+  }
+}
+
+extension EpochMachine.Settings {
+  /// A first start begins at a position that somebody has named, in a change stream.
+  fileprivate var beginsAtMark: Bool {
+    guard !readsOplog, case .at = options.from ?? start else { return false }
+    return true
+  }
+}
