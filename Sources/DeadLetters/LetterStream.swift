@@ -5,7 +5,7 @@ import Mapping
 import NATS
 
 /// Which messages of the dead-letter stream are letters, and whose.
-struct LetterStream: Sendable {
+package struct LetterStream: Sendable {
   let bridge: String
   let ownership: MessageOwnership.InStream
   /// Where letters go.
