@@ -133,6 +133,10 @@ struct StreamPlanner: Sendable {
       (config, changed) = present.config.merging(asked)
     } else {
       config["name"] = .string(name)
+      // Originals of duplicates are compared where ids do not name their events (PublishLane+Originals).
+      if config["allow_direct"] == nil, configuration.mayRepeatIDs(name) {
+        config["allow_direct"] = true
+      }
       if claim == .claim { config["metadata"] = StreamClaim.metadata(config, owner: bridge) }
     }
     let fitness = configuration.fitness(of: name, config, isExclusive: exclusive)
