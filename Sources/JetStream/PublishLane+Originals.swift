@@ -10,8 +10,8 @@ import JSON
 extension PublishLane {
   static let readsInFlight = 512
 
-  /// Direct reads are under way. They may never be answered: a leaf node's or an account's permissions
-  /// drop requests without a word.
+  /// Direct reads are under way. They may never be answered: where the stream no longer allows them, or a
+  /// leaf node's permissions do not, requests are dropped without a word.
   public var awaitsDirectReads: Bool {
     guard readsDirectly, let stage else { return false }
     return stage.phase == .reading && stage.awaited > 0
@@ -79,7 +79,7 @@ extension PublishLane {
       case .held(let sequence) = stage.messages[index].fate
     else { return LaneProgress(acked: 0, duplicates: 0) }
     if status == 503 {
-      // The stream no longer allows it.
+      // Nobody takes such requests.
       readFromLeader()
       return .moved
     }

@@ -28,6 +28,8 @@ final class Driver: NATSRawHandler, @unchecked Sendable {
   private let body: @Sendable (Int) -> [UInt8]
   private var next = 0
   private(set) var duplicates = 0
+  /// Messages that the stream's leader was asked for.
+  private(set) var leaderReads = 0
   private(set) var conflicts: [LaneProgress.Conflict] = []
   /// What was said to be stored last, and where.
   private(set) var lastStored: (message: Int, sequence: UInt64)?
@@ -63,6 +65,13 @@ final class Driver: NATSRawHandler, @unchecked Sendable {
     try await done.futureResult.get()
   }
 
+  func readFromLeader() {
+    connection.eventLoop.execute {
+      self.lane.readFromLeader()
+      self.pump()
+    }
+  }
+
   private func pump() {
     while next < count, lane.canSend {
       lane.beginMessage()
@@ -76,11 +85,17 @@ final class Driver: NATSRawHandler, @unchecked Sendable {
     }
     if next == count || lane.waitsForSeal { lane.seal() }
     if lane.mayFlush, lane.output.count > 0 {
+      leaderReads += leaderQuestions(lane.output.bytes)
       connection.writeRaw(ByteBuffer(bytes: lane.output.bytes))
       lane.output.removeAll()
       connection.flushWrites()
     }
     if lane.acked == UInt64(count) { done.succeed(()) }
+  }
+
+  private func leaderQuestions(_ bytes: UnsafeRawBufferPointer) -> Int {
+    let text = String(decoding: bytes, as: UTF8.self)
+    return text.split(separator: "\r\n").count { $0.hasPrefix("PUB $JS.API.STREAM.MSG.GET.") }
   }
 
   func received(_ message: borrowing NATSMessageView) {

@@ -173,6 +173,7 @@ extension OriginalTests {
         ) { "a\($0)" }
         try await driver.run()
         #expect(driver.duplicates == 60 && driver.conflicts.isEmpty, "\(mode)")
+        #expect(driver.leaderReads == 0, "\(mode)")
         let headers = seen.originals.withLock { $0.map { $0?.headers ?? [] } }
         // What the server adds is not the message's.
         #expect(
@@ -202,13 +203,14 @@ extension OriginalTests {
       try await driver.run()
       #expect(seen.originals.withLock { $0.count { $0 == nil } } == 1)
       #expect(driver.conflicts.map(\.offset) == [3])
+      #expect(driver.leaderReads == 1)
     }
   }
 
   @Test(arguments: ServerBinary.available)
-  func `a stream that does not allow direct reads is read from its leader`(version: String)
-    async throws
-  {
+  func `requests for what the stream does not allow are not answered, and the leader is asked`(
+    version: String
+  ) async throws {
     try await withJetStream(version) { jetStream in
       try await prepare(jetStream, version, ["allow_direct": false])
       try await Driver(jetStream.connection, .chain, base: 0, count: 700) { "a\($0)" }.run()
@@ -217,9 +219,12 @@ extension OriginalTests {
         jetStream.connection, .single, base: 700, count: 700, screening: .always, judge: seen.judge,
         direct: true
       ) { "a\($0)" }
-      try await driver.run()
+      async let run: Void = driver.run()
+      try await Task.sleep(for: .milliseconds(300))
+      driver.readFromLeader()
+      try await run
       #expect(driver.duplicates == 700)
-      #expect(!driver.lane.awaitsDirectReads)
+      #expect(driver.leaderReads == 700)
     }
   }
 }
