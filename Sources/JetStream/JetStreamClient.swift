@@ -213,6 +213,8 @@ public struct StreamInfo: Sendable {
   public var replicas: Int { config["num_replicas"]?.integer() ?? 1 }
   public var allowsAtomic: Bool { config["allow_atomic"]?.boolValue ?? false }
   public var allowsBatched: Bool { config["allow_batched"]?.boolValue ?? false }
+  /// Any server that has the stream's messages answers for one (`DIRECT.GET`).
+  public var allowsDirect: Bool { config["allow_direct"]?.boolValue ?? false }
   /// Largest message the stream takes, headers included; nil when it sets no limit.
   public var maximumMessageSize: Int? { config.streamLimit("max_msg_size") }
   /// What the stream may hold altogether; nil where that has no limit.

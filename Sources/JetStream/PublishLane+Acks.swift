@@ -1,9 +1,13 @@
 /// What the server's answers do to a lane.
 extension PublishLane {
   /// Takes one ack. `token` is what follows the inbox and its dot in the ack's subject.
-  public func received(token: UnsafeRawBufferPointer, payload: UnsafeRawBufferPointer, status: Int?)
-    throws(JetStreamError) -> LaneProgress
-  {
+  public func received(
+    token: UnsafeRawBufferPointer, headers: UnsafeRawBufferPointer,
+    payload: UnsafeRawBufferPointer, status: Int?
+  ) throws(JetStreamError) -> LaneProgress {
+    if let index = directAnswer(token) {
+      return try takeDirect(index, headers, payload, status: status)
+    }
     if let status {
       // The server's own refusal: nobody serves the subject (503), or the like.
       throw JetStreamError(

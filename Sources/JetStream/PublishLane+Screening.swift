@@ -1,60 +1,4 @@
 import Bytes
-import JSON
-
-/// Tells duplicates from conflicts. The lane knows nothing of events; who publishes them does.
-public struct DuplicateJudge: Sendable {
-  /// Nil: the original is the same event. Else what it is instead. The original is nil where it is no
-  /// longer in the stream.
-  public var difference: @Sendable (_ message: Content, _ original: Content?) -> String?
-
-  /// What is compared of a message. Cheap to make: many are, and of most a header or two are read.
-  public struct Content: Sendable {
-    /// Header lines, each with its end; the version line may stand before them.
-    public var headers: [UInt8]
-    private var body: [UInt8]
-    private var isBase64: Bool
-    /// Where it stands; 0 for what is not stored yet.
-    public var sequence: UInt64
-
-    public init(headers: [UInt8], payload: [UInt8], sequence: UInt64 = 0) {
-      self.init(headers: headers, body: payload, isBase64: false, sequence: sequence)
-    }
-
-    init(headers: [UInt8], body: [UInt8], isBase64: Bool, sequence: UInt64) {
-      self.headers = headers
-      self.body = body
-      self.isBase64 = isBase64
-      self.sequence = sequence
-    }
-
-    public var payload: [UInt8] {
-      isBase64 ? Base64.decode(String(decoding: body, as: UTF8.self)) ?? [] : body
-    }
-
-    /// The first header of that name.
-    public func header(_ name: String) -> String? {
-      headers.withUnsafeBytes { bytes in
-        var line = 0
-        while line < bytes.count {
-          var end = line
-          while end < bytes.count, bytes[end] != 13 { end += 1 }
-          let value = line + name.utf8.count + 2
-          if value <= end, bytes[line...].starts(with: name.utf8), bytes[value - 2] == 58 {
-            return String(decoding: bytes[value..<end], as: UTF8.self)
-          }
-          line = end + 2
-        }
-        return nil
-      }
-    }
-  }
-
-  public init(
-    difference: @escaping @Sendable (_ message: Content, _ original: Content?) -> String?
-  ) {
-    self.difference = difference
-  }
-}
 
 /// Looks ids up before anything is published, for streams that hold some of them already: by earlier
 /// runs, or by producers that were first.
@@ -63,7 +7,8 @@ public struct DuplicateJudge: Sendable {
 /// never hold: the server looks at ids first, so it answers `duplicate` with the original's sequence, or
 /// refuses, and stores nothing either way. All of them are under way at once. What the stream has is
 /// compared with its original where the id alone does not prove the event; what it lacks is published by
-/// the lane's protocol. All is settled together, in order, once everything is known to be stored.
+/// the lane's protocol. All is settled together, in order, once everything is known to be stored. Meanwhile
+/// the next messages are collected.
 extension PublishLane {
   /// A class, so that its arrays are changed where they are.
   final class Stage {
@@ -77,11 +22,20 @@ extension PublishLane {
       case held(UInt64)
     }
 
+    /// Where a message's original is asked for.
+    enum Question {
+      case none
+      /// From any server that has the stream's messages.
+      case direct
+      case leader
+    }
+
     struct Message {
       /// Where the parts stand.
       var place: Place
       var end: Int
       var fate = Fate.unknown
+      var question = Question.none
       /// This lane has stored it.
       var isOurs = false
       /// An earlier one of these has its id.
@@ -107,25 +61,34 @@ extension PublishLane {
     var lastSequence: UInt64 = 0
     /// All that was published is looked up again, to see what of it is ours.
     var isConfirming = false
-    var longestID = 0
     /// Messages settled since the last duplicate.
     var clean = 0
   }
 
-  /// An answer to something else than a publish.
+  /// An answer to something else than a publish, for the message of that index.
   enum StagedAnswer {
     case id(Int)
     case original(Int)
   }
 
-  static let readsInFlight = 512
   static let mostRounds = 200
   /// So many messages without a duplicate, and ids are no longer looked up.
   static let cleanEnough = 50_000
 
-  /// Messages are collected rather than written to the wire.
-  @inline(__always)
-  var isStaging: Bool { stage?.phase == .collecting }
+  /// The next messages are collected while the server answers for those before them; not before its
+  /// questions are with the socket.
+  func canCollect(beside stage: Stage) -> Bool {
+    guard ahead.count < Self.maximumBatch else { return false }
+    return stage.phase == .collecting || (output.count == 0 && !isOver(stage))
+  }
+
+  /// What was sent to the socket left room to collect more.
+  public var collectsAhead: Bool { stage.map { $0.phase != .collecting } ?? false && canSend }
+
+  /// No duplicate came for so long that the messages behind these go out without questions.
+  private func isOver(_ stage: Stage) -> Bool {
+    options.screening == .whileNeeded && stage.clean >= Self.cleanEnough
+  }
 
   /// How many messages are published at once: fast ingest takes more only with flow control.
   private var partLimit: Int {
@@ -134,7 +97,7 @@ extension PublishLane {
 
   /// What the protocol can add to the staged message beyond what is always allowed for.
   var stagedAddition: Int {
-    mode == .chain && options.assertsPredecessor ? (stage?.longestID ?? 0) + 96 : 0
+    mode == .chain && options.assertsPredecessor ? longestID + 96 : 0
   }
 
   // MARK: - Collecting
@@ -142,18 +105,24 @@ extension PublishLane {
   /// The open message is complete.
   func stageMessage() {
     let id = messageID(output.bytes, open)
-    stage?.longestID = max(stage?.longestID ?? 0, id.count)
-    stage?.messages.append(Stage.Message(place: open, end: output.count))
+    longestID = max(longestID, id.count)
+    ahead.append(Stage.Message(place: open, end: output.count))
     let size = output.count - open.start
     sizes.append(Int32(clamping: size))
     bytesInFlight += size
     sent &+= 1
-    if let count = stage?.messages.count, count >= Self.maximumBatch { lookUpStaged() }
+    stopStaging()
+    if ahead.count >= Self.maximumBatch { lookUpStaged() }
+  }
+
+  /// The open message is complete, or taken back: `output` is what goes to the socket again.
+  func stopStaging() {
+    swap(&output, &collecting)
+    isStaging = false
   }
 
   /// The value of the message's first header, where that is its id.
-  private func messageID(_ bytes: UnsafeRawBufferPointer, _ place: Place) -> UnsafeRawBufferPointer
-  {
+  func messageID(_ bytes: UnsafeRawBufferPointer, _ place: Place) -> UnsafeRawBufferPointer {
     let name = "Nats-Msg-Id: "
     let first = place.headers + 10
     let line = bytes[first..<place.ownEnd]
@@ -165,11 +134,14 @@ extension PublishLane {
 
   // MARK: - Looking ids up
 
-  /// Sends the ids of everything that was collected.
+  /// Sends the ids of everything that was collected, unless those before are still under way.
   func lookUpStaged() {
-    guard let stage, stage.phase == .collecting, !stage.messages.isEmpty else { return }
-    swap(&output, &staged)
-    output.removeAll()
+    guard let stage, stage.phase == .collecting, !ahead.isEmpty else { return }
+    swap(&collecting, &staged)
+    collecting.removeAll()
+    stage.messages = ahead
+    ahead.removeAll(keepingCapacity: true)
+    longestID = 0
     lookUp()
   }
 
@@ -221,7 +193,8 @@ extension PublishLane {
     output.append("\r\n")
   }
 
-  /// Which question a reply subject's last part belongs to: `p<index>` or `g<index>`.
+  /// Which question a reply subject's last part belongs to: `p<index>` or `g<index>` (`d<index>` is
+  /// `directAnswer`'s).
   func stagedAnswer(_ token: UnsafeRawBufferPointer) -> StagedAnswer? {
     guard let kind = token.first, kind == UInt8(ascii: "p") || kind == UInt8(ascii: "g"),
       let index = number(UnsafeRawBufferPointer(rebasing: token.dropFirst())).map({ Int($0) }),
@@ -312,7 +285,7 @@ extension PublishLane {
     }
   }
 
-  private func note(conflict index: Int, _ detail: String) {
+  func note(conflict index: Int, _ detail: String) {
     guard let place = stage?.messages[index].place else { return }
     stage?.messages[index].isRepeat = true
     stage?.conflicts.append(
@@ -321,7 +294,7 @@ extension PublishLane {
   }
 
   /// A collected message in full.
-  private func content(_ index: Int) -> DuplicateJudge.Content {
+  func content(_ index: Int) -> DuplicateJudge.Content {
     guard let message = stage?.messages[index] else {
       return DuplicateJudge.Content(headers: [], payload: [])
     }
@@ -333,78 +306,11 @@ extension PublishLane {
     UnsafeRawBufferPointer(rebasing: staged.bytes[(message.place.headersEnd + 2)..<message.end])
   }
 
-  // MARK: - Reading originals
-
-  /// From the stream's leader; no more at once than the API takes.
-  private func askForOriginals() {
-    guard let stage else { return }
-    var underway = stage.asked - (stage.toRead.count - stage.awaited)
-    // Many questions in one write cost both sides much less than one at a time.
-    guard underway <= Self.readsInFlight / 2 else { return }
-    while stage.asked < stage.toRead.count, underway < Self.readsInFlight {
-      let index = stage.toRead[stage.asked]
-      stage.asked += 1
-      underway += 1
-      guard case .held(let sequence) = stage.messages[index].fate else { continue }
-      let question = "{\"seq\":\(sequence)}"
-      output.append("PUB $JS.API.STREAM.MSG.GET.")
-      output.append(options.stream)
-      output.append(UInt8(ascii: " "))
-      output.append(inbox)
-      output.append(".g\(index) \(question.utf8.count)\r\n\(question)\r\n")
-    }
-  }
-
-  private func takeOriginal(
-    _ index: Int, _ payload: UnsafeRawBufferPointer
-  ) throws(JetStreamError) -> LaneProgress {
-    guard stage?.phase == .reading, stage?.awaited ?? 0 > 0 else {
-      throw unexpected("a message that was not asked for", remedy: .reread)
-    }
-    let original = try original(payload)
-    if let difference = options.judge?.difference(content(index), original) {
-      note(conflict: index, difference)
-    }
-    stage?.awaited -= 1
-    if stage?.awaited == 0 { return try publishAbsent() }
-    let before = output.count
-    askForOriginals()
-    return output.count > before ? .moved : LaneProgress(acked: 0, duplicates: 0)
-  }
-
-  /// The stored message that an answer holds; nil if there is none any more.
-  private func original(
-    _ payload: UnsafeRawBufferPointer
-  ) throws(JetStreamError) -> DuplicateJudge.Content? {
-    if let content = DuplicateJudge.Content(answer: payload) { return content }
-    let answer: JSONValue
-    do {
-      answer = try JSONValue(parsing: payload)
-    } catch {
-      throw unexpected("a stored message that can't be read: \(error)", remedy: .backOff)
-    }
-    if let refused = answer["error"] {
-      let code: Int = refused["err_code"]?.integer() ?? 0
-      guard code == JetStreamCode.noMessage else {
-        throw JetStreamError(
-          code: code, operation: "STREAM.MSG.GET.\(options.stream)",
-          serverSays: refused["description"]?.stringValue ?? "")
-      }
-      return nil
-    }
-    guard let stored = answer["message"].flatMap({ StoredMessage($0) }) else {
-      throw unexpected("an answer without a message", remedy: .reread)
-    }
-    let lines = stored.headers.map { "\($0.name): \($0.value)\r\n" }.joined()
-    return DuplicateJudge.Content(
-      headers: Array(lines.utf8), payload: stored.payload, sequence: stored.sequence)
-  }
-
   // MARK: - Publishing
 
   /// Everything is known: publishes what the stream lacks, unless something would have to go elsewhere
   /// first.
-  private func publishAbsent() throws(JetStreamError) -> LaneProgress {
+  func publishAbsent() throws(JetStreamError) -> LaneProgress {
     if let conflicts = stage?.conflicts, !conflicts.isEmpty {
       var progress = LaneProgress(acked: 0, duplicates: 0)
       progress.conflicts = conflicts.sorted { $0.offset < $1.offset }
@@ -436,7 +342,7 @@ extension PublishLane {
     guard let stage, stage.written < stage.toPublish.count else { return }
     let message = stage.messages[stage.toPublish[stage.written]]
     self.stage?.written += 1
-    beginMessage()
+    beginLine()
     output.append(subject(message.place))
     beginHeaders()
     output.append(ownHeaders(message.place))
@@ -514,58 +420,11 @@ extension PublishLane {
     let next = Stage()
     next.clean = progress.duplicates > 0 ? 0 : done.clean + count
     stage = next
-    if options.screening == .whileNeeded, next.clean >= Self.cleanEnough, output.count == 0 {
+    if isOver(next), ahead.isEmpty, output.count == 0 {
       stage = nil
+    } else if ahead.count >= Self.maximumBatch {
+      lookUpStaged()
     }
     return progress
-  }
-}
-
-extension DuplicateJudge.Content {
-  /// Takes what is needed from an answer of the server's, without reading it as JSON; nil where it does
-  /// not look as all servers from 2.9 to 2.15 write it.
-  ///
-  /// No text within the answer can be taken for these members: quotes in strings are escaped.
-  init?(answer: UnsafeRawBufferPointer) {
-    guard let place = answer.end(of: "\"seq\":"),
-      let headers = answer.string(behind: "\"hdrs\":\""),
-      let lines = Base64.decode(String(decoding: headers, as: UTF8.self)),
-      answer.end(of: "\"error\":") == nil
-    else { return nil }
-    var sequence: UInt64 = 0
-    for digit in answer[place...].prefix(19) {
-      guard digit >= 48, digit <= 57 else { break }
-      sequence = sequence * 10 + UInt64(digit - 48)
-    }
-    guard sequence > 0 else { return nil }
-    let body = answer.string(behind: "\"data\":\"").map { Array($0) } ?? []
-    self.init(headers: lines, body: body, isBase64: true, sequence: sequence)
-  }
-}
-
-extension UnsafeRawBufferPointer {
-  /// Behind the first place where the literal stands.
-  fileprivate func end(of literal: StaticString) -> Int? {
-    let length = literal.utf8CodeUnitCount
-    let wanted = literal.utf8Start
-    guard count >= length else { return nil }
-    var at = 0
-    while at <= count - length {
-      if self[at] == wanted[0] {
-        var same = 1
-        while same < length, self[at + same] == wanted[same] { same += 1 }
-        if same == length { return at + length }
-      }
-      at += 1
-    }
-    return nil
-  }
-
-  /// From there to the next quote.
-  fileprivate func string(behind literal: StaticString) -> UnsafeRawBufferPointer? {
-    guard let start = end(of: literal) else { return nil }
-    var end = start
-    while end < count, self[end] != UInt8(ascii: "\"") { end += 1 }
-    return end < count ? UnsafeRawBufferPointer(rebasing: self[start..<end]) : nil
   }
 }

@@ -37,6 +37,8 @@ public struct LaneOptions: Sendable {
   public var isReplicated = false
   /// Whether ids are looked up before anything is published (`PublishLane+Screening`).
   public var screening: Screening
+  /// The stream lets any server that has its messages answer for one (`allow_direct`).
+  public var readsDirectly = false
   /// Tells an event that is stored already from another one under the same id. Nil: ids say all, and
   /// what the stream has under one is the event.
   public var judge: DuplicateJudge?
@@ -122,7 +124,8 @@ public struct LaneProgress: Equatable, Sendable {
 ///
 /// A lane never repairs itself. Whatever goes wrong ends the epoch: the caller reads the stream's
 /// tail again and starts a new lane behind it. Not thread-safe: owned by one event loop.
-/// `output` is written by one caller at a time, between `beginMessage` and `endMessage`, and no method
+/// `output` is written by one caller at a time, between `beginMessage` and `endMessage` (or
+/// `cancelMessage`), and taken to the socket outside of them; no method
 /// here calls out; hence no dynamic exclusivity checks on the hot properties.
 public final class PublishLane {
   public let options: LaneOptions
@@ -190,8 +193,16 @@ public final class PublishLane {
   @exclusivity(unchecked) var linesAcked: UInt64 = 0
   /// Nil: messages go out as they are written.
   @exclusivity(unchecked) var stage: Stage?
-  /// The messages of `stage`, once their ids are being looked up.
+  /// Originals are read from any server, not from the leader alone (`PublishLane+Originals`).
+  var readsDirectly: Bool
+  /// The messages of `stage`.
   @exclusivity(unchecked) var staged = ByteWriter(capacity: 64)
+  /// Messages that come after those of `stage`, and where they stand in `collecting`. It is in `output`'s
+  /// place while a message is written (`isStaging`).
+  var ahead: [Stage.Message] = []
+  @exclusivity(unchecked) var collecting = ByteWriter(capacity: 64)
+  @exclusivity(unchecked) var isStaging = false
+  var longestID = 0
 
   static let requestedFlow = 200
   static let maximumBatch = 1000
@@ -214,6 +225,7 @@ public final class PublishLane {
     self.lastSequence = options.baseSequence
     self.expectedSequence = options.baseSequence
     self.batchBase = options.baseSequence
+    self.readsDirectly = options.readsDirectly
     if options.screening != .never { stage = Stage() }
   }
 
@@ -225,7 +237,7 @@ public final class PublishLane {
   /// Whether one more message may be written now.
   public var canSend: Bool {
     guard bytesInFlight < options.windowBytes else { return false }
-    if let stage { return stage.phase == .collecting }
+    if let stage { return canCollect(beside: stage) }
     switch mode {
     case .single: return inFlight == 0
     case .chain:
@@ -243,6 +255,14 @@ public final class PublishLane {
 
   /// Opens a message; its subject is written into `output` next.
   public func beginMessage() {
+    if stage != nil {
+      swap(&output, &collecting)
+      isStaging = true
+    }
+    beginLine()
+  }
+
+  func beginLine() {
     open.start = output.count
     output.append("HPUB ")
   }
@@ -356,7 +376,10 @@ public final class PublishLane {
   }
 
   /// Takes the open message back, as if it had never been begun.
-  public func cancelMessage() { output.truncate(to: open.start) }
+  public func cancelMessage() {
+    output.truncate(to: open.start)
+    if isStaging { stopStaging() }
+  }
 
   /// Nothing more comes for now: whatever is open must become final, so that it is acknowledged.
   public func seal() {
@@ -388,7 +411,7 @@ public final class PublishLane {
 
   /// Whether `seal()` has something to do.
   public var hasOpenBatch: Bool {
-    if let stage { return stage.phase == .collecting && !stage.messages.isEmpty }
+    if let stage { return stage.phase == .collecting && !ahead.isEmpty }
     return inBatch > 0 && !sealed
   }
 

@@ -71,13 +71,14 @@ struct NATSExaminer: Sendable {
     var later: [String] = []
     var words = ""
     var laterWords = ""
+    var optional: [String] = []
     var consumers: Set<String> = []
     for right in rights.api {
       // No JSON: refused before anything is done, by whoever would do it.
-      let isQuestion = right.subject.contains(".INFO.") || right.subject.contains(".MSG.GET.")
+      let isQuestion = right.subject.contains(".INFO.") || right.subject.contains(".GET.")
       let answer = await ask(
         right.probe,
-        payload: right.subject.contains(".MSG.GET.") ? #"{"seq":1}"# : isQuestion ? "" : "{")
+        payload: right.subject.contains(".GET.") ? #"{"seq":1}"# : isQuestion ? "" : "{")
       switch answer {
       case .json(let json):
         if let name = Self.name(right, "$JS.API.STREAM.INFO."), json["config"] != nil {
@@ -89,7 +90,9 @@ struct NATSExaminer: Sendable {
       case .nobody, .silence: break
       case .refused(let why), .inboxRefused(let why):
         let what = "\(right.subject), to \(right.purpose)"
-        if isNeeded(right, streams, consumers) {
+        if right.need == .optional {
+          optional.append(what)
+        } else if isNeeded(right, streams, consumers) {
           lacking.append(what)
           words = why
         } else {
@@ -105,7 +108,10 @@ struct NATSExaminer: Sendable {
       diagnosis.evidence += "; not needed as things are"
       return [diagnosis]
     }
-    return [Diagnosis("nats.permissions.api", .ok, "\(rights.api.count) requests are allowed")]
+    let allowed = "\(rights.api.count - optional.count) requests are allowed"
+    let rest =
+      optional.isEmpty ? "" : "; not allowed, and optional: \(optional.joined(separator: "; "))"
+    return [Diagnosis("nats.permissions.api", .ok, allowed + rest)]
   }
 
   private static func name(_ right: NATSRights.Right, _ prefix: String) -> String? {
@@ -117,6 +123,7 @@ struct NATSExaminer: Sendable {
   ) -> Bool {
     switch right.need {
     case .always: return true
+    case .optional: return false
     case .creating(let name): return streams[name] == nil && !consumers.contains(name)
     case .updating(let name):
       guard let info = streams[name],

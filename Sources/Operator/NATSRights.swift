@@ -22,6 +22,8 @@ public struct NATSRights: Sendable {
     case creating(String)
     /// While the stream is not as configured.
     case updating(stream: String)
+    /// The bridge works without it, at a higher cost.
+    case optional
   }
 
   /// Requests to JetStream's API, most basic first.
@@ -49,6 +51,11 @@ public struct NATSRights: Sendable {
       if name != bucket, name != letters || configuration.deadLetterStream != nil {
         ask("STREAM.UPDATE.\(name)", .updating(stream: name), "change its settings")
       }
+    }
+    for stream in configuration.streams where configuration.mayRepeatIDs(stream.name) {
+      ask(
+        "DIRECT.GET.\(stream.name)", .optional, "compare events that it has, at a third of the cost"
+      )
     }
     for stream in configuration.streams {
       for consumer in stream.consumers {

@@ -29,11 +29,7 @@ struct ExtremeNumberTests {
   }
 
   private func answer(_ lane: PublishLane, _ token: String, _ payload: String) {
-    Array(token.utf8).withUnsafeBytes { token in
-      Array(payload.utf8).withUnsafeBytes { payload in
-        _ = try? lane.received(token: token, payload: payload, status: nil)
-      }
-    }
+    _ = try? ack(lane, token, payload)
   }
 
   @Test(arguments: PublishProtocol.allCases) func `acks with any number`(mode: PublishProtocol) {

@@ -8,7 +8,7 @@ import TestServers
 import Testing
 
 /// Which protocols a server has.
-private func modes(_ version: String) -> [PublishProtocol] {
+func modes(_ version: String) -> [PublishProtocol] {
   let number = NATSVersion(version) ?? NATSVersion(0, 0)
   var modes: [PublishProtocol] = [.chain, .single]
   if number >= NATSVersion(2, 12, 1) { modes.append(.atomic) }
@@ -19,14 +19,17 @@ private func modes(_ version: String) -> [PublishProtocol] {
 /// Publishes through one lane over a real connection: what the pipeline does, without a source.
 ///
 /// Sendable invariant: everything is touched on the connection's event loop only.
-private final class Driver: NATSRawHandler, @unchecked Sendable {
+final class Driver: NATSRawHandler, @unchecked Sendable {
   let connection: NATSConnection
   let lane: PublishLane
   let inbox: String
   private let count: Int
   private let id: @Sendable (Int) -> String
+  private let body: @Sendable (Int) -> [UInt8]
   private var next = 0
   private(set) var duplicates = 0
+  /// Messages that the stream's leader was asked for.
+  private(set) var leaderReads = 0
   private(set) var conflicts: [LaneProgress.Conflict] = []
   /// What was said to be stored last, and where.
   private(set) var lastStored: (message: Int, sequence: UInt64)?
@@ -36,17 +39,21 @@ private final class Driver: NATSRawHandler, @unchecked Sendable {
   init(
     _ connection: NATSConnection, _ mode: PublishProtocol, base: UInt64, count: Int,
     exclusive: Bool = true, screening: LaneOptions.Screening = .never, judge: DuplicateJudge? = nil,
+    direct: Bool = false,
+    body: @escaping @Sendable (Int) -> [UInt8] = { Array("{\"n\":\($0)}".utf8) },
     id: @escaping @Sendable (Int) -> String
   ) {
     self.connection = connection
     self.count = count
     self.id = id
     inbox = "_IN.\(UInt64.random(in: 0...UInt64.max))"
-    lane = PublishLane(
-      LaneOptions(
-        stream: "T", mode: mode, exclusive: exclusive, baseSequence: base, inbox: inbox,
-        batchPrefix: String(UInt64.random(in: 0...UInt64.max), radix: 36), window: 100,
-        screening: screening, judge: judge))
+    self.body = body
+    var options = LaneOptions(
+      stream: "T", mode: mode, exclusive: exclusive, baseSequence: base, inbox: inbox,
+      batchPrefix: String(UInt64.random(in: 0...UInt64.max), radix: 36), window: 100,
+      screening: screening, judge: judge)
+    options.readsDirectly = direct
+    lane = PublishLane(options)
     done = connection.eventLoop.makePromise()
   }
 
@@ -58,6 +65,13 @@ private final class Driver: NATSRawHandler, @unchecked Sendable {
     try await done.futureResult.get()
   }
 
+  func readFromLeader() {
+    connection.eventLoop.execute {
+      self.lane.readFromLeader()
+      self.pump()
+    }
+  }
+
   private func pump() {
     while next < count, lane.canSend {
       lane.beginMessage()
@@ -65,12 +79,13 @@ private final class Driver: NATSRawHandler, @unchecked Sendable {
       lane.beginHeaders()
       lane.output.append("Nats-Msg-Id: \(id(next))\r\n")
       lane.beginBody()
-      lane.output.append("{\"n\":\(next)}")
+      lane.output.append(body(next))
       lane.endMessage()
       next += 1
     }
     if next == count || lane.waitsForSeal { lane.seal() }
     if lane.mayFlush, lane.output.count > 0 {
+      leaderReads += leaderQuestions(lane.output.bytes)
       connection.writeRaw(ByteBuffer(bytes: lane.output.bytes))
       lane.output.removeAll()
       connection.flushWrites()
@@ -78,11 +93,16 @@ private final class Driver: NATSRawHandler, @unchecked Sendable {
     if lane.acked == UInt64(count) { done.succeed(()) }
   }
 
+  private func leaderQuestions(_ bytes: UnsafeRawBufferPointer) -> Int {
+    let text = String(decoding: bytes, as: UTF8.self)
+    return text.split(separator: "\r\n").count { $0.hasPrefix("PUB $JS.API.STREAM.MSG.GET.") }
+  }
+
   func received(_ message: borrowing NATSMessageView) {
     let token = UnsafeRawBufferPointer(rebasing: message.subject[(inbox.utf8.count + 1)...])
     do {
       let progress = try lane.received(
-        token: token, payload: message.payload, status: message.status)
+        token: token, headers: message.headers, payload: message.payload, status: message.status)
       if let last = progress.lastStored { lastStored = (settled + last, progress.sequence) }
       settled += progress.acked
       duplicates += progress.duplicates

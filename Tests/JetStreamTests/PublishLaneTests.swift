@@ -72,12 +72,15 @@ private func send(_ lane: PublishLane, _ n: Int, body: String = "{}") {
   lane.endMessage()
 }
 
-func ack(_ lane: PublishLane, _ token: String, _ payload: String, status: Int? = nil)
-  throws -> LaneProgress
-{
+func ack(
+  _ lane: PublishLane, _ token: String, _ payload: String, headers: String = "",
+  status: Int? = nil
+) throws -> LaneProgress {
   try Array(token.utf8).withUnsafeBytes { token in
-    try Array(payload.utf8).withUnsafeBytes { payload in
-      try lane.received(token: token, payload: payload, status: status)
+    try Array(headers.utf8).withUnsafeBytes { headers in
+      try Array(payload.utf8).withUnsafeBytes { payload in
+        try lane.received(token: token, headers: headers, payload: payload, status: status)
+      }
     }
   }
 }

@@ -1,204 +1,14 @@
 import BSON
-import Foundation
 import JetStream
 import TestRandom
 import Testing
-
-/// A stream as the servers were measured to treat ids, assertions and batches. Reads what a lane wrote.
-private struct FakeStream {
-  struct Stored {
-    var id: String
-    var headers: [String]
-    var body: String
-  }
-
-  var stored: [Stored] = []
-  var sequences: [String: UInt64] = [:]
-  let isReplicated: Bool
-  /// nats-server 2.15 with one replica looks at the expected sequence before the id.
-  let sequenceFirst: Bool
-  private var batch: [Stored] = []
-  private var batchExpected: UInt64?
-  private var fast: (count: Int, last: UInt64, isOne: Bool, original: UInt64)?
-  /// Called once before the next batch or message is stored.
-  var racing: [String] = []
-
-  init(isReplicated: Bool, sequenceFirst: Bool) {
-    self.isReplicated = isReplicated
-    self.sequenceFirst = sequenceFirst
-  }
-
-  var last: UInt64 { UInt64(stored.count) }
-
-  mutating func store(_ message: Stored) -> UInt64 {
-    stored.append(message)
-    sequences[message.id] = last
-    return last
-  }
-
-  mutating func produce(_ id: String) {
-    guard sequences[id] == nil else { return }
-    _ = store(Stored(id: id, headers: ["Nats-Msg-Id: \(id)"], body: "producer"))
-  }
-
-  private mutating func race() {
-    for id in racing { produce(id) }
-    racing = []
-  }
-
-  private static func refusal(_ code: Int) -> String {
-    #"{"error":{"code":400,"err_code":\#(code)},"stream":"T","seq":0}"#
-  }
-
-  /// The answers, with their subjects.
-  mutating func take(_ bytes: UnsafeRawBufferPointer) throws -> [(subject: String, payload: String)]
-  {
-    var answers: [(String, String)] = []
-    for line in try lines(bytes) {
-      if line.subject.hasPrefix("$JS.API.STREAM.MSG.GET.T") {
-        answers.append((line.reply, get(line.body)))
-      } else if let answer = publish(line) {
-        answers.append((line.reply, answer))
-      }
-    }
-    return answers
-  }
-
-  private func get(_ question: String) -> String {
-    guard let sequence = Int(question.dropFirst(7).dropLast()), sequence <= stored.count,
-      sequence > 0
-    else { return Self.refusal(10037) }
-    let message = stored[sequence - 1]
-    let head = "NATS/1.0\r\n" + message.headers.map { $0 + "\r\n" }.joined() + "\r\n"
-    return """
-      {"message":{"subject":"t","seq":\(sequence),"hdrs":"\(Data(head.utf8).base64EncodedString())",\
-      "data":"\(Data(message.body.utf8).base64EncodedString())"}}
-      """
-  }
-
-  private mutating func publish(_ line: Line) -> String? {
-    func value(_ name: String) -> String? {
-      line.headers.first { $0.hasPrefix(name + ": ") }.map { String($0.dropFirst(name.count + 2)) }
-    }
-    let message = Stored(id: value("Nats-Msg-Id") ?? "", headers: line.headers, body: line.body)
-    let expected = value("Nats-Expected-Last-Sequence").flatMap { UInt64($0) }
-    if line.reply.hasSuffix(".$FI") { return ingest(line, message, expected) }
-    if value("Nats-Batch-Id") != nil {
-      if batch.isEmpty { batchExpected = expected }
-      batch.append(message)
-      return value("Nats-Batch-Commit") != nil ? commit() : nil
-    }
-    let expectedID = value("Nats-Expected-Last-Msg-Id")
-    if expected == nil || expected != .max >> 1, expectedID != ".tailrace.no-such-id" { race() }
-    let wrongSequence = expected.map { $0 != last } ?? false
-    if sequenceFirst, !isReplicated, wrongSequence { return Self.refusal(10071) }
-    if let original = sequences[message.id] {
-      return #"{"stream":"T","seq":\#(original),"duplicate": true}"#
-    }
-    if wrongSequence { return Self.refusal(10071) }
-    if let expectedID, expectedID != stored.last?.id { return Self.refusal(10070) }
-    return #"{"stream":"T","seq":\#(store(message))}"#
-  }
-
-  private mutating func commit() -> String {
-    race()
-    defer { batch = [] }
-    if let expected = batchExpected, expected != last { return Self.refusal(10071) }
-    let ids = batch.map(\.id)
-    guard Set(ids).count == ids.count, ids.allSatisfy({ sequences[$0] == nil }) else {
-      return Self.refusal(10201)
-    }
-    for message in batch { _ = store(message) }
-    return #"{"stream":"T","seq":\#(last),"batch":"b","count":\#(batch.count)}"#
-  }
-
-  private mutating func ingest(_ line: Line, _ message: Stored, _ expected: UInt64?) -> String? {
-    let parts = line.reply.split(separator: ".")
-    let operation = parts[parts.count - 2]
-    if fast == nil {
-      race()
-      fast = (0, 0, operation == "2", 0)
-    }
-    if operation != "3" {
-      fast?.count += 1
-      if let original = sequences[message.id] {
-        fast?.original = original
-      } else if let expected, expected != last {
-        fast = nil
-        return Self.refusal(10071)
-      } else {
-        let sequence = store(message)
-        fast?.last = sequence
-      }
-    }
-    guard let now = fast else { return nil }
-    if operation == "2" || operation == "3" {
-      fast = nil
-      if now.isOne, now.last == 0 {
-        return #"{"stream":"T","seq":\#(now.original),"duplicate": true,"batch":"b","count":1}"#
-      }
-      return #"{"stream":"T","seq":\#(now.last),"batch":"b","count":\#(now.count)}"#
-    }
-    if now.count == 1 { return #"{"type":"ack","seq":0,"msgs":200}"# }
-    return now.count % 200 == 0 ? #"{"type":"ack","seq":\#(now.count),"msgs":200}"# : nil
-  }
-}
-
-private func makeLane(
-  _ mode: PublishProtocol, base: UInt64 = 0, exclusive: Bool = true, replicated: Bool = false,
-  screening: LaneOptions.Screening = .whileNeeded, judge: DuplicateJudge? = nil
-) -> PublishLane {
-  var options = LaneOptions(
-    stream: "T", mode: mode, exclusive: exclusive, baseSequence: base, inbox: "_IN.0",
-    batchPrefix: "b", assertsPredecessor: !replicated, screening: screening, judge: judge)
-  options.isReplicated = replicated
-  return PublishLane(options)
-}
-
-private func send(_ lane: PublishLane, _ id: String, event: Int = 0) {
-  lane.beginMessage()
-  lane.output.append("t.a")
-  lane.beginHeaders()
-  lane.output.append("Nats-Msg-Id: \(id)\r\nEvent: \(event)\r\n")
-  lane.beginBody()
-  lane.output.append("event \(event)")
-  lane.endMessage()
-}
-
-/// The same event has the same header; a producer's message has none.
-private let judge = DuplicateJudge(
-  difference: { message, original in
-    guard let original, let event = original.header("Event") else { return nil }
-    return event == message.header("Event") ? nil : "it is event \(event)"
-  })
-
-/// Hands what the lane wrote to the stream, and the answers back, until nothing moves.
-private func settle(_ lane: PublishLane, _ stream: inout FakeStream) throws -> LaneProgress {
-  var sum = LaneProgress(acked: 0, duplicates: 0)
-  while lane.output.count > 0, lane.mayFlush {
-    let answers = try stream.take(lane.output.bytes)
-    lane.output.removeAll()
-    for answer in answers {
-      let progress = try ack(lane, String(answer.subject.dropFirst(6)), answer.payload)
-      if let last = progress.lastStored {
-        sum.lastStored = sum.acked + last
-        sum.sequence = progress.sequence
-      }
-      sum.acked += progress.acked
-      sum.duplicates += progress.duplicates
-      sum.wereStored += progress.wereStored
-      sum.conflicts += progress.conflicts
-    }
-  }
-  return sum
-}
 
 @Suite struct ScreeningTests {
   @Test(arguments: [false, true])
   func `ids are asked for with assertions that can't hold, and without bodies`(
     replicated: Bool
   ) throws {
-    let lane = makeLane(.atomic, replicated: replicated)
+    let lane = screeningLane(.atomic, replicated: replicated)
     send(lane, "a")
     send(lane, "b")
     #expect(!lane.mayFlush)
@@ -224,7 +34,7 @@ private func settle(_ lane: PublishLane, _ stream: inout FakeStream) throws -> L
   ) throws {
     var stream = FakeStream(isReplicated: false, sequenceFirst: true)
     for id in ["x", "b", "d"] { stream.produce(id) }
-    let lane = makeLane(mode, base: 3)
+    let lane = screeningLane(mode, base: 3)
     for id in ["a", "b", "c", "d", "e", "b2"] { send(lane, id) }
     lane.seal()
     let progress = try settle(lane, &stream)
@@ -247,7 +57,7 @@ private func settle(_ lane: PublishLane, _ stream: inout FakeStream) throws -> L
   ) throws {
     var stream = FakeStream(isReplicated: true, sequenceFirst: false)
     for n in 0..<700 { stream.produce("m\(n)") }
-    let lane = makeLane(mode, base: 700, exclusive: false, replicated: true)
+    let lane = screeningLane(mode, base: 700, exclusive: false, replicated: true)
     var sum = LaneProgress(acked: 0, duplicates: 0)
     for n in 0..<700 {
       #expect(lane.canSend)
@@ -273,7 +83,7 @@ private func settle(_ lane: PublishLane, _ stream: inout FakeStream) throws -> L
     guard exclusive || mode != .chain else { return }
     var stream = FakeStream(isReplicated: false, sequenceFirst: true)
     stream.produce("m7")
-    let lane = makeLane(mode, base: 1, exclusive: exclusive, judge: judge)
+    let lane = screeningLane(mode, base: 1, exclusive: exclusive, judge: eventJudge)
     for n in 0..<1000 {
       #expect(lane.canSend)
       send(lane, "m\(n)", event: n)
@@ -294,8 +104,60 @@ private func settle(_ lane: PublishLane, _ stream: inout FakeStream) throws -> L
     #expect(lane.lastSequence == progress.sequence)
   }
 
+  @Test(arguments: PublishProtocol.allCases)
+  func `the next messages are collected while the server answers`(mode: PublishProtocol) throws {
+    var stream = FakeStream(isReplicated: false, sequenceFirst: true)
+    for n in stride(from: 0, to: 2500, by: 3) { stream.produce("m\(n)") }
+    let lane = screeningLane(mode, base: stream.last, judge: eventJudge)
+    var next = 0
+    var sum = LaneProgress(acked: 0, duplicates: 0)
+    func fill() {
+      while next < 2500, lane.canSend {
+        send(lane, "m\(next)", event: next)
+        next += 1
+        // One that is taken back leaves nothing behind, neither there nor on the wire.
+        lane.beginMessage()
+        lane.output.append("t.no")
+        lane.cancelMessage()
+      }
+    }
+    fill()
+    #expect(next == 1000)
+    while sum.acked < 2500 {
+      try exchange(lane, &stream, &sum, between: fill)
+      if sum.acked == 0 { #expect(next == 2000) }
+      if next == 2500 { lane.seal() }
+    }
+    #expect(sum.duplicates == 834)
+    #expect(Set(stream.stored.map(\.id)).count == 2500 && stream.stored.count == 2500)
+    let ours = stream.stored[834...].compactMap { Int($0.id.dropFirst()) }
+    #expect(ours == (0..<2500).filter { $0 % 3 != 0 })
+    #expect(stream.stored[834...].allSatisfy { $0.body == "event \($0.id.dropFirst())" })
+    #expect(lane.inFlight == 0)
+  }
+
+  @Test func `a conflict counts from the oldest message in flight`() throws {
+    var stream = FakeStream(isReplicated: false, sequenceFirst: true)
+    stream.produce("m4")
+    stream.stored[0].headers.append("Event: 77")
+    let lane = screeningLane(.atomic, base: 1, judge: eventJudge)
+    for n in 0..<6 { send(lane, "m\(n)", event: n) }
+    lane.seal()
+    var sum = LaneProgress(acked: 0, duplicates: 0)
+    try exchange(lane, &stream, &sum)
+    // The question for the original is on its way.
+    let answers = try stream.take(lane.output.bytes)
+    lane.output.removeAll()
+    #expect(lane.canSend)
+    send(lane, "m4", event: 6)
+    #expect(lane.inFlight == 7)
+    let answer = try #require(answers.first)
+    #expect(try ack(lane, "g4", answer.payload).conflicts.map(\.offset) == [4])
+    #expect(stream.stored.count == 1)
+  }
+
   @Test func `an id that is not settled is asked for again`() throws {
-    let lane = makeLane(.chain)
+    let lane = screeningLane(.chain)
     send(lane, "a")
     send(lane, "b")
     lane.seal()
@@ -314,7 +176,7 @@ private func settle(_ lane: PublishLane, _ stream: inout FakeStream) throws -> L
       #"{"stream":"T","seq":4}"#, #"{"error":{"code":503,"err_code":10077},"stream":"T","seq":0}"#,
       #"{"error":{"code":400,"err_code":10060}}"#, "",
     ] {
-      let lane = makeLane(.atomic)
+      let lane = screeningLane(.atomic)
       send(lane, "a")
       lane.seal()
       #expect(throws: JetStreamError.self) { _ = try ack(lane, "p0", answer) }
@@ -327,12 +189,12 @@ private func settle(_ lane: PublishLane, _ stream: inout FakeStream) throws -> L
     mode: PublishProtocol
   ) throws {
     var stream = FakeStream(isReplicated: false, sequenceFirst: true)
-    let first = makeLane(mode, judge: judge)
+    let first = screeningLane(mode, judge: eventJudge)
     send(first, "a", event: 1)
     send(first, "b", event: 2)
     first.seal()
     #expect(try settle(first, &stream).acked == 2)
-    let lane = makeLane(mode, base: 2, judge: judge)
+    let lane = screeningLane(mode, base: 2, judge: eventJudge)
     stream.produce("p")
     send(lane, "new", event: 3)
     send(lane, "b", event: 2)  // Once more.
@@ -349,7 +211,7 @@ private func settle(_ lane: PublishLane, _ stream: inout FakeStream) throws -> L
 
   @Test func `two events of one batch under one id`() throws {
     var stream = FakeStream(isReplicated: false, sequenceFirst: true)
-    let lane = makeLane(.atomic, judge: judge)
+    let lane = screeningLane(.atomic, judge: eventJudge)
     for (id, event) in [("a", 1), ("b", 2), ("a", 3), ("b", 2)] { send(lane, id, event: event) }
     lane.seal()
     #expect(try settle(lane, &stream).conflicts.map(\.offset) == [2])
@@ -360,7 +222,7 @@ private func settle(_ lane: PublishLane, _ stream: inout FakeStream) throws -> L
   func `a producer that comes between the question and the publish`(mode: PublishProtocol) throws {
     var stream = FakeStream(isReplicated: false, sequenceFirst: true)
     stream.produce("x")
-    let lane = makeLane(mode, base: 1, exclusive: false, judge: judge)
+    let lane = screeningLane(mode, base: 1, exclusive: false, judge: eventJudge)
     for n in 0..<6 { send(lane, "m\(n)", event: n) }
     stream.racing = ["m1", "m5"]
     lane.seal()
@@ -376,7 +238,7 @@ private func settle(_ lane: PublishLane, _ stream: inout FakeStream) throws -> L
 
   @Test func `after a long while without duplicates ids are not asked for any more`() throws {
     var stream = FakeStream(isReplicated: false, sequenceFirst: true)
-    let lane = makeLane(.atomic)
+    let lane = screeningLane(.atomic)
     var n = 0
     while lane.sent < 52_000 {
       send(lane, "m\(n)")
@@ -406,7 +268,7 @@ private func settle(_ lane: PublishLane, _ stream: inout FakeStream) throws -> L
       var duplicates = 0
       var screened = mode == .fast && !exclusive
       while acked < count {
-        let lane = makeLane(
+        let lane = screeningLane(
           mode, base: stream.last, exclusive: exclusive, replicated: replicated,
           screening: screened ? .whileNeeded : .never)
         next = acked
@@ -417,7 +279,18 @@ private func settle(_ lane: PublishLane, _ stream: inout FakeStream) throws -> L
               next += 1
             }
             if next == count || lane.waitsForSeal || random.next() % 20 == 0 { lane.seal() }
-            let progress = try settle(lane, &stream)
+            // Messages are collected while answers are still to come.
+            var progress = LaneProgress(acked: 0, duplicates: 0)
+            if random.next() % 2 == 0 {
+              progress = try settle(lane, &stream)
+            } else {
+              try exchange(lane, &stream, &progress) {
+                while next < count, lane.canSend, random.next() % 50 != 0 {
+                  send(lane, "m\(next)", event: next)
+                  next += 1
+                }
+              }
+            }
             if let last = progress.lastStored {
               let stored = stream.stored[Int(progress.sequence) - 1]
               #expect(stored.id == "m\(acked + last)" && stored.body == "event \(acked + last)")

@@ -30,6 +30,7 @@ extension EpochRunner {
           Lane.Acked(sequence: $0.sequence, position: $0.position, rule: $0.rule)
         })
       lane.publisher.isReplicated = stream.info.replicas > 1
+      lane.publisher.readsDirectly = stream.info.allowsDirect
       switch mode {
       case .tail(let plan):
         lane.watermark = plan.watermarks[stream.name].map(watermark)
@@ -158,7 +159,7 @@ extension EpochRunner {
     let epoch = prepared
     // Before anything is sent that may be refused.
     connection.onServerError { [service, pipeline, weak connection] error in
-      guard let connection else { return }
+      guard let connection, !pipeline.refusedDirectRead(error, on: connection) else { return }
       if let end = EpochEnd(error, streams: streams, inbox: inbox) {
         // At once: behind it come the refusals of what was sent after, which say less.
         pipeline.refused(end, on: connection)

@@ -42,6 +42,11 @@ package struct EventIdentity: Sendable {
     /// Where it stands; 0 for what is not stored yet.
     package var sequence: UInt64 { content.sequence }
     package var own: OwnMessage { OwnMessage(content.headers) }
+
+    /// Without a copy of anything.
+    func withMarks<Result>(_ body: (borrowing MessageMarks) -> Result) -> Result {
+      content.headers.withUnsafeBytes { body(MessageMarks($0)) }
+    }
   }
 
   package var judge: DuplicateJudge {
@@ -52,6 +57,7 @@ package struct EventIdentity: Sendable {
   package func difference(
     _ message: Message, original: Message?
   ) -> String? {
+    if let original, isPlainlySame(message, original) { return nil }
     let mine = message.own
     let id = mine.storedID
     guard let original else {
@@ -86,6 +92,24 @@ package struct EventIdentity: Sendable {
     // A document as it is, and what was told of it before: the same, unless it has changed since.
     return Self.document(original.payload) == Self.document(message.payload)
       ? nil : "\(other), and the document is another one since"
+  }
+
+  /// What most originals are: the message of the same event by the same rule, or the only one that a
+  /// producer has for it. Makes no strings; false leaves it to be compared in full.
+  private func isPlainlySame(_ message: Message, _ original: Message) -> Bool {
+    message.withMarks { mine in
+      original.withMarks { theirs in
+        guard let position = theirs.positionText else {
+          guard !mine.isSnapshot, let event = mine.position else { return false }
+          return claims.claim(original.sequence, for: event) == nil
+        }
+        guard theirs.error == nil, let own = mine.positionText, own.elementsEqual(position),
+          let rule = theirs.rule, let ownRule = mine.rule, ownRule.elementsEqual(rule)
+        else { return false }
+        guard let bridge = theirs.bridge, let ownBridge = mine.bridge else { return true }
+        return ownBridge.elementsEqual(bridge)
+      }
+    }
   }
 
   /// The document that a body tells of, whatever the envelope; the whole body where it has none.

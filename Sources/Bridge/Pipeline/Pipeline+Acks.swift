@@ -25,7 +25,7 @@ extension Pipeline: NATSRawHandler {
     let token = UnsafeRawBufferPointer(rebasing: subject[(at + 1)...])
     do {
       let progress = try lane.publisher.received(
-        token: token, payload: message.payload, status: message.status)
+        token: token, headers: message.headers, payload: message.payload, status: message.status)
       if progress.duplicates > 0, lane.isDeadLetter,
         case .stored(let sequence, true, _) = AckFrame(payload: message.payload)
       {
@@ -206,8 +206,11 @@ extension Pipeline: NATSRawHandler {
     eventLoop.preconditionInEventLoop()
     guard let epoch else { return }
     let limit = NIODeadline.now() - epoch.ackTimeout
+    let directLimit = NIODeadline.now() - Self.directLimit
     for lane in lanes {
-      if let since = lane.waitingSince, since < limit {
+      if let since = lane.waitingSince, since < directLimit, lane.publisher.awaitsDirectReads {
+        readFromLeader(lane, "they are not answered within 1 s")
+      } else if let since = lane.waitingSince, since < limit {
         fail(
           .publishFailed(
             lane: lane.name,

@@ -68,6 +68,8 @@ final class Pipeline: @unchecked Sendable {
   @exclusivity(unchecked) var uncounted: Set<Lane.StoredWatermark> = []
   /// Events whose ids their streams hold for other events.
   @exclusivity(unchecked) var conflicts = IDConflicts()
+  /// Streams whose messages only the leader tells, and until when that is taken for so.
+  var leaderReads: [String: NIODeadline] = [:]
   var until: OplogPosition?
   var draining = false
   /// Nothing behind this entry is derived in this epoch.
@@ -150,7 +152,11 @@ final class Pipeline: @unchecked Sendable {
     eventLoop.preconditionInEventLoop()
     self.epoch = epoch
     usesEarlierRules = epoch.earlierRules != nil
-    lanes = specifications.map { Lane($0, maximumPayload: epoch.maximumPayload) }
+    lanes = specifications.map { specification in
+      var specification = specification
+      if readsFromLeader(specification.name) { specification.publisher.readsDirectly = false }
+      return Lane(specification, maximumPayload: epoch.maximumPayload)
+    }
     inboxPrefixLength = epoch.inbox.utf8.count + 1
     subscription = epoch.connection.subscribeRaw("\(epoch.inbox).>", handler: self)
     epoch.connection.onWritabilityChange { [weak self] writable in
@@ -432,6 +438,7 @@ final class Pipeline: @unchecked Sendable {
       guard lane.publisher.output.count > 0, lane.publisher.mayFlush else { continue }
       write(lane, epoch)
       wrote = true
+      if pause == .blocked, publisher.collectsAhead { schedulePump() }
     }
     if wrote { epoch.connection.flushWrites() }
   }

@@ -1,37 +1,37 @@
-import JSON
+package import JSON
 
 /// What an account may still hold, as `$JS.API.INFO` tells.
-struct AccountLimits {
-  let json: JSONValue
+package struct AccountLimits {
+  package let json: JSONValue
   /// Streams that have to be made.
-  let missing: Int
+  package let missing: Int
   /// What those reserve by their `max_bytes`.
-  let reserving: Int64
+  package let reserving: Int64
 
-  init(_ json: JSONValue, missing: Int, reserving: Int64) {
+  package init(_ json: JSONValue, missing: Int, reserving: Int64) {
     self.json = json
     self.missing = missing
     self.reserving = reserving
   }
 
-  func limit(_ key: String) -> Int64? {
+  package func limit(_ key: String) -> Int64? {
     json["limits"]?[key]?.integer(Int64.self).flatMap { $0 >= 0 ? $0 : nil }
   }
 
-  var streams: Int64 { json["streams"]?.integer(Int64.self) ?? 0 }
-  var storage: Int64 { json["storage"]?.integer(Int64.self) ?? 0 }
+  package var streams: Int64 { json["streams"]?.integer(Int64.self) ?? 0 }
+  package var storage: Int64 { json["storage"]?.integer(Int64.self) ?? 0 }
 
   /// Why what is missing can't be made; nil where nothing speaks against it.
-  var refusal: String? { shortage?.why }
+  package var refusal: String? { shortage?.why }
 
-  var seen: String {
+  package var seen: String {
     var seen = "\(streams) streams, \(storage) bytes in files"
     if let most = limit("max_streams") { seen += " (max_streams \(most))" }
     if let most = limit("max_storage"), most > 0 { seen += " (max_storage \(most))" }
     return seen
   }
 
-  var shortage: (why: String, remedy: String)? {
+  package var shortage: (why: String, remedy: String)? {
     if let most = limit("max_streams"), streams + Int64(missing) > most {
       return (
         "\(seen): \(missing) more have to be made", "# raise max_streams of the account"

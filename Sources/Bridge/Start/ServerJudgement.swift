@@ -1,15 +1,15 @@
 import BridgeConfiguration
-import JSON
+package import JSON
 import JetStream
-import NATS
+package import NATS
 import NIOCore
 
 /// The server's own judgement of what it would be asked for, by requests that it can't carry out. `run` asks
 /// before it makes anything, and `doctor` asks the same.
-struct ServerJudgement: Sendable {
-  let planner: StreamPlanner
+package struct ServerJudgement: Sendable {
+  package let planner: StreamPlanner
 
-  init(_ planner: StreamPlanner) { self.planner = planner }
+  package init(_ planner: StreamPlanner) { self.planner = planner }
 
   private var probe: ServerProbe { ServerProbe(connection: planner.jetStream.connection) }
 
@@ -17,7 +17,7 @@ struct ServerJudgement: Sendable {
   private static let nobody = "tailrace-doctor"
 
   /// - Throws: `StartRefusal`
-  func check(_ plan: StreamPlan) async throws {
+  package func check(_ plan: StreamPlan) async throws {
     let isNew = plan.present == nil
     guard isNew || !plan.changed.isEmpty else { return }
     let subjects = plan.config["subjects"]?.arrayValue?.compactMap(\.stringValue) ?? []
@@ -38,7 +38,7 @@ struct ServerJudgement: Sendable {
 
   /// Servers that are not there can't be counted, but those that are say so. (More may join, and some
   /// clusters announce one address for all: that is worth a word, and no reason not to try.)
-  func checkReplicas(_ plan: StreamPlan) throws(StartRefusal) {
+  package func checkReplicas(_ plan: StreamPlan) throws(StartRefusal) {
     let info = planner.jetStream.connection.info
     let servers = Set(info.connectURLs).count
     guard planner.isClustered, servers > 0, servers < plan.replicas,
@@ -67,13 +67,13 @@ struct ServerJudgement: Sendable {
   }
 
   /// A bucket that has to be made.
-  func checkNewBucket() async throws {
+  package func checkNewBucket() async throws {
     let bucket = planner.configuration.bridge.stateBucket
     try await checkOverlap(["$KV.\(bucket).>"], "KV_\(bucket)", "STREAM.CREATE")
   }
 
   /// Servers from 2.10 on know an action that makes nothing.
-  func check(_ consumer: ConsumerPlan, of plan: StreamPlan) async throws {
+  package func check(_ consumer: ConsumerPlan, of plan: StreamPlan) async throws {
     guard plan.present != nil, planner.version >= NATSVersion(2, 10, 0) else { return }
     // One that is there would be changed.
     let asked = consumer.isNew ? consumer.name : Self.nobody
@@ -137,10 +137,12 @@ struct ServerJudgement: Sendable {
 }
 
 /// One question to a server that must not be carried out, and what comes of it.
-struct ServerProbe: Sendable {
-  let connection: NATSConnection
+package struct ServerProbe: Sendable {
+  package let connection: NATSConnection
 
-  enum Answer {
+  package init(connection: NATSConnection) { self.connection = connection }
+
+  package enum Answer {
     case json(JSONValue)
     /// Nobody is there to answer; the right is.
     case nobody
@@ -150,7 +152,7 @@ struct ServerProbe: Sendable {
     case silence(String)
   }
 
-  func ask(
+  package func ask(
     _ subject: String, headers: NATSHeaders? = nil, payload: String = ""
   ) async -> Answer {
     var tries = 2

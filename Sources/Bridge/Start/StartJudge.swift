@@ -19,15 +19,15 @@ struct JudgedStart: Sendable {
 /// Judges whether a process may begin, and changes nothing on any server: a start that is refused leaves them
 /// as they were. `doctor` judges by the same parts.
 struct StartJudge: Sendable {
-  let survey: EpochSurvey
+  package let survey: EpochSurvey
   let setup: StreamSetup
-  let store: CheckpointStore
-  let claim: InstanceClaim
+  package let store: CheckpointStore
+  package let claim: InstanceClaim
 
   private var configuration: BridgeConfiguration { survey.configuration }
 
   /// - Throws: `StartRefusal`, `BridgeError`, or `JetStreamError` for what may be over another time.
-  func judge(
+  package func judge(
     _ machine: EpochMachine, _ isStopping: @Sendable () -> Bool
   ) async throws -> JudgedStart {
     var plan = try await setup.plan()

@@ -45,7 +45,7 @@ package struct StreamPlan: Sendable {
   }
 
   /// It is as it is to be.
-  var isSettled: Bool {
+  package var isSettled: Bool {
     switch claim {
     case .claim, .release, .refused: false
     case .settled, .contested: present != nil && changed.isEmpty
@@ -67,10 +67,10 @@ package struct StreamPlan: Sendable {
 }
 
 /// A consumer that has to be made or changed.
-struct ConsumerPlan: Sendable {
-  var name: String
+package struct ConsumerPlan: Sendable {
+  package var name: String
   /// All that it is to have.
-  var config: JSONValue
+  package var config: JSONValue
   var isNew: Bool
 }
 
@@ -174,6 +174,10 @@ package struct StreamPlanner: Sendable {
       (config, changed) = present.config.merging(asked)
     } else {
       config["name"] = .string(name)
+      // Originals of duplicates are compared where ids do not name their events (PublishLane+Originals).
+      if config["allow_direct"] == nil, configuration.mayRepeatIDs(name) {
+        config["allow_direct"] = true
+      }
       if claim == .claim { config["metadata"] = StreamClaim.metadata(config, owner: bridge) }
     }
     let fitness = configuration.fitness(of: name, config, isExclusive: exclusive)
