@@ -101,7 +101,9 @@ private struct ChainWorld {
     machine = Self.process
   }
 
-  static var process: EpochMachine { Bridge.EpochMachine(.init(options: RunOptions(), start: .now)) }
+  static var process: EpochMachine {
+    Bridge.EpochMachine(.init(options: RunOptions(), start: .now))
+  }
 
   mutating func pick(_ count: Int) -> Int { Int(random.next() % UInt64(count)) }
 

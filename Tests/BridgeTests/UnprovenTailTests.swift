@@ -78,7 +78,11 @@ private func refuse(_ lane: String, _ bridge: inout EpochMachine) throws {
     func filled(_ gap: UInt64?) -> UnprovenTail {
       var tail = tail()
       for n in 1...UInt64(2 * UnprovenTail.window) {
-        if n == gap { tail.take(10 + n, nil) } else { tail.take(10 + n, own(10 + n, UInt32(500 + n))) }
+        if n == gap {
+          tail.take(10 + n, nil)
+        } else {
+          tail.take(10 + n, own(10 + n, UInt32(500 + n)))
+        }
       }
       return tail
     }
@@ -154,7 +158,8 @@ private func refuse(_ lane: String, _ bridge: inout EpochMachine) throws {
   }
 
   /// Consumers took them: as many of ours as there are sequences, if nobody else published.
-  @Test func `messages that are gone are counted, unless somebody else's may be among them`() throws {
+  @Test func `messages that are gone are counted, unless somebody else's may be among them`() throws
+  {
     var gone = tail()
     gone.end(at: 13)
     var bridge = begun()

@@ -111,7 +111,9 @@ extension EpochRunner {
     let occasion: StreamMark.Occasion =
       plan.isFresh || (isFirst && resume != nil) ? .decided : .repeated
     for stream in streams where plan.halted[stream.name] == nil {
-      let hasHeld = base.streams[stream.name] != nil || plan.refilling[stream.name] != nil
+      let hasHeld =
+        base.streams[stream.name] != nil || plan.refilling[stream.name] != nil
+        || plan.lacksUpTo[stream.name] != nil
       await kept.marks.set(hasHeld ? used : unused, on: stream.name, occasion)
     }
   }

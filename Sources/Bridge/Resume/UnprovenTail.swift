@@ -114,7 +114,9 @@ package struct UnprovenTail: Sendable, Equatable {
   private mutating func prove() {
     run = Self.window
     let early = own.dropLast(Self.window)
-    guard let proven = early.last, early.allSatisfy({ $0.position <= proven.position }) else { return }
+    guard let proven = early.last, early.allSatisfy({ $0.position <= proven.position }) else {
+      return
+    }
     own.removeFirst(early.count)
     begin(behind: proven)
   }
