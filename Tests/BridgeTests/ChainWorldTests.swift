@@ -14,6 +14,8 @@ import Testing
 private struct Server {
   /// By sequence, from 1 on; nil: somebody else's.
   var messages: [Int?] = []
+  /// Ids within the duplicate window.
+  var known: Set<Int> = []
   var last: UInt64 { UInt64(messages.count) }
 
   struct Sent {
@@ -28,11 +30,12 @@ private struct Server {
   }
 
   mutating func take(_ sent: Sent) -> Answer {
-    if let original = messages.firstIndex(of: sent.event) {
+    if known.contains(sent.event), let original = messages.firstIndex(of: sent.event) {
       return .duplicate(UInt64(original + 1))
     }
     guard sent.expected == last else { return .refused }
     messages.append(sent.event)
+    known.insert(sent.event)
     return .stored(last)
   }
 }
@@ -83,6 +86,8 @@ private struct ChainWorld {
   var random: SeededRandom
   /// As if each message proved those before it.
   var believesEnds = false
+  /// As if what is sent late were the stream's end.
+  var forgetsGaps = false
   var servers = [Server(), Server()]
   var orphans: [(stream: Int, wire: [Server.Sent])] = []
   var machine: EpochMachine
@@ -171,7 +176,8 @@ private struct ChainWorld {
       ModelLane(
         watermark: plan.watermarks[stream.name], floor: plan.floors[stream.name],
         held: Set((plan.held[stream.name] ?? []).map(\.position)),
-        lacksUpTo: plan.lacksUpTo[stream.name]?.position, acked: base.streams[stream.name],
+        lacksUpTo: forgetsGaps ? nil : plan.lacksUpTo[stream.name]?.position,
+        acked: base.streams[stream.name],
         awaitsFirst: base.streams[stream.name] == nil && plan.watermarks[stream.name] == nil,
         isCautious: cautious.contains(stream.name), last: stream.lastSequence,
         expected: stream.lastSequence)
@@ -221,6 +227,12 @@ private struct ChainWorld {
     abandonWires()
   }
 
+  /// So much time passes that nothing is on its way any more, and no id is known.
+  private mutating func outlastWindow() {
+    orphans = []
+    for stream in 0..<2 { servers[stream].known = [] }
+  }
+
   mutating func kill() {
     kills += 1
     abandonWires()
@@ -240,7 +252,7 @@ private struct ChainWorld {
       if !lanes[stream].holds(Self.position(next)) {
         if lanes[stream].isCautious {
           guard lanes[stream].inFlight.isEmpty else { break }
-          if servers[stream].messages.contains(next) {
+          if servers[stream].known.contains(next) {
             next += 1
             continue
           }
@@ -309,6 +321,7 @@ private struct ChainWorld {
     if lanes.isEmpty {
       // Late ones may arrive before the streams are looked at, or behind that.
       if pick(2) == 0 { return deliverOrphan() }
+      if pick(4) == 0 { outlastWindow() }
       return try begin()
     }
     let stream = pick(2)
@@ -371,9 +384,12 @@ private struct Wrong: Error, CustomStringConvertible {
 }
 
 @Suite struct ChainWorldTests {
-  private func walk(_ seed: UInt64, believesEnds: Bool = false) throws -> ChainWorld {
+  private func walk(
+    _ seed: UInt64, believesEnds: Bool = false, forgetsGaps: Bool = false
+  ) throws -> ChainWorld {
     var world = ChainWorld(seed: seed)
     world.believesEnds = believesEnds
+    world.forgetsGaps = forgetsGaps
     for _ in 0..<(20 + Int(seed % 100)) { try world.step() }
     try world.finish()
     return world
@@ -401,5 +417,9 @@ private struct Wrong: Error, CustomStringConvertible {
       try walk($0, believesEnds: true).fault
     }
     #expect(faults.contains { $0.hasPrefix("lost") })
+    let doubled = try (0..<1500 as Range<UInt64>).compactMap {
+      try walk($0, forgetsGaps: true).fault
+    }
+    #expect(doubled.contains { $0.hasPrefix("doubled") })
   }
 }
