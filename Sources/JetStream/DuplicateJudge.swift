@@ -26,6 +26,13 @@ public struct DuplicateJudge: Sendable {
       self.sequence = sequence
     }
 
+    /// Whether its headers begin with these lines.
+    func hasLines(_ lines: UnsafeRawBufferPointer) -> Bool {
+      let version = Array("NATS/1.0\r\n".utf8)
+      let own = headers.starts(with: version) ? headers.dropFirst(version.count) : headers[...]
+      return own.starts(with: lines)
+    }
+
     public var payload: [UInt8] {
       isBase64 ? Base64.decode(String(decoding: body, as: UTF8.self)) ?? [] : body
     }

@@ -112,7 +112,8 @@ extension PublishLane {
     _ index: Int, _ original: DuplicateJudge.Content?
   ) throws(JetStreamError) -> LaneProgress {
     stage?.messages[index].question = .none
-    if let difference = options.judge?.difference(content(index), original) {
+    let isPublished = stage?.isConfirming == true && isOwn(index, original)
+    if !isPublished, let difference = options.judge?.difference(content(index), original) {
       note(conflict: index, difference)
     }
     stage?.awaited -= 1

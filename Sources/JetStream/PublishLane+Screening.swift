@@ -317,6 +317,7 @@ extension PublishLane {
       return progress
     }
     guard let messages = stage?.messages else { return LaneProgress(acked: 0, duplicates: 0) }
+    if stage?.isConfirming == true { return settleStage() }
     stage?.toPublish = messages.indices.filter { index in
       guard case .absent = messages[index].fate else { return false }
       return !messages[index].isRepeat && !messages[index].isOurs
@@ -324,7 +325,7 @@ extension PublishLane {
     stage?.written = 0
     stage?.stored = 0
     stage?.phase = .publishing
-    guard let wanted = stage?.toPublish, !wanted.isEmpty else { return settleStage() }
+    guard let wanted = stage?.toPublish, !wanted.isEmpty else { return confirmOrSettle() }
     if mode == .single { writeNext() } else { writePart() }
     return .moved
   }
@@ -372,13 +373,19 @@ extension PublishLane {
       if mode == .fast, stored + progress.acked == stage?.written { writePart() }
       return .moved
     }
-    if mode == .fast, !options.exclusive {
-      // Others may have been faster, of which a batch's end says nothing.
-      stage?.isConfirming = true
-      lookUp()
-      return .moved
+    return confirmOrSettle()
+  }
+
+  /// Everything is in the stream. In a batch of fast ingest others may have been faster, of which its end
+  /// says nothing.
+  private func confirmOrSettle() -> LaneProgress {
+    guard mode == .fast, !options.exclusive, stage?.messages.contains(where: \.isOurs) ?? false
+    else {
+      return settleStage()
     }
-    return settleStage()
+    stage?.isConfirming = true
+    lookUp()
+    return .moved
   }
 
   /// Somebody else stored one of the ids between the two steps: the batch was refused, or it has to be
@@ -391,11 +398,13 @@ extension PublishLane {
   }
 
   /// Everything that was published is in the stream, by this lane or by others: the batch's end told
-  /// where the last of ours is, and ours stand in order.
+  /// where the last of ours is, and ours stand in order. Another's may stand where ours would, so that each
+  /// is read where an id alone does not prove the event.
   private func confirm() throws(JetStreamError) -> LaneProgress {
     guard let done = stage else { return LaneProgress(acked: 0, duplicates: 0) }
     var end = done.lastSequence &+ 1
-    for index in done.toPublish.reversed() {
+    let published = done.messages.indices.filter { done.messages[$0].isOurs }
+    for index in published.reversed() {
       guard case .held(let sequence) = done.messages[index].fate else {
         throw unexpected("a message that was acknowledged is not stored", remedy: .reread)
       }
@@ -403,7 +412,23 @@ extension PublishLane {
       stage?.messages[index].isOurs = isOurs
       if isOurs { end = sequence }
     }
-    return settleStage()
+    guard options.judge != nil else { return settleStage() }
+    stage?.toRead = published
+    stage?.asked = 0
+    stage?.awaited = published.count
+    stage?.phase = .reading
+    askForOriginals()
+    return .moved
+  }
+
+  /// Whether what the stream holds is what this lane has published: by its headers, or, where it is gone by
+  /// now, by where it stood.
+  func isOwn(_ index: Int, _ original: DuplicateJudge.Content?) -> Bool {
+    guard let message = stage?.messages[index] else { return false }
+    guard let original else { return message.isOurs }
+    let isOwn = original.hasLines(ownHeaders(message.place))
+    stage?.messages[index].isOurs = isOwn
+    return isOwn
   }
 
   private func settleStage() -> LaneProgress {

@@ -229,9 +229,6 @@ public final class PublishLane {
     if options.screening != .never { stage = Stage() }
   }
 
-  /// Whether a foreign message can make the server store a later one of ours without an earlier one.
-  public var mayLeaveGaps: Bool { mode == .chain && !options.assertsPredecessor }
-
   public var inFlight: Int { Int(sent &- acked) }
 
   /// Whether one more message may be written now.

@@ -134,30 +134,12 @@ import Testing
     #expect(error.exitCode == 75)
   }
 
-  @Test func `messages that came between ours are made up for, late`() throws {
-    var bridge = machine()
-    bridge.began(checkpointFound())
-    let gap = ResumePlan.StoredWatermark(position: event(510), rule: "r")
-    let refused = JetStreamError(code: JetStreamCode.wrongLastSequence, operation: "publish")
-    _ = bridge.ended(
-      .publishFailed(lane: "A", refused, unanswered: [gap]),
-      EpochMachine.Remains(checkpoint: checkpointFound(), proven: [:], unanswered: ["A": 1]))
-    let later = EpochSituation(
-      checkpoint: checkpointFound(), streams: [streamFound(last: 11, tail: 520)])
-    let plan = try #require(try decide(bridge, later).tail)
-    #expect(plan.missing["A"] == [gap])
-    // Had it been stored, there would be nothing to do.
-    let own = StreamObservation.Own(sequence: 11, position: event(510), rule: "r", id: "")
-    let complete = try #require(try decide(bridge, later, EpochAnswers(own: [own])).tail)
-    #expect(complete.missing.isEmpty)
-  }
-
   @Test func `ids that were met are looked up in the next epoch, and only there`() throws {
     var bridge = machine()
     bridge.began(checkpointFound())
     let remains = EpochMachine.Remains(checkpoint: checkpointFound(), proven: [:])
     let end = EpochEnd.publishFailed(
-      lane: "A", .duplicates(in: "A", "known"), unanswered: [])
+      lane: "A", .duplicates(in: "A", "known"))
     _ = bridge.ended(end, remains)
     #expect(bridge.memory.cautious == ["A"])
     #expect(try next(&bridge, after: end).resetsPause)
@@ -197,7 +179,7 @@ import Testing
       (.acksRefused("x"), .another(pause: true), .another(pause: true)),
       (.abandoned("x"), .stop, .stop),
       (
-        .publishFailed(lane: "A", publish, unanswered: []), .another(pause: true),
+        .publishFailed(lane: "A", publish), .another(pause: true),
         .another(pause: true)
       ),
       (
@@ -233,7 +215,7 @@ import Testing
       (.settled, true, true),
       (.finished, true, true),
       (.snapshotFinished(tailFrom: ResumePoint(position: entry(1))), true, true),
-      (.publishFailed(lane: "A", publish, unanswered: []), true, false),
+      (.publishFailed(lane: "A", publish), true, false),
       (.acksRefused("x"), true, false),
       (.connectionLost("x"), false, false),
       (.blocked("x"), false, false),

@@ -21,7 +21,7 @@ struct EpochAnswers {
   var trace: String?
   var isGone = false
   var transactionStart: UInt32?
-  var own: [StreamObservation.Own] = []
+  var checkpointAge: Duration? = .seconds(5)
   /// All of the bridge's messages, by stream; nil: too many.
   var stored: [String: [StreamObservation.Own]]? = [:]
 
@@ -38,10 +38,9 @@ struct EpochAnswers {
     case .firstEntry(let position): .entry(ResumePoint(position: position, term: 1))
     case .transactionStart:
       .entry(transactionStart.map { ResumePoint(position: entry($0)) })
-    case .checkpointAge: .age(.seconds(5))
+    case .checkpointAge: .age(checkpointAge)
     case .unnamedTrace: .reason(trace)
     case .loss: .reason(isGone ? "gone" : nil)
-    case .ownMessages: .messages(own)
     case .messages(let stream, let since, _, _, let through):
       .messages(
         stored.map { all in

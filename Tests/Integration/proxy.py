@@ -15,6 +15,11 @@ class Proxy:
         self.port, = free_ports(1)
         self.open = threading.Event()
         self.open.set()
+        # Answers can be held back alone.
+        self.answering = threading.Event()
+        self.answering.set()
+        # How a client's bytes are passed on: in pieces, with whatever happens between them.
+        self.pieces = lambda data: [data]
         self.sockets = set()
         self.listener = socket.create_server(("127.0.0.1", self.port))
         threading.Thread(target=self._accept, daemon=True).start()
@@ -25,12 +30,17 @@ class Proxy:
 
     def mend(self):
         self.open.set()
+        self.answering.set()
+
+    def drop(self):
+        """Every connection breaks."""
+        for one in list(self.sockets):
+            self._drop(one)
 
     def close(self):
         self.listener.close()
         self.mend()
-        for one in list(self.sockets):
-            self._drop(one)
+        self.drop()
 
     def _accept(self):
         while True:
@@ -62,7 +72,10 @@ class Proxy:
                     if self.left < 0:
                         self.cut()
                 self.open.wait()
-                sink.sendall(data)
+                if answers:
+                    self.answering.wait()
+                for piece in [data] if answers else self.pieces(data):
+                    sink.sendall(piece)
         except OSError:
             pass
         self._drop(source)

@@ -34,6 +34,8 @@ final class Driver: NATSRawHandler, @unchecked Sendable {
   /// What was said to be stored last, and where.
   private(set) var lastStored: (message: Int, sequence: UInt64)?
   private var settled = 0
+  /// Called once, before the first message is published.
+  var beforePublishing: (@Sendable () async throws -> Void)?
   private let done: EventLoopPromise<Void>
 
   init(
@@ -86,9 +88,16 @@ final class Driver: NATSRawHandler, @unchecked Sendable {
     if next == count || lane.waitsForSeal { lane.seal() }
     if lane.mayFlush, lane.output.count > 0 {
       leaderReads += leaderQuestions(lane.output.bytes)
-      connection.writeRaw(ByteBuffer(bytes: lane.output.bytes))
+      let bytes = ByteBuffer(bytes: lane.output.bytes)
       lane.output.removeAll()
-      connection.flushWrites()
+      if let action = beforePublishing, String(buffer: bytes).contains("{\"n\":") {
+        beforePublishing = nil
+        let acted = connection.eventLoop.makeFutureWithTask { try await action() }
+        acted.whenSuccess { self.write(bytes) }
+        acted.whenFailure { self.done.fail($0) }
+        return
+      }
+      write(bytes)
     }
     if lane.acked == UInt64(count) { done.succeed(()) }
   }
@@ -96,6 +105,11 @@ final class Driver: NATSRawHandler, @unchecked Sendable {
   private func leaderQuestions(_ bytes: UnsafeRawBufferPointer) -> Int {
     let text = String(decoding: bytes, as: UTF8.self)
     return text.split(separator: "\r\n").count { $0.hasPrefix("PUB $JS.API.STREAM.MSG.GET.") }
+  }
+
+  private func write(_ bytes: ByteBuffer) {
+    connection.writeRaw(bytes)
+    connection.flushWrites()
   }
 
   func received(_ message: borrowing NATSMessageView) {
@@ -289,6 +303,50 @@ final class Driver: NATSRawHandler, @unchecked Sendable {
         #expect(other.conflicts.map(\.offset) == [2], "\(mode)")
         #expect(other.conflicts.map(\.detail) == ["sequence 8 is another"], "\(mode)")
         #expect(try await jetStream.stream("T")?.lastSequence == 400, "\(mode)")
+      }
+    }
+  }
+
+  /// Between the question for the ids and the publish somebody else takes some: the same as if they had been
+  /// first, wherever their messages come to stand.
+  @Test(arguments: ServerBinary.available)
+  func `who takes an id behind the look-up is judged as who had it before`(version: String)
+    async throws
+  {
+    try await withJetStream(version) { jetStream in
+      try await prepare(jetStream, version)
+      let judge = DuplicateJudge(
+        difference: { message, original in
+          original?.payload == message.payload ? nil : "it is another"
+        })
+      for mode in modes(version) where mode != .chain {
+        for taken in [[1], [0], [4], [0, 1, 2, 3, 4], [450], [2, 650]] {
+          for isSame in [true, false] {
+            let count = taken.contains { $0 > 5 } ? (mode == .single ? 5 : 700) : 5
+            let tag = "\(mode)-\(taken)-\(isSame)".filter { $0 != " " }
+            let base = try #require(try await jetStream.stream("T")).lastSequence
+            let driver = Driver(
+              jetStream.connection, mode, base: base, count: count, exclusive: false,
+              screening: .always, judge: judge
+            ) { "\(tag)-\($0)" }
+            let numbers = taken.filter { $0 < count }
+            driver.beforePublishing = {
+              for n in numbers {
+                _ = try await jetStream.connection.request(
+                  "t.producer", headers: ["By": "producer", "Nats-Msg-Id": "\(tag)-\(n)"],
+                  payload: Array(isSame ? "{\"n\":\(n)}".utf8 : "another".utf8))
+              }
+            }
+            try await driver.run()
+            if isSame {
+              #expect(driver.duplicates == numbers.count && driver.conflicts.isEmpty, "\(tag)")
+              let end = try #require(try await jetStream.stream("T")).lastSequence
+              #expect(end == base + UInt64(count), "\(tag)")
+            } else {
+              #expect(driver.conflicts.map(\.offset) == numbers, "\(tag)")
+            }
+          }
+        }
       }
     }
   }

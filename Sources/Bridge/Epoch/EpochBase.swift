@@ -31,10 +31,14 @@ extension EpochRunner {
       {
         state.base = stream.info.lastSequence
       }
-      state.searched = stream.exclusive ? nil : stream.info.lastSequence
+      // Of ours that are looked up, some lie there.
+      state.searched =
+        stream.exclusive || plan.lacksUpTo[name] != nil ? nil : stream.info.lastSequence
       if let uncounted = plan.uncounted[name] { state.uncounted = uncounted }
       state.refillTo = plan.refilling[name]
-      state.hasLater = !(plan.held[name]?.isEmpty ?? true)
+      state.hasLater = plan.refilling[name] != nil && !(plan.held[name]?.isEmpty ?? true)
+      // What an earlier protocol may have left out is in question until something later is acknowledged.
+      state.mayLeaveGaps = stream.mayLeaveGaps || plan.lacksUpTo[name] != nil
       state.halted = plan.halted[name]
       states[name] = state
     }
@@ -107,7 +111,9 @@ extension EpochRunner {
     let occasion: StreamMark.Occasion =
       plan.isFresh || (isFirst && resume != nil) ? .decided : .repeated
     for stream in streams where plan.halted[stream.name] == nil {
-      let hasHeld = base.streams[stream.name] != nil || plan.refilling[stream.name] != nil
+      let hasHeld =
+        base.streams[stream.name] != nil || plan.refilling[stream.name] != nil
+        || plan.lacksUpTo[stream.name] != nil
       await kept.marks.set(hasHeld ? used : unused, on: stream.name, occasion)
     }
   }

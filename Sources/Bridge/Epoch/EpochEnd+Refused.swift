@@ -26,6 +26,6 @@ extension EpochEnd {
       lane: stream.name,
       JetStreamError(
         code: 0, operation: "publish to \(stream.name)", message: "\(error)",
-        remedy: .operatorMustAct), unanswered: [])
+        remedy: .operatorMustAct))
   }
 }

@@ -21,11 +21,11 @@ extension EpochRunner {
           stream: stream.name, mode: stream.mode, exclusive: stream.exclusive,
           baseSequence: stream.info.lastSequence, inbox: "\(inbox).\(index)",
           batchPrefix: "\(board.instance)-\(number)",
-          assertsPredecessor: stream.info.replicas == 1, screening: stream.screening,
+          assertsPredecessor: stream.assertsPredecessor, screening: stream.screening,
           judge: stream.mayRepeatIDs ? identity(stream).judge : nil),
         maximumMessage: stream.info.maximumMessageSize ?? Int.max,
         maximumBytes: stream.info.maximumBytes, created: stream.info.created,
-        watermark: nil, missing: [],
+        watermark: nil,
         acked: checkpoint.streams[stream.name].map {
           Lane.Acked(sequence: $0.sequence, position: $0.position, rule: $0.rule)
         })
@@ -39,8 +39,8 @@ extension EpochRunner {
         lane.unseenAfter = plan.unseen[stream.name]?.after ?? 0
         lane.isRefilling = plan.refilling[stream.name] != nil
         lane.isHalted = plan.halted[stream.name] != nil
-        lane.missing = (plan.missing[stream.name] ?? []).map(watermark)
         lane.held = Set((plan.held[stream.name] ?? []).map(watermark))
+        lane.lacksUpTo = plan.lacksUpTo[stream.name].map(watermark)
         lane.hasEarlierRules = plan.earlierRules?.streams.contains(stream.name) ?? false
       case .snapshot(let plan): lane.stored = plan.stored[stream.name] ?? []
       }
@@ -291,7 +291,7 @@ extension EpochRunner {
       return nil
     } catch let error as JetStreamError {
       if error.remedy == .reread {
-        return .publishFailed(lane: "checkpoint", error, unanswered: [])
+        return .publishFailed(lane: "checkpoint", error)
       }
       if board.snapshot.checkpointError == nil {
         logger.warning("checkpoint not written", metadata: ["error": "\(error)"])

@@ -45,12 +45,16 @@ package struct StreamTail: Sendable {
     observation.beginning = info.beginning
     observation.lastAt = info.lastAt.flatMap { ServerTime($0) }
     observation.hasDeleteMarkers = info.hasDeleteMarkers
+    observation.duplicateWindow = info.duplicateWindow
     if !stream.mayRepeatIDs { observation.idsProveFor = info.duplicateWindow }
     if let known = proven[stream.name] ?? checkpoint?.streams[stream.name] {
       observation.wasMadeAgain = known.created != info.created
     }
-    guard info.messages > 0, info.lastSequence > 0 else { return observation }
     let state = checkpoint?.states[stream.name].flatMap { $0.created == info.created ? $0 : nil }
+    guard info.messages > 0, info.lastSequence > 0 else {
+      observation.unproven = try await unproven(stream, observation, checkpoint, state)
+      return observation
+    }
     var floor = max(info.firstSequence, 1)
     var known = state?.base ?? info.lastSequence
     if let acked = checkpoint?.streams[stream.name], acked.created == info.created,
@@ -79,6 +83,13 @@ package struct StreamTail: Sendable {
         in: stream.name, first: info.firstSequence, last: info.lastSequence, behind: nil
       ).found
     }
+    observation.unproven = try await unproven(stream, observation, checkpoint, state)
+    if let unproven = observation.unproven, let newest = unproven.newest ?? unproven.firm,
+      observation.tail.map({ $0.position < newest.position }) ?? true,
+      newest.sequence >= info.firstSequence
+    {
+      observation.tail = newest
+    }
     if let firm = observation.firm { known = firm.sequence }
     known = max(known, min(state?.uncounted ?? 0, info.lastSequence))
     if stream.exclusive, known < info.lastSequence {
@@ -92,6 +103,30 @@ package struct StreamTail: Sendable {
       observation.firstIsOurs = first?.sequence == info.beginning
     }
     return observation
+  }
+
+  /// What is behind the last acknowledged message, where the protocol that sent it can leave gaps. Nil: it
+  /// can't, or the stream isn't what it was then.
+  private func unproven(
+    _ stream: PreparedStream, _ observation: StreamObservation, _ checkpoint: Checkpoint?,
+    _ state: Checkpoint.StreamState?
+  ) async throws(JetStreamError) -> UnprovenTail? {
+    guard let checkpoint, stream.mayLeaveGaps || state?.mayLeaveGaps ?? false,
+      var tail = UnprovenTail(of: observation, checkpoint)
+    else { return nil }
+    let last = stream.info.lastSequence
+    let first = max(tail.after + 1, stream.info.firstSequence)
+    if stream.info.messages > 0, first <= last {
+      let search = TailSearch(self, stream.name, unproven: tail)
+      if last - first < UInt64(Self.stride) {
+        for message in try await messages(in: stream.name, first...last) { search.take(message) }
+      } else {
+        try await read(stream.name, first, through: last, into: search)
+      }
+      tail = search.unproven ?? tail
+    }
+    tail.end(at: last)
+    return tail
   }
 
   /// Our first message, unless too many of others stand before it.
@@ -153,20 +188,6 @@ package struct StreamTail: Sendable {
     let first = max(info.firstSequence, 1)
     guard info.messages > 0, info.lastSequence >= first else { return nil }
     return try await lastOwn(in: stream, from: info.lastSequence, downTo: first)
-  }
-
-  /// Our messages behind a sequence, oldest first.
-  package func own(in stream: String, after floor: UInt64, through last: UInt64)
-    async throws(JetStreamError) -> [StreamObservation.Own]
-  {
-    var found: [StreamObservation.Own] = []
-    var read = floor
-    while read < last {
-      let high = read + min(UInt64(Self.stride), last - read)
-      found += try await own(in: stream, (read + 1)...high)
-      read = high
-    }
-    return found
   }
 
   /// Beyond this, messages are not looked up one by one.
@@ -304,18 +325,23 @@ package struct StreamTail: Sendable {
     }
   }
 
-  /// Our messages among those sequences, oldest first; all are asked for at once.
+  /// Our messages among those sequences, oldest first.
   private func own(in stream: String, _ range: ClosedRange<UInt64>) async throws(JetStreamError)
     -> [StreamObservation.Own]
   {
+    try await messages(in: stream, range).compactMap { own($0, in: stream) }
+  }
+
+  /// What those sequences hold, oldest first; all are asked for at once.
+  private func messages(
+    in stream: String, _ range: ClosedRange<UInt64>
+  ) async throws(JetStreamError) -> [StoredMessage] {
     do {
-      return try await withThrowingTaskGroup(of: StreamObservation.Own?.self) { group in
+      return try await withThrowingTaskGroup(of: StoredMessage?.self) { group in
         for sequence in range {
-          group.addTask {
-            try await jetStream.message(in: stream, at: sequence).flatMap { own($0, in: stream) }
-          }
+          group.addTask { try await jetStream.message(in: stream, at: sequence) }
         }
-        var all: [StreamObservation.Own] = []
+        var all: [StoredMessage] = []
         for try await one in group { if let one { all.append(one) } }
         return all.sorted { $0.sequence < $1.sequence }
       }
@@ -330,58 +356,5 @@ package struct StreamTail: Sendable {
   /// The message as one of ours; nil if it is somebody else's.
   package func own(_ message: StoredMessage, in stream: String) -> StreamObservation.Own? {
     ownership.own(message, in: stream, acknowledged: acknowledged[stream])
-  }
-}
-
-/// What is found in a stretch of a stream. Sendable invariant: changed on the connection's event loop
-/// while a scan runs, read when it is over.
-private final class TailSearch: @unchecked Sendable {
-  private let tail: StreamTail
-  private let stream: String
-  /// Where our messages are parted; nil: they aren't wanted.
-  private let border: EventPosition??
-  /// Ours, the last up to the border, and all behind it.
-  private(set) var before: StreamObservation.Own?
-  private(set) var behind: [StreamObservation.Own] = []
-  /// Ours, of the highest position.
-  private(set) var newest: StreamObservation.Own?
-  private(set) var count: UInt64 = 0
-  private(set) var lastSequence: UInt64 = 0
-
-  init(_ tail: StreamTail, _ stream: String) {
-    self.tail = tail
-    self.stream = stream
-    border = nil
-  }
-
-  init(_ tail: StreamTail, _ stream: String, behind position: EventPosition?) {
-    self.tail = tail
-    self.stream = stream
-    border = .some(position)
-  }
-
-  func take(_ view: borrowing NATSMessageView, _ sequence: UInt64) {
-    count += 1
-    lastSequence = sequence
-    note(
-      tail.ownership.own(
-        view.headers, sequence: sequence, in: stream, acknowledged: tail.acknowledged[stream]))
-  }
-
-  func take(_ message: StoredMessage) {
-    count += 1
-    lastSequence = message.sequence
-    note(tail.own(message, in: stream))
-  }
-
-  private func note(_ found: StreamObservation.Own?) {
-    guard let found else { return }
-    if newest.map({ $0.position < found.position }) ?? true { newest = found }
-    guard let border else { return }
-    if let border, found.position <= border {
-      if before.map({ $0.position < found.position }) ?? true { before = found }
-    } else {
-      behind.append(found)
-    }
   }
 }

@@ -35,9 +35,10 @@ struct LaneSpecification: Sendable {
   var isRefilling = false
   /// Nothing is published here until an operator decides.
   var isHalted = false
-  var missing: [Lane.StoredWatermark]
-  /// What the stream holds behind the gap that is being refilled.
+  /// What the stream holds behind the watermark, where a later message says nothing of the earlier ones.
   var held: Set<Lane.StoredWatermark> = []
+  /// The last of those, where the stream's protocol may have left some out: they are sent late.
+  var lacksUpTo: Lane.StoredWatermark?
   /// In a snapshot: ids of messages that the stream holds although the snapshot's marker is before
   /// their documents.
   var stored: Set<[UInt8]> = []
@@ -65,13 +66,15 @@ final class Lane {
   @exclusivity(unchecked) private(set) var unseen: UInt64
   private var unseenSequence: UInt64
   let isRefilling: Bool
-  /// What it holds of that already.
+  /// What it holds behind the watermark.
   private let held: Set<StoredWatermark>
+  /// Nothing of it is behind this.
+  private let heldTo: EventPosition?
   let isHalted: Bool
   /// Its end says nothing of events that earlier rules may have published: those are looked up.
   private let hasEarlierRules: Bool
-  /// What the stream lacks before its watermark: sent late.
-  private var missing: [StoredWatermark]
+  /// Of what comes before, the stream may lack some: that is sent late.
+  let lacksUpTo: StoredWatermark?
   /// Of a snapshot that is resumed: what the stream holds already, until it is met.
   @exclusivity(unchecked) var stored: Set<[UInt8]>
   /// The last of our messages known to be stored.
@@ -122,17 +125,19 @@ final class Lane {
     unseenSequence = specification.unseenAfter
     isRefilling = specification.isRefilling
     held = specification.held
+    heldTo = held.map(\.position).max()
     isHalted = specification.isHalted
     hasEarlierRules = specification.hasEarlierRules
-    missing = specification.missing
+    lacksUpTo = specification.lacksUpTo
     stored = specification.stored
     acked = specification.acked
     awaitsFirst = specification.acked == nil && specification.watermark == nil
   }
 
-  /// A message from before the watermark, which the stream lacked, is on its way.
+  /// Whether a message of that event comes behind later ones, so that it is not the stream's end.
   func isLate(_ position: EventPosition) -> Bool {
-    guard hasEarlierRules || !missing.isEmpty else { return false }
+    if let lacksUpTo, position <= lacksUpTo.position { return true }
+    guard hasEarlierRules else { return false }
     return watermark.map { position <= $0.position } ?? false
   }
 
@@ -141,7 +146,6 @@ final class Lane {
 
   /// Whether all messages of an event at `position` that belong here are here, whichever they are.
   func covers(_ position: EventPosition) -> Bool {
-    guard missing.isEmpty else { return false }
     if let floor, position < floor { return true }
     return watermark.map { position < $0.position && !hasEarlierRules } ?? false
   }
@@ -169,12 +173,13 @@ final class Lane {
 
   /// Whether the stream has this event's message for this rule already.
   func holds(_ position: EventPosition, rule: Int) -> Bool {
-    if let floor, position < floor, missing.isEmpty { return true }
-    if !held.isEmpty, held.contains(StoredWatermark(position: position, rule: rule)) { return true }
-    guard let watermark, !hasEarlierRules else { return false }
-    if !missing.isEmpty, missing.contains(StoredWatermark(position: position, rule: rule)) {
-      return false
+    if let floor, position < floor { return true }
+    if let heldTo, position <= heldTo,
+      held.contains(StoredWatermark(position: position, rule: rule))
+    {
+      return true
     }
+    guard let watermark, !hasEarlierRules else { return false }
     return watermark.covers(position, rule)
   }
 }

@@ -112,6 +112,7 @@ struct LaneSink: LaneWriting, ~Copyable {
     if pipeline.usesEarlierRules {
       pipeline.noteSent(event.position, rule, match: message.match, lane)
     }
+    if lane.lacksUpTo != nil { pipeline.noteLate(event.position, rule, lane) }
     pipeline.sent(event, rule: UInt16(clamping: rule), lane)
   }
 

@@ -40,16 +40,7 @@ extension Pipeline: NATSRawHandler {
         note(progress.conflicts, lane)
       }
     } catch {
-      fail(
-        .publishFailed(
-          lane: lane.name, error,
-          unanswered: lane.publisher.mayLeaveGaps ? unanswered(lane) : []))
-    }
-  }
-
-  private func unanswered(_ lane: Lane) -> [ResumePlan.StoredWatermark] {
-    lane.inFlight.elements.map { event in
-      ResumePlan.StoredWatermark(position: event.position, rule: ruleSet.id(Int(event.rule)))
+      fail(.publishFailed(lane: lane.name, error))
     }
   }
 
@@ -73,8 +64,7 @@ extension Pipeline: NATSRawHandler {
         if duplicates > 0 { duplicates -= 1 }
         continue
       }
-      guard isUncounted(lane, event.position, rule) else { continue }
-      counted[lane.name] = Lane.StoredWatermark(position: event.position, rule: rule)
+      guard takeUncounted(lane, event.position, rule) else { continue }
       count(lane, rule, duplicate: isDuplicate)
       if duplicates > 0 { duplicates -= 1 }
     }
@@ -112,20 +102,37 @@ extension Pipeline: NATSRawHandler {
     fail(
       .publishFailed(
         lane: lane.name,
-        .duplicates(in: lane.name, "\(conflicts.count) ids are in the stream for other events"),
-        unanswered: []))
+        .duplicates(in: lane.name, "\(conflicts.count) ids are in the stream for other events")))
   }
 
   func isUncounted(_ lane: Lane, _ position: EventPosition, _ rule: Int) -> Bool {
     !(counted[lane.name]?.covers(position, rule) ?? false)
   }
 
+  /// Whether the event's message was not counted yet. From now on it is.
+  private func takeUncounted(_ lane: Lane, _ position: EventPosition, _ rule: Int) -> Bool {
+    let message = Lane.StoredWatermark(position: position, rule: rule)
+    if !uncounted.isEmpty, uncounted.remove(message) != nil {
+      if isUncounted(lane, position, rule) { counted[lane.name] = message }
+      return true
+    }
+    guard isUncounted(lane, position, rule) else { return false }
+    counted[lane.name] = message
+    return true
+  }
+
+  private func isSentLate(_ position: EventPosition, _ rule: Int) -> Bool {
+    !uncounted.isEmpty
+      && uncounted.contains(Lane.StoredWatermark(position: position, rule: rule))
+  }
+
   /// An event that the stream holds already: of an earlier epoch whose ack we never saw, or of an
   /// earlier life. It was derived, so it has an outcome.
   func countStored(_ lane: Lane, _ position: EventPosition, _ rule: Int) {
-    guard isUncounted(lane, position, rule) else { return }
-    counted[lane.name] = Lane.StoredWatermark(position: position, rule: rule)
-    count(lane, rule, duplicate: inherited[lane.name]?.covers(position, rule) ?? false)
+    let wasSent = isSentLate(position, rule)
+    guard takeUncounted(lane, position, rule) else { return }
+    let isInherited = inherited[lane.name]?.covers(position, rule) ?? false
+    count(lane, rule, duplicate: isInherited && !wasSent)
   }
 
   func count(_ lane: Lane, _ rule: Int, duplicate: Bool) {
@@ -218,7 +225,7 @@ extension Pipeline: NATSRawHandler {
               code: 0, operation: "publish to \(lane.name)",
               message:
                 "no ack for \(epoch.ackTimeout.nanoseconds / 1_000_000_000) s; \(lane.inFlight.count) messages wait",
-              remedy: .reread), unanswered: []))
+              remedy: .reread)))
         return
       }
     }

@@ -42,7 +42,7 @@ extension Pipeline {
     lane.isConfirming = false
     switch found {
     case .failure(let error):
-      fail(.publishFailed(lane: lane.name, error, unanswered: []))
+      fail(.publishFailed(lane: lane.name, error))
     case .success(let message):
       // Under an id of its own it can only be the letter itself, even if that was removed since.
       if maker.qualifiesLetterIDs || message.map({ isLetter($0, letter) }) ?? false {
@@ -57,7 +57,7 @@ extension Pipeline {
           the id of the dead letter of \(letter.position) belongs to another message; dead letters \
           have ids of their own from now on
           """, remedy: .reread)
-      fail(.publishFailed(lane: lane.name, error, unanswered: []))
+      fail(.publishFailed(lane: lane.name, error))
     }
   }
 

@@ -12,6 +12,12 @@ extension Pipeline {
     uncounted.insert(Lane.StoredWatermark(position: position, rule: rule))
   }
 
+  /// A message is on its way that the stream gets behind later ones: those may be counted before it.
+  func noteLate(_ position: EventPosition, _ rule: Int, _ lane: Lane) {
+    guard lane.isLate(position), isUncounted(lane, position, rule) else { return }
+    uncounted.insert(Lane.StoredWatermark(position: position, rule: rule))
+  }
+
   /// Counts a message of such an event, once in this process.
   ///
   /// - Parameters:

@@ -171,7 +171,7 @@ final class Pipeline: @unchecked Sendable {
     guard !hasInherited else { return }
     hasInherited = true
     for lane in lanes {
-      inherited[lane.name] = lane.watermark
+      inherited[lane.name] = lane.lacksUpTo ?? lane.watermark
       if let floor = lane.floor, lane.watermark.map({ $0.position < floor }) ?? true {
         inherited[lane.name] = Lane.StoredWatermark(position: floor, rule: -1)
       }
@@ -349,7 +349,7 @@ final class Pipeline: @unchecked Sendable {
             message:
               "a dead letter of \(letter.size) bytes, all that can be left out left out, does not "
               + "fit the limit of \(letter.limit): raise max_msg_size or max_payload to 8 KiB at least",
-            remedy: .operatorMustAct), unanswered: []))
+            remedy: .operatorMustAct)))
     } catch let failure as PipelineFailure {
       flush(epoch, .noInput)
       fail(.halted(failure))

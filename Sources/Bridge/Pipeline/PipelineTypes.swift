@@ -10,9 +10,7 @@ package enum EpochEnd: Sendable {
   /// Everything up to a boundary between two entries is acknowledged: other rules can take over.
   case settled
   /// A stream refused, or didn't answer; the next epoch reads its tail again.
-  /// `unanswered` are the events behind the last acknowledged one that the stream may hold with
-  /// gaps between them; empty where its protocol rules that out.
-  case publishFailed(lane: String, JetStreamError, unanswered: [ResumePlan.StoredWatermark])
+  case publishFailed(lane: String, JetStreamError)
   /// Something outside of the data is missing, such as room for temporary files: tried again.
   case blocked(String)
   /// The server does not let the acks come back.

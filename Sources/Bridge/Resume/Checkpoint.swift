@@ -79,6 +79,9 @@ public struct Checkpoint: Sendable, Equatable {
     public var refillTo: EventPosition?
     /// The stream holds messages of later events already than the next one that it is refilled with.
     public var hasLater = false
+    /// It was published to by a protocol that can leave gaps: what is behind the acknowledged message is looked
+    /// up one by one.
+    public var mayLeaveGaps = false
     /// The stream was halted (`on_loss`) here: it lacks what came since.
     public var halted: OplogPosition?
 
@@ -86,7 +89,7 @@ public struct Checkpoint: Sendable, Equatable {
 
     var isEmpty: Bool {
       base == nil && searched == nil && uncounted == nil && refillTo == nil && !hasLater
-        && halted == nil
+        && !mayLeaveGaps && halted == nil
     }
   }
 
@@ -215,6 +218,7 @@ public struct Checkpoint: Sendable, Equatable {
     if let uncounted = state.uncounted { value["uncounted"] = .int(uncounted) }
     if let position = state.refillTo { value["refill_to"] = .string(position.description) }
     if state.hasLater { value["has_later"] = true }
+    if state.mayLeaveGaps { value["may_leave_gaps"] = true }
     if let position = state.halted { value["halted_at"] = .string(position.description) }
     return value
   }
@@ -353,6 +357,7 @@ extension Checkpoint {
       state.refillTo = position
     }
     state.hasLater = value["has_later"]?.boolValue ?? false
+    state.mayLeaveGaps = value["may_leave_gaps"]?.boolValue ?? false
     if let member = value["halted_at"] {
       guard let position = member.stringValue.flatMap({ OplogPosition($0) }) else {
         throw broken("halted_at")

@@ -79,14 +79,17 @@ extension ResumePlan {
   ) throws(Undecided) {
     let since = checkpoint.settled ?? EventPosition(entry: checkpoint.resume, index: 0)
     let read = streams.filter {
-      refilling[$0.name] == nil && halted[$0.name] == nil && held[$0.name] == nil
+      refilling[$0.name] == nil && halted[$0.name] == nil
+        && (held[$0.name] == nil || lacksUpTo[$0.name] != nil)
     }
     // A checkpoint of the same rules tells only up to where others were in use.
     let isOver = checkpoint.configurationHash == rules.hash
     var to = checkpoint.earlierRulesTo
     if !isOver {
       for stream in read {
-        guard let end = watermarks[stream.name]?.position else { continue }
+        guard let end = (lacksUpTo[stream.name] ?? watermarks[stream.name])?.position else {
+          continue
+        }
         to = max(to ?? end, end)
       }
     }
@@ -111,6 +114,10 @@ extension ResumePlan {
         continue
       }
       found.insert(stream.name)
+      if let end = lacksUpTo[stream.name] {
+        watermarks[stream.name] = end
+        held[stream.name] = nil
+      }
       for message in messages where message.position > since && message.position <= to {
         published[message.position, default: []].append(
           EarlierRules.Published(stream: stream.name, rule: message.rule, id: message.id))

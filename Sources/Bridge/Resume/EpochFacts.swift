@@ -18,8 +18,6 @@ package enum EpochQuestion: Hashable, Sendable {
   case checkpointAge
   /// Why a first start at `now` may not be a first start.
   case unnamedTrace
-  /// The bridge's own messages in a stream, oldest first.
-  case ownMessages(stream: String, after: UInt64, through: UInt64)
   /// The bridge's own messages of events behind a position: all behind a sequence, and before that
   /// sequence those that are reached without meeting an earlier event.
   case messages(
@@ -126,14 +124,6 @@ package struct EpochFacts: Sendable {
   private func reason(_ question: EpochQuestion) throws(Undecided) -> String? {
     guard case .reason(let reason) = try answer(question) else { throw .asks(question) }
     return reason
-  }
-
-  func ownMessages(
-    in stream: String, after: UInt64, through: UInt64
-  ) throws(Undecided) -> [StreamObservation.Own] {
-    let question = EpochQuestion.ownMessages(stream: stream, after: after, through: through)
-    guard case .messages(let messages?) = try answer(question) else { throw .asks(question) }
-    return messages
   }
 
   /// Nil: there are too many.

@@ -29,23 +29,22 @@ extension EpochMachine {
   /// - Returns: the message that was just found to be refused for its own sake.
   package mutating func ended(_ end: EpochEnd, _ remains: Remains) -> RefusalBook.Key? {
     let found = memory.refusals.noteEnd(refusal: end.refusal, remains.flight)
+    // What was acknowledged since has nobody else's message before it.
+    memory.intruded = memory.intruded.filter { stream in
+      remains.checkpoint.streams[stream]?.sequence == memory.checkpoint?.streams[stream]?.sequence
+    }
     memory.checkpoint = remains.checkpoint
     memory.proven = remains.proven
     memory.unanswered = remains.unanswered
     memory.cautious = []
-    memory.suspect = memory.suspect.flatMap { suspect in
-      suspect.continuing(behind: remains.checkpoint.streams[suspect.stream])
-    }
-    if case .publishFailed(let lane, let error, let gaps) = end {
+    if case .publishFailed(let lane, let error) = end {
       if error.meansDuplicate { memory.cautious = [lane] }
       if error.code == JetStreamCode.wrongLastSequence {
-        if gaps.isEmpty {
+        if remains.checkpoint.states[lane]?.mayLeaveGaps ?? false {
+          memory.intruded.insert(lane)
+        } else {
           // Refused, and with it everything that was to follow it.
           memory.unanswered?[lane] = 0
-        } else if !memory.isSnapshot {
-          let fresh = SuspectTail(
-            stream: lane, acknowledged: remains.checkpoint.streams[lane], unanswered: [])
-          memory.suspect = (memory.suspect ?? fresh).adding(gaps)
         }
       }
     }
@@ -66,7 +65,7 @@ extension EpochMachine {
       return EpochOutcome(settings.options.snapshot ? .stop : .another, resetsPause: true)
     case .halted(let failure): return EpochOutcome(.fail(.halted(failure.description)))
     case .sourceFailed(let failure): return try next(after: failure, facts)
-    case .publishFailed(let lane, let error, _):
+    case .publishFailed(let lane, let error):
       guard !error.meansDuplicate else {
         return EpochOutcome(
           .another, resetsPause: true,

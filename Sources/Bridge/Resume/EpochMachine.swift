@@ -75,13 +75,10 @@ package struct EpochMachine: Sendable {
   package mutating func adopt(_ decision: EpochDecision) {
     if let catchUp = decision.catchUp { memory.catchUp = catchUp }
     switch decision.mode {
-    case .tail(let plan):
+    case .tail:
       memory.isSnapshot = false
-      // Until a later epoch finds them stored, or has them acknowledged.
-      memory.suspect = plan.absent
     case .snapshot:
       memory.isSnapshot = true
-      memory.suspect = nil
       memory.catchUp = nil
     }
     memory.transactionStart = nil
@@ -143,18 +140,13 @@ package struct EpochMachine: Sendable {
     _ resumed: ResumePlan, _ situation: EpochSituation, _ facts: EpochFacts
   ) throws(Undecided) -> EpochDecision {
     var plan = resumed
-    var remarks: [EpochRemark] = []
+    var remarks = try lookUpUnproven(&plan, situation.streams, facts)
     if let unanswered = memory.unanswered {
       plan.bound(unanswered)
     } else if !plan.unseen.isEmpty {
       plan.trust(
         situation.streams, situation.checkpoint, checkpointAge: try facts.checkpointAge(),
         heardAt: memory.heardAt)
-    }
-    if let suspect = memory.suspect,
-      let remark = try repair(&plan, suspect, situation.streams, facts)
-    {
-      remarks.append(remark)
     }
     try refuseFrom("a resume position (\(plan.start), \(plan.note))")
     if let rules = situation.rules {
@@ -174,33 +166,6 @@ package struct EpochMachine: Sendable {
     guard !memory.hasBegun, options.from != nil else { return }
     throw .refused(
       .configuration("--from is given, but there is \(place): add --force to leave it"))
-  }
-
-  /// Somebody else's message in an exclusive stream may have kept out some of ours and let later ones
-  /// in: those are sent late, which is reported.
-  private func repair(
-    _ plan: inout ResumePlan, _ suspect: SuspectTail, _ streams: [StreamObservation],
-    _ facts: EpochFacts
-  ) throws(Undecided) -> EpochRemark? {
-    plan.absent = suspect
-    guard let stream = streams.first(where: { $0.name == suspect.stream }),
-      let end = plan.watermarks[stream.name]?.position
-    else { return nil }
-    let stored = try facts.ownMessages(
-      in: stream.name, after: suspect.acknowledged?.sequence ?? 0, through: stream.lastSequence)
-    let absent = suspect.absent(stored)
-    plan.absent =
-      absent.isEmpty ? nil : suspect.replacing(absent, observedTo: stream.lastSequence)
-    let missing = absent.filter { $0.position < end }
-    guard let first = missing.first else { return nil }
-    plan.missing[stream.name] = missing
-    plan.moveBack(to: first.position.entry)
-    return .error(
-      """
-      stream \(stream.name) is exclusive, but somebody else published to it: \(missing.count) events \
-      from \(first.position) on were refused while later ones were stored. They are sent now, behind \
-      those: out of order
-      """, reason: nil)
   }
 
   /// A first start (or a forced one): what the streams hold already is still not sent again.
@@ -228,9 +193,10 @@ package struct EpochMachine: Sendable {
           position: tail.position, rule: tail.rule)
       }
     }
+    let remarks = try lookUpUnproven(&plan, situation.streams, facts)
     let decision = EpochDecision(
       .tail(plan),
-      [.starting(["after": "\(plan.start)", "inclusive": "\(plan.origin.inclusive)"])])
+      remarks + [.starting(["after": "\(plan.start)", "inclusive": "\(plan.origin.inclusive)"])])
     return movedBack(decision, plan)
   }
 

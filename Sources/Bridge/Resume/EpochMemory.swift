@@ -12,8 +12,9 @@ package struct EpochMemory: Sendable {
   package var proven: [String: Checkpoint.Stream] = [:]
   /// Streams that met an id they had already: the next epoch looks ids up there before it publishes.
   package var cautious: Set<String> = []
-  /// A stream that may hold later events without an earlier one.
-  package var suspect: SuspectTail?
+  /// Streams that may leave gaps, and refused a message for its sequence: somebody else's message is, or was,
+  /// among those behind the last acknowledged one.
+  package var intruded: Set<String> = []
   /// The first entry of a transaction that began before the resume position.
   package var transactionStart: OplogPosition?
   /// By stream: how many messages the last epoch sent without learning whether they were stored; nil

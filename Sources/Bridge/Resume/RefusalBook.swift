@@ -94,7 +94,7 @@ extension EpochEnd {
   /// ours, or anything else that may pass.
   var refusal: String? {
     switch self {
-    case .publishFailed(_, let error, _): error.remedy == .rejectMessage ? "\(error)" : nil
+    case .publishFailed(_, let error): error.remedy == .rejectMessage ? "\(error)" : nil
     case .connectionLost(let why):
       // The server tells of these in no other way (errors.go: ErrMaxControlLine, ErrMaxPayload).
       why.lowercased().contains("maximum control line")

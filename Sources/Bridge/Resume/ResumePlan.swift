@@ -107,14 +107,12 @@ package struct ResumePlan: Sendable, Equatable {
   package var doubts: [String] = []
   /// By stream: up to where events are being written again, in order.
   package var refilling: [String: EventPosition] = [:]
-  /// By stream: what it holds behind the gap that is being refilled.
+  /// By stream: what it holds behind its watermark, where a later message says nothing of the earlier ones.
   package var held: [String: [StoredWatermark]] = [:]
+  /// By stream: the last of those, where its protocol may have left some out.
+  package var lacksUpTo: [String: StoredWatermark] = [:]
   /// By stream: since when nothing is published there.
   package var halted: [String: OplogPosition] = [:]
-  /// By stream: what it lacks before its watermark, because a foreign message came between.
-  package var missing: [String: [StoredWatermark]] = [:]
-  /// What was sent before, unanswered, and isn't there: `missing`, and what is behind the watermark.
-  package var absent: SuspectTail?
   /// Events that other rules may have published, and what streams hold of them.
   package var earlierRules: EarlierRules?
   /// Our last message in each stream, as found there just now. That is worth more than what was

@@ -53,6 +53,8 @@ package struct StreamObservation: Sendable, Equatable {
   package var wasMadeAgain = false
   /// Which of our messages are there, where positions don't tell.
   package var patchwork: Patchwork?
+  /// What is behind the last acknowledged message, where the protocol can leave gaps there.
+  package var unproven: UnprovenTail?
   /// How many messages are in the stream behind the last of ours that is known: `tail`, else the
   /// checkpoint's, else what the stream held when the bridge first saw it. Counted on exclusive
   /// streams only.
@@ -60,6 +62,8 @@ package struct StreamObservation: Sendable, Equatable {
 
   /// The sequence of the very first message that the stream got, or will get.
   package var beginning: UInt64 = 1
+  /// For how long the server knows ids.
+  package var duplicateWindow: Duration?
   /// For how long ids prove that an event is there, whatever became of its message; nil where they don't.
   package var idsProveFor: Duration?
   /// When the stream got its last message, whether it is still there or not.

@@ -128,8 +128,6 @@ package struct EpochSurvey: Sendable {
     switch question {
     case .checkpointAge: return .age(try await checkpointAge(streams))
     case .unnamedTrace: return .reason(try await doubtOfFirstStart())
-    case .ownMessages(let stream, let after, let through):
-      return .messages(try await tail.own(in: stream, after: after, through: through))
     case .messages(let stream, let since, let behind, let first, let through):
       return .messages(
         try await tail.messages(

@@ -23,7 +23,7 @@ extension MongoAsking {
       .entry(
         try await askMongo { try await MongoAdmin.transactionStart($0, from: previous) }
           .map { ResumePoint(position: $0) })
-    case .checkpointAge, .unnamedTrace, .ownMessages, .messages, .snapshotIDs:
+    case .checkpointAge, .unnamedTrace, .messages, .snapshotIDs:
       throw BridgeError.halted("internal error: MongoDB can't answer \(question)")
     }
   }

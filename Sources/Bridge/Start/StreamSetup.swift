@@ -17,6 +17,18 @@ package struct PreparedStream: Sendable {
   var screening: LaneOptions.Screening
   /// Ids alone don't prove that the stream has an event.
   package var mayRepeatIDs: Bool
+
+  /// The chain names the id that each message follows (`LaneOptions.assertsPredecessor`).
+  var assertsPredecessor: Bool { info.replicas == 1 }
+  /// A foreign message can make the server store a later one of ours without an earlier one: by its sequence in
+  /// a chain that asserts no more than that, by its id in fast ingest, which skips what has it.
+  var mayLeaveGaps: Bool {
+    switch mode {
+    case .chain: !assertsPredecessor
+    case .fast: mayRepeatIDs
+    case .atomic, .single: false
+    }
+  }
 }
 
 /// All that a start finds, and is going to make, before it reads and publishes.

@@ -1,0 +1,144 @@
+import Oplog
+
+/// What a stream holds behind its last acknowledged message, where its protocol can leave gaps: in a chain on
+/// a replicated stream a foreign message takes the sequence that one of ours expected, in fast ingest the id
+/// of one, and later ones are stored without it. So its last message proves nothing of those before it, and
+/// each one is looked up.
+///
+/// That needs no knowledge of what was sent, nor of why it was not acknowledged: it holds after a kill, and
+/// for messages of a lost connection that the server stores late. A pure value, filled in order.
+package struct UnprovenTail: Sendable, Equatable {
+  /// Everything up to it is stored, and all of ours behind it is in `own`. Nil: none is known.
+  package private(set) var firm: StreamObservation.Own?
+  /// Ours behind it, as they stand in the stream.
+  package private(set) var own: [StreamObservation.Own] = []
+  /// Messages of others before the last of ours: each may have kept one of ours out.
+  package private(set) var others: UInt64 = 0
+  /// Sequences behind `firm` that hold nothing any more.
+  package private(set) var gone: UInt64 = 0
+  /// The sequence that it begins behind.
+  package private(set) var after: UInt64
+  /// Where it ends.
+  package private(set) var last: UInt64
+  private var othersBehind: UInt64 = 0
+  /// Everything before is stored, whatever the stream's order says.
+  private let settled: EventPosition?
+  /// How many of the last in `own` follow one another without anything between.
+  private var run = 0
+
+  /// More than a lane has under way at once.
+  package static let window = 8192
+
+  /// - Parameters:
+  ///   - acknowledged: nil: nothing of ours is known; the tail begins behind `sequence` all the same.
+  ///   - settled: what the checkpoint says; nil where that does not count for this stream.
+  package init(
+    behind sequence: UInt64, acknowledged: StreamObservation.Own?, settled: EventPosition?
+  ) {
+    after = sequence
+    last = sequence
+    firm = acknowledged
+    self.settled = settled
+  }
+
+  /// What `stream` may hold behind what `checkpoint` says of it, to be filled. Nil: the stream isn't what it was
+  /// then, or nothing is known of it.
+  package init?(of stream: StreamObservation, _ checkpoint: Checkpoint) {
+    guard stream.patchwork == nil, !stream.wasMadeAgain, !stream.checkpointOverwritten else {
+      return nil
+    }
+    let known = checkpoint.states[stream.name]
+    let state = known.flatMap { $0.created == stream.created ? $0 : nil }
+    // Of a stream that is being refilled, or was halted, that is not said.
+    let settled = known?.refillTo == nil && known?.halted == nil ? checkpoint.settled : nil
+    let searched = min(state?.searched ?? 0, stream.lastSequence)
+    if let acked = checkpoint.streams[stream.name] {
+      guard acked.created == stream.created, acked.sequence <= stream.lastSequence else {
+        return nil
+      }
+      let firm = StreamObservation.Own(
+        sequence: acked.sequence, position: acked.position, rule: acked.rule, id: acked.id)
+      self.init(
+        behind: max(acked.sequence, searched), acknowledged: firm, settled: settled)
+    } else if let base = state?.base, base <= stream.lastSequence {
+      self.init(behind: max(base, searched), acknowledged: nil, settled: settled)
+    } else {
+      return nil
+    }
+  }
+
+  /// The next message that is there; `found`: nil if it is somebody else's.
+  package mutating func take(_ sequence: UInt64, _ found: StreamObservation.Own?) {
+    let follows = sequence == last + 1 && othersBehind == 0
+    end(at: sequence &- 1)
+    last = sequence
+    guard let found else {
+      othersBehind += 1
+      return
+    }
+    // It was sent late, and is proven by what was acknowledged behind it.
+    if let firm, found.position < firm.position { return }
+    if let settled, found.position < settled {
+      if own.isEmpty { begin(behind: found) }
+      return
+    }
+    others += othersBehind
+    othersBehind = 0
+    let isNext = follows && own.last.map { $0.position <= found.position } ?? true
+    own.append(found)
+    run = isNext ? run + 1 : 1
+    if run == 2 * Self.window { prove() }
+  }
+
+  /// Nothing more is there up to this sequence.
+  package mutating func end(at sequence: UInt64) {
+    guard sequence > last else { return }
+    gone += sequence - last
+    last = sequence
+  }
+
+  /// The one of the highest position.
+  package var newest: StreamObservation.Own? {
+    own.max { $0.position < $1.position }
+  }
+
+  private mutating func begin(behind proven: StreamObservation.Own) {
+    firm = proven
+    after = proven.sequence
+    others = 0
+    othersBehind = 0
+    gone = 0
+  }
+
+  /// So many in a row were not sent while one before them lacked its ack: each epoch sends that one first.
+  private mutating func prove() {
+    run = Self.window
+    let early = own.dropLast(Self.window)
+    guard let proven = early.last, early.allSatisfy({ $0.position <= proven.position }) else {
+      return
+    }
+    own.removeFirst(early.count)
+    begin(behind: proven)
+  }
+}
+
+extension ResumePlan {
+  /// Takes the stream's messages behind `tail.firm` one by one: what is not among them is published.
+  mutating func lookUp(_ stream: StreamObservation, _ tail: UnprovenTail) {
+    let name = stream.name
+    unseen[name] = nil
+    if tail.gone > 0, stream.exclusive { uncounted[name] = tail.last }
+    watermarks[name] = tail.firm.map { StoredWatermark(position: $0.position, rule: $0.rule) }
+    found[name] = tail.firm.map { Checkpoint.Stream($0, created: stream.created) }
+    guard let newest = tail.newest else { return }
+    held[name] = tail.own.map { StoredWatermark(position: $0.position, rule: $0.rule) }
+    lacksUpTo[name] = StoredWatermark(position: newest.position, rule: newest.rule)
+  }
+}
+
+extension Checkpoint.Stream {
+  init(_ own: StreamObservation.Own, created: String) {
+    self.init(
+      sequence: own.sequence, id: own.id, position: own.position, rule: own.rule, created: created)
+  }
+}
