@@ -70,7 +70,8 @@ struct OwnMessageTests {
     let block = Array("NATS/1.0\r\n\(lines.map { $0 + "\r\n" }.joined())\r\n".utf8)
     block.withUnsafeBytes { bytes in
       let marks = MessageMarks(bytes)
-      #expect(MessageOwnership.InStream(bridge: "a", isExclusive: true).owner(of: marks) == exclusive)
+      #expect(
+        MessageOwnership.InStream(bridge: "a", isExclusive: true).owner(of: marks) == exclusive)
       #expect(MessageOwnership.InStream(bridge: "a", isExclusive: false).owner(of: marks) == shared)
     }
   }

@@ -1,4 +1,4 @@
-import Oplog
+package import Oplog
 
 /// What a stream holds behind its last acknowledged message, where its protocol can leave gaps: in a chain on
 /// a replicated stream a foreign message takes the sequence that one of ours expected, in fast ingest the id

@@ -249,7 +249,9 @@ package struct StreamPlanner: Sendable {
   /// The consumers that have to be made or changed.
   ///
   /// - Throws: `StartRefusal` for the first one that can't be as it is configured.
-  package func planConsumers(_ stream: StreamSpec, of plan: StreamPlan) async throws -> [ConsumerPlan] {
+  package func planConsumers(_ stream: StreamSpec, of plan: StreamPlan) async throws
+    -> [ConsumerPlan]
+  {
     let together = ConsumerSetRules(
       stream: stream.name, streamConfig: plan.config, consumers: stream.consumers)
     if let refusal = together.refusal { throw refusal }
