@@ -13,7 +13,7 @@ from pymongo import UpdateOne
 from bridge import BINARY, Bridge, configuration, tailrace, wait_until
 from lab import free_ports
 from load import Writer, client, expected, make_collections, now, settle
-from test_verify import found, published, rebuild, verify
+from test_verify import found, older_than, published, rebuild, verify
 
 
 def slowly(lab, name, seconds=4):
@@ -279,3 +279,39 @@ def test_first_message_of_a_later_range(lab, jetstream, tmp_path, name):
         for arguments in (["--progress", file], ["--from", place]):
             report = verify(bridge, *arguments, code=1)
             assert found(report) == {"gap": 1} and report["not_held"] == 0, report
+
+
+def seconds_ahead(lab, seconds):
+    with client(lab) as mongo:
+        return f"{int(mongo.admin.command('hello')['localTime'].timestamp()) + seconds}.1"
+
+
+def test_an_end_that_mongodb_has_not_come_to(lab, tmp_path, name):
+    """A position a few seconds ahead is waited for, quiet as the set may be; one far ahead is refused at once."""
+    bridge, after = published(lab, tmp_path, name, count=100)
+    first = f"{after.time}.{after.inc}"
+    readers = ["oplog"] if older_than(lab, 6) else ["oplog", "change_stream"]
+    with bridge:
+        bridge.start().wait_ready()
+        for reader in readers:
+            to = seconds_ahead(lab, 3)
+            report = verify(bridge, "--reader", reader, "--to", to)
+            assert report["verdict"] == "PASS" and report["to"] == to, report
+            to = seconds_ahead(lab, 3600)
+            began = time.monotonic()
+            report = verify(bridge, "--reader", reader, "--to", to, code=2)
+            assert time.monotonic() - began < 20
+            assert f"{to} is 3" in report["reasons"][0] and "--timeout (30 s)" in report["reasons"][0]
+        report = verify(bridge, "--to", seconds_ahead(lab, 8), "--timeout", "1", code=2)
+        assert "--timeout" in report["reasons"][0]
+        assert bridge.terminate() == 0
+    # So do bounded runs, dry and wet.
+    until = seconds_ahead(lab, 3)
+    done = tailrace("run", "--dry-run", "--json", "--until", until, "-c", bridge.file, "--from", first,
+                    cwd=tmp_path)
+    report = json.loads(done.stdout)
+    assert report["verdict"] == "PASS" and report["events"] >= 100, done.stdout + done.stderr
+    assert now(lab).time >= int(until.split(".")[0])
+    until = seconds_ahead(lab, 3)
+    assert bridge.run("--until", until) == 0
+    assert now(lab).time >= int(until.split(".")[0])

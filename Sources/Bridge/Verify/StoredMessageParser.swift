@@ -7,6 +7,8 @@ import Parity
 /// published.
 struct StoredMessageParser: ~Copyable {
   private let ownership: StreamOwnership
+  /// Of the stream of dead letters: nowhere else is a dead letter where it belongs.
+  private let readsLetters: Bool
   private var lines = ByteWriter(capacity: 1024)
 
   struct Parsed {
@@ -22,7 +24,10 @@ struct StoredMessageParser: ~Copyable {
     var digests: PartDigests
   }
 
-  init(_ ownership: StreamOwnership) { self.ownership = ownership }
+  init(_ ownership: StreamOwnership, readsLetters: Bool) {
+    self.ownership = ownership
+    self.readsLetters = readsLetters
+  }
 
   mutating func parse(_ view: borrowing NATSMessageView) -> Parsed {
     lines.removeAll()
@@ -41,7 +46,9 @@ struct StoredMessageParser: ~Copyable {
       parsed.id = nil
     case .unnamed, .nobody: break
     }
-    if parsed.kind == .own || parsed.kind == .snapshot, let reason = ServerReason(marks) {
+    if readsLetters, parsed.kind == .own || parsed.kind == .snapshot, parsed.position != nil,
+      let reason = ServerReason(marks)
+    {
       parsed.kind = .serverLetter
       parsed.reason = reason
     }
