@@ -11,8 +11,10 @@ from itertools import count
 from pymongo import UpdateOne
 
 from bridge import BINARY, Bridge, configuration, tailrace, wait_until
-from lab import free_ports
+from jetstream import JetStream
+from lab import Lab, free_ports
 from load import Writer, client, expected, make_collections, now, settle
+from test_limits import Servers
 from test_verify import found, older_than, published, rebuild, verify
 
 
@@ -315,3 +317,21 @@ def test_an_end_that_mongodb_has_not_come_to(lab, tmp_path, name):
     until = seconds_ahead(lab, 3)
     assert bridge.run("--until", until) == 0
     assert now(lab).time >= int(until.split(".")[0])
+
+
+def test_bodies_larger_than_a_request_for_them(lab, tmp_path, name):
+    """Messages are asked for by their bytes as well; one that is larger than that is asked for alone."""
+    make_collections(lab, name)
+    after = now(lab)
+    sizes = [10, 900_000, 900_000, 900_000, 900_000, 900_000, 5_000_000, 10, 6_000_000, 5_000_000, 900_000, 10]
+    with Lab(mongod=0, nats_conf="max_payload: 16MB") as nats, client(lab) as mongo:
+        for number, size in enumerate(sizes):
+            mongo[name].messages.insert_one({"_id": number, "x": "y" * size})
+        settle(lab)
+        bridge = Bridge(tmp_path, configuration(Servers(lab, nats), name))
+        assert bridge.run("--from", f"{after.time}.{after.inc}", "--until", "now") == 0
+        report = verify(bridge)
+        assert report["verdict"] == "PASS" and report["counts"]["observed"] == len(sizes), report
+        jetstream = JetStream(nats.nats_url)
+        jetstream.api(f"STREAM.MSG.DELETE.{name}", {"seq": 9})
+        assert found(verify(bridge, code=1)) == {"gap": 1}
