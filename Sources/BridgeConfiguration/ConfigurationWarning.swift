@@ -5,6 +5,7 @@ public struct ConfigurationWarning: Sendable, Equatable, CustomStringConvertible
     case templateAbsent = "template.absent"
     case templateRare = "template.rare"
     case templateLiteral = "template.literal"
+    case templateHidden = "template.hidden"
     case idRepeats = "id.repeats"
     case idShared = "id.shared"
     case whereOperator = "where.operator"

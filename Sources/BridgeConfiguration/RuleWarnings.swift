@@ -18,6 +18,7 @@ struct RuleWarnings {
   func check(_ rules: [ReadRule]) {
     for (index, read) in rules.enumerated() {
       checkTemplates(read)
+      checkHidden(read)
       checkID(read)
       checkConstants(read)
       checkCondition(read)

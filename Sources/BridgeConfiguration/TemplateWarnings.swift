@@ -76,6 +76,33 @@ extension RuleWarnings {
       "id", "ID", "Id", "_ID", "_Id", "_iD", "_di", "i_d", "__id", "oid", "_oid",
     ].map { ($0, "_id") })
 
+  /// Values that bodies hide and subjects or ids show.
+  func checkHidden(_ read: ReadRule) {
+    for (key, template, scalar) in templates(read) {
+      for path in template.paths {
+        let place = scalar.text.offset(of: "{\(path.text)}").map { $0 + 1 } ?? 0
+        warnIfHidden(path, as: key, scalar.position(at: place), read.rule)
+      }
+    }
+    guard let outbox = read.rule.outbox else { return }
+    let section = read.section.section("outbox")
+    for (key, path) in [("id", outbox.id), ("subject", outbox.subject), ("type", outbox.type)] {
+      warnIfHidden(path, as: key, section.position(of: key), read.rule)
+    }
+  }
+
+  private func warnIfHidden(
+    _ path: EventPath, as key: String, _ place: TextPosition, _ rule: Rule
+  ) {
+    guard let hiding = rule.hidingPath(of: path) else { return }
+    let isRedacted = rule.changes.redactions.contains { $0.path.text == hiding }
+    let what = "payload.\(isRedacted ? "redact" : "exclude")"
+    problems.warn(
+      .templateHidden, place,
+      "\(path.text) is hidden from bodies by \(what) (\(hiding)), and the \(key) shows its value",
+      "use another field in the \(key), or take \(hiding) out of \(what)")
+  }
+
   /// `chat.$fullDocument.rid`, `chat.documentKey._id`, `chat.fulldocument.rid`: a path without its braces.
   private func check(literal: String, of key: String, in scalar: ConfigScalar) {
     let words = literal.split { !$0.isLetter && !$0.isNumber && $0 != "$" && $0 != "_" }

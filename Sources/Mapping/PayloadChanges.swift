@@ -86,13 +86,16 @@ public struct PayloadChanges: Sendable, Equatable {
       }
     }
     let redactions = redactions.filter { $0.redaction != .drop }.flatMap { redacted in
-      let segments = redacted.path.segments
-      let key = segments.first == "fullDocument" ? [["documentKey"] + segments.dropFirst()] : []
-      return (Self.meanings(segments) + key).map {
+      Self.redacted(by: redacted.path.segments).map {
         Change(segments: $0, action: .redact(redacted.redaction))
       }
     }
     return renames + redactions
+  }
+
+  static func redacted(by segments: [String]) -> [[String]] {
+    let key = segments.first == "fullDocument" ? [["documentKey"] + segments.dropFirst()] : []
+    return meanings(segments) + key
   }
 
   private static func meanings(_ segments: [String]) -> [[String]] {

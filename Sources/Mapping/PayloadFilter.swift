@@ -41,13 +41,13 @@ public struct PayloadFilter: Sendable, Equatable {
       default: [path.segments]
       }
     }
-    excludePaths = exclude.flatMap { path in
-      guard path.segments.first == "fullDocument", path.segments.count > 1 else {
-        return [path.segments]
-      }
-      return [path.segments, Self.mirrored(path.segments), Self.beforeChange(path.segments)]
-        + Self.inKey(path.segments)
-    }
+    excludePaths = exclude.flatMap { Self.meanings($0.segments) }
+  }
+
+  /// The path of `exclude`, with the paths that one into `fullDocument` means besides.
+  static func meanings(_ segments: [String]) -> [[String]] {
+    guard segments.first == "fullDocument", segments.count > 1 else { return [segments] }
+    return [segments, mirrored(segments), beforeChange(segments)] + inKey(segments)
   }
 
   /// Without `updateDescription.disambiguatedPaths`.

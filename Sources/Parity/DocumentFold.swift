@@ -5,13 +5,18 @@ public enum DocumentFold {
   /// The maximum nesting of published JSON: of a document, the message around it, and Extended JSON wrappers.
   public static let maximumDepth = 256 + 16
 
-  /// Whether the update uses an array index or length.
-  static func goesByIndex(_ update: JSONValue) -> Bool {
-    func hasIndex(_ path: String) -> Bool {
-      path.dotSeparated.dropFirst().contains(where: \.isDigits)
+  /// Whether the update uses an index or length of an array that may be shown without some of its elements.
+  static func goesByIndex(_ update: JSONValue, _ shape: FoldStep.Shape) -> Bool {
+    guard !shape.isDisjoint(with: [.shortensArrays, .shortensNumbered]) else { return false }
+    func isShortened(_ path: [String]) -> Bool {
+      shape.contains(.shortensArrays) || path.first?.isDigits ?? false
     }
-    return !(update["truncatedArrays"]?.arrayValue ?? []).isEmpty
-      || named(update).contains(where: hasIndex)
+    let cuts = (update["truncatedArrays"]?.arrayValue ?? []).compactMap { $0["field"]?.stringValue }
+    return cuts.contains { isShortened($0.dotSeparated) }
+      || named(update).contains { path in
+        let parts = path.dotSeparated
+        return isShortened(parts) && parts.dropFirst().contains(where: \.isDigits)
+      }
   }
 
   /// The paths that the update sets or removes.
@@ -48,7 +53,7 @@ public enum DocumentFold {
       for outcome in outcomes {
         let readings = path.readings(in: outcome, goal, isThorough: isThorough)
         let mayBeAnother = hidesFields && isThorough && goal == .removed && path.isOpen
-        if readings.isEmpty || mayBeAnother { next.append(outcome) }
+        if readings.isEmpty { next.append(outcome) }
         for reading in readings {
           var changed = outcome
           change(&changed, reading[...], body)
@@ -56,6 +61,7 @@ public enum DocumentFold {
             next.append(changed)
           }
         }
+        if mayBeAnother, next.count < limit, !next.contains(outcome) { next.append(outcome) }
       }
       outcomes = next
     }

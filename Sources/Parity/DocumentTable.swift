@@ -256,9 +256,7 @@ public struct DocumentTable: Sendable {
     }
     if shape.contains(.redacts), DocumentFold.masks(update) { document.isMasked = true }
     if !givenNames.isEmpty { noteGivenNames(&document, update) }
-    if shape.contains(.shortensArrays), DocumentFold.goesByIndex(update) {
-      document.isUndecided = true
-    }
+    if DocumentFold.goesByIndex(update, shape) { document.isUndecided = true }
     let limit = isThorough ? Self.mostTextsThorough : Self.mostTexts
     var texts: [[UInt8]] = []
     for text in document.texts {

@@ -14,6 +14,8 @@ public enum FoldStep: Sendable {
     public init(rawValue: UInt8) { self.rawValue = rawValue }
     /// Arrays may lack elements, so indexes are meaningless.
     public static let shortensArrays = Shape(rawValue: 1)
+    /// So may those in fields whose names are numbers, which a filter's paths pass over.
+    public static let shortensNumbered = Shape(rawValue: 8)
     /// Values are published as hashes, and updates may change parts of them.
     public static let hashes = Shape(rawValue: 2)
     /// Values are hashed or masked.

@@ -21,7 +21,7 @@ public enum JSONDifference {
         }
         if let found = first(member.value, other.value, inner) { return found }
         if got.indices.contains(index), !got[index].key.isSame(as: member.key),
-          got.count == wanted.count
+          haveSameNames(wanted, got)
         {
           return (inner, "the members are in a different order")
         }
@@ -38,6 +38,13 @@ public enum JSONDifference {
     default:
       return a == b ? nil : (place, "expected \(short(a)), found \(short(b))")
     }
+  }
+
+  private static func haveSameNames(
+    _ one: [JSONValue.Member], _ other: [JSONValue.Member]
+  ) -> Bool {
+    one.count == other.count
+      && one.indices.allSatisfy { counterpart(of: $0, in: one, among: other) != nil }
   }
 
   /// The member with the same name. Of several, the one with the same number of predecessors as `index`.

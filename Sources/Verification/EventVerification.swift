@@ -347,8 +347,8 @@ struct LedgerPass: Sendable {
     let collector = RecordCollector(
       stream, book, eventLoop,
       StoredMessageParser(
-        MessageOwnership(verification.configuration)
-          .of(plan.streams[stream].name)),
+        MessageOwnership(verification.configuration).of(plan.streams[stream].name),
+        readsLetters: plan.streams[stream].isDeadLetter),
       sharedRules: plan.streams[stream].isShared ? sharedRules : [])
     let scan = StreamScan(
       jetStream, stream: plan.streams[stream].name, from: first, through: last, isGated: true,
@@ -375,7 +375,7 @@ private final class RecordCollector: @unchecked Sendable {
   private let sharedRules: Set<[UInt8]>
   @exclusivity(unchecked) private var parser: StoredMessageParser
   @exclusivity(unchecked) private var records: [(record: ObservedRecord, isShared: Bool)] = []
-  private var letters: [EventOfRule: ServerReason] = [:]
+  private var letters: [ServerLetter] = []
 
   init(
     _ stream: Int, _ book: VerifyBook, _ eventLoop: any EventLoop,
@@ -394,8 +394,10 @@ private final class RecordCollector: @unchecked Sendable {
     var isShared = false
     if let reason {
       if let rule, let position = record.position {
-        letters[EventOfRule(position: position, rule: String(decoding: rule, as: UTF8.self))] =
-          reason
+        letters.append(
+          ServerLetter(
+            event: EventOfRule(position: position, rule: String(decoding: rule, as: UTF8.self)),
+            reason: reason, sequence: sequence))
       }
     } else if !sharedRules.isEmpty, let rule {
       isShared = sharedRules.contains(Array(rule))
@@ -409,7 +411,7 @@ private final class RecordCollector: @unchecked Sendable {
     records = []
     records.reserveCapacity(1024)
     let letters = letters
-    self.letters = [:]
+    self.letters = []
     eventLoop.execute { [book, stream] in
       book.note(letters)
       book.take(stream, lot)

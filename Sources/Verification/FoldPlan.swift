@@ -43,10 +43,16 @@ package struct FoldPlan: Sendable {
     }
   }
 
+  /// Not those that earlier rules leave nothing to, such as one for all that is left.
   private func rulesTaking(_ namespace: String) -> [Rule] {
-    rules.filter {
-      $0.namespace.matches(namespace) && !$0.operations.isDisjoint(with: .documents)
+    var left = OperationSet.documents
+    var taking: [Rule] = []
+    for rule in rules
+    where rule.namespace.matches(namespace) && !rule.operations.isDisjoint(with: left) {
+      taking.append(rule)
+      if rule.condition == nil, !rule.continues { left.subtract(rule.operations) }
     }
+    return taking
   }
 
   /// The index of the first rule that takes documents of the collection.
@@ -214,13 +220,36 @@ package struct FoldPlan: Sendable {
       }
       let key = DocumentKey(
         namespace: place, key: documentKey, isTyped: showsTypes(rule))
+      let step = FoldStep.document(
+        key, headers.isSnapshot ? .snapshot : operation, event: event, rule.foldShape)
+      guard operation == .replace,
+        let id = keyOfReplacement(rule, event, documentKey: documentKey)
+      else { return .steps([step]) }
+      let new = DocumentKey(namespace: place, key: id, isTyped: false)
+      guard new != key else { return .steps([step]) }
       return .steps([
-        .document(
-          key, headers.isSnapshot ? .snapshot : operation, event: event, rule.foldShape)
+        .document(key, .delete, event: event, rule.foldShape),
+        .document(new, .replace, event: event, rule.foldShape),
       ])
     }
     guard let change = CollectionChange(word, place, event) else { return .nothing }
     return isTold(change, in: stream) ? .steps(steps(change, in: stream)) : .nothing
+  }
+
+  /// Of a replacement whose messages show the `_id` in both places as it is: the document's key from then on.
+  /// A server lets an `_id` be replaced by an equal one, such as 1 by NumberDecimal("1.0"), which look different
+  /// where types are not shown.
+  private func keyOfReplacement(
+    _ rule: Rule, _ event: JSONValue, documentKey: JSONValue
+  ) -> JSONValue? {
+    guard !showsTypes(rule), let id = event["fullDocument"]?["_id"], documentKey["_id"] != nil,
+      !rule.filter.include.contains(where: { $0.hasPrefix("fullDocument._id.") }),
+      !rule.changes.redactions.contains(where: \.path.isOfKey),
+      !rule.changes.renames.contains(where: \.path.isOfKey)
+    else { return nil }
+    var key = documentKey
+    key["_id"] = id
+    return key
   }
 
   /// `database.collection`, or only the database.
@@ -304,87 +333,6 @@ package struct FoldPlan: Sendable {
   }
 }
 
-/// What happened to a whole collection, or a database.
-package enum CollectionChange: Sendable, Equatable {
-  case dropped(String)
-  case created(String)
-  case databaseDropped(String)
-  case renamed(from: String, to: String)
-
-  /// As a message tells it: nil where it is something else.
-  init?(_ operation: String, _ namespace: String, _ event: JSONValue) {
-    switch operation {
-    case "drop": self = .dropped(namespace)
-    // Only a collection's own making says that it is empty; a view has no documents.
-    case "create": self = .created(namespace)
-    case "dropDatabase": self = .databaseDropped(namespace)
-    case "rename":
-      let target = event["to"] ?? event["operationDescription"]?["to"]
-      guard let database = target?["db"]?.stringValue, let name = target?["coll"]?.stringValue
-      else { return nil }
-      self = .renamed(from: namespace, to: "\(database).\(name)")
-    default: return nil
-    }
-  }
-
-  /// As the oplog tells it.
-  package init?(_ event: ChangeEvent) {
-    let namespace = String(decoding: event.namespace, as: UTF8.self)
-    switch event.operation {
-    case .drop: self = .dropped(namespace)
-    case .dropDatabase: self = .databaseDropped(namespace)
-    case .rename:
-      guard let to = event.to else { return nil }
-      self = .renamed(from: namespace, to: String(decoding: to, as: UTF8.self))
-    default: return nil
-    }
-  }
-
-  /// For people.
-  var words: String {
-    switch self {
-    case .dropped(let name): "\(name) was dropped"
-    case .created(let name): "\(name) was made"
-    case .databaseDropped(let name): "database \(name) was dropped"
-    case .renamed(let from, let to): "\(from) was renamed to \(to)"
-    }
-  }
-
-  var operation: OperationType {
-    switch self {
-    case .dropped: .drop
-    case .created: .create
-    case .databaseDropped: .dropDatabase
-    case .renamed: .rename
-    }
-  }
-
-  /// Of which rules take it; nil: a whole database.
-  var namespace: String? {
-    switch self {
-    case .dropped(let name), .created(let name), .renamed(let name, _): name
-    case .databaseDropped: nil
-    }
-  }
-
-  var database: String {
-    switch self {
-    case .dropped(let name), .created(let name), .databaseDropped(let name),
-      .renamed(let name, _):
-      String(decoding: name.utf8.prefix { $0 != UInt8(ascii: ".") }, as: UTF8.self)
-    }
-  }
-
-  /// Whether documents of the collection are others since.
-  package func touches(_ name: String) -> Bool {
-    switch self {
-    case .dropped(let one), .created(let one): one.isSame(as: name)
-    case .databaseDropped(let one): name.utf8.starts(with: "\(one).".utf8)
-    case .renamed(let from, let to): from.isSame(as: name) || to.isSame(as: name)
-    }
-  }
-}
-
 extension OperationSet {
   fileprivate func contains(named name: String) -> Bool {
     operations.contains { "\($0.name)" == name }
@@ -400,6 +348,7 @@ extension Rule {
   fileprivate var foldShape: FoldStep.Shape {
     var shape: FoldStep.Shape = []
     if filter.shortensArrays { shape.insert(.shortensArrays) }
+    if !filter.include.isEmpty { shape.insert(.shortensNumbered) }
     if changes.redactions.contains(where: { $0.redaction == .hash }) { shape.insert(.hashes) }
     if changes.redactions.contains(where: { $0.redaction != .drop }) { shape.insert(.redacts) }
     return shape

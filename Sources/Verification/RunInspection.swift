@@ -24,6 +24,8 @@ struct Finding: Sendable {
   var open: OpenExpectation?
   /// What is missing is a dead letter.
   var isLetter = false
+  /// A dead letter for a reason of the server, and what it should be.
+  var isServerLetter = false
   /// It is the letter of an event whose message is larger than messages may be now.
   var isTooLarge = false
   /// Something is derived for its place.
@@ -150,7 +152,9 @@ struct RunInspection: Sendable {
         merged.append(range)
       }
     }
-    let collector = DetailCollector(sorted, MessageOwnership(configuration).of(name))
+    let collector = DetailCollector(
+      sorted, MessageOwnership(configuration).of(name),
+      readsLetters: plan.streams[stream].isDeadLetter)
     for range in merged {
       try await StreamScan(
         jetStream, stream: name, from: range.lowerBound, through: range.upperBound,
@@ -173,15 +177,17 @@ private final class DetailCollector: Sendable {
     var places: [(sequence: UInt64, position: EventPosition?)] = []
   }
   private let ownership: MessageOwnership.InStream
+  private let readsLetters: Bool
   private let state: Mutex<State>
 
-  init(_ wanted: [ClosedRange<UInt64>], _ ownership: MessageOwnership.InStream) {
+  init(_ wanted: [ClosedRange<UInt64>], _ ownership: MessageOwnership.InStream, readsLetters: Bool) {
     state = Mutex(State(wanted: wanted[...]))
     self.ownership = ownership
+    self.readsLetters = readsLetters
   }
 
   func take(_ view: borrowing NATSMessageView, _ sequence: UInt64) {
-    var parser = StoredMessageParser(ownership)
+    var parser = StoredMessageParser(ownership, readsLetters: readsLetters)
     let detail = parser.detail(view, sequence: sequence)
     state.withLock { state in
       state.places.append((sequence, detail.kind == .own ? detail.position : nil))

@@ -39,17 +39,21 @@ public struct Selftest: Sendable {
     self.logger = logger
   }
 
-  public func run(_ told: (Result) -> Void) async throws(BridgeError) -> [Result] {
-    let stream = "TAILRACE_SELFTEST_\(UInt32.random(in: 0...UInt32.max))"
+  /// Ends early where its task is cancelled: the results of what was done by then.
+  public func run(_ told: @Sendable (Result) -> Void) async throws(BridgeError) -> [Result] {
+    let stream = ScratchStream.newName()
     let scratch = try scratchConfiguration(stream)
     var results: [Result] = []
     var random = Shuffle(state: seed)
     try await configuration.withJetStream(logger) { jetStream throws(BridgeError) in
+      let place = ScratchStream(jetStream, name: stream)
+      var failure: BridgeError?
       do {
         for fault in [nil] + SelftestFault.allCases.map({ Optional($0) }) {
           var result = Result(fault: fault?.rawValue ?? "clean")
           for _ in 0..<rounds {
-            let failure = try await round(fault, stream, scratch, jetStream, &random)
+            try Task.checkCancellation()
+            let failure = try await round(fault, place, scratch, jetStream, &random)
             result.rounds += 1
             if failure == nil { result.found += 1 }
             result.failure = result.failure ?? failure
@@ -57,33 +61,33 @@ public struct Selftest: Sendable {
           results.append(result)
           told(result)
         }
-        try await delete(stream, jetStream)
       } catch {
-        try? await delete(stream, jetStream)
-        throw BridgeError.unavailable("\(error)")
+        if !Task.isCancelled { failure = .unavailable("\(error)") }
       }
+      await place.cleanUp()
+      if let failure { throw failure }
     }
     return results
   }
 
   /// What was found instead of what should have been; nil where all is well.
   private func round(
-    _ fault: SelftestFault?, _ stream: String, _ scratch: BridgeConfiguration,
+    _ fault: SelftestFault?, _ place: ScratchStream, _ scratch: BridgeConfiguration,
     _ jetStream: JetStreamClient, _ random: inout Shuffle
   ) async throws -> String? {
     let entries = try SelftestEntries.make(&random)
     let changes = RecordedChanges(entries)
     let spoilt = SpoiltMessages(try await messages(of: changes, scratch), fault, &random)
-    try await fill(stream, spoilt, jetStream)
+    try await fill(place, spoilt, jetStream)
     let verification = EventVerification(
       configuration: scratch, options: VerifyOptions(), logger: logger)
     var streams: [VerifyStream] = []
-    for name in [stream, "\(stream)_DLQ"] {
+    for name in place.names {
       guard let info = try await jetStream.stream(name) else { continue }
       streams.append(
         VerifyStream(
           name: name, info: info, first: max(1, info.firstSequence), floor: nil,
-          isDeadLetter: name != stream, isShared: false))
+          isDeadLetter: name != place.name, isShared: false))
     }
     let plan = VerifyPlan(
       range: SelftestEntries.range, streams: streams, sourceName: "selftest",
@@ -120,17 +124,10 @@ public struct Selftest: Sendable {
   }
 
   private func fill(
-    _ stream: String, _ spoilt: SpoiltMessages, _ jetStream: JetStreamClient
+    _ place: ScratchStream, _ spoilt: SpoiltMessages, _ jetStream: JetStreamClient
   ) async throws {
-    try await delete(stream, jetStream)
-    for (name, subject) in [(stream, "\(stream).>"), ("\(stream)_DLQ", "\(stream)_DLQ.>")] {
-      _ = try await jetStream.ensureStream(
-        name,
-        settings: [
-          "subjects": [.string(subject)], "storage": "memory", "num_replicas": 1,
-          "duplicate_window": .int(100_000_000), "max_bytes": .int(64 << 20), "discard": "new",
-        ])
-    }
+    try await place.make()
+    let stream = place.name
     let connection = jetStream.connection
     for message in spoilt.messages {
       if message.waits {
@@ -162,16 +159,6 @@ public struct Selftest: Sendable {
       if !ack.isDuplicate { return }
     }
     throw RangeFailure(description: "the server's dedup window does not end")
-  }
-
-  private func delete(_ stream: String, _ jetStream: JetStreamClient) async throws {
-    for name in [stream, "\(stream)_DLQ"] {
-      do {
-        _ = try await jetStream.request("STREAM.DELETE.\(name)")
-      } catch {
-        if error.code != JetStreamCode.streamNotFound { throw error }
-      }
-    }
   }
 
   /// Rules and a schema of its own; of the user's configuration, only the way to NATS.
@@ -242,14 +229,16 @@ private enum SelftestEntries {
     source: { uri: "mongodb://127.0.0.1/?replicaSet=selftest", name: selftest }
     nats: { servers: ["nats://127.0.0.1"] }
     bridge: { name: selftest }
-    streams: [{ name: \(stream), subjects: ["\(stream).>"] }]
+    streams: [{ name: \(stream), subjects: ["\(ScratchStream.subject(stream)).>"] }]
     rules:
       - name: things
         match: { namespace: selftest.things }
-        subject: "\(stream).{operationType}.{documentKey._id}"
+        subject: "\(ScratchStream.subject(stream)).{operationType}.{documentKey._id}"
         payload: { set: { version: 2, text: "~" } }
         schema: \(schema)
-    dead_letter: { stream: \(stream)_DLQ, subject: "\(stream)_DLQ.{rule}" }
+    dead_letter:
+      stream: \(ScratchStream.letters(stream))
+      subject: "\(ScratchStream.subject(ScratchStream.letters(stream))).{rule}"
     """
   }
 

@@ -27,6 +27,16 @@ enum ServerReason: Sendable {
   }
 }
 
+/// Such a letter, as the first pass has seen it.
+struct ServerLetter: Sendable {
+  var event: EventOfRule
+  var reason: ServerReason
+  var sequence: UInt64
+
+  /// Its event is no entry's.
+  var isOfSnapshot: Bool { event.position.index >= SnapshotDecoder.firstIndex }
+}
+
 /// Ids that were expected lately, to find those that come again. Bounded: the oldest are forgotten.
 struct RecentIDs {
   private var ids: Set<MessageDigest> = []

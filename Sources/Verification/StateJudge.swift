@@ -229,21 +229,20 @@ package final class StateJudge {
     }
     guard let first else { return }
     if folded.isDoubtful { return found.alike.note(key) }
+    var undecided: Undecided?
     if folded.hasMoreReadings, folded.hasDottedNames || document.hasDottedNames {
-      found.undecided[.paths, default: Tally()].note(key)
-      return
+      undecided = .paths
+    } else if excuses(key, folded) {
+      return demandSnapshot(of: key, folded, mismatch, stream)
+    } else if folded.hasLostOneOfTwo, isOfGivenName(first.pointer) {
+      undecided = .names
+    } else if isOfMask {
+      undecided = .hidden
     }
-    if excuses(key, folded) {
+    if let undecided {
+      found.undecided[undecided, default: Tally()].note(key)
       // Whatever its updates made of it: a snapshot has to have it.
       demandSnapshot(of: key, folded, mismatch, stream)
-      return
-    }
-    if folded.hasLostOneOfTwo, isOfGivenName(first.pointer) {
-      found.undecided[.names, default: Tally()].note(key)
-      return
-    }
-    if isOfMask {
-      found.undecided[.hidden, default: Tally()].note(key)
       return
     }
     mismatch.kind = .payloadMismatch
@@ -270,9 +269,14 @@ package final class StateJudge {
     _ stream: Int
   ) {
     let namespace = key.namespace
-    guard !folded.isDoubtful, let snapshot = snapshot(of: namespace) else { return }
+    guard let snapshot = snapshot(of: namespace) else { return }
     switch fold.demand(folded, namespace, snapshot: snapshot) {
     case .none: return
+    case .missing where folded.isDoubtful:
+      // Two documents, or one whose collection was dropped in between: the oplog tells.
+      found.alike.note(key)
+      return
+    case .open where folded.isDoubtful: return
     case .missing:
       if let letter = knowledge.deadLetters[key], letter.entry >= snapshot { break }
       if plan.mayLeaveOut(namespace) { break }

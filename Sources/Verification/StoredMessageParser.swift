@@ -8,6 +8,8 @@ import Parity
 /// published.
 struct StoredMessageParser: ~Copyable {
   private let ownership: MessageOwnership.InStream
+  /// Of the stream of dead letters: nowhere else is a dead letter where it belongs.
+  private let readsLetters: Bool
   private var lines = ByteWriter(capacity: 1024)
 
   struct Parsed {
@@ -23,7 +25,10 @@ struct StoredMessageParser: ~Copyable {
     var digests: PartDigests
   }
 
-  init(_ ownership: MessageOwnership.InStream) { self.ownership = ownership }
+  init(_ ownership: MessageOwnership.InStream, readsLetters: Bool) {
+    self.ownership = ownership
+    self.readsLetters = readsLetters
+  }
 
   mutating func parse(_ view: borrowing NATSMessageView) -> Parsed {
     lines.removeAll()
@@ -42,7 +47,9 @@ struct StoredMessageParser: ~Copyable {
       parsed.id = nil
     case .unnamed, .nobody: break
     }
-    if parsed.kind == .own || parsed.kind == .snapshot, let reason = ServerReason(marks) {
+    if readsLetters, parsed.kind == .own || parsed.kind == .snapshot, parsed.position != nil,
+      let reason = ServerReason(marks)
+    {
       parsed.kind = .serverLetter
       parsed.reason = reason
     }

@@ -22,6 +22,8 @@ final class VerifyBook: @unchecked Sendable {
   private(set) var notHeld: UInt64 = 0
   /// Events that have dead letters for reasons that only the server had.
   private(set) var serverLetters: [EventOfRule: ServerReason] = [:]
+  /// The letters themselves, as far as their events are of the range.
+  private(set) var storedServerLetters: [ServerLetter] = []
   /// The rule of what is expected last; by stream.
   private var lastRules: [Int?]
   /// Of rules that drop such events; by stream.
@@ -114,7 +116,13 @@ final class VerifyBook: @unchecked Sendable {
     for queue in queues { queue.stop?() }
   }
 
-  func note(_ letters: [EventOfRule: ServerReason]) { serverLetters.merge(letters) { $1 } }
+  func note(_ letters: [ServerLetter]) {
+    for letter in letters {
+      serverLetters[letter.event] = letter.reason
+      guard plan.range.contains(letter.event.position), !letter.isOfSnapshot else { continue }
+      storedServerLetters.append(letter)
+    }
+  }
 
   func take(_ stream: Int, _ records: [(record: ObservedRecord, isShared: Bool)]) {
     queues[stream].records += records

@@ -192,18 +192,22 @@ extension VerifyJudge {
       }
     } catch {
       for message in messages { tell(extra: message, stream, &report) }
-      report.addReason(
-        "messages that no change stream explains could not be looked up in the oplog: \(EventVerification.words(error))"
-      )
+      report.addReason(Self.reason(hidden: error))
       return
     }
     guard hidden > 0 else { return }
-    report.addNote(
-      "stream \(plan.streams[stream].name): \(hidden) messages are of a user's own applyOps, which change streams leave out: they were compared by the oplog"
-    )
+    report.addNote(Self.note(hidden: hidden, on: plan.streams[stream].name))
   }
 
-  private func isApplyOps(
+  static func note(hidden count: UInt64, on stream: String) -> String {
+    "stream \(stream): \(count) messages are of a user's own applyOps, which change streams leave out: they were compared by the oplog"
+  }
+
+  static func reason(hidden error: any Error) -> String {
+    "messages that no change stream explains could not be looked up in the oplog: \(EventVerification.words(error))"
+  }
+
+  func isApplyOps(
     _ entry: OplogPosition, _ known: inout [OplogPosition: Bool]
   ) async throws -> Bool {
     if let answer = known[entry] { return answer }

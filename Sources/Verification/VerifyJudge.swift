@@ -80,6 +80,7 @@ struct VerifyJudge {
       book.endExpected()
       return book.serverLetters
     }.get()
+    try await judgeServerLetters(&report)
     var courses: [Int: Course] = [:]
     // Dead letters first: they replace messages.
     let order = plan.streams.indices.sorted {
@@ -329,7 +330,7 @@ struct VerifyJudge {
     return true
   }
 
-  private func mismatch(
+  func mismatch(
     _ kind: MismatchClass, _ message: RunJoin.Observed, _ stream: Int, _ detail: String
   ) -> Mismatch {
     Mismatch(
@@ -433,7 +434,7 @@ struct VerifyJudge {
     differing finding: Finding, _ stream: Int, _ report: inout VerifyReport
   ) async throws -> Bool {
     var told = finding.mismatch
-    if isServerLetter(told, &report) { return false }
+    if !finding.isServerLetter, isServerLetter(told, &report) { return false }
     if finding.doubt?.concerns(finding.rule) ?? false {
       return try await tell(open: finding, stream, &report)
     }

@@ -276,9 +276,7 @@ struct VerifyPlanner {
     switch options.to {
     case .now: position = majority
     case .at(let wanted):
-      guard wanted <= majority else {
-        throw RangeFailure(description: "no majority has \(wanted) yet, only \(majority)")
-      }
+      try await MajorityWait(source, atMost: options.timeout).reach(wanted, from: majority)
       position = wanted
     case .acknowledged:
       guard let resume = checkpoint?.resume,
@@ -397,7 +395,7 @@ private final class OwnSearch: Sendable {
 
   func look(at view: borrowing NATSMessageView) {
     guard found == nil else { return }
-    var parser = StoredMessageParser(ownership)
+    var parser = StoredMessageParser(ownership, readsLetters: true)
     let parsed = parser.parse(view)
     guard parsed.kind == .own || parsed.kind == .snapshot, let position = parsed.position else {
       return

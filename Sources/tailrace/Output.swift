@@ -11,6 +11,16 @@ func print(_ line: some CustomStringConvertible) {
 
 /// Text on standard output, as it is.
 func printPart(_ text: String) {
+  guard let reason = writeResults(text) else { return }
+  if reason != EPIPE {
+    printError(
+      "the results can't be written to standard output: \(String(cString: strerror(reason)))")
+  }
+  exit(OutputExit.lost)
+}
+
+/// For a program that has to clean up before it ends: why the text can't be written; nil if it is.
+func writeResults(_ text: String) -> Int32? {
   let bytes = Array(text.utf8)
   var written = 0
   while written < bytes.count {
@@ -29,12 +39,9 @@ func printPart(_ text: String) {
       poll(&descriptor, 1, -1)
       continue
     }
-    if reason != EPIPE {
-      printError(
-        "the results can't be written to standard output: \(String(cString: strerror(reason)))")
-    }
-    exit(OutputExit.lost)
+    return reason
   }
+  return nil
 }
 
 enum OutputExit {

@@ -220,9 +220,9 @@ extension VerifyCommand {
       commandName: "selftest",
       abstract: "Spoils a scratch stream in every way, and demands that each fault is found.",
       discussion: """
-        Uses the configured NATS and nothing else of the configuration; the scratch stream is in memory \
-        and is removed. Exit code 1 if a fault goes unseen or is wrongly called, or a clean stream \
-        doesn't PASS.
+        Uses the configured NATS and nothing else of the configuration; the scratch streams are in memory \
+        and are removed. Exit code 1 if a fault goes unseen or is wrongly called, or a clean stream \
+        doesn't PASS; 2 if it is stopped before the end.
         """)
 
     @OptionGroup var file: ConfigurationOption
@@ -242,19 +242,39 @@ extension VerifyCommand {
       var logger = makeLogger(configuration.log)
       logger.logLevel = max(logger.logLevel, .error)
       let seed = seed ?? UInt64.random(in: 0...UInt64.max)
+      // The scratch streams are removed first, whatever ends it.
+      let signals = await UnixSignalsSequence(trapping: .sigterm, .sigint, .sighup)
+      let test = Selftest(configuration, rounds: rounds, seed: seed, logger: logger)
+      let work = Task { [json] in
+        await Self.run(test) { result in
+          // Nobody gets the results any more: that is found again when they are printed.
+          if !json, writeResults("\(Self.line(result))\n") != nil {
+            withUnsafeCurrentTask { $0?.cancel() }
+          }
+        }
+      }
+      let stop = Task {
+        for await _ in signals {
+          if work.isCancelled { Foundation.exit(2) }
+          work.cancel()
+        }
+      }
+      let outcome = await work.value
+      stop.cancel()
       let results: [Selftest.Result]
-      do throws(BridgeError) {
-        results = try await Selftest(configuration, rounds: rounds, seed: seed, logger: logger)
-          .run { if !json { print(Self.line($0)) } }
-      } catch {
+      switch outcome {
+      case .success(let found): results = found
+      case .failure(let error):
         printError(error.description)
         throw ExitCode(error.exitCode)
       }
+      let isStopped = work.isCancelled
       let isGood = results.allSatisfy(\.isGood)
       if json {
         print(
           JSONValue.object([
-            .init("ok", .bool(isGood)), .init("seed", .int(seed)),
+            .init("ok", .bool(isGood && !isStopped)), .init("stopped", .bool(isStopped)),
+            .init("seed", .int(seed)),
             .init(
               "faults",
               .array(
@@ -267,9 +287,21 @@ extension VerifyCommand {
                 })),
           ]).text(pretty: true))
       } else {
-        print(isGood ? "PASS" : "FAIL (repeat with --seed \(seed))")
+        let verdict = isStopped ? "INCONCLUSIVE (stopped before the end)" : "PASS"
+        print(isGood ? verdict : "FAIL (repeat with --seed \(seed))")
       }
       if !isGood { throw ExitCode(1) }
+      if isStopped { throw ExitCode(2) }
+    }
+
+    private static func run(
+      _ test: Selftest, _ told: @Sendable (Selftest.Result) -> Void
+    ) async -> Result<[Selftest.Result], BridgeError> {
+      do throws(BridgeError) {
+        return .success(try await test.run(told))
+      } catch {
+        return .failure(error)
+      }
     }
 
     private static func line(_ result: Selftest.Result) -> String {

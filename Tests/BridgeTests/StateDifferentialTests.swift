@@ -10,10 +10,16 @@ import Testing
 import Verification
 
 /// Random collections, operations and rules: what messages come to is what the collections hold, and one
-/// document, field or message that is wrong is found and named. `STATE_ROUNDS` sets how many worlds.
+/// document, field or message that is wrong is found and named. `STATE_ROUNDS` sets how many worlds,
+/// `STATE_SEED` the first one's seed; a failure names its seed.
 @Suite("States of random collections")
 struct StateDifferentialTests {
-  static let rounds = ProcessInfo.processInfo.environment["STATE_ROUNDS"].flatMap { Int($0) } ?? 60
+  static let rounds = number("STATE_ROUNDS") ?? 60
+  static let seeds = (number("STATE_SEED") ?? 0)..<(number("STATE_SEED") ?? 0) + rounds
+
+  private static func number(_ name: String) -> Int? {
+    ProcessInfo.processInfo.environment[name].flatMap { Int($0) }
+  }
 
   // MARK: One run
 
@@ -43,7 +49,7 @@ struct StateDifferentialTests {
       configuration = try BridgeConfiguration.parse(
         yaml: Self.yaml(&dice, tellsPaths), file: "t.yaml", environment: [:])
       let steps = 20 + dice.below(120)
-      let snapshotAt = dice.below(3) == 0 ? dice.below(steps) : -1
+      let snapshotAt = dice.below(4) > 0 ? dice.below(steps) : -1
       var mapper = configuration.mapper(sourceName: "rs0")
       var decoder = OplogDecoder()
       decoder.disambiguatesPaths = configuration.rules.contains(where: \.disambiguatesPaths)
@@ -206,10 +212,12 @@ struct StateDifferentialTests {
   @Test("a clean run differs in nothing") func clean() throws {
     var compared: UInt64 = 0
     var undecided: [Bool: Int] = [:]
-    for seed in 0..<Self.rounds {
+    for seed in Self.seeds {
       let run = try Run(seed: UInt64(seed))
       let outcome = try run.verify()
-      #expect(outcome.unequal.isEmpty, "\(seed): \(outcome.unequal.first.map { "\($0)" } ?? "")")
+      #expect(
+        outcome.unequal.isEmpty,
+        "\(seed): \(outcome.unequal.first.map { "\($0)\n\(run.story(of: $0))" } ?? "")")
       #expect(outcome.found.alike.count == 0 && outcome.found.notFoldable.isEmpty, "\(seed)")
       if outcome.found.undecided[.paths] != nil { undecided[run.tellsPaths, default: 0] += 1 }
       compared += outcome.found.folded
@@ -219,37 +227,50 @@ struct StateDifferentialTests {
     #expect(undecided[true, default: 0] <= Self.rounds / 10)
   }
 
+  /// Each kind of damage is seen in so many worlds at least.
+  private static let enough = rounds / 6
+
+  private enum DocumentDamage: CaseIterable { case fieldAdded, removed, replaced }
+
   @Test("one document that is another is found") func changedDocument() throws {
-    var count = 0
-    for seed in 0..<Self.rounds {
-      var run = try Run(seed: UInt64(seed))
+    var counts: [DocumentDamage: Int] = [:]
+    for seed in Self.seeds {
+      let whole = try Run(seed: UInt64(seed))
       var dice = Dice(state: UInt64(seed) &+ 77)
-      let clean = try run.verify()
+      let clean = try whole.verify()
       // What came from a collection that no rule takes is not told.
-      guard let (name, number) = run.anyDocument(&dice), clean.found.beforeBridge == 0,
-        !clean.isUndecided
-      else { continue }
-      let kind = dice.below(3)
-      switch kind {
-      case 0: run.world.collections[name]?[number]?.fields.append(.init("zz", .int32(1)))
-      case 1: run.world.collections[name]?[number] = nil
-      default: run.world.collections[name]?[number]?.fields = [.init("zz", .null)]
+      guard clean.found.beforeBridge == 0, !clean.isUndecided else { continue }
+      for damage in DocumentDamage.allCases {
+        var run = whole
+        guard let (name, number) = run.anyDocument(&dice) else { continue }
+        switch damage {
+        case .fieldAdded:
+          run.world.collections[name]?[number]?.fields.append(.init("zz", .int32(1)))
+        case .removed: run.world.collections[name]?[number] = nil
+        case .replaced: run.world.collections[name]?[number]?.fields = [.init("zz", .null)]
+        }
+        let outcome = try run.verify()
+        // What its updates do to it need not be told: that is a note as soon as it differs.
+        if outcome.unequal.isEmpty, outcome.isUndecided { continue }
+        #expect(outcome.unequal.count == 1, "\(seed) \(damage)")
+        guard let mismatch = outcome.unequal.first else { continue }
+        #expect(
+          mismatch.kind == (damage == .removed ? .extra : .payloadMismatch), "\(seed) \(damage)")
+        #expect(mismatch.subject.utf8.elementsEqual(name), "\(seed) \(damage)")
+        #expect(
+          damage != .fieldAdded || mismatch.pointer == "/zz",
+          "\(seed): \(mismatch)\n\(run.story(of: mismatch))")
+        counts[damage, default: 0] += 1
       }
-      let outcome = try run.verify()
-      // What its updates do to it need not be told: that is a note as soon as it differs.
-      if outcome.unequal.isEmpty, outcome.isUndecided { continue }
-      #expect(outcome.unequal.count == 1, "\(seed)")
-      guard let mismatch = outcome.unequal.first else { continue }
-      #expect(mismatch.kind == (kind == 1 ? .extra : .payloadMismatch), "\(seed)")
-      #expect(mismatch.subject.utf8.elementsEqual(name), "\(seed)")
-      #expect(kind != 0 || mismatch.pointer == "/zz", "\(seed): \(mismatch)")
-      count += 1
     }
-    #expect(count > Self.rounds / 3)
+    for damage in DocumentDamage.allCases {
+      #expect(counts[damage, default: 0] >= Self.enough, "\(damage)")
+    }
   }
 
   @Test("one message that can't be read is named") func unreadable() throws {
-    for seed in 0..<Self.rounds {
+    var count = 0
+    for seed in Self.seeds {
       var run = try Run(seed: UInt64(seed))
       var dice = Dice(state: UInt64(seed) &+ 99)
       guard !run.messages.isEmpty else { continue }
@@ -259,104 +280,137 @@ struct StateDifferentialTests {
       let outcome = try run.verify()
       #expect(
         outcome.unequal.contains { $0.id == id && $0.sequence == UInt64(index + 1) }, "\(seed)")
+      count += 1
     }
+    #expect(count >= Self.enough)
   }
 
+  private enum MessageDamage: CaseIterable { case deleteLost, altered }
+
   @Test("one message that is lost or altered is found") func changedMessage() throws {
-    var counts: [MismatchClass: Int] = [:]
-    for seed in 0..<Self.rounds {
-      var run = try Run(seed: UInt64(seed))
+    var counts: [MessageDamage: Int] = [:]
+    for seed in Self.seeds {
+      let whole = try Run(seed: UInt64(seed))
       var dice = Dice(state: UInt64(seed) &+ 5)
-      let clean = try run.verify()
-      guard !run.messages.isEmpty, clean.found.beforeBridge == 0, !clean.isUndecided else {
-        continue
-      }
+      let clean = try whole.verify()
+      guard clean.found.beforeBridge == 0, !clean.isUndecided else { continue }
       // The last word about a document: what it says is what is there.
-      let last = run.messages.indices.filter { run.isLast($0) }
-      guard !last.isEmpty else { continue }
-      let index = last[dice.below(last.count)]
-      let text = String(decoding: run.messages[index].body, as: UTF8.self)
-      if text.contains("\"operationType\":\"delete\"") {
-        run.messages.remove(at: index)
-      } else {
-        let start = "\"fullDocument\":{"
-        guard let range = text.range(of: start) else { continue }
-        run.messages[index].body = Array(
-          text.replacingCharacters(in: range, with: "\(start)\"zz\":1,")
-            .replacingOccurrences(of: "\"zz\":1,}", with: "\"zz\":1}").utf8)
+      let documents = whole.documents
+      let last = whole.messages.indices.filter { documents.isLast($0) }
+      for damage in MessageDamage.allCases {
+        var run = whole
+        let able = last.filter { (documents[$0]?.operation == "delete") == (damage == .deleteLost) }
+        guard !able.isEmpty else { continue }
+        let index = able[dice.below(able.count)]
+        switch damage {
+        case .deleteLost: run.messages.remove(at: index)
+        case .altered:
+          let text = String(decoding: run.messages[index].body, as: UTF8.self)
+          let start = "\"fullDocument\":{"
+          guard let range = text.range(of: start) else { continue }
+          run.messages[index].body = Array(
+            text.replacingCharacters(in: range, with: "\(start)\"zz\":1,")
+              .replacingOccurrences(of: "\"zz\":1,}", with: "\"zz\":1}").utf8)
+        }
+        let outcome = try run.verify()
+        // Its collection may have gone since.
+        #expect(outcome.unequal.count <= 1, "\(seed) \(damage)")
+        guard let mismatch = outcome.unequal.first else { continue }
+        #expect(
+          damage == .deleteLost ? mismatch.kind == .extra : mismatch.pointer == "/zz",
+          "\(seed) \(damage): \(mismatch)")
+        counts[damage, default: 0] += 1
       }
-      let outcome = try run.verify()
-      // Its collection may have gone since.
-      #expect(outcome.unequal.count <= 1, "\(seed)")
-      guard let mismatch = outcome.unequal.first else { continue }
-      #expect(mismatch.kind == .extra || mismatch.pointer == "/zz", "\(seed): \(mismatch)")
-      counts[mismatch.kind, default: 0] += 1
     }
-    #expect(counts[.extra, default: 0] > 0)
-    #expect(counts[.payloadMismatch, default: 0] > Self.rounds / 10)
+    for damage in MessageDamage.allCases {
+      #expect(counts[damage, default: 0] >= Self.enough, "\(damage)")
+    }
   }
 }
 
 extension StateDifferentialTests {
   @Test("one message of the last snapshot that is removed is found, whatever older ones tell")
   func removedFromSnapshot() throws {
-    var (count, told) = (0, 0)
-    for seed in 0..<Self.rounds {
-      var run = try Run(seed: UInt64(seed))
+    var counts: [Run.Fate: Int] = [:]
+    var told = 0
+    for seed in Self.seeds {
+      let whole = try Run(seed: UInt64(seed))
       var dice = Dice(state: UInt64(seed) &+ 31)
-      let clean = try run.verify()
-      let shown = run.messages.indices.filter { run.messages[$0].headers.isSnapshot }
-      guard let snapshot = run.snapshot, !shown.isEmpty, !clean.isUndecided else { continue }
-      let index = shown[dice.below(shown.count)]
-      let fate = run.fate(index, snapshot)
-      let key = try #require(run.document(run.messages[index])?.key)
-      let isKnown = run.messages[..<index].contains { run.document($0)?.key == key }
-      run.messages.remove(at: index)
-      let outcome = try run.verify()
-      switch fate {
-      case .isThere:
-        #expect(outcome.unequal.count == 1, "\(seed): \(key)")
-        guard let mismatch = outcome.unequal.first else { continue }
-        #expect(mismatch.id == key.description && mismatch.kind == .missing, "\(seed): \(mismatch)")
-        count += 1
-        if isKnown { told += 1 }
-      case .isGone: #expect(outcome.unequal.isEmpty, "\(seed): \(outcome.unequal)")
-      case .isOpen: #expect(outcome.unequal.count <= 1, "\(seed): \(outcome.unequal)")
+      guard let snapshot = whole.snapshot, try !whole.verify().isUndecided else { continue }
+      let documents = whole.documents
+      let shown = whole.messages.indices.filter {
+        whole.messages[$0].headers.isSnapshot && documents[$0] != nil
+      }
+      let fates = Dictionary(grouping: shown) { whole.fate($0, snapshot, documents) }
+      for (fate, able) in fates {
+        var run = whole
+        let index = able[dice.below(able.count)]
+        let key = try #require(documents[index]?.key)
+        run.messages.remove(at: index)
+        let outcome = try run.verify()
+        switch fate {
+        case .isThere:
+          #expect(
+            outcome.unequal.count == 1, "\(seed): \(key), undecided \(outcome.found.undecided)")
+          guard let mismatch = outcome.unequal.first else { continue }
+          #expect(
+            mismatch.id == key.description && mismatch.kind == .missing, "\(seed): \(mismatch)")
+          if documents[..<index].contains(where: { $0?.key == key }) { told += 1 }
+        case .isGone: #expect(outcome.unequal.isEmpty, "\(seed): \(outcome.unequal)")
+        case .isOpen: #expect(outcome.unequal.count <= 1, "\(seed): \(outcome.unequal)")
+        }
+        counts[fate, default: 0] += 1
       }
     }
-    #expect(count > Self.rounds / 40 && told > 0, "\(count) found, \(told) of them known")
+    #expect(
+      counts[.isThere, default: 0] >= Self.enough && told >= Self.rounds / 12,
+      "\(counts), \(told) of them known")
   }
 }
 
+private struct ToldDocument {
+  var operation: String
+  var key: DocumentKey
+}
+
 extension StateDifferentialTests.Run {
+  /// What messages tell of the document.
+  fileprivate func story(of mismatch: Mismatch) -> String {
+    zip(messages, documents).filter { $0.1?.key.description == mismatch.id }
+      .map { "\($0.0.headers.position) \(String(decoding: $0.0.body, as: UTF8.self))" }
+      .joined(separator: "\n")
+  }
+
   fileprivate enum Fate { case isThere, isGone, isOpen }
 
-  fileprivate func document(
-    _ message: StateDifferentialTests.Message
-  ) -> (operation: String, key: DocumentKey)? {
+  /// Of each message, the document that it tells of.
+  fileprivate var documents: [ToldDocument?] {
     let plan = FoldPlan(configuration)
-    guard case .steps(let steps) = plan.read(message.headers, message.body, stream: 0),
-      case .document(let key, let operation, _, _) = steps.first
-    else { return nil }
-    return (operation.rawValue, key)
+    return messages.map { message in
+      guard case .steps(let steps) = plan.read(message.headers, message.body, stream: 0),
+        case .document(let key, let operation, _, _) = steps.first
+      else { return nil }
+      return ToldDocument(operation: operation.rawValue, key: key)
+    }
   }
 
   /// What became of the document that a message of the snapshot shows.
-  fileprivate func fate(_ index: Int, _ snapshot: OplogPosition) -> Fate {
-    guard let key = document(messages[index])?.key,
+  fileprivate func fate(
+    _ index: Int, _ snapshot: OplogPosition, _ documents: [ToldDocument?]
+  ) -> Fate {
+    guard let key = documents[index]?.key,
       !changes.contains(where: {
         $0.position.entry >= snapshot && $0.change.touches(key.namespace)
       })
     else { return .isOpen }
-    let others = messages.enumerated().filter { document($1)?.key == key }
     // Made by the very entry that the snapshot is at: either message tells of it.
-    if let last = others.last(where: {
-      $0.offset < index && document($0.element)?.operation == "insert"
-    }), last.element.headers.position.entry == snapshot {
+    if let last = documents[..<index].lastIndex(where: {
+      $0?.key == key && $0?.operation == "insert"
+    }), messages[last].headers.position.entry == snapshot {
       return .isOpen
     }
-    let isGone = others.contains {
-      $0.offset > index && document($0.element)?.operation == "delete"
+    let isGone = documents[(index + 1)...].contains {
+      $0?.key == key && $0?.operation == "delete"
     }
     return isGone ? .isGone : .isThere
   }
@@ -367,19 +421,12 @@ extension StateDifferentialTests.Run {
       .flatMap { name, documents in documents.keys.sorted().map { (name, $0) } }
     return told.isEmpty ? nil : told[dice.below(told.count)]
   }
+}
 
+extension [ToldDocument?] {
   /// No later message is of the same document (under that name), and this one shows or ends it.
-  func isLast(_ index: Int) -> Bool {
-    func document(_ message: StateDifferentialTests.Message) -> (String, DocumentKey)? {
-      let plan = FoldPlan(configuration)
-      guard case .steps(let steps) = plan.read(message.headers, message.body, stream: 0),
-        case .document(let key, let operation, _, _) = steps.first
-      else { return nil }
-      return (operation.rawValue, key)
-    }
-    guard let (operation, key) = document(messages[index]), operation != "update" else {
-      return false
-    }
-    return !messages[(index + 1)...].contains { document($0)?.1 == key }
+  fileprivate func isLast(_ index: Int) -> Bool {
+    guard let document = self[index], document.operation != "update" else { return false }
+    return !self[(index + 1)...].contains { $0?.key == document.key }
   }
 }

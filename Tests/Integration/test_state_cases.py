@@ -190,6 +190,13 @@ def test_fields_of_all_kinds(lab, jetstream, tmp_path, name):
                 "map.7": 3, "map.8": 4, "list.1.0": 5, "list.0": 6}, "$unset": {"map.07": 1}})
             things.update_one({"_id": "deep"}, {"$set": {"deep.x.x.x.y": 2}})
             things.replace_one({"_id": Decimal128("1.0")}, {"n": 2})
+            # An _id may be replaced by an equal one.
+            things.insert_many([{"_id": 4, "n": 1}, {"_id": Decimal128("5.0")}, {"_id": {"a": 6}}])
+            things.replace_one({"_id": 4}, {"_id": Decimal128("4.00"), "n": 2})
+            things.replace_one({"_id": 5}, {"_id": 5.0, "n": 2})
+            things.replace_one({"_id": {"a": 6}}, {"_id": {"a": Decimal128("6")}, "n": 2})
+            for key in (4, 5, {"a": 6}):
+                things.update_one({"_id": key}, {"$set": {"m": 3}})
             things.delete_one({"_id": 2})
             things.insert_one({"_id": 2.0, "n": 3})
             if not older_than(lab, 5):
@@ -373,3 +380,31 @@ def test_names_change_in_a_snapshot(lab, jetstream, tmp_path, name, told):
         snapshot = [m for m in jetstream.messages(name) if "Tailrace-Snapshot" in m.headers]
         assert all(m.json["documentKey"]["_id"].startswith(m.headers["ce-type"].split(".")[0] + "-")
                    for m in snapshot)
+
+
+def test_a_rule_for_the_rest(lab, jetstream, tmp_path, name):
+    """A rule behind others takes what they leave. A collection of which that is nothing is compared."""
+    after = now(lab)
+    with client(lab) as mongo:
+        mongo[name].things.insert_many([{"_id": n} for n in range(5)])
+        mongo[name].others.insert_many([{"_id": n} for n in range(5)])
+        mongo[name].things.update_one({"_id": 1}, {"$set": {"n": 1}})
+    close(lab, name, "others")
+    whole = configuration(lab, name)
+    whole["streams"].append({"name": f"{name}_rest", "subjects": [f"{name}_rest.>"]})
+    payloads = {"things": {"envelope": "change_event"}, "*": {"envelope": "document"}}
+    whole["rules"] = [
+        {"name": f"r{number}", "match": {"namespace": f"{name}.{what}", "operations": operations},
+         "subject": stream + ".x", "stream": stream, "payload": payloads[what]}
+        for number, (what, operations, stream) in enumerate([
+            ("things", ["insert", "delete"], name), ("things", ["update", "replace"], name),
+            ("*", ["insert", "replace"], f"{name}_rest")])]
+    with Bridge(tmp_path, whole) as bridge:
+        publish(bridge, after)
+        report = state(bridge, "--timeout", "1")
+        assert report["verdict"] == "PASS" and report["counts"]["observed"] == 5, report
+        assert [note for note in report["notes"] if "things" in note] == [], report["notes"]
+        last = jetstream.messages(name)[-1]
+        rebuild(jetstream, name, lambda ms: [m for m in ms if m.id != last.id])
+        report = state(bridge, "--timeout", "1", code=1)
+        assert found(report) == {"payload_mismatch": 1}, report

@@ -3,11 +3,13 @@
 import json
 import os
 import random
+import signal
+import subprocess
 import time
 
 import pytest
 
-from bridge import Bridge, configuration, tailrace, wait_until
+from bridge import BINARY, Bridge, configuration, tailrace, wait_until
 from lab import Lab
 from load import Writer, client, expected, make_collections, now, settle
 
@@ -324,7 +326,7 @@ def test_documents_read_afterwards(lab, tmp_path, name):
             assert report["verdict"] == "PASS" and report["images_not_compared"] == 20
 
 
-def test_selftest(lab, tmp_path, name):
+def test_selftest(lab, jetstream, tmp_path, name):
     """Every fault class twenty times on the real server, and as often none; nothing is left behind."""
     bridge = Bridge(tmp_path, configuration(lab, name))
     done = tailrace("verify", "selftest", "--json", "--rounds", "20", "-c", bridge.file, seconds=300)
@@ -332,6 +334,56 @@ def test_selftest(lab, tmp_path, name):
     report = json.loads(done.stdout)
     assert {f["fault"] for f in report["faults"]} >= {"clean", "dropped", "phantom", "stale_schema"}
     assert all(f["found"] == f["rounds"] == 20 for f in report["faults"])
+    assert scratch_streams(jetstream) == []
+
+
+def scratch_streams(jetstream):
+    names = jetstream.api("STREAM.NAMES")["streams"] or []
+    return [name for name in names if name.startswith("TAILRACE_SELFTEST")]
+
+
+def selftest(bridge, jetstream, *arguments, **options):
+    process = subprocess.Popen(
+        [BINARY, "verify", "selftest", "--rounds", "100", "-c", bridge.file, *arguments],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+    wait_until(lambda: len(scratch_streams(jetstream)) == 2, "scratch streams")
+    return process
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, "no reader"])
+def test_selftest_is_stopped(lab, jetstream, tmp_path, name, ending):
+    """Whatever ends it, but a kill, its streams are removed."""
+    bridge = Bridge(tmp_path, configuration(lab, name))
+    if ending == "no reader":
+        process = selftest(bridge, jetstream, "--rounds", "1")
+        process.stdout.close()
+        assert process.wait(60) == 74
+    else:
+        process = selftest(bridge, jetstream)
+        process.send_signal(ending)
+        out, said = process.communicate(timeout=60)
+        assert process.returncode == 2, out + said
+        assert "INCONCLUSIVE (stopped before the end)" in out
+    assert scratch_streams(jetstream) == []
+
+
+def test_selftest_was_killed(lab, jetstream, tmp_path, name):
+    """What a killed one left is removed by a later one: not while it may be a running one's, and nothing that
+    only looks like it."""
+    bridge = Bridge(tmp_path, configuration(lab, name))
+    process = selftest(bridge, jetstream)
+    process.kill()
+    process.communicate()
+    left = set(scratch_streams(jetstream))
+    assert len(left) == 2
+    for stream in left:
+        config = jetstream.config(stream)
+        assert config["storage"] == "memory" and config["max_age"] and "selftest" in config["description"]
+    done = tailrace("verify", "selftest", "--rounds", "1", "-c", bridge.file, seconds=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert set(scratch_streams(jetstream)) == left
+    for stream in left:
+        jetstream.delete_stream(stream)
 
 
 def test_shared_ids(lab, jetstream, tmp_path, name):

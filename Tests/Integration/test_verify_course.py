@@ -11,9 +11,11 @@ from itertools import count
 from pymongo import UpdateOne
 
 from bridge import BINARY, Bridge, configuration, tailrace, wait_until
-from lab import free_ports
+from jetstream import JetStream
+from lab import Lab, free_ports
 from load import Writer, client, expected, make_collections, now, settle
-from test_verify import found, published, rebuild, verify
+from test_limits import Servers
+from test_verify import found, older_than, published, rebuild, verify
 
 
 def slowly(lab, name, seconds=4):
@@ -279,3 +281,57 @@ def test_first_message_of_a_later_range(lab, jetstream, tmp_path, name):
         for arguments in (["--progress", file], ["--from", place]):
             report = verify(bridge, *arguments, code=1)
             assert found(report) == {"gap": 1} and report["not_held"] == 0, report
+
+
+def seconds_ahead(lab, seconds):
+    with client(lab) as mongo:
+        return f"{int(mongo.admin.command('hello')['localTime'].timestamp()) + seconds}.1"
+
+
+def test_an_end_that_mongodb_has_not_come_to(lab, tmp_path, name):
+    """A position a few seconds ahead is waited for, quiet as the set may be; one far ahead is refused at once."""
+    bridge, after = published(lab, tmp_path, name, count=100)
+    first = f"{after.time}.{after.inc}"
+    readers = ["oplog"] if older_than(lab, 6) else ["oplog", "change_stream"]
+    with bridge:
+        bridge.start().wait_ready()
+        for reader in readers:
+            to = seconds_ahead(lab, 3)
+            report = verify(bridge, "--reader", reader, "--to", to)
+            assert report["verdict"] == "PASS" and report["to"] == to, report
+            to = seconds_ahead(lab, 3600)
+            began = time.monotonic()
+            report = verify(bridge, "--reader", reader, "--to", to, code=2)
+            assert time.monotonic() - began < 20
+            assert f"{to} is 3" in report["reasons"][0] and "--timeout (30 s)" in report["reasons"][0]
+        report = verify(bridge, "--to", seconds_ahead(lab, 8), "--timeout", "1", code=2)
+        assert "--timeout" in report["reasons"][0]
+        assert bridge.terminate() == 0
+    # So do bounded runs, dry and wet.
+    until = seconds_ahead(lab, 3)
+    done = tailrace("run", "--dry-run", "--json", "--until", until, "-c", bridge.file, "--from", first,
+                    cwd=tmp_path)
+    report = json.loads(done.stdout)
+    assert report["verdict"] == "PASS" and report["events"] >= 100, done.stdout + done.stderr
+    assert now(lab).time >= int(until.split(".")[0])
+    until = seconds_ahead(lab, 3)
+    assert bridge.run("--until", until) == 0
+    assert now(lab).time >= int(until.split(".")[0])
+
+
+def test_bodies_larger_than_a_request_for_them(lab, tmp_path, name):
+    """Messages are asked for by their bytes as well; one that is larger than that is asked for alone."""
+    make_collections(lab, name)
+    after = now(lab)
+    sizes = [10, 900_000, 900_000, 900_000, 900_000, 900_000, 5_000_000, 10, 6_000_000, 5_000_000, 900_000, 10]
+    with Lab(mongod=0, nats_conf="max_payload: 16MB") as nats, client(lab) as mongo:
+        for number, size in enumerate(sizes):
+            mongo[name].messages.insert_one({"_id": number, "x": "y" * size})
+        settle(lab)
+        bridge = Bridge(tmp_path, configuration(Servers(lab, nats), name))
+        assert bridge.run("--from", f"{after.time}.{after.inc}", "--until", "now") == 0
+        report = verify(bridge)
+        assert report["verdict"] == "PASS" and report["counts"]["observed"] == len(sizes), report
+        jetstream = JetStream(nats.nats_url)
+        jetstream.api(f"STREAM.MSG.DELETE.{name}", {"seq": 9})
+        assert found(verify(bridge, code=1)) == {"gap": 1}

@@ -68,6 +68,9 @@ struct DocumentFoldTests {
         of: change, on: before, isThorough: isThorough, atMost: 100)
       #expect(outcomes.count == count, "\(outcomes.map { $0.text() })")
       #expect(outcomes.first == DocumentFold.apply(change, to: before))
+      let hiding = DocumentFold.outcomes(
+        of: change, on: before, isThorough: isThorough, hidesFields: true, atMost: 100)
+      #expect(hiding.first == outcomes.first)
     }
     #expect(
       DocumentFold.outcomes(of: change, on: before, isThorough: true, atMost: 1).count == 1)

@@ -26,6 +26,8 @@ package final class StreamScan: NATSRawHandler, @unchecked Sendable {
   private var subscription: UInt64?
   private var deliveries: UInt64 = 0
   private var outstanding = 0
+  /// The next message is larger than a request may take: it is asked for alone.
+  private var asksForLarge = false
   private var waiting = 0
   private var handedOn: UInt64 = 0
   private var moved = false
@@ -39,6 +41,9 @@ package final class StreamScan: NATSRawHandler, @unchecked Sendable {
 
   /// Messages asked for at once; twice as many may be on their way.
   private static let batch = 1000
+  /// Their bytes, likewise: a server that can't get rid of what it sends (while large bodies are read here, say)
+  /// takes its client for gone.
+  private static let batchBytes = 4 << 20
   /// Messages that were handed on and not consumed yet.
   private static let mostWaiting = 20_000
 
@@ -137,6 +142,7 @@ package final class StreamScan: NATSRawHandler, @unchecked Sendable {
     inbox = jetStream.connection.newInbox()
     deliveries = 0
     outstanding = 0
+    asksForLarge = false
     moved = true
     // Not by the connection's own end: what waits for that stays until then, stretch after stretch.
     subscription = jetStream.connection.subscribeRaw(inbox, handler: self) { [weak self] in
@@ -154,15 +160,34 @@ package final class StreamScan: NATSRawHandler, @unchecked Sendable {
   private func pull() {
     guard subscription != nil, end != nil else { return }
     while outstanding <= Self.batch, waiting < Self.mostWaiting {
-      outstanding += Self.batch
-      let request = "{\"batch\":\(Self.batch),\"expires\":5000000000}"
-      var buffer = ByteBuffer()
-      buffer.writeString(
-        "PUB \(jetStream.prefix).CONSUMER.MSG.NEXT.\(stream).\(consumer) \(inbox) \(request.utf8.count)\r\n\(request)\r\n"
-      )
-      jetStream.connection.writeRaw(buffer)
+      if asksForLarge {
+        // Behind requests that are open, or it would be theirs.
+        guard outstanding == 0 else { break }
+        asksForLarge = false
+        ask(1, "")
+        break
+      }
+      ask(Self.batch, ",\"max_bytes\":\(Self.batchBytes)")
     }
     jetStream.connection.flushWrites()
+  }
+
+  private func ask(_ count: Int, _ limit: String) {
+    outstanding += count
+    let request = "{\"batch\":\(count),\"expires\":5000000000\(limit)}"
+    var buffer = ByteBuffer()
+    buffer.writeString(
+      "PUB \(jetStream.prefix).CONSUMER.MSG.NEXT.\(stream).\(consumer) \(inbox) \(request.utf8.count)\r\n\(request)\r\n"
+    )
+    jetStream.connection.writeRaw(buffer)
+  }
+
+  /// A request is over.
+  private func ended(_ headers: NATSHeaders) {
+    let left = headers["Nats-Pending-Messages"].flatMap { Int($0) } ?? Self.batch
+    outstanding = max(0, outstanding - left)
+    if headers.status == 409, left >= Self.batch { asksForLarge = true }
+    pull()
   }
 
   private func checkProgress() {
@@ -181,12 +206,14 @@ package final class StreamScan: NATSRawHandler, @unchecked Sendable {
   package func received(_ message: borrowing NATSMessageView) {
     guard end != nil else { return }
     if let status = message.status {
-      // 100 is a heartbeat; 404 and 408 end a request that found nothing more.
-      if status == 404 || status == 408 {
-        outstanding = max(0, outstanding - Self.batch)
-        pull()
-      } else if status != 100 {
-        finish(.broken("stream \(stream): status \(status)"))
+      guard status != 100 else { return }  // A heartbeat.
+      // 404 and 408 end a request that found nothing more, a 409 one that has had its bytes.
+      let headers = NATSHeaders(parsing: message.headers) ?? [:]
+      let isFull = status == 409 && headers.statusDescription?.contains("Size Exceeds") ?? false
+      if isFull || status == 404 || status == 408 {
+        ended(headers)
+      } else {
+        finish(.broken("stream \(stream): status \(status) \(headers.statusDescription ?? "")"))
       }
       return
     }
