@@ -31,7 +31,7 @@ extension VerifyJudge {
   ) async throws -> ServerLetterJoin.Outcome {
     let join = ServerLetterJoin(
       letters, name: plan.streams[stream].name, verification.configuration, makeDeriver())
-    try await changes.walk(range, on: eventLoop, mayGoOn: { true }, { join.expect($0) })
+    try await changes.walk(range, on: eventLoop, mayContinue: { true }, { join.expect($0) })
     return try await eventLoop.submit { join.finish() }.get()
   }
 
