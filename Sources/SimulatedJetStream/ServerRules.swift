@@ -1,0 +1,106 @@
+/// What one nats-server version does differently from another.
+///
+/// Every rule was measured (docs/simulation.md). Tests change one to see that the comparison with a real server
+/// finds it; nothing else should.
+public struct ServerRules: Sendable, Equatable {
+  /// Of a single message on a stream with one replica, sequences are compared before its id is looked up.
+  public var comparesSequencesBeforeIDs: Bool
+  /// A message's size comes before everything else.
+  public var checksSizeFirst: Bool
+  /// Requests with settings that the server does not know are refused.
+  public var refusesUnknownSettings: Bool
+  /// `Nats-Expected-Last-Subject-Sequence-Subject` is understood; before 2.11 it is ignored.
+  public var knowsSequenceSubject: Bool
+  /// `Nats-TTL` is understood: refused on streams that don't allow it.
+  public var knowsMessageTTL: Bool
+  public var knowsAtomicBatches: Bool
+  public var knowsFastBatches: Bool
+  /// An atomic batch may end with a message that is not stored (`Nats-Batch-Commit: eob`).
+  public var knowsEndOfBatch: Bool
+  /// Too many open batches have a code of their own; before, the batch was said to be incomplete.
+  public var namesTooManyBatches: Bool
+  /// With `discard: new`, a message that would fill `max_bytes` to the byte is refused already.
+  public var refusesExactFit: Bool
+  /// Purging what is below sequence 1 purges everything.
+  public var purgesAllBelowOne: Bool
+  /// A message that replaces all others of its subject may exceed `discard_new_per_subject`.
+  public var rollupPassesSubjectLimit: Bool
+  /// A rollup of an unknown kind is dropped without an answer.
+  public var dropsUnknownRollups: Bool
+  /// Streams with several replicas compare expectations before they replicate, not when they apply.
+  public var checksBeforeReplicating: Bool
+  /// A replica refuses what exceeds the limits of `discard: new` when it applies it, too.
+  public var checksLimitsWhenApplying: Bool
+  /// A stream that begins to keep messages by interest removes what nobody is interested in.
+  public var dropsUnwantedAtOnce: Bool
+  /// A first limit of messages per subject is enforced when it is set, not only for what comes later.
+  public var enforcesNewSubjectLimit: Bool
+  /// `Nats-Stream-Source` is refused from publishers.
+  public var refusesSourceHeader: Bool
+  /// Ids are forgotten after the window. (A deliberate error keeps them, or forgets them at once.)
+  public var duplicateWindowPercent = 100
+
+  /// The rules of `version`. What lies between measured versions takes the older one's.
+  public init(_ version: ServerVersion) {
+    let is2_11 = version >= ServerVersion(2, 11, 0)
+    let is2_12 = version >= ServerVersion(2, 12, 1)
+    let is2_14 = version >= ServerVersion(2, 14, 0)
+    let is2_15 = version >= ServerVersion(2, 15, 0)
+    comparesSequencesBeforeIDs = is2_12
+    checksSizeFirst = is2_15
+    refusesUnknownSettings = is2_12
+    knowsSequenceSubject = is2_11
+    knowsMessageTTL = is2_11
+    knowsAtomicBatches = is2_12
+    knowsFastBatches = is2_14
+    knowsEndOfBatch = is2_14
+    namesTooManyBatches = is2_14
+    refusesExactFit = !is2_15
+    purgesAllBelowOne = !is2_15
+    rollupPassesSubjectLimit = is2_15
+    dropsUnknownRollups = !is2_11
+    checksBeforeReplicating = is2_12
+    checksLimitsWhenApplying = !is2_15
+    refusesSourceHeader = is2_15
+    dropsUnwantedAtOnce = is2_15
+    enforcesNewSubjectLimit = is2_15
+  }
+
+  /// Open batches of each kind that one stream, and one server, has room for.
+  static let atomicBatchesPerStream = 50
+  static let atomicBatchesPerServer = 1000
+  static let fastBatchesPerStream = 1000
+  static let fastBatchesPerServer = 50_000
+  static let largestAtomicBatch = 1000
+  static let longestBatchID = 64
+  static let longestHeaders = 65535
+  /// A batch without traffic for so long is abandoned.
+  static let batchPatience: Int64 = 10_000_000_000
+}
+
+public struct ServerVersion: Sendable, Hashable, Comparable, CustomStringConvertible {
+  public var major: Int
+  public var minor: Int
+  public var patch: Int
+
+  public init(_ major: Int, _ minor: Int, _ patch: Int) {
+    self.major = major
+    self.minor = minor
+    self.patch = patch
+  }
+
+  /// From text like `2.15.1`.
+  public init?(_ text: String) {
+    let parts = text.split(separator: ".").map { Int($0) }
+    guard parts.count == 3, let major = parts[0], let minor = parts[1], let patch = parts[2] else {
+      return nil
+    }
+    self.init(major, minor, patch)
+  }
+
+  public static func < (one: Self, other: Self) -> Bool {
+    (one.major, one.minor, one.patch) < (other.major, other.minor, other.patch)
+  }
+
+  public var description: String { "\(major).\(minor).\(patch)" }
+}
