@@ -62,6 +62,11 @@ public enum Answer: Sendable, Equatable {
   public struct BatchCount: Sendable, Equatable {
     public var id: String
     public var count: UInt64
+
+    public init(id: String, count: UInt64) {
+      self.id = id
+      self.count = count
+    }
   }
 }
 

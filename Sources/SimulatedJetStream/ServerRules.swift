@@ -25,6 +25,8 @@ public struct ServerRules: Sendable, Equatable {
   public var purgesAllBelowOne: Bool
   /// A message that replaces all others of its subject may exceed `discard_new_per_subject`.
   public var rollupPassesSubjectLimit: Bool
+  /// A rollup that nobody is interested in, and that is not stored therefore, removes all the same.
+  public var rollsUpWithoutInterest: Bool
   /// A rollup of an unknown kind is dropped without an answer.
   public var dropsUnknownRollups: Bool
   /// Streams with several replicas compare expectations before they replicate, not when they apply.
@@ -42,28 +44,29 @@ public struct ServerRules: Sendable, Equatable {
 
   /// The rules of `version`. What lies between measured versions takes the older one's.
   public init(_ version: ServerVersion) {
-    let is2_11 = version >= ServerVersion(2, 11, 0)
-    let is2_12 = version >= ServerVersion(2, 12, 1)
-    let is2_14 = version >= ServerVersion(2, 14, 0)
-    let is2_15 = version >= ServerVersion(2, 15, 0)
-    comparesSequencesBeforeIDs = is2_12
-    checksSizeFirst = is2_15
-    refusesUnknownSettings = is2_12
-    knowsSequenceSubject = is2_11
-    knowsMessageTTL = is2_11
-    knowsAtomicBatches = is2_12
-    knowsFastBatches = is2_14
-    knowsEndOfBatch = is2_14
-    namesTooManyBatches = is2_14
-    refusesExactFit = !is2_15
-    purgesAllBelowOne = !is2_15
-    rollupPassesSubjectLimit = is2_15
-    dropsUnknownRollups = !is2_11
-    checksBeforeReplicating = is2_12
-    checksLimitsWhenApplying = !is2_15
-    refusesSourceHeader = is2_15
-    dropsUnwantedAtOnce = is2_15
-    enforcesNewSubjectLimit = is2_15
+    let since11 = version >= ServerVersion(2, 11, 0)
+    let since12 = version >= ServerVersion(2, 12, 1)
+    let since14 = version >= ServerVersion(2, 14, 0)
+    let since15 = version >= ServerVersion(2, 15, 0)
+    comparesSequencesBeforeIDs = since12
+    checksSizeFirst = since15
+    refusesUnknownSettings = since12
+    knowsSequenceSubject = since11
+    knowsMessageTTL = since11
+    knowsAtomicBatches = since12
+    knowsFastBatches = since14
+    knowsEndOfBatch = since14
+    namesTooManyBatches = since14
+    refusesExactFit = !since15
+    purgesAllBelowOne = !since15
+    rollupPassesSubjectLimit = since15
+    rollsUpWithoutInterest = since11
+    dropsUnknownRollups = !since11
+    checksBeforeReplicating = since12
+    checksLimitsWhenApplying = !since15
+    refusesSourceHeader = since15
+    dropsUnwantedAtOnce = since15
+    enforcesNewSubjectLimit = since15
   }
 
   /// Open batches of each kind that one stream, and one server, has room for.

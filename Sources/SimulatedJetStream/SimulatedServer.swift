@@ -34,6 +34,19 @@ public final class SimulatedServer {
     for stream in streams.values { stream.advance() }
   }
 
+  /// The server stops at once and starts again: streams in memory are gone, and of each other one the last messages
+  /// that `losing` says never came to disk.
+  public func crash(losing: [String: Int] = [:]) {
+    for (name, stream) in streams {
+      if stream.configuration.storage == .memory, !isClustered {
+        streams[name] = nil
+      } else {
+        stream.crash(losing: losing[name] ?? 0)
+      }
+    }
+    routes = [:]
+  }
+
   /// The earliest moment at which something changes by itself.
   public var nextChange: Int64? { streams.values.compactMap(\.nextChange).min() }
 

@@ -24,7 +24,7 @@ public final class SimulatedStream {
   /// Subjects whose last sequence was asserted by a proposal under way.
   var expectedInFlight: Set<String> = []
   var proposals: [Proposal] = []
-  public internal(set) var replicas: Replicas?
+  public var replicas: Replicas?
 
   var atomicBatches: [String: AtomicBatch] = [:]
   var fastBatches: [String: FastBatch] = [:]
@@ -151,7 +151,7 @@ public final class SimulatedStream {
       lastMessageID = headers.messageID
       // With one replica the server notes no time for it, so the id goes with the next round of the timer.
       note(headers.messageID, at: proposed == nil ? Int64.min / 2 : time)
-      purgeRolledUp(message, headers, keep: 0)
+      if rules.rollsUpWithoutInterest { purgeRolledUp(message, headers, keep: 0) }
     } else {
       let limited = !isReplicated || rules.checksLimitsWhenApplying
       if limited,

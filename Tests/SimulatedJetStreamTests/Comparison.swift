@@ -21,7 +21,8 @@ struct Difference: Error, CustomStringConvertible, Sendable {
 final class Comparison {
   let seed: UInt64
   let model: SimulatedServer
-  let real: RealServer
+  /// Replaced where the server was started again.
+  var real: RealServer
   private var history: [Step] = []
   private(set) var answers = 0
   /// Codes that were answered, and how often.
@@ -38,6 +39,7 @@ final class Comparison {
     let number = history.count
     history.append(step)
     switch step {
+    case .restart: break
     case .wait(let seconds):
       try await Task.sleep(for: .seconds(seconds))
       model.advance(to: model.now + Int64(seconds * 1_000_000_000))
@@ -55,7 +57,9 @@ final class Comparison {
       expected += predict([probe], number)
     }
     real.send(lines, step: number)
-    if expected.isEmpty { try await Task.sleep(for: .milliseconds(30)) }
+    if Self.isUnanswered(lines, expected, number) {
+      try await Task.sleep(for: .milliseconds(30 + lines.count))
+    }
     let heard = Self.ordered(await real.hear(expected.count))
     // A server that makes a stream again at once can find a part of the old one.
     if expected.first?.content?["type"] == "io.nats.jetstream.api.v1.stream_delete_response" {
@@ -76,10 +80,15 @@ final class Comparison {
   /// A message that the stream refuses, where the last of `lines` is not answered.
   private func probe(behind lines: [Line], _ expected: [Heard], _ number: Int) -> Line? {
     guard let last = lines.last, model.stream(taking: last.subject) != nil,
-      last.reply == nil || expected.last?.reply != "\(number).\(last.reply ?? "")"
+      Self.isUnanswered(lines, expected, number)
     else { return nil }
     return Line(
       subject: last.subject, reply: "probe", headers: [("Nats-Expected-Stream", "no-such-stream")])
+  }
+
+  private static func isUnanswered(_ lines: [Line], _ expected: [Heard], _ number: Int) -> Bool {
+    guard let reply = lines.last?.reply else { return true }
+    return expected.last?.reply != "\(number).\(reply)"
   }
 
   private func predict(_ lines: [Line], _ number: Int) -> [Heard] {
@@ -119,6 +128,12 @@ final class Comparison {
     if content["stream"] != nil { return "stored" }
     let type = content["type"]?.stringValue ?? "?"
     return type.hasPrefix("io.") ? String(type.split(separator: ".").last ?? "?") : type
+  }
+
+  /// The server was killed and started again.
+  func restart() {
+    history.append(.restart)
+    model.crash()
   }
 
   /// Compares what the streams hold.

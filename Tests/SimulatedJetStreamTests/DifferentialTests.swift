@@ -8,14 +8,14 @@ import TestServers
 import Testing
 
 /// Servers that the model knows, of those that this machine has.
-private let servers = ["2.15.1", "2.12.8", "2.10.26"].filter(ServerBinary.available.contains)
+let comparedServers = ["2.15.1", "2.12.8", "2.10.26"].filter(ServerBinary.available.contains)
 
 /// Sequences with each server: `SIM_MODEL_ROUNDS`, else as many as take a few seconds.
-private func rounds(_ usual: Int) -> Int {
+func rounds(_ usual: Int) -> Int {
   ProcessInfo.processInfo.environment["SIM_MODEL_ROUNDS"].flatMap { Int($0) } ?? usual
 }
 
-private let firstSeed =
+let firstSeed =
   ProcessInfo.processInfo.environment["SIM_MODEL_SEED"].flatMap { UInt64($0) } ?? 1
 
 /// What many sequences came to.
@@ -130,7 +130,7 @@ private func report(_ version: String, _ outcome: Outcome) {
 }
 
 @Suite struct DifferentialTests {
-  @Test(arguments: servers)
+  @Test(arguments: comparedServers)
   func `random sequences are answered alike by server and model`(version: String) async throws {
     report(version, try await compare(version, rounds: rounds(version == "2.15.1" ? 200 : 80)))
   }
@@ -139,12 +139,12 @@ private func report(_ version: String, _ outcome: Outcome) {
   private static let timed = Course(
     steps: 10, waits: [1, 3], settings: ["duplicate_window": 2_000_000_000], workers: 8)
 
-  @Test(arguments: servers)
+  @Test(arguments: comparedServers)
   func `ids are known within the window and forgotten behind it`(version: String) async throws {
     report(version, try await compare(version, rounds: 8, Self.timed))
   }
 
-  @Test(arguments: servers)
+  @Test(arguments: comparedServers)
   func `messages are kept until they are too old`(version: String) async throws {
     var course = Self.timed
     course.settings = ["max_age": 2_000_000_000]
@@ -152,7 +152,7 @@ private func report(_ version: String, _ outcome: Outcome) {
   }
 
   /// Three servers are slow to start: some sequences with the newest, the others for the record.
-  @Test(arguments: servers)
+  @Test(arguments: comparedServers)
   func `streams with three replicas are answered alike by server and model`(version: String)
     async throws
   {

@@ -10,6 +10,8 @@ struct Generator {
   private var fresh = 0
   private var openAtomic: (id: String, next: Int)?
   private var openFast: (id: String, next: Int, gap: String, flow: Int)?
+  /// Nothing is removed, by limits or by steps.
+  var keepsEverything = false
   /// Laid over what is chosen at random.
   var settings: JSONValue = .object([])
 
@@ -50,7 +52,9 @@ struct Generator {
 
   mutating func next() -> Step {
     guard stream != nil else { return create() }
-    switch random.below(40) {
+    let kind = random.below(40)
+    if keepsEverything, [27, 28, 29, 30, 36, 38].contains(kind) { return .send([single()]) }
+    switch kind {
     case 0..<14: return .send([single()])
     case 14..<17: return chain()
     case 17..<22: return rules.knowsAtomicBatches ? atomic() : .send([single()])
@@ -133,6 +137,12 @@ struct Generator {
     if random.chance(1, in: 10) { wanted["metadata"] = ["owner": "somebody", "a": "b"] }
     if rules.knowsAtomicBatches, random.chance(4, in: 5) { wanted["allow_atomic"] = true }
     if rules.knowsFastBatches, random.chance(4, in: 5) { wanted["allow_batched"] = true }
+    if keepsEverything {
+      for key in [
+        "max_msgs", "max_bytes", "max_msgs_per_subject", "discard_new_per_subject", "retention",
+        "allow_rollup_hdrs",
+      ] { wanted[key] = nil }
+    }
     for member in settings.objectValue ?? [] { wanted[member.key] = member.value }
     return wanted
   }
@@ -221,6 +231,12 @@ struct Generator {
   }
 
   private mutating func atomic() -> Step {
+    // Servers compare the messages of a random subject of the batch with the limit of each.
+    if let limits = stream?.configuration, limits.discardNewPerSubject,
+      limits.maxMessages > 0 || limits.maxBytes > 0
+    {
+      return .send([single()])
+    }
     var lines: [Line] = []
     let count: Int
     if random.chance(1, in: 150) {

@@ -16,7 +16,7 @@ final class RealServer: NATSRawHandler, @unchecked Sendable {
   }
 
   let connection: NATSConnection
-  let inbox: String
+  private let inbox: String
   private let state = Mutex(State())
 
   init(_ connection: NATSConnection, _ name: String) async throws {
@@ -92,10 +92,12 @@ final class RealServer: NATSRawHandler, @unchecked Sendable {
   }
 }
 
-/// A server with JetStream.
-func withServer(_ version: String, _ body: (TestServer) async throws -> Void) async throws {
+/// A server with JetStream, which keeps its streams in `store` or in a folder of its own.
+func withServer(_ version: String, store: URL? = nil, _ body: (TestServer) async throws -> Void)
+  async throws
+{
   let folder = try temporaryFolder()
-  let configuration = "jetstream { store_dir: \"\(folder.path)/js\" }"
+  let configuration = "jetstream { store_dir: \"\((store ?? folder).path)/js\" }"
   try await TestServer.with(version, configuration: configuration, folder: folder) { server in
     let connection = try await server.connect()
     for _ in 0..<100 {

@@ -28,6 +28,7 @@ enum Step: CustomStringConvertible, Sendable {
   /// All in one write.
   case pipeline([Line])
   case wait(seconds: Double)
+  case restart
 
   static func request(_ operation: String, _ body: JSONValue? = nil) -> Step {
     .send([Line(subject: "$JS.API.\(operation)", reply: "r", payload: body?.utf8 ?? [])])
@@ -37,6 +38,7 @@ enum Step: CustomStringConvertible, Sendable {
     switch self {
     case .send(let lines): lines.map { "  \($0)" }.joined(separator: "\n")
     case .pipeline(let lines): "  at once:\n" + lines.map { "    \($0)" }.joined(separator: "\n")
+    case .restart: "  restart"
     case .wait(let seconds): "  wait \(seconds) s"
     }
   }
