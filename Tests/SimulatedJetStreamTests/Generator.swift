@@ -191,7 +191,18 @@ struct Generator {
     }
     if random.chance(1, in: 6) { line.headers.append(("X-Own", "\(random.below(9))")) }
     random.shuffle(&line.headers)
+    if random.chance(1, in: 4) { fill(&line) }
     return line
+  }
+
+  /// Gives the message the size that fills the stream to the byte.
+  private func fill(_ line: inout Line) {
+    guard let stream, stream.configuration.maxBytes > 0 else { return }
+    let headers = line.headerBlock.count
+    let record = stream.configuration.storage == .memory ? 16 : headers > 0 ? 34 : 30
+    let left = stream.configuration.maxBytes - stream.store.bytes
+    let size = Int(left) - line.subject.utf8.count - headers - record
+    if size > 0 { line.payload = [UInt8](repeating: 45, count: size) }
   }
 
   private mutating func addSubjectSequence(_ line: inout Line) {
