@@ -370,7 +370,12 @@ struct Generator {
       body["filter"] = .string(random.chance(1, in: 8) ? ">" : filter())
     }
     if random.chance(1, in: 2) { body["keep"] = .int(random.below(4)) }
-    if random.chance(1, in: 2) { body["seq"] = .int(sequence()) }
+    if random.chance(1, in: 2) {
+      let below = sequence()
+      // Before 2.15 the first sequence stays behind where that leaves nothing.
+      let top = stream?.store.messages.last?.sequence ?? 0
+      if !rules.purgesAllBelowOne || below <= top { body["seq"] = .int(below) }
+    }
     return .request("STREAM.PURGE.\(name)", body)
   }
 

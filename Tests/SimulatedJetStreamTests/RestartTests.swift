@@ -16,7 +16,7 @@ import Testing
     var pairs: [(Comparison, Generator)] = []
     try await withServer(version, store: store) { server in
       let connection = try await server.connect()
-      for round in 0..<min(rounds(12), 40) {
+      for round in 0..<min(rounds(6), 40) {
         let real = try await RealServer(connection, "k\(round)")
         let model = SimulatedServer(number)
         let seed = firstSeed + UInt64(round)
