@@ -25,6 +25,8 @@ final class Comparison {
   var real: RealServer
   private var history: [Step] = []
   private(set) var answers = 0
+  /// Seconds.
+  private(set) var waited = 0.0
   /// Codes that were answered, and how often.
   private(set) var tally: [String: Int] = [:]
 
@@ -42,6 +44,7 @@ final class Comparison {
     case .restart: break
     case .wait(let seconds):
       try await Task.sleep(for: .seconds(seconds))
+      waited += seconds
       model.advance(to: model.now + Int64(seconds * 1_000_000_000))
     case .pipeline(let lines): try await compare(lines, number)
     case .send(let lines): for line in lines { try await compare([line], number) }

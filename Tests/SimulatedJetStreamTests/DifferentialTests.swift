@@ -116,7 +116,7 @@ private func work(
       found = difference
       _ = try? await connection.request("$JS.API.STREAM.DELETE.s\(round)A")
     }
-    let busy = ContinuousClock.now - start - .seconds(course.waits.reduce(0, +))
+    let busy = ContinuousClock.now - start - .seconds(comparison.waited)
     board.note(
       comparison.answers, comparison.tally, found,
       isLate: !course.waits.isEmpty && busy > .milliseconds(800))
