@@ -96,8 +96,10 @@ extension SimulatedServer {
     if stream.configuration.isSealed { throw .sealed }
     if stream.configuration.denyPurge { throw .purgeFailed("stream purge not permitted") }
     if stream.isReplicated {
+      // What is applied between the request and the purge stays.
+      let through = below == 0 && keep == 0 ? stream.lastSequence + 1 : below
       stream.proposals.append(
-        Proposal(content: .purge(subject, below: below, keep: keep, message.reply)))
+        Proposal(content: .purge(subject, below: through, keep: keep, message.reply)))
       commitsIfAtOnce(stream)
       return nil
     }

@@ -130,6 +130,17 @@ import Testing
     #expect(stored == ["1", "2", "3"])
   }
 
+  @Test func `a purge goes up to what was stored when it was asked for`() {
+    publish(1)
+    stream.commit()
+    publish(2)
+    server.receive(Publication("$JS.API.STREAM.PURGE.T", reply: ReplyTo(subject: "p")))
+    publish(3)
+    stream.commit()
+    #expect(stored == ["2", "3"])
+    #expect(server.outputs.contains { $0.answer == .purged(1) })
+  }
+
   @Test func `a follower that lags answers direct gets from what it has`() {
     stream.replicas?.setLag(0, true)
     for number in 1...3 { publish(number) }
