@@ -27,6 +27,10 @@ extension Answer {
       json["type"] = operation.json
       if operation == .create { json["did_create"] = true }
       return json
+    case .streamExists(let state):
+      var json = state.json(rules)
+      json["type"] = APIOperation.create.json
+      return json
     case .streamDeleted: return ["type": APIOperation.delete.json, "success": true]
     case .purged(let count):
       return ["type": APIOperation.purge.json, "success": true, "purged": .int(count)]

@@ -48,6 +48,8 @@ public enum Answer: Sendable, Equatable {
   // To requests.
   case failed(APIOperation, Refusal)
   case stream(APIOperation, StreamState)
+  /// A cluster has the stream that was to be created.
+  case streamExists(StreamState)
   case streamDeleted
   case purged(Int)
   case messageDeleted

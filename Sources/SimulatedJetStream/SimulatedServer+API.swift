@@ -58,7 +58,9 @@ extension SimulatedServer {
       let wanted = try StreamConfiguration(json)
       if operation == .create {
         if wanted.name != name { throw .streamNameMismatch }
-        return .stream(.create, try createStream(wanted))
+        let exists = isClustered && streams[name] != nil
+        let state = try createStream(wanted)
+        return exists ? .streamExists(state) : .stream(.create, state)
       }
       let checked = try wanted.checked(rules)
       if checked.name != name { throw .streamNameMismatch }
