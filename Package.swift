@@ -21,6 +21,7 @@ let pure: [Target] = [
     swiftSettings: strict),
   .target(name: "JSONSchema", dependencies: ["BSON", "JSON", "Patterns"], swiftSettings: strict),
   .target(name: "Parity", dependencies: ["JSON", "Oplog"], swiftSettings: strict),
+  .target(name: "SimulatedJetStream", dependencies: ["Bytes", "JSON"], swiftSettings: strict),
 ]
 
 /// The two ends: MongoDB through libmongoc, NATS on SwiftNIO. They don't know each other.
@@ -162,6 +163,12 @@ let tests: [Target] = [
       .product(name: "NIOCore", package: "swift-nio"),
     ],
     swiftSettings: quick),
+  .testTarget(
+    name: "SimulatedJetStreamTests",
+    dependencies: [
+      "Bytes", "JSON", "JetStream", "NATS", "SimulatedJetStream", "TestRandom", "TestServers",
+      .product(name: "NIOCore", package: "swift-nio"),
+    ], swiftSettings: strict),
   .testTarget(
     name: "MongoSourceTests",
     dependencies: [
