@@ -77,14 +77,16 @@ let service: [Target] = [
   .target(
     name: "DeadLetters",
     dependencies: [
-      "BSON", "Bridge", "BridgeConfiguration", "JSON", "JetStream", "Mapping", "MongoSource", "NATS",
+      "BSON", "Bridge", "BridgeConfiguration", "JSON", "JetStream", "Mapping", "MongoSource",
+      "NATS",
       "Oplog", .product(name: "Logging", package: "swift-log"),
       .product(name: "NIOPosix", package: "swift-nio"),
     ], swiftSettings: closed),
   .target(
     name: "Operator",
     dependencies: [
-      "BSON", "Bridge", "BridgeConfiguration", "JSON", "JetStream", "Mapping", "MongoSource", "NATS",
+      "BSON", "Bridge", "BridgeConfiguration", "JSON", "JetStream", "Mapping", "MongoSource",
+      "NATS",
       "Oplog", .product(name: "Logging", package: "swift-log"),
       .product(name: "NIOCore", package: "swift-nio"),
       .product(name: "NIOPosix", package: "swift-nio"),

@@ -180,7 +180,8 @@ private final class DetailCollector: Sendable {
   private let readsLetters: Bool
   private let state: Mutex<State>
 
-  init(_ wanted: [ClosedRange<UInt64>], _ ownership: MessageOwnership.InStream, readsLetters: Bool) {
+  init(_ wanted: [ClosedRange<UInt64>], _ ownership: MessageOwnership.InStream, readsLetters: Bool)
+  {
     state = Mutex(State(wanted: wanted[...]))
     self.ownership = ownership
     self.readsLetters = readsLetters
