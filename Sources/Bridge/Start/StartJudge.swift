@@ -19,15 +19,15 @@ struct JudgedStart: Sendable {
 /// Judges whether a process may begin, and changes nothing on any server: a start that is refused leaves them
 /// as they were. `doctor` judges by the same parts.
 struct StartJudge: Sendable {
-  package let survey: EpochSurvey
+  let survey: EpochSurvey
   let setup: StreamSetup
-  package let store: CheckpointStore
-  package let claim: InstanceClaim
+  let store: CheckpointStore
+  let claim: InstanceClaim
 
   private var configuration: BridgeConfiguration { survey.configuration }
 
   /// - Throws: `StartRefusal`, `BridgeError`, or `JetStreamError` for what may be over another time.
-  package func judge(
+  func judge(
     _ machine: EpochMachine, _ isStopping: @Sendable () -> Bool
   ) async throws -> JudgedStart {
     var plan = try await setup.plan()
