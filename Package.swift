@@ -190,6 +190,7 @@ let package = Package(
   products: [
     .executable(name: "tailrace", targets: ["tailrace"]),
     .library(name: "NATS", targets: ["NATS", "JetStream"]),
+    .library(name: "JSONSchema", targets: ["JSONSchema"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-nio", from: "2.80.0"),

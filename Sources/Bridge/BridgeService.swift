@@ -26,7 +26,7 @@ public struct RunOptions: Sendable {
   public var until: Until = .forever
   public var force = false
   /// Publishes the documents that are there, after what the tail still has to, and ends. With
-  /// `force` at once, anew, and whatever the checkpoint says.
+  /// `force` at once, from the beginning, and whatever the checkpoint says.
   public var snapshot = false
   /// What that snapshot is of.
   public var selection = SnapshotSelection()
@@ -36,7 +36,7 @@ public struct RunOptions: Sendable {
   public init() {}
 }
 
-/// The bridge as a service: finds its place, runs epoch after epoch until it is told to stop,
+/// The bridge as a service: finds its place, runs epoch after epoch until it is stopped,
 /// reaches its end, or meets something that an operator must decide.
 ///
 /// An epoch is one NATS connection with its lanes. Whatever goes wrong on that side ends it, and the
@@ -48,7 +48,7 @@ public final class BridgeService: Service {
   let live: Mutex<BridgeConfiguration>
   let pendingRules = PendingRules()
   let setLogLevel: @Sendable (LogSettings.Level) -> Void
-  /// Of an epoch that ended for its rules alone: the next one goes on with it.
+  /// Of an epoch that ended for its rules alone: the next one continues with it.
   let keptConnection = Mutex<NATSConnection?>(nil)
   let options: RunOptions
   let logger: Logger

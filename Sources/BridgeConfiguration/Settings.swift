@@ -19,7 +19,7 @@ public struct SourceSettings: Sendable, Equatable {
   public enum OnPositionLost: String, Sendable, CaseIterable {
     /// Exit 75: an operator decides.
     case halt
-    /// The documents that are there are published, and reading goes on behind them.
+    /// The documents that are there are published, and reading continues behind them.
     case snapshot
   }
 

@@ -19,7 +19,7 @@ public struct StreamSpec: Sendable, Equatable {
   public enum OnLoss: String, Sendable, CaseIterable {
     /// They are published again, as far as the stream would still hold them.
     case refill
-    /// They are given up; the stream goes on with what comes next.
+    /// They are given up; the stream continues with what comes next.
     case `continue`
     /// Nothing more is published to the stream until an operator decides.
     case halt

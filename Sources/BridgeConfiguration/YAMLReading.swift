@@ -17,7 +17,7 @@ final class YAMLReading {
       .map { Array($0.unicodeScalars) }
   }
 
-  /// Nil where there is nothing to go on with; then a problem says why.
+  /// Nil where there is nothing to continue with; then a problem says why.
   func root() -> ConfigNode? {
     let start = TextPosition(line: 1, column: 1)
     do {

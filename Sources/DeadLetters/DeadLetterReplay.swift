@@ -34,7 +34,7 @@ public enum ReplayOutcome: Sendable, Equatable {
 }
 
 extension DeadLetterBox {
-  /// Maps letters again, by the rules of today, and publishes what becomes of them, oldest first; each
+  /// Maps letters again, by the rules of today, and publishes the resulting messages, oldest first; each
   /// letter leaves the dead-letter stream once its message is stored, unless it is to be kept. The filter
   /// must not take other bridges' letters: their rules are not known here.
   ///

@@ -8,7 +8,7 @@ public enum SchemaBudget {
   public static let steps = 1_500_000
   /// Further steps for finding what is wrong with one that is invalid.
   public static let explanationSteps = 1_500_000
-  /// What is told of an invalid value, at most.
+  /// What is reported of an invalid value, at most.
   public static let violations = 8
   /// With fewer steps than these left, verdicts are remembered.
   static let remembersBelow = 1_000_000

@@ -4,10 +4,10 @@ import BSON
 public struct SchemaOptions: Sendable {
   /// The JSON that values are written as; what is judged is that JSON.
   public var style: JSONStyle
-  /// Whether `format` is held against values, or only noted. A metaschema that has the vocabulary
+  /// Whether `format` is validated, or only noted. A metaschema that has the vocabulary
   /// for it demands it in any case.
   public var assertFormats: Bool
-  /// Whether draft-07's `contentEncoding` and `contentMediaType` are held against values, as that
+  /// Whether draft-07's `contentEncoding` and `contentMediaType` are validated, as that
   /// draft allows. In later drafts they never are.
   public var assertContent: Bool
   /// The draft of schemas that don't say.

@@ -1,6 +1,6 @@
 /// What JetStream (or the way to it) refused, and what to make of it.
 public struct JetStreamError: Error, Sendable, CustomStringConvertible {
-  /// How a caller goes on.
+  /// How a caller continues.
   public enum Remedy: Sendable, Equatable {
     /// The stream's tail is not what we believed: read it again, then resend in order.
     case reread

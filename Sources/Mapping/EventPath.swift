@@ -22,7 +22,7 @@ public enum EventField: UInt8, Sendable, CaseIterable {
     }
   }
 
-  /// Whether paths go on inside it.
+  /// Whether paths continue inside it.
   public var isDocument: Bool {
     switch self {
     case .documentKey, .fullDocument, .updateDescription, .lsid: true

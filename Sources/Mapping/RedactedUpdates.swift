@@ -45,7 +45,7 @@ extension MappingPlan {
     return length
   }
 
-  /// A path that goes on behind a redacted value: the member for that value, unless it is there already.
+  /// A path that continues behind a redacted value: the member for that value, unless it is there already.
   func write(
     masked path: UnsafeRawBufferPointer, _ length: Int, of view: BSONView, _ state: FilterState,
     _ hidden: inout HiddenPaths, first: inout Bool, into: inout ByteWriter
@@ -60,7 +60,7 @@ extension MappingPlan {
 }
 
 extension FilterTrees {
-  /// How much of a key with dots leads to a redacted value, if it goes on behind that. `next`: where the key
+  /// How much of a key with dots leads to a redacted value, if it continues behind that. `next`: where the key
   /// leads.
   @inline(__always)
   func cutLength(

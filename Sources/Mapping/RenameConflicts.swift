@@ -142,7 +142,7 @@ private struct NamesGiven {
 
     /// Of the place where the field is, and the name it gets.
     var hash: Int {
-      // Seeded anew in each process: no document can be made of fields that have one.
+      // Seeded differently in each process: no document can be made of fields that have one.
       var hasher = Hasher()
       hasher.combine(bytes: way)
       hasher.combine(bytes: written)

@@ -46,7 +46,7 @@ public struct Rule: Sendable, Equatable {
   public var operations: OperationSet
   /// What else an event must satisfy.
   public var condition: Condition?
-  /// An event that this rule takes goes on to the rules after it.
+  /// An event that this rule takes continues to the rules after it.
   public var continues: Bool
   public var subject: Template
   public var id: MessageID

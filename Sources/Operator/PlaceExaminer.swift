@@ -50,7 +50,8 @@ struct PlaceExaminer {
     }
     return name.map {
       EpochSurvey(
-        configuration: configuration, sourceName: $0, jetStream: jetStream, mongo: mongo)
+        configuration: configuration, sourceName: $0, jetStream: jetStream, mongo: mongo,
+        rules: configuration.ruleSet(sourceName: $0).identity)
     }
   }
 

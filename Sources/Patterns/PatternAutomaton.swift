@@ -1,6 +1,6 @@
 /// A nondeterministic automaton over the bytes of UTF-8 that finds a pattern anywhere in a text.
 ///
-/// States are numbered; what follows a state without reading a byte is told by `closure`.
+/// States are numbered; what follows a state without reading a byte is given by `closure`.
 struct PatternAutomaton: Sendable {
   struct Edge: Sendable, Equatable {
     var low: UInt8

@@ -20,7 +20,7 @@ struct PatternProgram: Sendable {
     case accept
   }
 
-  /// A place to go on from, or (with `slot` >= 0) what a slot held.
+  /// A place to continue from, or (with `slot` >= 0) what a slot held.
   struct Frame {
     var slot: Int
     var instruction: Int

@@ -247,7 +247,7 @@ struct LedgerPass: Sendable {
     try await settle(planner, until: deadline)
   }
 
-  /// Sides wait for each other: where one fails, none goes on.
+  /// Sides wait for each other: where one fails, none continues.
   private func endingAll(_ body: () async throws -> Void) async throws {
     do {
       try await body()
@@ -302,7 +302,7 @@ struct LedgerPass: Sendable {
       throw RangeFailure(description: "stream \(name) is gone")
     }
     guard info.created == plan.streams[stream].info.created else {
-      throw RangeFailure(description: "stream \(name) was made anew meanwhile")
+      throw RangeFailure(description: "stream \(name) was created again meanwhile")
     }
     return info.lastSequence
   }

@@ -11,7 +11,7 @@ public import ServiceLifecycle
 import Synchronization
 
 /// `tailrace verify --follow`: compares, stretch after stretch, what the bridge has had acknowledged
-/// since, until it is told to stop. What has been found stays found.
+/// since, until it is stopped. What has been found stays found.
 public final class FollowVerification: Service {
   let configuration: BridgeConfiguration
   private let options: VerifyOptions

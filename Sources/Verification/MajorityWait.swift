@@ -7,7 +7,7 @@ struct MajorityWait {
   private let source: MongoSourceOptions
   private let limit: Duration
 
-  /// On a quiet set, time goes on with the server's noops (`periodicNoopIntervalSecs`).
+  /// On a quiet set, time continues with the server's noops (`periodicNoopIntervalSecs`).
   private static let noopInterval: Int64 = 10
 
   init(_ source: MongoSourceOptions, atMost limit: Duration) {

@@ -3,7 +3,7 @@ import Bridge
 import NIOCore
 import Oplog
 
-/// Oplog entries in memory, decoded anew in each walk.
+/// Oplog entries in memory, decoded again in each walk.
 final class RecordedChanges: ChangeSource {
   private let entries: [[UInt8]]
 

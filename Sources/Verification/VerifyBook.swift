@@ -167,7 +167,7 @@ final class VerifyBook: @unchecked Sendable {
     if let margin = plan.margin, ledgers[stream].beyond > margin { queue.stop?() }
   }
 
-  /// Whether expecting may go on: ids that wait for other producers are kept in memory.
+  /// Whether expecting may continue: ids that wait for other producers are kept in memory.
   var hasRoom: Bool { shared.allSatisfy { $0.waitingCount < 400_000 } }
 
   var agrees: Bool {

@@ -159,7 +159,7 @@ extension VerifyJudge {
 
   // MARK: What change streams don't tell
 
-  /// Change streams leave out what a user's own `applyOps` did. Those messages are held against the oplog.
+  /// Change streams leave out what a user's own `applyOps` did. Those messages are compared with the oplog.
   mutating func judge(
     unexplained messages: [RunJoin.Observed], _ stream: Int, _ ledger: StreamLedger,
     _ report: inout VerifyReport

@@ -10,7 +10,7 @@ import Parity
 struct VerifySession: Sendable {
   struct Stream: Sendable, Equatable {
     var created: String
-    /// Where reading goes on.
+    /// Where reading continues.
     var next: UInt64
     /// What was read already, although it stands behind there.
     var taken: Set<UInt64> = []
@@ -122,7 +122,7 @@ struct SavedSession {
   }
 
   private static func refusal(_ path: String, _ why: String) -> Refusal {
-    Refusal(description: "\(path) \(why): remove it to begin anew")
+    Refusal(description: "\(path) \(why): remove it to begin again")
   }
 
   /// Throws unless it is of this very comparison.
@@ -149,7 +149,7 @@ struct SavedSession {
       else { throw Self.refusal(path, "is damaged") }
       let now = plan.streams.first { $0.name == member.key }
       guard now?.info.created == created else {
-        throw Self.refusal(path, "is of another stream \(member.key), since that was made anew")
+        throw Self.refusal(path, "is of another stream \(member.key), since that was created again")
       }
       let taken = member.value["taken"]?.arrayValue?.compactMap { $0.integer(UInt64.self) } ?? []
       session.streams[member.key] = VerifySession.Stream(

@@ -171,7 +171,7 @@ struct DLQCommand: AsyncParsableCommand {
 
   struct Replay: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Maps letters again by today's rules, and publishes what becomes of them.",
+      abstract: "Maps letters again by today's rules, and publishes the resulting messages.",
       discussion: """
         A replayed message comes behind everything published since, under the id it would have had. \
         A letter leaves the dead-letter stream once its message has been read back from the stream; \

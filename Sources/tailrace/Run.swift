@@ -184,7 +184,7 @@ final class LiveTable: Sendable {
   }
 }
 
-/// Runs the bridge, with its HTTP server, until it ends or is told to stop.
+/// Runs the bridge, with its HTTP server, until it ends or is stopped.
 func serve(
   _ bridge: BridgeService, _ logger: Logger, _ reload: (any Service)? = nil
 ) async throws {

@@ -9,10 +9,10 @@ struct SnapshotCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "snapshot",
     abstract:
-      "Publishes the documents that the rules' collections hold; the tail goes on behind them.",
+      "Publishes the documents that the rules' collections hold; the tail continues behind them.",
     discussion: """
-      Where the bridge has run before, first what the tail still has to publish. Interrupted, it goes \
-      on where it was. Afterwards `tailrace run` goes on with the first change behind the snapshot. \
+      Where the bridge has run before, first what the tail still has to publish. Interrupted, it \
+      resumes where it was. Afterwards `tailrace run` continues with the first change behind the snapshot. \
       Don't run it beside another instance of the same bridge.
       """)
 
@@ -32,7 +32,7 @@ struct SnapshotCommand: AsyncParsableCommand {
 
   @Flag(
     help: """
-      Begin at once and anew: leave a snapshot that is not over, a position, and what lies between \
+      Begin at once and from the beginning: leave a snapshot that is not over, a position, and what lies between \
       that and now.
       """)
   var force = false
@@ -59,7 +59,7 @@ struct SnapshotCommand: AsyncParsableCommand {
     let bridge = BridgeService(configuration: configuration, options: options, logger: logger)
     try await serve(bridge, logger)
     guard let report = bridge.finishedSnapshot else {
-      print(json ? "{\"finished\":false}" : "stopped: the next start goes on from here")
+      print(json ? "{\"finished\":false}" : "stopped: the next start continues from here")
       return
     }
     var value = report.json

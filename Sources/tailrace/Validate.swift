@@ -10,7 +10,7 @@ struct Validate: ParsableCommand {
     abstract: "Checks configuration, rules and schemas offline; every error with file:line:column.",
     discussion: """
       With --samples, recorded events (NAME.events.json, one change event a line as tailrace decode \
-      prints it) go through the rules, and what becomes of them is compared with NAME.messages.json, \
+      prints it) go through the rules, and their messages are compared with NAME.messages.json, \
       byte for byte. Exit code 1 if anything differs.
       """)
 

@@ -99,7 +99,7 @@ struct VerifyCommand: AsyncParsableCommand {
     @Option(help: "Every mismatch, one JSON object a line, into this file.") var mismatches: String?
     @Option(
       help: """
-        How far it is, into this file; where it exists, the comparison goes on from there, and what is \
+        How far it is, into this file; where it exists, the comparison continues from there, and what is \
         found is added to what was.
         """)
     var progress: String?

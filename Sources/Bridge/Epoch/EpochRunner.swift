@@ -62,7 +62,8 @@ struct EpochRunner: Sendable {
     let jetStream = JetStreamClient(connection)
     let setup = StreamSetup(configuration, jetStream, logger: logger)
     let survey = EpochSurvey(
-      configuration: configuration, sourceName: sourceName, jetStream: jetStream, mongo: service)
+      configuration: configuration, sourceName: sourceName, jetStream: jetStream, mongo: service,
+      rules: rules.identity)
     let bucket = KeyValueBucket(jetStream, name: configuration.bridge.stateBucket)
     let claim = InstanceClaim(
       bucket, bridge: configuration.bridge.name, instance: board.instance)

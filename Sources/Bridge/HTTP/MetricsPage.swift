@@ -142,7 +142,7 @@ struct MetricsPage: Sendable {
       facts.configuredAt.timeIntervalSince1970.rounded())
   }
 
-  /// Only while a snapshot goes on.
+  /// Only while a snapshot is running.
   private func append(_ snapshot: SnapshotStatus, to page: inout PrometheusText) {
     let progress = snapshot.progress
     let now = ContinuousClock.now

@@ -36,7 +36,7 @@ package final class BodyValidator {
   /// Bodies of which more than their documents is judged are read once more: only up to these sizes.
   package static let maximumBody = 8 << 20
   package static let maximumValues = 500_000
-  /// What is told of one body: so many characters.
+  /// What is reported of one body: so many characters.
   private static let maximumDetail = 4_096
 
   /// Throws `schemaInvalid`, with what is wrong and where, if the body does not keep its contract, and

@@ -34,7 +34,7 @@ package struct MatchCursor {
   }
 }
 
-/// Makes messages of change events: the only code that decides what becomes of an event under the rules,
+/// Makes messages of change events: the only code that decides the outcome of an event under the rules,
 /// and assembles subject, headers and body within the limits and against the schema. The pipeline, dry
 /// run, verification, `decode`, samples and replay all use it, each with its own sink.
 ///

@@ -421,7 +421,7 @@ final class Pipeline: @unchecked Sendable {
     var wrote = false
     for lane in lanes {
       let publisher = lane.publisher
-      // Full with nothing on its way back: only the batch's end brings the ack that goes on.
+      // Full with nothing on its way back: only the batch's end brings the ack that makes room.
       let stuck = pause == .blocked && !publisher.canSend && publisher.waitsForSeal
       // A transaction of MongoDB stays in one batch where it fits: nothing is sealed inside one.
       let insideEntry = openEntry != nil && lane.lastSent == openEntry

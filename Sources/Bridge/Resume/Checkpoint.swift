@@ -16,7 +16,7 @@ public struct Checkpoint: Sendable, Equatable {
     public var id: String
     public var position: EventPosition
     public var rule: RuleID
-    /// The stream's creation time: another value means that the stream was made anew.
+    /// The stream's creation time: another value means that the stream was created again.
     public var created: String
 
     public init(
@@ -93,12 +93,12 @@ public struct Checkpoint: Sendable, Equatable {
     }
   }
 
-  /// A snapshot's course. While it goes on, `resume` stands at its position.
+  /// A snapshot's course. While it is running, `resume` is its position.
   public struct Snapshot: Sendable, Equatable {
     /// The entry it stands at: it shows what came before, and the tail what comes after.
     public var position: OplogPosition
     public var term: Int64?
-    /// After which documents to go on; nil: it is over.
+    /// After which documents to continue; nil: it is over.
     public var marker: SnapshotMarker?
     /// The lowest index that a message of a document behind `marker` can have.
     public var floor: UInt32

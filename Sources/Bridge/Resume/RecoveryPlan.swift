@@ -152,11 +152,11 @@ extension ResumePlan {
     return """
       there is no checkpoint, and stream \(stream.name) no longer holds the bridge's last message \
       (first sequence \(stream.firstSequence), last \(stream.lastSequence)), so what it misses can't be \
-      told. \(others)Decide where to go on: run --from \(place) --force
+      told. \(others)Decide where to continue: run --from \(place) --force
       """
   }
 
-  /// It is empty, and may have been made anew or emptied.
+  /// It is empty, and may have been created again or emptied.
   private static func lacksProof(
     _ stream: StreamObservation, _ tails: [StreamObservation.Own],
     _ beginnings: [Checkpoint.Origin]
@@ -166,7 +166,7 @@ extension ResumePlan {
     return """
       there is no checkpoint, and nothing proves that stream \(stream.name), which holds no message of \
       the bridge, never lost one (it was created at \(stream.created)). Decide: run --from oldest \
-      --force publishes again what the oplog still has of it; run --from \(place) --force goes on \
+      --force publishes again what the oplog still has of it; run --from \(place) --force continues \
       behind what the other streams hold
       """
   }
@@ -193,7 +193,7 @@ extension StreamObservation {
 
   /// Whether the stream, which holds nothing of ours, was made together with one that still has its
   /// first message: the bridge makes them one after the other at its first start. Whatever this one
-  /// would have had since would be in it; and had the other been made anew later, the epoch that began
+  /// would have had since would be in it; and had the other been created again later, the epoch that began
   /// then would have seen what this one had lost.
   func isOlderThanAnyLoss(_ others: [StreamObservation]) -> Bool {
     // Where others are marked, this one would be.

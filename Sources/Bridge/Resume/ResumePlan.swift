@@ -61,7 +61,7 @@ package struct ResumePlan: Sendable, Equatable {
           \(lost); refilling \(from.map { "after \($0)" } ?? "from the bridge's origin") up to \(to)
           """ + (limit.map { ". \($0)" } ?? "")
       case .accepted:
-        return "\(lost); it goes on behind \(to) without them, as on_loss: continue says"
+        return "\(lost); it continues behind \(to) without them, as on_loss: continue says"
       case .halted(let why): return "\(lost). \(why)"
       }
     }
@@ -263,7 +263,7 @@ extension ResumePlan {
         remedy: .halted(
           """
           It was halted at \(since), and the oplog now begins at \(oplog.oldest), so what came \
-          between can't be published. on_loss: continue on this stream goes on without it
+          between can't be published. on_loss: continue on this stream continues without it
           """)))
   }
 
@@ -336,7 +336,7 @@ extension ResumePlan {
           """
           The oplog begins at \(oldest) and no longer reaches back to \(from), so they can't all be \
           published again. Nothing is published to the stream until that is decided: on_loss: \
-          continue on it goes on without them
+          continue on it continues without them
           """)
         halted[name] = state?.halted ?? checkpoint.resume
       }

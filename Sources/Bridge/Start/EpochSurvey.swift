@@ -10,15 +10,18 @@ package struct EpochSurvey: Sendable {
   package let sourceName: String
   package let jetStream: JetStreamClient
   package let mongo: any MongoAsking
+  /// What the epoch is to publish by.
+  let rules: RuleSet.Identity
 
   package init(
     configuration: BridgeConfiguration, sourceName: String, jetStream: JetStreamClient,
-    mongo: any MongoAsking
+    mongo: any MongoAsking, rules: RuleSet.Identity
   ) {
     self.configuration = configuration
     self.sourceName = sourceName
     self.jetStream = jetStream
     self.mongo = mongo
+    self.rules = rules
   }
 
   /// What is stored, and the revision to assert when replacing it.
@@ -56,7 +59,7 @@ package struct EpochSurvey: Sendable {
       acknowledged: checkpoint?.streams ?? [:], proven: machine.memory.proven)
     var situation = EpochSituation(
       checkpoint: checkpoint, streams: try await observe(streams, tail, checkpoint),
-      rules: configuration.ruleSet(sourceName: sourceName).identity)
+      rules: rules)
     var facts = EpochFacts()
     let impossible = try await impossible(situation, &facts)
     if let newest = impossible?.newest {

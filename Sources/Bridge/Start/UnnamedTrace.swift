@@ -21,7 +21,7 @@ extension EpochSurvey {
           there is no checkpoint, and stream \(stream.name) holds messages of rule \(rule.name) that \
           name no bridge (sequence \(last.sequence), position \
           \(last.own.positionText ?? "unknown")), as older versions wrote them: whether this \
-          bridge published them can't be told. Decide where to go on: \
+          bridge published them can't be told. Decide where to continue: \
           run --from <position>|oldest|now --force
           """
       }

@@ -1,7 +1,7 @@
 package import JSON
 package import Oplog
 
-/// What a person (or Kubernetes) is told first.
+/// What a person (or Kubernetes) sees first.
 public enum HealthStatus: String, Sendable {
   /// Events flow, or could at once.
   case ok

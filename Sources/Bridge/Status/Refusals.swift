@@ -67,7 +67,7 @@ package struct Refusals: Sendable {
   package subscript(scope: Scope) -> Refusal? { present[scope] }
 
   /// Takes a refusal down. Returns how often it was met since it was last logged, if it has to be
-  /// logged now: a cause that repeats is told once a minute.
+  /// logged now: a cause that repeats is logged once a minute.
   package mutating func note(
     _ scope: Scope, _ reason: String, code: Int = 0, frontier: EventPosition?,
     at now: ContinuousClock.Instant

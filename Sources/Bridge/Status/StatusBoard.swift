@@ -55,7 +55,7 @@ final class StatusBoard: Sendable {
     var feed = FeedFacts()
     /// Documents are being fetched for events that wait.
     var waitsForDocuments = false
-    /// While a snapshot goes on.
+    /// While a snapshot is running.
     var snapshot: SnapshotStatus?
     /// How the last one of this process ended.
     var finishedSnapshot: SnapshotStatus?

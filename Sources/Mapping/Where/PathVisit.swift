@@ -4,7 +4,7 @@ import BSON
 enum PathVisit {
   /// Goes through a document along a dotted path, as MongoDB's queries do, and shows `visit` each value
   /// found there; nil where a branch has none. Ends with true as soon as `visit` says so, and with
-  /// false as soon as `charge` does, which is told the steps that are taken: one for each element.
+  /// false as soon as `charge` does, which gets the steps that are taken: one for each element.
   ///
   /// - An array on the way stands for each document in it, and for the element that a number names.
   ///   (Arrays within arrays are entered by number only.)
