@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import JetStream
 import NATS
 import NIOCore
