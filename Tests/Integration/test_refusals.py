@@ -92,7 +92,7 @@ def course(tmp_path_factory):
             case("credentials", "Authorization Violation"),
             case("account_storage", "resource limits exceeded for account",
                  "insufficient storage resources", url=storage.servers[0]),
-            case("account_streams", "maximum number of streams reached",
+            case("account_streams", "maximum number of streams reached", "max_streams 3",
                  url=streams.servers[0], starts_late=True),
             case("account_disabled", "JetStream not enabled for account",
                  "JetStream does not answer", url=disabled.servers[0]),
