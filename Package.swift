@@ -122,6 +122,8 @@ let quick = strict + [.unsafeFlags(["-Onone"], .when(configuration: .release))]
 let tests: [Target] = [
   // Repeatable random numbers.
   .target(name: "TestRandom", path: "Tests/TestRandom", swiftSettings: strict),
+  // Code on documentation pages.
+  .target(name: "TestPages", path: "Tests/TestPages", swiftSettings: strict),
   // Real nats-servers for tests, from scripts/fetch.py.
   .target(
     name: "TestServers",
@@ -139,7 +141,7 @@ let tests: [Target] = [
     swiftSettings: quick),
   .testTarget(
     name: "JSONSchemaTests",
-    dependencies: ["BSON", "JSON", "JSONSchema", "Patterns", "TestRandom"],
+    dependencies: ["BSON", "JSON", "JSONSchema", "Patterns", "TestPages", "TestRandom"],
     swiftSettings: strict),
   .testTarget(
     name: "ParityTests", dependencies: ["JSON", "Oplog", "Parity", "TestRandom"],
@@ -161,7 +163,7 @@ let tests: [Target] = [
   .testTarget(
     name: "JetStreamTests",
     dependencies: [
-      "BSON", "JSON", "JetStream", "NATS", "TestRandom", "TestServers",
+      "BSON", "JSON", "JetStream", "NATS", "TestPages", "TestRandom", "TestServers",
       .product(name: "NIOCore", package: "swift-nio"),
     ],
     swiftSettings: quick),

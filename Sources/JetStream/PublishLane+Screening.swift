@@ -115,7 +115,7 @@ extension PublishLane {
     if ahead.count >= Self.maximumBatch { lookUpStaged() }
   }
 
-  /// The open message is complete, or taken back: `output` is what goes to the socket again.
+  /// The open message is complete, or discarded: `output` is what goes to the socket again.
   func stopStaging() {
     swap(&output, &collecting)
     isStaging = false
@@ -398,7 +398,7 @@ extension PublishLane {
   }
 
   /// Everything that was published is in the stream, by this lane or by others: the batch's end told
-  /// where the last of ours is, and ours stand in order. Another's may stand where ours would, so that each
+  /// where the last of ours is, and ours are in order. Another's may be where ours would be, so that each
   /// is read where an id alone does not prove the event.
   private func confirm() throws(JetStreamError) -> LaneProgress {
     guard let done = stage else { return LaneProgress(acked: 0, duplicates: 0) }

@@ -132,7 +132,7 @@ public final class PublishLane {
   /// Bytes that are complete but not yet with the socket (besides an open message).
   @exclusivity(unchecked) public var output = ByteWriter(capacity: 256 << 10)
 
-  /// Messages written (and not taken back) in this epoch.
+  /// Messages written (and not discarded) in this epoch.
   @exclusivity(unchecked) public internal(set) var sent: UInt64 = 0
   /// Messages known to be stored in this epoch.
   @exclusivity(unchecked) public internal(set) var acked: UInt64 = 0
@@ -158,7 +158,7 @@ public final class PublishLane {
     /// Fast: the operation in the reply subject.
     var operation = 0
   }
-  /// The message being written, which may yet be taken back, …
+  /// The message being written, which may yet be discarded, …
   @exclusivity(unchecked) var open = Place()
   /// … and the last that was not, which a seal makes its batch's end.
   @exclusivity(unchecked) private var last = Place()
@@ -197,7 +197,7 @@ public final class PublishLane {
   var readsDirectly: Bool
   /// The messages of `stage`.
   @exclusivity(unchecked) var staged = ByteWriter(capacity: 64)
-  /// Messages that come after those of `stage`, and where they stand in `collecting`. It is in `output`'s
+  /// Messages that come after those of `stage`, and where they are in `collecting`. It is in `output`'s
   /// place while a message is written (`isStaging`).
   var ahead: [Stage.Message] = []
   @exclusivity(unchecked) var collecting = ByteWriter(capacity: 64)

@@ -6,13 +6,13 @@ extension Rule {
   /// as `include` does.
   public func hidingPath(of path: EventPath) -> String? {
     let hiding = hidingPath(of: path.segments)
-    guard let hiding, path.field == .fullDocument, path.isOfID else { return hiding }
+    guard hiding != nil, path.field == .fullDocument, path.isOfID else { return hiding }
     // Bodies show the same value in documentKey unless it is hidden there as well.
     return hidingPath(of: ["documentKey"] + path.segments.dropFirst())
   }
 
   private func hidingPath(of segments: [String]) -> String? {
-    // A constant stands in place of the field.
+    // A constant replaces the field.
     let constants = envelope == .document ? changes.constants.map { "fullDocument.\($0.name)" } : []
     return filter.hidingPath(of: segments, except: constants)
       ?? changes.hidingPath(of: segments)

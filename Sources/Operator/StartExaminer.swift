@@ -39,37 +39,35 @@ struct StartExaminer {
 
   mutating func examine() async {
     for stream in configuration.streams {
-      await judge("nats.stream.\(stream.name)") { examiner, planner in
+      await judge("nats.stream.\(stream.name)") { planner, server in
         let plan = try await planner.plan(stream)
-        let judge = ServerJudgement(planner)
-        try await judge.check(plan)
-        try judge.checkReplicas(plan)
+        try await server.check(plan)
+        try server.checkReplicas(plan)
         let consumers = try await planner.planConsumers(stream, of: plan)
-        for consumer in consumers { try await judge.check(consumer, of: plan) }
+        for consumer in consumers { try await server.check(consumer, of: plan) }
         return plan
       }
     }
     if planner.hasLetterStream {
       let replicas = plans.map(\.replicas).max() ?? 1
-      await judge("nats.stream.\(configuration.deadLetter.stream)") { examiner, planner in
+      await judge("nats.stream.\(configuration.deadLetter.stream)") { planner, server in
         let plan = try await planner.planLetters(replicas: replicas)
-        let judge = ServerJudgement(planner)
-        try await judge.check(plan)
-        try judge.checkReplicas(plan)
+        try await server.check(plan)
+        try server.checkReplicas(plan)
         return plan
       }
     }
-    await judge("nats.bucket.\(configuration.bridge.stateBucket)") { examiner, planner in
-      if try await !planner.hasBucket() { try await ServerJudgement(planner).checkNewBucket() }
+    await judge("nats.bucket.\(configuration.bridge.stateBucket)") { planner, server in
+      if try await !planner.hasBucket() { try await server.checkNewBucket() }
       return nil
     }
   }
 
   private mutating func judge(
-    _ id: String, _ judgement: (NATSExaminer, StreamPlanner) async throws -> StreamPlan?
+    _ id: String, _ judgement: (StreamPlanner, ServerJudgement) async throws -> StreamPlan?
   ) async {
     do {
-      if let plan = try await judgement(examiner, planner) { plans.append(plan) }
+      if let plan = try await judgement(planner, ServerJudgement(planner)) { plans.append(plan) }
     } catch let refusal as StartRefusal {
       found.append(Diagnosis(refusal))
     } catch let error as JetStreamError {

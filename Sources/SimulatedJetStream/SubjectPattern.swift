@@ -4,7 +4,7 @@ enum SubjectPattern {
   private static let one = UInt8(ascii: "*")
   private static let rest = UInt8(ascii: ">")
 
-  /// Whether every subject that `subject` stands for is one of `pattern`'s.
+  /// Whether `pattern` matches every subject that `subject` does.
   static func matches(_ pattern: String, _ subject: String) -> Bool {
     bytes(pattern) { pattern in bytes(subject) { matches(pattern, $0) } }
   }

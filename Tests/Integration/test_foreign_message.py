@@ -14,6 +14,16 @@ from load import Writer, client, expected, make_collections, now, observed, sett
 from proxy import Proxy
 
 
+def stored_once(jetstream, name, truth):
+    """The bridge's events in the order of the stream; none lacks, none is there twice."""
+    ours = [m for m in jetstream.messages(name) if ".foreign." not in m.subject]
+    doubled = [key for key, n in Counter(m.id for m in ours).items() if n > 1]
+    assert not doubled
+    events = observed(ours)
+    assert sorted(events) == truth
+    return events
+
+
 @pytest.mark.parametrize("publish, servers", [
     pytest.param("chain", 1, id="chain"),
     pytest.param("chain", 3, id="chain of three"),
@@ -36,11 +46,7 @@ def test_foreign_message(tmp_path, name, publish, servers):
             assert writer.written > 0
             truth = expected(lab, name, after)
             wait_until(lambda: jetstream.holds(name, len(truth) + 60), "everything is published")
-            ours = [m for m in jetstream.messages(name) if ".foreign." not in m.subject]
-            doubled = [key for key, n in Counter(m.id for m in ours).items() if n > 1]
-            assert not doubled
-            events = observed(ours)
-            assert sorted(events) == truth
+            events = stored_once(jetstream, name, truth)
             if servers == 1:
                 assert events == truth, "the order holds"
             bridge.alive()
@@ -130,11 +136,7 @@ def test_foreign_message_unheard(tmp_path, name, publish, servers, is_lost):
             bridge.wait_ready()
             wait_until(lambda: counted(bridge) >= 300, "each event has its outcome")
             assert bridge.terminate() == 0
-            ours = [m for m in jetstream.messages(name) if ".foreign." not in m.subject]
-            doubled = [key for key, n in Counter(m.id for m in ours).items() if n > 1]
-            assert not doubled
-            events = observed(ours)
-            assert sorted(events) == truth
+            events = stored_once(jetstream, name, truth)
             if servers == 1:
                 assert events == truth, "the order holds"
             else:

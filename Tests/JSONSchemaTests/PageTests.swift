@@ -1,7 +1,7 @@
 import BSON
-import Foundation
 import JSON
 import JSONSchema
+import TestPages
 import Testing
 
 /// The code on the module's page.
@@ -41,32 +41,8 @@ import Testing
   }
 
   @Test func `the page shows what was run`() throws {
-    let test = URL(fileURLWithPath: #filePath)
-    let page = test.deletingLastPathComponent().deletingLastPathComponent()
-      .deletingLastPathComponent()
-      .appendingPathComponent("Sources/JSONSchema/JSONSchema.docc/JSONSchema.md")
-    let shown = pieces(try String(contentsOf: page, encoding: .utf8), "```swift", "```")
-    let run = pieces(try String(contentsOf: test, encoding: .utf8), "// page", "// end")
-    #expect(shown.count == 4)
-    #expect(shown == run)
-  }
-
-  /// Without the indentation of where they are.
-  private func pieces(_ text: String, _ begin: String, _ end: String) -> [String] {
-    var found: [String] = []
-    var piece: [String]?
-    for line in text.components(separatedBy: "\n") {
-      let bare = line.trimmingCharacters(in: .whitespaces)
-      if let lines = piece, bare == end {
-        let margin = lines.filter { !$0.isEmpty }.map { $0.prefix { $0 == " " }.count }.min() ?? 0
-        found.append(lines.map { String($0.dropFirst(margin)) }.joined(separator: "\n"))
-        piece = nil
-      } else if piece != nil {
-        piece?.append(line)
-      } else if bare == begin {
-        piece = []
-      }
-    }
-    return found
+    let code = try PageCode(module: "JSONSchema", test: #filePath)
+    #expect(code.shown.count == 4)
+    #expect(code.shown == code.run)
   }
 }

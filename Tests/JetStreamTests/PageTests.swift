@@ -1,8 +1,8 @@
-import Foundation
 import JSON
 import JetStream
 import NATS
 import NIOCore
+import TestPages
 import TestServers
 import Testing
 
@@ -38,8 +38,8 @@ import Testing
   }
 
   @Test func `what the page of JetStream shows`() async throws {
-    try await TestServer.with(ServerBinary.newest, configuration: "jetstream: {}") { server in
-      let connection = try await server.connect()
+    try await withJetStream(ServerBinary.newest) { client in
+      let connection = client.connection
       let body = Array(#"{"text":"hello"}"#.utf8)
       // page
       let jetStream = JetStreamClient(connection)
@@ -64,38 +64,13 @@ import Testing
         try await bucket.put("leader", Array("b".utf8), expecting: 0)
       }
       #expect(refusal?.code == 10071)
-      await connection.close()
     }
   }
 
   @Test(arguments: ["NATS", "JetStream"])
   func `pages show what was run`(module: String) throws {
-    let test = URL(fileURLWithPath: #filePath)
-    let page = test.deletingLastPathComponent().deletingLastPathComponent()
-      .deletingLastPathComponent()
-      .appendingPathComponent("Sources/\(module)/\(module).docc/\(module).md")
-    let shown = pieces(try String(contentsOf: page, encoding: .utf8), "```swift", "```")
-    let run = pieces(try String(contentsOf: test, encoding: .utf8), "// page", "// end")
-    #expect(shown.count == 3)
-    for block in shown { #expect(run.contains(block), "not run: \(block)") }
-  }
-
-  /// Without the indentation of where they are.
-  private func pieces(_ text: String, _ begin: String, _ end: String) -> [String] {
-    var found: [String] = []
-    var piece: [String]?
-    for line in text.components(separatedBy: "\n") {
-      let bare = line.trimmingCharacters(in: .whitespaces)
-      if let lines = piece, bare == end {
-        let margin = lines.filter { !$0.isEmpty }.map { $0.prefix { $0 == " " }.count }.min() ?? 0
-        found.append(lines.map { String($0.dropFirst(margin)) }.joined(separator: "\n"))
-        piece = nil
-      } else if piece != nil {
-        piece?.append(line)
-      } else if bare == begin {
-        piece = []
-      }
-    }
-    return found
+    let code = try PageCode(module: module, test: #filePath)
+    #expect(code.shown.count == 3)
+    for block in code.shown { #expect(code.run.contains(block), "not run: \(block)") }
   }
 }

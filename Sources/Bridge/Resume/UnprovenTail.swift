@@ -10,7 +10,7 @@ package import Oplog
 package struct UnprovenTail: Sendable, Equatable {
   /// Everything up to it is stored, and all of ours behind it is in `own`. Nil: none is known.
   package private(set) var firm: StreamObservation.Own?
-  /// Ours behind it, as they stand in the stream.
+  /// Ours behind it, in the order of the stream.
   package private(set) var own: [StreamObservation.Own] = []
   /// Messages of others before the last of ours: each may have kept one of ours out.
   package private(set) var others: UInt64 = 0

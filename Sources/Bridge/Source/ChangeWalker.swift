@@ -19,6 +19,8 @@ package final class ChangeWalker: @unchecked Sendable {
   package struct Wait: Sendable {
     /// Another value whenever something has moved.
     var mark: UInt64
+    /// Another value whenever MongoDB has answered, if only that there is nothing more.
+    var lastReply: UInt64
     /// By others than MongoDB.
     var isHeld = false
     /// Why nothing comes, if that lasts.
@@ -72,8 +74,6 @@ package final class ChangeWalker: @unchecked Sendable {
 
   package func end() { walk.feed.end() }
 
-  var hasEnded: Bool { walk.hasEnded }
-
   package var extent: Extent {
     Extent(
       entries: walk.feed.count, first: firstRead ?? position, last: walk.feed.lastEntry?.position)
@@ -126,12 +126,8 @@ package final class ChangeWalker: @unchecked Sendable {
     let status = reader.status
     let read = status.lastRead?.position.value ?? 0
     return Wait(
-      mark: walk.feed.count ^ read ^ (images?.roundTrips ?? 0) << 40, isHeld: isHeld,
-      silence: images?.silence ?? status.silence)
-  }
-
-  /// Another value whenever MongoDB has answered, if only that there is nothing more.
-  var lastReply: UInt64 {
-    reader.status.lastReplyAt.map { UInt64(max(0, ($0 - began) / .microseconds(1))) } ?? 0
+      mark: walk.feed.count ^ read ^ (images?.roundTrips ?? 0) << 40,
+      lastReply: status.lastReplyAt.map { UInt64(max(0, ($0 - began) / .microseconds(1))) } ?? 0,
+      isHeld: isHeld, silence: images?.silence ?? status.silence)
   }
 }

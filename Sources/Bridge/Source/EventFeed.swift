@@ -1,5 +1,5 @@
 import BSON
-package import MongoSource
+import MongoSource
 package import Oplog
 
 /// What the pipeline reads: a reader's batches, entry by entry and event by event, and how far that
@@ -37,7 +37,7 @@ package final class EventFeed {
   private static let longestPlace = 16 << 10
 
   /// The entry whose events are being taken.
-  @exclusivity(unchecked) package private(set) var header: OplogEntryHeader?
+  @exclusivity(unchecked) private(set) var header: OplogEntryHeader?
   @exclusivity(unchecked) private(set) var entryOpen = false
   /// The last entry of which nothing is left.
   @exclusivity(unchecked) package private(set) var lastEntry: OpTime?
@@ -253,7 +253,7 @@ package final class EventFeed {
   }
 
   /// The newest place in a change stream that is not behind `position`.
-  package func token(notBehind position: OplogPosition) -> ResumeToken? {
+  func token(notBehind position: OplogPosition) -> ResumeToken? {
     guard let newest = tokens.lastIndex(where: { $0.position <= position }) else { return nil }
     tokens.removeFirst(newest)
     return tokens.first?.token
@@ -261,7 +261,7 @@ package final class EventFeed {
 
   /// The furthest place in the snapshot that only events before `index` come before; nil if nothing
   /// new can be said.
-  package func marker(settledBefore index: UInt32) -> (index: UInt32, marker: SnapshotMarker)? {
+  func marker(settledBefore index: UInt32) -> (index: UInt32, marker: SnapshotMarker)? {
     guard let last = markers.lastIndex(where: { $0.index <= index }) else { return nil }
     let found = markers[last]
     markers.removeFirst(last + 1)
@@ -274,7 +274,7 @@ package final class EventFeed {
   /// Documents are being fetched for events that are there.
   var isWaiting: Bool { stage?.isWaiting ?? false }
 
-  package var facts: FeedFacts {
+  var facts: FeedFacts {
     var facts = FeedFacts()
     facts.openTransactions = decoder.openTransactions
     facts.oldestOpenTransaction = decoder.oldestOpenTransaction?.position
@@ -287,7 +287,7 @@ package final class EventFeed {
 }
 
 /// What is known of the reading, for status and metrics.
-package struct FeedFacts: Sendable {
+struct FeedFacts: Sendable {
   /// Transactions of several entries that have begun and not ended; the checkpoint waits for them.
   var openTransactions = 0
   var oldestOpenTransaction: OplogPosition?

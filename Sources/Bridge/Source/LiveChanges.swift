@@ -138,13 +138,11 @@ package final class LiveChanges: Sendable {
     var patience = Patience(patience)
     var signals = changes.makeAsyncIterator()
     while true {
-      let (state, reply) = try await eventLoop.submit { (walker.pump(), walker.lastReply) }.get()
-      switch state {
+      switch try await eventLoop.submit({ walker.pump() }).get() {
       case .waiting(let wait):
-        switch limit {
-        case .progress: try patience.check(wait.mark, excuse: wait.isHeld) { wait.silence }
-        case .answers: try patience.check(wait.mark ^ reply, excuse: wait.isHeld) { wait.silence }
-        case .none: break
+        if limit != .none {
+          let mark = limit == .answers ? wait.mark ^ wait.lastReply : wait.mark
+          try patience.check(mark, excuse: wait.isHeld) { wait.silence }
         }
       case .ended: return .ended
       case .needsEarlier(let previous): return .needsEarlier(previous)

@@ -21,9 +21,6 @@ package struct AccountLimits {
   package var streams: Int64 { json["streams"]?.integer(Int64.self) ?? 0 }
   package var storage: Int64 { json["storage"]?.integer(Int64.self) ?? 0 }
 
-  /// Why what is missing can't be made; nil where nothing speaks against it.
-  package var refusal: String? { shortage?.why }
-
   package var seen: String {
     var seen = "\(streams) streams, \(storage) bytes in files"
     if let most = limit("max_streams") { seen += " (max_streams \(most))" }
@@ -31,6 +28,7 @@ package struct AccountLimits {
     return seen
   }
 
+  /// Why what is missing can't be made; nil where nothing speaks against it.
   package var shortage: (why: String, remedy: String)? {
     if let most = limit("max_streams"), streams + Int64(missing) > most {
       return (

@@ -130,9 +130,9 @@ package struct ServerJudgement: Sendable {
     else { return }
     let limits = AccountLimits(
       json, missing: missing, reserving: setup.streams.map(\.plan.newBytes).reduce(0, +))
-    guard let refusal = limits.refusal else { return }
+    guard let shortage = limits.shortage else { return }
     throw JetStreamError(
-      code: 0, operation: "making the streams", message: refusal, remedy: .operatorMustAct)
+      code: 0, operation: "making the streams", message: shortage.why, remedy: .operatorMustAct)
   }
 }
 
