@@ -114,6 +114,21 @@ let service: [Target] = [
     ], swiftSettings: strict),
 ]
 
+/// A world in virtual time that drives the bridge's own code. For tests only; in no product.
+let simulation: [Target] = [
+  .target(name: "CSimulation"),
+  .target(
+    name: "Simulation",
+    dependencies: [
+      "BSON", "Bridge", "BridgeConfiguration", "CSimulation", "JetStream", "MongoSource", "NATS",
+      "Oplog", "SimulatedJetStream", "SimulatedMongo", "SimulatedNATS", "TestRandom",
+      "Verification",
+      .product(name: "Logging", package: "swift-log"),
+      .product(name: "NIOCore", package: "swift-nio"),
+    ], swiftSettings: strict),
+  .executableTarget(name: "simulate", dependencies: ["Simulation"], swiftSettings: strict),
+]
+
 /// Swift's tests use public and package API only, so they run in release mode like everything else.
 ///
 /// Those that mostly wait, or leave the work to what they test, compile in half the time without optimization.
@@ -204,5 +219,5 @@ let package = Package(
     .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.6.0"),
     .package(url: "https://github.com/jpsim/Yams", from: "6.0.0"),
   ],
-  targets: pure + ends + service + tests
+  targets: pure + ends + service + simulation + tests
 )

@@ -5,7 +5,6 @@ import Mapping
 import MongoSource
 import NATS
 import NIOCore
-import NIOPosix
 public import Oplog
 public import ServiceLifecycle
 import Synchronization
@@ -53,33 +52,44 @@ public final class BridgeService: Service {
   let options: RunOptions
   let logger: Logger
   let board: StatusBoard
-  let stopRequest = StopRequest()
+  let stopRequest: StopRequest
+  let surroundings: any Surroundings
+  let mongo: any MongoAnswering
   let reader: any ChangeReader
   let snapshotReader: SnapshotReader
   let snapshotChoice = SnapshotChoice()
-  let monitor: MongoMonitor
-  let eventLoop: any EventLoop
+  let monitor: any MongoWatching
+  var eventLoop: any EventLoop { surroundings.eventLoop }
   let sourceOptions: MongoSourceOptions
-  private let group: MultiThreadedEventLoopGroup
   private let trigger = PumpTrigger()
   private let unmarked = Mutex<Set<String>>([])
   private let claims = Mutex<[String: ProducerClaims]>([:])
 
   /// - Parameter setLogLevel: called when the configuration is reloaded with another level.
-  public init(
+  public convenience init(
     configuration: BridgeConfiguration, options: RunOptions, logger: Logger,
     setLogLevel: @escaping @Sendable (LogSettings.Level) -> Void = { _ in }
   ) {
+    self.init(
+      configuration: configuration, options: options, logger: logger, on: SystemSurroundings(),
+      setLogLevel: setLogLevel)
+  }
+
+  package init(
+    configuration: BridgeConfiguration, options: RunOptions, logger: Logger,
+    on surroundings: any Surroundings,
+    setLogLevel: @escaping @Sendable (LogSettings.Level) -> Void = { _ in }
+  ) {
+    self.surroundings = surroundings
+    stopRequest = StopRequest(on: surroundings.eventLoop)
     live = Mutex(configuration)
     self.setLogLevel = setLogLevel
     self.options = options
     self.logger = logger
-    var random = SystemRandomNumberGenerator()
-    board = StatusBoard(instance: String(random.next(), radix: 36))
-    group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
-    eventLoop = group.next()
+    board = StatusBoard(instance: surroundings.instance)
     sourceOptions = configuration.mongoSourceOptions
-    reader = makeReader(configuration.source.reader, sourceOptions, logger: logger) {
+    mongo = surroundings.answers(sourceOptions)
+    reader = surroundings.reader(configuration.source.reader, sourceOptions, logger: logger) {
       [trigger] in trigger.fire()
     }
     snapshotReader = SnapshotReader(
@@ -87,7 +97,7 @@ public final class BridgeService: Service {
       filter: { [snapshotChoice] database, collection in
         snapshotChoice.reads("\(database).\(collection)")
       }, logger: logger, onChange: { [trigger] in trigger.fire() })
-    monitor = MongoMonitor(options: sourceOptions, interval: .seconds(1), logger: logger)
+    monitor = surroundings.monitor(sourceOptions, logger: logger)
     snapshotChoice.rules = configuration.rules
   }
 
@@ -111,8 +121,7 @@ public final class BridgeService: Service {
       try await withGracefulShutdownHandler {
         try await self.runEpochs()
       } onGracefulShutdown: {
-        self.logger.info("stopping: waiting for outstanding acks")
-        self.stopRequest.request()
+        self.stop()
       }
       outcome = .success(())
     } catch {
@@ -130,8 +139,19 @@ public final class BridgeService: Service {
     // The last lines of the log are written there.
     try? await eventLoop.submit {}.get()
     // After a stop something may still be under way on the loop.
-    if !stopRequest.isRequested { try await group.shutdownGracefully() }
+    if !stopRequest.isRequested { try await surroundings.shutDown() }
     try outcome.get()
+  }
+
+  /// Ends the run as SIGTERM does.
+  package func stop() {
+    logger.info("stopping: waiting for outstanding acks")
+    stopRequest.request()
+  }
+
+  /// What /healthz says.
+  package var health: HealthReport {
+    HealthProbe(board: board, reader: reader, monitor: monitor).report()
   }
 
   /// SIGTERM or SIGINT came.
@@ -151,7 +171,8 @@ public final class BridgeService: Service {
       rules: rules, logger: logger)
     trigger.set { [eventLoop] in eventLoop.execute { pipeline.sourceChanged() } }
     let reporter = PipelineReporter(
-      pipeline: pipeline, board: board, monitor: monitor, logger: logger)
+      pipeline: pipeline, board: board, monitor: monitor, interval: surroundings.reportInterval,
+      logger: logger)
     reporter.start()
     defer { reporter.stop() }
     if let end {
@@ -159,7 +180,7 @@ public final class BridgeService: Service {
     }
     if !options.waitForServers {
       // The reader itself would wait for ever.
-      _ = try await askMongo { try await MongoAdmin.majorityPosition($0) }
+      _ = try await askMongo { try await $0.majorityPosition() }
     }
     var machine = EpochMachine(configuration.epochSettings(options))
     var backoff = Backoff(longest: .seconds(2))
@@ -308,14 +329,14 @@ public final class BridgeService: Service {
 
   private func sourceName() async throws -> String {
     if let name = configuration.source.name { return name }
-    return try await askMongo { try await MongoAdmin.identify($0).setName }
+    return try await askMongo { try await $0.setName() }
   }
 
   private func endPosition() async throws -> OplogPosition? {
     switch options.until {
     case .forever: nil
     case .at(let position): position
-    case .now: try await askMongo { try await MongoAdmin.majorityPosition($0).position }
+    case .now: try await askMongo { try await $0.majorityPosition().position }
     }
   }
 }

@@ -23,6 +23,17 @@ extension NATSConnection {
     to servers: [NATSServerAddress], discovered: [NATSServerAddress] = [],
     options: NATSOptions = NATSOptions(), on eventLoop: (any EventLoop)? = nil, logger: Logger
   ) async throws(NATSError) -> NATSConnection {
+    try await connect(
+      to: servers, discovered: discovered, options: options, on: eventLoop, by: .tcp, logger: logger
+    )
+  }
+
+  /// As above, by a transport that need not be TCP.
+  package static func connect(
+    to servers: [NATSServerAddress], discovered: [NATSServerAddress] = [],
+    options: NATSOptions, on eventLoop: (any EventLoop)?, by transport: NATSTransport,
+    logger: Logger
+  ) async throws(NATSError) -> NATSConnection {
     guard !servers.isEmpty else {
       throw NATSError(.connectFailed, "the list of servers is empty; name at least one")
     }
@@ -31,7 +42,7 @@ extension NATSConnection {
         .invalidSubject, "the inbox prefix '\(options.inboxPrefix)' is not a valid subject")
     }
     let identity = try NATSIdentity(options.authentication)
-    var random = SystemRandomNumberGenerator()
+    var random = TransportRandom(transport: transport)
     let order = ConnectOrder(
       configured: servers, discovered: options.ignoreDiscoveredServers ? [] : discovered,
       shuffle: options.shuffle, stagger: options.connectStagger, timeout: options.connectTimeout,
@@ -43,10 +54,10 @@ extension NATSConnection {
       tls = nil
     }
     let loop = eventLoop ?? MultiThreadedEventLoopGroup.singleton.next()
-    return try await race(order, retried: Set(servers)) { server in
+    return try await race(order, retried: Set(servers), on: loop) { server in
       ConnectAttempt(
         server: server, configured: servers, options: options, identity: identity, tls: tls,
-        eventLoop: loop, logger: logger)
+        transport: transport, eventLoop: loop, logger: logger)
     }
   }
 
@@ -61,7 +72,7 @@ extension NATSConnection {
   /// The first successful attempt. Fails when every candidate has failed once; until then, failed servers
   /// in `retried` are retried, since they may be back long before the others time out.
   private static func race(
-    _ order: ConnectOrder, retried: Set<NATSServerAddress>,
+    _ order: ConnectOrder, retried: Set<NATSServerAddress>, on eventLoop: any EventLoop,
     _ makeAttempt: (NATSServerAddress) -> ConnectAttempt
   ) async throws(NATSError) -> NATSConnection {
     let outcome = await withTaskGroup(of: RaceEvent.self) {
@@ -90,7 +101,7 @@ extension NATSConnection {
         guard begun < order.candidates.count else { return }
         let count = begun
         group.addTask {
-          try? await Task.sleep(for: order.stagger)
+          try? await eventLoop.sleep(for: order.stagger)
           return .paused(count)
         }
       }
@@ -116,7 +127,7 @@ extension NATSConnection {
           beginNext()
           if undecided > 0, retried.contains(server) {
             group.addTask {
-              try? await Task.sleep(for: ConnectOrder.rest)
+              try? await eventLoop.sleep(for: ConnectOrder.rest)
               return .rested(server)
             }
           }
@@ -157,6 +168,7 @@ private final class ConnectAttempt: Sendable {
   private let options: NATSOptions
   private let identity: NATSIdentity
   private let tls: TLSMaterial?
+  private let transport: NATSTransport
   private let eventLoop: any EventLoop
   private let logger: Logger
   private let stage = Mutex(Stage.connecting([]))
@@ -164,13 +176,15 @@ private final class ConnectAttempt: Sendable {
 
   init(
     server: NATSServerAddress, configured: [NATSServerAddress], options: NATSOptions,
-    identity: NATSIdentity, tls: TLSMaterial?, eventLoop: any EventLoop, logger: Logger
+    identity: NATSIdentity, tls: TLSMaterial?, transport: NATSTransport,
+    eventLoop: any EventLoop, logger: Logger
   ) {
     self.server = server
     self.configured = configured
     self.options = options
     self.identity = identity
     self.tls = tls
+    self.transport = transport
     self.eventLoop = eventLoop
     self.logger = logger
     self.outcome = eventLoop.makePromise()
@@ -199,25 +213,17 @@ private final class ConnectAttempt: Sendable {
   private static let cancelled = NATSError(.cancelled, "connecting was cancelled")
 
   private func start() {
-    let bootstrap = ClientBootstrap(group: eventLoop)
-      .connectTimeout(TimeAmount(options.connectTimeout))
-      .channelOption(.socketOption(.so_keepalive), value: 1)
-      .channelOption(.tcpOption(.tcp_nodelay), value: 1)
-      .channelOption(.maxMessagesPerRead, value: 16)
-      .channelOption(
-        .writeBufferWaterMark, value: .init(low: 128 << 10, high: 512 << 10)
-      )
-      .channelInitializer { channel in
-        channel.eventLoop.makeCompletedFuture {
-          try self.opened(channel)
-          let pipeline = channel.pipeline.syncOperations
-          if let tls = self.tls, self.options.tls?.handshakeFirst == true {
-            try pipeline.addHandler(tls.handler(for: self.server))
-          }
-          try pipeline.addHandler(self.makeHandler(channel.eventLoop))
+    transport.open(server.host, server.port, TimeAmount(options.connectTimeout), eventLoop) {
+      channel in
+      channel.eventLoop.makeCompletedFuture {
+        try self.opened(channel)
+        let pipeline = channel.pipeline.syncOperations
+        if let tls = self.tls, self.options.tls?.handshakeFirst == true {
+          try pipeline.addHandler(tls.handler(for: self.server))
         }
+        try pipeline.addHandler(self.makeHandler(channel.eventLoop))
       }
-    bootstrap.connect(host: server.host, port: server.port).whenComplete { result in
+    }.whenComplete { result in
       switch result {
       case .success(let channel): self.connected(channel)
       case .failure(let error):

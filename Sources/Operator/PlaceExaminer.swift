@@ -7,13 +7,15 @@ import Oplog
 
 /// Asks MongoDB once.
 private struct SingleQuestions: MongoAsking {
-  let options: MongoSourceOptions
+  let answers: MongoServerAnswers
+
+  init(_ options: MongoSourceOptions) { answers = MongoServerAnswers(options) }
 
   func askMongo<T: Sendable>(
-    _ question: @escaping @Sendable (MongoSourceOptions) async throws -> T
+    _ question: @escaping @Sendable (any MongoAnswering) async throws -> T
   ) async throws -> T {
     do {
-      return try await question(options)
+      return try await question(answers)
     } catch let error as MongoError {
       if !error.isTransient { throw BridgeError.configuration("MongoDB: \(error)") }
       throw BridgeError.unavailable("MongoDB: \(error)")
@@ -43,7 +45,7 @@ struct PlaceExaminer {
 
   /// Nil where MongoDB doesn't say what it is called, which is a finding of its own.
   func survey() async -> EpochSurvey? {
-    let mongo = SingleQuestions(options: configuration.mongoSourceOptions)
+    let mongo = SingleQuestions(configuration.mongoSourceOptions)
     var name = configuration.source.name
     if name == nil {
       name = try? await MongoAdmin.identify(configuration.mongoSourceOptions).setName

@@ -5,6 +5,7 @@ import JSON
 import JetStream
 public import Logging
 import NATS
+import NIOPosix
 import Oplog
 public import Parity
 public import ServiceLifecycle
@@ -19,7 +20,7 @@ public final class FollowVerification: Service {
   private let maximumRate: Int?
   private let logger: Logger
   private let each: @Sendable (Mismatch) -> Void
-  private let stopRequest = StopRequest()
+  private let stopRequest = StopRequest(on: MultiThreadedEventLoopGroup.singleton.next())
   private let state: Mutex<FollowState>
 
   /// - Parameters:

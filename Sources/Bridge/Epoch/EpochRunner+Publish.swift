@@ -185,9 +185,9 @@ extension EpochRunner {
     service.pendingRules.attach { [service, pipeline] in
       service.eventLoop.execute { pipeline.settle() }
     }
-    let ticker = Task { [interval] in
+    let ticker = Task { [interval, eventLoop = service.eventLoop] in
       while !Task.isCancelled {
-        try? await Task.sleep(for: interval)
+        try? await eventLoop.sleep(for: interval)
         continuation.yield(.tick)
       }
     }

@@ -210,7 +210,7 @@ struct EpochRunner: Sendable {
     let attempt = Task { [configuration, service, logger] in
       try await NATSConnection.connect(
         to: configuration.natsServers, discovered: discovered, options: options,
-        on: service.eventLoop, logger: logger)
+        on: service.eventLoop, by: service.surroundings.transport, logger: logger)
     }
     let stop = Task { [service] in
       while !Task.isCancelled {

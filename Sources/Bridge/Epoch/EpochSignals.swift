@@ -1,3 +1,5 @@
+import NATS
+package import NIOCore
 import Synchronization
 
 /// What wakes the task that runs an epoch.
@@ -23,7 +25,10 @@ package final class StopRequest: Sendable {
   }
   private let state = Mutex(State())
 
-  package init() {}
+  private let eventLoop: any EventLoop
+
+  /// - Parameter eventLoop: its clock measures the limits.
+  package init(on eventLoop: any EventLoop) { self.eventLoop = eventLoop }
 
   /// For acks that are outstanding …
   static let ackLimit = Duration.milliseconds(6500)
@@ -62,7 +67,7 @@ package final class StopRequest: Sendable {
     let stop: @Sendable () -> Void = { [self] in
       let isPublishing = state.withLock { $0.drain != nil }
       Task {
-        if isPublishing { try? await Task.sleep(for: Self.limit) }
+        if isPublishing { try? await eventLoop.sleep(for: Self.limit) }
         attempt.abandon()
       }
     }
@@ -81,7 +86,7 @@ package final class StopRequest: Sendable {
     var left = duration
     while left > .zero, !isRequested {
       let step = min(left, .milliseconds(50))
-      try? await Task.sleep(for: step)
+      try? await eventLoop.sleep(for: step)
       left -= step
     }
     return !isRequested

@@ -1,6 +1,8 @@
 import JSON
 import JetStream
 import Logging
+import NATS
+import NIOCore
 import Synchronization
 
 /// One instance of a bridge at a time: the running one renews a key in KV, and one that starts looks
@@ -18,6 +20,8 @@ struct InstanceClaim: Sendable {
   /// Unchanged for so long, the key is nobody's.
   static let silence = Duration.milliseconds(1700)
   private static let step = Duration.milliseconds(50)
+
+  private var eventLoop: any EventLoop { bucket.jetStream.connection.eventLoop }
 
   init(_ bucket: KeyValueBucket, bridge: String, instance: String) {
     self.bucket = bucket
@@ -63,7 +67,7 @@ struct InstanceClaim: Sendable {
       let clock = ContinuousClock.now
       while ContinuousClock.now - clock < Self.silence {
         if isStopping() { throw CancellationError() }
-        try? await Task.sleep(for: Self.step)
+        try? await eventLoop.sleep(for: Self.step)
         let now = try await holder()
         if now?.isStopped ?? true { break }
         guard now?.revision == first.revision else { throw running(now?.instance ?? "?") }
@@ -124,7 +128,7 @@ struct InstanceClaim: Sendable {
   func renew(from revision: UInt64) async -> String? {
     var revision = revision
     while !Task.isCancelled {
-      try? await Task.sleep(for: Self.renewal)
+      try? await eventLoop.sleep(for: Self.renewal)
       guard !Task.isCancelled else { return nil }
       do {
         if let written = try await write(isStopped: false, expecting: revision) {

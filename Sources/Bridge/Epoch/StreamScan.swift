@@ -83,7 +83,7 @@ package final class StreamScan: NATSRawHandler, @unchecked Sendable {
         throw JetStreamError(
           code: 0, operation: "reading stream \(stream)", message: why, remedy: .backOff)
       }
-      try? await Task.sleep(for: .milliseconds(100 << failures))
+      try? await eventLoop.sleep(for: .milliseconds(100 << failures))
     }
   }
 

@@ -2,6 +2,7 @@ package import BridgeConfiguration
 import JSON
 package import JetStream
 import NATS
+import NIOCore
 package import Oplog
 
 /// Reads, from a stream's leader, what the bridge left at its end.
@@ -303,7 +304,7 @@ package struct StreamTail: Sendable {
         more.sequence <= last
       else { return }
       guard attempt < 20 else { break }
-      try? await Task.sleep(for: .milliseconds(50))
+      try? await jetStream.connection.eventLoop.sleep(for: .milliseconds(50))
     }
     throw JetStreamError(
       code: 0, operation: "reading stream \(stream)",

@@ -5,7 +5,7 @@ import Oplog
 struct HealthProbe: Sendable {
   let board: StatusBoard
   let reader: any ChangeReader
-  let monitor: MongoMonitor
+  let monitor: any MongoWatching
 
   var uptime: Double { (ContinuousClock.now - board.started).seconds }
 

@@ -86,10 +86,10 @@ struct StartJudge: Sendable {
     of point: ResumePoint, _ settings: EpochMachine.Settings
   ) async throws -> String? {
     do {
-      return try await survey.mongo.askMongo { [readsOplog = settings.readsOplog] options in
+      return try await survey.mongo.askMongo { [readsOplog = settings.readsOplog] mongo in
         readsOplog
-          ? try await MongoAdmin.loss(options, resumingAt: point)
-          : try await MongoAdmin.changeStreamLoss(options, at: point.position)
+          ? try await mongo.loss(resumingAt: point)
+          : try await mongo.changeStreamLoss(at: point.position)
       }
     } catch BridgeError.configuration {
       return nil

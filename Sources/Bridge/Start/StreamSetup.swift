@@ -4,6 +4,7 @@ package import JetStream
 import Logging
 import Mapping
 import NATS
+import NIOCore
 
 /// A stream that exists, fits, and has its way of publishing chosen.
 package struct PreparedStream: Sendable {
@@ -189,7 +190,7 @@ struct StreamSetup: Sendable {
   /// read again when the other must have written too.
   private func take(_ name: String, _ info: StreamInfo) async throws -> StreamInfo {
     guard await setOwner(bridge, name, info) != nil else { return info }
-    try await Task.sleep(for: .milliseconds(200))
+    try await jetStream.connection.eventLoop.sleep(for: .milliseconds(200))
     guard let now = try await jetStream.stream(name) else { return info }
     if let owner = StreamClaim.owner(now.config), owner != bridge {
       throw StartRefusal(claimedBy: owner, stream: name, bridge: bridge)

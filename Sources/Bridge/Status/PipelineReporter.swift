@@ -3,21 +3,26 @@ import MongoSource
 import NIOCore
 import Oplog
 
-/// Ten times a second: copies the pipeline's numbers to the board and checks its timeouts, so that
+/// Ten times a second, normally: copies the pipeline's numbers to the board and checks its timeouts, so that
 /// nothing of status, health or metrics happens per event.
 ///
 /// Sendable invariant: the stored variables are touched on the pipeline's event loop only.
 final class PipelineReporter: @unchecked Sendable {
   private let pipeline: Pipeline
   private let board: StatusBoard
-  private let monitor: MongoMonitor
+  private let monitor: any MongoWatching
+  private let interval: TimeAmount
   private let logger: Logger
   private var task: RepeatedTask?
 
   private var lastDerived: UInt64 = 0
   private var rateMark: (at: ContinuousClock.Instant, published: UInt64)?
 
-  init(pipeline: Pipeline, board: StatusBoard, monitor: MongoMonitor, logger: Logger) {
+  init(
+    pipeline: Pipeline, board: StatusBoard, monitor: any MongoWatching, interval: TimeAmount,
+    logger: Logger
+  ) {
+    self.interval = interval
     self.pipeline = pipeline
     self.board = board
     self.monitor = monitor
@@ -29,7 +34,7 @@ final class PipelineReporter: @unchecked Sendable {
       // An epoch that ends is looked at once more: what was refused is known by what was unsettled.
       self.pipeline.beforeEnd = { [weak self] in self?.report() }
       self.task = self.pipeline.eventLoop.scheduleRepeatedTask(
-        initialDelay: .milliseconds(20), delay: .milliseconds(100)
+        initialDelay: .milliseconds(20), delay: self.interval
       ) { _ in
         self.pipeline.checkTimeouts()
         self.report()

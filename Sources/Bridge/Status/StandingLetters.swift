@@ -3,6 +3,7 @@ import JSON
 import JetStream
 import Mapping
 import NATS
+import NIOCore
 
 /// How many dead letters of a bridge are in their stream: by subject, as the stream itself counts them.
 /// Bridges that share the stream and name rules alike need subjects of their own (`dead_letter.subject`).
@@ -47,7 +48,7 @@ extension EpochRunner {
         if let count = await letters.count(jetStream) {
           board.update { $0.standingLetters = count }
         }
-        try? await Task.sleep(for: StandingLetters.interval)
+        try? await connection.eventLoop.sleep(for: StandingLetters.interval)
       }
     }
   }

@@ -19,7 +19,7 @@ public final class DryRun: Service {
   private let maximumPayload: Int
   private let logger: Logger
   private let progress: (@Sendable (CoverageReport) -> Void)?
-  private let stopRequest = StopRequest()
+  private let stopRequest = StopRequest(on: MultiThreadedEventLoopGroup.singleton.next())
   private let result = Mutex<CoverageReport?>(nil)
 
   /// How long MongoDB may send nothing of a range that has an end.

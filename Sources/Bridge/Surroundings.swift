@@ -1,0 +1,71 @@
+package import BridgeConfiguration
+package import Logging
+package import MongoSource
+package import NATS
+package import NIOCore
+import NIOPosix
+
+/// What a bridge runs on: an event loop, whose clock is the bridge's, and both of its ends. The system's, or
+/// a simulator's.
+package protocol Surroundings: Sendable {
+  /// The pipeline's, and the connections'.
+  var eventLoop: any EventLoop { get }
+  /// How NATS is reached.
+  var transport: NATSTransport { get }
+  /// Names this process's life: another one has another.
+  var instance: String { get }
+  /// How often the pipeline's numbers are copied for status, health and metrics.
+  var reportInterval: TimeAmount { get }
+
+  /// - Parameter onChange: called when there are batches, or a failure; on any thread.
+  func reader(
+    _ kind: SourceSettings.Reader, _ options: MongoSourceOptions, logger: Logger,
+    onChange: @escaping @Sendable () -> Void
+  ) -> any ChangeReader
+  func answers(_ options: MongoSourceOptions) -> any MongoAnswering
+  func monitor(_ options: MongoSourceOptions, logger: Logger) -> any MongoWatching
+
+  /// After the bridge's end.
+  func shutDown() async throws
+}
+
+/// What watches the replica set beside the reader. Thread-safe.
+package protocol MongoWatching: AnyObject, Sendable {
+  /// What is known at present.
+  var snapshot: MongoStatus { get }
+  func start()
+  /// - Parameter limit: how long to wait for its thread.
+  func stop(waiting limit: Duration)
+}
+
+extension MongoMonitor: MongoWatching {}
+
+/// A thread of its own, TCP and libmongoc.
+struct SystemSurroundings: Surroundings {
+  private let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+  let eventLoop: any EventLoop
+  var transport: NATSTransport { .tcp }
+  let instance: String
+  var reportInterval: TimeAmount { .milliseconds(100) }
+
+  init() {
+    eventLoop = group.next()
+    var random = SystemRandomNumberGenerator()
+    instance = String(random.next(), radix: 36)
+  }
+
+  func reader(
+    _ kind: SourceSettings.Reader, _ options: MongoSourceOptions, logger: Logger,
+    onChange: @escaping @Sendable () -> Void
+  ) -> any ChangeReader {
+    makeReader(kind, options, logger: logger, onChange: onChange)
+  }
+
+  func answers(_ options: MongoSourceOptions) -> any MongoAnswering { MongoServerAnswers(options) }
+
+  func monitor(_ options: MongoSourceOptions, logger: Logger) -> any MongoWatching {
+    MongoMonitor(options: options, interval: .seconds(1), logger: logger)
+  }
+
+  func shutDown() async throws { try await group.shutdownGracefully() }
+}

@@ -1,0 +1,122 @@
+import CSimulation
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
+/// `simulate [--seed N] [--seeds N] [--first N] [--minutes N] [--lines N] [--facts]`
+package struct Command {
+  private var first: UInt64?
+  private var count = 100
+  private var minutes: Double?
+  private var lines = 200
+  private var problem: String?
+
+  package init(_ arguments: some Sequence<String>) {
+    var arguments = arguments.makeIterator()
+    while let name = arguments.next() {
+      if name == "--facts" {
+        History.tellsAll = true
+        continue
+      }
+      guard let value = arguments.next() else {
+        problem = "\(name) needs a value"
+        return
+      }
+      switch name {
+      case "--seed":
+        first = UInt64(value)
+        count = 1
+      case "--first": first = UInt64(value)
+      case "--seeds": count = Int(value) ?? 0
+      case "--minutes": minutes = Double(value)
+      case "--lines": lines = Int(value) ?? 0
+      default: problem = "unknown option \(name)"
+      }
+    }
+  }
+
+  package func run() -> Int32 {
+    if let problem {
+      print("simulate: \(problem)")
+      return 64
+    }
+    let began = simulation_system_clock()
+    // Before the simulation takes the place of what is random.
+    var random = SystemRandomNumberGenerator()
+    let first = first ?? random.next() >> 32
+    var total = Totals()
+    var seed = first
+    while minutes.map({ Double(simulation_system_clock() - began) < $0 * 60e9 })
+      ?? (total.histories < count)
+    {
+      let outcome = Simulation(seed: seed).run()
+      total.add(outcome)
+      if let failure = outcome.failure {
+        report(seed, failure, outcome)
+        return 1
+      }
+      seed += 1
+    }
+    let seconds = Double(simulation_system_clock() - began) / 1e9
+    print("seeds \(first)…\(seed - 1)")
+    total.show(seconds)
+    return 0
+  }
+
+  private func report(_ seed: UInt64, _ failure: String, _ outcome: Simulation.Outcome) {
+    print("seed \(seed) fails at \(Nano.text(outcome.failedAt)) s: \(failure)")
+    let again = Simulation(seed: seed).run(keepingLines: true, lines: lines)
+    for line in again.lines { print("  \(line)") }
+    if again.digest != outcome.digest { print("the same seed gave another history: a fault of the simulator") }
+    print("seed \(seed) fails at \(Nano.text(outcome.failedAt)) s: \(failure)")
+  }
+}
+
+/// Of all histories.
+private struct Totals {
+  var histories = 0
+  var length: Int64 = 0
+  var messages = 0
+  var checkpoints = 0
+  var writes = 0
+  var rollbacks = 0
+  var elections = 0
+  var faults: [Fault: Int] = [:]
+  var health: [String: Int] = [:]
+  var ends: [String: Int] = [:]
+  var digest: UInt64 = 0
+
+  mutating func add(_ outcome: Simulation.Outcome) {
+    histories += 1
+    length += outcome.length
+    messages += outcome.messages
+    checkpoints += outcome.checkpoints
+    writes += outcome.writes
+    rollbacks += outcome.rollbacks
+    elections += outcome.elections
+    faults.merge(outcome.faults, uniquingKeysWith: +)
+    health.merge(outcome.health, uniquingKeysWith: +)
+    ends.merge(outcome.ends, uniquingKeysWith: +)
+    digest = digest &* 31 &+ outcome.digest
+  }
+
+  func show(_ seconds: Double) {
+    let all = faults.values.reduce(0, +)
+    func rate(_ count: Int) -> Int { Int(Double(count) / max(seconds, 0.001)) }
+    print(
+      "\(histories) histories, \(length / Nano.minute) simulated minutes, \(all) faults, \(messages) messages in \(Int(seconds)) s: \(rate(all)) faults/s"
+    )
+    print("writes \(writes), elections \(elections), entries rolled back \(rollbacks), checkpoints \(checkpoints)")
+    for fault in Fault.allCases { print("  \(fault.rawValue): \(faults[fault] ?? 0)") }
+    print("health: \(text(health))")
+    print("ends of processes: \(text(ends))")
+    print("digest \(String(digest, radix: 16))")
+  }
+
+  private func text(_ counts: [String: Int]) -> String {
+    counts.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" }.joined(separator: ", ")
+  }
+}

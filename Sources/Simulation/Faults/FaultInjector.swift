@@ -1,0 +1,255 @@
+import Oplog
+import SimulatedJetStream
+import SimulatedMongo
+import SimulatedNATS
+
+/// Makes faults happen, and mends what they broke.
+final class FaultInjector {
+  private let world: World
+  private let workload: Workload
+  private let instances: [Instance]
+  private(set) var tally: [Fault: Int] = [:]
+  /// What ends by itself, and has to be mended at the end.
+  private var mending: [Int: () -> Void] = [:]
+  private var mendings = 0
+  private var foreign = 0
+
+  init(_ world: World, _ workload: Workload, _ instances: [Instance]) {
+    self.world = world
+    self.workload = workload
+    self.instances = instances
+  }
+
+  func plan(_ faults: [PlannedFault]) {
+    for planned in faults { world.schedule(in: planned.time - world.now) { [self] in inject(planned) } }
+  }
+
+  /// Everything is mended.
+  func mendAll() {
+    for (_, mend) in mending.sorted(by: { $0.key < $1.key }) { mend() }
+    mending = [:]
+  }
+
+  /// After `duration`, or at the end.
+  private func mend(after duration: Int64, _ body: @escaping () -> Void) {
+    mendings += 1
+    let number = mendings
+    mending[number] = body
+    world.schedule(in: duration) { [self] in
+      guard let body = mending.removeValue(forKey: number) else { return }
+      body()
+    }
+  }
+
+  private func inject(_ planned: PlannedFault) {
+    var chance = Chance(planned.seed, 6)
+    world.history.note(world.now, "fault: \(planned.fault.rawValue)")
+    world.history.note(world.now, 40, UInt64(Fault.allCases.firstIndex(of: planned.fault) ?? 0))
+    guard inject(planned.fault, &chance) else { return }
+    tally[planned.fault, default: 0] += 1
+  }
+
+  /// False: there was nothing to break.
+  private func inject(_ fault: Fault, _ chance: inout Chance) -> Bool {
+    switch fault {
+    case .connectionCut, .connectionBlackHole, .slowNetwork, .natsUnreachable:
+      return injectNetwork(fault, &chance)
+    case .natsRestart, .natsCrash, .streamLeader, .staleReplica, .natsFull, .foreignMessage,
+      .lameDuck:
+      return injectNATS(fault, &chance)
+    case .stepDown, .rollback, .memberRestart, .memberLag, .memberUnreachable, .cursorsKilled,
+      .windowRolls:
+      return injectMongo(fault, &chance)
+    case .kill, .restart, .pause, .clockJump, .clockDrift: return injectProcess(fault, &chance)
+    }
+  }
+
+  // MARK: - Network
+
+  private func injectNetwork(_ fault: Fault, _ chance: inout Chance) -> Bool {
+    let network = world.network!
+    switch fault {
+    case .connectionCut:
+      guard !network.openLinks.isEmpty else { return false }
+      network.cut(chance.pick(network.openLinks))
+    case .connectionBlackHole:
+      guard !network.openLinks.isEmpty else { return false }
+      network.blackHole(chance.pick(network.openLinks))
+    case .slowNetwork:
+      let delay = chance.skewed(5 * Nano.milli, 4 * Nano.second)
+      network.extraDelay += delay
+      mend(after: chance.skewed(Nano.second, 30 * Nano.second)) { network.extraDelay -= delay }
+    default:
+      let node = chance.below(network.isUnreachable.count)
+      guard !network.isUnreachable[node] else { return false }
+      network.isUnreachable[node] = true
+      mend(after: chance.skewed(Nano.second, 30 * Nano.second)) {
+        network.isUnreachable[node] = false
+      }
+    }
+    return true
+  }
+
+  // MARK: - NATS
+
+  private func injectNATS(_ fault: Fault, _ chance: inout Chance) -> Bool {
+    let network = world.network!
+    let jetStream = world.jetStream
+    switch fault {
+    case .natsRestart:
+      let node = chance.below(network.isUp.count)
+      guard network.isUp[node] else { return false }
+      network.stop(node)
+      mend(after: chance.skewed(100 * Nano.milli, 20 * Nano.second)) { network.start(node) }
+    case .natsCrash:
+      let up = network.isUp.indices.filter { network.isUp[$0] }
+      guard !up.isEmpty else { return false }
+      var losing: [String: Int] = [:]
+      if chance.one(in: 2) {
+        for name in jetStream.streams.keys.sorted() where !name.hasPrefix("KV_") || chance.one(in: 4) {
+          losing[name] = Int(chance.skewed(0, 30))
+        }
+      }
+      for node in up { network.stop(node) }
+      jetStream.crash(losing: losing)
+      world.onStored()
+      mend(after: chance.skewed(100 * Nano.milli, 10 * Nano.second)) {
+        for node in up { network.start(node) }
+      }
+    case .streamLeader:
+      let streams = jetStream.streams.values.filter { $0.configuration.replicas > 1 }
+        .sorted { $0.configuration.name < $1.configuration.name }
+      guard !streams.isEmpty else { return false }
+      let stream = chance.pick(streams)
+      stream.changeLeader(keeping: chance.below(6), answering: chance.one(in: 2))
+      network.nats.advance()
+      network.handled()
+    case .staleReplica:
+      let streams = jetStream.streams.values.filter { $0.replicas != nil }
+        .sorted { $0.configuration.name < $1.configuration.name }
+      guard !streams.isEmpty else { return false }
+      let stream = chance.pick(streams)
+      let follower = chance.below(2)
+      stream.replicas?.setLag(follower, true)
+      mend(after: chance.skewed(Nano.second, 30 * Nano.second)) {
+        stream.replicas?.setLag(follower, false)
+      }
+    case .natsFull:
+      guard !jetStream.isOutOfResources else { return false }
+      jetStream.isOutOfResources = true
+      mend(after: chance.skewed(100 * Nano.milli, 20 * Nano.second)) {
+        jetStream.isOutOfResources = false
+      }
+    case .foreignMessage:
+      let streams = world.scenario.streams.filter { jetStream.streams[$0.name] != nil }
+      guard !streams.isEmpty else { return false }
+      let stream = chance.pick(streams)
+      foreign += 1
+      for _ in 0...chance.below(3) {
+        jetStream.receive(
+          Publication(
+            "\(stream.name.lowercased()).foreign.\(foreign)", reply: ReplyTo(subject: ""),
+            headers: Array("NATS/1.0\r\nNats-Msg-Id: foreign-\(foreign)-\(chance.next())\r\n\r\n".utf8),
+            payload: Array("{}".utf8)))
+      }
+      network.nats.advance()
+      network.handled()
+    default:
+      let node = chance.below(network.isUp.count)
+      guard network.isUp[node] else { return false }
+      network.nats.announceShutdown(node: node)
+      network.deliver()
+      world.schedule(in: chance.skewed(Nano.second, 10 * Nano.second)) { [self] in
+        guard network.isUp[node] else { return }
+        network.stop(node)
+        mend(after: Nano.second) { network.start(node) }
+      }
+    }
+    return true
+  }
+
+  // MARK: - MongoDB
+
+  private func injectMongo(_ fault: Fault, _ chance: inout Chance) -> Bool {
+    let set = world.mongo
+    switch fault {
+    case .stepDown:
+      guard let primary = set.primary else { return false }
+      set.stepDown(primary)
+    case .rollback:
+      guard let primary = set.primary else { return false }
+      set.setLinks(of: primary, areUp: false)
+      mend(after: chance.skewed(500 * Nano.milli, 20 * Nano.second)) { [self] in
+        set.setLinks(of: primary, areUp: true)
+        workload.replicateAll()
+      }
+    case .memberRestart:
+      let member = chance.below(3)
+      guard set.members[member].isUp else { return false }
+      set.stop(member, losing: chance.one(in: 3) ? chance.below(10) : 0)
+      mend(after: chance.skewed(200 * Nano.milli, 20 * Nano.second)) { [self] in
+        set.start(member)
+        workload.replicateAll()
+      }
+    case .memberLag:
+      let member = chance.below(3)
+      if chance.one(in: 2) {
+        let lag = chance.skewed(50 * Nano.milli, 5 * Nano.second)
+        workload.lag[member] += lag
+        mend(after: chance.skewed(Nano.second, 30 * Nano.second)) { [self] in
+          workload.lag[member] -= lag
+        }
+      } else {
+        guard !workload.isStuck[member] else { return false }
+        workload.isStuck[member] = true
+        mend(after: chance.skewed(Nano.second, 30 * Nano.second)) { [self] in
+          workload.isStuck[member] = false
+          workload.replicateAll()
+        }
+      }
+    case .memberUnreachable:
+      let member = chance.below(3)
+      guard set.members[member].isReachable else { return false }
+      set.setReachable(member, false)
+      mend(after: chance.skewed(200 * Nano.milli, 20 * Nano.second)) {
+        set.setReachable(member, true)
+      }
+    case .cursorsKilled: set.killCursors(on: chance.below(3))
+    default:
+      guard let safe = windowBefore() else { return false }
+      for member in 0..<3 { set.truncate(member, before: safe) }
+    }
+    world.mongoChanged()
+    return true
+  }
+
+  /// What the bridge no longer needs: before its checkpoint. Set by the history.
+  var windowBefore: () -> OplogPosition? = { nil }
+
+  // MARK: - Processes
+
+  private func injectProcess(_ fault: Fault, _ chance: inout Chance) -> Bool {
+    let instance = chance.pick(instances)
+    switch fault {
+    case .kill:
+      guard instance.life != nil else { return false }
+      instance.kill()
+      let pause = chance.one(in: 3) ? 0 : chance.skewed(10 * Nano.milli, 20 * Nano.second)
+      world.schedule(in: pause) { instance.start() }
+    case .restart:
+      guard instance.life != nil else { return false }
+      instance.stop()
+    case .pause:
+      guard let life = instance.life, !life.process.isPaused else { return false }
+      instance.pause(for: chance.skewed(10 * Nano.milli, 60 * Nano.second))
+    case .clockJump:
+      let jump = chance.skewed(Nano.milli, 3600 * Nano.second) * (chance.one(in: 2) ? 1 : -1)
+      instance.change { $0.jump(by: jump) }
+    default:
+      let drift = chance.between(-500, 500)
+      let now = world.now
+      instance.change { $0.setDrift(drift, at: now) }
+    }
+    return true
+  }
+}

@@ -1,0 +1,97 @@
+import Bridge
+import Oplog
+import SimulatedJetStream
+
+/// Compares one stream with the truth, message by message, as they are stored.
+struct StreamJudge {
+  let index: Int
+  let name: String
+  let isExclusive: Bool
+  /// How many of the expected messages are known to have been stored.
+  private(set) var stored = 0
+  /// The last sequence that was looked at.
+  private var through: UInt64 = 0
+  private var created: Int64?
+  /// When the last of our messages was stored.
+  private(set) var movedAt: Int64 = 0
+
+  init(_ index: Int, _ name: String, isExclusive: Bool) {
+    self.index = index
+    self.name = name
+    self.isExclusive = isExclusive
+  }
+
+  /// Looks at what was stored since the last time; what is wrong with it, or nil.
+  mutating func look(
+    at stream: SimulatedStream, _ truth: Truth, bridge: String, now: Int64
+  ) -> String? {
+    if created != stream.created {
+      created = stream.created
+      through = 0
+      stored = 0
+    }
+    if stream.store.lastSequence < through { rewind(stream, truth, bridge: bridge) }
+    while through < stream.store.lastSequence {
+      through += 1
+      guard let message = stream.store[through] else { continue }
+      if let wrong = take(message, truth, bridge: bridge) { return wrong }
+      movedAt = now
+    }
+    return nil
+  }
+
+  private mutating func take(
+    _ message: StoredMessage, _ truth: Truth, bridge: String
+  ) -> String? {
+    guard let found = own(message, truth, bridge: bridge) else { return nil }
+    let expected = truth.messages[index]
+    guard stored < expected.count else {
+      return "\(name) \(message.sequence): \(found.position) is nothing that was committed"
+    }
+    guard expected[stored].position == found.position,
+      expected[stored].fingerprint == found.fingerprint
+    else {
+      return
+        "\(name) \(message.sequence): holds \(found.position), expected \(expected[stored].position) (number \(stored))"
+        + (expected[stored].position == found.position ? " with other contents" : "")
+    }
+    stored += 1
+    return nil
+  }
+
+  /// The stream has lost its newest messages: what is before them counts.
+  private mutating func rewind(_ stream: SimulatedStream, _ truth: Truth, bridge: String) {
+    through = stream.store.lastSequence
+    stored = 0
+    var sequence = through
+    while sequence >= max(stream.store.firstSequence, 1) {
+      if let message = stream.store[sequence], let found = own(message, truth, bridge: bridge) {
+        let expected = truth.messages[index]
+        stored =
+          (expected.lastIndex {
+            $0.position == found.position && $0.fingerprint == found.fingerprint
+          } ?? -1) + 1
+        return
+      }
+      sequence -= 1
+    }
+  }
+
+  private func own(
+    _ message: StoredMessage, _ truth: Truth, bridge: String
+  ) -> (position: EventPosition, fingerprint: UInt64)? {
+    message.headers.withUnsafeBytes { headers in
+      let marks = MessageMarks(headers)
+      guard marks.isOfBridge, let position = marks.position else { return nil }
+      if !isExclusive {
+        guard let name = marks.bridge, name.elementsEqual(bridge.utf8) else { return nil }
+      }
+      var subject = message.subject
+      return subject.withUTF8 { subject in
+        message.payload.withUnsafeBytes { body in
+          (position, truth.fingerprint(UnsafeRawBufferPointer(subject), headers: headers, body))
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,79 @@
+import BSON
+import Bridge
+import BridgeConfiguration
+import Bytes
+import Mapping
+import Oplog
+import SimulatedMongo
+import Verification
+
+/// What streams should hold: the messages of everything that was committed, by stream, in order. Grows with the
+/// committed oplog, and shares with the bridge how a message is made, nothing of how it is published.
+final class Truth {
+  struct Message {
+    var position: EventPosition
+    /// Of subject, the event's headers and body.
+    var fingerprint: UInt64
+  }
+
+  let names: [String]
+  private(set) var messages: [[Message]]
+  /// When the entry of each was committed, in the world's time.
+  private(set) var committedAt: [[Int64]]
+  /// Of the newest committed entry.
+  private(set) var newest: OplogPosition?
+
+  private let set: SimulatedReplicaSet
+  private let expected: ExpectedMessages
+  private var decoder = OplogDecoder()
+  private var taken = 0
+  private var scratch = ByteWriter(capacity: 512)
+
+  init(_ set: SimulatedReplicaSet, _ configuration: BridgeConfiguration) {
+    self.set = set
+    var names = configuration.streams.map(\.name)
+    if !names.contains(configuration.deadLetter.stream) { names.append(configuration.deadLetter.stream) }
+    self.names = names
+    messages = names.map { _ in [] }
+    committedAt = messages.map { _ in [] }
+    let limits = names.map { _ in MessageLimits(maximumPayload: 1 << 20) }
+    expected = ExpectedMessages(configuration, sourceName: Scenario.source, limits: limits)
+  }
+
+  /// Takes in what was committed meanwhile.
+  func update(at now: Int64) throws {
+    while taken < set.committed.count {
+      let entry = set.committed[taken]
+      taken += 1
+      newest = entry.position
+      try set.withBytes(of: entry.number) { bytes in
+        _ = try decoder.begin(BSONView(bytes))
+        while let event = try decoder.next() {
+          expected.derive(event) { add($0, at: now) }
+        }
+      }
+    }
+  }
+
+  private func add(_ message: DerivedMessage, at now: Int64) {
+    let fingerprint = fingerprint(message.subject, headers: message.headers, message.body)
+    messages[message.stream].append(
+      Message(position: message.position, fingerprint: fingerprint))
+    committedAt[message.stream].append(now)
+  }
+
+  /// Of a message as it is made, or as it is stored: what its publishing added is left out.
+  func fingerprint(
+    _ subject: UnsafeRawBufferPointer, headers: UnsafeRawBufferPointer,
+    _ body: UnsafeRawBufferPointer
+  ) -> UInt64 {
+    scratch.removeAll()
+    _ = MessageMarks(headers, appendingEventLinesTo: &scratch)
+    var hash: UInt64 = 0xCBF2_9CE4_8422_2325
+    for part in [subject, scratch.bytes, body] {
+      for byte in part { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01B3 }
+      hash = (hash ^ 0xFF) &* 0x100_0000_01B3
+    }
+    return hash
+  }
+}

@@ -1,0 +1,180 @@
+import SimulatedMongo
+
+/// Applications that write to the replica set, and the set's own housekeeping: members replicate, and elect a primary
+/// where there is none.
+final class Workload {
+  private let world: World
+  private let set: SimulatedReplicaSet
+  private var chance: Chance
+  private let rooms: CollectionID
+  private let users: CollectionID
+  private let others: CollectionID
+  private let session: SessionID
+  private var transactions: [TransactionID] = []
+  private var value: Int64 = 0
+  private var isScheduled = [false, false, false]
+  /// How long a member takes to replicate, beyond the usual.
+  var lag: [Int64] = [0, 0, 0]
+  /// Members that replicate nothing.
+  var isStuck = [false, false, false]
+  var isWriting = true
+  private(set) var writes = 0
+
+  init(_ world: World) {
+    self.world = world
+    set = world.mongo
+    chance = Chance(world.scenario.seed, 4)
+    rooms = set.collection("app", "rooms")
+    users = set.collection("app", "users")
+    others = set.collection("app", "others")
+    session = set.session()
+  }
+
+  func start() {
+    next()
+    housekeeping()
+  }
+
+  // MARK: - Writes
+
+  private func next() {
+    guard isWriting else { return }
+    let pause = world.scenario.writePause
+    world.schedule(in: chance.skewed(pause / 20, pause * 4)) { [self] in
+      for _ in 0...chance.below(world.scenario.burst) { write() }
+      replicateAll()
+      next()
+    }
+  }
+
+  private func operation() -> DocumentChange {
+    value += 1
+    let collection = chance.pick([rooms, rooms, users, others])
+    let key = DocumentKey.int32(Int32(chance.below(12)))
+    let kind = chance.pick([DocumentChange.Kind.insert, .insert, .update, .replace, .delete])
+    // What has no `s` can't become a message of the rule for users.
+    return DocumentChange(
+      kind, collection, key, value: value, padding: chance.one(in: 4) ? 0 : 1 + chance.below(5))
+  }
+
+  private func write() {
+    guard set.primary != nil else { return }
+    writes += 1
+    switch chance.below(20) {
+    case 0: _ = set.transaction((0...chance.below(4)).map { _ in operation() }, in: session)
+    case 1 where transactions.count < 3:
+      guard let begun = set.begin(in: set.session()) else { return }
+      if set.part(begun, [operation()]) != nil { transactions.append(begun) }
+    case 2, 3: continueTransaction()
+    case 4: set.noop()
+    default: set.write(operation())
+    }
+  }
+
+  private func continueTransaction() {
+    guard !transactions.isEmpty else { return }
+    let index = chance.below(transactions.count)
+    let transaction = transactions[index]
+    guard set.isOpen(transaction) else {
+      transactions.remove(at: index)
+      return
+    }
+    switch chance.below(4) {
+    case 0 where !set.isPrepared(transaction): _ = set.part(transaction, [operation()])
+    case 1 where !set.isPrepared(transaction): _ = set.prepare(transaction, [operation()])
+    case 2:
+      if set.abort(transaction) != nil { transactions.remove(at: index) }
+    default:
+      let last = set.isPrepared(transaction) ? [] : [operation()]
+      if set.commit(transaction, last) != nil { transactions.remove(at: index) }
+    }
+  }
+
+  /// Ends what is open.
+  func finish() {
+    isWriting = false
+    for transaction in transactions where set.isOpen(transaction) { _ = set.abort(transaction) }
+    replicateAll()
+  }
+
+  // MARK: - Housekeeping
+
+  func replicateAll() {
+    for member in set.members.indices where member != set.primary { scheduleReplication(member) }
+    world.mongoChanged()
+  }
+
+  private func scheduleReplication(_ member: Int) {
+    guard !isScheduled[member], !isStuck[member] else { return }
+    isScheduled[member] = true
+    world.schedule(in: chance.skewed(Nano.milli, 20 * Nano.milli) + lag[member]) { [self] in
+      isScheduled[member] = false
+      guard !isStuck[member] else { return }
+      replicate(member)
+    }
+  }
+
+  private func replicate(_ member: Int) {
+    switch set.replicate(member, count: chance.one(in: 3) ? 1 + chance.below(5) : .max) {
+    case .applied(let count):
+      let before = set.committed.count
+      set.updateMajority()
+      if count > 0 || set.committed.count != before { hear(set.committed.count) }
+    case .rolledBack:
+      world.history.note(world.now, 30, UInt64(member))
+      world.history.note(world.now, "m\(member) rolls back")
+      scheduleReplication(member)
+    case .tooStale: set.resync(member)
+    case .unconnected: return
+    }
+    world.mongoChanged()
+    if let primary = set.primary, set.members[member].historyLength < set.members[primary].historyLength {
+      scheduleReplication(member)
+    }
+  }
+
+  /// Others hear a little later what is committed.
+  private func hear(_ count: Int) {
+    guard count > heard else { return }
+    heard = count
+    world.schedule(in: 2 * Nano.milli) { [self] in
+      for member in set.members.indices where member != set.primary && !isStuck[member] {
+        set.replicate(member, count: 0)
+      }
+      world.mongoChanged()
+    }
+  }
+  private var heard = 0
+
+  /// Every second.
+  private func housekeeping() {
+    world.schedule(in: Nano.second) { [self] in
+      electIfNeeded()
+      if chance.one(in: 10) { set.noop() }
+      replicateAll()
+      housekeeping()
+    }
+  }
+
+  private func electIfNeeded() {
+    if let primary = set.primary, set.members[primary].isUp, seesMajority(primary) { return }
+    guard chance.one(in: 3) else { return }
+    let order = set.members.indices.sorted {
+      set.members[$0].historyLength > set.members[$1].historyLength
+    }
+    for member in order where set.elect(member) {
+      world.history.note(world.now, 31, UInt64(member))
+      world.history.note(world.now, "m\(member) is elected, term \(set.members[member].term)")
+      return
+    }
+    if let primary = set.primary, !seesMajority(primary), chance.one(in: 3) {
+      set.stepDown(primary)
+    }
+  }
+
+  private func seesMajority(_ member: Int) -> Bool {
+    set.members.indices.contains {
+      $0 != member && set.members[$0].isUp && set.isConnected($0, member)
+    }
+  }
+}
