@@ -22,6 +22,7 @@ let pure: [Target] = [
   .target(name: "JSONSchema", dependencies: ["BSON", "JSON", "Patterns"], swiftSettings: strict),
   .target(name: "Parity", dependencies: ["JSON", "Oplog"], swiftSettings: strict),
   .target(name: "SimulatedJetStream", dependencies: ["Bytes", "JSON"], swiftSettings: strict),
+  .target(name: "SimulatedMongo", dependencies: ["BSON", "Oplog"], swiftSettings: strict),
 ]
 
 /// The two ends: MongoDB through libmongoc, NATS on SwiftNIO. They don't know each other.
@@ -188,6 +189,9 @@ let tests: [Target] = [
       "Bytes", "JSON", "JetStream", "NATS", "SimulatedJetStream", "TestRandom", "TestServers",
       .product(name: "NIOCore", package: "swift-nio"),
     ], swiftSettings: strict),
+  .testTarget(
+    name: "SimulatedMongoTests",
+    dependencies: ["BSON", "Oplog", "SimulatedMongo", "TestRandom"], swiftSettings: strict),
   .testTarget(
     name: "MongoSourceTests",
     dependencies: [

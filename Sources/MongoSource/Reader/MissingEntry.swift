@@ -1,7 +1,7 @@
 internal import Oplog
 
 /// What there is to say of an entry that a member doesn't have where reading is to resume.
-enum MissingEntry {
+package enum MissingEntry: Sendable {
   /// Another member has it.
   case elsewhere(String)
   case lost(PositionLost)

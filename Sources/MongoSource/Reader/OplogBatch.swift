@@ -23,7 +23,7 @@ public final class OplogBatch: @unchecked Sendable, ReaderBatch {
   /// The first entry was already delivered, by the cursor before this one.
   private let skipFirst: Bool
 
-  init(
+  package init(
     _ reply: MongoReply, parsed: CursorReply, count: Int, last: ResumePoint, generation: UInt64,
     skipFirst: Bool
   ) {
@@ -70,8 +70,8 @@ public final class OplogBatch: @unchecked Sendable, ReaderBatch {
 ///
 /// Invariant behind `@unchecked Sendable`: `bytes` is owned by this object alone, is never written to after
 /// `init`, and is freed in `deinit` by whoever allocated it: libbson, or this object.
-final class MongoReply: @unchecked Sendable {
-  let bytes: UnsafeRawBufferPointer
+package final class MongoReply: @unchecked Sendable {
+  package let bytes: UnsafeRawBufferPointer
   private let base: UnsafeMutablePointer<UInt8>?
 
   init(taking reply: tailrace_reply) {
@@ -79,8 +79,16 @@ final class MongoReply: @unchecked Sendable {
     bytes = UnsafeRawBufferPointer(start: base, count: base == nil ? 0 : Int(reply.length))
   }
 
+  /// A reply that no server sent.
+  package init(copying reply: UnsafeRawBufferPointer) {
+    let own = UnsafeMutableRawBufferPointer.allocate(byteCount: reply.count, alignment: 1)
+    own.copyMemory(from: reply)
+    bytes = UnsafeRawBufferPointer(own)
+    base = nil
+  }
+
   /// As a server would send these documents.
-  init(batch documents: [[UInt8]]) {
+  convenience init(batch documents: [[UInt8]]) {
     var writer = ByteWriter()
     let reply = writer.beginDocument()
     let cursor = writer.beginDocument(key: "cursor")
@@ -97,10 +105,7 @@ final class MongoReply: @unchecked Sendable {
     writer.endDocument(batch)
     writer.endDocument(cursor)
     writer.endDocument(reply)
-    let own = UnsafeMutableRawBufferPointer.allocate(byteCount: writer.count, alignment: 1)
-    own.copyMemory(from: writer.bytes)
-    bytes = UnsafeRawBufferPointer(own)
-    base = nil
+    self.init(copying: writer.bytes)
   }
 
   deinit {
