@@ -22,6 +22,9 @@ let pure: [Target] = [
   .target(name: "JSONSchema", dependencies: ["BSON", "JSON", "Patterns"], swiftSettings: strict),
   .target(name: "Parity", dependencies: ["JSON", "Oplog"], swiftSettings: strict),
   .target(name: "SimulatedJetStream", dependencies: ["Bytes", "JSON"], swiftSettings: strict),
+  .target(
+    name: "SimulatedNATS", dependencies: ["Bytes", "JSON", "SimulatedJetStream"],
+    swiftSettings: strict),
 ]
 
 /// The two ends: MongoDB through libmongoc, NATS on SwiftNIO. They don't know each other.
@@ -172,6 +175,14 @@ let tests: [Target] = [
     dependencies: [
       "Bytes", "JSON", "JetStream", "NATS", "SimulatedJetStream", "TestRandom", "TestServers",
       .product(name: "NIOCore", package: "swift-nio"),
+    ], swiftSettings: strict),
+  .testTarget(
+    name: "SimulatedNATSTests",
+    dependencies: [
+      "JSON", "JetStream", "NATS", "SimulatedJetStream", "SimulatedNATS", "TestRandom",
+      "TestServers",
+      .product(name: "NIOCore", package: "swift-nio"),
+      .product(name: "NIOPosix", package: "swift-nio"),
     ], swiftSettings: strict),
   .testTarget(
     name: "MongoSourceTests",
