@@ -19,7 +19,7 @@ enum ClientOperation {
   }
 
   private static let longestLine = 4096
-  private static let unknown = Result.invalid("Unknown Protocol Operation")
+  private static var unknown: Result { .invalid("Unknown Protocol Operation") }
 
   /// The first operation of `bytes`, which begin with one and are not empty.
   static func read(_ bytes: UnsafeRawBufferPointer, maxPayload: Int) -> Result {

@@ -52,7 +52,9 @@ extension SimulatedNATSServer {
       reply, reply: Self.nothing, headers: scratch.bytes, payload: Self.nothing, to: subscription)
   }
 
-  private static let nothing = UnsafeRawBufferPointer(start: nil, count: 0)
+  private static var nothing: UnsafeRawBufferPointer {
+    UnsafeRawBufferPointer(start: nil, count: 0)
+  }
 
   /// An answer of JetStream, to whoever subscribes to the subject it goes to.
   func deliver(_ output: Output) {
