@@ -179,7 +179,7 @@ let tests: [Target] = [
   .testTarget(
     name: "SimulatedNATSTests",
     dependencies: [
-      "JSON", "JetStream", "NATS", "SimulatedJetStream", "SimulatedNATS", "TestRandom",
+      "Bytes", "JSON", "JetStream", "NATS", "SimulatedJetStream", "SimulatedNATS", "TestRandom",
       "TestServers",
       .product(name: "NIOCore", package: "swift-nio"),
       .product(name: "NIOPosix", package: "swift-nio"),

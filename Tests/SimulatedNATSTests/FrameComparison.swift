@@ -1,5 +1,6 @@
 import Foundation
 import JSON
+import NATS
 import SimulatedJetStream
 import SimulatedNATS
 import TestServers

@@ -16,7 +16,7 @@ struct WireGenerator {
   }
 
   private var stream: String { "\(prefix)S" }
-  private var consumer: String { "c\(random.below(3))" }
+  private var consumer: String { mutating get { "c\(random.below(3))" } }
 
   /// Both connections are ready, and the stream is there.
   mutating func beginning() -> [WireStep] {
