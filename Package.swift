@@ -23,6 +23,9 @@ let pure: [Target] = [
   .target(name: "Parity", dependencies: ["JSON", "Oplog"], swiftSettings: strict),
   .target(name: "SimulatedJetStream", dependencies: ["Bytes", "JSON"], swiftSettings: strict),
   .target(name: "SimulatedMongo", dependencies: ["BSON", "Oplog"], swiftSettings: strict),
+  .target(
+    name: "SimulatedNATS", dependencies: ["Bytes", "JSON", "SimulatedJetStream"],
+    swiftSettings: strict),
 ]
 
 /// The two ends: MongoDB through libmongoc, NATS on SwiftNIO. They don't know each other.
@@ -192,6 +195,14 @@ let tests: [Target] = [
   .testTarget(
     name: "SimulatedMongoTests",
     dependencies: ["BSON", "Oplog", "SimulatedMongo", "TestRandom"], swiftSettings: strict),
+  .testTarget(
+    name: "SimulatedNATSTests",
+    dependencies: [
+      "Bytes", "JSON", "JetStream", "NATS", "SimulatedJetStream", "SimulatedNATS", "TestRandom",
+      "TestServers",
+      .product(name: "NIOCore", package: "swift-nio"),
+      .product(name: "NIOPosix", package: "swift-nio"),
+    ], swiftSettings: strict),
   .testTarget(
     name: "MongoSourceTests",
     dependencies: [

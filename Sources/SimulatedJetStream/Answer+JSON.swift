@@ -42,7 +42,21 @@ extension Answer {
         "type": APIOperation.names.json, "total": .int(names.count), "offset": 0, "limit": 1024,
         "streams": names.isEmpty ? .null : .array(names.map { .string($0) }),
       ]
-    case .receipt, .noResponders, .direct, .directFailed: return nil
+    case .consumer(let operation, let state):
+      var json = state.json
+      json["type"] = operation.json
+      return json
+    case .consumerDeleted: return ["type": APIOperation.consumerDelete.json, "success": true]
+    case .consumerNames(let names):
+      return [
+        "type": APIOperation.consumerNames.json, "total": .int(names.count), "offset": 0,
+        "limit": 1024, "consumers": .array(names.map { .string($0) }),
+      ]
+    case .account(let state):
+      var json = state.json
+      json["type"] = APIOperation.account.json
+      return json
+    case .receipt, .noResponders, .direct, .directFailed, .delivered, .pullEnded: return nil
     }
   }
 
@@ -66,6 +80,8 @@ extension Answer {
       return (Array("NATS/1.0 \(status) \(text)\r\n\r\n".utf8), [])
     case .direct(let stream, let message):
       return (message.directHeaders(stream), message.payload)
+    case .delivered(let delivery): return (delivery.headers, delivery.payload)
+    case .pullEnded(let end): return (end.headers, [])
     default: return ([], json(rules)?.utf8 ?? [])
     }
   }
@@ -92,6 +108,7 @@ extension StoredMessage {
     var json: JSONValue = ["subject": .string(subject), "seq": .int(sequence)]
     if !headers.isEmpty { json["hdrs"] = base64(headers) }
     if !payload.isEmpty { json["data"] = base64(payload) }
+    json["time"] = .string(Timestamp.text(time))
     return json
   }
 
@@ -99,7 +116,8 @@ extension StoredMessage {
   func directHeaders(_ stream: String) -> [UInt8] {
     var block = headers.isEmpty ? Array("NATS/1.0\r\n".utf8) : Array(headers.dropLast(2))
     let added =
-      "Nats-Stream: \(stream)\r\nNats-Subject: \(subject)\r\nNats-Sequence: \(sequence)\r\n\r\n"
+      "Nats-Stream: \(stream)\r\nNats-Subject: \(subject)\r\nNats-Sequence: \(sequence)\r\n"
+      + "Nats-Time-Stamp: \(Timestamp.text(time))\r\n\r\n"
     block.append(contentsOf: added.utf8)
     return block
   }
@@ -109,7 +127,10 @@ extension StreamState {
   public func json(_ rules: ServerRules) -> JSONValue {
     var state: JSONValue = [
       "messages": .int(messages), "bytes": .int(bytes), "first_seq": .int(firstSequence),
-      "last_seq": .int(lastSequence), "consumer_count": .int(consumers),
+      "first_ts": .string(firstTime.map(Timestamp.text) ?? Timestamp.none),
+      "last_seq": .int(lastSequence),
+      "last_ts": .string(lastTime.map(Timestamp.text) ?? Timestamp.none),
+      "consumer_count": .int(consumers),
     ]
     if subjectCount > 0 { state["num_subjects"] = .int(subjectCount) }
     if deletedCount > 0 { state["num_deleted"] = .int(deletedCount) }
@@ -117,6 +138,10 @@ extension StreamState {
       state["subjects"] = .object(
         subjects.sorted { $0.key < $1.key }.map { .init($0.key, .int($0.value)) })
     }
-    return ["config": configuration.json(rules), "state": state]
+    return [
+      "config": configuration.json(rules), "created": .string(Timestamp.text(created)),
+      "state": state, "cluster": ["leader": .string(leader)],
+      "ts": .string(Timestamp.text(asked)),
+    ]
   }
 }

@@ -47,16 +47,23 @@ public enum Answer: Sendable, Equatable {
   case noResponders
   // To requests.
   case failed(APIOperation, Refusal)
-  case stream(APIOperation, StreamState)
+  indirect case stream(APIOperation, StreamState)
   /// A cluster has the stream that was to be created.
-  case streamExists(StreamState)
+  indirect case streamExists(StreamState)
   case streamDeleted
   case purged(Int)
   case messageDeleted
-  case message(StoredMessage)
+  indirect case message(StoredMessage)
   case names([String])
+  indirect case consumer(APIOperation, ConsumerState)
+  case consumerDeleted
+  case consumerNames([String])
+  indirect case account(AccountState)
+  // To pull requests.
+  indirect case delivered(Delivery)
+  case pullEnded(PullEnd)
   /// A direct get's message, …
-  case direct(stream: String, StoredMessage)
+  indirect case direct(stream: String, StoredMessage)
   /// … or why there is none.
   case directFailed(status: Int, String)
 
@@ -81,16 +88,29 @@ public enum APIOperation: String, Sendable {
   case getMessage = "stream_msg_get"
   case deleteMessage = "stream_msg_delete"
   case names = "stream_names"
+  case consumerCreate = "consumer_create"
+  case consumerInfo = "consumer_info"
+  case consumerDelete = "consumer_delete"
+  case consumerNames = "consumer_names"
+  case account = "account_info"
 }
 
 /// STREAM.INFO as a value.
 public struct StreamState: Sendable, Equatable {
   public var configuration: StreamConfiguration
   public var created: Int64
+  /// When the server was asked.
+  public var asked: Int64
+  /// The name of the server that leads the stream.
+  public var leader: String
   public var messages: Int
   public var bytes: Int64
   public var firstSequence: UInt64
   public var lastSequence: UInt64
+  /// When the first message was stored that is there; nil where there is none.
+  public var firstTime: Int64?
+  /// When the last message was stored, there or not; nil where there never was one.
+  public var lastTime: Int64?
   public var subjectCount: Int
   public var deletedCount: Int
   public var consumers: Int

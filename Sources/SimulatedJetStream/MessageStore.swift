@@ -19,6 +19,11 @@ public struct MessageStore: Sendable {
   public private(set) var lastSequence: UInt64 = 0
   public private(set) var count = 0
   public private(set) var bytes: Int64 = 0
+  /// When the last message was stored, whether it is still there or not.
+  public private(set) var lastTime: Int64?
+  /// Messages that were ever stored here, and taken away.
+  private(set) var appends: UInt64 = 0
+  private(set) var removals: UInt64 = 0
   var limits: StreamConfiguration
 
   public init(_ limits: StreamConfiguration) {
@@ -84,6 +89,17 @@ public struct MessageStore: Sendable {
       || SubjectPattern.matches(pattern, subject)
   }
 
+  /// Messages at or behind `next`, on any of the subjects (wildcards allowed; none: all).
+  func count(from next: UInt64, on subjects: [String]) -> Int {
+    guard count > 0, next <= lastSequence else { return 0 }
+    let start = max(next, firstSequence)
+    if subjects.isEmpty, deletedCount == 0 { return Int(lastSequence - start + 1) }
+    return slots[index(start)...].count { message in
+      guard let message else { return false }
+      return subjects.isEmpty || subjects.contains { Self.matches($0, message.subject) }
+    }
+  }
+
   func count(on subject: String) -> Int { bySubject[subject]?.count ?? 0 }
 
   /// How many messages each subject has.
@@ -140,6 +156,8 @@ public struct MessageStore: Sendable {
         sequence: sequence, subject: subject, headers: headers, payload: payload, time: time))
     bySubject[subject, default: SequenceList()].append(sequence)
     count += 1
+    appends += 1
+    lastTime = time
     bytes += size(subject, headers.count, payload.count)
     lastSequence = sequence
     enforcePerSubject(subject)
@@ -191,6 +209,7 @@ public struct MessageStore: Sendable {
     guard let message = self[sequence] else { return false }
     slots[index(sequence)] = nil
     count -= 1
+    removals += 1
     bytes -= size(message)
     bySubject[message.subject]?.remove(sequence)
     if bySubject[message.subject]?.count == 0 { bySubject[message.subject] = nil }
@@ -218,6 +237,7 @@ public struct MessageStore: Sendable {
   /// Removes everything; the next message gets `next`, where that is ahead.
   mutating func removeAll(next: UInt64 = 0) -> Int {
     let removed = count
+    removals += UInt64(count)
     slots = []
     head = 0
     bySubject = [:]
@@ -291,6 +311,7 @@ public struct MessageStore: Sendable {
     for _ in 0..<messages where lastSequence >= max(firstSequence, 1) && count > 0 {
       if let message = self[lastSequence] {
         count -= 1
+        removals += 1
         bytes -= size(message)
         bySubject[message.subject]?.remove(lastSequence)
         if bySubject[message.subject]?.count == 0 { bySubject[message.subject] = nil }
@@ -302,6 +323,8 @@ public struct MessageStore: Sendable {
       slots = []
       head = 0
       firstSequence = lastSequence + 1
+    } else {
+      lastTime = self[lastSequence]?.time ?? lastTime
     }
   }
 }

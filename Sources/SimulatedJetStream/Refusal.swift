@@ -49,6 +49,17 @@ public enum Refusal: Error, Sendable, Equatable {
   case purgeFailed(String)
   case notEmpty
   case unavailable
+  case tooManyStreams
+  case storageExceeded
+  // Consumers.
+  case consumerNotFound
+  case consumerDoesNotExist
+  case durableNameMismatch
+  case consumer(_ status: Int, _ code: Int, _ text: String)
+
+  static func startInvalid(_ why: String) -> Refusal {
+    .consumer(400, 10094, "consumer delivery policy is deliver \(why)")
+  }
 
   public enum StoreFailure: String, Sendable {
     case messages = "maximum messages exceeded"
@@ -112,6 +123,13 @@ public enum Refusal: Error, Sendable, Equatable {
     case .purgeFailed(let why): (500, 10110, why)
     case .notEmpty: (400, 10038, "expected an empty request payload")
     case .unavailable: (503, 10008, "JetStream system temporarily unavailable")
+    case .tooManyStreams: (400, 10027, "maximum number of streams reached")
+    case .storageExceeded: (500, 10047, "insufficient storage resources available")
+    case .consumerNotFound: (404, 10014, "consumer not found")
+    case .consumerDoesNotExist: (400, 10149, "consumer does not exist")
+    case .durableNameMismatch:
+      (400, 10017, "consumer name in subject does not match durable name in request")
+    case .consumer(let status, let code, let text): (status, code, text)
     }
   }
 }

@@ -39,6 +39,18 @@ public struct ServerRules: Sendable, Equatable {
   public var enforcesNewSubjectLimit: Bool
   /// `Nats-Stream-Source` is refused from publishers.
   public var refusesSourceHeader: Bool
+  /// A durable consumer's settings have its name twice.
+  public var namesDurables: Bool
+  /// A consumer may begin behind the stream's end.
+  public var startsBeyondTheEnd: Bool
+  /// A pull that does not wait ends with 408 where it got messages, not 404.
+  public var endsNoWaitAsTimeout: Bool
+  /// That nobody takes a subject is said with that subject.
+  public var namesUnansweredSubject: Bool
+  /// A client's first PING is answered by INFO, too.
+  public var confirmsConnect: Bool
+  /// Acks have a blank more.
+  public var spacesAcks: Bool
   /// Ids are forgotten after the window. (A deliberate error keeps them, or forgets them at once.)
   public var duplicateWindowPercent = 100
 
@@ -67,6 +79,12 @@ public struct ServerRules: Sendable, Equatable {
     refusesSourceHeader = since15
     dropsUnwantedAtOnce = since15
     enforcesNewSubjectLimit = since15
+    namesDurables = since12
+    startsBeyondTheEnd = since11
+    endsNoWaitAsTimeout = !since11
+    namesUnansweredSubject = since12
+    spacesAcks = !since12
+    confirmsConnect = since12
   }
 
   /// Open batches of each kind that one stream, and one server, has room for.

@@ -2,9 +2,13 @@ import JSON
 
 /// JetStream's requests, as they come over the wire. What is not known is not answered, as by the server.
 extension SimulatedServer {
-  func request(_ message: Publication) {
+  /// False: nobody subscribes to that subject.
+  func request(_ message: Publication) -> Bool {
     let tokens = message.subject.split(separator: ".", omittingEmptySubsequences: false)
-    guard tokens.count >= 4 else { return }
+    guard tokens.count >= 4 else {
+      if tokens.count == 3, tokens[2] == "INFO" { reply(message.reply, .account(accountState)) }
+      return true
+    }
     func name(_ index: Int) -> String { index < tokens.count ? String(tokens[index]) : "" }
     switch (tokens[2], tokens[3]) {
     case ("STREAM", "CREATE"): change(message, name(4), .create)
@@ -25,13 +29,18 @@ extension SimulatedServer {
     case ("STREAM", "MSG") where name(4) == "DELETE":
       answer(message, .deleteMessage) { () throws(Refusal) in try deleteMessage(message, name(5)) }
     case ("DIRECT", "GET"):
-      directGet(message, stream: name(4), subject: tokens.dropFirst(5).joined(separator: "."))
+      guard streams[name(4)]?.configuration.allowDirect ?? false else { return false }
+      directGet(
+        message, stream: name(4), subject: tokens.dropFirst(5).joined(separator: "."),
+        replica: directReplica(name(4)))
+    case ("CONSUMER", _): return consumerRequest(message, tokens)
     default: break
     }
+    return true
   }
 
   /// Nil: the answer comes later.
-  private func answer(
+  func answer(
     _ message: Publication, _ operation: APIOperation, _ body: () throws(Refusal) -> Answer?
   ) {
     do throws(Refusal) {
@@ -41,7 +50,7 @@ extension SimulatedServer {
     }
   }
 
-  private func parsed(_ payload: [UInt8]) throws(Refusal) -> JSONValue {
+  func parsed(_ payload: [UInt8]) throws(Refusal) -> JSONValue {
     do {
       return try JSONValue(parsing: payload)
     } catch {
@@ -190,7 +199,7 @@ extension SimulatedServer {
 
 extension [UInt8] {
   /// Nothing is asked for: no payload, or an empty object.
-  fileprivate var isBlank: Bool {
+  var isBlank: Bool {
     isEmpty || filter { $0 > 32 } == Array("{}".utf8) || filter { $0 > 32 } == Array("[]".utf8)
   }
 }

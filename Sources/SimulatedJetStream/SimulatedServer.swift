@@ -11,10 +11,26 @@ public final class SimulatedServer {
   public private(set) var now: Int64
   public var outputs: [Output] = []
   public private(set) var streams: [String: SimulatedStream] = [:]
+  /// The same in the order in which they were made, so that every run goes through them alike.
+  private(set) var ordered: [SimulatedStream] = []
   /// Proposals are committed as they are made. Else by `SimulatedStream.commit`.
   public var commitsAtOnce = true
   /// The disk is full, or a limit of the server is reached: everything published is refused.
   public var isOutOfResources = false
+  /// What the account may hold.
+  public var accountLimits = AccountLimits()
+  /// The servers' names: one, or all of the cluster's.
+  public var names = ["sim"]
+  /// Which replica of a stream answers a direct get, and which serves a new consumer: 0 is the leader, 1… its
+  /// followers, which may be behind.
+  public var directReplica: (_ stream: String) -> Int = { _ in 0 }
+  public var consumerReplica: (_ stream: String) -> Int = { _ in 0 }
+  /// Whether somebody subscribes to a subject: pull requests of others are forgotten.
+  public var hasInterest: (_ subject: String) -> Bool = { _ in true }
+  /// Pull requests may wait; see `deliver`.
+  var hasPulls = false
+  private var consumersMade = 0
+  private var lastCreated = Int64.min
   /// Which stream takes a subject; of subjects that were asked for.
   private var routes: [String: SimulatedStream] = [:]
 
@@ -31,15 +47,17 @@ public final class SimulatedServer {
   /// Time passes; what is due by then happens.
   public func advance(to time: Int64) {
     now = max(now, time)
-    for stream in streams.values { stream.advance() }
+    for stream in ordered { stream.advance() }
+    deliver()
   }
 
   /// The server stops at once and starts again: streams in memory are gone, and of each other one the last messages
   /// that `losing` says never came to disk.
   public func crash(losing: [String: Int] = [:]) {
-    for (name, stream) in streams {
+    for stream in ordered {
+      let name = stream.configuration.name
       if stream.configuration.storage == .memory, !isClustered {
-        streams[name] = nil
+        forget(name)
       } else {
         stream.crash(losing: losing[name] ?? 0)
       }
@@ -48,20 +66,30 @@ public final class SimulatedServer {
   }
 
   /// The earliest moment at which something changes by itself.
-  public var nextChange: Int64? { streams.values.compactMap(\.nextChange).min() }
+  public var nextChange: Int64? { ordered.compactMap(\.nextChange).min() }
 
   /// A message that a connection sent: to a stream, or a request.
   public func receive(_ message: Publication) {
-    if message.subject.hasPrefix("$JS.API.") { return request(message) }
-    guard let stream = stream(taking: message.subject) else {
-      return reply(message.reply, .noResponders)
+    if !take(message) { reply(message.reply, .noResponders) }
+  }
+
+  /// The same; false where nobody takes the subject, so that somebody else may.
+  public func take(_ message: Publication) -> Bool {
+    if message.subject.hasPrefix("$JS.") {
+      if message.subject.hasPrefix("$JS.API.") { return request(message) }
+      if message.subject.hasPrefix("$JS.ACK.") {
+        acknowledge(message)
+        return true
+      }
     }
+    guard let stream = stream(taking: message.subject) else { return false }
     stream.publish(message)
+    return true
   }
 
   public func stream(taking subject: String) -> SimulatedStream? {
     if let known = routes[subject] { return known }
-    for stream in streams.values {
+    for stream in ordered {
       for pattern in stream.configuration.subjects where SubjectPattern.matches(pattern, subject) {
         if routes.count > 10_000 { routes = [:] }
         routes[subject] = stream
@@ -76,6 +104,22 @@ public final class SimulatedServer {
   }
 
   func commitsIfAtOnce(_ stream: SimulatedStream) { if commitsAtOnce { stream.commit() } }
+
+  /// A time at which nothing else was made: another stream of the same name is never as old.
+  func newTime() -> Int64 {
+    lastCreated = max(now, lastCreated + 1)
+    return lastCreated
+  }
+
+  func newConsumerName() -> String {
+    consumersMade += 1
+    return "SIM\(consumersMade)"
+  }
+
+  private func forget(_ name: String) {
+    streams[name] = nil
+    ordered.removeAll { $0.configuration.name == name }
+  }
 
   var openAtomicBatches: Int { streams.values.reduce(0) { $0 + $1.atomicBatches.count } }
   var openFastBatches: Int { streams.values.reduce(0) { $0 + $1.fastBatches.count } }
@@ -93,8 +137,10 @@ public final class SimulatedServer {
       return present.state
     }
     try requireNoOverlap(configuration)
+    try requireRoom(configuration)
     let stream = SimulatedStream(configuration, on: self)
     streams[configuration.name] = stream
+    ordered.append(stream)
     routes = [:]
     return stream.state
   }
@@ -111,13 +157,27 @@ public final class SimulatedServer {
   }
 
   public func deleteStream(_ name: String) throws(Refusal) {
-    guard streams.removeValue(forKey: name) != nil else { throw .streamNotFound }
+    guard let stream = streams[name] else { throw .streamNotFound }
+    for consumer in stream.consumers { consumer.end() }
+    forget(name)
     routes = [:]
   }
 
   public func stream(named name: String) throws(Refusal) -> SimulatedStream {
     guard let stream = streams[name] else { throw .streamNotFound }
     return stream
+  }
+
+  private func requireRoom(_ configuration: StreamConfiguration) throws(Refusal) {
+    let limits = accountLimits
+    if limits.maxStreams >= 0, ordered.count >= limits.maxStreams { throw .tooManyStreams }
+    guard limits.maxStorage >= 0, configuration.maxBytes > 0 else { return }
+    let reserving = configuration.maxBytes * Int64(configuration.replicas)
+    if configuration.storage == .file,
+      accountState.reservedStorage + reserving > limits.maxStorage
+    {
+      throw .storageExceeded
+    }
   }
 
   private func requireNoOverlap(_ configuration: StreamConfiguration) throws(Refusal) {
@@ -153,8 +213,10 @@ public final class SimulatedServer {
 extension SimulatedStream {
   public var state: StreamState {
     StreamState(
-      configuration: configuration, created: created, messages: store.count, bytes: store.bytes,
-      firstSequence: store.firstSequence, lastSequence: store.lastSequence,
+      configuration: configuration, created: created, asked: now, leader: leaderName,
+      messages: store.count, bytes: store.bytes, firstSequence: store.firstSequence,
+      lastSequence: store.lastSequence, firstTime: store[store.firstSequence]?.time,
+      lastTime: store.lastTime,
       subjectCount: store.subjectCount, deletedCount: store.deletedCount,
       consumers: Set(interests.map(\.consumer)).count)
   }

@@ -5,6 +5,7 @@ extension SimulatedStream {
   /// of them.
   public func changeLeader(keeping: Int = 0, answering: Bool = false) {
     guard isReplicated else { return }
+    leader += 1
     let survivors = proposals.prefix(keeping)
     let outputs = server.outputs
     commit(survivors.count)
@@ -14,7 +15,7 @@ extension SimulatedStream {
     rebuildDuplicates()
     forgetProposals()
     atomicBatches = [:]
-    for id in fastBatches.keys {
+    for id in fastBatches.keys.sorted() {
       guard var batch = fastBatches[id] else { continue }
       batch.every = fastBatches.count > 1 ? 1 : min(500, batch.mostEvery)
       batch.pending = 0
@@ -38,6 +39,12 @@ extension SimulatedStream {
     failedProposals = 0
     atomicBatches = [:]
     fastBatches = [:]
+    consumers.removeAll { consumer in
+      guard consumer.configuration.inMemory else { return false }
+      interests.removeAll { $0.consumer == consumer.name }
+      return true
+    }
+    for consumer in consumers { consumer.restart() }
   }
 
   private func forgetProposals() {

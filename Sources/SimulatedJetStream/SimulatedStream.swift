@@ -6,6 +6,9 @@ public final class SimulatedStream {
   public internal(set) var configuration: StreamConfiguration
   public internal(set) var store: MessageStore
   public let created: Int64
+  /// Which of the servers leads it.
+  public internal(set) var leader = 0
+  var consumers: [SimulatedConsumer] = []
   let server: SimulatedServer
   var rules: ServerRules { server.rules }
   var now: Int64 { server.now }
@@ -50,7 +53,7 @@ public final class SimulatedStream {
   init(_ configuration: StreamConfiguration, on server: SimulatedServer) {
     self.configuration = configuration
     self.server = server
-    created = server.now
+    created = server.newTime()
     store = MessageStore(configuration)
     duplicates = DuplicateWindow(
       window: configuration.duplicateWindow * Int64(server.rules.duplicateWindowPercent) / 100)
@@ -83,6 +86,11 @@ public final class SimulatedStream {
       replicas?.apply { $0.expire(at: now) }
     }
     abandonBatches()
+    for consumer in consumers where consumer.isAbandoned { remove(consumer) }
+  }
+
+  var leaderName: String {
+    server.names.isEmpty ? "" : server.names[leader % server.names.count]
   }
 
   /// The earliest moment at which something here changes by itself; nil where nothing will.
@@ -94,6 +102,7 @@ public final class SimulatedStream {
     if configuration.maxAge > 0, let first = store[store.firstSequence] {
       consider(first.time + configuration.maxAge)
     }
+    for consumer in consumers { if let time = consumer.nextChange { consider(time) } }
     return next
   }
 
@@ -197,18 +206,22 @@ public final class SimulatedStream {
     for index in interests.indices where interests[index].consumer == consumer {
       interests[index].acknowledged.insert(sequence)
     }
-    let isWanted = interests.contains {
-      SubjectPattern.matches($0.subject, message.subject) && !$0.acknowledged.contains(sequence)
-    }
-    if !isWanted {
+    if !isWanted(message) {
       store.remove(sequence)
       replicas?.log(.remove(sequence))
       for index in interests.indices { interests[index].acknowledged.remove(sequence) }
     }
   }
 
+  private func isWanted(_ message: StoredMessage) -> Bool {
+    interests.contains {
+      SubjectPattern.matches($0.subject, message.subject)
+        && !$0.acknowledged.contains(message.sequence)
+    }
+  }
+
   func dropUnwanted() {
-    for message in store.messages where !hasInterest(message.subject) {
+    for message in store.messages where !isWanted(message) {
       store.remove(message.sequence)
       replicas?.log(.remove(message.sequence))
     }

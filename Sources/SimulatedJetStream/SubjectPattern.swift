@@ -1,5 +1,5 @@
 /// Subjects and their wildcards, as the server compares them.
-enum SubjectPattern {
+public enum SubjectPattern {
   private static let dot = UInt8(ascii: ".")
   private static let one = UInt8(ascii: "*")
   private static let rest = UInt8(ascii: ">")
@@ -9,7 +9,7 @@ enum SubjectPattern {
     bytes(pattern) { pattern in bytes(subject) { matches(pattern, $0) } }
   }
 
-  private static func matches(
+  public static func matches(
     _ pattern: UnsafeBufferPointer<UInt8>, _ subject: UnsafeBufferPointer<UInt8>
   )
     -> Bool
@@ -72,7 +72,7 @@ enum SubjectPattern {
   }
 
   /// Tokens are not empty, and `>` stands at the end only.
-  static func isValid(_ subject: String) -> Bool {
+  public static func isValid(_ subject: String) -> Bool {
     guard !subject.isEmpty,
       !subject.utf8.contains(where: { $0 == 32 || $0 == 9 || $0 == 10 || $0 == 13 })
     else { return false }
