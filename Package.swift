@@ -10,6 +10,7 @@ let strict: [SwiftSetting] = [
 let pure: [Target] = [
   .target(name: "JSON", swiftSettings: strict),
   .target(name: "Bytes", swiftSettings: strict),
+  .target(name: "DeliberateErrors", swiftSettings: strict),
   .target(name: "BSON", dependencies: ["Bytes", "JSON"], swiftSettings: strict),
   .target(name: "Patterns", swiftSettings: strict),
   .target(name: "Oplog", dependencies: ["BSON"], swiftSettings: strict),
@@ -50,8 +51,9 @@ let ends: [Target] = [
     ], swiftSettings: strict),
   .target(
     name: "JetStream",
-    dependencies: ["Bytes", "JSON", "NATS", .product(name: "NIOCore", package: "swift-nio")],
-    swiftSettings: strict),
+    dependencies: [
+      "Bytes", "DeliberateErrors", "JSON", "NATS", .product(name: "NIOCore", package: "swift-nio"),
+    ], swiftSettings: strict),
 ]
 
 /// An import shows in a module's own interface only where it says so.
@@ -70,7 +72,7 @@ let service: [Target] = [
     name: "Bridge",
     dependencies: [
       "BSON", "JSON", "JSONSchema", "Oplog", "Mapping", "MongoSource", "NATS", "JetStream",
-      "BridgeConfiguration", "Parity",
+      "BridgeConfiguration", "DeliberateErrors", "Parity",
       .product(name: "Hummingbird", package: "hummingbird"),
       .product(name: "Logging", package: "swift-log"),
       .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
@@ -124,7 +126,8 @@ let simulation: [Target] = [
   .target(
     name: "Simulation",
     dependencies: [
-      "BSON", "Bridge", "BridgeConfiguration", "CSimulation", "JetStream", "MongoSource", "NATS",
+      "BSON", "Bridge", "BridgeConfiguration", "Bytes", "CSimulation", "DeliberateErrors",
+      "JetStream", "Mapping", "MongoSource", "NATS",
       "Oplog", "SimulatedJetStream", "SimulatedMongo", "SimulatedNATS", "TestRandom",
       "Verification",
       .product(name: "Logging", package: "swift-log"),
@@ -192,6 +195,8 @@ let tests: [Target] = [
       "Bytes", "JSON", "JetStream", "NATS", "SimulatedJetStream", "TestRandom", "TestServers",
       .product(name: "NIOCore", package: "swift-nio"),
     ], swiftSettings: strict),
+  .testTarget(
+    name: "SimulationTests", dependencies: ["DeliberateErrors", "simulate"], swiftSettings: quick),
   .testTarget(
     name: "SimulatedMongoTests",
     dependencies: ["BSON", "Oplog", "SimulatedMongo", "TestRandom"], swiftSettings: strict),

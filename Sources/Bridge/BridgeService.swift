@@ -197,6 +197,7 @@ public final class BridgeService: Service {
         machine = left
         let end = try result.get()
         last = end
+        surroundings.noteEpoch(endedBy: end)
         let outcome = try await next(after: end, &machine)
         for remark in outcome.remarks { report(remark) }
         switch outcome.next {

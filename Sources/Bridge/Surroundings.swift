@@ -25,8 +25,18 @@ package protocol Surroundings: Sendable {
   func answers(_ options: MongoSourceOptions) -> any MongoAnswering
   func monitor(_ options: MongoSourceOptions, logger: Logger) -> any MongoWatching
 
+  /// An epoch begins as decided, …
+  func noteEpoch(_ decision: EpochDecision)
+  /// … and has ended.
+  func noteEpoch(endedBy end: EpochEnd)
+
   /// After the bridge's end.
   func shutDown() async throws
+}
+
+extension Surroundings {
+  package func noteEpoch(_ decision: EpochDecision) {}
+  package func noteEpoch(endedBy end: EpochEnd) {}
 }
 
 /// What watches the replica set beside the reader. Thread-safe.

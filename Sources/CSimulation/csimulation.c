@@ -4,6 +4,7 @@
 #include <dlfcn.h>
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -102,3 +103,5 @@ long syscall(long number, ...) {
     return random_bytes((unsigned char *)values[0], (size_t)values[1]);
   return system_call()(number, values[0], values[1], values[2], values[3], values[4], values[5]);
 }
+
+void simulation_print_lines(void) { setvbuf(stdout, NULL, _IOLBF, 0); }

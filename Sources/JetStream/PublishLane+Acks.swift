@@ -1,3 +1,5 @@
+import DeliberateErrors
+
 /// What the server's answers do to a lane.
 extension PublishLane {
   /// Takes one ack. `token` is what follows the inbox and its dot in the ack's subject.
@@ -60,6 +62,16 @@ extension PublishLane {
       // The server's own choice; more than a batch holds says no more than that.
       flowEvery = Int(min(max(every, 1), UInt64(Self.maximumFastBatch)))
       return try ackFlow(sequence)
+    case .refused where DeliberateError.isOn(.refusalCounted) && mode != .atomic && mode != .fast:
+      linesAcked &+= 1
+      return LaneProgress(acked: take(1, lastSequence: lastSequence), duplicates: 0)
+    case .refused where DeliberateError.isOn(.refusedBatchSkipped) && mode == .atomic:
+      guard let size = batches.first else { break }
+      batches.removeFirst()
+      linesAcked &+= UInt64(size)
+      expectedSequence = lastSequence
+      return LaneProgress(acked: take(Int(size), lastSequence: lastSequence), duplicates: 0)
+    case .gap where DeliberateError.isOn(.gapIgnored): return .moved
     case .refused(let code, _):
       throw JetStreamError(
         code: code, operation: "publish to \(options.stream)",
@@ -69,6 +81,7 @@ extension PublishLane {
     case .receipt: return LaneProgress(acked: 0, duplicates: 0)
     case .unknown: throw unexpected("an answer that is no ack", remedy: .reread)
     }
+    throw unexpected("an answer to a batch that was not sent", remedy: .reread)
   }
 
   func unexpected(_ what: String, remedy: JetStreamError.Remedy) -> JetStreamError {

@@ -1,5 +1,8 @@
 /// What a simulator does to a stream.
 extension SimulatedStream {
+  /// Something was proposed to the replicas, and is not committed yet.
+  public var hasProposals: Bool { !proposals.isEmpty }
+
   /// Another replica leads. Of the proposals under way the first `keeping` survive; the others are gone without
   /// an answer. `answering`: the new leader applies the survivors, and says so; else the publisher hears nothing
   /// of them.

@@ -1,4 +1,5 @@
 import CSimulation
+import DeliberateErrors
 
 #if canImport(Glibc)
   import Glibc
@@ -6,17 +7,25 @@ import CSimulation
   import Musl
 #endif
 
-/// `simulate [--seed N] [--seeds N] [--first N] [--minutes N] [--lines N] [--facts]`
+/// `simulate [--seed N | --first N] [--seeds N | --minutes N] [--error NAME] [--lines N] [--brief] [--facts]`
+///
+/// Runs histories until one fails: exit code 1, with the shortest list of faults that was found and what happened.
 package struct Command {
   private var first: UInt64?
   private var count = 100
   private var minutes: Double?
   private var lines = 200
+  /// A failure is told in one line.
+  private var isBrief = false
   private var problem: String?
 
   package init(_ arguments: some Sequence<String>) {
     var arguments = arguments.makeIterator()
     while let name = arguments.next() {
+      if name == "--brief" {
+        isBrief = true
+        continue
+      }
       if name == "--facts" {
         History.tellsAll = true
         continue
@@ -29,6 +38,12 @@ package struct Command {
       case "--seed":
         first = UInt64(value)
         count = 1
+      case "--error":
+        guard let error = DeliberateError(rawValue: value) else {
+          problem = "there is no deliberate error \(value)"
+          return
+        }
+        DeliberateError.switchOn(error)
       case "--first": first = UInt64(value)
       case "--seeds": count = Int(value) ?? 0
       case "--minutes": minutes = Double(value)
@@ -43,6 +58,7 @@ package struct Command {
       print("simulate: \(problem)")
       return 64
     }
+    simulation_print_lines()
     let began = simulation_system_clock()
     // Before the simulation takes the place of what is random.
     var random = SystemRandomNumberGenerator()
@@ -68,9 +84,23 @@ package struct Command {
 
   private func report(_ seed: UInt64, _ failure: String, _ outcome: Simulation.Outcome) {
     print("seed \(seed) fails at \(Nano.text(outcome.failedAt)) s: \(failure)")
-    let again = Simulation(seed: seed).run(keepingLines: true, lines: lines)
-    for line in again.lines { print("  \(line)") }
-    if again.digest != outcome.digest { print("the same seed gave another history: a fault of the simulator") }
+    if isBrief { return }
+    let whole = Simulation(seed: seed)
+    let again = whole.run()
+    var shrinker = Shrinker(whole, outcome)
+    shrinker.shrink()
+    let shortest = Simulation(whole.scenario, shrinker.faults)
+      .run(keepingLines: true, lines: lines)
+    print("the shortest list of faults found (\(shrinker.faults.count) of \(whole.faults.count)):")
+    for fault in shrinker.faults { print("  \(Nano.text(fault.time)) \(fault.fault.rawValue)") }
+    print("what happens with them:")
+    for line in shortest.lines { print("  \(line)") }
+    print(
+      "with them it fails at \(Nano.text(shortest.failedAt)) s: \(shortest.failure ?? "not at all")"
+    )
+    if again.digest != outcome.digest {
+      print("the same seed gave another history: a fault of the simulator")
+    }
     print("seed \(seed) fails at \(Nano.text(outcome.failedAt)) s: \(failure)")
   }
 }
@@ -88,6 +118,7 @@ private struct Totals {
   var health: [String: Int] = [:]
   var ends: [String: Int] = [:]
   var digest: UInt64 = 0
+  var reached: [String: Int] = [:]
 
   mutating func add(_ outcome: Simulation.Outcome) {
     histories += 1
@@ -100,6 +131,7 @@ private struct Totals {
     faults.merge(outcome.faults, uniquingKeysWith: +)
     health.merge(outcome.health, uniquingKeysWith: +)
     ends.merge(outcome.ends, uniquingKeysWith: +)
+    reached.merge(outcome.reached, uniquingKeysWith: +)
     digest = digest &* 31 &+ outcome.digest
   }
 
@@ -109,9 +141,12 @@ private struct Totals {
     print(
       "\(histories) histories, \(length / Nano.minute) simulated minutes, \(all) faults, \(messages) messages in \(Int(seconds)) s: \(rate(all)) faults/s"
     )
-    print("writes \(writes), elections \(elections), entries rolled back \(rollbacks), checkpoints \(checkpoints)")
+    print(
+      "writes \(writes), elections \(elections), entries rolled back \(rollbacks), checkpoints \(checkpoints)"
+    )
     for fault in Fault.allCases { print("  \(fault.rawValue): \(faults[fault] ?? 0)") }
     print("health: \(text(health))")
+    for (state, count) in reached.sorted(by: { $0.key < $1.key }) { print("  \(state): \(count)") }
     print("ends of processes: \(text(ends))")
     print("digest \(String(digest, radix: 16))")
   }

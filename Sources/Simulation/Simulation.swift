@@ -33,6 +33,7 @@ package struct Simulation: Sendable {
     package var elections = 0
     package var health: [String: Int] = [:]
     package var ends: [String: Int] = [:]
+    package var reached: [String: Int] = [:]
     /// Of a history that was kept.
     package var lines: [String] = []
   }
@@ -92,6 +93,7 @@ package struct Simulation: Sendable {
     outcome.rollbacks = world.mongo.rolledBackEntries
     outcome.elections = world.mongo.elections
     outcome.ends = instance.ends
+    outcome.reached = world.reached
     if keepingLines {
       outcome.lines = history.last(lines).map { "\(Nano.text($0.time)) \($0.text)" }
     }

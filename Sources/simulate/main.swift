@@ -13,4 +13,6 @@ if getenv(name) == nil {
   execv("/proc/self/exe", CommandLine.unsafeArgv)
 }
 
+
+
 exit(Command(CommandLine.arguments.dropFirst()).run())

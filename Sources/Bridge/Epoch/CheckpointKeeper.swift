@@ -1,3 +1,4 @@
+import DeliberateErrors
 import JetStream
 import MongoSource
 import Oplog
@@ -107,6 +108,11 @@ struct CheckpointKeeper: Sendable {
   /// Takes the mark over without a word to the servers: the epoch ended under us.
   mutating func remember(_ mark: PipelineMark) {
     current = applying(mark)
+    if DeliberateError.isOn(.memoryTrusted), let read = mark.read {
+      current.resume = read
+      current.term = nil
+      current.settled = EventPosition(entry: read, index: .max)
+    }
     unanswered = mark.unanswered
   }
 

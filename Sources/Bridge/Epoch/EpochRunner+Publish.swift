@@ -1,4 +1,5 @@
 import BridgeConfiguration
+import DeliberateErrors
 import JetStream
 import Logging
 import Mapping
@@ -18,7 +19,8 @@ extension EpochRunner {
       var lane = LaneSpecification(
         name: stream.name, isDeadLetter: stream.isDeadLetter,
         publisher: LaneOptions(
-          stream: stream.name, mode: stream.mode, exclusive: stream.exclusive,
+          stream: stream.name, mode: stream.mode,
+          exclusive: stream.exclusive && !DeliberateError.isOn(.sequenceNotAsserted),
           baseSequence: stream.info.lastSequence, inbox: "\(inbox).\(index)",
           batchPrefix: "\(board.instance)-\(number)",
           assertsPredecessor: stream.assertsPredecessor, screening: stream.screening,

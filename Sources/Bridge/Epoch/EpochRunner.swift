@@ -163,6 +163,7 @@ struct EpochRunner: Sendable {
       decision = try await survey.decide(machine, streams, checkpoint)
     }
     machine.adopt(decision)
+    service.surroundings.noteEpoch(decision)
     for remark in decision.remarks { service.report(remark) }
     switch decision.mode {
     case .tail(let plan):

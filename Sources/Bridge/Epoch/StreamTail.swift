@@ -1,4 +1,5 @@
 package import BridgeConfiguration
+import DeliberateErrors
 import JSON
 package import JetStream
 import NATS
@@ -52,6 +53,7 @@ package struct StreamTail: Sendable {
       observation.wasMadeAgain = known.created != info.created
     }
     let state = checkpoint?.states[stream.name].flatMap { $0.created == info.created ? $0 : nil }
+    if DeliberateError.isOn(.noReadBack), checkpoint != nil { return observation }
     guard info.messages > 0, info.lastSequence > 0 else {
       observation.unproven = try await unproven(stream, observation, checkpoint, state)
       return observation

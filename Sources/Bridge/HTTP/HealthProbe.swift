@@ -1,3 +1,4 @@
+import DeliberateErrors
 import MongoSource
 import Oplog
 
@@ -40,6 +41,7 @@ struct HealthProbe: Sendable {
     let settlement = facts.settlement
     inputs.hasWork = settlement.hasWork
     inputs.stillFor = settlement.still(at: now)
+    if DeliberateError.isOn(.readingIsProgress), source.isConnected { inputs.stillFor = nil }
     inputs.oldest = settlement.oldest?.position
     inputs.oldestAge = settlement.oldestAge(at: now)
     inputs.lag = settlement.lag

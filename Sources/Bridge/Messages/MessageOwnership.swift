@@ -1,4 +1,5 @@
 package import BridgeConfiguration
+import DeliberateErrors
 package import JetStream
 package import Mapping
 package import Oplog
@@ -133,6 +134,7 @@ extension MessageOwnership {
 
     package func owner(of marks: MessageMarks) -> MessageOwner {
       guard marks.isOfBridge else { return .nobody }
+      if DeliberateError.isOn(.othersMessageTaken) { return .thisBridge }
       if marks.isCopy { return .anotherBridge }
       guard let name = marks.bridge else {
         guard isExclusive else { return .unnamed }

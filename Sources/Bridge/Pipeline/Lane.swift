@@ -1,3 +1,4 @@
+import DeliberateErrors
 import JetStream
 import Mapping
 import NIOCore
@@ -142,7 +143,9 @@ final class Lane {
   }
 
   /// Whether the next oplog entry has to wait for this lane's acks.
-  var isBarrier: Bool { (isDeadLetter || awaitsFirst) && !inFlight.isEmpty }
+  var isBarrier: Bool {
+    (isDeadLetter && !DeliberateError.isOn(.letterNotAwaited) || awaitsFirst) && !inFlight.isEmpty
+  }
 
   /// Whether all messages of an event at `position` that belong here are here, whichever they are.
   func covers(_ position: EventPosition) -> Bool {

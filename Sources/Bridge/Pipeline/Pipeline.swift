@@ -1,5 +1,6 @@
 import BSON
 import BridgeConfiguration
+import DeliberateErrors
 import JetStream
 import Logging
 import Mapping
@@ -373,7 +374,10 @@ final class Pipeline: @unchecked Sendable {
   /// Brings the next event into `pending` (or finds that there is none: false).
   private func derive() throws -> Bool {
     let step = try walk.next(
-      mayOpen: { !draining && !isBarred }, mayOmit: { isStored($0.entry.position) })
+      mayOpen: { !draining && !isBarred },
+      mayOmit: {
+        isStored($0.entry.position) || DeliberateError.isOn(.cutTransactionSkipped)
+      })
     guard case .event(let event) = step else { return false }
     var newFrom = Int.max
     var invalidMatch: Int?
@@ -424,7 +428,8 @@ final class Pipeline: @unchecked Sendable {
       // Full with nothing on its way back: only the batch's end brings the ack that makes room.
       let stuck = pause == .blocked && !publisher.canSend && publisher.waitsForSeal
       // A transaction of MongoDB stays in one batch where it fits: nothing is sealed inside one.
-      let insideEntry = openEntry != nil && lane.lastSent == openEntry
+      let insideEntry =
+        openEntry != nil && lane.lastSent == openEntry && !DeliberateError.isOn(.transactionSplit)
       // Nothing more comes for this lane soon: the oplog is read, or another lane holds things up.
       let quiet = pause == .noInput || (pause == .blocked && publisher.canSend)
       // Nothing follows an event that is sent alone before its ack.

@@ -1,4 +1,5 @@
 import BridgeConfiguration
+import DeliberateErrors
 package import Oplog
 
 /// Where to begin reading, and what each stream has already.
@@ -223,7 +224,9 @@ extension ResumePlan {
     var known: UInt64?
     if stream.patchwork != nil {
       hold(stream)
-    } else if let tail = stream.tail, acked.map({ tail.position >= $0.position }) ?? true {
+    } else if let tail = stream.tail, acked.map({ tail.position >= $0.position }) ?? true,
+      acked == nil || !DeliberateError.isOn(.dedupWindowTrusted)
+    {
       watermarks[name] = StoredWatermark(position: tail.position, rule: tail.rule)
       known = tail.sequence
     } else if let acked {
@@ -274,7 +277,9 @@ extension ResumePlan {
     if let state, state.created == stream.created, let uncounted = state.uncounted {
       sequence = max(sequence, uncounted)
     }
-    guard stream.exclusive, stream.lastSequence > sequence else { return }
+    guard stream.exclusive, stream.lastSequence > sequence,
+      !DeliberateError.isOn(.consumedRepublished)
+    else { return }
     let removed = stream.removed(after: sequence)
     if removed > 0 {
       unseen[stream.name] = Unseen(after: sequence, count: removed)
@@ -415,7 +420,9 @@ extension StreamObservation {
 
   /// Whether the stream can't be what it was when that was acknowledged.
   func contradicts(_ acked: Checkpoint.Stream) -> Bool {
-    created != acked.created || wasMadeAgain || lastSequence < acked.sequence
+    if lastSequence < acked.sequence, DeliberateError.isOn(.lossUnnoticed) { return false }
+    if DeliberateError.isOn(.recreationUnnoticed) { return false }
+    return created != acked.created || wasMadeAgain || lastSequence < acked.sequence
       || checkpointOverwritten
   }
 }

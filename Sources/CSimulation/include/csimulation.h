@@ -27,4 +27,7 @@ void simulation_take_tasks(void (*enqueue)(void *job));
 /// Runs a task that was handed to `enqueue` until it suspends.
 void simulation_run_task(void *job);
 
+/// Standard output is written line by line, also where it is a file.
+void simulation_print_lines(void);
+
 #endif

@@ -22,6 +22,10 @@ package enum Fault: String, CaseIterable, Sendable {
   case natsFull = "nats_full"
   /// Somebody else publishes to a stream of the bridge.
   case foreignMessage = "foreign_message"
+  /// Somebody deletes a stream of the bridge.
+  case streamDeleted = "stream_deleted"
+  /// Somebody deletes the bucket with the checkpoint.
+  case bucketDeleted = "bucket_deleted"
   /// A server announces that it will stop.
   case lameDuck = "lame_duck"
   // MongoDB

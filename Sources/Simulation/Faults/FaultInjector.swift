@@ -21,7 +21,9 @@ final class FaultInjector {
   }
 
   func plan(_ faults: [PlannedFault]) {
-    for planned in faults { world.schedule(in: planned.time - world.now) { [self] in inject(planned) } }
+    for planned in faults {
+      world.schedule(in: planned.time - world.now) { [self] in inject(planned) }
+    }
   }
 
   /// Everything is mended.
@@ -55,7 +57,7 @@ final class FaultInjector {
     case .connectionCut, .connectionBlackHole, .slowNetwork, .natsUnreachable:
       return injectNetwork(fault, &chance)
     case .natsRestart, .natsCrash, .streamLeader, .staleReplica, .natsFull, .foreignMessage,
-      .lameDuck:
+      .lameDuck, .streamDeleted, .bucketDeleted:
       return injectNATS(fault, &chance)
     case .stepDown, .rollback, .memberRestart, .memberLag, .memberUnreachable, .cursorsKilled,
       .windowRolls:
@@ -106,7 +108,8 @@ final class FaultInjector {
       guard !up.isEmpty else { return false }
       var losing: [String: Int] = [:]
       if chance.one(in: 2) {
-        for name in jetStream.streams.keys.sorted() where !name.hasPrefix("KV_") || chance.one(in: 4) {
+        for name in jetStream.streams.keys.sorted()
+        where !name.hasPrefix("KV_") || chance.one(in: 4) {
           losing[name] = Int(chance.skewed(0, 30))
         }
       }
@@ -141,7 +144,10 @@ final class FaultInjector {
         jetStream.isOutOfResources = false
       }
     case .foreignMessage:
-      let streams = world.scenario.streams.filter { jetStream.streams[$0.name] != nil }
+      // On a replicated exclusive stream a chain may leave a gap then, which is filled late (guarantees.md).
+      let streams = world.scenario.streams.filter {
+        jetStream.streams[$0.name] != nil && !($0.isExclusive && $0.replicas > 1)
+      }
       guard !streams.isEmpty else { return false }
       let stream = chance.pick(streams)
       foreign += 1
@@ -149,10 +155,26 @@ final class FaultInjector {
         jetStream.receive(
           Publication(
             "\(stream.name.lowercased()).foreign.\(foreign)", reply: ReplyTo(subject: ""),
-            headers: Array("NATS/1.0\r\nNats-Msg-Id: foreign-\(foreign)-\(chance.next())\r\n\r\n".utf8),
+            headers: Array(foreignHeaders(stream, &chance).utf8),
             payload: Array("{}".utf8)))
       }
       network.nats.advance()
+      network.handled()
+    case .streamDeleted:
+      // What the oplog no longer holds can't come back.
+      guard world.scenario.keepsWindow else { return false }
+      let names = world.scenario.streams.map(\.name).filter { jetStream.streams[$0] != nil }
+      guard !names.isEmpty, (try? jetStream.deleteStream(chance.pick(names))) != nil else {
+        return false
+      }
+      network.handled()
+    case .bucketDeleted:
+      // Found again by what streams hold: where one holds nothing, its beginning can't be shown.
+      guard
+        world.scenario.streams.allSatisfy({
+          jetStream.streams[$0.name].map { $0.store.count > 0 } ?? false
+        }), (try? jetStream.deleteStream("KV_TAILRACE")) != nil
+      else { return false }
       network.handled()
     default:
       let node = chance.below(network.isUp.count)
@@ -166,6 +188,16 @@ final class FaultInjector {
       }
     }
     return true
+  }
+
+  /// Of another producer, or of another bridge that publishes events of the same replica set.
+  private func foreignHeaders(_ stream: Scenario.Stream, _ chance: inout Chance) -> String {
+    var headers = "NATS/1.0\r\nNats-Msg-Id: foreign-\(foreign)-\(chance.next())\r\n"
+    if !stream.isExclusive, chance.one(in: 2), let newest = world.mongo.committed.last {
+      headers +=
+        "Tailrace-Position: \(newest.position).0\r\nTailrace-Rule: user\r\nTailrace-Bridge: b9\r\n"
+    }
+    return headers + "\r\n"
   }
 
   // MARK: - MongoDB
@@ -216,7 +248,7 @@ final class FaultInjector {
       }
     case .cursorsKilled: set.killCursors(on: chance.below(3))
     default:
-      guard let safe = windowBefore() else { return false }
+      guard !world.scenario.keepsWindow, let safe = windowBefore() else { return false }
       for member in 0..<3 { set.truncate(member, before: safe) }
     }
     world.mongoChanged()

@@ -12,6 +12,8 @@ struct StreamJudge {
   /// The last sequence that was looked at.
   private var through: UInt64 = 0
   private var created: Int64?
+  /// Of the message before: its entry and its batch.
+  private var batch: (entry: OplogPosition, id: [UInt8])?
   /// When the last of our messages was stored.
   private(set) var movedAt: Int64 = 0
 
@@ -29,6 +31,7 @@ struct StreamJudge {
       created = stream.created
       through = 0
       stored = 0
+      batch = nil
     }
     if stream.store.lastSequence < through { rewind(stream, truth, bridge: bridge) }
     while through < stream.store.lastSequence {
@@ -55,7 +58,26 @@ struct StreamJudge {
         "\(name) \(message.sequence): holds \(found.position), expected \(expected[stored].position) (number \(stored))"
         + (expected[stored].position == found.position ? " with other contents" : "")
     }
-    stored += 1
+    defer { stored += 1 }
+    guard expected[stored].isWhole, let id = Self.batchID(message.headers) else {
+      batch = nil
+      return nil
+    }
+    defer { batch = (found.position.entry, id) }
+    guard let batch, batch.entry == found.position.entry, batch.id != id else { return nil }
+    return
+      "\(name) \(message.sequence): \(found.position) is in another batch than the transaction's message before"
+  }
+
+  /// Of an atomic batch.
+  private static func batchID(_ headers: [UInt8]) -> [UInt8]? {
+    let name = Array("Nats-Batch-Id: ".utf8)
+    var at = 0
+    while at + name.count < headers.count {
+      guard let end = headers[at...].firstIndex(of: 13) else { return nil }
+      if headers[at..<end].starts(with: name) { return Array(headers[(at + name.count)..<end]) }
+      at = end + 2
+    }
     return nil
   }
 
@@ -63,6 +85,7 @@ struct StreamJudge {
   private mutating func rewind(_ stream: SimulatedStream, _ truth: Truth, bridge: String) {
     through = stream.store.lastSequence
     stored = 0
+    batch = nil
     var sequence = through
     while sequence >= max(stream.store.firstSequence, 1) {
       if let message = stream.store[sequence], let found = own(message, truth, bridge: bridge) {

@@ -14,6 +14,8 @@ final class Truth {
     var position: EventPosition
     /// Of subject, the event's headers and body.
     var fingerprint: UInt64
+    /// All that the entry makes goes to this stream.
+    var isWhole = true
   }
 
   let names: [String]
@@ -32,7 +34,9 @@ final class Truth {
   init(_ set: SimulatedReplicaSet, _ configuration: BridgeConfiguration) {
     self.set = set
     var names = configuration.streams.map(\.name)
-    if !names.contains(configuration.deadLetter.stream) { names.append(configuration.deadLetter.stream) }
+    if !names.contains(configuration.deadLetter.stream) {
+      names.append(configuration.deadLetter.stream)
+    }
     self.names = names
     messages = names.map { _ in [] }
     committedAt = messages.map { _ in [] }
@@ -46,10 +50,18 @@ final class Truth {
       let entry = set.committed[taken]
       taken += 1
       newest = entry.position
+      let before = messages.map(\.count)
       try set.withBytes(of: entry.number) { bytes in
         _ = try decoder.begin(BSONView(bytes))
         while let event = try decoder.next() {
           expected.derive(event) { add($0, at: now) }
+        }
+      }
+      let grown = messages.indices.filter { messages[$0].count > before[$0] }
+      guard grown.count > 1 else { continue }
+      for stream in grown {
+        for index in before[stream]..<messages[stream].count {
+          messages[stream][index].isWhole = false
         }
       }
     }

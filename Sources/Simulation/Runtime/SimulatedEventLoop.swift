@@ -105,11 +105,15 @@ final class SimulatedEventLoop: EventLoop, @unchecked Sendable {
   }
 
   @preconcurrency
-  func scheduleTask<T>(in time: TimeAmount, _ task: @escaping @Sendable () throws -> T) -> Scheduled<T> {
+  func scheduleTask<T>(in time: TimeAmount, _ task: @escaping @Sendable () throws -> T)
+    -> Scheduled<T>
+  {
     scheduleTask(deadline: now + time, task)
   }
 
-  func shutdownGracefully(queue: DispatchQueue, _ callback: @escaping @Sendable ((any Error)?) -> Void) {
+  func shutdownGracefully(
+    queue: DispatchQueue, _ callback: @escaping @Sendable ((any Error)?) -> Void
+  ) {
     discard()
     callback(nil)
   }

@@ -39,6 +39,16 @@ final class SimulatedSurroundings: Surroundings, @unchecked Sendable {
   func monitor(_ options: MongoSourceOptions, logger: Logger) -> any MongoWatching {
     SimulatedMonitor(mongo)
   }
+  func noteEpoch(_ decision: EpochDecision) {
+    guard !process.isGhost else { return }
+    for state in decision.states { world.reached[state, default: 0] += 1 }
+  }
+
+  func noteEpoch(endedBy end: EpochEnd) {
+    guard !process.isGhost else { return }
+    world.reached["end: \(end.kind)", default: 0] += 1
+  }
+
   func shutDown() async throws {}
 }
 
@@ -155,7 +165,9 @@ final class Instance {
     } _: {
       life.end != nil
     }
-    if !isUnwound { world.fail("\(life.process.name) does not come to an end when its servers are gone") }
+    if !isUnwound {
+      world.fail("\(life.process.name) does not come to an end when its servers are gone")
+    }
   }
 
   /// The world ends.

@@ -135,7 +135,9 @@ extension MongoEnd: MongoAnswering {
 
   func oldestPosition() async throws(MongoError) -> ResumePoint {
     try await answer { set, member in
-      guard let oldest = try set.oldest(on: member) else { throw Self.unknown("the oplog is empty") }
+      guard let oldest = try set.oldest(on: member) else {
+        throw Self.unknown("the oplog is empty")
+      }
       return ResumePoint(position: oldest.position, term: oldest.term)
     }
   }
@@ -149,7 +151,9 @@ extension MongoEnd: MongoAnswering {
 
   func place(of mark: OplogPosition) async throws(MongoError) -> MongoAdmin.MarkPlace {
     try await answer { set, member in
-      guard let oldest = try set.oldest(on: member) else { throw Self.unknown("the oplog is empty") }
+      guard let oldest = try set.oldest(on: member) else {
+        throw Self.unknown("the oplog is empty")
+      }
       guard oldest.position <= mark else {
         return .lost(oldest: ResumePoint(position: oldest.position, term: oldest.term))
       }

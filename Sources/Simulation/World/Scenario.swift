@@ -15,6 +15,8 @@ package struct Scenario: Sendable {
   let burst: Int
   /// Pauses between faults, on average.
   let faultPause: Int64
+  /// The oplog keeps everything, so that whatever streams lose can be published again.
+  let keepsWindow: Bool
 
   package struct Stream: Sendable {
     var name: String
@@ -52,7 +54,8 @@ package struct Scenario: Sendable {
     length = chance.between(20, 120) * Nano.minute
     writePause = chance.pick([200, 1_000, 5_000]) * Nano.milli
     burst = chance.pick([1, 3, 30])
-    faultPause = chance.pick([2, 5, 15, 40]) * Nano.second
+    faultPause = chance.pick([500, 1_000, 2_000, 5_000, 20_000]) * Nano.milli
+    keepsWindow = chance.one(in: 2)
   }
 
   package static let source = "rs"

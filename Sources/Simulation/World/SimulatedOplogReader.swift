@@ -1,4 +1,5 @@
 import Bridge
+import DeliberateErrors
 import Logging
 import MongoSource
 import Oplog
@@ -20,8 +21,6 @@ final class SimulatedOplogReader: ChangeReader, @unchecked Sendable {
   private var isStopped = false
   private(set) var failure: SourceFailure?
   private(set) var status = SourceStatus()
-  /// Switched on by tests only.
-  var errors: OplogTailMachine.DeliberateErrors = []
 
   /// The work for one `restart`.
   private final class Run {
@@ -64,9 +63,11 @@ final class SimulatedOplogReader: ChangeReader, @unchecked Sendable {
     status.phase = .opening
     supersede()
     guard !isStopped else { return generation }
-    var machine = OplogTailMachine(
-      from: point, generation: generation, settings: .init(options))
-    machine.errors = errors
+    var settings = OplogTailMachine.Settings(options)
+    if DeliberateError.isOn(.readsUncommitted) { settings.majority = false }
+    var machine = OplogTailMachine(from: point, generation: generation, settings: settings)
+    if DeliberateError.isOn(.termNotCompared) { machine.errors = .ignoresTerm }
+    if DeliberateError.isOn(.startsBehind) { machine.errors = .startsBehind }
     let run = Run(machine, generation)
     self.run = run
     end.process.eventLoop.later { [self] in step(run, .begin) }
@@ -149,12 +150,15 @@ final class SimulatedOplogReader: ChangeReader, @unchecked Sendable {
   private func connect(_ preferred: String?, _ run: Run) {
     let set = end.set
     var member = end.selected
-    if let preferred, let index = MongoEnd.hosts.firstIndex(of: preferred), set.members[index].isUp {
+    if let preferred, let index = MongoEnd.hosts.firstIndex(of: preferred), set.members[index].isUp
+    {
       member = index
     }
     run.member = member
     end.ask(member, {}) { [self] in
-      take($0, run) { .connected(host: MongoEnd.hosts[member ?? 0], isInitiated: true, unsupported: nil) }
+      take($0, run) {
+        .connected(host: MongoEnd.hosts[member ?? 0], isInitiated: true, unsupported: nil)
+      }
     }
   }
 

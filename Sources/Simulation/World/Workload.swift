@@ -128,7 +128,9 @@ final class Workload {
     case .unconnected: return
     }
     world.mongoChanged()
-    if let primary = set.primary, set.members[member].historyLength < set.members[primary].historyLength {
+    if let primary = set.primary,
+      set.members[member].historyLength < set.members[primary].historyLength
+    {
       scheduleReplication(member)
     }
   }

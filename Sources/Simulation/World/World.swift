@@ -21,6 +21,8 @@ final class World: @unchecked Sendable {
   private var scheduling: Chance
   /// Called after JetStream may have changed.
   var onStored: () -> Void = {}
+  /// How often states of the bridge were reached.
+  var reached: [String: Int] = [:]
   /// Why the history has failed.
   private(set) var failure: Failure?
 

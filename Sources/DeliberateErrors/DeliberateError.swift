@@ -1,0 +1,69 @@
+/// Errors of the protocols, made on purpose: each has to be found by the simulator, which proves that it can fail.
+///
+/// None is ever on in the service. The simulator's command switches one on before anything else runs.
+package enum DeliberateError: String, CaseIterable, Sendable {
+  // Checkpoints
+  /// The checkpoint says what was read, not what was acknowledged.
+  case checkpointBeforeAck = "checkpoint_before_ack"
+  /// Everything before the open entry is claimed, and the entry itself as well.
+  case openEntryClaimed = "open_entry_claimed"
+  /// The first entry of an open transaction does not hold the checkpoint back.
+  case openTransactionForgotten = "open_transaction_forgotten"
+  /// What a process has read is believed to be stored by its next epoch.
+  case memoryTrusted = "memory_trusted"
+
+  // Resuming
+  /// The stream's end is not read: what the checkpoint says is believed.
+  case noReadBack = "no_read_back"
+  /// The stream's end is asked of any replica.
+  case staleTailRead = "stale_tail_read"
+  /// What is behind the checkpoint is published again: the server knows the ids.
+  case dedupWindowTrusted = "dedup_window_trusted"
+  /// A stream that ends before what was acknowledged is taken for complete.
+  case lossUnnoticed = "loss_unnoticed"
+  /// A stream that was made again is taken for the one before.
+  case recreationUnnoticed = "recreation_unnoticed"
+  /// Another bridge's message is taken for one of this bridge's.
+  case othersMessageTaken = "others_message_taken"
+  /// What a work queue's consumers have removed is published again.
+  case consumedRepublished = "consumed_republished"
+  /// A transaction whose first entries were not read is passed over.
+  case cutTransactionSkipped = "cut_transaction_skipped"
+
+  // Reading
+  /// An entry of another term is taken for the expected one.
+  case termNotCompared = "term_not_compared"
+  /// Reading begins behind the resume position.
+  case startsBehind = "starts_behind"
+  /// What no majority has is read.
+  case readsUncommitted = "reads_uncommitted"
+
+  // Publishing
+  /// Messages do not say which sequence they follow.
+  case sequenceNotAsserted = "sequence_not_asserted"
+  /// A batch ends in the middle of a transaction.
+  case transactionSplit = "transaction_split"
+  /// What follows a dead letter is sent before that is acknowledged.
+  case letterNotAwaited = "letter_not_awaited"
+  /// A refusal is counted as an ack.
+  case refusalCounted = "refusal_counted"
+  /// A refused batch is passed over.
+  case refusedBatchSkipped = "refused_batch_skipped"
+  /// A fast batch continues behind a gap.
+  case gapIgnored = "gap_ignored"
+  /// An ack that does not come is waited for without end.
+  case ackTimeoutIgnored = "ack_timeout_ignored"
+
+  // Health
+  /// Reading counts as progress.
+  case readingIsProgress = "reading_is_progress"
+
+  /// Invariant: written before any other thread runs, by the simulator alone.
+  nonisolated(unsafe) private static var active: DeliberateError?
+
+  /// For the simulator's command, at its start.
+  package static func switchOn(_ error: DeliberateError) { active = error }
+
+  @inline(__always)
+  package static func isOn(_ error: DeliberateError) -> Bool { active == error }
+}
