@@ -1,17 +1,23 @@
 import BSON
+import Foundation
 import Oplog
 import SimulatedMongo
 import TestRandom
 import Testing
 
 @Suite struct CourseTests {
-  static let seeds = 1000
+  static let first = setting("SIM_SET_SEED") ?? 0
+  static let rounds = setting("SIM_SET_ROUNDS") ?? 1000
+
+  private static func setting(_ name: String) -> UInt64? {
+    ProcessInfo.processInfo.environment[name].flatMap { UInt64($0) }
+  }
 
   /// What was committed decodes, to the changes that were made, each once; and a reader of committed entries never
   /// saw anything else.
   @Test func committedHistoriesAreWhole() throws {
     var tally: [String: Int] = [:]
-    for seed in 0..<UInt64(Self.seeds) {
+    for seed in Self.first..<Self.first + Self.rounds {
       var course = Course(seed: seed)
       course.run(300)
       try expectWhole(course, seed)
