@@ -19,6 +19,13 @@ final class SimulatedConsumer {
   private(set) var requests: [PullRequest] = []
   private var lastActive: Int64
   private var count = PendingCount()
+  /// Too much is not acknowledged. A purge that changes that does not wake it.
+  private var isStalled = false
+  private var seen: UInt64 = 0
+  /// A request came since the store was last looked at.
+  private var isAsked = false
+  /// Of the store, when `unacknowledged` was right.
+  private var removals: UInt64 = 0
 
   init(
     _ name: String, _ configuration: ConsumerConfiguration, of stream: SimulatedStream,
@@ -94,23 +101,37 @@ final class SimulatedConsumer {
       return refuse(409, "Exceeded MaxWaiting")
     }
     requests.append(request)
+    isAsked = true
     lastActive = stream.now
     server.hasPulls = true
   }
 
   /// Gives what there is to the requests that wait.
   func deliver() {
+    let isTime = requests.contains { $0.isOver(stream.now) }
+    if isTime { removeEnded(atEnd: true) }
+    // Only what it gets, or is asked for, makes it look.
+    var looks = isAsked || isTime
+    if forgetRemoved() || looks || store.lastSequence > seen { isStalled = false }
+    isAsked = false
+    seen = store.lastSequence
+    if isStalled { return }
     while !requests.isEmpty {
       if configuration.maxAckPending > 0, unacknowledged.count >= configuration.maxAckPending {
+        isStalled = true
         return removeEnded(atEnd: false)
       }
-      guard let message = nextMessage else { break }
+      guard let message = nextMessage else {
+        if looks, pendingCount > 0 { count.reset() }
+        break
+      }
       let pending = pendingCount - 1
       var delivery = Delivery(
         message, headersOnly: configuration.headersOnly,
         reply: "$JS.ACK.\(stream.configuration.name).\(name).1.\(message.sequence)."
           + "\(nextDelivery).\(message.time).\(pending)")
       guard let request = take(delivery.size) else { break }
+      looks = true
       next = message.sequence + 1
       count.took()
       nextDelivery += 1
@@ -181,9 +202,11 @@ final class SimulatedConsumer {
     for request in requests {
       if request.isOver(now) {
         tell(request.reply, request.timeout)
-      } else if atEnd, request.noWait, request.expires == nil || request.delivered > 0 {
+      } else if atEnd, request.noWait, request.delivered > 0 {
         let times = server.rules.endsNoWaitAsTimeout
         tell(request.reply, times ? request.timeout : .ended(404, "No Messages"))
+      } else if atEnd, request.noWait, request.expires == nil, !server.rules.endsNoWaitAsTimeout {
+        tell(request.reply, .ended(404, "No Messages"))
       } else if server.hasInterest(request.reply.subject) {
         kept.append(request)
       }
@@ -194,8 +217,19 @@ final class SimulatedConsumer {
   /// What it still has to deliver.
   var pendingCount: Int { count.value(store, from: next, configuration.filters) }
 
+  /// Nobody has to acknowledge what is gone.
+  @discardableResult
+  private func forgetRemoved() -> Bool {
+    guard !unacknowledged.isEmpty, removals != stream.store.removals else { return false }
+    removals = stream.store.removals
+    let before = unacknowledged.count
+    unacknowledged = unacknowledged.filter { stream.store[$0] != nil }
+    return unacknowledged.count < before
+  }
+
   func acknowledge(_ sequence: UInt64) {
     lastActive = stream.now
+    isStalled = false
     if configuration.ackPolicy == .all {
       for known in unacknowledged.sorted() where known <= sequence { settle(known) }
     } else if unacknowledged.contains(sequence) {
@@ -210,7 +244,19 @@ final class SimulatedConsumer {
 
   func change(_ configuration: ConsumerConfiguration) {
     self.configuration = configuration
+    recount()
+  }
+
+  private func recount() {
     count = PendingCount()
+    _ = pendingCount
+  }
+
+  /// Messages were purged.
+  func skipPurged() {
+    if next < store.firstSequence { next = store.firstSequence }
+    recount()
+    forgetRemoved()
   }
 
   // MARK: - Time and end
@@ -251,7 +297,11 @@ final class SimulatedConsumer {
   private func tell(_ to: ReplyTo, _ answer: Answer) { server.reply(to, answer) }
 
   var state: ConsumerState {
-    ConsumerState(
+    forgetRemoved()
+    // The server corrects itself when it is asked.
+    let most = store.lastSequence < next ? 0 : Int(store.lastSequence - next + 1)
+    if pendingCount > 0 { count.limit(to: min(most, store.count)) }
+    return ConsumerState(
       stream: stream.configuration.name, name: name, created: created, asked: stream.now,
       configuration: configuration, delivered: nextDelivery - 1, deliveredThrough: next - 1,
       pending: pendingCount, waiting: requests.count, unacknowledged: unacknowledged.count)
@@ -290,25 +340,44 @@ struct PullRequest {
   var timeout: Answer { .ended(408, "Request Timeout", messages: batch, bytes: bytes) }
 }
 
-/// How many messages a consumer has before it: counted again only where more than appending changed the store.
+/// How many messages a consumer has before it, as the server counts: what is stored before its beginning counts,
+/// too, until it finds that it has nothing to deliver.
 private struct PendingCount {
+  /// What there is; nil: not counted yet.
   private var known: Int?
-  private var removed: UInt64 = 0
-  private var appended: UInt64 = 0
+  private var tooMany = 0
+  // The store, when that was counted.
+  private var last: UInt64 = 0
+  private var appends: UInt64 = 0
+  private var removals: UInt64 = 0
 
   mutating func took() { if let count = known { known = count - 1 } }
 
+  /// There is nothing to deliver.
+  mutating func reset() { tooMany = 0 }
+
+  mutating func limit(to most: Int) {
+    guard let count = known, count + tooMany > most else { return }
+    tooMany = most - count
+  }
+
   mutating func value(_ store: MessageStore, from next: UInt64, _ filters: [String]) -> Int {
-    if let known, removed == store.removals, appended == store.appends { return known }
-    let count: Int
-    if let known, removed == store.removals, filters.isEmpty {
-      count = known + Int(store.appends - appended)
-    } else {
-      count = store.count(from: next, on: filters)
+    if let count = known, removals == store.removals, appends == store.appends {
+      return count + tooMany
     }
+    let new = last + 1
+    if let count = known {
+      if new < next {
+        tooMany += store.count(from: new, on: filters) - store.count(from: next, on: filters)
+      }
+      known =
+        removals == store.removals ? count + store.count(from: max(new, next), on: filters) : nil
+    }
+    let count = known ?? store.count(from: next, on: filters)
     known = count
-    removed = store.removals
-    appended = store.appends
-    return count
+    last = store.lastSequence
+    appends = store.appends
+    removals = store.removals
+    return count + tooMany
   }
 }

@@ -111,9 +111,11 @@ public final class SimulatedServer {
     return lastCreated
   }
 
+  /// As long as the server's.
   func newConsumerName() -> String {
     consumersMade += 1
-    return "SIM\(consumersMade)"
+    let number = String(consumersMade, radix: 36, uppercase: true)
+    return "SIM" + String(repeating: "0", count: max(0, 5 - number.count)) + number
   }
 
   private func forget(_ name: String) {

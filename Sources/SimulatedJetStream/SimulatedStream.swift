@@ -232,6 +232,7 @@ public final class SimulatedStream {
     let removed = store.purge(subject, below: below, keep: keep, rules)
     replicas?.log(.purge(subject, below: below, keep: keep, rules))
     lastSequence = max(lastSequence, store.lastSequence)
+    for consumer in consumers { consumer.skipPurged() }
     return removed
   }
 }

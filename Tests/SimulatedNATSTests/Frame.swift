@@ -102,7 +102,7 @@ struct FrameReader {
     guard case .object(var members) = json else { return json }
     let ignored: Set<String> = [
       "created", "ts", "first_ts", "last_ts", "time", "cluster", "total", "offset", "limit",
-      "consumer_limits", "api", "ack_floor", "last_active",
+      "consumer_limits", "api", "ack_floor", "last_active", "stream_seq",
     ]
     members.removeAll { ignored.contains($0.key) || $0.key.hasPrefix("_nats.") }
     // 2.10 subtracts streams without a limit from 0.

@@ -109,6 +109,9 @@ final class FrameComparison {
           frame.content = try? JSONValue(parsing: rename(content.text()))
         }
       }
+      if let names = frame.content?["consumers"]?.arrayValue?.compactMap(\.stringValue) {
+        frame.content?["consumers"] = .array(names.sorted().map { .string($0) })
+      }
       return frame
     }
   }
