@@ -31,6 +31,7 @@ import pymongo
 from benchmark.backlog import fill
 from benchmark.latency import RATE, latency
 from benchmark.reference import Reference
+from benchmark.stored import catch_up_stored, identities
 from benchmark.tailrace import (BINARY, catch_up, first_event, forget, tailrace_latency,
                                 verified)
 
@@ -108,6 +109,29 @@ def measure_protocols(options, folder, report):
                     say(f"{label}, {publish}: {runs[-1].rate:,.0f} events/s")
                 rows.append(catch_up_row(f"{label}: {publish}", runs))
     report(f"\nPublish protocols, {options.protocol_events:,} inserts:\n")
+    report(table(CATCH_UP_HEAD, rows))
+
+
+def measure_stored(options, folder, report):
+    """What it costs where the stream has some of the ids already."""
+    rows = []
+    setups = [("R1", 1, "auto", "shared"), ("R1", 1, "fast", "shared"),
+              ("R3", 3, "auto", "shared")]
+    for label, servers, publish, ownership in setups:
+        with labs.Lab(nats=servers, oplog_mb=2000, cache_gb=2) as lab:
+            say(f"{label}: filling the oplog")
+            start = fill(lab.uri, options.protocol_events, 0)
+            ids = identities(lab.uri)
+            for share in (0, 0.01, 0.5, 1):
+                runs = []
+                for number in range(options.repetitions):
+                    runs.append(catch_up_stored(
+                        folder, lab, f"D{number}x{round(share * 100)}{publish}", start, ids, share,
+                        publish, servers, ownership))
+                    say(f"{label}, {publish}, {share:.0%}: {runs[-1].rate:,.0f} events/s")
+                rows.append(catch_up_row(f"{label}, {ownership}, {publish}: {share:.0%}", runs))
+    report(f"\nStreams that have a share of the ids already, {options.protocol_events:,} inserts; the rate is "
+           f"that of the whole process:\n")
     report(table(CATCH_UP_HEAD, rows))
 
 
@@ -293,6 +317,8 @@ def main():
                         choices=["auto", "chain", "atomic", "fast", "single"])
     parser.add_argument("--protocols", action="store_true",
                         help="instead: each protocol, with R1, R1 synced and R3")
+    parser.add_argument("--stored", action="store_true",
+                        help="instead: streams that have some of the ids already")
     parser.add_argument("--schema", action="store_true",
                         help="instead: catch-up with and without a schema on every rule, in turn")
     parser.add_argument("--verify", action="store_true",
@@ -316,7 +342,7 @@ def main():
     folder = tempfile.mkdtemp(prefix="tailrace-bench-")
     try:
         report(f"{machine()}\n")
-        what = {"protocols": measure_protocols, "schema": measure_schema, "parts": measure_parts,
+        what = {"protocols": measure_protocols, "stored": measure_stored, "schema": measure_schema, "parts": measure_parts,
                 "verify": measure_verify,
                 "results": measure}
         part = next((name for name in what if getattr(options, name, False)), "results")

@@ -5,6 +5,8 @@ public struct DuplicateJudge: Sendable {
   /// Nil: the original is the same event. Else what it is instead. The original is nil where it is no
   /// longer in the stream.
   public var difference: @Sendable (_ message: Content, _ original: Content?) -> String?
+  /// What header lines alone say of a message's event.
+  public var mark: @Sendable (_ headers: UnsafeRawBufferPointer) -> StoredIDs.Mark
 
   /// What is compared of a message. Cheap to make: many are, and of most a header or two are read.
   public struct Content: Sendable {
@@ -46,9 +48,13 @@ public struct DuplicateJudge: Sendable {
   }
 
   public init(
-    difference: @escaping @Sendable (_ message: Content, _ original: Content?) -> String?
+    difference: @escaping @Sendable (_ message: Content, _ original: Content?) -> String?,
+    mark: @escaping @Sendable (_ headers: UnsafeRawBufferPointer) -> StoredIDs.Mark = { _ in
+      StoredIDs.unclear
+    }
   ) {
     self.difference = difference
+    self.mark = mark
   }
 }
 

@@ -36,6 +36,8 @@ extension PublishLane {
       var end: Int
       var fate = Fate.unknown
       var question = Question.none
+      /// Of what `StoredIDs` has under its id.
+      var mark = StoredIDs.unclear
       /// This lane has stored it.
       var isOurs = false
       /// An earlier one of these has its id.
@@ -59,6 +61,10 @@ extension PublishLane {
     var stored = 0
     /// Where the last message that this lane stored stands.
     var lastSequence: UInt64 = 0
+    /// What was found in the stream before was believed without a question.
+    var usesKnown = false
+    /// So was that it has no other ids.
+    var presumes = false
     /// All that was published is looked up again, to see what of it is ours.
     var isConfirming = false
     /// Messages settled since the last duplicate.
@@ -72,6 +78,7 @@ extension PublishLane {
   }
 
   static let mostRounds = 200
+  static let batchesAsked = 20
   /// So many messages without a duplicate, and ids are no longer looked up.
   static let cleanEnough = 50_000
 
@@ -146,13 +153,16 @@ extension PublishLane {
   }
 
   private func lookUp() {
-    guard let count = stage?.messages.count else { return }
-    stage?.phase = .lookingUp
-    stage?.awaited = count
-    stage?.isUnsettled = false
-    stage?.rounds += 1
-    for index in 0..<count {
-      guard let place = stage?.messages[index].place else { return }
+    guard let stage else { return }
+    stage.phase = .lookingUp
+    stage.isUnsettled = false
+    stage.rounds += 1
+    if stage.rounds == 1 { takeKnown(stage) } else { forgetKnown(stage) }
+    stage.awaited = 0
+    for index in stage.messages.indices {
+      if case .unknown = stage.messages[index].fate {} else { continue }
+      stage.awaited += 1
+      let place = stage.messages[index].place
       writeQuestion(messageID(staged.bytes, place), subject(place), index)
     }
   }
@@ -225,8 +235,13 @@ extension PublishLane {
       throw JetStreamError(code: code, operation: "publish to \(options.stream)")
     default: throw unexpected("an id was looked up, and the answer is none", remedy: .reread)
     }
+    checkKnown(index)
     stage?.awaited -= 1
     guard stage?.awaited == 0 else { return LaneProgress(acked: 0, duplicates: 0) }
+    if stage?.usesKnown == true, known == nil {
+      lookUp()
+      return .moved
+    }
     if stage?.isUnsettled == true {
       guard let rounds = stage?.rounds, rounds < Self.mostRounds else {
         throw unexpected("an id that is not settled for long", remedy: .backOff)
@@ -245,9 +260,9 @@ extension PublishLane {
     if options.judge != nil {
       stage?.toRead = (0..<count).filter { index in
         guard let message = stage?.messages[index], !message.isRepeat, !message.isOurs,
-          case .held = message.fate
+          case .held(let sequence) = message.fate
         else { return false }
-        return true
+        return !isJudged(index, message, at: sequence)
       }
     }
     stage?.asked = 0
@@ -258,7 +273,7 @@ extension PublishLane {
     return .moved
   }
 
-  private func ownHeaders(_ place: Place) -> UnsafeRawBufferPointer {
+  func ownHeaders(_ place: Place) -> UnsafeRawBufferPointer {
     UnsafeRawBufferPointer(rebasing: staged.bytes[(place.headers + 10)..<place.ownEnd])
   }
 
@@ -377,9 +392,12 @@ extension PublishLane {
   }
 
   /// Everything is in the stream. In a batch of fast ingest others may have been faster, of which its end
-  /// says nothing.
+  /// says nothing: on an exclusive stream, too, somebody else's message takes the sequence of the one that
+  /// was skipped for its id, so that as many are there as were sent. Where ids name their events, that one
+  /// is the event.
   private func confirmOrSettle() -> LaneProgress {
-    guard mode == .fast, !options.exclusive, stage?.messages.contains(where: \.isOurs) ?? false
+    guard mode == .fast, !options.exclusive || options.judge != nil,
+      stage?.messages.contains(where: \.isOurs) ?? false
     else {
       return settleStage()
     }
@@ -391,6 +409,7 @@ extension PublishLane {
   /// Somebody else stored one of the ids between the two steps: the batch was refused, or it has to be
   /// seen what of it is stored.
   func lookUpAgain() -> LaneProgress {
+    if stage?.presumes == true { asksForUnknown = Self.batchesAsked }
     for index in stage?.messages.indices ?? 0..<0 { stage?.messages[index].isRepeat = false }
     stage?.conflicts = []
     lookUp()

@@ -42,6 +42,8 @@ public struct LaneOptions: Sendable {
   /// Tells an event that is stored already from another one under the same id. Nil: ids say all, and
   /// what the stream has under one is the event.
   public var judge: DuplicateJudge?
+  /// What the stream was found to hold before the lane began (`PublishLane.takesKnownIDs`).
+  public var known: StoredIDs?
 
   /// When a lane asks the stream which ids it holds before it publishes them.
   public enum Screening: Sendable {
@@ -203,6 +205,10 @@ public final class PublishLane {
   @exclusivity(unchecked) var collecting = ByteWriter(capacity: 64)
   @exclusivity(unchecked) var isStaging = false
   var longestID = 0
+  /// Nil also where the server has contradicted it.
+  var known: StoredIDs?
+  /// For so many batches, what is not known is asked for: somebody else stores ids meanwhile.
+  var asksForUnknown = 0
 
   static let requestedFlow = 200
   static let maximumBatch = 1000
@@ -226,6 +232,7 @@ public final class PublishLane {
     self.expectedSequence = options.baseSequence
     self.batchBase = options.baseSequence
     self.readsDirectly = options.readsDirectly
+    if Self.takesKnownIDs(options.mode) { known = options.known }
     if options.screening != .never { stage = Stage() }
   }
 

@@ -79,9 +79,8 @@ struct PlaceExaminer {
       guard let plans, checkpoint?.snapshot.map(\.isOver) ?? true else { return findings }
       let now = Date.now.formatted(.iso8601)
       let streams = plans.map { plan in
-        plan.prepared(
-          plan.expected(now: now), cautious: false,
-          mayRepeatIDs: configuration.mayRepeatIDs(plan.name))
+        plan.expected(
+          now: now, cautious: false, mayRepeatIDs: configuration.mayRepeatIDs(plan.name))
       }
       try await decide(survey, checkpoint, streams, &findings)
     } catch is MongoError {

@@ -283,6 +283,18 @@ struct Unexpected: Error { var what: String }
           refillFrom: origin))
       #expect(plan.start == entry("100.1") && plan.refilling["A"] != nil)
     }
+    // Of a stream that is to be made, a time is nobody's.
+    var missing = later
+    missing.isMissing = true
+    for (found, says) in [(later, true), (missing, false)] {
+      guard case .refuse(let why) = ResumePlan.decide(checkpoint: nil, streams: [found, letters])
+      else {
+        Issue.record("an empty stream was taken for a proof: \(found)")
+        continue
+      }
+      #expect(why.contains("was created at 2026-01-01T00:10:00Z") == says)
+      #expect(why.contains("does not exist") == !says)
+    }
     // Its own metadata say that it had messages, and from where on.
     var marked = later
     marked.mark = .used(from: entry("150.1"), inclusive: false)

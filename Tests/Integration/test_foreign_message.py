@@ -91,6 +91,7 @@ def counted(bridge):
     pytest.param("chain", 3, "acks", id="acks of three"),
     pytest.param("chain", 3, "process", id="killed of three"),
     pytest.param("chain", 3, "beginning", id="killed at the beginning of three"),
+    pytest.param("chain", 3, "checkpoint", id="killed of three, checkpoint lost"),
     pytest.param("chain", 3, "patience", id="stopped of three"),
     pytest.param("chain", 1, "process", id="killed"),
 ])
@@ -120,8 +121,10 @@ def test_foreign_message_unheard(tmp_path, name, publish, servers, is_lost):
             wait_until(lambda: intruder.published, "somebody else's message is between ours")
             if servers > 1:
                 wait_until(lambda: jetstream.holds(name, intruder.published + 2), "later ones")
-            if is_lost in ("process", "beginning"):
+            if is_lost in ("process", "beginning", "checkpoint"):
                 bridge.kill()
+                if is_lost == "checkpoint":
+                    jetstream.delete_stream(f"KV_STATE_{name}")
             elif is_lost == "patience":
                 assert bridge.terminate() == 0
             elif is_lost == "connection":

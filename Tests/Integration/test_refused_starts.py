@@ -251,9 +251,15 @@ CASES = {
         lambda s: s.stream(on_loss="halt"),
         options=("--from", "now", "--force")),
     "lost_stream": Case(
-        75, "bridge.place", "Nothing is published to it until on_loss says",
+        75, "bridge.place", "lost acknowledged messages: it does not exist, and 5 was acknowledged. "
+        "Nothing is published to it until on_loss says",
         lambda s: (s.live(), s.jetstream.delete_stream(s.name), s.stream(on_loss="halt")),
         lambda s: s.stream(on_loss="refill")),
+    "lost_checkpoint_and_stream": Case(
+        75, "bridge.place", "nothing proves that stream {n}, which does not exist, never held",
+        lambda s: (s.live(), s.jetstream.delete_stream(f"KV_STATE_{s.name}"),
+                   s.jetstream.delete_stream(s.name)),
+        lambda s: None, options=("--from", "oldest", "--force")),
     "messages_that_name_no_bridge": Case(
         75, "bridge.place", "name no bridge",
         lambda s: (s.create(s.name, subjects=[f"{s.name}.>"]), s.differ(ownership="shared"),

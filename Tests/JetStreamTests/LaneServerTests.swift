@@ -30,18 +30,21 @@ final class Driver: NATSRawHandler, @unchecked Sendable {
   private(set) var duplicates = 0
   /// Messages that the stream's leader was asked for.
   private(set) var leaderReads = 0
+  /// Ids that it was asked for.
+  private(set) var questions = 0
   private(set) var conflicts: [LaneProgress.Conflict] = []
   /// What was said to be stored last, and where.
   private(set) var lastStored: (message: Int, sequence: UInt64)?
   private var settled = 0
-  /// Called once, before the first message is published.
+  /// Called once, before the first messages are published, or behind so many of them.
   var beforePublishing: (@Sendable () async throws -> Void)?
+  var publishedBefore = 0
   private let done: EventLoopPromise<Void>
 
   init(
     _ connection: NATSConnection, _ mode: PublishProtocol, base: UInt64, count: Int,
     exclusive: Bool = true, screening: LaneOptions.Screening = .never, judge: DuplicateJudge? = nil,
-    direct: Bool = false,
+    direct: Bool = false, known: StoredIDs? = nil,
     body: @escaping @Sendable (Int) -> [UInt8] = { Array("{\"n\":\($0)}".utf8) },
     id: @escaping @Sendable (Int) -> String
   ) {
@@ -55,6 +58,7 @@ final class Driver: NATSRawHandler, @unchecked Sendable {
       batchPrefix: String(UInt64.random(in: 0...UInt64.max), radix: 36), window: 100,
       screening: screening, judge: judge)
     options.readsDirectly = direct
+    options.known = known
     lane = PublishLane(options)
     done = connection.eventLoop.makePromise()
   }
@@ -87,13 +91,18 @@ final class Driver: NATSRawHandler, @unchecked Sendable {
     }
     if next == count || lane.waitsForSeal { lane.seal() }
     if lane.mayFlush, lane.output.count > 0 {
-      leaderReads += leaderQuestions(lane.output.bytes)
+      leaderReads += lines(of: lane.output.bytes, "PUB $JS.API.STREAM.MSG.GET.")
+      questions += lines(of: lane.output.bytes, "Nats-Expected-Last-Msg-Id: .tailrace.no-such-id")
       let bytes = ByteBuffer(bytes: lane.output.bytes)
       lane.output.removeAll()
       if let action = beforePublishing, String(buffer: bytes).contains("{\"n\":") {
         beforePublishing = nil
+        var rest = bytes
+        if let first = rest.readSlice(length: length(of: publishedBefore, in: bytes)) {
+          write(first)
+        }
         let acted = connection.eventLoop.makeFutureWithTask { try await action() }
-        acted.whenSuccess { self.write(bytes) }
+        acted.whenSuccess { self.write(rest) }
         acted.whenFailure { self.done.fail($0) }
         return
       }
@@ -102,9 +111,16 @@ final class Driver: NATSRawHandler, @unchecked Sendable {
     if lane.acked == UInt64(count) { done.succeed(()) }
   }
 
-  private func leaderQuestions(_ bytes: UnsafeRawBufferPointer) -> Int {
+  private func lines(of bytes: UnsafeRawBufferPointer, _ beginning: String) -> Int {
     let text = String(decoding: bytes, as: UTF8.self)
-    return text.split(separator: "\r\n").count { $0.hasPrefix("PUB $JS.API.STREAM.MSG.GET.") }
+    return text.split(separator: "\r\n").count { $0.hasPrefix(beginning) }
+  }
+
+  private func length(of messages: Int, in bytes: ByteBuffer) -> Int {
+    let places = bytes.readableBytesView.indices.filter {
+      bytes.readableBytesView[$0...].starts(with: "HPUB ".utf8)
+    }
+    return messages < places.count ? places[messages] : bytes.readableBytes
   }
 
   private func write(_ bytes: ByteBuffer) {
@@ -346,6 +362,47 @@ final class Driver: NATSRawHandler, @unchecked Sendable {
               #expect(driver.conflicts.map(\.offset) == numbers, "\(tag)")
             }
           }
+        }
+      }
+    }
+  }
+
+  /// Within a batch on an exclusive stream somebody else takes the id of one of its messages. The server skips
+  /// that one, and the other stands where it would have been.
+  @Test(arguments: ServerBinary.available)
+  func `an id taken within a batch on an exclusive stream is compared`(version: String)
+    async throws
+  {
+    try await withJetStream(version) { jetStream in
+      try await prepare(jetStream, version)
+      let judge = DuplicateJudge(
+        difference: { message, original in
+          original?.payload == message.payload ? nil : "it is another"
+        })
+      guard modes(version).contains(.fast) else { return }
+      for (count, before, taken) in [(5, 1, 1), (5, 1, 3), (5, 3, 4), (700, 200, 390)] {
+        for isSame in [true, false] {
+          let tag = "\(count)-\(before)-\(taken)-\(isSame)"
+          let base = try #require(try await jetStream.stream("T")).lastSequence
+          let driver = Driver(
+            jetStream.connection, .fast, base: base, count: count, screening: .always, judge: judge
+          ) { "\(tag)-\($0)" }
+          driver.publishedBefore = before
+          driver.beforePublishing = {
+            _ = try await jetStream.connection.request(
+              "t.foreign", headers: ["By": "another", "Nats-Msg-Id": "\(tag)-\(taken)"],
+              payload: Array(isSame ? "{\"n\":\(taken)}".utf8 : "another".utf8))
+          }
+          try await driver.run()
+          #expect(driver.conflicts.map(\.offset) == (isSame ? [] : [taken]), "\(tag)")
+          guard isSame else { continue }
+          #expect(driver.duplicates == 1, "\(tag)")
+          let end = try #require(try await jetStream.stream("T")).lastSequence
+          #expect(end == base + UInt64(count), "\(tag)")
+          let last = try #require(driver.lastStored)
+          #expect(last.message == (taken == count - 1 ? count - 2 : count - 1), "\(tag)")
+          let stored = try #require(try await jetStream.message(in: "T", at: last.sequence))
+          #expect(String(decoding: stored.payload, as: UTF8.self) == "{\"n\":\(last.message)}")
         }
       }
     }

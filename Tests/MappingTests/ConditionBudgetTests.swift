@@ -54,7 +54,7 @@ struct ConditionBudgetTests {
           let value = Value.document([.init(key: "k", value: .int32(-1 - $0))])
           return ConditionValue(type: .document, bytes: value.bytes)
         }))
-    let few = Value.array((0..<500).map { .int32($0) })
+    let few = Value.array((0..<400).map { .int32($0) })
     #expect(try Self.decided(documents, ["v": few]) == [nil, "published"])
     let many = Value.array((0..<50_000).map { .int32($0) })
     #expect(try Self.decided(documents, ["v": many]) == ["too_complex", "too_complex"])
@@ -107,17 +107,54 @@ struct ConditionBudgetTests {
       try Self.path("operationType"),
       .equals([ConditionValue(type: .string, bytes: Value.string("insert").bytes)]))
     let document = Value.document((0..<150_000).map { .init(key: "\($0)", value: .null) })
-    // Each takes 150,001, of which 1,000 are its own: ten are decided of 1,500,000 that 500 rules share.
+    // Each takes 150,001, of which 500 are its own: five are decided of 750,000 that 500 rules share.
     let rules = (0..<500).map { $0 == 300 ? nil : $0 % 100 == 99 ? cheap : absent }
     let found = try Self.outcomes(rules, document)
     let again = try Self.outcomes(rules, document)
     #expect(again.map(\.isDecided) == found.map(\.isDecided), "a second run decides alike")
     // None is passed over in silence.
-    #expect(found.map(\.rule) == Array(10..<500))
+    #expect(found.map(\.rule) == Array(5..<500))
     for (rule, isDecided) in found {
       #expect(isDecided == (rule == 300 || rule % 100 == 99), "rule \(rule)")
     }
     #expect(try Self.outcomes([absent], document).isEmpty)
+  }
+
+  @Test("names of megabytes are not searched by each of the rules") func longNames() throws {
+    let absent = Condition.test(try Self.path("fullDocument.last"), .exists)
+    let cheap = Condition.test(
+      try Self.path("operationType"),
+      .equals([ConditionValue(type: .string, bytes: Value.string("insert").bytes)]))
+    let rules = (0..<300).map { $0 == 299 ? cheap : absent }
+    func outcomes(_ length: Int, _ value: Value) throws -> [(rule: Int, isDecided: Bool)] {
+      let name = String(repeating: "k", count: length)
+      return try Self.outcomes(rules, .document([.init(key: name, value: value)]))
+    }
+    // The first two are decided; the third takes more than all may beyond what they have.
+    for found in [
+      try outcomes(12_000_000, .null),
+      try outcomes(1, .regex(String(repeating: "r", count: 12_000_000), "")),
+    ] {
+      #expect(found.map(\.rule) == Array(2..<300))
+      #expect(found.allSatisfy { !$0.isDecided })
+    }
+    // Those of a usual size leave the others what is theirs.
+    let found = try outcomes(2_000, .null)
+    #expect(found.map(\.rule) == [299] && found.map(\.isDecided) == [true])
+    // Documents in a list are compared one by one, and the event's is searched each time.
+    let documents = Condition.test(
+      try Self.path("fullDocument.v"),
+      .equals(
+        (Int32(0)..<2_000).map {
+          let value = Value.document([.init(key: "k", value: .int32(-1 - $0))])
+          return ConditionValue(type: .document, bytes: value.bytes)
+        }))
+    func decided(_ length: Int) throws -> [String?] {
+      let name = String(repeating: "k", count: length)
+      return try Self.decided(documents, ["v": .document([.init(key: name, value: 1)])])
+    }
+    #expect(try decided(1_000) == [nil, "published"])
+    #expect(try decided(8_000_000) == ["too_complex", "too_complex"])
   }
 
   @Test("the largest documents, and every operator, by 500 rules") func worst() throws {
@@ -282,7 +319,7 @@ struct ConditionBudgetTests {
 }
 
 extension Value {
-  fileprivate static func decimal(_ coefficient: UInt64, _ exponent: Int) -> Value {
+  static func decimal(_ coefficient: UInt64, _ exponent: Int) -> Value {
     let high = UInt64(exponent + 6176) << 49
     return .raw(
       .decimal128,

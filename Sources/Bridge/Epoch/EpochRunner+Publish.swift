@@ -11,7 +11,8 @@ import Oplog
 /// The last part of an epoch: lanes for its streams, and publishing until something ends it.
 extension EpochRunner {
   private func lanes(
-    _ streams: [PreparedStream], _ mode: EpochMode, _ checkpoint: Checkpoint, inbox: String
+    _ streams: [PreparedStream], _ mode: EpochMode, _ checkpoint: Checkpoint, inbox: String,
+    known: [String: StoredIDs]
   )
     -> [LaneSpecification]
   {
@@ -33,6 +34,7 @@ extension EpochRunner {
         })
       lane.publisher.isReplicated = stream.info.replicas > 1
       lane.publisher.readsDirectly = stream.info.allowsDirect
+      lane.publisher.known = known[stream.name]
       switch mode {
       case .tail(let plan):
         lane.watermark = plan.watermarks[stream.name].map(watermark)
@@ -135,7 +137,12 @@ extension EpochRunner {
     stopAfter: ResumePoint?, _ refusals: RefusalBook, _ keeper: inout CheckpointKeeper
   ) async throws -> EpochEnd {
     let inbox = "\(connection.inboxPrefix).\(board.instance).\(number)"
-    let lanes = lanes(streams, mode, keeper.current, inbox: inbox)
+    var known: [String: StoredIDs] = [:]
+    for stream in streams {
+      known[stream.name] = await KnownIDs(jetStream: JetStreamClient(connection))
+        .read(stream, stream.mayRepeatIDs ? identity(stream).judge : nil)
+    }
+    let lanes = lanes(streams, mode, keeper.current, inbox: inbox, known: known)
     let (signals, continuation) = AsyncStream.makeStream(of: EpochSignal.self)
     let latch = EpochLatch()
     var prepared = epoch(mode, keeper.current, on: connection, streams, inbox: inbox) {

@@ -40,6 +40,7 @@ package struct StreamTail: Sendable {
       lastSequence: info.lastSequence, exclusive: stream.exclusive,
       isDeadLetter: stream.isDeadLetter, tail: nil)
     observation.messages = info.messages
+    observation.isMissing = stream.isMissing
     observation.isMemory = info.config["storage"]?.stringValue == "memory"
     observation.maxAgeSeconds = info.maxAgeSeconds
     observation.onLoss = onLoss
@@ -114,7 +115,8 @@ package struct StreamTail: Sendable {
     _ stream: PreparedStream, _ observation: StreamObservation, _ checkpoint: Checkpoint?,
     _ state: Checkpoint.StreamState?
   ) async throws(JetStreamError) -> UnprovenTail? {
-    guard let checkpoint, stream.mayLeaveGaps || state?.mayLeaveGaps ?? false,
+    guard let checkpoint else { return try await unprovenEnd(stream, observation) }
+    guard stream.mayLeaveGaps || state?.mayLeaveGaps ?? false,
       var tail = UnprovenTail(of: observation, checkpoint)
     else { return nil }
     let last = stream.info.lastSequence
@@ -130,6 +132,29 @@ package struct StreamTail: Sendable {
     }
     tail.end(at: last)
     return tail
+  }
+
+  /// The same without a checkpoint: from where so many of ours follow one another that what comes before is
+  /// proven, else from the first. Nil: nobody else has published there, so that no gap can be.
+  private func unprovenEnd(
+    _ stream: PreparedStream, _ observation: StreamObservation
+  ) async throws(JetStreamError) -> UnprovenTail? {
+    guard stream.exclusive, stream.mayLeaveGaps, observation.tail != nil else { return nil }
+    let (first, last) = (max(stream.info.firstSequence, 1), stream.info.lastSequence)
+    var size = UInt64(3 * UnprovenTail.window)
+    while true {
+      let start = last - min(size - 1, last - first)
+      let isFirst = start == first || size > Self.mostMessages
+      let search = TailSearch(
+        self, stream.name, unproven: UnprovenTail(from: start, isFirst: isFirst))
+      try await read(stream.name, start, through: last, into: search)
+      guard isFirst || search.unproven?.firm != nil, var tail = search.unproven else {
+        size *= 8
+        continue
+      }
+      tail.end(at: last)
+      return tail.others > 0 ? tail : nil
+    }
   }
 
   /// Our first message, unless too many of others stand before it.

@@ -50,7 +50,23 @@ package struct EventIdentity: Sendable {
   }
 
   package var judge: DuplicateJudge {
-    DuplicateJudge { difference(Message($0), original: $1.map { Message($0) }) }
+    DuplicateJudge(
+      difference: { difference(Message($0), original: $1.map { Message($0) }) },
+      mark: { Self.mark(MessageMarks($0)) })
+  }
+
+  /// Alike for two messages that `isPlainlySame` finds to be the same.
+  private static func mark(_ marks: borrowing MessageMarks) -> StoredIDs.Mark {
+    guard let position = marks.positionText else { return StoredIDs.foreign }
+    guard marks.error == nil, let rule = marks.rule, let bridge = marks.bridge else {
+      return StoredIDs.unclear
+    }
+    var hasher = Hasher()
+    for part in [position, rule, bridge] {
+      hasher.combine(part.count)
+      hasher.combine(bytes: part)
+    }
+    return max(UInt64(bitPattern: Int64(hasher.finalize())), StoredIDs.foreign + 1)
   }
 
   /// Nil: it is the same event.

@@ -319,13 +319,22 @@ final class Pipeline: @unchecked Sendable {
   }
 
   /// Why `pump` stopped.
-  private enum Pause { case noInput, blocked, socketFull }
+  private enum Pause { case noInput, blocked, socketFull, breath }
+
+  /// For how long events are dealt with at once. Servers are answered on the same loop, acks taken, and
+  /// stops heard of; and each event may take some of its 50 ms.
+  private static let mostAtOnce = TimeAmount.milliseconds(20)
+  /// A task for at once would have its turn before sockets have theirs.
+  private static let breath = TimeAmount.microseconds(50)
 
   private func pump() {
     guard isOpen, let epoch else { return }
     do {
       let pause = try run(epoch)
       flush(epoch, pause)
+      if pause == .breath {
+        eventLoop.scheduleTask(in: Self.breath) { self.schedulePump() }
+      }
       if draining || walk.hasEnded {
         finishIfSettled(ending(of: epoch))
       } else if pause == .noInput, !feed.isWaiting {
@@ -361,7 +370,11 @@ final class Pipeline: @unchecked Sendable {
 
   private func run(_ epoch: Epoch) throws -> Pause {
     var sink = LaneSink(self, epoch)
+    let end = NIODeadline.now() + Self.mostAtOnce
+    var turns = 0
     while true {
+      turns &+= 1
+      if turns & 3 == 0, NIODeadline.now() > end { return .breath }
       guard epoch.connection.isWritable else { return .socketFull }
       if pending == nil {
         guard try derive() else { return isBarred ? .blocked : .noInput }

@@ -106,6 +106,7 @@ package struct EpochMachine: Sendable {
     case .resume(let plan):
       needsOplog =
         !plan.losses.isEmpty || !plan.unseen.isEmpty
+        || (checkpoint == nil && situation.streams.contains { $0.unproven != nil })
         || (checkpoint?.states.values.contains { $0.halted != nil } ?? false)
     }
     guard needsOplog else { return decision }

@@ -77,14 +77,14 @@ extension ResumePlan {
   ) -> ResumeDecision {
     let tails = streams.compactMap { stream in stream.tail.map { (stream, $0) } }
     let newest = tails.map(\.1.position).max()
-    var begin = tails.map(\.1.position.entry).min().map {
-      Checkpoint.Origin(position: $0, inclusive: true)
-    }
     var startsAtMoment = false
     var plan = ResumePlan(
       start: OplogPosition(seconds: 0, increment: 0), term: nil,
       origin: Checkpoint.Origin(position: OplogPosition(seconds: 0, increment: 0), inclusive: true),
       note: "the checkpoint was lost; found again from the streams' last messages")
+    var begin = tails.map { plan.readFrom($0, $1, oplog) }.min().map {
+      Checkpoint.Origin(position: $0, inclusive: true)
+    }
     for (stream, origin) in lost {
       let to = newest ?? EventPosition(entry: oplog?.newest ?? origin.position, index: .max)
       var loss = Loss(
@@ -142,6 +142,22 @@ extension ResumePlan {
     return .resume(plan)
   }
 
+  /// Where a stream's end does not prove what comes before it, events are read from what is proven.
+  private mutating func readFrom(
+    _ stream: StreamObservation, _ tail: StreamObservation.Own, _ oplog: Oplog?
+  ) -> OplogPosition {
+    let end = tail.position.entry
+    guard let firm = stream.unproven?.firm?.position.entry, firm < end else { return end }
+    guard let oplog, firm < oplog.oldest else { return firm }
+    doubts.append(
+      """
+      stream \(stream.name) is exclusive, but somebody else published to it, behind sequence \
+      \(stream.unproven?.after ?? 0), and the checkpoint is lost: what may be missing since \(firm) can't \
+      be looked up, since the oplog begins at \(oplog.oldest). It is taken for complete
+      """)
+    return end
+  }
+
   /// Its messages have expired, were purged or consumed.
   private static func lostTrack(
     _ stream: StreamObservation, _ tails: [StreamObservation.Own]
@@ -163,11 +179,17 @@ extension ResumePlan {
   ) -> String {
     let known = tails.map(\.position.entry).min() ?? beginnings.map(\.position).min()
     let place = known.map { "\($0)" } ?? "<position>|oldest|now"
+    let what =
+      stream.isMissing
+      ? "stream \(stream.name), which does not exist, never held a message of the bridge"
+      : """
+      stream \(stream.name), which holds no message of the bridge, never lost one (it was created at \
+      \(stream.created))
+      """
     return """
-      there is no checkpoint, and nothing proves that stream \(stream.name), which holds no message of \
-      the bridge, never lost one (it was created at \(stream.created)). Decide: run --from oldest \
-      --force publishes again what the oplog still has of it; run --from \(place) --force continues \
-      behind what the other streams hold
+      there is no checkpoint, and nothing proves that \(what). Decide: run --from oldest --force \
+      publishes again what the oplog still has of it; run --from \(place) --force continues behind what \
+      the other streams hold
       """
   }
 }

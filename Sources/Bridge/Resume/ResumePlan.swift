@@ -37,6 +37,8 @@ package struct ResumePlan: Sendable, Equatable {
     package var remedy = Remedy.refill
     /// The stream was deleted and made again.
     package var isMadeAgain = false
+    /// The stream was deleted.
+    package var isMissing = false
     /// What of it can't or need not be published again.
     package var limit: String?
 
@@ -52,9 +54,12 @@ package struct ResumePlan: Sendable, Equatable {
         return "stream \(stream) is behind the others; it gets what it lacks up to \(to)"
           + (limit.map { ". \($0)" } ?? "")
       }
+      let end =
+        isMissing
+        ? "it does not exist"
+        : "it \(isMadeAgain ? "was made again and " : "")ends at sequence \(lastSequence)"
       let lost = """
-        stream \(stream) lost acknowledged messages: \(isMadeAgain ? "it was made again and" : "it") ends \
-        at sequence \(lastSequence), \(acknowledgedSequence) was acknowledged
+        stream \(stream) lost acknowledged messages: \(end), and \(acknowledgedSequence) was acknowledged
         """
       switch remedy {
       case .refill:
@@ -303,6 +308,7 @@ extension ResumePlan {
     var loss = Loss(
       stream: name, from: stream.firm?.position, to: to, acknowledgedSequence: acked.sequence,
       lastSequence: stream.lastSequence)
+    loss.isMissing = stream.isMissing
     loss.isMadeAgain = stream.wasMadeAgain || acked.created != stream.created
     defer { losses.append(loss) }
     switch stream.onLoss {
@@ -396,7 +402,8 @@ extension ResumePlan {
       stream.tail.map({ $0.position.entry <= snapshot.position }) ?? true
     else { return nil }
     return """
-      stream \(stream.name) lost acknowledged messages (it ends at sequence \(stream.lastSequence), \
+      stream \(stream.name) lost acknowledged messages (\
+      \(stream.isMissing ? "it does not exist" : "it ends at sequence \(stream.lastSequence)"), and \
       \(acked.sequence) was acknowledged), among them some of the snapshot at \(snapshot.position), \
       which the oplog can't bring back. Publish another one: tailrace snapshot --force
       """

@@ -51,6 +51,8 @@ package struct StreamObservation: Sendable, Equatable {
   package var checkpointOverwritten = false
   /// It isn't the stream whose messages the checkpoint has seen.
   package var wasMadeAgain = false
+  /// It does not exist yet: a start judges how it would begin.
+  package var isMissing = false
   /// Which of our messages are there, where positions don't tell.
   package var patchwork: Patchwork?
   /// What is behind the last acknowledged message, where the protocol can leave gaps there.

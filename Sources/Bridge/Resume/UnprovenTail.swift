@@ -23,6 +23,8 @@ package struct UnprovenTail: Sendable, Equatable {
   private var othersBehind: UInt64 = 0
   /// Everything before is stored, whatever the stream's order says.
   private let settled: EventPosition?
+  /// The checkpoint is lost, and this begins with the first message that is there.
+  private var isFromFirst = false
   /// How many of the last in `own` follow one another without anything between.
   private var run = 0
 
@@ -39,6 +41,15 @@ package struct UnprovenTail: Sendable, Equatable {
     last = sequence
     firm = acknowledged
     self.settled = settled
+  }
+
+  /// Without a checkpoint, from `sequence` on. Firm is then what `isFirst` allows, or a long run proves.
+  ///
+  /// - Parameter isFirst: no message of ours is before it. The first is acknowledged before anything else is
+  ///   sent, so that nothing before it is missing; nor behind it, up to the first message of others.
+  package init(from sequence: UInt64, isFirst: Bool) {
+    self.init(behind: sequence &- 1, acknowledged: nil, settled: nil)
+    isFromFirst = isFirst
   }
 
   /// What `stream` may hold behind what `checkpoint` says of it, to be filled. Nil: the stream isn't what it was
@@ -75,6 +86,11 @@ package struct UnprovenTail: Sendable, Equatable {
     guard let found else {
       othersBehind += 1
       return
+    }
+    if isFromFirst, own.isEmpty,
+      firm.map({ follows && $0.position <= found.position }) ?? true
+    {
+      return begin(behind: found)
     }
     // It was sent late, and is proven by what was acknowledged behind it.
     if let firm, found.position < firm.position { return }

@@ -53,6 +53,8 @@ package final class FullDocumentPrefetcher: @unchecked Sendable {
   private static let wantedAtOnce = 500
   /// … and a stretch without a wanted image is not looked through further than this at once.
   private static let stepsAtOnce = 20_000
+  /// … nor for longer, since rules' conditions are judged, …
+  private static let mostAtOnce = TimeAmount.milliseconds(10)
   /// … nor where the keys and names of its documents take so many bytes: a transaction may have any
   /// amount of them.
   private static let bytesAtOnce = 4 << 20
@@ -168,8 +170,9 @@ package final class FullDocumentPrefetcher: @unchecked Sendable {
   /// Looks through the next stretch. True: nothing is to be fetched for it.
   private func lookAhead() -> Bool {
     forget()
+    let end = NIODeadline.now() + Self.mostAtOnce
     while total < Self.stepsAtOnce, request.count < Self.wantedAtOnce,
-      request.byteCount < Self.bytesAtOnce, lookAtStep()
+      request.byteCount < Self.bytesAtOnce, lookAtStep(), total & 3 != 0 || NIODeadline.now() < end
     {}
     guard request.count > 0 else {
       allowed = total

@@ -53,7 +53,13 @@ package struct StreamPlan: Sendable {
   }
 
   /// The stream as it will be found; an empty one where it has to be made.
-  package func expected(now: String) -> StreamInfo {
+  package func expected(now: String, cautious: Bool, mayRepeatIDs: Bool) -> PreparedStream {
+    var stream = prepared(expected(now), cautious: cautious, mayRepeatIDs: mayRepeatIDs)
+    stream.isMissing = present == nil
+    return stream
+  }
+
+  private func expected(_ now: String) -> StreamInfo {
     if let present {
       var raw = present.raw
       raw["config"] = config

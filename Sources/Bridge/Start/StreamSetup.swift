@@ -18,6 +18,8 @@ package struct PreparedStream: Sendable {
   var screening: LaneOptions.Screening
   /// Ids alone don't prove that the stream has an event.
   package var mayRepeatIDs: Bool
+  /// It does not exist: `info` is what it will be like.
+  package var isMissing = false
 
   /// The chain names the id that each message follows (`LaneOptions.assertsPredecessor`).
   var assertsPredecessor: Bool { info.replicas == 1 }
@@ -102,7 +104,9 @@ struct StreamSetup: Sendable {
   /// The streams as they will be found once everything is made.
   func expected(_ setup: SetupPlan, cautious: Set<String>, now: String) -> [PreparedStream] {
     setup.streams.map { stream in
-      prepared(stream.plan, stream.plan.expected(now: now), cautious.contains(stream.plan.name))
+      stream.plan.expected(
+        now: now, cautious: cautious.contains(stream.plan.name),
+        mayRepeatIDs: configuration.mayRepeatIDs(stream.plan.name))
     }
   }
 

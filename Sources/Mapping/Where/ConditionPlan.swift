@@ -132,27 +132,30 @@ extension MappingPlan {
     _ condition: Int32, _ event: borrowing ChangeEvent, _ steps: inout ConditionSteps,
     _ scratch: inout Scratch
   ) -> ConditionVerdict {
+    guard steps.overdrawn <= ConditionBudget.mostOverdrawn else { return .undecided }
     scratch.conditionSteps = conditions.budget.own &+ steps.shared
     let holds = holds(condition, event, &scratch)
     steps.shared = min(steps.shared, max(scratch.conditionSteps, 0))
-    if scratch.conditionSteps < 0 { return .undecided }
+    if scratch.conditionSteps < 0 {
+      steps.overdrawn &-= scratch.conditionSteps
+      return .undecided
+    }
     return holds ? .satisfied : .refused
   }
 
   private func holds(
     _ condition: Int32, _ event: borrowing ChangeEvent, _ scratch: inout Scratch
   ) -> Bool {
-    guard scratch.charge(1) else { return false }
+    guard scratch.conditionSteps.charge(1) else { return false }
     let node = conditions.nodes[Int(condition)]
     switch node.kind {
-    case .all:
-      for n in Int(node.first)..<Int(node.first &+ node.count)
-      where !holds(conditions.children[n], event, &scratch) { return false }
-      return true
-    case .any:
-      for n in Int(node.first)..<Int(node.first &+ node.count)
-      where holds(conditions.children[n], event, &scratch) { return true }
-      return false
+    case .all, .any:
+      let isAll = node.kind == .all
+      for n in Int(node.first)..<Int(node.first &+ node.count) {
+        let isTrue = holds(conditions.children[n], event, &scratch)
+        if isTrue != isAll || scratch.conditionSteps < 0 { return isTrue }
+      }
+      return isAll
     case .not: return !holds(conditions.children[Int(node.first)], event, &scratch)
     default: return passes(node, event, &scratch)
     }
@@ -177,7 +180,7 @@ extension MappingPlan {
       return passes(node, whole, &scratch)
     }
     return PathVisit.visitValues(document, path) {
-      scratch.charge($0)
+      scratch.conditionSteps.spend($0)
     } visit: {
       passes(node, $0, &scratch)
     }
@@ -243,7 +246,7 @@ extension MappingPlan {
     default:
       let sorted = Int(node.first &+ node.count)
       for n in Int(node.first)..<sorted {
-        guard scratch.charge(1) else { return false }
+        guard scratch.conditionSteps.charge(1) else { return false }
         if comparison(node.kind, value, literal(n), &scratch.conditionSteps) { return true }
       }
       guard node.sortedCount > 0 else { return false }
@@ -258,7 +261,7 @@ extension MappingPlan {
     var (low, high) = (places.lowerBound, places.upperBound)
     while low < high {
       let middle = low &+ (high &- low) / 2
-      guard scratch.charge(1),
+      guard scratch.conditionSteps.charge(1),
         // A NaN is none of them.
         let order = compare(value, literal(middle), &scratch.conditionSteps)
       else { return false }
@@ -271,7 +274,7 @@ extension MappingPlan {
   private func search(
     _ pattern: Pattern, _ text: UnsafeRawBufferPointer, _ scratch: inout Scratch
   ) -> Bool {
-    guard scratch.charge(2 &+ text.count &>> 2) else { return false }
+    guard scratch.conditionSteps.charge(2 &+ text.count &>> 2) else { return false }
     var steps = scratch.conditionSteps / ConditionBudget.patternStepCost
     let before = steps
     let outcome = pattern.search(text, &scratch.pattern, steps: &steps)
@@ -286,13 +289,5 @@ extension MappingPlan {
     return BSONElement(
       type: value.type, key: UnsafeRawBufferPointer(start: nil, count: 0),
       value: bytes(value.bytes))
-  }
-}
-
-extension Scratch {
-  /// Takes steps out of the condition's budget; false if there are none left.
-  fileprivate mutating func charge(_ steps: Int) -> Bool {
-    conditionSteps &-= steps
-    return conditionSteps >= 0
   }
 }

@@ -93,8 +93,7 @@ func compare(_ a: BSONElement, _ b: BSONElement, _ steps: inout Int) -> Int? {
   case .null, .undefined, .minKey, .maxKey: return 0
   default: break
   }
-  steps &-= min(a.value.count, b.value.count) &>> 5
-  guard steps >= 0 else { return nil }
+  guard steps.charge(min(a.value.count, b.value.count) &>> 5) else { return nil }
   switch a.type {
   case .string, .symbol: return compareBytes(a.text(b), b.text(a))
   case .binary:
@@ -141,8 +140,7 @@ private func compareDocuments(_ a: BSONElement, _ b: BSONElement, _ steps: inout
   while true {
     guard let x = try? walkA.next() else { return (try? walkB.next()) == nil ? 0 : -1 }
     guard let y = try? walkB.next() else { return 1 }
-    steps &-= ConditionBudget.pairCost &+ min(x.key.count, y.key.count) &>> 5
-    guard steps >= 0 else { return nil }
+    guard steps.spend(ConditionBudget.pairCost &+ x.searchCost) else { return nil }
     let (classX, classY) = (comparisonClass(x.type), comparisonClass(y.type))
     if classX != classY { return classX < classY ? -1 : 1 }
     if a.type == .document {
@@ -159,12 +157,10 @@ private func compareDocuments(_ a: BSONElement, _ b: BSONElement, _ steps: inout
 private func compareNumbers(_ a: BSONElement, _ b: BSONElement, _ steps: inout Int) -> Int? {
   if let x = a.integer, let y = b.integer { return x == y ? 0 : x < y ? -1 : 1 }
   if a.type == .decimal128 || b.type == .decimal128 {
-    steps &-= ConditionBudget.decimalCost
-    guard steps >= 0 else { return nil }
+    guard steps.charge(ConditionBudget.decimalCost) else { return nil }
     // Digit by digit is slow for doubles: only where they are the decimal's nearest one.
     if let order = compareRoughly(a, b) ?? compareRoughly(b, a).map({ -$0 }) { return order }
-    steps &-= (a.double ?? b.double).map(ComparableDecimal.cost) ?? 0
-    guard steps >= 0 else { return nil }
+    guard steps.charge((a.double ?? b.double).map(ComparableDecimal.cost) ?? 0) else { return nil }
     return compare(ComparableDecimal(a), ComparableDecimal(b))
   }
   if let x = a.double, let y = b.double {
