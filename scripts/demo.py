@@ -26,7 +26,13 @@ import urllib.request
 from collections import Counter
 from pathlib import Path
 
+import building
 import fetch
+
+# Before lab.py asks for the Python environment: that and the servers are fetched during the build.
+if __name__ == "__main__" and len(sys.argv) == 1:
+    building.prepare()
+
 import lab as labs  # re-runs this program in .tools/venv when needed
 
 import nats
@@ -173,18 +179,6 @@ class Arrivals:
 # --- tailrace ----------------------------------------------------------------------------------
 
 
-def build():
-    if "TAILRACE_BINARY" in os.environ:
-        return Path(os.environ["TAILRACE_BINARY"])
-    if shutil.which("swift") is None:
-        raise Failed("there is no `swift` on PATH; Swift 6 is needed to build tailrace")
-    done = subprocess.run(["swift", "build", "-c", "release", "--product", "tailrace"],
-                          cwd=fetch.ROOT, stdout=sys.stderr)
-    if done.returncode != 0:
-        raise Failed("the build failed, see above")
-    return fetch.ROOT / ".build" / "release" / "tailrace"
-
-
 @contextlib.contextmanager
 def tailrace(binary, environment, log):
     with open(log, "wb") as sink:
@@ -260,7 +254,7 @@ def compare(events, arrivals, stored):
 
 
 def demo():
-    binary = build()
+    binary = Path(os.environ["TAILRACE_BINARY"])
     began = time.monotonic()
     log = Path(tempfile.mkdtemp(prefix="tailrace-demo-")) / "tailrace.log"
     print("Starting a MongoDB replica set and a NATS server with JetStream …", flush=True)
@@ -358,7 +352,6 @@ def main():
         return 0 if sys.argv[1] in ("-h", "--help") else 64
     signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
     try:
-        fetch.packages()
         return demo()
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)

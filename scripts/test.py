@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """Runs all tests and says how many: `make test`.
 
-    test.py             builds, then Swift's tests, then Tests/Integration
+    test.py             builds, then Tests/Integration beside the build and run of Swift's tests
     test.py --faults    the fault tests of Tests/Integration only; builds nothing
     test.py --differential    test_differential.py only; builds nothing
 
 FAULT_ROUNDS sets the rounds of each fault (3), FAULT_SEED repeats a run's choices,
 PYTEST_ADDOPTS is pytest's own. A failed part doesn't keep the next from running.
-Four files of Tests/Integration run at a time, each worker with servers of its own: they mostly wait
-(two use a quarter of two cores). TEST_WORKERS sets how many.
+Six files of Tests/Integration run at a time, each worker with servers of its own: they mostly wait
+(two use a quarter of two cores). TEST_WORKERS sets how many. Swift's tests are compiled with what they
+leave of the processor, and run beside them.
 """
 
 import os
@@ -18,6 +19,7 @@ import time
 import xml.etree.ElementTree as ElementTree
 from concurrent.futures import ThreadPoolExecutor
 
+import building
 import fetch
 
 SWIFT_REPORTS = [fetch.ROOT / ".build" / f"swift-tests-{part}.xml" for part in (1, 2)]
@@ -45,12 +47,44 @@ def counted(*reports):
     return total, failed, skipped
 
 
-def fetch_servers():
-    """What the tests need besides the build; Python's path."""
-    python = fetch.venv()
-    fetch.mongod()
-    fetch.nats_server()
-    return python
+class Side:
+    """Commands that run beside others; what they print comes in one piece when they end."""
+
+    def __init__(self):
+        self.codes = []
+        self._thread = ThreadPoolExecutor(1)
+        self._done = None
+
+    def begin(self, work):
+        self._done = self._thread.submit(work)
+
+    def run(self, *command):
+        began = time.monotonic()
+        done = subprocess.run([str(word) for word in command], cwd=fetch.ROOT, text=True,
+                              stdin=subprocess.DEVNULL, errors="replace",
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        words = " ".join(str(word) for word in command)
+        fetch.show(f"+ {words}\n{done.stdout}  {time.monotonic() - began:.0f} s, "
+                   f"exit {done.returncode}: {words}")
+        self.codes.append(done.returncode)
+
+    def end(self):
+        if self._done is not None:
+            self._done.result()
+        return self.codes
+
+
+def swift_tests(side):
+    """Builds and runs them beside the integration tests, behind those for the processor."""
+    code = building.build("--build-tests", behind=True)
+    side.codes.append(code)
+    if code != 0:
+        return
+    # Quiet about XCTest, which has no tests here. Those that start mongods run by themselves, and
+    # eight of the others at a time: beside hundreds of tests a server looks hung.
+    for report, half in zip(SWIFT_REPORTS, ("--skip", "--filter")):
+        side.run("swift", "test", "-c", "release", "--skip-build", "--disable-xctest",
+                 half, "MongoSourceTests", "--xunit-output", report)
 
 
 def main(arguments):
@@ -69,8 +103,8 @@ def main(arguments):
         fetch.packages()
         # Beside the build, which waits for nobody's network.
         with ThreadPoolExecutor(1) as background:
-            servers = background.submit(fetch_servers)
-            code = run("swift", "build", "-c", "release", "--build-tests") if whole else 0
+            servers = background.submit(fetch.servers)
+            code = building.build("--product", "tailrace") if whole else 0
             python = servers.result()
     except fetch.Unavailable as problem:
         fetch.say(problem)
@@ -79,17 +113,14 @@ def main(arguments):
         return code
     for report in (*SWIFT_REPORTS, PYTHON_REPORT):
         report.unlink(missing_ok=True)
-    codes = []
+    side = Side()
     if whole:
-        # Quiet about XCTest, which has no tests here. Those that start mongods run by themselves, and
-        # eight of the others at a time: beside hundreds of tests a server looks hung.
         os.environ.setdefault("SWT_EXPERIMENTAL_MAXIMUM_PARALLELIZATION_WIDTH", "8")
-        for report, half in zip(SWIFT_REPORTS, ("--skip", "--filter")):
-            codes.append(run("swift", "test", "-c", "release", "--skip-build", "--disable-xctest",
-                             half, "MongoSourceTests", "--xunit-output", report))
-    workers = ["-n", os.environ.get("TEST_WORKERS", "4"), "--dist", "loadfile"]
-    codes.append(run(python, "-m", "pytest", "-q", "--durations=20", "--junitxml", PYTHON_REPORT,
-                     *(workers if "no:xdist" not in choice else []), *choice))
+        side.begin(lambda: swift_tests(side))
+    workers = ["-n", os.environ.get("TEST_WORKERS", "6"), "--dist", "loadfile"]
+    codes = [run(python, "-m", "pytest", "-q", "--durations=20", "--junitxml", PYTHON_REPORT,
+                 *(workers if "no:xdist" not in choice else []), *choice)]
+    codes += side.end()
     total, failed, skipped = counted(*SWIFT_REPORTS, PYTHON_REPORT)
     passed = total - failed - skipped
     verdict = "PASS" if not any(codes) else "FAIL"

@@ -1,0 +1,82 @@
+"""`swift build`, with a line now and then that tells how far it is, instead of one for every file."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import fetch
+
+STEP = re.compile(r"\[(\d+)/(\d+)\] ?(.*)")
+PROGRAM = fetch.ROOT / ".build" / "release" / "tailrace"
+EVERY = 0.5 if sys.stderr.isatty() else 10
+
+
+def yielding():
+    """This process and those that it starts get only what is left of the processor.
+
+    Niceness would not do: as root, SwiftPM gives compilers the normal one again."""
+    if hasattr(os, "SCHED_IDLE"):
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    else:
+        os.nice(10)
+
+
+def build(*arguments, behind=False):
+    """The exit code of `swift build -c release` with arguments; `behind` everything else that runs.
+
+    What the compiler has to say is printed as it comes."""
+    command = ["swift", "build", "-c", "release", *arguments]
+    print("+", *command, file=sys.stderr, flush=True)
+    began = told = time.monotonic()
+    process = subprocess.Popen(command, cwd=fetch.ROOT, stdin=subprocess.DEVNULL,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                               errors="replace", preexec_fn=yielding if behind else None)
+    try:
+        for line in process.stdout:
+            step = STEP.match(line)
+            if step is None:
+                fetch.show(line.rstrip())
+            elif time.monotonic() - told > EVERY:
+                told = time.monotonic()
+                fetch.show(f"  {clock(told - began)}  step {step[1]} of {step[2]}: "
+                           f"{step[3].rstrip()[:60]}", passing=True)
+        code = process.wait()
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait()
+    fetch.show(f"  {clock(time.monotonic() - began)}, exit {code}")
+    return code
+
+
+def prepare():
+    """Builds tailrace, names it in TAILRACE_BINARY, and fetches servers and Python environment meanwhile.
+
+    Ends the program with 69 where something of it can't be had, 130 when interrupted."""
+    if "TAILRACE_BINARY" in os.environ:
+        return
+    try:
+        fetch.packages()
+        if shutil.which("swift") is None:
+            raise fetch.Unavailable("there is no `swift` on PATH; Swift 6 is needed to build tailrace")
+        with ThreadPoolExecutor(1) as background:
+            servers = background.submit(fetch.servers)
+            code = build("--product", "tailrace")
+            servers.result()
+        if code != 0:
+            raise fetch.Unavailable("the build failed, see above")
+    except fetch.Unavailable as problem:
+        fetch.say(problem)
+        sys.exit(69)
+    except KeyboardInterrupt:
+        fetch.show("stopped")
+        sys.exit(130)
+    os.environ["TAILRACE_BINARY"] = str(PROGRAM)
+
+
+def clock(seconds):
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
