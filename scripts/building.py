@@ -44,13 +44,21 @@ def build(*arguments, behind=False):
                 told = time.monotonic()
                 fetch.show(f"  {clock(told - began)}  step {step[1]} of {step[2]}: "
                            f"{step[3].rstrip()[:60]}", passing=True)
-        code = process.wait()
+        used = ended(process)
     finally:
         if process.poll() is None:
             process.terminate()
             process.wait()
-    fetch.show(f"  {clock(time.monotonic() - began)}, exit {code}")
-    return code
+    fetch.show(f"  {time.monotonic() - began:.0f} s, {used:.0f} s of processor, "
+               f"exit {process.returncode}")
+    return process.returncode
+
+
+def ended(process):
+    """Waits for a process; the seconds of processor that it and what it waited for have used."""
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return usage.ru_utime + usage.ru_stime
 
 
 def prepare():

@@ -15,6 +15,7 @@ leave of the processor, and run beside them.
 import os
 import subprocess
 import sys
+import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
 from concurrent.futures import ThreadPoolExecutor
@@ -26,12 +27,22 @@ SWIFT_REPORTS = [fetch.ROOT / ".build" / f"swift-tests-{part}.xml" for part in (
 PYTHON_REPORT = fetch.ROOT / ".build" / "integration-tests.xml"
 
 
-def run(*command):
-    print("+", *command, file=sys.stderr, flush=True)
+def run(*command, beside=False):
+    """The exit code of a command; what it prints comes at its end where it runs `beside` another."""
+    words = " ".join(str(word) for word in command)
     began = time.monotonic()
-    code = subprocess.run([str(word) for word in command], cwd=fetch.ROOT).returncode
-    print(f"  {time.monotonic() - began:.0f} s, exit {code}", file=sys.stderr, flush=True)
-    return code
+    with tempfile.TemporaryFile("w+", errors="replace") as printed:
+        if not beside:
+            print(f"+ {words}", file=sys.stderr, flush=True)
+        process = subprocess.Popen([str(word) for word in command], cwd=fetch.ROOT,
+                                   **({"stdout": printed, "stderr": printed} if beside else {}))
+        used = building.ended(process)
+        if beside:
+            printed.seek(0)
+            fetch.show(f"+ {words}\n{printed.read()}")
+    fetch.show(f"  {time.monotonic() - began:.0f} s, {used:.0f} s of processor, "
+               f"exit {process.returncode}: {words}")
+    return process.returncode
 
 
 def counted(*reports):
@@ -47,44 +58,18 @@ def counted(*reports):
     return total, failed, skipped
 
 
-class Side:
-    """Commands that run beside others; what they print comes in one piece when they end."""
-
-    def __init__(self):
-        self.codes = []
-        self._thread = ThreadPoolExecutor(1)
-        self._done = None
-
-    def begin(self, work):
-        self._done = self._thread.submit(work)
-
-    def run(self, *command):
-        began = time.monotonic()
-        done = subprocess.run([str(word) for word in command], cwd=fetch.ROOT, text=True,
-                              stdin=subprocess.DEVNULL, errors="replace",
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        words = " ".join(str(word) for word in command)
-        fetch.show(f"+ {words}\n{done.stdout}  {time.monotonic() - began:.0f} s, "
-                   f"exit {done.returncode}: {words}")
-        self.codes.append(done.returncode)
-
-    def end(self):
-        if self._done is not None:
-            self._done.result()
-        return self.codes
-
-
-def swift_tests(side):
-    """Builds and runs them beside the integration tests, behind those for the processor."""
-    code = building.build("--build-tests", behind=True)
-    side.codes.append(code)
-    if code != 0:
-        return
+def swift_tests():
+    """Builds and runs them, behind what else runs for the processor; the exit codes."""
+    codes = [building.build("--build-tests", behind=True)]
+    if codes != [0]:
+        return codes
     # Quiet about XCTest, which has no tests here. Those that start mongods run by themselves, and
     # eight of the others at a time: beside hundreds of tests a server looks hung.
+    os.environ.setdefault("SWT_EXPERIMENTAL_MAXIMUM_PARALLELIZATION_WIDTH", "8")
     for report, half in zip(SWIFT_REPORTS, ("--skip", "--filter")):
-        side.run("swift", "test", "-c", "release", "--skip-build", "--disable-xctest",
-                 half, "MongoSourceTests", "--xunit-output", report)
+        codes.append(run("swift", "test", "-c", "release", "--skip-build", "--disable-xctest",
+                         half, "MongoSourceTests", "--xunit-output", report, beside=True))
+    return codes
 
 
 def main(arguments):
@@ -113,14 +98,12 @@ def main(arguments):
         return code
     for report in (*SWIFT_REPORTS, PYTHON_REPORT):
         report.unlink(missing_ok=True)
-    side = Side()
-    if whole:
-        os.environ.setdefault("SWT_EXPERIMENTAL_MAXIMUM_PARALLELIZATION_WIDTH", "8")
-        side.begin(lambda: swift_tests(side))
     workers = ["-n", os.environ.get("TEST_WORKERS", "6"), "--dist", "loadfile"]
-    codes = [run(python, "-m", "pytest", "-q", "--durations=20", "--junitxml", PYTHON_REPORT,
-                 *(workers if "no:xdist" not in choice else []), *choice)]
-    codes += side.end()
+    with ThreadPoolExecutor(1) as beside:
+        swift = beside.submit(swift_tests) if whole else None
+        codes = [run(python, "-m", "pytest", "-q", "--durations=20", "--junitxml", PYTHON_REPORT,
+                     *(workers if "no:xdist" not in choice else []), *choice)]
+        codes += swift.result() if swift else []
     total, failed, skipped = counted(*SWIFT_REPORTS, PYTHON_REPORT)
     passed = total - failed - skipped
     verdict = "PASS" if not any(codes) else "FAIL"
