@@ -273,7 +273,7 @@ def demo():
         print(f"  Its log: {log}")
         return 1
     shutil.rmtree(log.parent)
-    print(NEXT)
+    print(NEXT.format(program=os.path.relpath(binary, fetch.ROOT), config=CONFIG))
     return 0
 
 
@@ -333,13 +333,13 @@ def print_health(code, health):
         print(f"    {name:<13} {check['status']:<9} {check['detail']}")
 
 
-NEXT = f"""
+NEXT = """
   Try next:
-    .build/release/tailrace validate -c {CONFIG}
+    {program} validate -c {config}
         checks its rules, offline
     python3 scripts/lab.py run
         servers to play with: prints their addresses, Ctrl-D stops them; then, in another terminal
-    MONGODB_URI='…' NATS_URL='…' .build/release/tailrace run -c {CONFIG}
+    MONGODB_URI='…' NATS_URL='…' {program} run -c {config}
     make test
         unit tests, and crashes of every kind on real servers
     make bench
