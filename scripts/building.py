@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -30,21 +31,30 @@ def build(*arguments, configuration="release", behind=False):
     What the compiler has to say is printed as it comes."""
     command = ["swift", "build", "-c", configuration, *arguments]
     print("+", *command, file=sys.stderr, flush=True)
-    began = told = time.monotonic()
+    began = time.monotonic()
+    step, ends = "", threading.Event()
+
+    def tell():
+        # By the clock: a large module compiles for a minute, and says nothing.
+        while not ends.wait(EVERY):
+            fetch.show(f"  {clock(time.monotonic() - began)}  {step}", passing=True)
+
+    teller = threading.Thread(target=tell, daemon=True)
     process = subprocess.Popen(command, cwd=fetch.ROOT, stdin=subprocess.DEVNULL,
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                                errors="replace", preexec_fn=yielding if behind else None)
+    teller.start()
     try:
         for line in process.stdout:
-            step = STEP.match(line)
-            if step is None:
+            found = STEP.match(line)
+            if found is None:
                 fetch.show(line.rstrip())
-            elif time.monotonic() - told > EVERY:
-                told = time.monotonic()
-                fetch.show(f"  {clock(told - began)}  step {step[1]} of {step[2]}: "
-                           f"{step[3].rstrip()[:60]}", passing=True)
+            else:
+                step = f"step {found[1]} of {found[2]}: {found[3].rstrip()[:60]}"
         used = ended(process)
     finally:
+        ends.set()
+        teller.join()
         if process.poll() is None:
             process.terminate()
             process.wait()
