@@ -273,7 +273,8 @@ def demo():
         print(f"  Its log: {log}")
         return 1
     shutil.rmtree(log.parent)
-    print(NEXT.format(program=os.path.relpath(binary, fetch.ROOT), config=CONFIG))
+    program = binary.relative_to(fetch.ROOT) if binary.is_relative_to(fetch.ROOT) else binary
+    print(NEXT.format(program=program, config=CONFIG))
     return 0
 
 
