@@ -1,4 +1,4 @@
-# One verb per need. Everything builds in release mode, so that dependencies build once.
+# One verb per need. Everything but a first demo builds in release mode, so that dependencies build once.
 .DEFAULT_GOAL := help
 .PHONY: help demo build test test-matrix differential fuzz lint bench soak clean need-python
 

@@ -6,6 +6,15 @@ let strict: [SwiftSetting] = [
   .enableUpcomingFeature("MemberImportVisibility"),
 ]
 
+/// Hashes and signatures, by the libcrypto that libmongoc needs anyway: no second library, and no minutes
+/// of compiling one.
+let cryptography: [Target] = [
+  .systemLibrary(
+    name: "CLibCrypto", pkgConfig: "libcrypto",
+    providers: [.apt(["libssl-dev"]), .brew(["openssl"])]),
+  .target(name: "Cryptography", dependencies: ["CLibCrypto"], swiftSettings: strict),
+]
+
 /// Pure modules: no I/O, no NIO, no libmongoc. They build and test in seconds.
 let pure: [Target] = [
   .target(name: "JSON", swiftSettings: strict),
@@ -17,7 +26,7 @@ let pure: [Target] = [
   .target(
     name: "Mapping",
     dependencies: [
-      "BSON", "Oplog", "Patterns", .product(name: "Crypto", package: "swift-crypto"),
+      "BSON", "Cryptography", "Oplog", "Patterns",
     ],
     swiftSettings: strict),
   .target(name: "JSONSchema", dependencies: ["BSON", "JSON", "Patterns"], swiftSettings: strict),
@@ -42,11 +51,10 @@ let ends: [Target] = [
   .target(
     name: "NATS",
     dependencies: [
-      "JSON",
+      "Cryptography", "JSON",
       .product(name: "NIOCore", package: "swift-nio"),
       .product(name: "NIOPosix", package: "swift-nio"),
       .product(name: "NIOSSL", package: "swift-nio-ssl"),
-      .product(name: "Crypto", package: "swift-crypto"),
       .product(name: "Logging", package: "swift-log"),
     ], swiftSettings: strict),
   .target(
@@ -73,10 +81,10 @@ let service: [Target] = [
     dependencies: [
       "BSON", "JSON", "JSONSchema", "Oplog", "Mapping", "MongoSource", "NATS", "JetStream",
       "BridgeConfiguration", "DeliberateErrors", "Parity",
-      .product(name: "Hummingbird", package: "hummingbird"),
       .product(name: "Logging", package: "swift-log"),
       .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
       .product(name: "NIOCore", package: "swift-nio"),
+      .product(name: "NIOHTTP1", package: "swift-nio"),
       .product(name: "NIOPosix", package: "swift-nio"),
     ], swiftSettings: closed),
   // What looks at a bridge from outside. These see what the bridge shows, never the pipeline.
@@ -102,9 +110,9 @@ let service: [Target] = [
     dependencies: [
       "BSON", "Bridge", "BridgeConfiguration", "DeadLetters", "JSON", "JetStream", "Mapping",
       "MongoSource", "NATS", "Oplog", "Parity",
-      .product(name: "Hummingbird", package: "hummingbird"),
       .product(name: "Logging", package: "swift-log"),
       .product(name: "NIOCore", package: "swift-nio"),
+      .product(name: "NIOHTTP1", package: "swift-nio"),
       .product(name: "NIOPosix", package: "swift-nio"),
       .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
     ], swiftSettings: closed),
@@ -151,6 +159,8 @@ let tests: [Target] = [
     name: "TestServers",
     dependencies: ["NATS", .product(name: "Logging", package: "swift-log")],
     path: "Tests/TestServers", swiftSettings: quick),
+  .testTarget(
+    name: "CryptographyTests", dependencies: ["Cryptography"], swiftSettings: quick),
   .testTarget(name: "JSONTests", dependencies: ["JSON"], swiftSettings: strict),
   .testTarget(
     name: "BSONTests", dependencies: ["BSON", "CLibMongoC", "TestRandom"], swiftSettings: strict),
@@ -175,10 +185,9 @@ let tests: [Target] = [
   .testTarget(
     name: "NATSTests",
     dependencies: [
-      "NATS", "TestRandom", "TestServers",
+      "Cryptography", "NATS", "TestRandom", "TestServers",
       .product(name: "NIOCore", package: "swift-nio"),
       .product(name: "NIOPosix", package: "swift-nio"),
-      .product(name: "Crypto", package: "swift-crypto"),
       .product(name: "Logging", package: "swift-log"),
     ],
     exclude: ["peer.py"], swiftSettings: quick),
@@ -230,14 +239,12 @@ let package = Package(
     .library(name: "JSONSchema", targets: ["JSONSchema"]),
   ],
   dependencies: [
-    .package(url: "https://github.com/apple/swift-nio", from: "2.80.0"),
+    .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
     .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.30.0"),
-    .package(url: "https://github.com/apple/swift-crypto", from: "4.0.0"),
     .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
-    .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.10.0"),
     .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.6.0"),
     .package(url: "https://github.com/jpsim/Yams", from: "6.0.0"),
   ],
-  targets: pure + ends + service + simulation + tests
+  targets: cryptography + pure + ends + service + simulation + tests
 )

@@ -26,7 +26,13 @@ import urllib.request
 from collections import Counter
 from pathlib import Path
 
+import building
 import fetch
+
+# Before lab.py asks for the Python environment: that and the servers are fetched during the build.
+if __name__ == "__main__" and len(sys.argv) == 1:
+    building.prepare()
+
 import lab as labs  # re-runs this program in .tools/venv when needed
 
 import nats
@@ -173,18 +179,6 @@ class Arrivals:
 # --- tailrace ----------------------------------------------------------------------------------
 
 
-def build():
-    if "TAILRACE_BINARY" in os.environ:
-        return Path(os.environ["TAILRACE_BINARY"])
-    if shutil.which("swift") is None:
-        raise Failed("there is no `swift` on PATH; Swift 6 is needed to build tailrace")
-    done = subprocess.run(["swift", "build", "-c", "release", "--product", "tailrace"],
-                          cwd=fetch.ROOT, stdout=sys.stderr)
-    if done.returncode != 0:
-        raise Failed("the build failed, see above")
-    return fetch.ROOT / ".build" / "release" / "tailrace"
-
-
 @contextlib.contextmanager
 def tailrace(binary, environment, log):
     with open(log, "wb") as sink:
@@ -260,7 +254,7 @@ def compare(events, arrivals, stored):
 
 
 def demo():
-    binary = build()
+    binary = Path(os.environ["TAILRACE_BINARY"])
     began = time.monotonic()
     log = Path(tempfile.mkdtemp(prefix="tailrace-demo-")) / "tailrace.log"
     print("Starting a MongoDB replica set and a NATS server with JetStream …", flush=True)
@@ -279,7 +273,8 @@ def demo():
         print(f"  Its log: {log}")
         return 1
     shutil.rmtree(log.parent)
-    print(NEXT)
+    program = binary.relative_to(fetch.ROOT) if binary.is_relative_to(fetch.ROOT) else binary
+    print(NEXT.format(program=program, config=CONFIG))
     return 0
 
 
@@ -339,13 +334,13 @@ def print_health(code, health):
         print(f"    {name:<13} {check['status']:<9} {check['detail']}")
 
 
-NEXT = f"""
+NEXT = """
   Try next:
-    .build/release/tailrace validate -c {CONFIG}
+    {program} validate -c {config}
         checks its rules, offline
     python3 scripts/lab.py run
         servers to play with: prints their addresses, Ctrl-D stops them; then, in another terminal
-    MONGODB_URI='…' NATS_URL='…' .build/release/tailrace run -c {CONFIG}
+    MONGODB_URI='…' NATS_URL='…' {program} run -c {config}
     make test
         unit tests, and crashes of every kind on real servers
     make bench
@@ -358,7 +353,6 @@ def main():
         return 0 if sys.argv[1] in ("-h", "--help") else 64
     signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
     try:
-        fetch.packages()
         return demo()
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)

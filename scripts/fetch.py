@@ -61,8 +61,18 @@ class Unavailable(Exception):
     """Something could not be had; the text says what to do about it."""
 
 
+def show(text, passing=False):
+    """A line to stderr. On a terminal the next one takes the place of a `passing` one."""
+    if sys.stderr.isatty():
+        text = "\r\033[K" + text + ("" if passing else "\n")
+    else:
+        text += "\n"
+    sys.stderr.write(text)
+    sys.stderr.flush()
+
+
 def say(text):
-    print(f"fetch: {text}", file=sys.stderr, flush=True)
+    show(f"fetch: {text}")
 
 
 # --- system packages -------------------------------------------------------------------------
@@ -102,6 +112,7 @@ PACKAGES = {
     "python3-venv": lambda: importlib.util.find_spec("ensurepip") or _python_with_venv(),
     "libbson-dev": _pkg_config("libbson-1.0"),
     "libmongoc-dev": _pkg_config("libmongoc-1.0"),
+    "libssl-dev": _pkg_config("libcrypto"),
     "libcurl4": _loads("libcurl.so.4"),
 }
 
@@ -407,6 +418,14 @@ def nats_server(version=None):
             raise Unavailable(f"Debian's nats-server is no longer {version}")
 
     return once(folder, build) / "nats-server"
+
+
+def servers():
+    """What tests and demo need besides the build; the path of Python."""
+    python = venv()
+    mongod()
+    nats_server()
+    return python
 
 
 def everything():

@@ -12,12 +12,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 MAP = ROOT / "docs" / "ARCHITECTURE.md"
 # What comes with the system or the toolchain.
-SYSTEM = {"CLibMongoC", "Dispatch", "Foundation", "Glibc", "Synchronization"}
+SYSTEM = {"CLibCrypto", "CLibMongoC", "Dispatch", "Foundation", "Glibc", "Synchronization"}
 PACKAGES = {
-    "ArgumentParser": "swift-argument-parser", "Crypto": "swift-crypto", "HTTPTypes": "Hummingbird",
-    "Hummingbird": "Hummingbird", "HummingbirdCore": "Hummingbird", "Logging": "swift-log",
+    "ArgumentParser": "swift-argument-parser", "Logging": "swift-log",
     "Metrics": "swift-metrics", "CoreMetrics": "swift-metrics", "NIO": "SwiftNIO", "NIOCore": "SwiftNIO",
-    "NIOHTTP1": "SwiftNIO", "NIOHTTPTypes": "Hummingbird", "NIOPosix": "SwiftNIO", "NIOSSL": "NIOSSL",
+    "NIOHTTP1": "SwiftNIO", "NIOPosix": "SwiftNIO", "NIOSSL": "NIOSSL",
     "ServiceLifecycle": "swift-service-lifecycle", "UnixSignals": "swift-service-lifecycle",
     "Yams": "Yams",
 }

@@ -1,5 +1,5 @@
 import BSON
-import Crypto
+import Cryptography
 
 // Renaming and redacting while a body is written.
 extension MappingPlan {
@@ -118,16 +118,20 @@ extension MappingPlan {
     guard redacted == .hash, let redactionKey else { return into.append("\"***\"") }
     // A hash takes microseconds, and an array may have a million values.
     if into.isBeyondLimit() { throw BSONError(.truncated, at: 0) }
-    var code = HMAC<SHA256>(key: redactionKey)
     if element.type == .string, let text = element.string {
-      code.update(data: text)
+      append(hashOf: text, under: redactionKey, into: &into)
     } else {
       var json = ByteWriter(capacity: 256)
       try json.appendJSON(value: element, style: .simplified)
-      code.update(data: json.bytes)
+      append(hashOf: json.bytes, under: redactionKey, into: &into)
     }
+  }
+
+  private func append(
+    hashOf bytes: UnsafeRawBufferPointer, under key: HMACKey, into: inout ByteWriter
+  ) {
     into.append(UInt8(ascii: "\""))
-    code.finalize().withUnsafeBytes { into.appendHex($0) }
+    key.withCode(of: bytes) { into.appendHex($0) }
     into.append(UInt8(ascii: "\""))
   }
 }

@@ -1,5 +1,5 @@
 import BSON
-import Crypto
+import Cryptography
 import Oplog
 
 /// Bytes in a plan's pool.
@@ -100,10 +100,10 @@ struct MappingPlan: ~Copyable {
   /// `sourceName` as it is.
   private(set) var source = PoolRange.empty
   /// Of the redaction `hash`.
-  let redactionKey: SymmetricKey?
+  let redactionKey: HMACKey?
 
   init(rules: [Rule], sourceName: String, redactionKey: [UInt8]?, mark: BridgeMark?) {
-    self.redactionKey = redactionKey.map { SymmetricKey(data: $0) }
+    self.redactionKey = redactionKey.map { HMACKey($0) }
     source = keep { $0.append(sourceName) }
     idPrefix = keep { $0.append(positionalIDPrefix(of: sourceName)) }
     ceSource = keep {

@@ -1,5 +1,5 @@
 import BSON
-import Crypto
+import Cryptography
 import Oplog
 
 extension MappingPlan {
@@ -27,9 +27,7 @@ extension MappingPlan {
     let isHidden = rule.map { !$0.documentID.isWhole } ?? false
     if isHidden, let redactionKey {
       into.append("hmac-")
-      var code = HMAC<SHA256>(key: redactionKey)
-      code.update(data: id.value)
-      return code.finalize().withUnsafeBytes { into.appendHex($0) }
+      return redactionKey.withCode(of: id.value) { into.appendHex($0) }
     }
     let start = into.count
     if !isHidden, id.hasOwnText(isFollowed: isFollowed) {
@@ -45,7 +43,7 @@ extension MappingPlan {
       into.truncate(to: start)
     }
     into.append("sha256-")
-    SHA256.hash(data: id.value).withUnsafeBytes { into.appendHex($0) }
+    SHA256.withDigest(of: id.value) { into.appendHex($0) }
   }
 }
 

@@ -1,11 +1,11 @@
-import Crypto
+import Cryptography
 
 /// An Ed25519 key pair in the NKeys format (github.com/nats-io/nkeys): base32 with a type prefix and a
 /// CRC-16.
 public struct NKey: Sendable, CustomStringConvertible, CustomReflectable {
   /// The public key as text; it starts with `U` for users, `A` for accounts and `O` for operators.
   public let publicKey: String
-  private let privateKey: Curve25519.Signing.PrivateKey
+  private let keyPair: Ed25519Key
 
   /// - Throws: `badCredentials`; the message never contains the seed.
   public init(seed: String) throws(NATSError) {
@@ -24,12 +24,12 @@ public struct NKey: Sendable, CustomStringConvertible, CustomReflectable {
     // The first five bits are the prefix S; the next eight are the key's type.
     let type = (raw[0] & 7) << 5 | raw[1] >> 3
     do {
-      self.privateKey = try Curve25519.Signing.PrivateKey(rawRepresentation: raw[2..<34])
+      keyPair = try Ed25519Key(seed: raw[2..<34])
     } catch {
       throw bad("cannot be used as an Ed25519 key")
     }
     var key = [type]
-    key.append(contentsOf: privateKey.publicKey.rawRepresentation)
+    key.append(contentsOf: keyPair.publicKey)
     let check = CRC16.checksum(key[...])
     key.append(UInt8(truncatingIfNeeded: check))
     key.append(UInt8(truncatingIfNeeded: check >> 8))
@@ -39,7 +39,7 @@ public struct NKey: Sendable, CustomStringConvertible, CustomReflectable {
   /// The Ed25519 signature, 64 bytes.
   public func sign(_ message: some Sequence<UInt8>) throws(NATSError) -> [UInt8] {
     do {
-      return Array(try privateKey.signature(for: Array(message)))
+      return try keyPair.signature(of: Array(message))
     } catch {
       throw NATSError(.badCredentials, "the nkey cannot sign: \(error)")
     }

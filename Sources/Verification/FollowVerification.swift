@@ -1,10 +1,10 @@
 public import Bridge
 public import BridgeConfiguration
-import HTTPTypes
 import JSON
 import JetStream
 public import Logging
 import NATS
+import NIOHTTP1
 import NIOPosix
 import Oplog
 public import Parity

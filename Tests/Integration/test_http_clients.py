@@ -2,9 +2,11 @@
 
 import http.client
 import os
+import re
 import resource
 import socket
 import time
+from email.utils import parsedate_to_datetime
 
 import pytest
 from bridge import Bridge, configuration, wait_until
@@ -98,6 +100,71 @@ def test_methods_token_and_slow_clients(lab, tmp_path, name):
         assert bridge.terminate() == 0
         for one in slow.values():
             one.close()
+
+
+def conversation(bridge, *texts, ends=False):
+    """Everything that is answered to texts sent one after the other, until the bridge closes; `ends`: our
+    side is closed behind them."""
+    with open_socket(bridge) as one:
+        for text in texts:
+            one.sendall(text)
+        if ends:
+            one.shutdown(socket.SHUT_WR)
+        answer = b""
+        while part := one.recv(1 << 16):
+            answer += part
+        return answer
+
+
+def test_on_the_wire(lab, tmp_path, name):
+    """What HTTP demands of a server, byte by byte."""
+    make_collections(lab, name)
+    with Bridge(tmp_path, configuration(lab, name)) as bridge:
+        bridge.start().wait_ready()
+        get = b"GET %s HTTP/1.1\r\nHost: x\r\n%s\r\n"
+        last = get % (b"/livez", b"Connection: close\r\n")
+
+        one = conversation(bridge, last)
+        head, body = one.split(b"\r\n\r\n")
+        headers = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:])
+        assert head.startswith(b"HTTP/1.1 200 OK\r\n") and body == b"ok\n"
+        assert headers[b"connection"] == b"close" and headers[b"cache-control"] == b"no-store"
+        date = parsedate_to_datetime(headers[b"date"].decode())
+        assert abs(date.timestamp() - time.time()) < 5
+
+        # Sent ahead: answered in their order. A body is of no interest, and not taken for a request.
+        several = conversation(
+            bridge, get % (b"/livez?x=1", b"") + get % (b"/nothing", b""),
+            b"POST /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 30\r\n\r\n" + last[:30],
+            get % (b"/livez/", b""), last, get % (b"/status", b""))
+        assert re.findall(rb"HTTP/1.1 (\d+)", several) == [b"200", b"404", b"405", b"200", b"200"]
+        many = conversation(bridge, get % (b"/metrics", b"") * 500, last)
+        assert many.count(b"HTTP/1.1 200 OK") == 501 and many.endswith(b"\r\n\r\nok\n")
+
+        # HTTP/1.0 closes, unless asked not to.
+        assert conversation(bridge, b"GET /livez HTTP/1.0\r\n\r\n").endswith(b"\r\n\r\nok\n")
+        kept = conversation(bridge, b"GET /livez HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", last)
+        assert kept.count(b"200 OK") == 2 and b"keep-alive" in kept.lower()
+
+        # HEAD: the same head, no body, whatever the answer is.
+        for path in (b"/livez", b"/nothing"):
+            answer = conversation(bridge, (get % (path, b"")).replace(b"GET", b"HEAD"), last)
+            assert re.search(rb"(?i)content-length: [1-9]", answer.split(b"\r\n\r\n")[0])
+            assert answer.split(b"\r\n\r\n")[1].startswith(b"HTTP/1.1 200 OK"), answer
+
+        # Who closes its side behind a request has its answer.
+        assert conversation(bridge, get % (b"/livez", b""), ends=True).endswith(b"\r\n\r\nok\n")
+        # What is not HTTP, or too long, ends the connection, behind the answers that were due.
+        for text in (b"\x16\x03\x01\x02\x00\x01\r\n\r\n", b"GET /livez HTTP/9.9\r\n\r\n",
+                     get % (b"/livez", b"X: " + b"x" * 20000 + b"\r\n")):
+            answer = conversation(bridge, get % (b"/livez", b"") + text)
+            assert re.findall(rb"HTTP/1.1 (\d+)", answer) == [b"200", b"400"], (text[:20], answer)
+
+        # At its end, connections that rest do not keep it.
+        with open_socket(bridge, get % (b"/livez", b"")) as resting:
+            assert resting.recv(1 << 16).startswith(b"HTTP/1.1 200 OK")
+            assert bridge.terminate() == 0
+            assert resting.recv(1 << 16) == b""
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-import Crypto
+import Cryptography
 import Foundation
 import NATS
 import NIOCore
@@ -55,11 +55,11 @@ struct AuthenticationTests {
 
   @Test("nkey", arguments: ServerBinary.available)
   func nkey(version: String) async throws {
-    let user = TestKey(.user)
+    let user = try TestKey(.user)
     let configuration = "authorization { users: [ { nkey: \"\(user.publicKey)\" } ] }"
     try await TestServer.with(version, configuration: configuration) { server in
       try await check(
-        server, .nkey(seed: user.seed), wrong: [.none, .nkey(seed: TestKey(.user).seed)])
+        server, .nkey(seed: user.seed), wrong: [.none, .nkey(seed: try TestKey(.user).seed)])
     }
   }
 
@@ -69,7 +69,7 @@ struct AuthenticationTests {
   func nkeyMisuse() async throws {
     try await TestServer.with(ServerBinary.newest) { server in
       let unknown = await failure {
-        try await server.connect(NATSOptions(authentication: .nkey(seed: TestKey(.user).seed)))
+        try await server.connect(NATSOptions(authentication: .nkey(seed: try TestKey(.user).seed)))
       }
       #expect(unknown?.code == .authenticationFailed)
       #expect(unknown?.message.contains("nkey") == true)
@@ -82,9 +82,9 @@ struct AuthenticationTests {
 
   @Test("credentials: operator, account and user JWT", arguments: ServerBinary.available)
   func credentials(version: String) async throws {
-    let operatorKey = TestKey(.operator)
-    let account = TestKey(.account)
-    let user = TestKey(.user)
+    let operatorKey = try TestKey(.operator)
+    let account = try TestKey(.account)
+    let user = try TestKey(.user)
     let operatorJWT = try operatorKey.issue(to: operatorKey, #""type":"operator","version":2"#)
     let accountJWT = try operatorKey.issue(
       to: account,
@@ -107,13 +107,13 @@ struct AuthenticationTests {
         \(user.seed)
         ------END USER NKEY SEED------
         """
-      let stranger = TestKey(.account)
+      let stranger = try TestKey(.account)
       try await check(
         server, try .credentialsFile(contents: file),
         wrong: [
           .none,
           // The seed of another user, a JWT of another account, and one that has expired.
-          .credentials(jwt: jwt, seed: TestKey(.user).seed),
+          .credentials(jwt: jwt, seed: try TestKey(.user).seed),
           .credentials(jwt: try stranger.issue(to: user, userClaims), seed: user.seed),
           .credentials(
             jwt: try account.issue(to: user, userClaims, expires: 1_000_000), seed: user.seed),
@@ -191,17 +191,18 @@ struct TestKey {
 
   let seed: String
   let publicKey: String
-  private let key: Curve25519.Signing.PrivateKey
+  private let key: Ed25519Key
 
-  init(_ kind: Kind) {
+  init(_ kind: Kind) throws {
     func encode(_ bytes: [UInt8]) -> String {
       let crc = CRC16.checksum(bytes[...])
       return Base32.encode(bytes + [UInt8(crc & 0xFF), UInt8(crc >> 8)])
     }
-    key = Curve25519.Signing.PrivateKey()
+    let secret = (0..<Ed25519Key.seedByteCount).map { _ in UInt8.random(in: .min ... .max) }
+    key = try Ed25519Key(seed: secret)
     let type = kind.rawValue
-    seed = encode([18 << 3 | type >> 5, (type & 31) << 3] + key.rawRepresentation)
-    publicKey = encode([type] + key.publicKey.rawRepresentation)
+    seed = encode([18 << 3 | type >> 5, (type & 31) << 3] + secret)
+    publicKey = encode([type] + key.publicKey)
   }
 
   /// A signed JWT for `subject`, as created by nsc; `claims` is the value of `nats`.
@@ -212,6 +213,6 @@ struct TestKey {
       #"{\#(expiry)"jti":"\#(UUID().uuidString)","iat":1700000000,"iss":"\#(publicKey)","#
       + #""name":"test","sub":"\#(subject.publicKey)","nats":{\#(claims)}}"#
     let signed = Base64URL.encode(header.utf8) + "." + Base64URL.encode(body.utf8)
-    return signed + "." + Base64URL.encode(try key.signature(for: Data(signed.utf8)))
+    return signed + "." + Base64URL.encode(try key.signature(of: Array(signed.utf8)))
   }
 }

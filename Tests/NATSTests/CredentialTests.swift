@@ -1,4 +1,3 @@
-import Crypto
 import NATS
 import Testing
 

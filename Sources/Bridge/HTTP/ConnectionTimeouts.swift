@@ -1,14 +1,13 @@
-import HTTPTypes
 import NIOCore
-import NIOHTTPTypes
+import NIOHTTP1
 
 /// One HTTP connection's limits: in time, for a whole request, however slowly its bytes come, for
 /// taking the answer, and between two requests; and in the kernel's memory, which counts as ours.
-final class ConnectionTimeouts: ChannelDuplexHandler, RemovableChannelHandler {
-  typealias InboundIn = HTTPRequestPart
-  typealias InboundOut = HTTPRequestPart
-  typealias OutboundIn = HTTPResponsePart
-  typealias OutboundOut = HTTPResponsePart
+final class ConnectionTimeouts: ChannelDuplexHandler {
+  typealias InboundIn = HTTPServerRequestPart
+  typealias InboundOut = HTTPServerRequestPart
+  typealias OutboundIn = HTTPServerResponsePart
+  typealias OutboundOut = HTTPServerResponsePart
 
   /// From the connection to the end of its first request.
   static let request = TimeAmount.seconds(10)
@@ -24,6 +23,11 @@ final class ConnectionTimeouts: ChannelDuplexHandler, RemovableChannelHandler {
   private var timer: Scheduled<Void>?
   /// Requests whose answer is not with the kernel yet: more than one where they are sent ahead.
   private var unanswered = 0
+  /// What comes is ignored, and the connection closed once nothing is unanswered.
+  private var isDraining = false
+
+  /// The server ends.
+  struct Drain: Sendable {}
 
   init(_ connections: OpenConnections) { self.connections = connections }
 
@@ -48,7 +52,16 @@ final class ConnectionTimeouts: ChannelDuplexHandler, RemovableChannelHandler {
     context.fireChannelInactive()
   }
 
+  func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+    if event is Drain {
+      isDraining = true
+      if unanswered == 0 { context.close(promise: nil) }
+    }
+    context.fireUserInboundEventTriggered(event)
+  }
+
   func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+    if isDraining { return }
     if case .head = unwrapInboundIn(data) {
       if unanswered == 0 { close(context, in: Self.answer) }
       unanswered += 1
@@ -66,6 +79,7 @@ final class ConnectionTimeouts: ChannelDuplexHandler, RemovableChannelHandler {
       let (handler, context) = bound.value
       handler.connections.used(context.channel)
       handler.unanswered -= 1
+      if handler.isDraining, handler.unanswered <= 0 { return context.close(promise: nil) }
       handler.close(context, in: handler.unanswered > 0 ? Self.answer : Self.idle)
     }
     context.write(data, promise: written)

@@ -21,6 +21,8 @@ final class OpenConnections: Sendable {
   private struct State {
     var open: [ObjectIdentifier: Entry] = [:]
     var uses: UInt64 = 0
+    /// No more are opened.
+    var isDraining = false
   }
 
   private let limit: Int
@@ -45,6 +47,7 @@ final class OpenConnections: Sendable {
 
   func opened(_ channel: any Channel) {
     let oldest = state.withLock { state -> (any Channel)? in
+      if state.isDraining { return channel }
       state.uses += 1
       state.open[ObjectIdentifier(channel)] = Entry(channel: channel, lastUse: state.uses)
       guard state.open.count > limit else { return nil }
@@ -67,5 +70,18 @@ final class OpenConnections: Sendable {
 
   func closed(_ channel: any Channel) {
     state.withLock { $0.open[ObjectIdentifier(channel)] = nil }
+  }
+
+  /// Closes those that rest, and those that are being answered once their client has the answer; no more
+  /// are opened. Returns when all are closed: timeouts see to it.
+  func drain() async {
+    let channels = state.withLock { state in
+      state.isDraining = true
+      return state.open.values.map(\.channel)
+    }
+    for channel in channels {
+      channel.pipeline.fireUserInboundEventTriggered(ConnectionTimeouts.Drain())
+    }
+    for channel in channels { try? await channel.closeFuture.get() }
   }
 }

@@ -1,22 +1,21 @@
-package import HTTPTypes
-import Hummingbird
 package import JSON
 package import Logging
 import NIOCore
+package import NIOHTTP1
 import NIOPosix
 import ServiceLifecycle
 
 /// An answer of the read-only server.
 package struct HTTPPage: Sendable {
-  package var status: HTTPResponse.Status
+  package var status: HTTPResponseStatus
   package var type: String
   package var body: String
 
-  package static func json(_ status: HTTPResponse.Status, _ value: JSONValue) -> HTTPPage {
+  package static func json(_ status: HTTPResponseStatus, _ value: JSONValue) -> HTTPPage {
     HTTPPage(status: status, type: "application/json", body: value.text(pretty: true) + "\n")
   }
 
-  package static func text(_ status: HTTPResponse.Status, _ body: String) -> HTTPPage {
+  package static func text(_ status: HTTPResponseStatus, _ body: String) -> HTTPPage {
     HTTPPage(status: status, type: "text/plain; charset=utf-8", body: body)
   }
 
@@ -53,37 +52,31 @@ package struct ReadOnlyServer: Sendable {
     self.logger = logger
   }
 
-  /// Until graceful shutdown.
+  /// Until graceful shutdown, which lets answers that have begun reach their clients.
   ///
   /// - Parameter onListening: called once it listens.
   /// - Throws: `BridgeError.unavailable` where it can't listen.
   package func run(onListening: @escaping @Sendable (String) -> Void) async throws {
-    let connections = OpenConnections(
-      limit: OpenConnections.limit(descriptors: OpenConnections.descriptors))
-    var quiet = logger
-    quiet.logLevel = max(logger.logLevel, .warning)
-    let listening = ListeningGate()
-    let paths = Set(pages.keys)
-    let application = Application(
-      responder: CallbackResponder { (request: Request, _: BasicRequestContext) in
-        respond(request, paths)
-      },
-      server: .http1(
-        configuration: .init(
-          additionalChannelHandlers: [ConnectionTimeouts(connections)],
-          httpDecoderConfiguration: .init(
-            maxHeaderFieldSize: 8 << 10, maxHeaderListSize: 16 << 10, maxHeaderFieldCount: 100))),
-      configuration: .init(address: .hostname(host, port: port), serverName: "tailrace"),
-      onServerRunning: { [host] channel in
-        listening.open()
-        onListening(channel.localAddress.map { "\($0)" } ?? host)
-      },
-      eventLoopGroupProvider: .shared(Self.group), logger: quiet)
+    var isFirst = true
     while true {
       do {
-        try await application.run()
+        let connections = OpenConnections(
+          limit: OpenConnections.limit(descriptors: OpenConnections.descriptors))
+        let listener = try await listen(connections)
+        if isFirst { onListening(listener.localAddress.map { "\($0)" } ?? host) }
+        isFirst = false
+        await withGracefulShutdownHandler {
+          await withTaskCancellationHandler {
+            try? await listener.closeFuture.get()
+          } onCancel: {
+            listener.close(promise: nil)
+          }
+        } onGracefulShutdown: {
+          listener.close(promise: nil)
+        }
+        await connections.drain()
       } catch {
-        guard listening.isOpen else { throw refusal(error) }
+        guard !isFirst else { throw refusal(error) }
         logger.error("http", metadata: ["error": "\(error)"])
       }
       // Whatever ended it: the bridge continues, and the server is started again.
@@ -92,39 +85,34 @@ package struct ReadOnlyServer: Sendable {
     }
   }
 
+  private func listen(_ connections: OpenConnections) async throws -> any Channel {
+    let routes = ReadOnlyPages(pages: pages, token: token)
+    return try await ServerBootstrap(group: Self.group)
+      .serverChannelOption(.backlog, value: 256)
+      .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+      // Who has sent everything may close that side before reading the answer.
+      .childChannelOption(.allowRemoteHalfClosure, value: true)
+      .childChannelInitializer { channel in
+        channel.eventLoop.makeCompletedFuture {
+          var limits = NIOHTTPDecoderLimitConfiguration()
+          limits.maxHeaderFieldSize = 8 << 10
+          limits.maxHeaderListSize = 16 << 10
+          limits.maxHeaderFieldCount = 100
+          let pipeline = channel.pipeline.syncOperations
+          // RequestHandler answers what is sent ahead, and what isn't HTTP.
+          try pipeline.configureHTTPServerPipeline(
+            withPipeliningAssistance: false, withErrorHandling: false,
+            withEncoderConfiguration: .init(), withDecoderLimitConfiguration: limits)
+          try pipeline.addHandlers([
+            ConnectionTimeouts(connections), RequestHandler(routes),
+          ])
+        }
+      }
+      .bind(host: host, port: port).get()
+  }
+
   /// As long as the process: connections may still be closing when the server has ended.
   private static let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
-
-  private func respond(_ request: Request, _ paths: Set<String>) -> Response {
-    let route = ReadOnlyRoute.decide(
-      method: request.method.rawValue, target: request.head.path ?? "/",
-      authorization: request.headers[.authorization], pages: paths, token: token)
-    switch route {
-    case .page(let path, let withBody):
-      let page = pages[path]?() ?? .text(.notFound, "not found\n")
-      let response = Self.response(page)
-      return withBody ? response : response.createHeadResponse()
-    case .unknown:
-      return Self.response(
-        .text(.notFound, "not found; here are: \(paths.sorted().joined(separator: " "))\n"))
-    case .notAllowed:
-      var response = Self.response(.text(.methodNotAllowed, "read-only: GET or HEAD\n"))
-      response.headers[.allow] = "GET, HEAD"
-      return response
-    case .unauthorized:
-      var response = Self.response(.text(.unauthorized, "the token is missing or wrong\n"))
-      response.headers[.wwwAuthenticate] = "Bearer"
-      return response
-    case .noToken:
-      return Self.response(.text(.serviceUnavailable, "the token's file can't be read\n"))
-    }
-  }
-
-  private static func response(_ page: HTTPPage) -> Response {
-    Response(
-      status: page.status, headers: [.contentType: page.type, .cacheControl: "no-store"],
-      body: .init(byteBuffer: ByteBuffer(string: page.body)))
-  }
 
   private func refusal(_ error: any Error) -> BridgeError {
     if let code = (error as? IOError)?.errnoCode {

@@ -1,7 +1,7 @@
 import BridgeConfiguration
-import HTTPTypes
 public import Logging
 import MongoSource
+import NIOHTTP1
 public import ServiceLifecycle
 
 /// The HTTP side: liveness, readiness, health, status, metrics. Read-only.
