@@ -8,8 +8,10 @@ let strict: [SwiftSetting] = [
 
 /// Pure modules: no I/O, no NIO, no libmongoc. They build and test in seconds.
 let pure: [Target] = [
-  .target(name: "JSON", swiftSettings: strict),
   .target(name: "Bytes", swiftSettings: strict),
+  // Repeatable random numbers: of the self-test, and of all tests.
+  .target(name: "SeededNumbers", swiftSettings: strict),
+  .target(name: "JSON", dependencies: ["Bytes"], swiftSettings: strict),
   .target(name: "BSON", dependencies: ["Bytes", "JSON"], swiftSettings: strict),
   .target(name: "Patterns", swiftSettings: strict),
   .target(name: "Oplog", dependencies: ["BSON"], swiftSettings: strict),
@@ -95,7 +97,7 @@ let service: [Target] = [
     name: "Verification",
     dependencies: [
       "BSON", "Bridge", "BridgeConfiguration", "DeadLetters", "JSON", "JetStream", "Mapping",
-      "MongoSource", "NATS", "Oplog", "Parity",
+      "MongoSource", "NATS", "Oplog", "Parity", "SeededNumbers",
       .product(name: "Hummingbird", package: "hummingbird"),
       .product(name: "Logging", package: "swift-log"),
       .product(name: "NIOCore", package: "swift-nio"),
@@ -120,8 +122,9 @@ let service: [Target] = [
 let quick = strict + [.unsafeFlags(["-Onone"], .when(configuration: .release))]
 
 let tests: [Target] = [
-  // Repeatable random numbers.
-  .target(name: "TestRandom", path: "Tests/TestRandom", swiftSettings: strict),
+  .target(
+    name: "TestRandom", dependencies: ["SeededNumbers"], path: "Tests/TestRandom",
+    swiftSettings: strict),
   // Code on documentation pages.
   .target(name: "TestPages", path: "Tests/TestPages", swiftSettings: strict),
   // Real nats-servers for tests, from scripts/fetch.py.
@@ -184,6 +187,8 @@ let tests: [Target] = [
     dependencies: [
       "BSON", "Bridge", "BridgeConfiguration", "DeadLetters", "JSON", "JetStream", "Mapping",
       "MongoSource", "Operator", "Oplog", "Parity", "TestRandom", "Verification",
+      .product(name: "NIOCore", package: "swift-nio"),
+      .product(name: "NIOEmbedded", package: "swift-nio"),
     ], swiftSettings: strict),
 ]
 
