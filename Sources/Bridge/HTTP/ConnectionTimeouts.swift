@@ -2,8 +2,8 @@ import HTTPTypes
 import NIOCore
 import NIOHTTPTypes
 
-/// One HTTP connection's limits: in time, for a whole request, however slowly its bytes come, for
-/// taking the answer, and between two requests; and in the kernel's memory, which counts as ours.
+/// One HTTP connection's limits: timeouts for a complete request, for accepting the answer, and between two
+/// requests; and kernel memory, which counts as ours.
 final class ConnectionTimeouts: ChannelDuplexHandler, RemovableChannelHandler {
   typealias InboundIn = HTTPRequestPart
   typealias InboundOut = HTTPRequestPart
@@ -14,22 +14,22 @@ final class ConnectionTimeouts: ChannelDuplexHandler, RemovableChannelHandler {
   static let request = TimeAmount.seconds(10)
   /// From a request's head until its answer is with the kernel.
   static let answer = TimeAmount.seconds(10)
-  /// From an answer to the end of the next request: longer than what monitoring pauses.
+  /// From an answer to the end of the next request: longer than usual intervals of monitoring.
   static let idle = TimeAmount.seconds(75)
 
-  /// Bytes in the kernel each way. Left to itself it keeps megabytes for a client that reads nothing.
+  /// Kernel buffers in each direction. By default they take megabytes for a client that reads nothing.
   static let socketBuffer = 64 << 10
 
   private let connections: OpenConnections
   private var timer: Scheduled<Void>?
-  /// Requests whose answer is not with the kernel yet: more than one where they are sent ahead.
+  /// Requests whose answer is not with the kernel yet: more than one with pipelining.
   private var unanswered = 0
 
   init(_ connections: OpenConnections) { self.connections = connections }
 
   func handlerAdded(context: ChannelHandlerContext) {
     connections.opened(context.channel)
-    // Where the system has it otherwise, so be it.
+    // Best effort.
     try? context.channel.syncOptions?.setOption(
       .socketOption(.so_sndbuf), value: numericCast(Self.socketBuffer))
     try? context.channel.syncOptions?.setOption(

@@ -1,7 +1,7 @@
 package import MongoSource
 import Oplog
 
-/// Who answers questions about MongoDB: now and then one at a time.
+/// Answers occasional questions about MongoDB, one at a time.
 package protocol MongoAsking: Sendable {
   func askMongo<T: Sendable>(
     _ question: @escaping @Sendable (MongoSourceOptions) async throws -> T
@@ -30,7 +30,7 @@ extension MongoAsking {
 }
 
 extension BridgeService: MongoAsking {
-  /// Asks MongoDB something; keeps asking until it answers, unless told not to wait. Throws
+  /// Asks MongoDB something; keeps asking until it answers, unless it must not wait. Throws
   /// `CancellationError` on a stop.
   package func askMongo<T: Sendable>(
     _ question: @escaping @Sendable (MongoSourceOptions) async throws -> T

@@ -1,5 +1,5 @@
 /// What all rules' conditions together may take of one event. Counted in steps, not in time: a second run
-/// decides alike. A step takes up to 25 ns, so that all of them fit into 50 ms.
+/// decides alike. A step takes up to 25 ns, so all of them take at most 50 ms.
 ///
 /// Each condition has some steps of its own, so that one which asks for much leaves the others enough for
 /// what they usually ask. What is beyond comes out of the rest, which conditions share: in the rules' order,
@@ -40,6 +40,6 @@ struct ConditionSteps: Sendable, Equatable {
 /// What comes of a condition.
 enum ConditionVerdict {
   case satisfied, refused
-  /// The steps were used up before that could be told.
+  /// The steps were used up before the result was known.
   case undecided
 }
