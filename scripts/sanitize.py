@@ -9,7 +9,7 @@ Each sanitizer has a debug build of its own, in .build/sanitize-<name>; the firs
 two cores. A data race or a memory error fails the run, whatever the tests say.
 
 What is not built with the sanitizer (libmongoc, the Swift runtime, Foundation) is not checked. The thread
-sanitizer doesn't see what that synchronizes, either; tsan-futex.c tells it of contended Mutexes.
+sanitizer doesn't see what that synchronizes, either; tsan-mutex.c tells it of contended Mutexes.
 """
 
 import os
@@ -27,11 +27,11 @@ OPTIONS = {
 
 
 def preload():
-    """The library of tsan-futex.c."""
-    library = fetch.ROOT / ".build" / "sanitize-thread" / "tsan-futex.so"
+    """The library of tsan-mutex.c."""
+    library = fetch.ROOT / ".build" / "sanitize-thread" / "tsan-mutex.so"
     library.parent.mkdir(parents=True, exist_ok=True)
     subprocess.run(["clang", "-shared", "-fPIC", "-O1", "-o", library,
-                    fetch.ROOT / "scripts" / "tsan-futex.c", "-ldl"], check=True)
+                    fetch.ROOT / "scripts" / "tsan-mutex.c", "-ldl"], check=True)
     return library
 
 
