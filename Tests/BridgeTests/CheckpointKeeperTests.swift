@@ -166,15 +166,19 @@ import Testing
     return base
   }
 
-  /// Everything before `seconds` is settled, and the stream has acknowledged `sequence` for it.
-  private static func mark(_ seconds: UInt32, acked sequence: UInt64? = nil) -> PipelineMark {
+  /// Everything before `seconds` is settled, and the stream has acknowledged `sequence` for the event at
+  /// `event` (by default that at `seconds`).
+  private static func mark(
+    _ seconds: UInt32, acked sequence: UInt64? = nil, of event: UInt32? = nil
+  ) -> PipelineMark {
     let position = EventPosition(entry: at(seconds), index: 0)
+    let acked = EventPosition(entry: at(event ?? seconds), index: 0)
     return PipelineMark(
       resume: at(seconds), term: 1, settled: position, origin: origin,
       lanes: [
         (
           "S", "c1",
-          sequence.map { AcknowledgedMessage(sequence: $0, position: position, rule: "r") }
+          sequence.map { AcknowledgedMessage(sequence: $0, position: acked, rule: "r") }
         )
       ])
   }
@@ -240,7 +244,7 @@ import Testing
     #expect(kept.keeper.proven == kept.stored?.streams)
     #expect(kept.marks.written.withLock { $0 } == ["S: from 5.1"])
     // It is read once.
-    try await kept.keeper.save(Self.mark(12, acked: 3))
+    try await kept.keeper.save(Self.mark(12, acked: 3, of: 11))
     #expect(!kept.server.asked().contains("message"))
   }
 
