@@ -1,6 +1,6 @@
 # One verb per need. Everything but a first demo builds in release mode, so that dependencies build once.
 .DEFAULT_GOAL := help
-.PHONY: help demo build test test-matrix differential fuzz lint bench soak clean need-python
+.PHONY: help demo build test test-matrix differential fuzz lint bench soak sanitize clean need-python
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,8 +26,9 @@ differential: need-python build ## the decoder against the server's change strea
 fuzz: need-python build ## the JSON Schema validator against jsonschema-rs, a million comparisons; FUZZ_ARGS="--formats"
 	@python3 scripts/fuzz.py $(FUZZ_ARGS)
 
-lint: need-python ## style of the Swift sources (.swift-format), and which module imports which
+lint: need-python ## style of the Swift sources (.swift-format), which module imports which, invariants of unchecked code
 	@python3 scripts/modules.py
+	@python3 scripts/invariants.py
 	swift format lint --strict --recursive --parallel Sources Tests Package.swift
 
 bench: need-python build ## rates, CPU, memory and latency; BENCH_ARGS="--help" tells the options
@@ -35,6 +36,9 @@ bench: need-python build ## rates, CPU, memory and latency; BENCH_ARGS="--help" 
 
 soak: need-python build ## the fault tests, FAULT_ROUNDS rounds each (50)
 	@FAULT_ROUNDS=$${FAULT_ROUNDS:-50} python3 scripts/test.py --faults
+
+sanitize: need-python ## Swift's tests under the thread and the address sanitizer; SANITIZE_ARGS="thread BSONTests"
+	@python3 scripts/sanitize.py $(SANITIZE_ARGS)
 
 clean: ## removes build products; fetched servers stay in .tools/
 	rm -rf .build

@@ -17,9 +17,11 @@ let cryptography: [Target] = [
 
 /// Pure modules: no I/O, no NIO, no libmongoc. They build and test in seconds.
 let pure: [Target] = [
-  .target(name: "JSON", swiftSettings: strict),
   .target(name: "Bytes", swiftSettings: strict),
   .target(name: "DeliberateErrors", swiftSettings: strict),
+  // Repeatable random numbers: of the self-test, and of all tests.
+  .target(name: "SeededNumbers", swiftSettings: strict),
+  .target(name: "JSON", dependencies: ["Bytes"], swiftSettings: strict),
   .target(name: "BSON", dependencies: ["Bytes", "JSON"], swiftSettings: strict),
   .target(name: "Patterns", swiftSettings: strict),
   .target(name: "Oplog", dependencies: ["BSON"], swiftSettings: strict),
@@ -109,7 +111,7 @@ let service: [Target] = [
     name: "Verification",
     dependencies: [
       "BSON", "Bridge", "BridgeConfiguration", "DeadLetters", "JSON", "JetStream", "Mapping",
-      "MongoSource", "NATS", "Oplog", "Parity",
+      "MongoSource", "NATS", "Oplog", "Parity", "SeededNumbers",
       .product(name: "Logging", package: "swift-log"),
       .product(name: "NIOCore", package: "swift-nio"),
       .product(name: "NIOHTTP1", package: "swift-nio"),
@@ -136,7 +138,7 @@ let simulation: [Target] = [
     dependencies: [
       "BSON", "Bridge", "BridgeConfiguration", "Bytes", "CSimulation", "DeliberateErrors",
       "JetStream", "Mapping", "MongoSource", "NATS",
-      "Oplog", "SimulatedJetStream", "SimulatedMongo", "SimulatedNATS", "TestRandom",
+      "Oplog", "SeededNumbers", "SimulatedJetStream", "SimulatedMongo", "SimulatedNATS",
       "Verification",
       .product(name: "Logging", package: "swift-log"),
       .product(name: "NIOCore", package: "swift-nio"),
@@ -150,8 +152,9 @@ let simulation: [Target] = [
 let quick = strict + [.unsafeFlags(["-Onone"], .when(configuration: .release))]
 
 let tests: [Target] = [
-  // Repeatable random numbers.
-  .target(name: "TestRandom", path: "Tests/TestRandom", swiftSettings: strict),
+  .target(
+    name: "TestRandom", dependencies: ["SeededNumbers"], path: "Tests/TestRandom",
+    swiftSettings: strict),
   // Code on documentation pages.
   .target(name: "TestPages", path: "Tests/TestPages", swiftSettings: strict),
   // Real nats-servers for tests, from scripts/fetch.py.
@@ -228,6 +231,8 @@ let tests: [Target] = [
     dependencies: [
       "BSON", "Bridge", "BridgeConfiguration", "DeadLetters", "JSON", "JetStream", "Mapping",
       "MongoSource", "Operator", "Oplog", "Parity", "TestRandom", "Verification",
+      .product(name: "NIOCore", package: "swift-nio"),
+      .product(name: "NIOEmbedded", package: "swift-nio"),
     ], swiftSettings: strict),
 ]
 

@@ -1,14 +1,14 @@
-/// Why `run` ends other than by being told to, with the process's exit code (see docs/commands.md).
+/// Why `run` ends without having been asked to, with the process's exit code (see docs/commands.md).
 public enum BridgeError: Error, Sendable, CustomStringConvertible {
-  /// The oplog (or what would lead to the place in it) is gone: 75.
+  /// The oplog (or what determines the position in it) is gone: 75.
   case positionLost(String)
-  /// Something in the oplog can't be understood, or a rule says halt: 70.
+  /// An oplog entry can't be understood, or a rule says halt: 70.
   case halted(String)
   /// Only with `--no-wait`: a server can't be reached: 69.
   case unavailable(String)
   /// Another instance of this bridge writes the checkpoint: 1.
   case displaced(String)
-  /// What the servers say doesn't fit the configuration: 78.
+  /// The servers' state contradicts the configuration: 78.
   case configuration(String)
 
   public var exitCode: Int32 {

@@ -6,7 +6,7 @@ package import MongoSource
 package import NATS
 import Oplog
 
-/// From the configuration's words to the modules' own.
+/// Translates the configuration into options of the modules.
 extension BridgeConfiguration {
   package var mongoSourceOptions: MongoSourceOptions {
     var options = MongoSourceOptions(
@@ -29,9 +29,9 @@ extension BridgeConfiguration {
     ruleSet(sourceName: sourceName).mapper
   }
 
-  /// Which updates may be needed, as decoders ask.
+  /// Which updates may be needed, for decoders.
   package var isUpdateWanted: (@Sendable (UnsafeRawBufferPointer) -> Bool)? {
-    // Dead letters of what no rule takes show the whole event.
+    // Dead letters of unmatched events contain the whole event.
     unmatched == .deadLetter ? nil : rules.isUpdateWanted
   }
 
@@ -62,7 +62,7 @@ extension BridgeConfiguration {
     }
   }
 
-  /// Reads every file with a secret again each time, so that rotated ones are taken up.
+  /// Reads all files with secrets again each time, so that rotated ones are used.
   ///
   /// - Throws: `configuration`, naming key and file.
   package func natsOptions() throws(BridgeError) -> NATSOptions {
@@ -112,7 +112,7 @@ extension NATSSettings.Authentication {
 }
 
 extension StreamSpec {
-  /// Nil: chosen by server and stream.
+  /// Nil: chosen by the server's version and the stream.
   var forcedProtocol: JetStream.PublishProtocol? {
     switch publish {
     case .auto: nil
@@ -128,7 +128,7 @@ extension [Rule] {
   /// Whether the bodies of some rule show how paths are to be read.
   package var disambiguatePaths: Bool { contains { $0.disambiguatesPaths } }
 
-  /// Whether some rule takes updates of a namespace, as far as that can be told without the event.
+  /// Whether some rule takes updates of a namespace, as far as that is known without the event.
   var isUpdateWanted: @Sendable (UnsafeRawBufferPointer) -> Bool {
     let patterns = filter { $0.operations.contains(.update) }.map(\.namespace)
     return { name in

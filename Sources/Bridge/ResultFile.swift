@@ -1,7 +1,7 @@
 import Foundation
 
-/// A file that a command writes results into. What isn't a regular file (a device, a pipe) is written to as it
-/// is, and never replaced by a file.
+/// A file for a command's results. Anything but a regular file (a device, a pipe) is written to directly, and
+/// never replaced by a file.
 public struct ResultFile: ~Copyable, Sendable {
   /// Why results could not be written: the path, and the system's reason.
   public struct Failure: Error, CustomStringConvertible {
@@ -18,7 +18,7 @@ public struct ResultFile: ~Copyable, Sendable {
   private let path: String
   private let descriptor: Int32
 
-  /// Makes the file, or opens it: emptied, or to append to it.
+  /// Creates or opens the file, to overwrite it or to append to it.
   public init(_ path: String, appending: Bool = false) throws(Failure) {
     let flags = O_WRONLY | O_CREAT | O_CLOEXEC | (appending ? O_APPEND : O_TRUNC)
     let descriptor = open(path, flags, 0o644)
@@ -52,7 +52,7 @@ public struct ResultFile: ~Copyable, Sendable {
     try ResultFile(path).append(text)
   }
 
-  /// Replaces the file, whole or not at all, whenever the process ends.
+  /// Replaces the file atomically.
   public static func replace(_ path: String, with text: String) throws(Failure) {
     let attributes = try? FileManager.default.attributesOfItem(atPath: path)
     if let type = attributes?[.type] as? FileAttributeType, type != .typeRegular {

@@ -8,14 +8,14 @@ import Synchronization
   import Darwin
 #endif
 
-/// Standard error, as a place that may refuse what is written to it at any time: its disk is full,
-/// its reader is gone or does not read, it is closed. A line that can't be written is dropped and
-/// counted; nobody waits for it, and nothing ends because of it. Thread-safe.
+/// Standard error, to which writes may fail at any time: the disk is full, the reader is gone or doesn't read,
+/// it is closed. A line that can't be written is dropped and counted; nothing waits for it or fails because of
+/// it. Thread-safe.
 public enum StandardError {
   private struct State {
     /// A line was cut short: the next one begins on a line of its own.
     var isCut = false
-    /// Nobody took the last line, so the next one isn't waited for.
+    /// The last line could not be written, so the next one doesn't wait.
     var isStuck = false
   }
 
@@ -38,7 +38,7 @@ public enum StandardError {
     if !written { lines.add(1, ordering: .relaxed) }
   }
 
-  /// What a pipe takes without waiting once it has room at all.
+  /// What a pipe accepts without blocking once it has any room.
   private static let piece = 4096
 
   /// - Parameter patience: how long to wait for room, in all.

@@ -1,4 +1,4 @@
-/// What is wrong with an address; the configuration adds the place.
+/// An error in an address; the configuration adds its position.
 struct AddressError: Error {
   var message: String
   var remedy: String
@@ -18,7 +18,7 @@ public struct MongoURI: Sendable, Equatable, CustomStringConvertible, CustomRefl
   public let replicaSet: String?
   /// The connection string without password and secret options.
   public let description: String
-  /// What in it is almost certainly not meant.
+  /// What in it is almost certainly unintended.
   package let doubts: [Doubt]
 
   /// The whole connection string, for libmongoc alone.
@@ -27,7 +27,7 @@ public struct MongoURI: Sendable, Equatable, CustomStringConvertible, CustomRefl
   /// The file it came from, if any.
   public var file: String? { text.file }
 
-  /// The same as its file says now.
+  /// The connection string that its file contains now.
   public func current() throws(SecretFileError) -> String { try text.current() }
 
   public var customMirror: Mirror { Mirror(self, children: ["uri": description]) }
@@ -41,7 +41,7 @@ public struct MongoURI: Sendable, Equatable, CustomStringConvertible, CustomRefl
     "canonicalizehostname",
   ]
 
-  /// As libmongoc reads them.
+  /// As libmongoc parses them.
   private static func isSwitch(_ value: Substring) -> Bool {
     ["true", "t", "yes", "y", "1", "false", "f", "no", "n", "0", "-1"].contains(value.lowercased())
   }
@@ -79,7 +79,7 @@ public struct MongoURI: Sendable, Equatable, CustomStringConvertible, CustomRefl
       guard let (name, port) = splitHostPort(host), !name.isEmpty, !name.contains("/"),
         port.map({ UInt16($0).map { $0 > 0 } ?? false }) ?? true
       else {
-        // What looks like a host may be a user's name and password: it is not shown.
+        // An apparent host may be a user's name and password, so it isn't shown.
         throw AddressError(
           "the URI's \(hosts.count > 1 ? "hosts are not host or host:port each" : "host is not host or host:port")",
           remedy: text.contains("@")
@@ -108,7 +108,7 @@ public struct MongoURI: Sendable, Equatable, CustomStringConvertible, CustomRefl
       ]
       let one = Option(name: name, value: value)
       given.append(one)
-      // One that is misspelt may be secret.
+      // A misspelt one may be secret.
       if !Self.isKnown(one), option.contains("@") {
         shownOptions.append("***")
       } else {
@@ -238,7 +238,7 @@ public struct ListenAddress: Sendable, Equatable, CustomStringConvertible {
   }
 }
 
-/// `host`, `host:port`, `[v6]`, `[v6]:port`; nil where it is none of these.
+/// `host`, `host:port`, `[v6]`, `[v6]:port`; nil for any other form.
 private func splitHostPort(_ text: String) -> (host: String, port: String?)? {
   if text.hasPrefix("[") {
     guard let close = text.firstIndex(of: "]") else { return nil }

@@ -1,6 +1,6 @@
 public import Mapping
 
-/// A whole configuration, checked: everything in it is usable as it stands.
+/// A complete, validated configuration.
 public struct BridgeConfiguration: Sendable {
   /// The file it was read from, for messages.
   public var file: String
@@ -13,20 +13,20 @@ public struct BridgeConfiguration: Sendable {
   /// Of each rule, in the same order.
   public var schemas: [RuleSchema?]
   public var unmatched: Unmatched
-  /// What values are hashed with that a rule redacts.
+  /// The key for hashing redacted values.
   public var redactionKey: Secret?
   public var deadLetter: DeadLetterSettings
   public var http: HTTPSettings
   public var log: LogSettings
-  /// What is legal in the file and almost certainly not meant, in the order of the file.
+  /// What is legal in the file and almost certainly unintended, in the order of the file.
   public var warnings: [ConfigurationWarning] = []
-  /// Where each key stands in the file.
+  /// The position of each key in the file.
   var keyPositions: [String: TextPosition] = [:]
-  /// Every key that the configuration may have outside of `rules`, as it was looked for.
+  /// Every key outside of `rules` that the configuration was searched for.
   package var keysRead: Set<String> = []
 
-  /// Reads a file, or standard input where the path is `-`. Throws everything that is wrong with it, in
-  /// the order of the file.
+  /// Reads a file, or standard input if the path is `-`. Throws all of its errors, in the order of the
+  /// file.
   public static func load(
     path: String, environment: [String: String]
   ) throws(ConfigurationProblems) -> BridgeConfiguration {
@@ -61,7 +61,7 @@ public struct BridgeConfiguration: Sendable {
     return try load(path: path, environment: environment)
   }
 
-  /// Reads YAML. `file` stands in messages, and relative paths of secret files start beside it.
+  /// Reads YAML. `file` is named in messages, and relative paths of secret files start beside it.
   public static func parse(
     yaml: String, file: String, environment: [String: String]
   ) throws(ConfigurationProblems) -> BridgeConfiguration {
@@ -78,10 +78,10 @@ public struct BridgeConfiguration: Sendable {
     return configuration
   }
 
-  /// The stream that holds dead letters, where the configuration defines it.
+  /// The dead-letter stream, if the configuration defines it.
   public var deadLetterStream: StreamSpec? { streams.first { $0.name == deadLetter.stream } }
 
-  /// Whether the bridge is the only publisher of a stream, by its own account.
+  /// Whether the bridge is configured as the only publisher of a stream.
   public func isExclusive(_ stream: String) -> Bool {
     streams.contains { $0.name == stream && $0.ownership == .exclusive }
   }
@@ -95,7 +95,7 @@ public struct BridgeConfiguration: Sendable {
       qualifiesLetterIDs: deadLetterStream != nil)
   }
 
-  /// Nil only where a problem was reported.
+  /// Nil only if a problem was reported.
   private static func read(_ root: Section) -> BridgeConfiguration? {
     let source = SourceSettings.read(root.section("source"))
     let nats = NATSSettings.read(root.section("nats"))

@@ -1,4 +1,4 @@
-/// A scalar of the configuration's YAML, with variables replaced, and where it stands.
+/// A scalar of the configuration's YAML, with variables replaced, and its position.
 struct ConfigScalar: Sendable {
   var text: String
   /// Neither quoted nor a block: `5`, `true` and an empty text mean more than their letters.
@@ -6,23 +6,23 @@ struct ConfigScalar: Sendable {
   /// A variable was replaced in it.
   var isSubstituted: Bool
   var position: TextPosition
-  /// The column of the text's first character, where text and source agree letter by letter.
+  /// The column of the text's first character, if text and source are identical.
   var textColumn: Int?
 
-  /// Absent for all purposes: nothing, `null`, or variables that came out empty.
+  /// Counts as absent: nothing, `null`, or only empty variables.
   var isNull: Bool {
     if text.isEmpty { return isPlain || isSubstituted }
     return isPlain && ["~", "null", "Null", "NULL"].contains(text)
   }
 
-  /// The place of a character of the text, or of the scalar where that can't be told.
+  /// The place of a character of the text, or of the scalar if that is unknown.
   func position(at offset: Int) -> TextPosition {
     guard let textColumn else { return position }
     return TextPosition(line: position.line, column: textColumn + offset)
   }
 }
 
-/// The configuration's YAML as a tree with places.
+/// The configuration's YAML as a tree with positions.
 enum ConfigNode: Sendable {
   case scalar(ConfigScalar)
   case sequence([ConfigNode], TextPosition)
@@ -41,7 +41,7 @@ enum ConfigNode: Sendable {
 
   var isNull: Bool { scalar?.isNull ?? false }
 
-  /// What it is, for messages.
+  /// Its kind, for messages.
   var kind: String {
     switch self {
     case .scalar(let scalar): scalar.isNull ? "empty" : "a single value"
@@ -50,7 +50,7 @@ enum ConfigNode: Sendable {
     }
   }
 
-  /// Where a key of a mapping stands, at any depth.
+  /// The position of a mapping's key, at any depth.
   func position(of name: String) -> TextPosition? {
     switch self {
     case .scalar: return nil
@@ -67,7 +67,7 @@ enum ConfigNode: Sendable {
     return nil
   }
 
-  /// Where a value stands, at any depth.
+  /// The position of a value, at any depth.
   func position(ofValue text: String) -> TextPosition? {
     switch self {
     case .scalar(let scalar): return scalar.text == text ? scalar.position : nil

@@ -1,13 +1,13 @@
 import JSON
 import Mapping
 
-/// What of a changed file takes effect while the bridge runs: rules with their schemas, `unmatched`, and
+/// The changes of a file that take effect while the bridge runs: rules with their schemas, `unmatched`, and
 /// the log level. Everything else is read at a start only.
 extension BridgeConfiguration {
-  /// Keys that change while the bridge runs; `rules` with all that is in them.
+  /// Keys that can change while the bridge runs; `rules` with everything in them.
   package static let liveKeys = ["rules", "unmatched", "log.level"]
 
-  /// This configuration with what takes effect of `new`.
+  /// This configuration with the changes of `new` that take effect.
   ///
   /// - Throws: every other key that differs, with its place in the new file.
   public func reloaded(
@@ -20,7 +20,7 @@ extension BridgeConfiguration {
     var next = self
     next.rules = new.rules.map { rule in
       var rule = rule
-      // Streams may stand in another order.
+      // Streams may be in another order.
       let name = new.streams[rule.streamIndex].name
       rule.streamIndex = streams.firstIndex { $0.name == name } ?? rule.streamIndex
       return rule
@@ -33,13 +33,13 @@ extension BridgeConfiguration {
     return next
   }
 
-  /// Whether both lead every event to the same messages, and to the same end where there is none.
+  /// Whether every event has the same messages or other outcome with both.
   public func hasSameRules(as other: BridgeConfiguration) -> Bool {
     rules == other.rules && unmatched == other.unmatched
       && schemas.map { $0?.digest } == other.schemas.map { $0?.digest }
   }
 
-  /// Keys of streams that differ. A stream that was added or taken out counts as a whole.
+  /// Keys of streams that differ. A stream that was added or removed counts as a whole.
   private func streamDifferences(_ new: BridgeConfiguration) -> [String] {
     var names: [String] = []
     for (index, stream) in new.streams.enumerated() {
@@ -77,7 +77,7 @@ extension ProblemList {
 }
 
 extension BridgeConfiguration {
-  /// Where a key stands in the file; one that is absent: where what holds it stands.
+  /// The position of a key in the file; of an absent one, that of the mapping it belongs to.
   func position(of key: String) -> TextPosition {
     var path = key
     while true {
@@ -112,9 +112,9 @@ extension BridgeConfiguration {
   }
 }
 
-/// A key that takes effect at a start only, and how two configurations are compared by it.
+/// A key that takes effect only at a start, and how it is compared.
 ///
-/// A secret that a file holds is the same as long as the file is: its content may change at any time.
+/// A secret in a file is equal as long as the file is the same: its content may change at any time.
 package struct FixedKey: Sendable {
   package let name: String
   let isSame: @Sendable (BridgeConfiguration, BridgeConfiguration) -> Bool
@@ -164,7 +164,7 @@ package struct FixedKey: Sendable {
 }
 
 extension Secret {
-  /// The text of a secret that stands in the configuration itself.
+  /// The text of a secret in the configuration itself.
   fileprivate var inline: String? { file == nil ? reveal() : nil }
 }
 

@@ -6,7 +6,7 @@ extension BridgeConfiguration {
   /// 16 hexadecimal digits, the same for the same configuration on every machine. Not for security.
   public var hash: String { hash(sourceName: source.name ?? source.uri.replicaSet ?? "") }
 
-  /// The same with the source's name as it turned out when connected.
+  /// The same with the source's name as found by connecting.
   public func hash(sourceName: String) -> String {
     var digest = FNV1a()
     digest.add("tailrace-1")

@@ -1,11 +1,11 @@
 import Mapping
 
-/// One thing wrong in a configuration: where, what, and what would be right.
+/// One error in a configuration: position, message, and remedy.
 public struct ConfigurationProblem: Error, Sendable, Equatable, CustomStringConvertible {
   public var file: String
-  /// From 1; 0 where the file itself is the trouble.
+  /// From 1; 0 if the file itself is the problem.
   public var line: Int
-  /// From 1, in Unicode scalars; 0 where the file itself is the trouble.
+  /// From 1, in Unicode scalars; 0 if the file itself is the problem.
   public var column: Int
   /// One clause without a closing full stop.
   public var message: String
@@ -18,13 +18,13 @@ public struct ConfigurationProblem: Error, Sendable, Equatable, CustomStringConv
   }
 }
 
-/// Everything wrong with a configuration, in the order of the file.
+/// All errors of a configuration, in the order of the file.
 public struct ConfigurationProblems: Error, Sendable, Equatable, CustomStringConvertible {
   public var problems: [ConfigurationProblem]
-  /// What was found besides that is legal and probably not meant.
+  /// Warnings: what is legal and probably unintended.
   public var warnings: [ConfigurationWarning] = []
 
-  /// One problem a line.
+  /// One problem per line.
   public var description: String { problems.map(\.description).joined(separator: "\n") }
 }
 
@@ -42,7 +42,7 @@ final class ProblemList {
   private var problems: [ConfigurationProblem] = []
   private var found: [ConfigurationWarning] = []
 
-  /// Keys that were looked for, in the file or not.
+  /// Keys that were searched, present or not.
   private(set) var keysRead: Set<String> = []
 
   init(file: String) { self.file = file }
@@ -82,7 +82,7 @@ final class ProblemList {
       warnings: warnings)
   }
 
-  /// By their places; what has the same one stays in the order in which it was found.
+  /// By position; those with the same position keep their order.
   private func inOrder<Item>(_ items: [Item], _ place: (Item) -> TextPosition) -> [Item] {
     items.enumerated().sorted { a, b in
       (place(a.element), a.offset) < (place(b.element), b.offset)

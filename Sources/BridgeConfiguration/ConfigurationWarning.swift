@@ -1,6 +1,6 @@
-/// Something in a configuration that is legal and almost certainly not meant.
+/// Something in a configuration that is legal and almost certainly unintended.
 public struct ConfigurationWarning: Sendable, Equatable, CustomStringConvertible {
-  /// Stable names, for scripts; docs/commands.md has what each means.
+  /// Stable names, for scripts; docs/commands.md explains them.
   public enum ID: String, Sendable, CaseIterable {
     case templateAbsent = "template.absent"
     case templateRare = "template.rare"

@@ -1,8 +1,8 @@
 import Mapping
 
-/// `${NAME}` and `${NAME:-default}` in a scalar; `$${` stands for a literal `${`.
+/// `${NAME}` and `${NAME:-default}` in a scalar; `$${` is a literal `${`.
 ///
-/// As in shells, the default also stands in for a variable that is set but empty.
+/// As in shells, the default also replaces a variable that is set but empty.
 struct EnvironmentSubstitution {
   let environment: [String: String]
 
@@ -48,7 +48,7 @@ struct EnvironmentSubstitution {
     return (String(result), true)
   }
 
-  /// What stands in the braces may be a piece of a password that happens to hold them: it is repeated only
+  /// The text in the braces may be a piece of a password that happens to hold them: it is repeated only
   /// where it is named like a variable, or is all there is.
   private func value(
     of inside: String, isWhole: Bool, at: Int, failures: inout [Failure]

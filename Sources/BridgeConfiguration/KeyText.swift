@@ -1,10 +1,10 @@
 import Mapping
 
-/// How messages name a key that nobody knows.
+/// How messages name an unknown key.
 ///
 /// A space left out behind a colon, or a comma in a value without quotes, makes a secret a part of a key:
-/// `password:hunter2`, `{ password: hun,ter2 }`. So a key is repeated only where it is one word, and in
-/// sections that hold secrets only where no part of a secret can be that word.
+/// `password:hunter2`, `{ password: hun,ter2 }`. So a key is repeated only if it is one word, and in
+/// sections that hold secrets only if no part of a secret can be that word.
 enum KeyText {
   /// Settings whose values are secret, or may hold a secret, in any section.
   private static let secrets = ["uri", "token", "password", "key", "nkey_seed", "credentials"]
@@ -19,7 +19,7 @@ enum KeyText {
     }
   }
 
-  /// What to report of an unknown key.
+  /// The text for an unknown key.
   /// - Parameter known: the section's own keys.
   static func report(
     _ key: ConfigScalar, value: ConfigNode, in section: String, known: [String]

@@ -5,11 +5,11 @@ struct MisspeltOperator {
   /// What to write, beginning with a verb.
   let remedy: String
 
-  /// Nil for what looks like a field of an embedded document.
+  /// Nil if it looks like a field of an embedded document.
   init?(key: String, value: ConfigNode) {
     let operators = WhereReading.comparisons.map { String($0.dropFirst()) }
     let names = operators + ["options", "elemMatch", "all", "mod"]
-    // Names of two or three letters are too much like any others.
+    // Names of two or three letters resemble too many others.
     let near =
       names.first { $0.lowercased() == key.lowercased() }
       ?? (key.count > 3
@@ -29,7 +29,7 @@ struct MisspeltOperator {
     "nor": "write $nor: [ … ] beside the paths",
   ]
 
-  /// The value is one that the operator takes.
+  /// The value has a type that the operator accepts.
   private static func takes(_ name: String, _ value: ConfigNode) -> Bool {
     switch (name, value) {
     case ("exists", .scalar(let scalar)):

@@ -1,8 +1,8 @@
 import Mapping
 
 extension MongoURI {
-  /// Something in a connection string that is legal and almost certainly not meant. Holds no values: they may
-  /// be secret.
+  /// Something in a connection string that is legal and almost certainly unintended. Contains no values: they
+  /// may be secret.
   package struct Doubt: Sendable, Equatable {
     package var message: String
     package var remedy: String
@@ -39,7 +39,7 @@ extension MongoURI {
   }
 
   static func doubts(_ options: [Option]) -> [Doubt] {
-    // What looks like an option's name may be of a password with a ? in it.
+    // An apparent option may be part of a password with a ? in it.
     let mayBePassword = options.contains { $0.value.contains("@") || $0.name.contains("@") }
     var doubts: [Doubt] = []
     var seen: [String: Substring] = [:]
@@ -75,7 +75,7 @@ extension MongoURI {
       remedy: meant.map { "did you mean \($0)?" } ?? "leave it out")
   }
 
-  /// What the bridge can't use, or does otherwise.
+  /// Options that the bridge can't use, or sets itself.
   private static func contradiction(_ option: Option) -> Doubt? {
     switch (option.key, option.value.lowercased()) {
     case ("readpreference", "secondary"):

@@ -83,7 +83,7 @@ struct PayloadReading {
     }
   }
 
-  /// Members that the envelopes have themselves.
+  /// The envelopes' own members.
   private static let taken: [Envelope: [String]] = [
     .cloudEvents: [
       "operationType", "documentKey", "fullDocument", "fullDocumentBeforeChange",

@@ -1,8 +1,8 @@
 import Mapping
 
 extension BridgeConfiguration {
-  /// What this bridge publishes to a stream, besides dead letters: subjects with `*` for the tokens that
-  /// vary from event to event. Where an outbox names its own subjects, all that the stream takes.
+  /// The subjects that this bridge publishes to in a stream, besides dead letters, with `*` for tokens that
+  /// vary from event to event. If an outbox names its own subjects, all subjects of the stream.
   public func publishedSubjects(to stream: Int) -> [String] {
     var found: [String] = []
     for rule in rules where rule.streamIndex == stream {

@@ -51,7 +51,7 @@ struct RuleReading {
     let subject: Template?
     let id: MessageID?
     if isOutbox {
-      // They come from the documents; templates are never asked.
+      // They come from the documents; templates aren't used.
       for key in ["subject", "id", "event_type"] where section.node(key) != nil {
         problems.add(
           section.position(of: key), "an outbox's documents have their own \(key)",
@@ -295,7 +295,7 @@ struct RuleReading {
     section.finish()
     var left = exclude + changes.dropped
     if envelope == .document {
-      // A constant stands in place of a field of the same name.
+      // A constant replaces a field of the same name.
       for constant in changes.constants {
         if let path = try? PayloadFilter.Path(exclude: "fullDocument.\(constant.name)") {
           left.append(path)
@@ -303,7 +303,7 @@ struct RuleReading {
       }
     }
     for rename in changes.renames where envelope == .document {
-      // What is renamed stands beside the constants there.
+      // A renamed field is next to the constants there.
       guard rename.path.isTopLevel, changes.constants.contains(where: { $0.name == rename.name })
       else { continue }
       problems.add(
@@ -403,7 +403,7 @@ struct RuleReading {
 }
 
 extension String {
-  /// Where another text first stands in this one, in Unicode scalars.
+  /// Where another text first occurs in this one, in Unicode scalars.
   func offset(of part: String) -> Int? {
     indices.first { self[$0...].hasPrefix(part) }.map { unicodeScalars[..<$0].count }
   }

@@ -2,19 +2,19 @@ import BSON
 public import JSONSchema
 import Mapping
 
-/// The contract that a rule's bodies must keep.
+/// The schema that a rule's bodies must satisfy.
 public struct RuleSchema: Sendable {
-  /// As the configuration names it.
+  /// Its path in the configuration.
   public var path: String
-  /// Judges bodies in the rule's own style, on the BSON they are made from.
+  /// Validates bodies in the rule's own style, by the BSON they are made from.
   public var compiled: CompiledSchema
-  /// The same for bodies as JSON, where they differ from the BSON of their events.
+  /// The same for bodies as JSON, if they differ from their events' BSON.
   public var plain: CompiledSchema
-  /// Its `$id`, where that is a URI: `ce-dataschema`.
+  /// Its `$id`, if that is a URI: `ce-dataschema`.
   public var identifier: String?
-  /// Of the schema and everything it may refer to: changes when any of it does.
+  /// A hash of the schema and everything it may refer to.
   public var digest: String
-  /// Keywords in it that say nothing.
+  /// Keywords in it without effect.
   var unknownKeywords: [(document: String, keyword: UnknownKeyword)]
 
   /// Reads and compiles a file; what it refers to must lie in its folder.

@@ -3,14 +3,14 @@ import JSONSchema
 import Mapping
 import Oplog
 
-/// A rule that was read, with the places of its parts.
+/// A parsed rule, with the positions of its parts.
 struct ReadRule {
   var rule: Rule
   var schema: RuleSchema?
   var section: Section
 }
 
-/// What rules say that is legal and almost certainly not meant.
+/// Parts of rules that are legal and almost certainly unintended.
 struct RuleWarnings {
   let streams: [StreamSpec]
   let problems: ProblemList
@@ -85,7 +85,7 @@ struct RuleWarnings {
   private func collide(_ one: Rule, _ other: Rule, _ template: Template) -> Bool {
     let sameNamespace = one.namespace.overlaps(other.namespace)
     if !sameNamespace {
-      // Ids of documents in different collections are often alike.
+      // Ids of documents in different collections are often equal.
       return !template.names(.collection) || one.namespace.text == other.namespace.text
     }
     let (ones, others) = (Set(one.possibleOperations), Set(other.possibleOperations))
@@ -182,7 +182,7 @@ struct RuleWarnings {
     }
   }
 
-  /// Every operation is taken by an earlier rule that keeps what it takes.
+  /// Every operation is taken by an earlier rule without `continue`.
   private func checkReach(_ read: ReadRule, _ earlier: ArraySlice<ReadRule>) {
     var takers: [String] = []
     for operation in read.rule.possibleOperations {
@@ -198,7 +198,7 @@ struct RuleWarnings {
     let place = read.section.scalar("name")?.position ?? read.section.position
     problems.warn(
       .ruleUnreachable, place,
-      "no event comes to rule \(read.rule.name): \(takers.joined(separator: ", ")) before it "
+      "no event reaches rule \(read.rule.name): \(takers.joined(separator: ", ")) before it "
         + "takes all of them",
       "put it first, narrow the earlier one with match.where, or let that say continue: true")
   }
@@ -214,7 +214,7 @@ extension Rule {
     }
   }
 
-  /// What is known of the rule's events of an operation.
+  /// Facts about the rule's events of an operation.
   func events(_ operation: OperationType) -> ExpectedEvents {
     ExpectedEvents(
       operation, lacking: EventField.allCases.filter { !canHave($0, in: operation) },
@@ -223,12 +223,12 @@ extension Rule {
       collection: operation == .rename ? nil : namespace.literalCollection)
   }
 
-  /// Those of its operations of which its condition lets any event pass.
+  /// The operations with events that its condition may accept.
   var possibleOperations: [OperationType] {
     operations.operations.filter { condition?.outcome(for: events($0)) != false }
   }
 
-  /// No condition, one that every event satisfies, or the other's own on the same documents.
+  /// No condition, one that every event satisfies, or the same as the other rule's on the same documents.
   fileprivate func takesAll(of other: Rule, _ operation: OperationType) -> Bool {
     guard let condition, condition.outcome(for: other.events(operation)) != true else {
       return true
@@ -238,7 +238,7 @@ extension Rule {
 }
 
 extension EventPath {
-  /// As it is written.
+  /// As written in the file.
   var text: String { remainder.isEmpty ? field.name : "\(field.name).\(remainder)" }
 
   /// The same in every event of a document.
@@ -252,7 +252,7 @@ extension EventPath {
 }
 
 extension Condition {
-  /// Names that `operationType` is compared with and no operation has, and what was meant.
+  /// Unknown names that `operationType` is compared with, and what was probably meant.
   fileprivate var unknownOperations: [(String, meant: String?)] {
     switch self {
     case .all(let parts), .any(let parts): return parts.flatMap(\.unknownOperations)
@@ -274,10 +274,10 @@ extension Template {
 }
 
 extension NamespacePattern {
-  /// Everything that the other takes. A star of the other's can only be taken by one of this.
+  /// Everything that the other pattern matches. The other's star can only be covered by a star.
   fileprivate func covers(_ other: NamespacePattern) -> Bool { matches(other.text) }
 
-  /// As far as can be told: patterns with stars of both sides count as overlapping.
+  /// Approximately: patterns with stars of both sides count as overlapping.
   fileprivate func overlaps(_ other: NamespacePattern) -> Bool {
     func apart(_ one: String?, _ two: String?) -> Bool {
       if let one, let two { one != two } else { false }

@@ -13,7 +13,7 @@ public struct SchemaFile: Sendable {
   private let document: JSONValue
   private let folder: SchemaFolder
 
-  /// - Parameter name: what errors call it; the path itself, unless people know it by another.
+  /// - Parameter name: its name in errors; by default the path.
   public init(_ path: String, called name: String? = nil) throws(SchemaError) {
     self.name = name ?? path
     uri = SchemaFolder.uri(of: path)
@@ -32,7 +32,7 @@ public struct SchemaFile: Sendable {
     folder = SchemaFolder(of: path, id: id)
   }
 
-  /// - Throws: with the file's name, a JSON pointer and what would be right.
+  /// - Throws: an error with the file's name, a JSON pointer and the remedy.
   public func compile(_ options: SchemaOptions) throws(SchemaError) -> CompiledSchema {
     let folder = folder
     do {
@@ -46,8 +46,8 @@ public struct SchemaFile: Sendable {
     }
   }
 
-  /// Keywords that say nothing, as misspelt ones do: its own, and, once it was compiled, those of the
-  /// schemas beside it that it refers to. With the document's name.
+  /// Keywords without effect, such as misspelt ones: its own, and, once it was compiled, those of the
+  /// neighbouring schemas that it refers to. With the document's name.
   var unknownKeywords: [(document: String, keyword: UnknownKeyword)] {
     let draft = document["$schema"]?.stringValue.flatMap { SchemaDraft(metaschema: $0) }
     let others = folder.asked.filter { $0.document != document }
@@ -56,12 +56,12 @@ public struct SchemaFile: Sendable {
     }
   }
 
-  /// Of its text, and of its folder's schemas if it has asked for any.
+  /// A hash of its text, and of its folder's schemas if it uses any.
   var digest: String { "\(text.utf8.count):\(text)\(folder.digest)" }
 }
 
-/// The schemas in one folder and those below it, by the URIs of their files and by their `$id`s. Looked
-/// at when the first of them is asked for.
+/// The schemas in one folder and those below it, by the URIs of their files and by their `$id`s. Read
+/// when the first of them is requested.
 final class SchemaFolder: Sendable {
   private struct Contents {
     var documents: [String: JSONValue] = [:]
@@ -70,11 +70,11 @@ final class SchemaFolder: Sendable {
   }
 
   private let root: URL
-  /// What neighbours are called by a schema that has an `$id`: URIs beside that.
+  /// The neighbours' URIs for a schema with an `$id`: relative to that.
   private let base: String?
   private let contents = Mutex<Contents?>(nil)
 
-  /// More than these, and the folder is none of schemas.
+  /// A folder with more files is not one of schemas.
   private static let most = 2_000
 
   init(of file: String, id: String?) {
@@ -94,13 +94,13 @@ final class SchemaFolder: Sendable {
     }
   }
 
-  /// What was found of what was asked for.
+  /// The requested schemas that were found.
   var asked: [(name: String, document: JSONValue)] { contents.withLock { $0?.asked ?? [] } }
 
   var digest: String { contents.withLock { $0?.digest ?? "" } }
 
   private func read() -> Contents {
-    // Links are not followed: what is referred to lies in the folder itself.
+    // Links are not followed: references must lead to files in the folder itself.
     let walk = FileManager.default.enumerator(
       at: root, includingPropertiesForKeys: [.isRegularFileKey], options: [.skipsHiddenFiles])
     var files: [URL] = []

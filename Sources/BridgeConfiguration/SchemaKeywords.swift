@@ -3,7 +3,7 @@ package import JSONSchema
 import Mapping
 
 extension UnknownKeyword {
-  /// What was probably meant; nil for what looks like an annotation of somebody's own.
+  /// What was probably meant; nil for an apparent custom annotation.
   package var meant: (what: String, remedy: String)? {
     if keyword == "format" { return meantFormat }
     let ignored = "the keyword \(keyword) is unknown, so it says nothing"
@@ -18,7 +18,7 @@ extension UnknownKeyword {
     return likely.map { (ignored, "did you mean \($0)?") }
   }
 
-  /// A format that was misspelt, or is another draft's. Many write formats of their own.
+  /// A misspelt format, or one of another draft. Custom formats are common.
   private var meantFormat: (what: String, remedy: String)? {
     guard let name = value.stringValue else { return nil }
     if isOfAnotherDraft {
@@ -47,19 +47,19 @@ extension UnknownKeyword {
     "host": "hostname", "domain": "hostname", "domainname": "hostname", "regexp": "regex",
     "regularexpression": "regex", "internetaddress": "ipv4",
   ]
-  /// OpenAPI's, and others that are like a format and mean something else.
+  /// Formats of OpenAPI, and others that resemble a format but differ from it.
   private static let ownFormats: Set = [
     "int32", "int64", "float", "double", "byte", "binary", "password", "ulid", "cuid", "uid", "urn",
     "mime", "data", "rate", "unknown",
   ]
 
-  /// A keyword that was misspelt or abbreviated.
+  /// A misspelt or abbreviated keyword.
   private var likely: String? {
-    // One slip is a slip, whatever the value; but the shortest words are like many others.
+    // One typo is a typo, for any value; but the shortest words resemble many others.
     let known = UnknownKeyword.known(in: draft)
     let words = known.filter { $0.count > 3 || fits($0) }
     if let near = nearest(to: keyword, among: words, most: 1) { return near }
-    // For more than that, the value has to be one that the keyword takes.
+    // For more than one, the value must have a type that the keyword accepts.
     let fitting = known.filter(fits)
     let plain = Self.stem(keyword)
     guard plain.count > 2 else { return nil }
@@ -97,7 +97,7 @@ extension UnknownKeyword {
     "reference": "$ref", "definition": "$defs",
   ]
 
-  /// The value is of a kind that the keyword takes.
+  /// The value has a type that the keyword accepts.
   private func fits(_ keyword: String) -> Bool {
     func isSchema(_ value: JSONValue) -> Bool {
       value.objectValue != nil || value.boolValue != nil
@@ -129,7 +129,7 @@ extension UnknownKeyword {
     }
   }
 
-  /// Of other languages, and of drafts that are not understood.
+  /// Keywords of other languages, and of unsupported drafts.
   private static let others = [
     "bsonType": "did you mean type? JSON Schema knows no BSON types",
     "nullable": "write type: [\"string\", \"null\"] or the like",
@@ -140,7 +140,7 @@ extension UnknownKeyword {
     "additionalItems": "write prefixItems for the first items, and items for the rest",
     "$recursiveRef": "write $dynamicRef", "$recursiveAnchor": "write $dynamicAnchor",
   ]
-  /// Annotations that many write, OpenAPI's among them. What they are like says nothing either.
+  /// Common annotations, including OpenAPI's. Words that resemble them are annotations as well.
   private static let harmless: Set = [
     "comment", "example", "discriminator", "externalDocs", "xml", "note", "notes", "tag", "tags",
   ]

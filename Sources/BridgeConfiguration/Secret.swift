@@ -1,10 +1,10 @@
-/// A text that must not be seen: printing, logging and reflecting show `***`.
+/// A text that must stay secret: printing, logging and reflection show `***`.
 ///
-/// One that came from a file is read from there again wherever it is used, so that it can be changed
-/// without a restart. Two are equal when they were the same text when they were first read.
+/// A secret from a file is read again for each use, so that it can be changed without a restart. Two secrets
+/// are equal if their texts were equal when they were first read.
 public struct Secret: Sendable, Equatable {
   private let text: String
-  /// Where it is read again; nil for one that stands in the configuration itself.
+  /// Where it is read again; nil for one in the configuration itself.
   public let file: String?
 
   public init(_ text: String, file: String? = nil) {
@@ -16,9 +16,9 @@ public struct Secret: Sendable, Equatable {
   /// a message or a log.
   public func reveal() -> String { text }
 
-  /// The text as it is now: that of the file, where it came from one.
+  /// The current text: that of the file, if it came from one.
   ///
-  /// - Throws: when the file is missing, empty or unreadable, as it may be while it is replaced.
+  /// - Throws: if the file is missing, empty or unreadable, as it may be while it is replaced.
   public func current() throws(SecretFileError) -> String {
     guard let file else { return text }
     return try SecretFile.read(file)

@@ -14,9 +14,9 @@ enum SmallFile {
     enum Kind { case missing, folder, forbidden, large, encoding, other }
 
     var kind: Kind
-    /// Why, in the system's words.
+    /// The system's reason.
     var reason: String
-    /// Where the text is no text; 0 elsewhere.
+    /// The offset at which the text is not UTF-8; else 0.
     var line = 0
     var column = 0
 
@@ -62,7 +62,7 @@ enum SmallFile {
     return text
   }
 
-  /// Where the first byte is that no UTF-8 text has there.
+  /// The offset of the first byte that is invalid in UTF-8.
   private static func noText(_ bytes: [UInt8]) -> Failure {
     if bytes.starts(with: [0xFF, 0xFE]) || bytes.starts(with: [0xFE, 0xFF]) {
       return Failure(kind: .encoding, reason: "it is UTF-16, not UTF-8 text", line: 1, column: 1)
@@ -111,10 +111,10 @@ private func readBytes(_ descriptor: Int32, _ buffer: UnsafeMutableRawPointer?, 
   read(descriptor, buffer, count)
 }
 
-/// Why a file gives no secret. Never holds what it contains.
+/// Why a file gives no secret. Never includes its content.
 public struct SecretFileError: Error, Sendable, CustomStringConvertible {
   public let file: String
-  /// What is the matter with it, such as `it is empty`.
+  /// The problem, such as `it is empty`.
   public let reason: String
 
   public var description: String { "the file \(file) can't be used: \(reason)" }
@@ -136,7 +136,7 @@ public enum SecretFile {
     return secret
   }
 
-  /// Nil where there is nothing but white space.
+  /// Nil if there is only white space.
   static func secret(in text: String) -> String? {
     var rest = text.unicodeScalars[...]
     if rest.first == "\u{FEFF}" { rest.removeFirst() }
@@ -148,7 +148,7 @@ public enum SecretFile {
 
 extension Section {
   /// `<key>`, or the trimmed content of the file that `<key>_file` names. Both at once, an
-  /// unreadable file and an empty secret are problems. Also where it stands.
+  /// unreadable file and an empty secret are problems. Also returns its position.
   func secret(_ key: String) -> (value: String, scalar: ConfigScalar, secret: Secret)? {
     let direct = scalar(key)
     let fileKey = "\(key)_file"
@@ -198,7 +198,7 @@ extension Section {
             missing: "correct the path; relative ones start from the configuration's folder"))
         return nil
       }
-      // What names no file may be the secret itself.
+      // A text that names no file may be the secret itself.
       let direct = key.hasSuffix("_file") ? String(key.dropLast(5)) : ""
       let isKey = known(direct)
       problems.add(

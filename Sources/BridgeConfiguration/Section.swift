@@ -1,22 +1,22 @@
 import Mapping
 
-/// Reads one mapping of the configuration: typed values by key, each wrong one a problem, and in the
-/// end every key that nobody asked for.
+/// Reads one mapping of the configuration: typed values by key. Reports each invalid value, and finally every
+/// key that was not read.
 final class Section {
-  /// How the configuration's users would name it: `nats.tls`, `rules[0]`; empty for the whole file.
+  /// Its path: `nats.tls`, `rules[0]`; empty for the whole file.
   let name: String
   let position: TextPosition
   let problems: ProblemList
   private let entries: [(key: ConfigScalar, value: ConfigNode)]
   private var known: [String] = []
 
-  /// A node that is no mapping is a problem, and reads like an empty one.
+  /// A node that is no mapping is a problem, and treated as an empty one.
   init(_ node: ConfigNode?, name: String, at fallback: TextPosition, problems: ProblemList) {
     self.name = name
     self.problems = problems
     switch node {
     case .mapping(let entries, let at):
-      // Extensions, as in Compose: a place for anchors, which nobody reads.
+      // Extensions, as in Compose: a place for anchors, which isn't read.
       self.entries = entries.filter { !$0.key.text.hasPrefix("x-") }
       position = at
     case .none:
@@ -38,7 +38,7 @@ final class Section {
 
   // MARK: Raw values
 
-  /// Nil where the key is absent or its value null.
+  /// Nil if the key is absent or its value null.
   func node(_ key: String) -> ConfigNode? {
     if !known.contains(key) {
       known.append(key)
@@ -53,14 +53,14 @@ final class Section {
     return nil
   }
 
-  /// Keys of mappings and lists: nothing behind one is a mapping or list with nothing in it.
+  /// Keys of mappings and lists: no value means an empty mapping or list.
   private static let structures: Set = [
     "source", "nats", "tls", "bridge", "kv", "redaction", "dead_letter", "http", "log", "payload",
     "consumers", "include", "exclude", "rename", "redact", "set", "outbox", "streams", "rules",
     "match", "subjects", "servers", "operations",
   ]
 
-  /// A value that is null as it is written, not by variables that are empty.
+  /// A value that is literally null, not because of empty variables.
   private func lacksValue(_ entry: (key: ConfigScalar, value: ConfigNode)) -> Bool {
     guard let scalar = entry.value.scalar, scalar.isNull, !scalar.isSubstituted else {
       return false
@@ -68,7 +68,7 @@ final class Section {
     return !scalar.text.isEmpty || !Self.structures.contains(entry.key.text)
   }
 
-  /// The place of a key, or of the section where it is absent.
+  /// The position of a key, or of the section if it is absent.
   func position(of key: String) -> TextPosition {
     entries.first { $0.key.text == key }?.key.position ?? position
   }
@@ -77,14 +77,14 @@ final class Section {
     Section(node(key), name: path(key), at: position(of: key), problems: problems)
   }
 
-  /// The keys that no reader asked for, with their values, and those it knows.
+  /// The keys that were not read, with their values, and the known ones.
   var rest: [(key: ConfigScalar, value: ConfigNode)] {
     entries.filter { !known.contains($0.key.text) }
   }
   var knownKeys: [String] { known }
   func known(_ key: String) -> Bool { known.contains(key) }
 
-  /// Reports every key that nobody asked for.
+  /// Reports every key that was not read.
   func finish() {
     for entry in rest {
       let (message, remedy) = KeyText.report(entry.key, value: entry.value, in: name, known: known)
@@ -105,7 +105,7 @@ final class Section {
   }
 
   func missing(_ key: String, _ remedy: String) {
-    // Said already.
+    // Already reported.
     if let entry = entries.first(where: { $0.key.text == key }), lacksValue(entry) { return }
     problems.add(position, "\(name.isEmpty ? "the configuration" : name) has no \(key)", remedy)
   }
@@ -181,7 +181,7 @@ final class Section {
       near.map { "did you mean \($0)?" } ?? available)
   }
 
-  /// A list of single values; with `splitting`, one value may stand for a list of one, and commas
+  /// A list of single values; with `splitting`, one value is a list of one, and commas
   /// separate values within each.
   func scalars(_ key: String, splitting: Bool = false) -> [ConfigScalar]? {
     guard let value = node(key) else {

@@ -15,11 +15,11 @@ public struct SourceSettings: Sendable, Equatable {
     case changeStream = "change_stream"
   }
 
-  /// What happens when the oplog no longer holds the position.
+  /// What to do if the oplog no longer holds the position.
   public enum OnPositionLost: String, Sendable, CaseIterable {
     /// Exit 75: an operator decides.
     case halt
-    /// The documents that are there are published, and reading continues behind them.
+    /// The existing documents are published, and reading continues after them.
     case snapshot
   }
 
@@ -29,7 +29,7 @@ public struct SourceSettings: Sendable, Equatable {
     case now
     /// At the oldest entry the oplog still holds.
     case oldest
-    /// With the documents that are there, then with what follows.
+    /// With the existing documents, then with the changes after them.
     case snapshot
     /// At this entry, which the oplog must still hold; its own events are the first.
     case position(OplogPosition)
@@ -62,7 +62,7 @@ public struct NATSSettings: Sendable, Equatable {
     public var keyFile: String?
     /// TLS before the server's first word, for servers that are set up that way.
     public var handshakeFirst: Bool
-    /// TLS is asked for by a key of its own or by a server's scheme.
+    /// TLS is requested by its own key or by a server's scheme.
     public var isRequired: Bool
   }
 
@@ -70,15 +70,15 @@ public struct NATSSettings: Sendable, Equatable {
   public var servers: [NATSServer]
   /// The connection's name.
   public var name: String
-  /// What reply subjects begin with, without a dot at its end.
+  /// The prefix of reply subjects, without a dot at its end.
   public var inboxPrefix: String
   public var authentication: Authentication
   public var tls: TLS
-  /// Only the servers of the list are connected to, none that a cluster announces.
+  /// Connects only to the listed servers, not to those that a cluster announces.
   public var ignoresDiscoveredServers: Bool
 }
 
-/// What the bridge calls itself and where it keeps its state.
+/// The bridge's name and the place of its state.
 public struct BridgeSettings: Sendable, Equatable {
   /// The identity of this bridge: state keys, lease, epochs.
   public var name: String
@@ -101,7 +101,7 @@ public struct DeadLetterSettings: Sendable, Equatable {
 
 public struct HTTPSettings: Sendable, Equatable {
   public var listen: ListenAddress
-  /// Asked for by everything but liveness, readiness and health; nil asks nobody.
+  /// Required by everything but liveness, readiness and health; nil: by nothing.
   public var token: Secret?
 }
 

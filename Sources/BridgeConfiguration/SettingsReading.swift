@@ -229,7 +229,7 @@ extension LogSettings {
 }
 
 extension Section {
-  /// Names stand in ids, headers, subjects and KV keys: letters, digits, `-`, `_` and, where it
+  /// Names become part of ids, headers, subjects and KV keys: letters, digits, `-`, `_` and, where it
   /// may, dots inside.
   @discardableResult
   func checkName(_ scalar: ConfigScalar, key: String, dots: Bool = true) -> Bool {

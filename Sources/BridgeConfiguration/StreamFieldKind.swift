@@ -2,29 +2,29 @@ import Foundation
 import JSON
 import Mapping
 
-/// What JetStream takes in a field of a stream or consumer. The server refuses the whole request where one
-/// is of another kind, and says little of which.
+/// The values that JetStream accepts in a field of a stream or consumer. If one has another type, the server
+/// refuses the whole request, and hardly says which.
 indirect enum StreamFieldKind: Sendable {
   case count(ClosedRange<Int64>)
   case flag
   case words([String])
   case text
-  /// Nanoseconds: none, or this at least.
+  /// Nanoseconds: zero, or at least this.
   case duration(least: Int64)
   /// Bytes.
   case size(most: Int64)
-  /// As RFC 3339 has it.
+  /// In RFC 3339.
   case time
   /// `100%`
   case percentage
   case subject
   case each(StreamFieldKind)
-  /// Texts by names of one's own.
+  /// Texts by arbitrary names.
   case texts
   case object([String: StreamFieldKind])
 
-  /// Nil where a problem was reported, or there is nothing. Quotes don't matter: flow style needs them
-  /// around variables.
+  /// Nil if a problem was reported, or there is no value. Quotes don't matter: flow style needs them around
+  /// variables.
   func read(_ node: ConfigNode, _ path: String, _ problems: ProblemList) -> JSONValue? {
     if node.isNull {
       if node.scalar?.isSubstituted != true {
@@ -172,7 +172,7 @@ enum JSONConversion {
     }
   }
 
-  /// YAML 1.2's core schema: what is quoted is text.
+  /// YAML 1.2's core schema: quoted values are text.
   private static func plainValue(_ scalar: ConfigScalar) -> JSONValue {
     guard scalar.isPlain else { return .string(scalar.text) }
     switch scalar.text {
@@ -181,7 +181,7 @@ enum JSONConversion {
     case _ where scalar.isNull: return .null
     default:
       if let integer = Int64(scalar.text) { return .int(integer) }
-      // Only what JSON writes the same way: no hexadecimal, no nan.
+      // Only what is the same in JSON: no hexadecimal numbers, no nan.
       if let parsed = try? JSONValue(parsing: scalar.text), case .number = parsed { return parsed }
       return .string(scalar.text)
     }

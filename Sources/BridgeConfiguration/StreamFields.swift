@@ -1,8 +1,8 @@
 import JSON
 import Mapping
 
-/// JetStream's own fields up to server 2.15. A field that is like none of them passes: servers may know
-/// more than this list. Ranges are those that every server refuses to leave.
+/// JetStream's own fields up to server 2.15. A field that resembles none of them is accepted: servers may know
+/// more than this list. Values out of range are refused by every server.
 enum StreamFields {
   private static let millisecond: Int64 = 1_000_000
   private static let unlimited = StreamFieldKind.count(-1...(.max))
@@ -16,7 +16,7 @@ enum StreamFields {
     "consumer": .object(["name": .text, "deliver_subject": .text]),
   ])
 
-  /// A field that was misspelt or named in part: `max_aeg`, `replicas`, `numReplicas`, `max_messages`.
+  /// A misspelt or partial name of a field: `max_aeg`, `replicas`, `numReplicas`, `max_messages`.
   static func meant(by key: String, among fields: [String]) -> String? {
     if let near = nearest(to: key, among: fields) { return near }
     let words = Set(self.words(of: key))
@@ -81,7 +81,7 @@ enum StreamFields {
   ]
 }
 
-/// Fields that servers refuse beside each other, and what this bridge can't publish to.
+/// Fields that servers refuse in combination, or that this bridge can't publish with.
 struct StreamConstraints {
   let section: Section
   let settings: JSONValue

@@ -76,7 +76,7 @@ extension StreamSpec {
       publish: publish, onLoss: onLoss, settings: settings, consumers: consumers)
   }
 
-  /// The server refuses a stream with such subjects, or takes the wider one alone.
+  /// The server refuses a stream with overlapping subjects, or keeps only the wider one.
   private static func warnOfOverlap(_ subjects: [ConfigScalar], _ section: Section) {
     for (index, subject) in subjects.enumerated() {
       guard
@@ -179,6 +179,6 @@ extension StreamSpec {
     guard let trouble else { return }
     problems.add(
       scalar.position, "the subject \"\(scalar.text)\" \(trouble)",
-      "write tokens between dots; * stands for one whole token, > at the end for all the rest")
+      "write tokens between dots; * matches one whole token, > at the end all the rest")
   }
 }

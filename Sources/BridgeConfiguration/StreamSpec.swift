@@ -15,11 +15,11 @@ public enum PublishProtocol: String, Sendable, CaseIterable {
 
 /// A stream as the configuration wants it.
 public struct StreamSpec: Sendable, Equatable {
-  /// What to do when a server lost messages that it had acknowledged.
+  /// What to do if a server lost acknowledged messages.
   public enum OnLoss: String, Sendable, CaseIterable {
     /// They are published again, as far as the stream would still hold them.
     case refill
-    /// They are given up; the stream continues with what comes next.
+    /// They are abandoned; the stream continues with the next events.
     case `continue`
     /// Nothing more is published to the stream until an operator decides.
     case halt

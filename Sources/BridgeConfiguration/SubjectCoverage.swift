@@ -1,14 +1,14 @@
 import Mapping
 import Oplog
 
-/// A subject as far as the configuration fixes it: tokens of literal text, and tokens that vary.
+/// The part of a subject that the configuration determines: literal tokens, and tokens that vary.
 struct SubjectShape {
-  /// Nil where the token varies from event to event.
+  /// Nil if the token varies from event to event.
   var tokens: [String?]
 
   init(tokens: [String?]) { self.tokens = tokens }
 
-  /// A subject with `*` for what varies.
+  /// A subject with `*` for tokens that vary.
   init(pattern: String) {
     tokens = pattern.split(separator: ".").map { $0 == "*" ? nil : String($0) }
   }
@@ -35,7 +35,7 @@ struct SubjectShape {
     }
   }
 
-  /// No template holds a control character.
+  /// Templates contain no control characters.
   private static let varying = "\u{0}"
 
   private static func fixedValues(
@@ -52,7 +52,7 @@ struct SubjectShape {
     }
   }
 
-  /// Whether a stream's subject takes all of it.
+  /// Whether a stream's subject covers it.
   func isCovered(by filter: String) -> Bool {
     let filters = filter.split(separator: ".")
     for (index, wanted) in filters.enumerated() {
@@ -63,13 +63,13 @@ struct SubjectShape {
     return filters.count == tokens.count
   }
 
-  /// With `*` for what varies.
+  /// With `*` for tokens that vary.
   var pattern: String { tokens.map { $0 ?? "*" }.joined(separator: ".") }
 }
 
 extension BridgeConfiguration {
-  /// The subjects that a rule's messages can have, with `*` for what varies: all of its stream's where
-  /// the events themselves name them.
+  /// The subjects that a rule's messages can have, with `*` for tokens that vary: all of its stream's subjects
+  /// if the events themselves name them.
   package func subjectPatterns(of rule: Rule) -> [String] {
     guard rule.outbox == nil else { return streams[rule.streamIndex].subjects }
     return SubjectShape.shapes(

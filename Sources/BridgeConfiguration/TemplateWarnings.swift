@@ -1,7 +1,7 @@
 import Mapping
 import Oplog
 
-// What templates say that is legal and almost certainly not meant.
+// Parts of templates that are legal and almost certainly unintended.
 extension RuleWarnings {
   private func templates(_ read: ReadRule) -> [(key: String, template: Template, at: ConfigScalar)]
   {
@@ -40,7 +40,7 @@ extension RuleWarnings {
         "\(path.text) has no value in any event that satisfies match.where: each of them is "
           + "invalid (on_invalid)", "use documentKey, or correct where")
     } else if !lacking.isEmpty {
-      // Where no operation has it, that is an error already, unless others are left out by `where`.
+      // If no operation has it, that is an error already, unless `where` excludes the others.
       guard lacking.count < rule.operations.operations.count else { return }
       let names = list(lacking.map(\.configurationName))
       let fetches = path.field == .fullDocument && lacking == [.update]
@@ -58,7 +58,7 @@ extension RuleWarnings {
     } else if key == "subject", path.field == .updateDescription,
       path.remainder.hasPrefix("updatedFields.")
     {
-      // In ids that is what tells updates apart: a version that every write raises.
+      // In ids, this distinguishes updates: a version that every write increments.
       problems.warn(
         .templateRare, place,
         "\(path.text) has a value only where an update sets it: others are invalid (on_invalid)",
@@ -76,7 +76,7 @@ extension RuleWarnings {
       "id", "ID", "Id", "_ID", "_Id", "_iD", "_di", "i_d", "__id", "oid", "_oid",
     ].map { ($0, "_id") })
 
-  /// Values that bodies hide and subjects or ids show.
+  /// Values that are hidden in bodies but shown in subjects or ids.
   func checkHidden(_ read: ReadRule) {
     for (key, template, scalar) in templates(read) {
       for path in template.paths {
@@ -113,7 +113,7 @@ extension RuleWarnings {
       guard root != nil || word.contains("$") else { continue }
       problems.warn(
         .templateLiteral, scalar.position(at: scalar.text.offset(of: String(word)) ?? 0),
-        "\(word) stands as it is in the \(key) of every message",
+        "\(word) appears literally in the \(key) of every message",
         root.map { "put paths in braces: {\($0)\($0.hasPrefix("ns.") ? "" : ".…")}" }
           ?? "put paths in braces, and variables too: ${NAME}")
       return

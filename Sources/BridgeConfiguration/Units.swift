@@ -59,7 +59,7 @@ enum Units {
     return Int64(digits)
   }
 
-  /// As people would write it: the largest unit that leaves a whole number.
+  /// In the largest unit that gives a whole number.
   static func describe(_ duration: Duration) -> String {
     let (seconds, attoseconds) = duration.components
     let milliseconds = seconds * 1000 + attoseconds / 1_000_000_000_000_000

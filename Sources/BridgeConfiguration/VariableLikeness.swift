@@ -1,11 +1,11 @@
 /// Text that looks like a variable in another language's spelling: `$NAME`, `$(NAME)`, `%NAME%`.
 enum VariableLikeness {
-  /// Keys whose values are secrets: what they hold may look like anything.
+  /// Keys whose values are secrets, which may look like anything.
   private static let secrets: Set = ["token", "password", "key"]
   /// Keys of patterns and prose, where `$` has other uses.
   private static let others: Set = ["$regex", "regex", "regexp", "pattern", "description"]
 
-  /// Where it stands, in Unicode scalars from the text's start.
+  /// Its offset in the text, in Unicode scalars.
   static func find(in text: String, key: String) -> Int? {
     let scalars = Array(text.unicodeScalars)
     guard scalars.contains(where: { "$%<{".unicodeScalars.contains($0) }), !others.contains(key)
@@ -14,7 +14,7 @@ enum VariableLikeness {
     if secrets.contains(key) { return nil }
     var first = 0
     if let scheme = text.range(of: "://") {
-      // User and password may hold anything in part; a host can't hold any of this.
+      // User and password may contain any such text; a host can't.
       first = text.unicodeScalars.distance(from: text.startIndex, to: scheme.upperBound)
       let at = scalars[first...].lastIndex(of: "@")
       if let at {

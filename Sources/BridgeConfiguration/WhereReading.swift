@@ -11,7 +11,7 @@ struct WhereReading {
   ]
   private static let combinations = ["$and", "$or", "$nor"]
 
-  /// Nil where a problem was reported, or nothing is demanded.
+  /// Nil if a problem was reported, or there is no condition.
   func read(_ node: ConfigNode) -> Condition? {
     guard case .mapping(let entries, _) = node else {
       problems.add(
@@ -33,7 +33,7 @@ struct WhereReading {
     guard Self.combinations.contains(key.text) else {
       let near = nearest(to: key.text, among: Self.combinations)
       problems.add(
-        key.position, "\(key.text) can't stand here",
+        key.position, "\(key.text) is not allowed here",
         near.map { "did you mean \($0)?" }
           ?? "write a path, or one of \(list(Self.combinations))")
       return nil
@@ -69,7 +69,7 @@ struct WhereReading {
     return tests(path, value)
   }
 
-  /// `{ $gt: 1, $lt: 5 }`, or a value that is to be equal.
+  /// `{ $gt: 1, $lt: 5 }`, or a value to be equal to.
   private func tests(_ path: EventPath, _ node: ConfigNode) -> Condition? {
     if case .mapping(let entries, let at) = node, let first = entries.first,
       first.key.text.hasPrefix("$"), !isWrapper(entries)
@@ -95,8 +95,8 @@ struct WhereReading {
     return self.value(node).map { .test(path, .equals([$0])) }
   }
 
-  /// `{ exists: false }` demands a document with the field `exists`, which hardly any has. A document
-  /// that is meant has other fields too, or values that the operator does not take.
+  /// `{ exists: false }` matches a document with the field `exists`, which is rarely intended. An intended
+  /// document has other fields, too, or values that the operator does not accept.
   private func warnOfOperators(_ node: ConfigNode) {
     guard case .mapping(let entries, _) = node else { return }
     let meant = entries.map { MisspeltOperator(key: $0.key.text, value: $0.value) }
@@ -260,7 +260,7 @@ struct WhereReading {
       }
     }
   }
-  /// What else Extended JSON has in its values.
+  /// Other keys in values of Extended JSON.
   private static let parts: Set<String> = [
     "$ref", "$id", "$db", "$scope", "$regularExpression", "$dbPointer", "$regex", "$options",
     "$type",

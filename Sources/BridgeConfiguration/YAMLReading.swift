@@ -1,12 +1,12 @@
 import Yams
 
-/// Reads YAML into a tree with places: variables replaced, aliases and merge keys resolved.
+/// Reads YAML into a tree with positions: variables replaced, aliases and merge keys resolved.
 final class YAMLReading {
   let substitution: EnvironmentSubstitution
   let problems: ProblemList
   private let lines: [[Unicode.Scalar]]
   private let yaml: String
-  /// Aliases repeat what they name: a few lines of them can stand for more than memory holds.
+  /// Aliases repeat what they name: a few lines of them can expand to more than memory holds.
   private var nodesLeft = 100_000
 
   init(yaml: String, environment: [String: String], problems: ProblemList) {
@@ -17,7 +17,7 @@ final class YAMLReading {
       .map { Array($0.unicodeScalars) }
   }
 
-  /// Nil where there is nothing to continue with; then a problem says why.
+  /// Nil if reading can't continue; then a problem was reported.
   func root() -> ConfigNode? {
     let start = TextPosition(line: 1, column: 1)
     do {
@@ -48,7 +48,7 @@ final class YAMLReading {
     case .duplicatedKeysInMapping(let duplicates, let context):
       problems.add(
         position(context.mark),
-        "\(named(duplicates)) stands twice in one mapping",
+        "\(named(duplicates)) appears twice in one mapping",
         "Keep one of them")
     case .reader(let problem, let offset, _, _):
       let before = yaml.prefix(offset ?? 0)
@@ -79,7 +79,7 @@ final class YAMLReading {
     TextPosition(line: mark?.line ?? 1, column: mark?.column ?? 1)
   }
 
-  /// - Parameter key: whose value it is, or its list.
+  /// - Parameter key: the key of the value, or of its list.
   private func convert(_ node: Node, key: String = "") -> ConfigNode {
     nodesLeft -= 1
     guard nodesLeft > 0 else {
@@ -121,7 +121,7 @@ final class YAMLReading {
         entries.append((name, convert(value, key: name.text)))
       }
     }
-    // `key: null` takes out what was merged in.
+    // `key: null` removes a merged value.
     entries.removeAll { entry in
       entry.value.isNull && entry.value.scalar?.isSubstituted != true
         && merged.contains { $0.key.text == entry.key.text }
@@ -170,7 +170,7 @@ final class YAMLReading {
     return result
   }
 
-  /// The text is not repeated: it may be a password all the same.
+  /// The text is not repeated: it may still be a password.
   private func warnOfBraces(_ scalar: ConfigScalar, _ key: String) {
     guard let offset = VariableLikeness.find(in: scalar.text, key: key) else { return }
     problems.warn(
@@ -181,7 +181,7 @@ final class YAMLReading {
       "write ${NAME} for the environment's NAME")
   }
 
-  /// Where the text itself begins, if it stands in one line just as it is.
+  /// Where the text itself begins, if it is on one line and unchanged.
   private func textColumn(of scalar: Node.Scalar, at start: TextPosition) -> Int? {
     let quote = scalar.style == .singleQuoted || scalar.style == .doubleQuoted ? 1 : 0
     guard scalar.style != .literal, scalar.style != .folded, start.line <= lines.count else {

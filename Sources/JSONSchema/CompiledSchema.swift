@@ -1,9 +1,9 @@
 import JSON
 
-/// A schema, compiled: immutable, to be shared by all threads. Each thread judges values by a
-/// `SchemaValidator` of its own.
+/// A compiled schema: immutable, so it can be shared by all threads. Each thread validates with its own
+/// `SchemaValidator`.
 public final class CompiledSchema: Sendable {
-  /// The schema's URI: its `$id`, or what it was retrieved by.
+  /// The schema's URI: its `$id`, or the URI it was retrieved by.
   public let uri: String
   public let options: SchemaOptions
   let model: SchemaModel
@@ -11,9 +11,9 @@ public final class CompiledSchema: Sendable {
 
   /// - Parameters:
   ///   - schema: the schema itself.
-  ///   - uri: what it was retrieved by. A fragment picks a schema within the document.
+  ///   - uri: the URI it was retrieved by. A fragment selects a schema within the document.
   ///   - set: the documents it may refer to.
-  /// - Throws: the first thing that is wrong with it, with its place.
+  /// - Throws: the first error in it, with its location.
   public init(
     _ schema: JSONValue, uri: String = "", options: SchemaOptions = SchemaOptions(),
     set: SchemaSet = SchemaSet()
@@ -46,6 +46,6 @@ public final class CompiledSchema: Sendable {
     try self.init(.object([.init("$ref", .string(uri))]), uri: "", options: options, set: set)
   }
 
-  /// How JSON that is at hand as a value is judged. Slow: for tools and tests.
+  /// Validates a JSON value. Slow: for tools and tests.
   public func explain(_ value: JSONValue) -> SchemaReport { Explainer.report(model, value) }
 }

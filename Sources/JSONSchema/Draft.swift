@@ -1,4 +1,4 @@
-/// The drafts of JSON Schema that are understood.
+/// The supported drafts of JSON Schema.
 public enum SchemaDraft: String, Sendable, CaseIterable {
   case draft7 = "http://json-schema.org/draft-07/schema"
   case draft2019 = "https://json-schema.org/draft/2019-09/schema"
@@ -44,7 +44,7 @@ struct Vocabularies: OptionSet, Sendable {
     .core, .applicator, .unevaluated, .validation, .metadata, .format, .content,
   ]
 
-  /// The vocabulary a URI names, and the ones it brings along in that draft.
+  /// The vocabulary with a URI, and the ones that it implies in that draft.
   init?(uri: String) {
     switch uri {
     case "https://json-schema.org/draft/2020-12/vocab/core",
@@ -75,7 +75,7 @@ struct Vocabularies: OptionSet, Sendable {
   init(rawValue: UInt16) { self.rawValue = rawValue }
 }
 
-/// Where a keyword holds further schemas.
+/// The subschemas of a keyword.
 enum Subschemas {
   case none, one, list, map
   /// One schema or a list of them: `items` before 2020-12.
@@ -83,7 +83,7 @@ enum Subschemas {
   /// Schemas or lists of names, by name: `dependencies`.
   case dependencies
 
-  /// - Parameter draft: an unknown keyword's value is no schema, whatever it looks like.
+  /// - Parameter draft: an unknown keyword's value is never a schema.
   init(of keyword: String, in draft: SchemaDraft) {
     switch keyword {
     case "additionalProperties", "propertyNames", "contains", "not", "if", "then", "else":

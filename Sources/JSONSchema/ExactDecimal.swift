@@ -6,7 +6,7 @@ struct ExactDecimal: Sendable {
   let isNegative: Bool
   /// Digits 0…9 without zeros at either end; empty for zero.
   let digits: [UInt8]
-  /// The power of ten that the last digit counts.
+  /// The last digit's power of ten.
   let exponent: Int
 
   /// Exponents are cut off here: nothing a double or an integer holds comes near.
@@ -87,13 +87,13 @@ struct ExactDecimal: Sendable {
     return digits.count > other.digits.count ? larger : -larger
   }
 
-  /// The nearest double, infinite where none is near.
+  /// The nearest double, infinite beyond their range.
   var nearestDouble: Double {
     let text = (isNegative ? "-" : "") + digits.map(String.init).joined() + "e\(exponent)"
     return isZero ? 0 : Double(text) ?? (isNegative ? -.infinity : .infinity)
   }
 
-  /// The integer part towards zero, if it fits 64 bits, and whether something is left.
+  /// The integer part, truncated towards zero, if it fits 64 bits; and whether there is a fraction.
   private var truncated: (magnitude: UInt64?, hasFraction: Bool) {
     guard magnitude > 0 else { return (0, !isZero) }
     guard magnitude <= 20 else { return (nil, exponent < 0) }
@@ -108,7 +108,7 @@ struct ExactDecimal: Sendable {
     return (value, exponent < 0)
   }
 
-  /// The integer itself, where it is one and fits.
+  /// The value as an integer, if it is one and fits.
   var int64: Int64? {
     guard isInteger, let magnitude = truncated.magnitude else { return nil }
     if isNegative { return magnitude <= 1 << 63 ? Int64(truncatingIfNeeded: 0 &- magnitude) : nil }

@@ -1,7 +1,7 @@
 import JSON
 import Patterns
 
-/// JSON's types as schemas count them, an integer being a number of its own kind.
+/// JSON's types for schemas, with integers as a type of their own.
 struct JSONTypes: OptionSet, Sendable, Equatable {
   let rawValue: UInt8
   static let null = JSONTypes(rawValue: 1 << 0)
@@ -50,7 +50,7 @@ struct JSONTypes: OptionSet, Sendable, Equatable {
 /// An index into `SchemaModel.schemas`.
 typealias SchemaID = Int
 
-/// One keyword of a schema, understood. Schemas below are indices.
+/// One parsed keyword of a schema. Subschemas are indices.
 enum Keyword: Sendable {
   case type(JSONTypes)
   case const(JSONValue)
@@ -80,7 +80,7 @@ enum Keyword: Sendable {
   case required([String])
   case properties([(name: String, schema: SchemaID)])
   case patternProperties([(pattern: Pattern, schema: SchemaID)])
-  /// With the names and patterns beside it, which it leaves alone.
+  /// With the adjacent names and patterns, which it doesn't apply to.
   case additionalProperties(SchemaID, names: [String], patterns: [Pattern])
   case propertyNames(SchemaID)
   case dependentRequired([(name: String, required: [String])])
@@ -96,18 +96,18 @@ enum Keyword: Sendable {
   /// The initial target, and the anchor that is looked for in the dynamic scope.
   case dynamicReference(SchemaID, anchor: String)
 
-  /// Says nothing about validity.
+  /// Has no effect on validity.
   case annotation(JSONValue)
 
   enum Bound: Sendable { case minimum, maximum, exclusiveMinimum, exclusiveMaximum }
 }
 
-/// What draft-07 lets `contentEncoding` and `contentMediaType` assert, where switched on.
+/// The optional assertions of draft-07's `contentEncoding` and `contentMediaType`.
 enum ContentCheck: Sendable {
   case none, base64, json, base64JSON
 }
 
-/// A schema as it was read: keywords in the order in which they are judged.
+/// A parsed schema: keywords in the order of their evaluation.
 struct SchemaNode: Sendable {
   enum Content: Sendable {
     case always
@@ -121,8 +121,7 @@ struct SchemaNode: Sendable {
   var content: Content = .always
 }
 
-/// Everything that a compiled schema consists of, before it is laid out for speed and as failures
-/// are explained by.
+/// A schema's complete model: the input of the compiler, and of explanations.
 struct SchemaModel: Sendable {
   struct Resource: Sendable {
     var uri: String

@@ -1,8 +1,8 @@
 import JSON
 import Patterns
 
-// The keywords, one group of the specification after the other. What a schema says wrongly is an
-// error; what is unknown is an annotation.
+// The keywords, one group of the specification after the other. Invalid values are errors;
+// unknown keywords are annotations.
 
 extension SchemaReader {
   typealias Keywords = [(name: String, keyword: Keyword)]
@@ -93,7 +93,7 @@ extension SchemaReader {
       default: break
       }
     }
-    // The check stands with the keyword that can't be obeyed without the other one.
+    // The keyword that depends on the other one gets the check.
     if let encoding {
       keywords.append(("contentEncoding", .content(mediaType == nil ? check : .none, encoding)))
     }
@@ -295,7 +295,7 @@ extension SchemaReader {
     if !named.isEmpty { keywords.append(("dependencies", .dependentSchemas(named))) }
   }
 
-  /// Last, since they judge by what all others have looked at.
+  /// Last, since they depend on what all others have evaluated.
   mutating func readUnevaluated(
     _ object: SchemaObject, into keywords: inout Keywords
   ) {
@@ -308,7 +308,7 @@ extension SchemaReader {
     }
   }
 
-  /// What only says something about the value: titles and the like, and every unknown keyword.
+  /// Annotations: titles and the like, and every unknown keyword.
   func readAnnotations(_ object: SchemaObject, into keywords: inout Keywords) {
     for member in object.members where Self.isAnnotation(member.key, in: object.draft) {
       keywords.append((member.key, .annotation(member.value)))

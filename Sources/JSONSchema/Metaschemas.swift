@@ -1,6 +1,6 @@
 import JSON
 
-/// The metaschemas of the three drafts, so that schemas can refer to them and be checked by them.
+/// The metaschemas of the three drafts, so that schemas can refer to them and be validated by them.
 ///
 /// They are part of the JSON Schema specification (json-schema.org; AFL-3.0 or BSD-3-Clause),
 /// written here without titles, descriptions and comments.
@@ -12,8 +12,6 @@ enum Metaschemas {
     }
     return try? JSONValue(parsing: text)
   }
-
-  static var uris: [String] { texts.map(\.uri) }
 
   private static let texts: [(uri: String, text: String)] = [
     (

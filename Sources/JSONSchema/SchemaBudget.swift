@@ -1,22 +1,22 @@
-/// What judging one value may take. It is counted in steps, so that a value that is refused for its
-/// budget is refused again, on any machine: no clock is asked.
+/// The cost limit of validating one value. Counted in steps instead of time, so that a value over budget is
+/// refused each time, on any machine.
 ///
 /// A step is some nanoseconds: looking at an element, applying a schema, 64 bytes of a text whose
-/// characters are counted. Other things count for as many steps as they take time.
+/// characters are counted. Other work counts in proportion to its time.
 public enum SchemaBudget {
-  /// Steps for the verdict on one value.
+  /// Steps for validating one value.
   public static let steps = 1_500_000
-  /// Further steps for finding what is wrong with one that is invalid.
+  /// Further steps for finding the violations of an invalid one.
   public static let explanationSteps = 1_500_000
-  /// What is reported of an invalid value, at most.
+  /// The maximum number of reported violations.
   public static let violations = 8
   /// With fewer steps than these left, verdicts are remembered.
   static let remembersBelow = 1_000_000
 
-  /// For looking whether a verdict is remembered, and for remembering one.
+  /// For looking up a remembered verdict, and for remembering one.
   static let lookUpCost = 4
   static let rememberCost = 12
-  /// For each item of `uniqueItems`, beyond looking at it.
+  /// For each item of `uniqueItems`, besides reading it.
   static let itemCost = 3
   /// For writing a value that is a string in JSON only.
   static let writeCost = 4

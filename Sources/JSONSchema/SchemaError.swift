@@ -1,5 +1,5 @@
-/// Why a schema can't be compiled: which document, where in it, and a sentence that says what is
-/// wrong and what would be right.
+/// Why a schema can't be compiled: the document, the location in it, and a sentence with the error and the
+/// remedy.
 public struct SchemaError: Error, Equatable, Sendable, CustomStringConvertible {
   /// The document's URI; empty for a schema without one.
   public var document: String

@@ -1,16 +1,16 @@
 import BSON
 
-/// How schemas are read and what the values they judge are written as.
+/// How schemas are read, and in which JSON style values are validated.
 public struct SchemaOptions: Sendable {
-  /// The JSON that values are written as; what is judged is that JSON.
+  /// The style in which values are written as JSON, which is what is validated.
   public var style: JSONStyle
-  /// Whether `format` is validated, or only noted. A metaschema that has the vocabulary
-  /// for it demands it in any case.
+  /// Whether `format` is an assertion, or only an annotation. A metaschema with the format-assertion
+  /// vocabulary makes it an assertion in any case.
   public var assertFormats: Bool
   /// Whether draft-07's `contentEncoding` and `contentMediaType` are validated, as that
   /// draft allows. In later drafts they never are.
   public var assertContent: Bool
-  /// The draft of schemas that don't say.
+  /// The draft of schemas without `$schema`.
   public var defaultDraft: SchemaDraft
 
   public init(

@@ -7,7 +7,7 @@ struct SchemaReader {
   let options: SchemaOptions
   private var schemas: [SchemaNode] = []
   private var ids: [SchemaPlace: SchemaID] = [:]
-  /// Places that have an id but weren't read yet, with the schema where it was at hand.
+  /// Locations with an id that weren't read yet, with the schema if it was available.
   private var open: [(SchemaID, SchemaPlace, JSONValue?)] = []
   private var dynamicNames: Set<String> = []
   private var patterns: [String: Pattern] = [:]
@@ -61,7 +61,7 @@ struct SchemaReader {
     }
   }
 
-  /// Reads what dynamic references may lead to, until nothing new turns up.
+  /// Reads the possible targets of dynamic references, until there is no new one.
   private mutating func readDynamicAnchors() throws(SchemaError) -> [SchemaModel.Resource] {
     var found: [[String: SchemaID]] = []
     guard !dynamicNames.isEmpty else {
@@ -145,14 +145,14 @@ struct SchemaReader {
     return .keywords(keywords)
   }
 
-  // MARK: What the readers of keywords need
+  // MARK: Helpers for keywords
 
-  /// A schema below another one.
+  /// A subschema.
   mutating func schema(_ object: SchemaObject, _ steps: String, _ value: JSONValue) -> SchemaID {
     id(of: registry.place(below: object.place, steps), value)
   }
 
-  /// The schema that a keyword holds, if it is there.
+  /// A keyword's schema, if it is present.
   mutating func schema(_ object: SchemaObject, keyword: String) -> SchemaID? {
     object[keyword].map { schema(object, "/" + keyword, $0) }
   }
@@ -187,7 +187,7 @@ struct SchemaReader {
       "\"\(keyword)\" \(message)")
   }
 
-  /// A whole number of 0 or more, however it is written.
+  /// A non-negative integer in any notation.
   func count(
     _ object: SchemaObject, _ keyword: String
   ) throws(SchemaError) -> Int? {
@@ -281,7 +281,7 @@ extension SchemaModel {
     return nil
   }
 
-  /// The schemas that a schema applies to the very value it is applied to.
+  /// The schemas that a schema applies to the same value (in place).
   private func sameValue(_ id: SchemaID) -> [SchemaID] {
     guard case .keywords(let keywords) = schemas[id].content else { return [] }
     var ids: [SchemaID] = []

@@ -39,7 +39,7 @@ struct SchemaRegistry {
     self.defaultDraft = defaultDraft
   }
 
-  /// Where errors say a place is: document and pointer in it.
+  /// A place as errors name it: document and pointer in it.
   func error(at place: SchemaPlace, _ message: String) -> SchemaError {
     let resource = resources[place.resource]
     return SchemaError(
@@ -48,7 +48,7 @@ struct SchemaRegistry {
 
   // MARK: Documents
 
-  /// Takes a document in and finds the resources and anchors in it. Returns its root resource.
+  /// Adds a document with its resources and anchors. Returns its root resource.
   mutating func load(_ document: JSONValue, uri: String) throws(SchemaError) -> Int {
     let base = URIReference(uri).resource
     if let known = byURI[base], resources[known].pointer.isEmpty { return known }
@@ -56,7 +56,7 @@ struct SchemaRegistry {
     documentCount += 1
     let root = try makeResource(
       document, document: number, pointer: "", base: base, inherited: nil)
-    // The URI it was asked for by names it too.
+    // It is also known by the URI of the request.
     if byURI[base] == nil { byURI[base] = root }
     try scan(document, document: number, pointer: "", in: SchemaPlace(resource: root, pointer: ""))
     return root
@@ -89,7 +89,7 @@ struct SchemaRegistry {
     return index
   }
 
-  /// `$id` where it names a resource: not next to a draft-07 `$ref`, not a mere fragment.
+  /// `$id` if it identifies a resource: not next to a draft-07 `$ref`, not a mere fragment.
   private static func identifier(of value: JSONValue, draft: SchemaDraft) -> String? {
     guard let id = value["$id"]?.stringValue else { return nil }
     if draft == .draft7, value["$ref"] != nil { return nil }
@@ -214,12 +214,12 @@ struct SchemaRegistry {
 
   // MARK: References
 
-  /// The resource a URI names, loaded where need be.
+  /// The resource with a URI, loaded if necessary.
   private mutating func resource(_ uri: String) throws(SchemaError) -> Int? {
     if let index = byURI[uri] { return index }
     if let document = lookUp(uri) { return try load(document, uri: uri) }
     guard !isWholeSetLoaded else { return nil }
-    // An `$id` may stand anywhere in the documents that were given.
+    // An `$id` may be anywhere in the given documents.
     isWholeSetLoaded = true
     for (uri, document) in set.documents.sorted(by: { $0.key < $1.key }) {
       _ = try load(document, uri: uri)
@@ -227,7 +227,7 @@ struct SchemaRegistry {
     return byURI[uri]
   }
 
-  /// Where `reference`, found at `place`, leads.
+  /// The target of `reference`, found at `place`.
   mutating func resolve(
     _ reference: String, from place: SchemaPlace, keyword: String
   ) throws(SchemaError) -> SchemaPlace {
@@ -304,7 +304,7 @@ struct SchemaRegistry {
     return value
   }
 
-  /// The place of a schema below another one: another resource's start where it has an `$id`.
+  /// The place of a schema below another one: another resource's start if it has an `$id`.
   func place(below place: SchemaPlace, _ steps: String) -> SchemaPlace {
     let resource = resources[place.resource]
     let inDocument = resource.pointer + place.pointer + steps

@@ -18,7 +18,7 @@ public struct SchemaSet: Sendable {
     documents[URIReference(uri).resource] = document
   }
 
-  /// - Throws: where the text isn't JSON.
+  /// - Throws: if the text isn't JSON.
   public mutating func add(text: String, uri: String) throws(SchemaError) {
     do throws(JSONError) {
       add(try JSONValue(parsing: text), uri: uri)

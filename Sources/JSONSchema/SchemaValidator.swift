@@ -1,8 +1,8 @@
 import BSON
 import JSON
 
-/// Judges values by a compiled schema. It holds memory that is used again for each value, so that a
-/// valid value allocates nothing: one for each thread.
+/// Validates values by a compiled schema. It reuses its memory from value to value, so that a valid value
+/// allocates nothing. Not Sendable: use one per thread.
 public final class SchemaValidator {
   public let schema: CompiledSchema
   /// Safety invariant: owned by this object and used only within its methods.
@@ -24,8 +24,8 @@ public final class SchemaValidator {
   /// exceeded.
   public private(set) var fault: SchemaFault?
 
-  /// Whether a document, as it will be written in JSON, is valid. Bytes that aren't BSON are not,
-  /// where the schema looks at them.
+  /// Whether a document, as it will be written in JSON, is valid. Bytes that aren't BSON are
+  /// invalid if the schema looks at them.
   public func validate(_ document: BSONView) -> Bool {
     judge(.document, document.bytes)
   }
@@ -35,20 +35,20 @@ public final class SchemaValidator {
     judge(element.type, element.value)
   }
 
-  /// Whether the object of these members is valid, without putting its bytes together first.
+  /// Whether the object with these members is valid, without building it first.
   public func validate(members: UnsafeBufferPointer<BSONElement>) -> Bool {
     state.pointee.members = members
     defer { state.pointee.members = UnsafeBufferPointer(start: nil, count: 0) }
     return judge(.document, Runner(state: state).membersValue)
   }
 
-  /// Steps that the last value took, of those that `SchemaBudget` allows.
+  /// Steps that the last value took, of the budget that `SchemaBudget` allows.
   public var steps: Int { allowedSteps - state.pointee.stepsLeft }
 
   // MARK: The first violations
 
-  /// The first few things that are wrong with a document, or what kept it from being judged; empty
-  /// for a valid one. Bounded by `SchemaBudget` as judging is: for where time matters.
+  /// The first few violations in a document, or why it could not be validated; empty for a valid one. Bounded by
+  /// `SchemaBudget`, as validation is: for time-critical use.
   public func firstViolations(
     _ document: BSONView, limit: Int = SchemaBudget.violations
   ) -> [SchemaViolation] {
@@ -84,8 +84,8 @@ public final class SchemaValidator {
 
   // MARK: Explaining
 
-  /// What is wrong with a document, in full; or what a schema says about a valid one. Slow: for
-  /// those that `validate` refused.
+  /// A complete report on a document: its violations, or the annotations of a valid one. Slow: for documents that
+  /// `validate` refused.
   public func explain(_ document: BSONView) -> SchemaReport {
     explain(value: Self.element(document))
   }

@@ -1,4 +1,4 @@
-/// A URI reference in its five parts (RFC 3986), as much as identifiers of schemas need.
+/// A URI reference in its five parts (RFC 3986), as far as identifiers of schemas need it.
 ///
 /// Nothing is normalized except dot segments: schemas name each other by the same text.
 struct URIReference: Equatable {

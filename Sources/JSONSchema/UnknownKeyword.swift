@@ -1,7 +1,7 @@
 import JSON
 
-/// A member of a schema that its draft does not know, or the name of a `format` that it does not, so that it
-/// says nothing: an annotation of somebody's own, or a mistake.
+/// A member of a schema, or a `format`, that its draft does not define, so it has no effect: a custom annotation,
+/// or a mistake.
 package struct UnknownKeyword: Sendable, Equatable {
   package var keyword: String
   package var value: JSONValue
@@ -26,7 +26,7 @@ package struct UnknownKeyword: Sendable, Equatable {
     StringFormat.names.filter { StringFormat(name: $0, draft: draft) != nil }
   }
 
-  /// What schemas of a draft may say.
+  /// The keywords of a draft.
   package static func known(in draft: SchemaDraft) -> [String] {
     switch draft {
     case .draft7: always + ["additionalItems", "dependencies", "definitions"]
@@ -52,7 +52,7 @@ package struct UnknownKeyword: Sendable, Equatable {
     "$anchor", "$vocabulary", "$defs", "dependentRequired", "dependentSchemas", "maxContains",
     "minContains", "unevaluatedItems", "unevaluatedProperties", "contentSchema", "deprecated",
   ]
-  /// They say nothing about values in any draft, and places for schemas and names need no keyword.
+  /// They have no effect on values in any draft, and locations of schemas and names need no keyword.
   private static let harmless: Set = ["$defs", "$anchor", "deprecated", "$vocabulary"]
 
   private static func collect(

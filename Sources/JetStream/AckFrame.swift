@@ -46,7 +46,7 @@ public enum AckFrame: Equatable, Sendable {
 }
 
 /// Walks one JSON object and picks the few members an ack has. Not a validator: what doesn't look
-/// like JSON makes `run` return false.
+/// like JSON makes `run` return false. Borrows `bytes`, within `AckFrame.init`.
 private struct FlatScanner {
   enum Kind { case none, ack, gap, error, other }
 

@@ -1,4 +1,5 @@
 /// The headers of an answer to a direct read: the message's own, and behind them those that the server adds.
+/// Borrows the block they are in, which is valid during one `NATSRawHandler.received`.
 struct DirectMessage {
   /// The message's own block, without its empty line; only the version line where it has no headers.
   private(set) var headers: UnsafeRawBufferPointer

@@ -288,7 +288,7 @@ public struct StoredMessage: Sendable {
   /// When the server stored it, RFC 3339.
   public var time: String
 
-  init?(_ json: JSONValue) {
+  package init?(_ json: JSONValue) {
     guard let subject = json["subject"]?.stringValue,
       let sequence = json["seq"]?.integer(UInt64.self)
     else { return nil }

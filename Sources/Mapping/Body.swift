@@ -93,7 +93,7 @@ extension MappingPlan {
     into.append(UInt8(ascii: "}"))
   }
 
-  /// The document itself: what was inserted or put in its place, of a deletion the key.
+  /// The document itself: the inserted or replacing one, for a deletion the key.
   private func writeDocument(
     _ rule: RulePlan, event: borrowing ChangeEvent, into: inout ByteWriter
   ) throws(MappingError) {
@@ -180,7 +180,7 @@ extension MappingPlan {
     into.append(isArray ? UInt8(ascii: "]") : UInt8(ascii: "}"))
   }
 
-  /// What is between the brackets.
+  /// The part between the brackets.
   func writeElements(
     _ view: BSONView, _ state: FilterState, isArray: Bool, _ style: JSONStyle, depth: Int,
     _ hidden: inout HiddenPaths, first: inout Bool, into: inout ByteWriter
@@ -254,7 +254,7 @@ extension MappingPlan {
         continue
       }
       if paths, fields.redaction != nil {
-        // They name what is redacted as a whole.
+        // They name values that are redacted as a whole.
         into.append("{}")
       } else if named {
         let include = own.include == FilterState.all ? FilterState.all : fields.include
@@ -288,7 +288,7 @@ extension MappingPlan {
     while let element = try walk.next() {
       let name = try element.listedField
       if let name, filters.step(state, key: name, inArray: false).isDropped { continue }
-      // `updatedFields` tells of it.
+      // `updatedFields` shows it.
       if let name, maskedLength(of: name, element, below: state) != nil { continue }
       if !first { into.append(UInt8(ascii: ",")) }
       first = false
@@ -304,10 +304,10 @@ extension MappingPlan {
 }
 
 extension BSONElement {
-  /// Of an update's description: a list that names fields instead of holding them.
+  /// A list of an update's description that names fields instead of containing them.
   var listsFields: Bool { key.equals("removedFields") || key.equals("truncatedArrays") }
 
-  /// Of such a list: the field that is named.
+  /// The field that an element of such a list names.
   var listedField: UnsafeRawBufferPointer? {
     get throws(BSONError) { try document?.first("field")?.string ?? string }
   }

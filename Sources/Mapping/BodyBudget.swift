@@ -1,18 +1,18 @@
 import BSON
 import Oplog
 
-/// What writing a body may take where it is more than the event's documents as they are: a document may have
-/// millions of fields, and each is looked up among a rule's paths. Counted in steps, not in time, before
-/// anything is written: a second run decides alike.
+/// The cost limit of bodies that aren't just the event's unchanged documents: a document may have millions of
+/// fields, and each is looked up among a rule's paths. Counted in steps, not in time, before anything is
+/// written, so that a second run decides alike.
 ///
-/// Up to 50 ns each: all of them fit into 50 ms.
+/// Up to 50 ns each, so at most 50 ms altogether.
 enum BodyBudget {
   static let steps = 1_000_000
   /// For a path with dots, as updates have them, where a rule renames or redacts.
   static let pathCost = 20
   /// For each value that is hashed, beyond its bytes.
   static let hashCost = 60
-  /// No smaller event can take all the steps.
+  /// Smaller events can't exceed the steps.
   static let leastBytes = 48_000
 
   static let exceeded = MappingError(
@@ -21,9 +21,9 @@ enum BodyBudget {
       + "this event")
 }
 
-/// What a rule's bodies take for each field and item of the event's documents.
+/// The steps of a rule's bodies for each field and element of the event's documents.
 struct BodyCost {
-  /// 0: bodies are the documents as they are, which takes no longer than reading them.
+  /// 0: bodies are the unchanged documents, which costs no more than reading them.
   var field = 0
   var path = 0
   var hashes = false
@@ -42,7 +42,7 @@ struct BodyCost {
 }
 
 extension MappingPlan {
-  /// Throws `too_complex` for an event of which no body can be made in time.
+  /// Throws `too_complex` for an event whose body would exceed the budget.
   func checkBudget(ofBody rule: RulePlan, _ event: borrowing ChangeEvent) throws(MappingError) {
     guard takesTooLong(rule, event) else { return }
     throw BodyBudget.exceeded

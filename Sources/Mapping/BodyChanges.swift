@@ -12,7 +12,8 @@ extension MappingPlan {
     try into.appendJSONString(name.bytes)
   }
 
-  /// `disambiguatedPaths`: of each path that the filter lets pass its parts, under the new names of both.
+  /// `disambiguatedPaths`: the parts of each path that passes the filter, with renamed keys under their new
+  /// names.
   func writeDisambiguated(
     _ paths: BSONView, _ state: FilterState, _ style: JSONStyle, into: inout ByteWriter
   ) throws(BSONError) {
@@ -110,7 +111,7 @@ extension MappingPlan {
     into.append(UInt8(ascii: "}"))
   }
 
-  /// What stands for a value. There is nothing to hide in null.
+  /// What replaces a value. Null has nothing to hide.
   func write(
     _ element: BSONElement, redacted: Redaction, into: inout ByteWriter
   ) throws(BSONError) {

@@ -1,7 +1,7 @@
-/// How a bridge's messages say whose they are, where other bridges may write to the same stream.
+/// How a bridge's messages name their bridge, if other bridges may write to the same stream.
 ///
 /// Dead letters always name their bridge; messages do in the streams that are marked here. In a
-/// stream that the bridge alone writes to, there is nothing to tell apart.
+/// stream that the bridge alone writes to, there is nothing to distinguish.
 public struct BridgeMark: Sendable, Equatable {
   /// The value of `Tailrace-Bridge`.
   public var bridge: String
@@ -21,9 +21,9 @@ public struct BridgeMark: Sendable, Equatable {
   }
 }
 
-/// The id of a dead letter: that of the message it would have been, unless something else may have
-/// that id in the same stream. Then it is `<id>%letter:<bridge>:<rule>:<position>`, which nothing
-/// else can have: in every other id a `%` comes before two hexadecimal digits.
+/// The id of a dead letter: that of the message it would have been, unless another message may have
+/// that id in the same stream. Then it is `<id>%letter:<bridge>:<rule>:<position>`, which is
+/// unique: in every other id a `%` comes before two hexadecimal digits.
 public enum DeadLetterID {
   static let separator: StaticString = "%letter:"
 

@@ -6,8 +6,8 @@ extension MappingPlan {
     let start = into.count
     let event = copy event
     var omitted: [DocumentField] = event.isOversized ? [.updateDescription] : []
-    // Documents are what is large. The largest goes first, until the rest fits. One that can't fit is
-    // not written in vain: even empty arrays in an array keep a fifth of their size as JSON.
+    // Documents are the large parts. The largest is left out first, until the rest fits. One that can't fit
+    // is not written in vain: even empty arrays in an array keep a fifth of their size as JSON.
     let bySize = DocumentField.allCases
       .map { ($0, $0.view(of: event)?.bytes.count ?? 0) }
       .filter { $0.1 > 0 }.sorted { $0.1 > $1.1 }
@@ -55,7 +55,7 @@ private enum DocumentField: String, CaseIterable {
 }
 
 extension ByteWriter {
-  /// The whole event in canonical form; never fails, since nothing takes what fails here.
+  /// The whole event in canonical form; never fails, since there is no further fallback.
   fileprivate mutating func append(
     changeEvent event: borrowing ChangeEvent, omitting omitted: [DocumentField]
   ) {
@@ -91,7 +91,7 @@ extension ByteWriter {
     append("\":")
     let start = count
     do {
-      // Who maps the event again must find the very document.
+      // A replay must find the identical document.
       if try document.isExactInExtendedJSON() {
         return try appendJSON(document, style: .canonical)
       }

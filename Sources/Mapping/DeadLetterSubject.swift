@@ -4,14 +4,14 @@ import Oplog
 /// The subject of dead letters: `dlq.{rule}`. Its placeholders are values that every dead letter
 /// has, so that it never fails itself: `rule`, `error`, `operationType`, `ns.db`.
 public struct DeadLetterSubject: Sendable, Equatable, CustomStringConvertible {
-  /// What stands for the rule where no rule took the event; no rule may have this name.
+  /// Replaces the rule's name if no rule took the event; no rule may have this name.
   public static let unmatchedRule = "unmatched"
 
   enum Piece: Sendable, Equatable {
     case literal(String)
     case rule, error, operation, database
 
-    /// The most bytes it can make: of names the limits are the configuration's (64 for a rule's) and
+    /// The maximum length in bytes: for names, the limits are the configuration's (64 for a rule's) and
     /// the server's (63 for a database's, three bytes for each that is escaped).
     var longest: Int {
       switch self {
@@ -68,10 +68,10 @@ public struct DeadLetterSubject: Sendable, Equatable, CustomStringConvertible {
 
   public var description: String { text }
 
-  /// The subject with `*` for every token that varies: what a stream must hold to take all of it.
+  /// The subject with `*` for every token that varies: a stream needs it to accept all dead letters.
   public var pattern: String { pattern(ofRule: nil) }
 
-  /// The same for each of the rules, and for what no rule took; one for all where the subject names none.
+  /// The same for each rule, and for unmatched events; only one if the subject doesn't name the rule.
   package func patterns(ofRules rules: [String]) -> [String] {
     guard pieces.contains(.rule) else { return [pattern] }
     return (rules + [Self.unmatchedRule]).map { pattern(ofRule: $0) }

@@ -1,12 +1,11 @@
 import BSON
 public import Oplog
 
-// Updates of which a rule's include and exclude leave nothing.
+// Updates without any field that passes a rule's include and exclude.
 extension Mapper {
-  /// Whether the rule makes no message of the event although it takes it: an update, and neither of what
-  /// it set nor of what it removed is anything left that the body would show. To be asked before the
-  /// message is written, and only where it is known that the rule takes the event. A matter of the oplog's
-  /// entry alone, whatever documents were fetched.
+  /// Whether the rule makes no message of an event that it takes: an update whose set and removed fields are
+  /// all left out of the body. To be called before the message is written, and only if the rule takes the event.
+  /// Depends on the oplog entry only, not on fetched documents.
   public mutating func skips(_ event: borrowing ChangeEvent, rule: Int) -> Bool {
     guard event.operation == .update, plan.rules[rule].skipsEmptyUpdates,
       let update = event.updateDescription, !plan.takesTooLong(plan.rules[rule], event),
@@ -41,7 +40,7 @@ extension MappingPlan {
         }
         var at = fields
         if isList, rule.showsUpdate {
-          // As `writeUpdate` has them.
+          // In the order of `writeUpdate`.
           let own = filters.step(state, key: element.key, inArray: false)
           if own.exclude == FilterState.all { at = .dropped }
           if own.include == FilterState.all { at.include = FilterState.all }
@@ -53,7 +52,7 @@ extension MappingPlan {
         }
       }
     } catch {
-      // What is wrong with it is found where it is written.
+      // Writing it will find the error.
       return false
     }
     return !isEmptyItself && !leavesSome

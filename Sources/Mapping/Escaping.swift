@@ -73,7 +73,7 @@ public enum SubjectToken {
     return String(decoding: writer.bytes, as: UTF8.self)
   }
 
-  /// Nil where the text is not what `escape` makes: a bare `%`, or bytes that are not UTF-8.
+  /// Nil if the text can't be a result of `escape`: a bare `%`, or bytes that are not UTF-8.
   public static func unescape(_ token: String) -> String? {
     var bytes: [UInt8] = []
     var rest = token.utf8[...]

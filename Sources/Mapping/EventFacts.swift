@@ -87,7 +87,7 @@ extension ByteWriter {
     }
   }
 
-  /// A value of eight bytes that the event holds decoded, through the same writer as all others.
+  /// A value of eight bytes that the event has decoded, written by the same writer as all others.
   private mutating func append(
     json type: BSONType, _ value: Int64, style: JSONStyle
   ) throws(BSONError) {

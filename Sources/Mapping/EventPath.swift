@@ -6,7 +6,7 @@ public enum EventField: UInt8, Sendable, CaseIterable {
   case operationType, database, collection, clusterTime, wallTime, documentKey, fullDocument
   case updateDescription, txnNumber, lsid
 
-  /// As paths spell it.
+  /// Its name in paths.
   public var name: String {
     switch self {
     case .operationType: "operationType"
@@ -44,14 +44,14 @@ public enum EventField: UInt8, Sendable, CaseIterable {
 /// A path to one value of a change event: `fullDocument.u.username`.
 public struct EventPath: Sendable, Equatable {
   public let field: EventField
-  /// What follows the field, dots included; empty where the field itself is meant.
+  /// What follows the field, dots included; empty if the path is the field itself.
   public let remainder: String
 
   public init(parsing text: String) throws(RuleSyntaxError) {
     try self.init(parsing: text, offset: 0)
   }
 
-  /// `offset` is where the path starts in the text that errors speak of.
+  /// `offset`: where the path starts in the text that errors refer to.
   init(parsing text: String, offset: Int) throws(RuleSyntaxError) {
     var segments: [(text: String, at: Int)] = []
     var at = offset
@@ -98,7 +98,7 @@ public struct EventPath: Sendable, Equatable {
     self.remainder = segments[consumed...].map(\.text).joined(separator: ".")
   }
 
-  /// An update's description has the same parts always: a path into another one leads nowhere.
+  /// An update's description always has the same parts: no path leads into another one.
   static func checkPart(
     of field: EventField, _ name: String, at offset: Int
   ) throws(RuleSyntaxError) {

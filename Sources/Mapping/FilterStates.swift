@@ -1,7 +1,7 @@
-/// The states of a walk through a document along a filter's paths, worked out beforehand.
+/// The states of a walk through a document along a filter's paths, computed in advance.
 ///
 /// Paths go through numbers, which may be indexes of arrays, and may name them as well (`urls.0`), so a
-/// walk can stand at several places of the paths at once. What is hidden at one of them is hidden.
+/// walk can be at several places of the paths at once. What is hidden at one of them is hidden.
 struct FilterStates {
   enum Kind: Equatable {
     case paths(isInclude: Bool)
@@ -11,7 +11,7 @@ struct FilterStates {
   struct Edge {
     var name: String
     var isLeaf: Bool
-    /// Nil: nothing of the paths is left.
+    /// Nil: no path continues.
     var target: Int?
     var redaction: Redaction?
     var newName: String?
@@ -29,8 +29,8 @@ struct FilterStates {
   private var numbers: [[Int]: Int] = [:]
   private var open: [[Int]] = []
 
-  /// Runs of numbers that paths name in many combinations could make states without end. Beyond so many,
-  /// a run of numbers stands at all places at once that any run leads to: more is hidden, never less.
+  /// Runs of numbers that paths name in many combinations could make states without end. Beyond this limit,
+  /// a run of numbers leads to all places at once that any run leads to: more is hidden, never less.
   private static let most = 4096
 
   init(_ trie: PathTrie, _ kind: Kind) {
@@ -46,7 +46,7 @@ struct FilterStates {
 
   private var isInclude: Bool { kind == .paths(isInclude: true) }
 
-  /// The state of standing at these places; nil where there are none.
+  /// The state of being at these places; nil if there are none.
   private mutating func state(_ places: [Int]) -> Int? {
     guard !places.isEmpty else { return nil }
     if let known = numbers[places] { return known }

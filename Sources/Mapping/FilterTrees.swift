@@ -1,6 +1,6 @@
 import BSON
 
-/// Where a walk through a document stands relative to a filter's paths.
+/// The place of a walk through a document, relative to a filter's paths.
 struct FilterState: Equatable {
   /// A state of the include tree, or `all`, or `none`.
   var include: Int32
@@ -8,7 +8,7 @@ struct FilterState: Equatable {
   var exclude: Int32
   /// A state of the tree of changes, or `none` (nothing below is changed).
   var change: Int32
-  /// What the value here is replaced by.
+  /// The replacement of the value here.
   var redaction: Redaction?
 
   static let all: Int32 = -1
@@ -21,7 +21,7 @@ struct FilterState: Equatable {
   /// Nothing from here on is written.
   var isDropped: Bool { include == Self.none || exclude == Self.all }
 
-  /// Nothing of a value is told.
+  /// Nothing of a value is shown.
   var hidesAll: Bool { isDropped || redaction == .mask }
 
   static let whole = FilterState(include: all, exclude: none)
@@ -40,13 +40,13 @@ struct FilterState: Equatable {
 /// The paths of all rules as trees in flat arrays: no reference counting while walking.
 ///
 /// A key that is a number can be an array's index, which paths pass over, or what a path names; in an
-/// update (`map.7.secret`) nobody can tell which. Both hold at once, in documents and updates alike: a
-/// state is the set of all places in the paths where a walk may stand.
+/// update (`map.7.secret`) it is unknown which. Both apply at once, in documents and updates alike: a
+/// state is the set of all places in the paths where a walk may be.
 struct FilterTrees: ~Copyable {
   struct State {
     var firstEdge: Int32 = 0
     var edgeCount: Int32 = 0
-    /// Where a number leads that no edge names: on the way through an array, say.
+    /// Where a number leads that no edge names, such as an array's index.
     var afterIndex: Int32 = FilterState.none
     /// Some key from here on gets another name.
     var hasRename = false
@@ -58,10 +58,10 @@ struct FilterTrees: ~Copyable {
     var nameCount: Int32
     /// A path ends here.
     var isLeaf = false
-    /// Where it leads: a state, or `none` where nothing of the paths is left.
+    /// Where it leads: a state, or `none` if no path continues.
     var target: Int32 = FilterState.none
     var redaction: Redaction?
-    /// Where the key's new name stands among the names.
+    /// The key's new name, as a range of the names.
     var newNameStart: Int32 = 0
     var newNameCount: Int32 = 0
   }
@@ -77,12 +77,12 @@ struct FilterTrees: ~Copyable {
   private var longestName = 0
   private var longestNewName = 0
 
-  /// Up to this many edges are looked through.
+  /// Up to this many edges are searched linearly.
   private static let fewEdges = 8
 
   // MARK: Building
 
-  /// A new tree holding the paths; its first state, or `empty` where there are none.
+  /// A new tree of the paths; its first state, or `empty` if there are none.
   mutating func add(_ paths: [[String]], empty: Int32) -> Int32 {
     guard !paths.isEmpty else { return empty }
     return add(FilterStates(PathTrie(paths), .paths(isInclude: empty == FilterState.all)))
@@ -176,10 +176,10 @@ struct FilterTrees: ~Copyable {
 
   /// Goes one key down. A key with dots (`a.0.b`, as updates have them) goes down part by part;
   /// numbers are passed over, so that paths reach into each element of an array, and may be named as
-  /// well. `inArray`: the key is an element's, whatever it is.
+  /// well. `inArray`: the key is an array element's.
   ///
-  /// It ends at a value that is redacted, which is so as a whole: what else paths say of its inside does
-  /// not matter, in documents and updates alike.
+  /// The walk ends at a redacted value, which is redacted as a whole: other paths into it have no effect, in
+  /// documents and updates alike.
   func step(_ state: FilterState, key: UnsafeRawBufferPointer, inArray: Bool) -> FilterState {
     var next = state
     if next.redaction != nil { return next }
@@ -220,7 +220,7 @@ struct FilterTrees: ~Copyable {
     return (edges[Int(edge)].target, edges[Int(edge)].redaction != nil)
   }
 
-  /// Writes a key, or a path of keys with dots, with the new names of those that are renamed.
+  /// Writes a key, or a path of keys with dots, with renamed keys under their new names.
   func append(
     key: UnsafeRawBufferPointer, below state: FilterState, to out: inout ByteWriter
   ) {
@@ -236,7 +236,7 @@ struct FilterTrees: ~Copyable {
     }
   }
 
-  /// Writes one part of a path under its new name, if it gets one; where the walk stands behind it.
+  /// Writes one part of a path under its new name, if it gets one; the state after it.
   func append(
     segment: UnsafeRawBufferPointer, at change: Int32, to out: inout ByteWriter
   ) -> Int32 {
@@ -283,7 +283,7 @@ struct FilterTrees: ~Copyable {
     return false
   }
 
-  /// What a part of a path is called in the body.
+  /// The name of a part of a path in the body.
   @inline(__always)
   func written(_ segment: UnsafeRawBufferPointer, own edge: Int32) -> UnsafeRawBufferPointer {
     edge >= 0 && edges[Int(edge)].newNameCount > 0 ? newName(of: edge) : segment
@@ -296,7 +296,7 @@ struct FilterTrees: ~Copyable {
     return Self.isIndex(segment) ? states[Int(change)].afterIndex : FilterState.none
   }
 
-  /// The bytes stay where they are once the trees are made.
+  /// The bytes keep their addresses once the trees are built.
   private func newName(of edge: Int32) -> UnsafeRawBufferPointer {
     let found = edges[Int(edge)]
     return bytes(found.newNameStart, found.newNameCount)

@@ -15,7 +15,7 @@ extension MappingPlan {
       let idEnd = into.count
       into.append("\r\nTailrace-Position: ")
       if rule.id == nil, match == 0, !event.isSnapshot, rule.outbox == nil {
-        // The same digits stand at the end of the id.
+        // The id ends with the same digits.
         into.appendCopy(of: (idStart &+ Int(idPrefix.count))..<idEnd)
       } else {
         into.append(event.position)
@@ -65,7 +65,7 @@ extension MappingPlan {
       into.append(event.operation.name)
     }
     into.append("\r\nce-time: ")
-    // A clock beyond RFC 3339's years is as good as none.
+    // A clock beyond RFC 3339's years is useless.
     let clusterTime = Int64(event.position.entry.seconds) &* 1000
     let time = event.wallTime ?? clusterTime
     scratch.append(time: ISODate.range.contains(time) ? time : clusterTime, to: &into)
@@ -77,7 +77,7 @@ extension MappingPlan {
   }
 
   /// `ce-subject` is the document's `_id`; left out where the event has none, or an empty one, since
-  /// CloudEvents allows no empty attribute, and where it is left out of bodies or masked. A hash stands for
+  /// CloudEvents allows no empty attribute, and where it is left out of bodies or masked. A hash is given for
   /// an `_id` that is hashed.
   private func writeCloudEventsSubject(
     _ key: BSONView, _ rule: RulePlan, scratch: inout ByteWriter, into: inout ByteWriter
@@ -132,8 +132,8 @@ extension MappingPlan {
     }
   }
 
-  /// What every dead letter can have, whatever is wrong with the event: the rule's own id, or the
-  /// positional one where that can't be derived, and the event's position.
+  /// The headers that every dead letter can have: the rule's own id, or the positional one if that can't be
+  /// derived, and the event's position.
   func writeLeastHeaders(
     _ rule: RulePlan?, name: String, event: borrowing ChangeEvent, match: Int,
     scratch: inout Scratch, into: inout ByteWriter
@@ -151,7 +151,7 @@ extension MappingPlan {
 }
 
 extension MappingPlan {
-  /// Of an event whose description was not made, because it would have been too large.
+  /// The error for an event whose description would have been too large to be built.
   func oversized(_ event: borrowing ChangeEvent) -> MappingError {
     MappingError(
       .payloadTooLarge,
@@ -180,8 +180,8 @@ extension ByteWriter {
     append(source)
   }
 
-  /// One line of ASCII for people: anything else as `\u{NN}`, no more than `limit` bytes, never cut
-  /// within an escape.
+  /// One line of ASCII for people, at most `limit` bytes: other characters as `\u{NN}`, never cut within an
+  /// escape.
   mutating func append(line text: String, limit: Int) {
     let start = count
     for scalar in text.unicodeScalars {

@@ -1,7 +1,7 @@
 public import BSON
 public import Oplog
 
-/// The name that a rename gives.
+/// The name that a rename gives, as views over its event's bytes: valid as long as the event.
 struct RenameTarget {
   var database: UnsafeRawBufferPointer
   /// Empty where there is none.
@@ -9,7 +9,7 @@ struct RenameTarget {
 }
 
 extension ChangeEvent {
-  /// Nil for whatever is no rename.
+  /// Nil if the event is no rename.
   var renamedTo: RenameTarget? {
     guard operation == .rename, let to else { return nil }
     let dot = to.firstIndex(of: UInt8(ascii: ".")) ?? to.count
@@ -23,21 +23,21 @@ extension ChangeEvent {
 /// and body its message has. A pure function of rules, source name and event.
 ///
 /// Everything is written straight into the caller's buffer; on an error the buffer is as it was.
-/// After the first event of a namespace nothing allocates. Not thread-safe; unique ownership makes
-/// that a compile-time matter.
+/// After the first event of a namespace nothing allocates. Not thread-safe, which unique ownership
+/// enforces at compile time.
 public struct Mapper: ~Copyable {
   let plan: MappingPlan
   let rules: [Rule]
   private var cache = NamespaceCache()
   private var scratch = Scratch()
 
-  /// Dead letters have ids of their own (`DeadLetterID`): something else may have, or has, those of the
-  /// messages that they would have been.
+  /// Dead letters have ids of their own (`DeadLetterID`): another message has, or may have, those of the messages
+  /// that they would have been.
   public var qualifiesLetterIDs: Bool
 
-  /// `sourceName` is the identity in positional ids and in `ce-source`; `redactionKey` what values are
-  /// hashed with where a rule says so (without one, they are masked); `mark` how messages name their
-  /// bridge (without one, none does).
+  /// `sourceName` is the identity in positional ids and in `ce-source`; `redactionKey` the key for
+  /// hashed values (without one, they are masked); `mark` how messages name their bridge (without one, none
+  /// does).
   public init(
     rules: [Rule], sourceName: String, redactionKey: [UInt8]? = nil, mark: BridgeMark? = nil
   ) {
@@ -52,7 +52,7 @@ public struct Mapper: ~Copyable {
     match(event, from: 0, plan.conditions.budget.start)
   }
 
-  /// The next rule that takes the event after that one, if it says `continue: true`.
+  /// The next rule that takes the event after that one, if that one has `continue: true`.
   public mutating func nextMatch(
     _ event: borrowing ChangeEvent, after last: RuleMatch
   ) -> RuleMatch? {
@@ -88,7 +88,7 @@ public struct Mapper: ~Copyable {
   ) -> ConditionVerdict {
     let condition = plan.rules[rule].condition
     if condition < 0 { return .satisfied }
-    // Whether it holds can't be told: the event is the rule's, and invalid (`payload_too_large`), rather
+    // Whether it holds is unknown: the event is the rule's, and invalid (`payload_too_large`), rather
     // than lost.
     if event.isOversized, plan.rules[rule].conditionReadsUpdate { return .satisfied }
     guard hidesImages(of: event, from: rule) else {
@@ -99,7 +99,7 @@ public struct Mapper: ~Copyable {
   }
 
   /// A rename concerns the rules of both names: documents leave one collection and enter another. The
-  /// first that takes either is the event's. Renames are rare: nothing is remembered of them.
+  /// first that takes either is the event's. Renames are rare, so nothing is cached for them.
   private mutating func matchRename(
     _ event: borrowing ChangeEvent, to target: RenameTarget, from first: Int,
     _ steps: ConditionSteps
@@ -128,7 +128,7 @@ public struct Mapper: ~Copyable {
 
   // MARK: Images
 
-  /// What documents an event's rules want that its oplog entry does not hold.
+  /// The documents that an event's rules want and its oplog entry does not hold.
   @frozen
   public struct WantedImages: OptionSet, Sendable {
     public let rawValue: UInt8
@@ -142,7 +142,7 @@ public struct Mapper: ~Copyable {
   /// Whether any rule can want one.
   public var wantsImages: Bool { plan.wantsImages }
 
-  /// What the rules that take the event want of it.
+  /// The documents that the rules which take the event want.
   public mutating func wantedImages(_ event: borrowing ChangeEvent) -> WantedImages {
     guard OperationSet.changes.contains(event.operation) else { return [] }
     var wanted: WantedImages = []
@@ -157,7 +157,7 @@ public struct Mapper: ~Copyable {
     for candidate in candidates {
       let rule = plan.rules[Int(cache.rules[candidate])]
       guard rule.operations.contains(event.operation) else { continue }
-      // Whether such a condition holds is known only with the image: it may, and it may not.
+      // Without the image, the result of such a condition is unknown: both are possible.
       let isOpen = rule.conditionNeedsImage && isUpdate
       if !isOpen, rule.condition >= 0 {
         let isUnknown = event.isOversized && rule.conditionReadsUpdate
@@ -188,7 +188,7 @@ public struct Mapper: ~Copyable {
     return false
   }
 
-  /// Documents that were fetched because another rule wants them are none of this rule's: what a rule
+  /// Documents that were fetched for another rule aren't shown to this one: what a rule
   /// makes of an event must not depend on its neighbours.
   private func hidesImages(of event: borrowing ChangeEvent, from rule: Int) -> Bool {
     let hasBefore = event.fullDocumentBeforeChange != nil
@@ -287,8 +287,8 @@ public struct Mapper: ~Copyable {
     }
   }
 
-  /// The id of the event's message, or of its dead letter where that has another: where the rule's own
-  /// can't be derived, or no rule took the event.
+  /// The id of the event's message, or of its dead letter if that differs: if the rule's own can't be derived, or
+  /// no rule took the event.
   public mutating func writeIdentity(
     rule: Int?, event: borrowing ChangeEvent, match: Int, into: inout ByteWriter
   ) {
@@ -311,8 +311,8 @@ public struct Mapper: ~Copyable {
   /// the rule's own can't be), then `Tailrace-Error`, `Tailrace-Error-Detail` and, where it can be
   /// derived, `Tailrace-Subject`.
   ///
-  /// They always fit: where all of it would be longer than `limit` bytes, no more is left than what
-  /// identifies the event, and the reason.
+  /// They always fit: if all of it would exceed `limit` bytes, only what identifies the event and the reason
+  /// are left.
   public mutating func writeDeadLetterHeaders(
     rule: Int?, event: borrowing ChangeEvent, match: Int, error: MappingError,
     limit: Int = MessageLimits.headerLines, into: inout ByteWriter
@@ -328,7 +328,7 @@ public struct Mapper: ~Copyable {
       if qualifiesLetterIDs { qualifyID(at: start, rule: rule, event: event, in: &into) }
       if into.count - start <= limit { return }
     } catch {
-      // The error of the headers, not the event's.
+      // An error of the headers, not of the event.
     }
     into.truncate(to: start)
     self.plan.writeLeastHeaders(
@@ -356,7 +356,7 @@ public struct Mapper: ~Copyable {
     }
   }
 
-  /// Makes the id that the headers from `start` on begin with one that nothing else has.
+  /// Makes the id at the beginning of the headers from `start` on unique.
   private func qualifyID(
     at start: Int, rule: Int?, event: borrowing ChangeEvent, in headers: inout ByteWriter
   ) {
@@ -372,7 +372,7 @@ public struct Mapper: ~Copyable {
 
   /// The change event in canonical Extended JSON, whole: neither `include` nor `exclude` apply.
   ///
-  /// A document that JSON can't hold stands there as its BSON bytes (`$binary`). Documents that
+  /// A document that JSON can't represent is written as its BSON bytes (`$binary`). Documents that
   /// would make the body longer than `limit` bytes are left out and named in `omitted`.
   public mutating func writeDeadLetterBody(
     event: borrowing ChangeEvent, limit: Int = .max, into: inout ByteWriter

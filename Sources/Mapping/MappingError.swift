@@ -12,12 +12,11 @@ public enum MappingErrorCode: String, Sendable, CaseIterable {
   case valueUnsupported = "value_unsupported"
   /// Two fields would have the same name in the body, since `rename` gives one the name of another.
   case nameTaken = "name_taken"
-  /// Headers and body exceed what the server or the stream takes, or an update's description what the
-  /// bridge makes of it.
+  /// Headers and body exceed the limit of server or stream, or an update's description that of the bridge.
   case payloadTooLarge = "payload_too_large"
   /// The headers exceed what JetStream stores.
   case headersTooLarge = "headers_too_large"
-  /// The server refuses this very message again and again, by a limit of its own.
+  /// The server repeatedly refuses this message, by a limit of its own.
   case refused
   /// The body does not satisfy the rule's schema.
   case schemaInvalid = "schema_invalid"
@@ -44,8 +43,8 @@ public struct MappingError: Error, Equatable, Sendable, CustomStringConvertible 
     self.detail = detail
   }
 
-  /// Text that is not UTF-8, or too deep nesting, is one document's trouble; anything else wrong with
-  /// the bytes is the source's.
+  /// Invalid UTF-8 or too deep nesting is a fault of one document; any other invalid bytes are a fault of the
+  /// source.
   init(_ error: BSONError, in place: String) {
     switch error.reason {
     case .invalidUTF8, .tooDeep: code = .valueUnsupported

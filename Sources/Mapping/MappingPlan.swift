@@ -16,13 +16,13 @@ struct TemplateStep {
   var bytes: PoolRange
 }
 
-/// Where a template's steps lie.
+/// The range of a template's steps.
 struct TemplateRange {
   var start: Int32
   var count: Int32
 }
 
-/// A rule as numbers: what the hot path reads of it. Plain data, so that reading it counts no
+/// A rule as numbers, for the hot path. Plain data, so that reading it counts no
 /// references.
 struct RulePlan {
   var operations: OperationSet
@@ -38,7 +38,7 @@ struct RulePlan {
   var id: TemplateRange?
   var envelope: Envelope
   var json: JSONStyle
-  /// `:<rule>`, what a positional id gets for matches beyond the first.
+  /// `:<rule>`, the suffix of positional ids for matches beyond the first.
   var idSuffix: PoolRange
   /// `CRLF Tailrace-Rule: <rule> CRLF`, and the line that names the bridge where others may write to
   /// the rule's stream.
@@ -50,7 +50,7 @@ struct RulePlan {
   /// `ce-dataschema: <uri> CRLF`, or empty.
   var dataSchema: PoolRange
   var documentKey: FilterState
-  /// Of the key's `_id`, for what is made of it besides bodies.
+  /// The redaction of the key's `_id`, for its uses outside of bodies.
   var documentID: FilterState
   var fullDocument: FilterState
   var beforeChange: FilterState
@@ -62,9 +62,9 @@ struct RulePlan {
   var updateDescription: FilterState
   var operationDescription: FilterState
   var stateBeforeChange: FilterState
-  /// Bodies give keys other names.
+  /// Bodies rename keys.
   var hasRenames: Bool
-  /// What bodies take for each field.
+  /// The steps of bodies for each field.
   var bodyCost: BodyCost
   /// An update of which nothing is left has no message.
   var skipsEmptyUpdates: Bool
@@ -74,7 +74,7 @@ struct RulePlan {
   /// `,"name":value` of each constant.
   var constants: PoolRange
   var outbox: OutboxPlan?
-  /// As JSON is to have them.
+  /// The style of its JSON.
   var eventTypeText: PoolRange
   var dataSchemaText: PoolRange
 }
@@ -94,10 +94,10 @@ struct MappingPlan: ~Copyable {
 
   /// `Tailrace-Bridge: <bridge> CRLF`; empty where messages name no bridge.
   private(set) var bridgeHeader = PoolRange.empty
-  /// `%letter:<bridge>:`, what the ids of dead letters get that have their own.
+  /// `%letter:<bridge>:`, for dead letters with ids of their own.
   private(set) var letterMark = PoolRange.empty
 
-  /// `sourceName` as it is.
+  /// `sourceName`, not escaped.
   private(set) var source = PoolRange.empty
   /// Of the redaction `hash`.
   let redactionKey: HMACKey?
@@ -128,7 +128,7 @@ struct MappingPlan: ~Copyable {
     }
   }
 
-  /// The bytes stay where they are for the plan's life: the pool is filled in `init` alone.
+  /// The bytes keep their addresses as long as the plan lives: only `init` fills the pool.
   @inline(__always)
   func bytes(_ range: PoolRange) -> UnsafeRawBufferPointer {
     let from = Int(range.start)
@@ -250,7 +250,7 @@ struct MappingPlan: ~Copyable {
         dataSchemaText: keep { $0.append(rule.dataSchema ?? "") }))
   }
 
-  /// What `include` leaves out is not hidden, and neither is the key where only bodies are without it.
+  /// A value that `include` leaves out isn't hidden, nor is the key if only bodies lack it.
   private func documentID(_ key: FilterState) -> FilterState {
     guard key.exclude != FilterState.all else { return .whole }
     var id = filters.step(key, key: rawBytes("_id"), inArray: false)
@@ -295,7 +295,7 @@ extension ByteWriter {
   }
 }
 
-/// What every positional id of events of this source begins with.
+/// The prefix of all positional ids of this source.
 package func positionalIDPrefix(of sourceName: String) -> [UInt8] {
   var prefix = ByteWriter(capacity: 64)
   prefix.append(sourceName, escapedFor: .header)

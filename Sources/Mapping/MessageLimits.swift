@@ -1,8 +1,8 @@
 /// How large a message may be.
 ///
-/// Whether an event becomes a message or a dead letter is decided by these limits, the event and the
-/// configuration alone: not by the publish protocol, nor by what precedes it in a batch. So there
-/// is an allowance for the headers that protocols add, and everything that makes messages asks here.
+/// Whether an event becomes a message or a dead letter depends only on these limits, the event and the
+/// configuration, not on the publish protocol or the preceding messages of a batch. So there is an allowance
+/// for the headers that protocols add, and all code that makes messages uses these limits.
 ///
 /// Sources: nats-server refuses a header block beyond 65,535 bytes (10097; it stores the length in two
 /// bytes; measured on 2.9.10 to 2.15.1), a message beyond the stream's `max_msg_size` (10054), and ends
@@ -14,17 +14,17 @@ public struct MessageLimits: Sendable, Equatable {
   public static let allowance = 256
   /// The header block's first and last line.
   public static let frame = 12
-  /// Header lines of the event's own.
+  /// The event's own header lines.
   public static let headerLines = headerBlock - frame - allowance
   /// A subject. The server's default limit for a whole protocol line, which holds more than the
   /// subject, is 4096.
   public static let subject = 1024
-  /// What a server counts for a stored message besides headers and body: its subject, and at most so many
+  /// The overhead that a server counts for a stored message besides headers and body: its subject, and at most so many
   /// bytes more (measured on 2.9.10 to 2.15.1: 30 in files, 16 in memory).
   public static let storage = subject + 48
   /// A message id. Servers keep every id of the dedup window in memory.
   public static let id = 1024
-  /// What a bridge sends at most, whatever a server takes.
+  /// The maximum that a bridge sends, even if the server accepts more.
   public static let message = 64 << 20
 
   /// Headers and body of one message, the protocol's headers included.
@@ -32,15 +32,15 @@ public struct MessageLimits: Sendable, Equatable {
 
   /// - Parameters:
   ///   - maximumPayload: the server's `max_payload`.
-  ///   - maximumMessage: what the stream takes, if it has a limit of its own.
-  ///   - maximumBytes: what the stream may hold altogether, if that is limited. A message that is larger
-  ///     than this could never be stored, or would be removed at once.
+  ///   - maximumMessage: the stream's own limit, if it has one.
+  ///   - maximumBytes: the stream's maximum total size, if it has one. A larger message could never be stored,
+  ///     or would be removed at once.
   public init(maximumPayload: Int, maximumMessage: Int? = nil, maximumBytes: Int? = nil) {
     size = min(maximumPayload, maximumMessage ?? .max, Self.message)
     if let maximumBytes { size = min(size, max(maximumBytes - Self.storage, 1)) }
   }
 
-  /// Throws where header lines are more than a header block can hold.
+  /// Throws if header lines exceed a header block.
   @inline(__always)
   static func check(headerLines count: Int) throws(MappingError) {
     guard count <= headerLines else { throw headersTooLarge(count) }
@@ -60,20 +60,20 @@ public struct MessageLimits: Sendable, Equatable {
     guard bytes <= size &- Self.allowance else { throw tooLarge(bytes) }
   }
 
-  /// What is left for a body, behind the event's own header lines.
+  /// The room for a body after the event's own header lines.
   @inlinable
   public func body(headers: Int) -> Int { room(after: headers &+ Self.frame) }
 
-  /// - Parameter bytes: what there is of the message so far, without the protocol's headers.
+  /// - Parameter bytes: the size of the message so far, without the protocol's headers.
   @inlinable
   public func room(after bytes: Int) -> Int { size &- Self.allowance &- bytes }
 
-  /// What the header lines of a dead letter may have: they leave half of a message for the body.
+  /// The maximum of a dead letter's header lines: they leave half of a message for the body.
   public var deadLetterHeaders: Int {
     max(min(Self.headerLines, (size - Self.allowance - Self.frame) / 2), 0)
   }
 
-  /// What the body of a dead letter may have.
+  /// The maximum of a dead letter's body.
   public func deadLetterBody(headers: Int) -> Int { max(body(headers: headers), 0) }
 
   // MARK: Cold
@@ -86,7 +86,7 @@ public struct MessageLimits: Sendable, Equatable {
         + "takes \(Self.allowance)")
   }
 
-  /// Of a body that was not written to its end.
+  /// The error for a body that was not written to its end.
   @inline(never)
   static func cut(_ room: Int) -> MappingError {
     MappingError(
@@ -94,11 +94,11 @@ public struct MessageLimits: Sendable, Equatable {
       "the body has more than the \(room) bytes that a message has for it beside its headers")
   }
 
-  /// The limit by which a message of that size was too large, as the detail of its error tells; nil where
-  /// it tells something else, or something that is not true.
+  /// The limit that a message of that size exceeded, read from the detail of its error; nil if the detail
+  /// says something else, or something that isn't true.
   ///
   /// - Parameters:
-  ///   - detail: of a `payload_too_large`.
+  ///   - detail: that of a `payload_too_large`.
   ///   - headers: the event's own header lines.
   package static func limit(by detail: String, headers: Int, body: Int) -> Int? {
     let whole = headers + frame + body
@@ -114,7 +114,7 @@ public struct MessageLimits: Sendable, Equatable {
     return nil
   }
 
-  /// Whether a dead letter's detail is the words of one that is too large.
+  /// Whether a dead letter's detail is that of an oversized message.
   package static func tellsSize(_ detail: UnsafeRawBufferPointer) -> Bool {
     detail.starts(with: "the message has ".utf8)
   }
@@ -126,7 +126,7 @@ public struct MessageLimits: Sendable, Equatable {
       "the headers have \(bytes) bytes; a message's headers may have \(headerLines)")
   }
 
-  /// Of a value that alone makes the headers too large, before it is written.
+  /// The error for a value that alone makes the headers too large, before it is written.
   @inline(never)
   static func headersTooLarge(_ place: String, _ bytes: Int) -> MappingError {
     MappingError(

@@ -1,5 +1,5 @@
 /// A glob over namespaces: one pattern for the database (up to the first dot), one for the
-/// collection (all the rest). `*` stands for any run of characters, also an empty one, within its
+/// collection (all the rest). `*` matches any run of characters, even an empty one, within its
 /// part; nothing else is special.
 public struct NamespacePattern: Sendable, Equatable, CustomStringConvertible {
   /// As it was written.
@@ -25,7 +25,7 @@ public struct NamespacePattern: Sendable, Equatable, CustomStringConvertible {
         "the namespace has no collection",
         remedy: "write \(String(database)).* for all of the database", at: collectionStart)
     }
-    // What servers refuse themselves. A collection's name may hold anything else.
+    // Names that servers refuse. A collection's name may contain anything else.
     for (n, scalar) in text.unicodeScalars.enumerated() {
       guard scalar.value != 0 else {
         throw RuleSyntaxError("a namespace can't hold a zero byte", remedy: "take it out", at: n)
@@ -60,16 +60,16 @@ public struct NamespacePattern: Sendable, Equatable, CustomStringConvertible {
     }
   }
 
-  /// The database's name where the pattern leaves no choice.
+  /// The database's name, if the pattern matches only one.
   public var literalDatabase: String? { Self.literal(database) }
-  /// The collection's name where the pattern leaves no choice.
+  /// The collection's name, if the pattern matches only one.
   public var literalCollection: String? { Self.literal(collection) }
 
   private static func literal(_ pattern: [UInt8]) -> String? {
     pattern.contains(UInt8(ascii: "*")) ? nil : String(decoding: pattern, as: UTF8.self)
   }
 
-  /// Greedy with one point to go back to: linear for one star, never exponential.
+  /// Greedy with one backtracking point: linear for one star, never exponential.
   private static func matches(_ pattern: [UInt8], _ text: UnsafeRawBufferPointer) -> Bool {
     var p = 0
     var t = 0
@@ -104,7 +104,7 @@ public struct NamespacePattern: Sendable, Equatable, CustomStringConvertible {
 
   private static func mayOverlap(_ one: [UInt8], _ other: [UInt8]) -> Bool {
     let star = UInt8(ascii: "*")
-    // `reached[n]`: some text matches what there is of `one` so far, and the first n of `other`.
+    // `reached[n]`: some text matches the part of `one` so far, and the first n of `other`.
     var reached = [Bool](repeating: false, count: other.count + 1)
     reached[0] = true
     for n in other.indices where reached[n] && other[n] == star { reached[n + 1] = true }

@@ -8,12 +8,12 @@ public struct OperationSet: OptionSet, Sendable, Hashable {
 
   public init(_ operation: OperationType) { self.rawValue = 1 << UInt16(operation.rawValue) }
 
-  /// What changes documents: insert, update, replace, delete.
+  /// Changes of documents: insert, update, replace, delete.
   public static let documents: OperationSet = [
     OperationSet(.insert), OperationSet(.update), OperationSet(.replace), OperationSet(.delete),
   ]
 
-  /// What a document was there before: update, replace, delete.
+  /// Operations with an earlier document: update, replace, delete.
   public static let changes = documents.subtracting(OperationSet(.insert))
 
   public func contains(_ operation: OperationType) -> Bool {
@@ -24,7 +24,7 @@ public struct OperationSet: OptionSet, Sendable, Hashable {
 }
 
 extension OperationType {
-  /// As configurations spell it: `drop_database` where change streams say `dropDatabase`.
+  /// The name in configurations: `drop_database` for `dropDatabase` in change streams.
   public var configurationName: String {
     "\(name)".reduce(into: "") { text, c in
       text += c.isUppercase ? "_\(c.lowercased())" : String(c)

@@ -1,15 +1,15 @@
 import BSON
 import Oplog
 
-/// A rule whose collection holds events as documents: an application writes what it has to say in the
-/// same transaction as its data, and ids are known before anything is published.
+/// A rule whose collection holds events as documents: an application writes its events in the same transaction
+/// as its data, and ids are known before anything is published.
 public struct Outbox: Sendable, Equatable {
   /// Where a document has its event's id, subject, type and payload.
   public var id: EventPath
   public var subject: EventPath
   public var type: EventPath
   public var payload: EventPath
-  /// What the rule's stream takes: a document's subject must be among these.
+  /// The subjects of the rule's stream: a document's subject must be among them.
   public var subjects: [String]
 
   public init(
@@ -23,7 +23,7 @@ public struct Outbox: Sendable, Equatable {
   }
 }
 
-/// A path as a plan has it.
+/// A compiled path.
 struct PathPlan {
   var field: EventField
   var remainder: PoolRange
@@ -34,7 +34,7 @@ struct OutboxPlan {
   var subject: PathPlan
   var type: PathPlan
   var payload: PathPlan
-  /// Subjects the stream takes, one behind the other, each with a space after it.
+  /// The stream's subjects, each followed by a space.
   var subjects: PoolRange
 }
 
@@ -75,7 +75,7 @@ extension MappingPlan {
     "\(path.field.name).\(String(decoding: bytes(path.remainder), as: UTF8.self))"
   }
 
-  /// The subject that the document names, if it is one and the stream takes it.
+  /// The document's subject, if it is valid and the stream accepts it.
   func writeSubject(
     _ outbox: OutboxPlan, event: borrowing ChangeEvent, into: inout ByteWriter
   ) throws(MappingError) {
@@ -158,7 +158,7 @@ extension MappingPlan {
     }
   }
 
-  /// Where the rule's paths stand at the payload.
+  /// The state of the rule's paths at the payload.
   func state(ofPayload outbox: OutboxPlan, _ rule: RulePlan) -> FilterState {
     let document = outbox.payload.field == .documentKey ? rule.documentKey : rule.fullDocument
     return filters.step(document, key: bytes(outbox.payload.remainder), inArray: false)

@@ -1,6 +1,6 @@
-/// What becomes of a value that nobody downstream may see.
+/// How a value is replaced that nobody downstream may see.
 public enum Redaction: String, Sendable, CaseIterable {
-  /// An HMAC of it: equal values stay equal, and nothing else can be told.
+  /// An HMAC of it: equal values stay equal, and nothing else is revealed.
   case hash
   /// `"***"`.
   case mask
@@ -8,7 +8,7 @@ public enum Redaction: String, Sendable, CaseIterable {
   case drop
 }
 
-/// How a payload differs from the event besides what is left out: `rename`, `redact` and `set` of a
+/// How a payload differs from the event, besides the filter: `rename`, `redact` and `set` of a
 /// rule.
 ///
 /// Paths are those of `PayloadFilter`, and mean updates too: what is renamed or redacted in documents
@@ -60,10 +60,10 @@ public struct PayloadChanges: Sendable, Equatable {
     self.constants = constants
   }
 
-  /// The body is made of the event's documents as they are.
+  /// The body consists of the event's unchanged documents.
   public var isEmpty: Bool { renames.isEmpty && redactions.isEmpty && constants.isEmpty }
 
-  /// What is dropped, to be excluded.
+  /// The dropped paths, which are excluded.
   public var dropped: [PayloadFilter.Path] {
     redactions.filter { $0.redaction == .drop }.map(\.path)
   }

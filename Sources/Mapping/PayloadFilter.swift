@@ -10,7 +10,7 @@ import BSON
 ///   `fullDocumentBeforeChange`, so that what is kept out of documents does not come back there. One of
 ///   `exclude` means the same field of `documentKey` as well, but for `_id` as a whole.
 /// - Paths go through arrays: `attachments.url` means the `url` of each attachment. They go through keys
-///   that are numbers just so, since an update doesn't tell these from indexes.
+///   that are numbers just so, since an update doesn't distinguish them from indexes.
 public struct PayloadFilter: Sendable, Equatable {
   /// Canonical text of the paths, as configured.
   public let include: [String]

@@ -1,13 +1,13 @@
 public import Oplog
 
-/// A rule that takes an event, or may take it: what it says of documents that the event lacks is unknown.
+/// A rule that takes an event, or may take it: its conditions on missing documents are undecided.
 public struct PossibleMatch: Sendable, Hashable {
   public var rule: Int
   /// It, or a rule before it that ends the event's way, looks into such a document.
   public var mayNotMatch: Bool
   /// Its condition could not be decided: no update is too small for it.
   public var isUndecided: Bool
-  /// How many rules take the event before it can't be told.
+  /// The number of rules that take the event before it is unknown.
   public var hasOpenNumber: Bool
 }
 

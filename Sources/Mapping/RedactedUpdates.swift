@@ -2,8 +2,8 @@ import BSON
 
 // What is inside a redacted value: which fields it has, and how long it is, stays hidden as well. All that an
 // update says of it is `"path of the value": "***"` in `updatedFields`, once. Fields whose names are such
-// paths (`a.b.c`, and `a.b` is redacted) are shown like that in documents, since an update can't tell them
-// from the inside of a document.
+// paths (`a.b.c`, and `a.b` is redacted) are shown like that in documents, since an update can't distinguish
+// them from the inside of a document.
 extension MappingPlan {
   /// `updatedFields`, with what else the update says of the insides of redacted values.
   ///

@@ -1,7 +1,7 @@
 import BSON
 import Oplog
 
-// Names that `rename` would give twice.
+// Duplicate names because of `rename`.
 extension MappingPlan {
   /// Throws where a key of the body gets the name of another key beside it: readers of JSON take one of
   /// the two values, and which one is theirs to choose.
@@ -100,7 +100,7 @@ extension MappingPlan {
       .nameTaken, "\(place): two fields would be named \(taken), as rename has it")
   }
 
-  /// Whether one of the names that are written fulfils a condition.
+  /// Whether one of the written names satisfies a condition.
   private func anyName(
     _ view: BSONView, isList: Bool, isUpdate: Bool, _ state: FilterState,
     _ condition: (UnsafeRawBufferPointer) -> Bool
@@ -129,7 +129,11 @@ extension MappingPlan {
 }
 
 /// Which names the fields of one document get, by the fields they are in: of those fields that may get one
-/// and the same. The document's bytes stay where they are meanwhile.
+/// and the same.
+///
+/// Safety invariant: a value lives within one search for conflicts. Its pointers lead into the document
+/// that is searched, which its caller keeps alive and unchanged until then, and into the names of the plan's
+/// `filters`, which never change.
 private struct NamesGiven {
   private struct Field {
     /// A path of keys up to the field's own, which begins at `start`.

@@ -24,7 +24,7 @@ public enum Envelope: String, Sendable, CaseIterable {
 public enum DocumentLookup: String, Sendable, CaseIterable {
   /// Not asked for.
   case off
-  /// Where it can be had.
+  /// If it is available.
   case whenAvailable = "when_available"
   /// An event without it is invalid.
   case required
@@ -44,7 +44,7 @@ public struct Rule: Sendable, Equatable {
   public var group: String
   public var namespace: NamespacePattern
   public var operations: OperationSet
-  /// What else an event must satisfy.
+  /// A further condition on events.
   public var condition: Condition?
   /// An event that this rule takes continues to the rules after it.
   public var continues: Bool

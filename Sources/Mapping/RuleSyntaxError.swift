@@ -1,5 +1,5 @@
-/// What is wrong with a text of a rule (a template, a path, a namespace), where in it, and what
-/// would be right. Found when the configuration is read, never while events flow.
+/// An error in a text of a rule (a template, a path, a namespace), its position, and the remedy. Found when the
+/// configuration is read, never while events flow.
 public struct RuleSyntaxError: Error, Equatable, Sendable, CustomStringConvertible {
   /// One clause without a closing full stop.
   public var message: String

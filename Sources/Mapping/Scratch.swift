@@ -1,7 +1,7 @@
 import BSON
 internal import Patterns
 
-/// How many fields are passed at most while the paths of templates and outboxes are looked up: a document may
+/// The maximum number of fields passed while the paths of templates and outboxes are looked up: a document may
 /// have millions, and a rule many paths. About 20 ns each.
 enum LookupBudget {
   /// For all templates of a subject, of headers, or of a body.
@@ -17,18 +17,18 @@ enum LookupBudget {
   }
 }
 
-/// Memory that a mapper reuses from event to event, and the renderings that neighbours share: events
-/// come in runs of one database, and many to a millisecond.
+/// Memory that a mapper reuses from event to event, and renderings that successive events share: they come in
+/// runs of one database, and many per millisecond.
 struct Scratch: ~Copyable {
-  /// For whoever needs some bytes for a moment.
+  /// For temporary bytes.
   var bytes = ByteWriter(capacity: 512)
-  /// For a fact of the event that a condition asks for.
+  /// For a fact of the event that a condition reads.
   var fact = ByteWriter(capacity: 64)
   var pattern = PatternScratch()
-  /// What is left of the budget of the condition that is judged; negative if it was used up.
+  /// The rest of the current condition's budget; negative if it was exceeded.
   var conditionSteps = 0
 
-  /// What is left of `LookupBudget.part` for what is being written.
+  /// The rest of `LookupBudget.part` for the part being written.
   var lookupSteps = LookupBudget.part
 
   private var lastTime: Int64?

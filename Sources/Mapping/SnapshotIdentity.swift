@@ -3,7 +3,7 @@ import Cryptography
 import Oplog
 
 extension MappingPlan {
-  /// What names a document in a snapshot, in an id: `snapshot:<cluster time>:<collection's UUID>:`,
+  /// A document's identity in a snapshot, in ids: `snapshot:<cluster time>:<collection's UUID>:`,
   /// then `<type>:<_id>`, the type as BSON's number. The same document of the same snapshot has the
   /// same name however often it is read and in whatever order, and no two documents share one.
   ///
@@ -34,7 +34,7 @@ extension MappingPlan {
       var scratch = ByteWriter()
       let isText = (try? into.append(plain: id, escaping: .header, scratch: &scratch)) ?? false
       let length = into.count &- start
-      // A text must not pass for a digest.
+      // A text must not look like a digest.
       if isText, length > 0, length <= 256,
         !UnsafeRawBufferPointer(rebasing: into.bytes[start...]).starts(with: "sha256-".utf8)
       {
@@ -48,8 +48,8 @@ extension MappingPlan {
 }
 
 extension BSONElement {
-  /// Whether the text of this value is that of no other value of its type, as far as both can be the
-  /// `_id` of documents in one collection. (Texts of numbers that are equal may differ: those can't.)
+  /// Whether no other value of its type has the same text, considering only values that can be `_id`s of
+  /// different documents in one collection. (Texts of numbers that are equal may differ: those can't.)
   fileprivate func hasOwnText(isFollowed: Bool) -> Bool {
     switch simplifiedForm {
     case .text: !isFollowed

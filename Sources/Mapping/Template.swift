@@ -1,7 +1,7 @@
 import BSON
 import Oplog
 
-/// Text with `{path}` in it: the recipe of a subject or a message id.
+/// Text with `{path}` placeholders, for a subject or a message id.
 public struct Template: Sendable, Equatable, CustomStringConvertible {
   public enum Piece: Sendable, Equatable {
     case literal(String)
@@ -13,7 +13,7 @@ public struct Template: Sendable, Equatable, CustomStringConvertible {
   public let pieces: [Piece]
 
   /// A subject: tokens between dots, each literal text, a value, or both (`room-{fullDocument.rid}`).
-  /// Whatever is impossible for every event is an error here.
+  /// A template that can't work for any event is an error.
   public init(subject text: String) throws(RuleSyntaxError) {
     let parts = try Self.split(text)
     try Self.checkSubject(parts, whole: text)
@@ -84,7 +84,7 @@ public struct Template: Sendable, Equatable, CustomStringConvertible {
     self.pieces = pieces
   }
 
-  /// Values of the field's are left open, each marked so.
+  /// Values of that field are left open, each marked.
   package func leavingOpen(_ field: EventField, mark: String) -> Template {
     Template(
       text: text,

@@ -2,7 +2,7 @@ import BSON
 
 /// Fields that an update sets, and of which nothing is shown: `include` names something within them, and they
 /// hold a plain value now. An insert of that document shows nothing of them, so what consumers know of them
-/// is gone, and `removedFields` names them.
+/// is gone, and `removedFields` names them. Borrows the update's bytes, within the writing of one body.
 struct VanishedFields {
   /// `updatedFields`, of which some vanish.
   var fields: BSONView

@@ -6,7 +6,7 @@ package struct ConnectOrder: Sendable {
   /// Maximum number of announced servers per `connect`, selected at random.
   package static let maximumDiscovered = 32
   /// Maximum number of concurrent attempts.
-  package static let maximumConcurrent = 64
+  static let maximumConcurrent = 64
 
   /// The pause before a failed server is retried while other attempts are running.
   package static let rest = Duration.milliseconds(250)
@@ -21,12 +21,15 @@ package struct ConnectOrder: Sendable {
     configured: [NATSServerAddress], discovered: [NATSServerAddress], shuffle: Bool,
     stagger: Duration, timeout: Duration, using random: inout some RandomNumberGenerator
   ) {
+    // A copy: the thread sanitizer of Swift 6.3 crashes on the address of a generator without properties.
+    var generator = random
+    defer { random = generator }
     var seen: Set<NATSServerAddress> = []
     var candidates: [NATSServerAddress] = []
-    let first = shuffle ? configured.shuffled(using: &random) : configured
+    let first = shuffle ? configured.shuffled(using: &generator) : configured
     for address in first where seen.insert(address).inserted { candidates.append(address) }
     let endpoints = Set(candidates.map(\.endpoint))
-    let others = discovered.filter { !endpoints.contains($0.endpoint) }.shuffled(using: &random)
+    let others = discovered.filter { !endpoints.contains($0.endpoint) }.shuffled(using: &generator)
     for address in others.prefix(Self.maximumDiscovered) where seen.insert(address).inserted {
       candidates.append(address)
     }

@@ -158,7 +158,7 @@ package struct ConnectionStateMachine: Sendable {
 /// Classifies the texts of -ERR; the protocol has no error codes.
 package enum ServerErrorText {
   /// Whether the server closes the connection after the error.
-  package static func isFatal(_ text: String) -> Bool {
+  static func isFatal(_ text: String) -> Bool {
     let text = text.lowercased()
     return
       !(text.hasPrefix("permissions violation") || text.hasPrefix("invalid subject")

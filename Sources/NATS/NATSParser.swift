@@ -27,9 +27,9 @@ package enum NATSOperation {
 /// lines, numbers, payloads. After an error the stream can't be parsed further.
 package struct NATSParser: Sendable {
   /// A control line has subject, sid, reply and sizes.
-  package static let maximumLine = 4096
+  static let maximumLine = 4096
   /// INFO lists all servers of a cluster.
-  package static let maximumInfo = 1 << 20
+  static let maximumInfo = 1 << 20
 
   /// Maximum size of a message, including headers.
   package var payloadLimit: Int

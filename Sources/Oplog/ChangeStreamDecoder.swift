@@ -16,7 +16,9 @@ public import BSON
 /// first, as from the oplog. Known kinds of documents without an event are skipped; an unknown kind is
 /// an error. After an error, every call throws it again until the next `begin`.
 ///
-/// For the lifetime of an event see `ChangeEvent`. Not thread-safe. Allocates nothing in steady state.
+/// Safety invariant: `event` and `followUp` are views over the document, which the caller keeps alive until
+/// it has taken the last event. For the lifetime of an event see `ChangeEvent`. Not thread-safe. Allocates
+/// nothing in steady state.
 public struct ChangeStreamDecoder: ~Copyable {
   /// Whether `updateDescription` keeps the `disambiguatedPaths` of servers from 6.1 on. See
   /// `OplogDecoder.disambiguatesPaths`.

@@ -33,9 +33,10 @@ public struct OplogEntryHeader: Sendable {
 /// the position from which they would have to be read again. A reader that goes back must call
 /// `forgetTransactions`.
 ///
-/// For the lifetime of an event see `ChangeEvent`; the caller keeps the entry's bytes alive until it has
-/// taken the last event. Not thread-safe. Scratch memory is reused, so it allocates nothing in steady
-/// state.
+/// Safety invariant: `operation`, `lists`, `followUp` and `lsid` are views over the entry (or over an entry
+/// that `Emission` holds), which the caller keeps alive until it has taken the last event; `begin` replaces
+/// all of them. For the lifetime of an event see `ChangeEvent`. Not thread-safe. Scratch memory is reused, so
+/// it allocates nothing in steady state.
 public struct OplogDecoder: ~Copyable {
   /// Maximum size of an update description; an event with a larger one is `isOversized`. (The server's
   /// limit for change streams is 16 MiB.)

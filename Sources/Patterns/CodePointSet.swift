@@ -40,7 +40,7 @@ package struct CodePointSet: Sendable, Equatable {
 
   package func union(_ other: CodePointSet) -> CodePointSet { CodePointSet(ranges + other.ranges) }
 
-  package var inverted: CodePointSet {
+  var inverted: CodePointSet {
     var gaps: [Range] = []
     var next: UInt32 = 0
     for range in ranges {

@@ -46,9 +46,6 @@ package final class Pattern: Sendable {
     (try? PatternParser.check(String(decoding: text, as: UTF8.self))) != nil
   }
 
-  /// Whether the time that searching takes is the text's length, and no more.
-  package var hasTable: Bool { table != nil }
-
   /// The table, where there is one.
   package var table: PatternTable? {
     if case .table(let table) = form { return table }

@@ -10,7 +10,7 @@ package final class PatternTable: @unchecked Sendable {
 
   package let view: View
 
-  /// The table's memory, for whoever keeps the table alive.
+  /// The table's memory: valid only while the table is kept alive. Not Sendable.
   package struct View {
     @usableFromInline let classes: UnsafeMutablePointer<UInt8>
     @usableFromInline let rows: UnsafeMutablePointer<UInt16>

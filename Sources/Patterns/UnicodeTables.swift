@@ -189,7 +189,7 @@ package enum UnicodeTables {
     """
 
   /// Script_Extensions, where other than Script.
-  package static let scriptExtensions = """
+  static let scriptExtensions = """
     Adlm:XmV0X00cmE0ZlH0ZkrUYB4941
     Aghb:u40XC0XC0YWkHXJB0
     Arab:Xm041cM1X1YGXFdGX15YA1SbwF0ZlH0XpeEpVX0FZG41a6_3RYx4UY351X51FXtu031Q1110201913101060401\

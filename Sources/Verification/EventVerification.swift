@@ -367,7 +367,8 @@ struct LedgerPass: Sendable {
 
 /// Makes records of messages on the connection's event loop, and hands them on in lots.
 ///
-/// Sendable invariant: every stored property is touched on the connection's event loop only.
+/// Sendable invariant: every stored property is touched on the connection's event loop only. Its methods don't
+/// call back, so accesses can't overlap: the hot ones go without the dynamic exclusivity check.
 private final class RecordCollector: @unchecked Sendable {
   private let stream: Int
   private let book: VerifyBook

@@ -3,7 +3,7 @@ import Bridge
 package import BridgeConfiguration
 import Foundation
 package import JSON
-package import Mapping
+import Mapping
 package import Oplog
 package import Parity
 
@@ -36,7 +36,7 @@ package struct FoldPlan: Sendable {
   }
 
   /// Whether any rule takes documents of the collection.
-  package func isMatched(_ database: String, _ collection: String) -> Bool {
+  func isMatched(_ database: String, _ collection: String) -> Bool {
     rules.contains {
       $0.namespace.matches("\(database).\(collection)")
         && !$0.operations.isDisjoint(with: .documents)
@@ -130,7 +130,7 @@ package struct FoldPlan: Sendable {
   }
 
   /// Whether document keys of a rule's messages tell values of all types apart.
-  package func showsTypes(_ rule: Rule) -> Bool {
+  func showsTypes(_ rule: Rule) -> Bool {
     rule.json != .simplified && !rule.changes.redactions.contains { $0.path.isOfKey }
   }
 

@@ -11,6 +11,7 @@ import NIOCore
 import NIOPosix
 import Oplog
 import Parity
+import SeededNumbers
 
 /// `tailrace verify selftest`: fills a scratch stream of the real server with messages of made-up
 /// changes, spoils it in every way there is a class for, and demands that the verification finds and
@@ -44,7 +45,7 @@ public struct Selftest: Sendable {
     let stream = ScratchStream.newName()
     let scratch = try scratchConfiguration(stream)
     var results: [Result] = []
-    var random = Shuffle(state: seed)
+    var random = SeededRandom(seed: seed)
     try await configuration.withJetStream(logger) { jetStream throws(BridgeError) in
       let place = ScratchStream(jetStream, name: stream)
       var failure: BridgeError?
@@ -73,7 +74,7 @@ public struct Selftest: Sendable {
   /// What was found instead of what should have been; nil where all is well.
   private func round(
     _ fault: SelftestFault?, _ place: ScratchStream, _ scratch: BridgeConfiguration,
-    _ jetStream: JetStreamClient, _ random: inout Shuffle
+    _ jetStream: JetStreamClient, _ random: inout SeededRandom
   ) async throws -> String? {
     let entries = try SelftestEntries.make(&random)
     let changes = RecordedChanges(entries)
@@ -203,19 +204,6 @@ private final class CollectedMessages: @unchecked Sendable {
   }
 }
 
-/// Repeatable numbers (SplitMix64).
-struct Shuffle: RandomNumberGenerator {
-  var state: UInt64
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-    return z ^ (z >> 31)
-  }
-}
-
 /// Changes that never happened: inserts, updates, deletions and transactions of one collection.
 private enum SelftestEntries {
   static let schema = """
@@ -247,7 +235,7 @@ private enum SelftestEntries {
       entry: OplogPosition(seconds: 1000, increment: 1), index: 0)...EventPosition(
       entry: OplogPosition(seconds: 3000, increment: 1), index: .max)
 
-  static func make(_ random: inout Shuffle) throws -> [[UInt8]] {
+  static func make(_ random: inout SeededRandom) throws -> [[UInt8]] {
     var entries: [[UInt8]] = []
     var increment = 0
     let count = Int.random(in: 20...300, using: &random)
@@ -276,7 +264,7 @@ private enum SelftestEntries {
     return entries
   }
 
-  private static func operation(_ random: inout Shuffle) -> String {
+  private static func operation(_ random: inout SeededRandom) -> String {
     let id = Int.random(in: 0..<50, using: &random)
     let value = UInt32.random(in: 0...UInt32.max, using: &random)
     let head =

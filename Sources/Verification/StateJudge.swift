@@ -52,7 +52,7 @@ package final class StateJudge {
     /// At most `mostUnequal`.
     package var unequal: [DocumentKey: Mismatch] = [:]
     package var streams: [DocumentKey: Int] = [:]
-    package var tooMany = false
+    var tooMany = false
     /// Documents whose keys look the same in messages.
     package var alike = Tally()
     package var undecided: [Undecided: Tally] = [:]
@@ -84,7 +84,7 @@ package final class StateJudge {
     package init(moment: EventPosition) { self.moment = moment }
   }
 
-  package static let mostUnequal = 100_000
+  static let mostUnequal = 100_000
 
   private var mapper: Mapper
   private let rules: [Rule]

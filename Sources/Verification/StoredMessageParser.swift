@@ -12,10 +12,10 @@ struct StoredMessageParser: ~Copyable {
   private let readsLetters: Bool
   private var lines = ByteWriter(capacity: 1024)
 
+  /// Its pointers lead into the view's header block, and are valid only while the view is borrowed.
   struct Parsed {
     var kind = ObservedRecord.Kind.foreign
     var position: EventPosition?
-    /// Within the view's header block.
     var id: UnsafeRawBufferPointer?
     var rule: UnsafeRawBufferPointer?
     /// Of a dead letter: why it is one.

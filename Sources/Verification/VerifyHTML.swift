@@ -7,7 +7,9 @@ import Parity
 extension VerifyReport {
   /// The report as a page of its own, fit to be attached to a change request: no scripts, nothing loaded
   /// from elsewhere, readable in print.
-  public var html: String {
+  public var html: String { page.text }
+
+  private var page: HTML {
     """
     <!doctype html>
     <html lang="en"><head><meta charset="utf-8"><title>tailrace verify: \(verdict.rawValue)</title>
@@ -25,8 +27,8 @@ extension VerifyReport {
     @media (prefers-color-scheme:dark){body{background:#0d1117;color:#e6edf3}th,td{border-color:#30363d}}
     </style></head><body>
     <h1>tailrace verify <span class="verdict \(verdict.rawValue)">\(verdict.rawValue)</span></h1>
-    \(reasons.map { "<p>Because: \(Self.escaped($0))</p>" }.joined(separator: "\n"))
-    \(notes.map { "<p>\(Self.escaped($0))</p>" }.joined(separator: "\n"))
+    \(reasons.map { "<p>Because: \($0)</p>" }, separator: "\n")
+    \(notes.map { "<p>\($0)</p>" }, separator: "\n")
     \(facts)
     \(timeline)
     <h2>Streams</h2>\(streamTable)
@@ -37,7 +39,7 @@ extension VerifyReport {
     """
   }
 
-  private var facts: String {
+  private var facts: HTML {
     var rows: [(String, String)] = [
       ("Level", level),
       ("Range", "\(text(from)) to \(text(to))"),
@@ -58,8 +60,7 @@ extension VerifyReport {
     ] where count > 0 {
       rows.append((name, "\(count)"))
     }
-    let cells = rows.map { "<tr><th>\($0)</th><td>\(Self.escaped($1))</td></tr>" }
-    return "<table>\(cells.joined())</table>"
+    return "<table>\(rows.map { "<tr><th>\($0)</th><td>\($1)</td></tr>" })</table>"
   }
 
   private func text(_ position: EventPosition?) -> String {
@@ -71,84 +72,79 @@ extension VerifyReport {
   }
 
   /// Where in the range the differences are.
-  private var timeline: String {
+  private var timeline: HTML {
     guard let from, let to, !mismatches.isEmpty else { return "" }
     let begin = Double(from.entry.seconds)
     let span = max(1, Double(to.entry.seconds) - begin)
-    let marks = mismatches.compactMap { mismatch -> String? in
+    let marks = mismatches.compactMap { mismatch -> HTML? in
       guard let position = mismatch.position, position >= from, position <= to else { return nil }
       let x = (Double(position.entry.seconds) - begin) / span * 980 + 10
       return
-        "<line x1=\"\(Int(x))\" x2=\"\(Int(x))\" y1=\"6\" y2=\"26\" stroke=\"#c62828\" stroke-width=\"2\"><title>\(mismatch.kind.rawValue) \(position)</title></line>"
+        "<line x1=\"\(Int(x))\" x2=\"\(Int(x))\" y1=\"6\" y2=\"26\" stroke=\"#c62828\" stroke-width=\"2\"><title>\(mismatch.kind.rawValue) \("\(position)")</title></line>"
     }
     return """
-      <h2>Where the first \(mismatches.count) stand in the range</h2>
+      <h2>Where the first \(mismatches.count) are in the range</h2>
       <svg viewBox="0 0 1000 48" role="img" aria-label="Differences by time">
-      <line x1="10" x2="990" y1="26" y2="26" stroke="currentColor"/>\(marks.joined())
+      <line x1="10" x2="990" y1="26" y2="26" stroke="currentColor"/>\(marks)
       <text x="10" y="44" fill="currentColor" font-size="12">\(Self.time(from.entry))</text>
       <text x="990" y="44" fill="currentColor" font-size="12" text-anchor="end">\(Self.time(to.entry))</text>
       </svg>
       """
   }
 
-  private static let classHeads = MismatchClass.allCases.map { kind in
+  private static let classHeads: [HTML] = MismatchClass.allCases.map { kind in
     "<th class=n>\(kind.rawValue.replacing("_", with: " "))</th>"
-  }.joined()
-
-  private static func cells(_ counts: MismatchCounts) -> String {
-    MismatchClass.allCases.map { kind in
-      "<td class=\"n\(counts[kind] > 0 ? " bad" : "")\">\(counts[kind])</td>"
-    }.joined()
   }
 
-  private var streamTable: String {
-    let rows = streams.map { stream in
+  private static func cells(_ counts: MismatchCounts) -> [HTML] {
+    MismatchClass.allCases.map { kind in
+      "<td class=\"n\(counts[kind] > 0 ? " bad" : "")\">\(counts[kind])</td>"
+    }
+  }
+
+  private var streamTable: HTML {
+    let rows = streams.map { stream -> HTML in
       """
-      <tr><td>\(Self.escaped(stream.name))</td><td class=n>\(stream.expected)</td>\
+      <tr><td>\(stream.name)</td><td class=n>\(stream.expected)</td>\
       <td class=n>\(stream.observed)</td><td class=n>\(stream.foreign)</td>\(Self.cells(stream.mismatches))</tr>
       """
     }
     return """
       <table><tr><th>Stream</th><th class=n>expected</th><th class=n>found</th><th class=n>of others</th>\
-      \(Self.classHeads)</tr>\(rows.joined())</table>
+      \(Self.classHeads)</tr>\(rows)</table>
       """
   }
 
-  private var ruleTable: String {
-    let rows = rules.map { rule in
+  private var ruleTable: HTML {
+    let rows = rules.map { rule -> HTML in
       """
-      <tr><td>\(Self.escaped(rule.name))</td><td>\(Self.escaped(rule.group))</td>\
+      <tr><td>\(rule.name)</td><td>\(rule.group)</td>\
       <td class=n>\(rule.expected)</td>\(Self.cells(rule.mismatches))</tr>
       """
     }
     return """
       <table><tr><th>Rule</th><th>Group</th><th class=n>expected</th>\(Self.classHeads)</tr>\
-      \(rows.joined())</table>
+      \(rows)</table>
       """
   }
 
-  private var mismatchTable: String {
+  private var mismatchTable: HTML {
     guard !mismatches.isEmpty else { return "" }
-    let rows = mismatches.map { mismatch in
+    let rows = mismatches.map { mismatch -> HTML in
       """
       <tr><td>\(mismatch.kind.rawValue)</td><td><code>\(mismatch.position.map { "\($0)" } ?? "–")</code></td>\
-      <td><code>\(Self.escaped(mismatch.id))</code></td><td><code>\(Self.escaped(mismatch.subject))</code></td>\
-      <td>\(Self.escaped(mismatch.stream)) \(mismatch.sequence.map { "\($0)" } ?? "")</td>\
-      <td>\(Self.escaped(mismatch.detail))</td></tr>
+      <td><code>\(mismatch.id)</code></td><td><code>\(mismatch.subject)</code></td>\
+      <td>\(mismatch.stream) \(mismatch.sequence.map { "\($0)" } ?? "")</td>\
+      <td>\(mismatch.detail)</td></tr>
       """
     }
-    let more =
+    let more: HTML =
       counts.total > UInt64(mismatches.count)
       ? "<p>\(counts.total - UInt64(mismatches.count)) more are in the file of mismatches.</p>" : ""
     return """
       <h2>Differences</h2>
       <table><tr><th>Class</th><th>Position</th><th>Id</th><th>Subject</th><th>Stream, sequence</th><th>What</th></tr>
-      \(rows.joined(separator: "\n"))</table>\(more)
+      \(rows, separator: "\n")</table>\(more)
       """
-  }
-
-  private static func escaped(_ text: String) -> String {
-    text.replacing("&", with: "&amp;").replacing("<", with: "&lt;").replacing(">", with: "&gt;")
-      .replacing("\"", with: "&quot;")
   }
 }

@@ -34,7 +34,7 @@ struct ProblemTests {
         "2:1: not valid YAML: but found another document (expected a single document in the stream that starts at line 1)"
       ),
       ProblemCase(
-        "log: {level: info}\nlog: {level: info}\n", "1:1: the key log stands twice in one mapping"),
+        "log: {level: info}\nlog: {level: info}\n", "1:1: the key log appears twice in one mapping"),
       ProblemCase("log: *nowhere\n", "1:6: not valid YAML: found undefined alias"),
       ProblemCase(
         "log: {level: \u{1}}\n", "1:14: not valid YAML: control characters are not allowed"),

@@ -13,6 +13,8 @@ struct RandomOplog {
   private var open: [Open] = []
   private var number: Int64 = 0
   private var key: Int32 = 0
+  /// Documents are also updated, replaced and deleted; else only inserted.
+  private let changesDocuments: Bool
 
   private struct Open {
     var session: UInt8
@@ -23,7 +25,8 @@ struct RandomOplog {
     var operations = 0
   }
 
-  init(seed: UInt64, count: Int) {
+  init(seed: UInt64, count: Int, changesDocuments: Bool = false) {
+    self.changesDocuments = changesDocuments
     random = SeededRandom(seed: seed)
     while entries.count < count { step() }
   }
@@ -35,7 +38,7 @@ struct RandomOplog {
     case 1: transaction(nil, .commit)
     case 2 where open.count < 3: transaction(nil, .part)
     case 3...6 where !open.isEmpty: continueTransaction(random.below(open.count))
-    default: append(insert())
+    default: append(change())
     }
   }
 
@@ -79,7 +82,7 @@ struct RandomOplog {
     }
     let count = 1 + random.below(3)
     transaction.operations += count
-    let operations = (0..<count).map { _ in Value.document(insert()) }
+    let operations = (0..<count).map { _ in Value.document(change()) }
     var o: [Value.Field] = [.init("applyOps", .array(operations))]
     switch kind {
     case .part: o.append(.init("partialTxn", .bool(true)))
@@ -121,6 +124,25 @@ struct RandomOplog {
           .init("t", .int64(isFirst ? -1 : 1)),
         ])),
     ]
+  }
+
+  /// An operation on a document of `app.c`.
+  private mutating func change() -> [Value.Field] {
+    guard changesDocuments, key > 0 else { return insert() }
+    let id = Value.document([.init("_id", .int32(1 + Int32(random.below(Int(key)))))])
+    let collection = Value.Field("ui", .binary(4, [UInt8](repeating: 7, count: 16)))
+    let head: [Value.Field] = [.init("ns", .string("app.c")), collection]
+    switch random.below(6) {
+    case 0...2:
+      let diff = Value.document([.init("u", .document([.init("a", .int32(key))]))])
+      return [.init("op", .string("u"))] + head + [
+        .init("o", .document([.init("$v", .int32(2)), .init("diff", diff)])), .init("o2", id),
+      ]
+    case 3:
+      return [.init("op", .string("u"))] + head + [.init("o", id), .init("o2", id)]
+    case 4: return [.init("op", .string("d"))] + head + [.init("o", id)]
+    default: return insert()
+    }
   }
 
   private mutating func insert() -> [Value.Field] {

@@ -56,7 +56,7 @@ import Testing
     #expect(
       mistakes == [
         "there is no rule usres: did you mean users?", "rule typing says snapshot: false",
-        "rule gone takes no inserts, which a snapshot's documents are",
+        "rule gone takes no inserts, and a snapshot publishes documents as inserts",
         "there is no group chta: did you mean chat?",
         "the namespace \"chat\" has no dot: write database.collection, such as chat.*",
         "no rule is left that publishes documents of a snapshot",

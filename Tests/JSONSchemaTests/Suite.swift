@@ -87,7 +87,8 @@ struct Wrapped {
   init?(_ value: JSONValue) {
     var writer = ByteWriter()
     let text = Array(JSONValue.object([.init("v", value)]).text().utf8)
-    guard text.withUnsafeBytes({ PlainBSON.append(json: $0, to: &writer) }) else { return nil }
+    let isRead = text.withUnsafeBytes { (try? writer.append(documentOf: $0)) != nil }
+    guard isRead else { return nil }
     bytes = Array(writer.bytes)
   }
 

@@ -153,7 +153,7 @@ enum Event {
   private static func document(_ json: String) -> [UInt8] {
     var writer = ByteWriter()
     let text = Array(json.utf8)
-    #expect(text.withUnsafeBytes { PlainBSON.append(json: $0, to: &writer) })
+    #expect(text.withUnsafeBytes { (try? writer.append(documentOf: $0)) != nil })
     return Array(writer.bytes)
   }
 

@@ -136,7 +136,7 @@ final class ImageTap {
           Seen(position: position, kind: image.kind, expected: expected, found: found))
       }
       done += answer.count
-      request.removeImages(first: answer.count)
+      request = request.remaining(from: answer.count)
     }
     try #require(done == wanted.count)
   }

@@ -4,7 +4,8 @@ import Foundation
 import Oplog
 import Testing
 
-/// BSON that libbson built from Extended JSON, independent of the code under test.
+/// BSON that libbson built from Extended JSON, independent of the code under test. `view` points into
+/// libbson's memory at `pointer`, which lives as long as this object.
 final class Document {
   private let pointer: OpaquePointer
   private let view: BSONView

@@ -1,36 +1,65 @@
 import DeliberateErrors
-import JetStream
-import MongoSource
+package import JetStream
+package import MongoSource
 import Oplog
+
+/// The keeper of a running bridge.
+typealias CheckpointKeeper = CheckpointWriter<CheckpointStore>
+
+/// What a checkpoint is written to, and the streams that it is about.
+package protocol CheckpointServer: Sendable {
+  /// For messages about the place.
+  var name: String { get }
+  /// Makes the place, if it is missing.
+  func ensure() async throws(JetStreamError)
+  /// The stored checkpoint and the revision to assert when replacing it.
+  func load() async throws -> (checkpoint: Checkpoint?, revision: UInt64)
+  /// Replaces it; code 10071 if somebody else did first.
+  func save(_ checkpoint: Checkpoint, expecting revision: UInt64) async throws(JetStreamError)
+    -> UInt64
+  func revision() async throws(JetStreamError) -> UInt64
+  /// Whether the place is there.
+  func exists() async throws(JetStreamError) -> Bool
+  /// Nil where there is no stream of that name.
+  func stream(_ name: String) async throws(JetStreamError) -> StreamInfo?
+  /// Nil where the stream has no message at that sequence, or there is none.
+  func message(in stream: String, at sequence: UInt64) async throws(JetStreamError)
+    -> StoredMessage?
+}
 
 /// Turns low-water marks into checkpoints: reads each stream's last acknowledged message back from
 /// its leader, and writes the result with a compare-and-set.
-struct CheckpointKeeper: Sendable {
-  let store: CheckpointStore
+package struct CheckpointWriter<Store: CheckpointServer>: Sendable {
+  let store: Store
   let board: StatusBoard
   let ownership: MessageOwnership
-  private(set) var current: Checkpoint
+  package private(set) var current: Checkpoint
   /// What each stream had when it was last seen to be the one that the epoch began with.
-  private(set) var proven: [String: Checkpoint.Stream]
+  package private(set) var proven: [String: Checkpoint.Stream]
   /// Of the last mark, by stream: messages that were sent and not acknowledged.
   private(set) var unanswered: [String: Int]?
   private var revision: UInt64
   private var everSaved = false
-  private var marks: StreamMarks
-  private var seenAt = ContinuousClock.now
-  private var lookedAt = ContinuousClock.now
+  private var marks: any StreamMarking
+  private let now: @Sendable () -> ContinuousClock.Instant
+  private var seenAt: ContinuousClock.Instant
+  private var lookedAt: ContinuousClock.Instant
 
-  init(
-    store: CheckpointStore, board: StatusBoard, ownership: MessageOwnership, base: Checkpoint,
-    revision: UInt64, marks: StreamMarks
+  package init(
+    store: Store, board: StatusBoard, ownership: MessageOwnership, base: Checkpoint,
+    revision: UInt64, marks: any StreamMarking,
+    now: @escaping @Sendable () -> ContinuousClock.Instant = { .now }
   ) {
     self.marks = marks
     self.store = store
     self.board = board
     self.ownership = ownership
     self.current = base
+    self.now = now
     proven = base.streams
     self.revision = revision
+    seenAt = now()
+    lookedAt = seenAt
   }
 
   /// Writes what `mark` says (nil: the base as it is), unless KV has it already.
@@ -38,10 +67,11 @@ struct CheckpointKeeper: Sendable {
   /// Throws `JetStreamError` with remedy `reread` when a stream does not hold what it acknowledged,
   /// `BridgeError.displaced` when another instance writes this checkpoint.
   ///
-  /// `place`: the snapshot is over, and all of it acknowledged; the tail continues from there. `isFinal`:
-  /// nothing is sent behind the mark. `others`: ends of exclusive streams that have nothing of ours behind
-  /// what is acknowledged.
-  mutating func save(
+  /// - Parameters:
+  ///   - place: the snapshot is over, and all of it acknowledged; the tail continues from there.
+  ///   - isFinal: nothing is sent behind the mark.
+  ///   - others: ends of exclusive streams that have nothing of ours behind what is acknowledged.
+  package mutating func save(
     _ mark: PipelineMark?, finishingSnapshotAt place: ResumePoint? = nil, isFinal: Bool = false,
     others: [String: UInt64] = [:]
   ) async throws {
@@ -59,7 +89,7 @@ struct CheckpointKeeper: Sendable {
       next.snapshot?.marker = nil
     }
     if next == current, everSaved, try await isStillThere() {
-      board.update { $0.checkpointAt = .now }
+      board.update { [now] in $0.checkpointAt = now() }
       return
     }
     for (name, stream) in next.streams
@@ -87,26 +117,27 @@ struct CheckpointKeeper: Sendable {
       if error.code == JetStreamCode.wrongLastSequence {
         try await adopt(next)
       } else {
-        guard try await isBucketGone() else { throw error }
+        // Only if the bucket is absent was it deleted: an unanswered write may mean that there is no leader.
+        guard try await !store.exists() else { throw error }
         try await store.ensure()
-        // Somebody else may have been as quick.
+        // Another instance may have been as quick.
         try await adopt(next)
-        board.note(error: "KV bucket \(store.bucket.name) was deleted; it is made again")
+        board.note(error: "\(store.name) was deleted; it is created again")
       }
     }
     current = next
     proven = next.streams
     everSaved = true
-    seenAt = .now
-    board.update {
+    seenAt = now()
+    board.update { [seenAt] in
       $0.checkpoint = next
-      $0.checkpointAt = .now
+      $0.checkpointAt = seenAt
       $0.checkpointError = nil
     }
   }
 
-  /// Takes the mark over without a word to the servers: the epoch ended under us.
-  mutating func remember(_ mark: PipelineMark) {
+  /// Takes the mark over without asking the servers: the epoch has ended.
+  package mutating func remember(_ mark: PipelineMark) {
     current = applying(mark)
     if DeliberateError.isOn(.memoryTrusted), let read = mark.read {
       current.resume = read
@@ -146,9 +177,8 @@ struct CheckpointKeeper: Sendable {
 
   /// The id of what we believe to be at that sequence. Empty when a limit removed it since.
   private func readBack(_ name: String, _ stream: Checkpoint.Stream) async throws -> String {
-    let jetStream = store.bucket.jetStream
-    guard let message = try await jetStream.message(in: name, at: stream.sequence) else {
-      let info = try await jetStream.stream(name)
+    guard let message = try await store.message(in: name, at: stream.sequence) else {
+      let info = try await store.stream(name)
       guard let info, info.lastSequence >= stream.sequence else {
         throw mismatch(
           name,
@@ -180,23 +210,24 @@ struct CheckpointKeeper: Sendable {
     JetStreamError(code: 0, operation: "checkpoint of \(name)", message: what, remedy: .reread)
   }
 
-  /// Looks now and then whether each stream is the one that the epoch began with, also while nothing is
-  /// published: what somebody deleted is made again, and gets what it lost.
+  /// Checks every few seconds that each stream is the one that the epoch began with, even while nothing is
+  /// published: a stream that somebody deleted is created again and refilled.
   ///
-  /// What was acknowledged since the last time is looked at before it is believed: a stream that was made
-  /// again under the epoch takes what a shared one gets.
+  /// A new acknowledgement is believed only after this check: if the stream was deleted and created again
+  /// during the epoch, it came from the new stream, which lacks what the old one held.
   private mutating func lookAtStreams(_ next: Checkpoint) async throws(JetStreamError) {
-    let isDue = ContinuousClock.now - lookedAt > .seconds(5)
-    if isDue { lookedAt = .now }
+    let isDue = now() - lookedAt > Self.interval
+    if isDue { lookedAt = now() }
     for (name, state) in current.states where state.halted == nil {
       guard isDue || next.streams[name] != current.streams[name] else { continue }
-      guard let info = try await store.bucket.jetStream.stream(name) else {
+      guard let info = try await store.stream(name) else {
         throw mismatch(name, "the stream was deleted")
       }
       guard info.created == state.created else {
         throw mismatch(
           name,
-          "the stream of \(state.created) was deleted, and another made at \(info.created)")
+          "the stream created at \(state.created) was deleted, and another one created at \(info.created)"
+        )
       }
       if let acked = current.streams[name], acked.created == info.created,
         info.lastSequence < acked.sequence
@@ -208,27 +239,24 @@ struct CheckpointKeeper: Sendable {
     }
   }
 
-  /// Looks now and then whether what was saved is there, also while nothing changes.
+  /// Checks every few seconds that the saved checkpoint is still there, even while nothing changes.
   private mutating func isStillThere() async throws(JetStreamError) -> Bool {
-    guard ContinuousClock.now - seenAt > .seconds(5) else { return true }
+    guard now() - seenAt > Self.interval else { return true }
     do {
-      guard try await store.bucket.revision(store.key) == revision else { return false }
+      guard try await store.revision() == revision else { return false }
     } catch {
       guard error.code == JetStreamCode.streamNotFound else { throw error }
       return false
     }
-    seenAt = .now
+    seenAt = now()
     return true
   }
 
-  /// Whether somebody deleted the bucket under us. Only its absence says so: that nobody answers a
-  /// write may mean that there is no leader.
-  private func isBucketGone() async throws(JetStreamError) -> Bool {
-    try await !store.bucket.exists
-  }
+  /// How often the servers are asked while nothing changes.
+  private static var interval: Duration { .seconds(5) }
 
-  /// The compare-and-set failed: either our own write of unknown outcome was stored, or somebody
-  /// else writes.
+  /// The compare-and-set failed: either our own write of unknown outcome was stored, or another instance
+  /// writes.
   private mutating func adopt(_ next: Checkpoint) async throws {
     let (stored, found) = try await store.load()
     if let stored, stored.instance != board.instance {
@@ -236,7 +264,7 @@ struct CheckpointKeeper: Sendable {
         "instance \(stored.instance) writes the checkpoint of bridge \(next.bridge) now; two instances of one bridge must not run together"
       )
     }
-    // A write that its epoch left behind must not take the place of a later one.
+    // A write of an epoch that has ended must not replace a later one.
     try Task.checkCancellation()
     revision = try await store.save(next, expecting: found)
   }

@@ -3,7 +3,7 @@ package import JetStream
 import Oplog
 
 /// The checkpoint's place in KV: one key, every write a compare-and-set.
-package struct CheckpointStore: Sendable {
+package struct CheckpointStore: CheckpointServer {
   package let bucket: KeyValueBucket
   package let key: String
   /// Of the bucket, where it has to be made.
@@ -39,5 +39,23 @@ package struct CheckpointStore: Sendable {
     -> UInt64
   {
     try await bucket.put(key, checkpoint.json.utf8, expecting: revision)
+  }
+
+  package var name: String { "KV bucket \(bucket.name)" }
+
+  package func revision() async throws(JetStreamError) -> UInt64 {
+    try await bucket.revision(key)
+  }
+
+  package func exists() async throws(JetStreamError) -> Bool { try await bucket.exists }
+
+  package func stream(_ name: String) async throws(JetStreamError) -> StreamInfo? {
+    try await bucket.jetStream.stream(name)
+  }
+
+  package func message(in stream: String, at sequence: UInt64) async throws(JetStreamError)
+    -> StoredMessage?
+  {
+    try await bucket.jetStream.message(in: stream, at: sequence)
   }
 }

@@ -13,15 +13,15 @@ final class ConnectionTimeouts: ChannelDuplexHandler {
   static let request = TimeAmount.seconds(10)
   /// From a request's head until its answer is with the kernel.
   static let answer = TimeAmount.seconds(10)
-  /// From an answer to the end of the next request: longer than what monitoring pauses.
+  /// From an answer to the end of the next request: longer than usual intervals of monitoring.
   static let idle = TimeAmount.seconds(75)
 
-  /// Bytes in the kernel each way. Left to itself it keeps megabytes for a client that reads nothing.
+  /// Kernel buffers in each direction. By default they take megabytes for a client that reads nothing.
   static let socketBuffer = 64 << 10
 
   private let connections: OpenConnections
   private var timer: Scheduled<Void>?
-  /// Requests whose answer is not with the kernel yet: more than one where they are sent ahead.
+  /// Requests whose answer is not with the kernel yet: more than one with pipelining.
   private var unanswered = 0
   /// What comes is ignored, and the connection closed once nothing is unanswered.
   private var isDraining = false
@@ -33,7 +33,7 @@ final class ConnectionTimeouts: ChannelDuplexHandler {
 
   func handlerAdded(context: ChannelHandlerContext) {
     connections.opened(context.channel)
-    // Where the system has it otherwise, so be it.
+    // Best effort.
     try? context.channel.syncOptions?.setOption(
       .socketOption(.so_sndbuf), value: numericCast(Self.socketBuffer))
     try? context.channel.syncOptions?.setOption(

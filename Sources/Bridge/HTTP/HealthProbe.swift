@@ -2,7 +2,7 @@ import DeliberateErrors
 import MongoSource
 import Oplog
 
-/// Gathers what health is judged by, from the board, the reader and the monitor.
+/// Gathers the inputs of health from the board, the reader and the monitor.
 struct HealthProbe: Sendable {
   let board: StatusBoard
   let reader: any ChangeReader
@@ -84,7 +84,7 @@ struct HealthProbe: Sendable {
 }
 
 extension HealthProbe {
-  /// For ten minutes after the last of them.
+  /// Reported for ten minutes after the last one.
   private func idConflicts(_ facts: StatusBoard.Facts) -> String? {
     guard let counters = facts.counters, let last = counters.lastConflict,
       ContinuousClock.now - last < .seconds(600)

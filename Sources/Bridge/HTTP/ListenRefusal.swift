@@ -6,9 +6,9 @@
   import Darwin
 #endif
 
-/// Why an address can't be listened on, with what to do.
+/// Why an address can't be listened on, with the remedy.
 package struct ListenRefusal: CustomStringConvertible {
-  /// What the address is called where it was given, such as `http.listen`.
+  /// The configuration key or option of the address, such as `http.listen`.
   package var key: String
   package var host: String
   package var port: Int

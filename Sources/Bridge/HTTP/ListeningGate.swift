@@ -1,7 +1,7 @@
 public import ServiceLifecycle
 import Synchronization
 
-/// Whether the HTTP server listens, and those who wait for it. Thread-safe.
+/// Whether the HTTP server listens, and the tasks that wait for it. Thread-safe.
 public final class ListeningGate: Sendable {
   private struct State {
     var isOpen = false
@@ -16,7 +16,7 @@ public final class ListeningGate: Sendable {
 
   public func open() { settle(true) }
 
-  /// It does not listen, or nobody needs it to any more.
+  /// It will not listen, or need not any more.
   public func close() { settle(false) }
 
   private func settle(_ open: Bool) {
@@ -28,7 +28,7 @@ public final class ListeningGate: Sendable {
     for continuation in waiting { continuation.resume(returning: open) }
   }
 
-  /// True once it listens; false where it does not or a graceful shutdown comes first.
+  /// True once it listens; false if it will not, or a graceful shutdown comes first.
   public func wait() async -> Bool {
     await withGracefulShutdownHandler {
       await withCheckedContinuation { continuation in
@@ -46,8 +46,8 @@ public final class ListeningGate: Sendable {
   }
 }
 
-/// A service that begins only once its HTTP server listens: where the address is taken, nothing
-/// else may have begun.
+/// A service that begins only once its HTTP server listens: if the address is taken, nothing else may have
+/// begun.
 public struct BehindHTTP<Inner: Service>: Service {
   private let inner: Inner
   private let gate: ListeningGate

@@ -149,7 +149,7 @@ struct MetricsPage: Sendable {
     page.gauge(
       "tailrace_snapshot_documents", "Documents the snapshot has read.", Double(progress.documents))
     page.gauge(
-      "tailrace_snapshot_estimated_documents", "What all of them come to, by the server's counts.",
+      "tailrace_snapshot_estimated_documents", "Documents in all of them, by the server's counts.",
       Double(progress.estimatedDocuments))
     page.gauge("tailrace_snapshot_bytes", "Bytes of documents read.", Double(progress.bytes))
     if let rate = progress.rate(at: now) {
@@ -168,7 +168,7 @@ struct MetricsPage: Sendable {
       "Transactions of several oplog entries that have not ended; the checkpoint waits for them.",
       Double(feed.openTransactions))
     page.family(
-      "tailrace_transaction_bytes", "gauge", "Bytes kept of those transactions, by where they are.")
+      "tailrace_transaction_bytes", "gauge", "Bytes kept of open transactions, by where they are.")
     page.sample(
       "tailrace_transaction_bytes", ["where": "memory"], Double(feed.transactionBytesHeld))
     page.sample(

@@ -10,7 +10,7 @@ import Synchronization
 #endif
 
 /// The HTTP connections that are open, never more than a limit: beyond it the one that has waited
-/// longest is closed for the new one. So whoever asks is answered, however many connections others
+/// longest is closed for the new one. So every client is answered, however many connections others
 /// keep open, and the connections to the two ends always find a descriptor. Thread-safe.
 final class OpenConnections: Sendable {
   private struct Entry {
@@ -30,7 +30,7 @@ final class OpenConnections: Sendable {
 
   init(limit: Int) { self.limit = limit }
 
-  /// By how many files this process may open: a quarter is enough for people and monitoring.
+  /// A quarter of the files that this process may open: enough for people and monitoring.
   static func limit(descriptors: Int) -> Int { min(max((descriptors - 64) / 4, 8), 128) }
 
   /// How many files this process may open.
@@ -60,7 +60,7 @@ final class OpenConnections: Sendable {
     oldest?.close(promise: nil)
   }
 
-  /// It has had an answer, so it is not the one that waits longest.
+  /// It got an answer, so it no longer waits longest.
   func used(_ channel: any Channel) {
     state.withLock { state in
       state.uses += 1

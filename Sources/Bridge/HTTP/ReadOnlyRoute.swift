@@ -4,14 +4,14 @@ package enum ReadOnlyRoute: Sendable, Equatable {
   case page(String, withBody: Bool)
   /// 404
   case unknown
-  /// 405: nothing here can be changed.
+  /// 405: everything is read-only.
   case notAllowed
-  /// 401: the token is missing or another one.
+  /// 401: the token is missing or wrong.
   case unauthorized
-  /// 503: a token is demanded, but its file can't be read.
+  /// 503: a token is required, but its file can't be read.
   case noToken
 
-  /// What is demanded of those who ask for a guarded page.
+  /// What a request for a protected page must present.
   package enum Token: Sendable, Equatable {
     case none
     case required(String)
@@ -22,7 +22,7 @@ package enum ReadOnlyRoute: Sendable, Equatable {
   package static let open: Set<String> = ["/livez", "/readyz", "/healthz"]
 
   /// - Parameters:
-  ///   - target: the request's target, with its query, which means nothing here.
+  ///   - target: the request's target; its query is ignored.
   ///   - authorization: the header's value.
   ///   - token: read only where it is needed.
   package static func decide(
@@ -58,7 +58,7 @@ package enum ReadOnlyRoute: Sendable, Equatable {
     return header[blank...].drop { $0 == " " }
   }
 
-  /// Takes as long for any text of the same length.
+  /// Takes the same time for any text of the same length.
   private static func matches(_ given: Substring, _ wanted: String) -> Bool {
     let given = Array(given.utf8)
     let wanted = Array(wanted.utf8)

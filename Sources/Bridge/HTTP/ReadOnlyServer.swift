@@ -28,13 +28,13 @@ package struct HTTPPage: Sendable {
   }
 }
 
-/// Pages by path, for GET and HEAD. It has an event loop of its own, few connections and little
-/// patience with them, so that nobody who connects can hold up the bridge.
+/// Pages by path, for GET and HEAD. It has its own event loop, few connections and short timeouts, so that no
+/// client can delay the bridge.
 package struct ReadOnlyServer: Sendable {
   package var host: String
   /// 0: the system chooses.
   package var port: Int
-  /// What the address is called where it was given, such as `http.listen`.
+  /// The configuration key or option of the address, such as `http.listen`.
   package var key: String
   package var pages: [String: @Sendable () -> HTTPPage]
   package var token: @Sendable () -> ReadOnlyRoute.Token = { .none }
@@ -55,7 +55,7 @@ package struct ReadOnlyServer: Sendable {
   /// Until graceful shutdown, which lets answers that have begun reach their clients.
   ///
   /// - Parameter onListening: called once it listens.
-  /// - Throws: `BridgeError.unavailable` where it can't listen.
+  /// - Throws: `BridgeError.unavailable` if it can't listen.
   package func run(onListening: @escaping @Sendable (String) -> Void) async throws {
     var isFirst = true
     while true {
@@ -79,7 +79,7 @@ package struct ReadOnlyServer: Sendable {
         guard !isFirst else { throw refusal(error) }
         logger.error("http", metadata: ["error": "\(error)"])
       }
-      // Whatever ended it: the bridge continues, and the server is started again.
+      // For any error: the bridge continues, and the server is restarted.
       if Task.isShuttingDownGracefully || Task.isCancelled { return }
       try await Task.sleep(for: .seconds(1))
     }

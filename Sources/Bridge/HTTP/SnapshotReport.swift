@@ -1,13 +1,13 @@
 public import JSON
 import MongoSource
 
-/// A snapshot's course, for /status and for `tailrace snapshot --json`.
+/// A snapshot's progress, for /status and for `tailrace snapshot --json`.
 public struct SnapshotReport: Sendable {
   let status: SnapshotStatus
-  /// What its documents came to, as far as this process published them.
+  /// The outcomes of its documents in this process.
   var outcomes: Outcomes?
   var selection = SnapshotSelection()
-  /// Namespaces that were asked for and are no collection's.
+  /// Requested namespaces without a collection.
   public var unmatched: [String] = []
 
   public var json: JSONValue {
@@ -38,10 +38,10 @@ public struct SnapshotReport: Sendable {
     return value
   }
 
-  /// Collections that there are for it.
+  /// The number of its collections.
   public var collections: Int { Int(status.progress.collections) }
 
-  /// One line for people: how far, how fast, how long still.
+  /// One line for people: progress, rate, remaining time.
   public var line: String {
     let progress = status.progress
     let now = ContinuousClock.now

@@ -25,7 +25,7 @@ public struct StatusServer: Service {
     let metrics = MetricsPage(probe: probe, version: version)
     var pages: [String: @Sendable () -> HTTPPage] = [:]
     pages["/livez"] = {
-      // The process answers, and nothing has halted for good.
+      // The process answers, and has not halted.
       let failed = probe.report().status == .failed
       return .text(failed ? .serviceUnavailable : .ok, failed ? "failed\n" : "ok\n")
     }

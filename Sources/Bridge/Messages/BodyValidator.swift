@@ -4,20 +4,21 @@ import JSONSchema
 package import Mapping
 package import Oplog
 
-/// Holds messages against their rules' schemas, before they are sent.
+/// Validates messages by their rules' schemas, before they are sent.
 ///
-/// What is judged is the body. Where that is made of the event's documents as they are, its BSON is
-/// judged, which costs a fraction of a microsecond; where a rule leaves out, renames or redacts, the
-/// body's JSON is. Both find the same: a body is what the schema's style makes of its BSON. Either takes
-/// a bounded number of steps, which is a matter of the body and its schema alone.
+/// The body is validated. If it consists of the event's unchanged documents, their BSON is validated, which
+/// costs a fraction of a microsecond; if the rule leaves out, renames or redacts fields, the body's JSON. Both
+/// give the same result: a body is its BSON written in the schema's style. Either takes a bounded number of
+/// steps, which depends on the body and its schema only.
 ///
-/// Owned by one event loop, or one command.
+/// Not Sendable: owned by one event loop, or one command. `bson` is changed only within `check`, which doesn't
+/// call back, so its accesses can't overlap and need no dynamic exclusivity check.
 package final class BodyValidator {
   private var judges: [RuleJudge?]
   @exclusivity(unchecked) private var bson = ByteWriter(capacity: 1024)
 
   private struct RuleJudge {
-    /// On the event's own BSON; nil where the body is not made of that alone.
+    /// Validates the event's own BSON; nil if the body has other parts.
     var direct: SchemaValidator?
     var plain: SchemaValidator
     var rule: Rule
@@ -33,15 +34,15 @@ package final class BodyValidator {
     }
   }
 
-  /// Bodies of which more than their documents is judged are read once more: only up to these sizes.
+  /// Bodies that aren't validated as BSON are parsed for it: only up to these sizes.
   package static let maximumBody = 8 << 20
-  package static let maximumValues = 500_000
-  /// What is reported of one body: so many characters.
+  static let maximumValues = 500_000
+  /// The maximum length of one body's report, in characters.
   private static let maximumDetail = 4_096
 
-  /// Throws `schemaInvalid`, with what is wrong and where, if the body does not keep its contract, and
-  /// `tooComplex` if judging it takes more than `SchemaBudget` allows: again whenever it is tried, by
-  /// whatever command.
+  /// Throws `schemaInvalid`, with what is wrong and where, if the body violates its schema, and
+  /// `tooComplex` if validation takes more than `SchemaBudget` allows: with the same result each time, by every
+  /// command.
   @inline(__always)
   package func check(
     rule: Int, event: borrowing ChangeEvent, body: UnsafeRawBufferPointer
@@ -65,7 +66,7 @@ package final class BodyValidator {
     guard rule.envelope == .document else {
       return EventMembers.with(event) { validator.firstViolations(members: $0) }
     }
-    // Without a document there is no body, and this is not asked for.
+    // Without a document there is no body, and this isn't called.
     guard let document = event.fullDocument ?? event.documentKey else { return [] }
     return validator.firstViolations(document)
   }
@@ -102,7 +103,7 @@ package final class BodyValidator {
     return MappingError(.schemaInvalid, text(violations))
   }
 
-  /// The sentences of the standard's basic output, the first of them at least.
+  /// The sentences of the standard's basic output, at least the first one.
   static func text(_ violations: [SchemaViolation]) -> String {
     var text = ""
     for violation in violations {
@@ -120,7 +121,7 @@ package final class BodyValidator {
   }
 }
 
-/// The members of the envelope `cloudevents`, as elements that stand where they are.
+/// The members of the envelope `cloudevents`, as elements that point to where they are.
 private enum EventMembers {
   /// By raw value: the operation's name as a BSON string.
   private static let names: [[UInt8]] = OperationType.allCases.map { operation in
@@ -160,8 +161,7 @@ private enum EventMembers {
 }
 
 extension Rule {
-  /// The body is the event's documents, nothing left out or changed, in an envelope that adds no more
-  /// than the operation.
+  /// The body consists of the event's unchanged documents, in an envelope that adds only the operation.
   fileprivate var bodyIsItsDocuments: Bool {
     (envelope == .cloudEvents || envelope == .document) && filter == .everything
       && changes.isEmpty && outbox == nil
@@ -169,7 +169,7 @@ extension Rule {
 }
 
 extension BodyValidator {
-  /// What is wrong with a body, whoever made it; nil where nothing is, or the rule has no schema.
+  /// The violations in any body; nil if there are none, or the rule has no schema.
   func violation(rule: Int, body: [UInt8]) -> String? {
     guard let judge = judges[rule] else { return nil }
     return body.withUnsafeBytes { bytes in

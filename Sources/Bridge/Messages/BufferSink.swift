@@ -3,8 +3,8 @@ package import BridgeConfiguration
 package import Mapping
 package import Oplog
 
-/// Takes every message into memory, the last one only: dry run counts it, verification digests it,
-/// `decode` prints it, replay publishes it by a request of its own.
+/// Keeps the last message in memory: a dry run counts it, verification computes its digest, `decode` prints
+/// it, replay publishes it as a single request.
 package struct BufferSink: MessageSink, ~Copyable {
   package var output = ByteWriter(capacity: 8192)
   package private(set) var limits: MessageLimits

@@ -3,7 +3,7 @@ import JetStream
 package import Mapping
 
 extension BridgeConfiguration {
-  /// What the rule's stream, or that of dead letters (nil), would take by this configuration, without
+  /// The limits of the rule's stream, or of the dead-letter stream (nil), by this configuration, without
   /// asking a server.
   ///
   /// - Parameter maximumPayload: the server's `max_payload`.
@@ -18,9 +18,9 @@ extension BridgeConfiguration {
 }
 
 extension StreamSpec {
-  /// What the stream may hold altogether; nil where that has no limit.
+  /// The stream's maximum total size; nil: no limit.
   var maximumBytes: Int? { settings.streamLimit("max_bytes") }
 
-  /// The largest message by the stream's own settings; nil where they set none.
+  /// The stream's maximum message size; nil: no limit.
   var maximumMessage: Int? { settings.streamLimit("max_msg_size") }
 }

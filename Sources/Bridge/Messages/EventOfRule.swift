@@ -1,6 +1,6 @@
 package import Oplog
 
-/// Names what a rule made of an event.
+/// Identifies a rule's message of an event.
 package struct EventOfRule: Hashable, Sendable {
   package var position: EventPosition
   package var rule: String

@@ -25,7 +25,7 @@ extension LaneWriting where Self: ~Copyable {
 
   package mutating func cancel() {
     publisher.cancelMessage()
-    // What was too large is not kept room for.
+    // The room for an oversized message isn't kept.
     publisher.output.shrink(to: keptOutput)
   }
 }

@@ -3,7 +3,7 @@ package import BridgeConfiguration
 package import Mapping
 package import Oplog
 
-/// How far an event is past the rules.
+/// An event's progress through the rules.
 package struct MatchCursor {
   /// Nil: no rule takes the event.
   fileprivate private(set) var taken: RuleMatch?
@@ -11,7 +11,7 @@ package struct MatchCursor {
   package var rule: Int? { taken?.rule }
   /// How many rules took it before.
   package private(set) var match: Int
-  /// Why that rule's message can't be made or sent: its policy for such events is due.
+  /// Why that rule's message can't be made or sent: its policy is applied next.
   package private(set) var invalid: MappingError?
   /// Every outcome of the event is known.
   package private(set) var isDone = false
@@ -63,20 +63,20 @@ package struct MessageMaker: ~Copyable {
     case dropped(rule: Int, MappingError)
     /// An update of which the rule's filter leaves nothing, or the sink leaves the rule out.
     case filtered(rule: Int)
-    /// The sink did not need the message.
+    /// The sink doesn't need the message.
     case passed(PlannedMessage)
-    /// No rule takes the event, and that is ignored.
+    /// No rule takes the event, and the configuration ignores that.
     case unmatched
     /// The bridge stops here; the cursor stays.
     case halt(Halt)
-    /// The sink takes nothing now; the cursor stays.
+    /// The sink accepts nothing now; the cursor stays.
     case full
   }
 
   package enum Halt: Error, Sendable, Equatable {
     case invalid(rule: Int, MappingError)
     case unmatched
-    /// Not even the least dead letter fits the limit.
+    /// Not even the smallest dead letter fits the limit.
     case letterTooLarge(size: Int, limit: Int)
   }
 
@@ -141,7 +141,7 @@ package struct MessageMaker: ~Copyable {
       try write(event, rule, message, into: &sink)
     } catch {
       sink.cancel()
-      // The source's fault, not the event's.
+      // A fault of the source, not of the event.
       if error.code == .corrupt { return .halt(.invalid(rule: rule, error)) }
       cursor.refuse(error)
       return .invalid(rule: rule, error)
@@ -228,8 +228,8 @@ package struct MessageMaker: ~Copyable {
     try judge.check(rule: rule, event: event, body: sink.body)
   }
 
-  /// Writes the message that the rule makes of the event, whatever rule would take it; the sink has
-  /// nothing of it if that fails.
+  /// Writes the rule's message of the event, even if another rule would take it; if that fails, the sink has no
+  /// part of it.
   package mutating func make<Sink: MessageSink & ~Copyable>(
     _ event: borrowing ChangeEvent, rule: Int, match: Int, into sink: inout Sink
   ) throws(MappingError) {
@@ -317,8 +317,8 @@ package struct MessageMaker: ~Copyable {
     mapper.skips(event, rule: rule)
   }
 
-  /// Documents that the event's rules want and that could not be read as they were then: what was made of
-  /// it at another time may be something else.
+  /// Documents that the event's rules want and that could not be read in their state at that time: the message
+  /// may have been different when it was published.
   package mutating func lackedImages(_ event: borrowing ChangeEvent) -> Mapper.WantedImages {
     guard mapper.wantsImages else { return [] }
     var lacked = mapper.wantedImages(event)
@@ -334,7 +334,7 @@ package struct MessageMaker: ~Copyable {
     mapper.possibleMatches(event, lacksDocument: lacking.contains(.after))
   }
 
-  /// What is wrong with a body by the rule's schema; nil where nothing is.
+  /// The violations of the rule's schema in a body; nil if there are none.
   package func violation(rule: Int, body: [UInt8]) -> String? {
     judge.violation(rule: rule, body: body)
   }

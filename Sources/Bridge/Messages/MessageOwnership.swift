@@ -8,14 +8,14 @@ package import Oplog
 package enum MessageOwner: Sendable, Equatable {
   case thisBridge
   case anotherBridge
-  /// A bridge's that does not say which: written before messages named their bridge.
+  /// Of an unnamed bridge: published before messages named their bridge.
   case unnamed
-  /// Not of a bridge at all: another producer's.
+  /// Of another producer.
   case nobody
 }
 
-/// Tells messages by ids that hold their event's position: such an id names its source, too, and what has
-/// that of another source, or another position than its header, isn't the bridge's.
+/// Recognizes messages by positional ids: such an id names its source, too, and a message with another source,
+/// or another position than its header's, isn't the bridge's.
 package struct PositionalIDs: Sendable {
   private let prefix: [UInt8]
   /// Rules with ids of their own: those may look like anything.
@@ -32,7 +32,7 @@ package struct PositionalIDs: Sendable {
     Set(rules.filter { $0.id != .positional || $0.outbox != nil }.map(\.name))
   }
 
-  /// Whether the message may be of this source, by what it says of itself.
+  /// Whether the message may be of this source, by its headers.
   func allow(_ marks: MessageMarks) -> Bool {
     guard let id = marks.id, let position = marks.positionText, !marks.isSnapshot,
       let colon = id.firstIndex(of: UInt8(ascii: ":"))
@@ -57,10 +57,10 @@ package struct MessageOwnership: Sendable {
   private let bridge: String
   private let exclusive: Set<String>
   private var ids: PositionalIDs?
-  /// What is beyond isn't ours: no majority had it when the streams were looked at.
+  /// Messages beyond it aren't ours: no majority had their events when the streams were read.
   package var newest: OplogPosition?
 
-  /// - Parameter source: nil: it isn't known, and messages are not told by their ids.
+  /// - Parameter source: nil: it isn't known, and messages aren't recognized by their ids.
   package init(_ configuration: BridgeConfiguration, source: String? = nil) {
     bridge = configuration.bridge.name
     ids = source.map { PositionalIDs(source: $0, rules: configuration.rules) }
@@ -68,18 +68,18 @@ package struct MessageOwnership: Sendable {
       configuration.streams.filter { $0.ownership == .exclusive }.map(\.name))
   }
 
-  /// Rules have changed.
+  /// After a change of the rules.
   mutating func use(_ rules: [Rule]) { ids?.use(rules) }
 
   package func of(_ stream: String) -> InStream {
     InStream(bridge: bridge, isExclusive: exclusive.contains(stream), ids: ids)
   }
 
-  /// The message as one of ours that says how far its stream is; nil if somebody else published it: an
-  /// operator who replays dead letters, too.
+  /// The message as one of ours that shows how far its stream is; nil if it was published by another
+  /// producer, or replayed by an operator.
   ///
-  /// `acknowledged`: what the checkpoint says of the stream. It proves the very message that it names to
-  /// be ours, even if that does not say so itself.
+  /// `acknowledged`: the stream's part of the checkpoint. It proves that the message it names is ours, even if
+  /// the message names no bridge.
   package func own(
     _ message: StoredMessage, in stream: String, acknowledged: Checkpoint.Stream? = nil
   ) -> StreamObservation.Own? {
@@ -88,7 +88,7 @@ package struct MessageOwnership: Sendable {
     }
   }
 
-  /// The same for a message of which the header block is at hand.
+  /// The same for a header block.
   package func own(
     _ block: UnsafeRawBufferPointer, sequence: UInt64, in stream: String,
     acknowledged: Checkpoint.Stream?
@@ -121,9 +121,9 @@ extension MessageOwnership {
   /// Decides which messages of one stream are this bridge's.
   package struct InStream: Sendable {
     private let bridge: [UInt8]
-    /// Nobody else writes to the stream, so that messages without a bridge's name are this one's.
+    /// Only this bridge publishes to the stream, so messages without a bridge's name are its own.
     private let isExclusive: Bool
-    /// Nil: ids aren't looked at.
+    /// Nil: ids aren't checked.
     private let ids: PositionalIDs?
 
     package init(bridge: String, isExclusive: Bool, ids: PositionalIDs? = nil) {

@@ -2,7 +2,7 @@ package import BSON
 package import Mapping
 package import Oplog
 
-/// One message that an event may have: which rule makes it, and whether it is its dead letter.
+/// One possible message of an event: its rule, and whether it is a dead letter.
 package struct PlannedMessage: BitwiseCopyable, Sendable, Equatable {
   /// Nil: the dead letter of an event that no rule takes.
   package let rule: Int?
@@ -22,9 +22,9 @@ package enum Admission {
   case write
   /// Make it only to learn whether it can be made; nothing of it is kept.
   case check
-  /// Not needed, or not wanted.
+  /// It isn't needed.
   case pass
-  /// It can't be sent, whatever it is: the rule's policy for such events applies.
+  /// It can't be sent in any form: the rule's policy applies.
   case refuse(MappingError)
   /// Not now: ask again.
   case full
@@ -35,9 +35,9 @@ package enum Admission {
 /// `commit` or `cancel`.
 ///
 /// The maker is generic over its sink and both are in this module, so the compiler specialises it: the
-/// pipeline's sink costs what writing into the lane by hand would.
+/// pipeline's sink costs as much as hand-written code.
 package protocol MessageSink: ~Copyable {
-  /// Whether the rule makes nothing of any event here.
+  /// Whether the rule's messages are left out.
   func leavesOut(rule: Int) -> Bool
 
   /// - Parameter mapper: writes ids, where they decide.
@@ -45,7 +45,7 @@ package protocol MessageSink: ~Copyable {
     _ message: PlannedMessage, of event: borrowing ChangeEvent, _ mapper: inout Mapper
   ) -> Admission
 
-  /// Of the message that was begun last.
+  /// The limits of the message that was begun last.
   var limits: MessageLimits { get }
 
   mutating func begin(_ message: PlannedMessage)

@@ -3,7 +3,7 @@ import JetStream
 import Mapping
 package import Oplog
 
-/// Names of the headers that say where a message comes from.
+/// Names of the headers that identify a message's origin.
 package enum HeaderName {
   package static let id: StaticString = "Nats-Msg-Id"
   package static let position: StaticString = "Tailrace-Position"
@@ -21,10 +21,12 @@ package enum HeaderName {
   package static let eventID: StaticString = "ce-id"
 }
 
-/// What the header lines of a message say of where it comes from: the only reader of such lines.
+/// A message's origin, by its header lines: the only parser of those lines.
 ///
-/// Its bytes are valid as long as the block that was read. Of a header that is in it twice, the
-/// first counts.
+/// If a header occurs twice, the first one counts.
+///
+/// Safety invariant: all pointers lead into the block that was read, which the caller keeps alive and
+/// unchanged while it uses them. Not Sendable.
 package struct MessageMarks {
   /// `Nats-Msg-Id`; of a dead letter, the id of the message that it would have been.
   package private(set) var id: UnsafeRawBufferPointer?
@@ -38,7 +40,7 @@ package struct MessageMarks {
   package private(set) var bridge: UnsafeRawBufferPointer?
   /// Of a snapshot's document.
   package private(set) var isSnapshot = false
-  /// A dead letter that an operator made a message of.
+  /// A dead letter that an operator replayed.
   package private(set) var isReplayed = false
   /// `Tailrace-Error`: the code of a dead letter.
   package private(set) var error: UnsafeRawBufferPointer?
@@ -62,7 +64,7 @@ package struct MessageMarks {
     while let line = lines.next() { _ = read(line) }
   }
 
-  /// Appends to `event` the lines that the event makes, without those of the way it was published.
+  /// Appends to `event` the lines that depend on the event, without those of the publish protocol.
   package init(_ block: UnsafeRawBufferPointer, appendingEventLinesTo event: inout ByteWriter) {
     self.block = block
     var lines = HeaderBlockLines(block)
@@ -81,10 +83,10 @@ package struct MessageMarks {
 
   package var isDeadLetter: Bool { error != nil }
 
-  /// Whether tailrace has made it, whichever bridge.
+  /// Whether any bridge of tailrace made it.
   package var isOfBridge: Bool { positionText != nil || rule != nil }
 
-  // MARK: - What few ask for
+  // MARK: - Rarely used headers
 
   /// What kind of document `fullDocument` is.
   package var image: UnsafeRawBufferPointer? { value(of: HeaderName.image) }
@@ -173,8 +175,8 @@ package struct OwnMessage: Sendable {
   package let image: String?
   package let source: String?
   package let isSnapshot: Bool
-  /// Its id says which event it is of.
-  package let isNamedByEvent: Bool
+  /// Its id identifies its event.
+  let isNamedByEvent: Bool
 
   package init(_ marks: MessageMarks) {
     func text(_ bytes: UnsafeRawBufferPointer?) -> String? {
@@ -205,7 +207,7 @@ package struct OwnMessage: Sendable {
 extension StoredMessage {
   package var own: OwnMessage { OwnMessage(headerBlock) }
 
-  /// The headers that the event makes, without those of the way it was published.
+  /// The headers that depend on the event, without those of the publish protocol.
   package var eventFields: [(name: String, value: String)] {
     var lines = ByteWriter(capacity: 1024)
     headerBlock.withUnsafeBytes { _ = MessageMarks($0, appendingEventLinesTo: &lines) }
@@ -213,7 +215,7 @@ extension StoredMessage {
   }
 }
 
-/// The lines of a header block behind its version line, each with its end.
+/// The lines of a header block behind its version line, each with its end. Borrows the block.
 private struct HeaderBlockLines {
   private let block: UnsafeRawBufferPointer
   private var at: Int

@@ -15,10 +15,10 @@ package struct RecordedEvent: Sendable {
   private let operation: OperationType
   package var position: EventPosition
   package var isSnapshot = false
-  /// What `fullDocument` of an update is, where that was looked up.
+  /// The kind of an update's `fullDocument`, if that was looked up.
   package var image: ImageKind?
 
-  /// `index` is the event's place within its oplog entry, which the text doesn't tell.
+  /// `index` is the event's place within its oplog entry, which the text doesn't contain.
   package init(_ text: some StringProtocol, index: UInt32) throws(Malformed) {
     do {
       bytes = try ExtendedJSON.bson(text, as: .printed)
@@ -117,7 +117,7 @@ package struct RecordedEvent: Sendable {
     return false
   }
 
-  /// A document that JSON can't hold, or would hold as something else, is there as its bytes.
+  /// A document that JSON can't represent exactly is written as its bytes.
   private static func document(_ view: BSONView, _ key: StaticString) throws(BSONError) -> BSONView?
   {
     guard let element = try view.first(key) else { return nil }

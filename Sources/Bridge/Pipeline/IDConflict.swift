@@ -5,14 +5,14 @@ import Mapping
 package import Oplog
 import Synchronization
 
-/// Whether a message that a stream has under an id is the event that is to be published under it.
+/// Whether the message that a stream has under an id is the event that is to be published under it.
 ///
-/// Positional ids say so themselves. Ids from templates and outboxes may be shared with producers, and
-/// may by mistake come again for another event: then the server would drop that one without a word.
+/// Positional ids prove it by themselves. Ids from templates and outboxes may be shared with producers, and
+/// may by mistake repeat for another event, which the server would then silently drop.
 package struct EventIdentity: Sendable {
-  /// Nobody but the bridge publishes to the stream.
+  /// Only the bridge publishes to the stream.
   package var exclusive: Bool
-  /// Which events producers' messages were taken for.
+  /// The events that messages of other producers were counted for.
   package var claims: ProducerClaims
 
   package init(exclusive: Bool, claims: ProducerClaims) {
@@ -20,7 +20,7 @@ package struct EventIdentity: Sendable {
     self.claims = claims
   }
 
-  /// A message as far as it is compared.
+  /// The compared parts of a message.
   package struct Message: Sendable {
     private let content: DuplicateJudge.Content
 
@@ -39,11 +39,11 @@ package struct EventIdentity: Sendable {
     }
 
     package var payload: [UInt8] { content.payload }
-    /// Where it stands; 0 for what is not stored yet.
+    /// Its sequence; 0 if it is not stored yet.
     package var sequence: UInt64 { content.sequence }
     package var own: OwnMessage { OwnMessage(content.headers) }
 
-    /// Without a copy of anything.
+    /// Copies nothing.
     func withMarks<Result>(_ body: (borrowing MessageMarks) -> Result) -> Result {
       content.headers.withUnsafeBytes { body(MessageMarks($0)) }
     }
@@ -78,7 +78,7 @@ package struct EventIdentity: Sendable {
     let id = mine.storedID
     guard let original else {
       if mine.isNamedByEvent { return nil }
-      // On a stream of producers it was theirs, and consumed; on our own it was another event of ours.
+      // On a shared stream it was a producer's, and consumed; on an exclusive one, another event of ours.
       return exclusive
         ? "id \(id) is taken within the dedup window, by a message that the stream no longer holds"
         : nil
@@ -86,7 +86,7 @@ package struct EventIdentity: Sendable {
     let place = original.sequence > 0 ? " at sequence \(original.sequence)" : ""
     let theirs = original.own
     guard let position = theirs.positionText else {
-      // A producer's: the same business event, by the id alone; but no second one.
+      // A producer's message: the same business event, by its id alone, but only once.
       guard !mine.isSnapshot, let event = mine.position,
         let other = claims.claim(original.sequence, for: event)
       else { return nil }
@@ -95,23 +95,23 @@ package struct EventIdentity: Sendable {
     let rule = theirs.rule ?? ""
     let other = "id \(id) is in the stream\(place) for event \(position) of rule \(rule)"
     if theirs.error != nil { return "\(other): its dead letter" }
-    // Positions of two replica sets can be alike, and nothing of another bridge counts as this one's.
+    // Positions of two replica sets can be equal, and another bridge's message never counts as ours.
     if let bridge = theirs.bridge, let own = mine.bridge, bridge != own {
       return "\(other) of bridge \(bridge): give the bridges different source.names"
     }
-    // Each id says by itself which event it is of, and they are alike.
+    // Each id identifies its event by itself, and they are equal.
     if mine.isNamedByEvent, theirs.isNamedByEvent { return nil }
     guard rule == mine.rule else { return other }
     if position == mine.positionText { return nil }
     let isSnapshot = theirs.isSnapshot || mine.isSnapshot
     guard isSnapshot else { return other }
-    // A document as it is, and what was told of it before: the same, unless it has changed since.
+    // A current document and an earlier message about it are equal unless it has changed since.
     return Self.document(original.payload) == Self.document(message.payload)
       ? nil : "\(other), and the document is another one since"
   }
 
-  /// What most originals are: the message of the same event by the same rule, or the only one that a
-  /// producer has for it. Makes no strings; false leaves it to be compared in full.
+  /// The common cases: the message of the same event by the same rule, or a producer's only message for it.
+  /// Makes no strings. False: compare in full.
   private func isPlainlySame(_ message: Message, _ original: Message) -> Bool {
     message.withMarks { mine in
       original.withMarks { theirs in
@@ -128,7 +128,7 @@ package struct EventIdentity: Sendable {
     }
   }
 
-  /// The document that a body tells of, whatever the envelope; the whole body where it has none.
+  /// The document in a body, whatever the envelope; the whole body if it has none.
   package static func document(_ body: [UInt8]) -> JSONValue {
     guard let json = try? JSONValue(parsing: body) else {
       return .string(String(decoding: body, as: UTF8.self))
@@ -144,7 +144,7 @@ package struct EventIdentity: Sendable {
   }
 }
 
-/// Messages of other producers in one stream, and the events that they were taken for: two events under
+/// Messages of other producers in one stream, and the events that they were counted for: two events under
 /// one id are distinguished although neither of them is the bridge's message. Bounded: the oldest are
 /// forgotten. Thread-safe.
 package final class ProducerClaims: Sendable {
@@ -158,7 +158,7 @@ package final class ProducerClaims: Sendable {
 
   package init(most: Int = 200_000) { self.most = most }
 
-  /// The event that has claimed the message before, if that is another one.
+  /// The event that claimed the message before, if it is another one.
   package func claim(_ sequence: UInt64, for event: EventPosition) -> EventPosition? {
     state.withLock { state in
       if let known = state.events[sequence] { return known == event ? nil : known }
@@ -178,8 +178,7 @@ package final class ProducerClaims: Sendable {
 }
 
 extension BridgeConfiguration {
-  /// Whether ids of messages in the stream can come again, or be shared with producers: some rule's are
-  /// not positional.
+  /// Whether ids in the stream can repeat, or be shared with producers: some rule's aren't positional.
   package func mayRepeatIDs(_ stream: String) -> Bool {
     rules.contains { rule in
       streams[rule.streamIndex].name == stream && (rule.id != .positional || rule.outbox != nil)
@@ -187,13 +186,13 @@ extension BridgeConfiguration {
   }
 }
 
-/// Events whose ids their streams hold for other events: they go where `on_id_conflict` says. Kept across
+/// Events whose ids their streams hold for other events; `on_id_conflict` decides about them. Kept across
 /// epochs, until they are settled.
 struct IDConflicts {
   private struct Key: Hashable {
     var stream: String
     var rule: RuleID
-    /// Of an event: a snapshot's documents have other positions each time.
+    /// Of an event; a snapshot's documents have other positions each time.
     var position: EventPosition?
     var id: [UInt8]
   }
@@ -205,13 +204,13 @@ struct IDConflicts {
   /// The last position among them.
   private var last: EventPosition?
 
-  /// False: not the event at `position`, surely.
+  /// False: certainly not the event at `position`.
   func mayConcern(_ position: EventPosition) -> Bool {
     guard let last else { return false }
     return position <= last || position.index >= SnapshotDecoder.firstIndex
   }
 
-  /// True: it was not known.
+  /// True if it was unknown.
   mutating func add(
     _ stream: String, _ rule: RuleID, _ position: EventPosition, id: [UInt8], _ detail: String
   ) -> Bool {
@@ -226,7 +225,7 @@ struct IDConflicts {
     found[key(stream, rule, position, id)]?.detail
   }
 
-  /// Once for each: whether it is dropped just now.
+  /// True once per conflict: it is dropped now.
   mutating func drop(
     _ stream: String, _ rule: RuleID, _ position: EventPosition, id: [UInt8]
   ) -> Bool {
@@ -236,7 +235,7 @@ struct IDConflicts {
     return true
   }
 
-  /// What is before the entry will not be read again; snapshots that are over neither.
+  /// Entries before this one, and finished snapshots, will not be read again.
   mutating func forget(before entry: OplogPosition, isSnapshot: Bool) {
     guard !found.isEmpty else { return }
     found = found.filter { key, _ in

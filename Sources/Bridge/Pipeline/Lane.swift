@@ -17,7 +17,7 @@ struct InFlightEvent: BitwiseCopyable {
   static let noRule = UInt16.max
 }
 
-/// What a lane is made from at the start of an epoch.
+/// What a lane is created from at the start of an epoch.
 struct LaneSpecification: Sendable {
   var name: String
   var isDeadLetter: Bool
@@ -28,55 +28,57 @@ struct LaneSpecification: Sendable {
   var watermark: Lane.StoredWatermark?
   /// Everything before this is stored, or not wanted.
   var floor: EventPosition?
-  /// How many messages behind those are stored too, although nobody can see them any more, and the
-  /// sequence of the one before them.
+  /// How many messages behind those were stored and removed since, and the sequence before them.
   var unseen: UInt64 = 0
   var unseenAfter: UInt64 = 0
-  /// What lies before the place where reading begins is written again.
+  /// Events before the beginning of reading are written again.
   var isRefilling = false
-  /// Nothing is published here until an operator decides.
+  /// Nothing is published to the stream until an operator decides.
   var isHalted = false
-  /// What the stream holds behind the watermark, where a later message says nothing of the earlier ones.
+  /// What the stream holds behind the watermark, if a later message doesn't prove the earlier ones.
   var held: Set<Lane.StoredWatermark> = []
-  /// The last of those, where the stream's protocol may have left some out: they are sent late.
+  /// The last of those, if the stream's protocol may have left some out: they are sent late.
   var lacksUpTo: Lane.StoredWatermark?
   /// In a snapshot: ids of messages that the stream holds although the snapshot's marker is before
   /// their documents.
   var stored: Set<[UInt8]> = []
   var acked: Lane.Acked?
-  /// What it holds of events that earlier rules may have published is looked up (`EarlierRules`).
+  /// Its messages of events that earlier rules may have published are looked up (`EarlierRules`).
   var hasEarlierRules = false
 }
 
 /// One stream as the pipeline sees it: the publisher of this epoch, what is in flight, and how far
 /// the stream is. Owned by the pipeline's event loop.
+///
+/// Its methods don't call out, and the pipeline changes one lane at a time, so accesses to its properties
+/// can't overlap: the hot ones go without the dynamic exclusivity check.
 final class Lane {
   let name: String
   let isDeadLetter: Bool
   var publisher: PublishLane
-  /// Of its messages.
+  /// The limits of its messages.
   let limits: MessageLimits
   let created: String
   @exclusivity(unchecked) var inFlight = FIFO<InFlightEvent>()
-  /// Everything up to here is stored: by an earlier epoch or an earlier life.
+  /// Everything up to here is stored: by an earlier epoch or process.
   let watermark: StoredWatermark?
   /// Everything before this is stored, or not wanted.
   let floor: EventPosition?
-  /// How many messages behind watermark and floor are stored too, and gone since: consumers or limits
-  /// removed them, and the stream's sequence counts them.
+  /// How many messages behind watermark and floor were stored and removed since, by consumers or limits: the
+  /// stream's sequence counts them.
   @exclusivity(unchecked) private(set) var unseen: UInt64
   private var unseenSequence: UInt64
   let isRefilling: Bool
   /// What it holds behind the watermark.
   private let held: Set<StoredWatermark>
-  /// Nothing of it is behind this.
+  /// The highest position in it.
   private let heldTo: EventPosition?
   let isHalted: Bool
-  /// Its end says nothing of events that earlier rules may have published: those are looked up.
+  /// Its end proves nothing about events that earlier rules may have published: those are looked up.
   private let hasEarlierRules: Bool
-  /// Of what comes before, the stream may lack some: that is sent late.
+  /// The stream may lack some messages before this: they are sent late.
   let lacksUpTo: StoredWatermark?
-  /// Of a snapshot that is resumed: what the stream holds already, until it is met.
+  /// For a resumed snapshot: ids of messages that the stream holds already and that were not derived yet.
   @exclusivity(unchecked) var stored: Set<[UInt8]>
   /// The last of our messages known to be stored.
   var acked: Acked?
@@ -86,12 +88,12 @@ final class Lane {
   var lastSent: OplogPosition?
   /// When the oldest unacknowledged message last saw progress.
   var waitingSince: NIODeadline?
-  /// The stream had the id of what is in flight: it is being found out whose message has it.
+  /// The stream had the id of a message in flight: the message that has it is being looked up.
   var isConfirming = false
   /// Since when something is in flight, or when something was last settled.
   var openSince = NIODeadline.now()
-  /// The letter in flight is of an event whose id was another event's. Nothing that its stream gets behind
-  /// it may be sent before: afterwards it would look as if the stream had it.
+  /// The letter in flight is of an event with an id conflict. Nothing that follows it in its stream may be sent
+  /// before its ack: else the stream's end would wrongly prove that the letter is stored.
   var holdsBackOthers = false
 
   struct StoredWatermark: Sendable, Hashable {
@@ -105,13 +107,9 @@ final class Lane {
     }
   }
 
-  struct Acked: Sendable, Equatable {
-    var sequence: UInt64
-    var position: EventPosition
-    var rule: RuleID
-  }
+  typealias Acked = AcknowledgedMessage
 
-  /// - Parameter maximumPayload: what the server takes.
+  /// - Parameter maximumPayload: the server's limit.
   init(_ specification: LaneSpecification, maximumPayload: Int) {
     name = specification.name
     isDeadLetter = specification.isDeadLetter
@@ -147,29 +145,29 @@ final class Lane {
     (isDeadLetter && !DeliberateError.isOn(.letterNotAwaited) || awaitsFirst) && !inFlight.isEmpty
   }
 
-  /// Whether all messages of an event at `position` that belong here are here, whichever they are.
+  /// Whether the stream holds all its messages of an event at `position`.
   func covers(_ position: EventPosition) -> Bool {
     if let floor, position < floor { return true }
     return watermark.map { position < $0.position && !hasEarlierRules } ?? false
   }
 
-  /// The next of the messages that are stored and gone was met.
+  /// The next of the stored and removed messages was derived.
   func metUnseen(_ position: EventPosition, rule: RuleID) {
     unseen -= 1
     unseenSequence &+= 1
     acked = Acked(sequence: unseenSequence, position: position, rule: rule)
   }
 
-  /// No further message can be among those; the number that were not met.
+  /// No further message can be among those; returns how many weren't derived.
   func forgetUnseen() -> UInt64 {
     defer { unseen = 0 }
     return unseen
   }
 
-  /// A batch is settled at its end, so it must come to one, however slow the server is.
+  /// A batch is acknowledged at its end, so every batch must be completed, however slow the server is.
   var isOpenForLong: Bool { NIODeadline.now() - openSince > .milliseconds(500) }
 
-  /// Whether what the stream holds of the event is looked up.
+  /// Whether the event's messages in the stream are looked up.
   func isLookedUp(_ position: EventPosition) -> Bool {
     hasEarlierRules && floor.map { position >= $0 } ?? true
   }

@@ -3,8 +3,8 @@ import JetStream
 import Mapping
 import Oplog
 
-/// Publishes what the pipeline's maker makes: decides by what each stream holds, and has in flight, whether
-/// it needs the message and may be sent it now.
+/// Publishes what the pipeline's maker makes: decides, by what each stream holds and has in flight, whether
+/// the stream needs the message and whether it may be sent now.
 ///
 /// Made for one run of the pipeline's loop, and used on its event loop only. The maker is being changed
 /// while it asks here, so nothing here touches the pipeline's `maker` or `cursor`.
@@ -16,15 +16,15 @@ struct LaneSink: LaneWriting, ~Copyable {
   private(set) var publisher: PublishLane
   private(set) var standing = Standing.open
 
-  /// What the stream says of the message.
+  /// The stream's state regarding the message.
   enum Standing {
-    /// It is to be sent.
+    /// It needs to be sent.
     case open
     /// The stream has it.
     case held
-    /// It is one of those that the stream had and nobody can see any more.
+    /// The stream had it, and has removed it since.
     case unseen
-    /// Nothing is published to the stream until an operator decides.
+    /// Publishing to the stream is halted until an operator decides.
     case halted
     /// Earlier rules have published it.
     case storedEarlier
@@ -97,8 +97,8 @@ struct LaneSink: LaneWriting, ~Copyable {
     if lane.unseen > 0 { pipeline.boundUnseen(lane, position.entry, epoch) }
     standing = lane.unseen > 0 ? .unseen : lane.isHalted ? .halted : .open
     guard standing == .open else { return .pass }
-    // What is in flight elsewhere may come back as refused, or its id as another event's: its own letter
-    // has to stand before this one, or it would look as if it had been written.
+    // A message in flight elsewhere may be refused, or its id be another event's: then its own letter
+    // has to be stored before this one, or it would look as if it had been written.
     pipeline.letterWaits = pipeline.lanes.contains { $0 !== lane && !$0.inFlight.isEmpty }
     guard !pipeline.letterWaits, publisher.canSend, !lane.isConfirming, mayFollow(position) else {
       return .full
@@ -118,16 +118,16 @@ struct LaneSink: LaneWriting, ~Copyable {
 
   // MARK: - What the stream has
 
-  /// The rule's stream is past the event. That says nothing of an event that can't become a message:
-  /// it belongs to the dead-letter stream, which may be behind. So unless that is past it too, and its
-  /// outcome has been counted, the message is made again, only to see whether it can be.
+  /// The rule's stream is past the event. That proves nothing if the event can't become a message: then it
+  /// belongs to the dead-letter stream, which may be behind. So unless that is past it, too, and its outcome
+  /// has been counted, the message is built once more, only to see whether it can be.
   private func mayBeLetter(_ position: EventPosition, _ rule: Int, _ letters: Lane) -> Bool {
     pipeline.rules[rule].onInvalid != .halt && epoch.snapshot == nil && lane !== letters
       && (!letters.covers(position) || pipeline.isUncounted(lane, position, rule))
   }
 
-  /// Whether the stream has the message: it is past it, or got it when an earlier life of the snapshot
-  /// came by.
+  /// Whether the stream has the message: it is past it, or an earlier process published it for the
+  /// same snapshot.
   @inline(__always)
   private func holds(
     _ message: PlannedMessage, _ rule: Int, _ event: borrowing ChangeEvent, _ mapper: inout Mapper
@@ -161,7 +161,7 @@ struct LaneSink: LaneWriting, ~Copyable {
     switch found {
     case .missing: return false
     case .idTaken(let other):
-      // What `on_id_conflict` says of it follows.
+      // `on_id_conflict` decides about it next.
       if pipeline.conflicts.add(
         lane.name, ruleID, position, id: id,
         "the stream holds this event's message of rule \(other) under this id")
@@ -187,7 +187,7 @@ struct LaneSink: LaneWriting, ~Copyable {
     return Array(pipeline.identity.bytes)
   }
 
-  // MARK: - What the server says
+  // MARK: - The server's refusals
 
   /// Whether an event that is to be sent alone may be sent now.
   private func mayFollow(_ position: EventPosition) -> Bool {

@@ -10,7 +10,7 @@ public struct Outcomes: Sendable, Equatable {
 
   public init() {}
 
-  /// By the names of the metric's `outcome` label.
+  /// In the order of the metric's `outcome` labels.
   public var named: [(name: String, count: UInt64)] {
     [
       ("published", published), ("duplicate", duplicate), ("filtered", filtered),
@@ -23,7 +23,7 @@ public struct Outcomes: Sendable, Equatable {
     published &+ duplicate &+ filtered &+ unmatched &+ deadLettered &+ dropped
   }
 
-  /// What has come since.
+  /// The difference to an earlier count.
   static func - (a: Outcomes, b: Outcomes) -> Outcomes {
     var rest = a
     rest.published &-= b.published

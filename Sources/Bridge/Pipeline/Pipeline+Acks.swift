@@ -52,7 +52,7 @@ extension Pipeline: NATSRawHandler {
       guard let event = lane.inFlight.first else { break }
       lane.inFlight.removeFirst()
       let rule = Int(event.rule)
-      // What the stream had already, or gets late, says nothing of where its end is.
+      // A message that the stream had already, or gets late, doesn't show where its end is.
       if offset == progress.lastStored, !lane.isLate(event.position) {
         lane.acked = Lane.Acked(
           sequence: progress.sequence, position: event.position,
@@ -75,8 +75,8 @@ extension Pipeline: NATSRawHandler {
     if lane.inFlight.isEmpty { lane.holdsBackOthers = false }
   }
 
-  /// Ids that the stream has for other events. Nothing of what is in flight was published: the next epoch
-  /// reads it again, and these events go where their rules say.
+  /// Ids that the stream has for other events. No message in flight was published: the next epoch reads them
+  /// again, and `on_id_conflict` decides about these events.
   private func note(_ conflicts: [LaneProgress.Conflict], _ lane: Lane) {
     let events = lane.inFlight.elements
     for conflict in conflicts where conflict.offset < events.count {
@@ -89,7 +89,7 @@ extension Pipeline: NATSRawHandler {
       counters.rules[rule].idConflicts &+= 1
       counters.rules[rule].lastError = conflict.detail
       counters.lastConflict = .now
-      // Once for each rule, and then ever more rarely.
+      // Once per rule, and then more and more rarely.
       let count = counters.rules[rule].idConflicts
       guard count & (count &- 1) == 0 else { continue }
       logger.warning(
@@ -127,8 +127,8 @@ extension Pipeline: NATSRawHandler {
       && uncounted.contains(Lane.StoredWatermark(position: position, rule: rule))
   }
 
-  /// An event that the stream holds already: of an earlier epoch whose ack we never saw, or of an
-  /// earlier life. It was derived, so it has an outcome.
+  /// An event that the stream holds already: from an earlier epoch, whose ack was lost, or an earlier
+  /// process. It was derived, so it has an outcome.
   func countStored(_ lane: Lane, _ position: EventPosition, _ rule: Int) {
     let wasSent = isSentLate(position, rule)
     guard takeUncounted(lane, position, rule) else { return }
@@ -152,7 +152,7 @@ extension Pipeline: NATSRawHandler {
 
   // MARK: - What others ask
 
-  /// The low-water mark: where a new life would have to read on, and what each stream holds.
+  /// The low-water mark: where a new process would have to resume, and what each stream holds.
   func mark() -> PipelineMark? {
     eventLoop.preconditionInEventLoop()
     guard let epoch else { return nil }
@@ -187,12 +187,12 @@ extension Pipeline: NATSRawHandler {
       read: feed.lastEntry?.position)
   }
 
-  /// A halted stream keeps what is known of it.
+  /// A halted stream keeps its last state.
   private var settledLanes: [(name: String, created: String, acked: Lane.Acked?)] {
     lanes.filter { !$0.isHalted }.map { ($0.name, $0.created, $0.acked) }
   }
 
-  /// The same in a snapshot: the oplog's place stays, the snapshot's moves.
+  /// The same in a snapshot: the oplog's position stays, the snapshot's moves.
   private func mark(_ epoch: Epoch, _ snapshot: Checkpoint.Snapshot) -> PipelineMark {
     var settled = pending?.event.position.index ?? feed.snapshotIndex
     for lane in lanes {
@@ -226,7 +226,7 @@ extension Pipeline: NATSRawHandler {
             JetStreamError(
               code: 0, operation: "publish to \(lane.name)",
               message:
-                "no ack for \(epoch.ackTimeout.nanoseconds / 1_000_000_000) s; \(lane.inFlight.count) messages wait",
+                "no ack for \(epoch.ackTimeout.nanoseconds / 1_000_000_000) s; \(lane.inFlight.count) messages are waiting",
               remedy: .reread)))
         return
       }

@@ -7,8 +7,8 @@ import Oplog
 ///
 /// A letter carries the id of the message it would have been. In the dead-letter stream that id may be
 /// taken: by another bridge's letter of the same event, or by the letter of an earlier event for which
-/// a template made the same id. The server then stores nothing, so such an answer is looked into, and
-/// from then on letters have ids that nothing else can have (`DeadLetterID`).
+/// a template made the same id. The server then stores nothing, so such an answer is examined, and
+/// from then on letters have ids that are unique (`DeadLetterID`).
 extension Pipeline {
   /// Settles the letter in flight if the message with its id is that letter; else ends the epoch, and
   /// the next one sends it under an id of its own.
@@ -44,7 +44,7 @@ extension Pipeline {
     case .failure(let error):
       fail(.publishFailed(lane: lane.name, error))
     case .success(let message):
-      // Under an id of its own it can only be the letter itself, even if that was removed since.
+      // With an id of its own it can only be the letter itself, even if that was removed since.
       if maker.qualifiesLetterIDs || message.map({ isLetter($0, letter) }) ?? false {
         settle(lane, progress)
         schedulePump()

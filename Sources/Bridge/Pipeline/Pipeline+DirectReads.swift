@@ -3,12 +3,12 @@ import Logging
 import NATS
 import NIOCore
 
-/// Originals of duplicates are read directly where that works, and from their stream's leader where it does
-/// not: a right is missing, or nobody answers.
+/// Originals of duplicates are read directly, or from their stream's leader if that doesn't work: a permission
+/// is missing, or no server answers.
 extension Pipeline {
-  /// For an answer to a direct read. Well below an ack's.
+  /// The time for an answer to a direct read. Well below the ack timeout.
   static let directLimit = TimeAmount.seconds(1)
-  /// Then it is tried again: rights and servers change.
+  /// After this it is tried again: permissions and servers change.
   private static let leaderOnly = TimeAmount.minutes(10)
   private static let directSubject = "$JS.API.DIRECT.GET."
 
@@ -18,7 +18,7 @@ extension Pipeline {
 
   /// The server does not let this user read directly. Each request that was under way is refused by itself.
   ///
-  /// - Returns: false if it is something else that was refused.
+  /// - Returns: false if something else was refused.
   func refusedDirectRead(_ error: NATSError, on connection: NATSConnection) -> Bool {
     guard let refused = error.refused, refused.isPublish,
       refused.subject.hasPrefix(Self.directSubject)

@@ -12,7 +12,7 @@ extension Pipeline {
     uncounted.insert(Lane.StoredWatermark(position: position, rule: rule))
   }
 
-  /// A message is on its way that the stream gets behind later ones: those may be counted before it.
+  /// A message is on its way that the stream stores after later ones, which may be counted before it.
   func noteLate(_ position: EventPosition, _ rule: Int, _ lane: Lane) {
     guard lane.isLate(position), isUncounted(lane, position, rule) else { return }
     uncounted.insert(Lane.StoredWatermark(position: position, rule: rule))
@@ -21,8 +21,8 @@ extension Pipeline {
   /// Counts a message of such an event, once in this process.
   ///
   /// - Parameters:
-  ///   - isNew: nothing was counted of this match before.
-  ///   - duplicate: the stream had it already; nil: it had, unless this process has sent it.
+  ///   - isNew: this match was not counted before.
+  ///   - duplicate: the stream had it already; nil: it had, unless this process sent it.
   func countEarlier(
     _ lane: Lane, _ position: EventPosition, _ rule: Int, isNew: Bool, duplicate: Bool?
   ) {

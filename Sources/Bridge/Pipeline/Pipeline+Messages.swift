@@ -7,14 +7,14 @@ import NATS
 import NIOCore
 import Oplog
 
-/// The dead-letter stream, or the server, takes messages of a few hundred bytes alone: no event's fault.
+/// The dead-letter stream, or the server, accepts only messages of a few hundred bytes: not an event's fault.
 struct DeadLetterTooLarge: Error {
   var stream: String
   var limit: Int
   var size: Int
 }
 
-/// From one event to its messages: what each outcome counts for.
+/// From one event to its messages, and how each outcome is counted.
 extension Pipeline {
   /// Brings the pending event to its next outcome. False: a lane is full.
   func settlePending(_ epoch: Epoch, _ sink: inout LaneSink) throws -> Bool {
@@ -30,7 +30,7 @@ extension Pipeline {
     case .passed(let message): settlePassed(message, event, isNew, sink)
     case .invalid(let rule, let error):
       noteInvalid(rule, match, error, sink)
-      // Its policy, while the sink still knows the message's lane.
+      // Its policy is applied while the sink still knows the message's lane.
       return try settlePending(epoch, &sink)
     case .deadLetter(let rule, let error):
       noteLetter(rule, error, event, isNew, epoch, sink)
@@ -49,7 +49,7 @@ extension Pipeline {
     return true
   }
 
-  /// Nothing was sent, since the stream has the message, or takes none.
+  /// Nothing was sent: the stream has the message, or is halted.
   private func settlePassed(
     _ message: PlannedMessage, _ event: borrowing ChangeEvent, _ isNew: Bool,
     _ sink: borrowing LaneSink
@@ -72,7 +72,7 @@ extension Pipeline {
   private func noteInvalid(
     _ rule: Int, _ match: Int, _ error: MappingError, _ sink: borrowing LaneSink
   ) {
-    // Conflicts were counted when they were found; what the stream is past, in an earlier life.
+    // Conflicts were counted when they were found; events that the stream is past, by an earlier process.
     guard error.code != .idConflict, sink.standing != .held else { return }
     counters.rules[rule].lastError = error.detail
     guard pending?.isNew(match) == true, pending?.invalidMatch != match else { return }
@@ -97,7 +97,7 @@ extension Pipeline {
     }
   }
 
-  /// Whether a dropped event counts: each one once.
+  /// Whether a dropped event is counted: each one once.
   private func isDropped(
     _ rule: Int, _ error: MappingError, _ event: borrowing ChangeEvent, _ isNew: Bool,
     _ sink: borrowing LaneSink
@@ -117,7 +117,7 @@ extension Pipeline {
     return PipelineFailure(halt, event, rules: rules.map(\.name))
   }
 
-  /// What happened after the stream's end was read can't be among what it had stored by then.
+  /// What happened after the stream's end was read can't have been stored by then.
   func boundUnseen(_ lane: Lane, _ entry: OplogPosition, _ epoch: Epoch) {
     guard let last = epoch.observedAt, entry > last else { return }
     let left = lane.forgetUnseen()

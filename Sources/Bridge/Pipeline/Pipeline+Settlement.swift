@@ -4,7 +4,7 @@ import NATS
 import NIOCore
 import Oplog
 
-/// What is settled, as health is judged by it.
+/// What is settled, for health.
 extension Pipeline {
   /// One look at this epoch: how far everything is settled, and the oldest event that is not.
   func sight() -> SettlementWatch.Sight {
@@ -26,7 +26,7 @@ extension Pipeline {
     return sight
   }
 
-  /// Of what is in flight, waits to be sent, or has been begun.
+  /// Of what is in flight, waiting to be sent, or begun.
   private var oldestUnsettled: UnsettledEvent? {
     var oldest: UnsettledEvent?
     func consider(_ position: EventPosition, _ wallTime: Int64?) {
@@ -39,7 +39,7 @@ extension Pipeline {
       consider(event.position, event.wallTime > 0 ? event.wallTime : nil)
     }
     if let event = pending?.event { consider(event.position, event.wallTime) }
-    // Everything before the first event of an entry that waits for its documents is elsewhere.
+    // Everything before the first event of an entry that waits for its documents is counted elsewhere.
     if oldest == nil, feed.entryOpen, feed.isWaiting, let header = feed.header,
       epoch?.snapshot == nil
     {
@@ -48,8 +48,8 @@ extension Pipeline {
     return oldest
   }
 
-  /// The server refused, beside all acks, what this epoch sends or subscribes to: it ends at once, as
-  /// no ack would ever come.
+  /// The server refused, outside of acks, what this epoch publishes or subscribes to: the epoch ends at once,
+  /// since no ack would ever come.
   func refused(_ end: EpochEnd, on connection: NATSConnection) {
     eventLoop.preconditionInEventLoop()
     guard epoch?.connection === connection else { return }

@@ -19,11 +19,11 @@ import Oplog
 final class Pipeline: @unchecked Sendable {
   let eventLoop: any EventLoop
   let feed: EventFeed
-  /// What of it is this epoch's.
+  /// The part of it that this epoch publishes.
   @exclusivity(unchecked) private var walk: EventWalk
   let logger: Logger
 
-  // Of the rule set that is in use.
+  // The rule set in use.
   @exclusivity(unchecked) private(set) var ruleSet: RuleSet
   @exclusivity(unchecked) private(set) var rules: [Rule]
   @exclusivity(unchecked) var maker: MessageMaker
@@ -39,7 +39,7 @@ final class Pipeline: @unchecked Sendable {
   var pumpScheduled = false
 
   @exclusivity(unchecked) var pending: Pending?
-  /// Where the pending event is among the rules that take it.
+  /// The pending event's current match.
   @exclusivity(unchecked) var cursor = MatchCursor(rule: nil)
   /// The epoch looks up what earlier rules have published.
   private(set) var usesEarlierRules = false
@@ -48,15 +48,15 @@ final class Pipeline: @unchecked Sendable {
   /// An id to be looked up.
   @exclusivity(unchecked) var identity = ByteWriter(capacity: 256)
 
-  /// What had no ack when the last epoch ended.
+  /// The messages without an ack when the last epoch ended.
   private(set) var flightAtEnd: RefusalBook.Flight?
 
   // Across epochs.
   @exclusivity(unchecked) var counters: PipelineCounters
-  /// What the log has to say of dead letters.
+  /// Dead letters to be logged.
   var letterLog = DeadLetterLog()
   @exclusivity(unchecked) var derivedUpTo: EventPosition?
-  /// The event that the last epoch was at, the match that it was counted up to without an outcome, and
+  /// The event at which the last epoch ended, the match up to which it was counted without an outcome, and
   /// whether that was counted as invalid.
   private var interrupted: (position: EventPosition, match: Int, isInvalid: Bool)?
   /// By stream: everything up to here has been counted by this process.
@@ -65,23 +65,26 @@ final class Pipeline: @unchecked Sendable {
   private(set) var inherited: [String: Lane.StoredWatermark] = [:]
   private var hasInherited = false
   /// Messages of events that earlier rules may have published, sent by this process and not counted yet:
-  /// they may be sent late, so that `counted` does not tell.
+  /// they may be sent late, so `counted` doesn't cover them.
   @exclusivity(unchecked) var uncounted: Set<Lane.StoredWatermark> = []
   /// Events whose ids their streams hold for other events.
   @exclusivity(unchecked) var conflicts = IDConflicts()
-  /// Streams whose messages only the leader tells, and until when that is taken for so.
+  /// Streams whose messages are read from the leader only, and until when.
   var leaderReads: [String: NIODeadline] = [:]
   var until: OplogPosition?
   var draining = false
   /// Nothing behind this entry is derived in this epoch.
   var settleAfter: OplogPosition?
-  /// Called when an epoch ends, while what is unsettled can still be seen.
+  /// Called when an epoch ends, while its unsettled events can still be seen.
   var beforeEnd: (() -> Void)?
 
   /// An event that has been derived and not yet (for all its rules) been sent or settled.
+  ///
+  /// Safety invariant: it is sent or dropped before the feed takes its next step, and until then the feed
+  /// keeps the event's bytes alive.
   struct Pending {
     var event: ChangeEvent
-    /// The first match whose outcome this process has not counted; `Int.max`: all were.
+    /// The first match whose outcome this process has not counted; `Int.max`: all were counted.
     var newFrom: Int
     /// The match that was last counted as invalid.
     var invalidMatch: Int?
@@ -98,7 +101,7 @@ final class Pipeline: @unchecked Sendable {
     var origin: Checkpoint.Origin
     var start: OplogPosition
     var startTerm: Int64
-    /// Events of earlier entries are none of this bridge's life: they are read only for the sake of
+    /// Events of earlier entries precede this bridge's origin: they are read only for
     /// transactions that commit later.
     var floor: OplogPosition
     /// Largest message the server takes, headers and body.
@@ -111,21 +114,21 @@ final class Pipeline: @unchecked Sendable {
     var ackTimeout: TimeAmount
     /// Reads no further than the entry there.
     var stopAfter: OplogPosition?
-    /// The newest entry when the streams' ends were read: nothing behind it can have been stored then.
+    /// The newest entry when the streams' ends were read: no later one can have been stored then.
     var observedAt: OplogPosition?
-    /// What may be published already: rules change behind it.
+    /// The last entry that may be published already: rules change behind it.
     var reach: OplogPosition?
     /// What streams hold of events that other rules may have published.
     var earlierRules: EarlierRules?
-    /// Of a snapshot: how far it was when the epoch began.
+    /// A snapshot's progress when the epoch began.
     var snapshot: Checkpoint.Snapshot?
     /// … and the number of its first event.
     var firstIndex = SnapshotDecoder.firstIndex
-    /// … and by which rules its documents are published; empty: not of a snapshot.
+    /// … and the rules that publish its documents; empty: no snapshot.
     var snapshotRules: [Bool] = []
     /// Events up to here are sent one by one.
     var alone: EventPosition?
-    /// Messages that the server never takes.
+    /// Messages that the server never accepts.
     var refused: [RefusalBook.Key: String] = [:]
     var onEnd: @Sendable (EpochEnd, PipelineMark?) -> Void
   }
@@ -179,7 +182,7 @@ final class Pipeline: @unchecked Sendable {
     }
   }
 
-  /// The server takes the subscription: what is published from now on is answered.
+  /// The server has accepted the subscription: what is published from now on is answered.
   func open(on connection: NATSConnection) {
     eventLoop.preconditionInEventLoop()
     guard epoch?.connection === connection else { return }
@@ -233,7 +236,7 @@ final class Pipeline: @unchecked Sendable {
     epoch.onEnd(end, mark)
   }
 
-  /// Gives up waiting for acks while draining.
+  /// Stops waiting for acks while draining.
   func abandon(_ why: String) {
     eventLoop.preconditionInEventLoop()
     fail(.abandoned(why))
@@ -253,7 +256,7 @@ final class Pipeline: @unchecked Sendable {
     if let epoch { walk.end(after: range(of: epoch).last) }
   }
 
-  /// Takes nothing new; the epoch ends with `.finished` once all that was sent is acknowledged.
+  /// Reads no further events; the epoch ends with `.finished` once all that was sent is acknowledged.
   func drain() {
     eventLoop.preconditionInEventLoop()
     draining = true
@@ -262,7 +265,7 @@ final class Pipeline: @unchecked Sendable {
 
   /// Ends the epoch with `.settled` at the next boundary between two oplog entries, once everything before
   /// it is acknowledged. A transaction is on one side of it, and so is what may be published already. A
-  /// snapshot is not ended.
+  /// snapshot continues.
   func settle() {
     eventLoop.preconditionInEventLoop()
     guard let epoch, epoch.snapshot == nil, settleAfter == nil else { return }
@@ -298,7 +301,7 @@ final class Pipeline: @unchecked Sendable {
     ownership.use(rules.rules)
     feed.use(wishes)
     counters.use(rules.ids)
-    // Indices of rules are those of the rule set before: of the events there, all was counted.
+    // Indices of rules belong to the previous rule set, whose events are all counted.
     counted = counted.mapValues { Lane.StoredWatermark(position: $0.position, rule: .max) }
     inherited = inherited.mapValues { Lane.StoredWatermark(position: $0.position, rule: .max) }
     interrupted = nil
@@ -307,7 +310,7 @@ final class Pipeline: @unchecked Sendable {
 
   // MARK: - The loop
 
-  /// Runs `pump` once after the present callbacks, however often it is asked.
+  /// Runs `pump` once after the current callbacks, however often this is called.
   func schedulePump() {
     eventLoop.preconditionInEventLoop()
     guard !pumpScheduled else { return }
@@ -357,7 +360,7 @@ final class Pipeline: @unchecked Sendable {
           JetStreamError(
             code: 0, operation: "publish to \(letter.stream)",
             message:
-              "a dead letter of \(letter.size) bytes, all that can be left out left out, does not "
+              "a dead letter of \(letter.size) bytes, with everything optional left out, does not "
               + "fit the limit of \(letter.limit): raise max_msg_size or max_payload to 8 KiB at least",
             remedy: .operatorMustAct)))
     } catch let failure as PipelineFailure {
@@ -408,21 +411,21 @@ final class Pipeline: @unchecked Sendable {
     return true
   }
 
-  /// Whether the next entry has to wait for acks: what comes behind a dead letter or a stream's first
-  /// message must not be stored before it, or the streams' ends would no longer say what is.
+  /// Whether the next entry has to wait for acks: what follows a dead letter or a stream's first
+  /// message must not be stored before it, or the streams' ends would no longer prove what is stored.
   private var isBarred: Bool { lanes.contains(where: \.isBarrier) }
 
   /// Whether the events of the transaction that commits there are stored on every stream.
   private func isStored(_ commit: OplogPosition) -> Bool {
     lanes.allSatisfy { lane in
-      // Where nothing says what is settled, a letter's lane proves nothing by what it lacks.
+      // If nothing shows what is settled, a letter missing in its lane proves nothing.
       (lane.isDeadLetter && lane.floor == nil && !lane.isRefilling)
         || (lane.isHalted && !lane.isDeadLetter)
         || lane.covers(EventPosition(entry: commit, index: .max))
     }
   }
 
-  /// Of an epoch that has reached its end: what of it comes first.
+  /// How an epoch that has reached an end ends: by the end that comes first.
   private func ending(of epoch: Epoch) -> EpochEnd {
     guard !draining, let settleAfter else { return .finished }
     let ends = [until, epoch.stopAfter].compactMap(\.self)
@@ -438,7 +441,7 @@ final class Pipeline: @unchecked Sendable {
     var wrote = false
     for lane in lanes {
       let publisher = lane.publisher
-      // Full with nothing on its way back: only the batch's end brings the ack that makes room.
+      // Full, and no ack is on its way: only the batch's end causes the ack that makes room.
       let stuck = pause == .blocked && !publisher.canSend && publisher.waitsForSeal
       // A transaction of MongoDB stays in one batch where it fits: nothing is sealed inside one.
       let insideEntry =

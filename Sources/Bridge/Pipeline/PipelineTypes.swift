@@ -11,25 +11,25 @@ package enum EpochEnd: Sendable {
   case settled
   /// A stream refused, or didn't answer; the next epoch reads its tail again.
   case publishFailed(lane: String, JetStreamError)
-  /// Something outside of the data is missing, such as room for temporary files: tried again.
+  /// Something other than data is missing, such as room for temporary files: retried.
   case blocked(String)
-  /// The server does not let the acks come back.
+  /// The server refuses the subscription to acks.
   case acksRefused(String)
-  /// Going on would skip or invent something.
+  /// To continue would skip or invent events.
   case halted(PipelineFailure)
   case connectionLost(String)
   /// The reader stopped.
   case sourceFailed(SourceFailure)
   /// Everything of the snapshot is acknowledged.
   case snapshotFinished(tailFrom: ResumePoint)
-  /// A transaction commits whose entries begin before the place that was read from: the one before
-  /// those that were seen is there.
+  /// A transaction commits whose entries begin before the position that was read from; the newest
+  /// unread one is at this position.
   case needsEarlier(OplogPosition)
-  /// Told to stop, and the last acks did not come in time.
+  /// Asked to stop, and the last acks did not come in time.
   case abandoned(String)
 }
 
-/// What stops the bridge: an operator must look.
+/// Why the bridge halts until an operator acts.
 package enum PipelineFailure: Error, Sendable, CustomStringConvertible {
   case oplog(OplogError)
   case corrupt(after: OplogPosition?, String)
@@ -48,7 +48,7 @@ package enum PipelineFailure: Error, Sendable, CustomStringConvertible {
     }
   }
 
-  /// The machine's trouble, not the data's.
+  /// The cause is the machine, not the data.
   var maySucceedLater: Bool {
     guard case .oplog(let error) = self, case .spillFailed = error.reason else { return false }
     return true
@@ -65,7 +65,7 @@ package enum PipelineFailure: Error, Sendable, CustomStringConvertible {
       "event \(position) in \(namespace) matches no rule, and unmatched is 'halt'"
     case .letterTooLarge(let position, let size, let limit):
       """
-      the dead letter of event \(position), \(size) bytes with all left out that can be, does not fit \
+      the dead letter of event \(position), \(size) bytes with everything optional left out, does not fit \
       the limit of \(limit): raise max_msg_size or max_payload to 8 KiB at least
       """
     case .unexpected(let what): "internal error: \(what)"
@@ -80,7 +80,7 @@ struct PipelineCounters: Sendable {
     var name: String { id.name }
     var outcomes = Outcomes()
     var invalid: UInt64 = 0
-    /// Of those, refused by the rule's schema.
+    /// How many of those were refused by the rule's schema.
     var schemaInvalid: UInt64 = 0
     /// Events whose id their stream had for another event.
     var idConflicts: UInt64 = 0
@@ -97,14 +97,14 @@ struct PipelineCounters: Sendable {
   var lastConflict: ContinuousClock.Instant?
   /// Of the rule set in use, in its order.
   var rules: [Rule]
-  /// Of rules that there were before.
+  /// The counts of former rules.
   var removed: [Rule] = []
 
   init(rules: [RuleID]) { self.rules = rules.map { Rule(id: $0) } }
 
   var all: [Rule] { rules + removed }
 
-  /// Goes on with the rules of another rule set, by their names.
+  /// Continues with the rules of another rule set, matched by name.
   mutating func use(_ ids: [RuleID]) {
     var known = Dictionary(
       (rules + removed).map { ($0.id, $0) }, uniquingKeysWith: { first, _ in first })
@@ -122,8 +122,21 @@ struct PipelineCounters: Sendable {
   }
 }
 
+/// A message of ours that a stream has stored.
+package struct AcknowledgedMessage: Sendable, Equatable {
+  var sequence: UInt64
+  var position: EventPosition
+  var rule: RuleID
+
+  package init(sequence: UInt64, position: EventPosition, rule: RuleID) {
+    self.sequence = sequence
+    self.position = position
+    self.rule = rule
+  }
+}
+
 /// The low-water mark at one moment.
-struct PipelineMark: Sendable {
+package struct PipelineMark: Sendable {
   var resume: OplogPosition
   var term: Int64?
   /// Every event before this is settled on each stream; nil in a snapshot.
@@ -138,6 +151,24 @@ struct PipelineMark: Sendable {
   var unanswered: [String: Int] = [:]
   var inFlight: Int
   var read: OplogPosition?
+
+  package init(
+    resume: OplogPosition, term: Int64? = nil, settled: EventPosition? = nil,
+    token: ResumeToken? = nil, snapshot: Checkpoint.Snapshot? = nil, origin: Checkpoint.Origin,
+    lanes: [(name: String, created: String, acked: AcknowledgedMessage?)],
+    unanswered: [String: Int] = [:], inFlight: Int = 0, read: OplogPosition? = nil
+  ) {
+    self.resume = resume
+    self.term = term
+    self.settled = settled
+    self.token = token
+    self.snapshot = snapshot
+    self.origin = origin
+    self.lanes = lanes
+    self.unanswered = unanswered
+    self.inFlight = inFlight
+    self.read = read
+  }
 
   /// Nothing that was sent is without its ack.
   var isIdle: Bool { inFlight == 0 && unanswered.values.allSatisfy { $0 == 0 } }

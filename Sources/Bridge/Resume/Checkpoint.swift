@@ -5,8 +5,8 @@ public import Oplog
 /// How far the bridge is, as kept in KV: written only when everything before it is acknowledged.
 ///
 /// `resume` names the oplog entry to begin reading at, inclusive: it still exists when the bridge
-/// comes back, or the position is lost. What of that entry (and after it) is already stored is
-/// told by the streams themselves, stream by stream.
+/// comes back, or the position is lost. What of that entry (and after it) is already stored, the
+/// streams themselves show, each its own part.
 public struct Checkpoint: Sendable, Equatable {
   /// What was last acknowledged on one stream.
   public struct Stream: Sendable, Equatable {
@@ -32,24 +32,24 @@ public struct Checkpoint: Sendable, Equatable {
 
   public var bridge: String
   public var source: String
-  /// Who wrote it: one process's life.
+  /// The process that wrote it.
   public var instance: String
   /// Counts the writes of all instances.
   public var version: UInt64
   public var resume: OplogPosition
   public var term: Int64?
-  /// A change stream's own word for a place at or before `resume`.
+  /// A change stream's resume token, at or before `resume`.
   public var resumeToken: [UInt8]?
-  /// Where the bridge first began; nothing before it was ever promised.
+  /// Where the bridge first began; nothing before it is published.
   public var origin: Origin
   public var streams: [String: Stream]
-  /// Every event before this is settled on each stream, those apart that are being refilled. Nil:
-  /// it can't be said, and the streams' own ends tell.
+  /// Every event before this is settled on each stream, except streams that are being refilled. Nil:
+  /// unknown, and the streams' own ends decide.
   public var settled: EventPosition?
   /// Everything that was sent was acknowledged when this was written, and nothing was sent since: the
-  /// bridge stopped. What streams hold or lack behind this is not its own.
+  /// bridge stopped. Later messages in the streams aren't its own.
   public var isFinal = false
-  /// What else is known of streams.
+  /// Other facts about the streams.
   public var states: [String: StreamState] = [:]
   public var configurationHash: String
   /// From where on messages were made with that configuration; nil: from the beginning.
@@ -57,32 +57,31 @@ public struct Checkpoint: Sendable, Equatable {
   /// Behind `settled`, events up to here may have been published by other rules than that configuration's:
   /// what streams hold of them is looked up message by message.
   public var earlierRulesTo: EventPosition?
-  /// The checkpoint was lost, and this one was made from what streams held, up to here at most. Nothing says
-  /// with which configuration messages from before were made.
+  /// The checkpoint was lost, and this one was derived from the streams, which held events up to here at
+  /// most. The configuration that made the messages before it is unknown.
   public var foundAgainAt: OplogPosition?
   /// The last snapshot, whether it is over or not.
   public var snapshot: Snapshot?
 
-  /// What is known of a stream besides its last acknowledged message.
+  /// Facts about a stream, besides its last acknowledged message.
   public struct StreamState: Sendable, Equatable {
-    /// The creation time of the stream that this is about.
+    /// The creation time of that stream.
     public var created: String
-    /// The last sequence that the stream had when the bridge first saw it: what others left there.
+    /// The stream's last sequence when the bridge first saw it: earlier messages are those of others.
     public var base: UInt64?
     /// No message of ours lies behind the acknowledged one up to this sequence: a shared stream was
     /// searched so far.
     public var searched: UInt64?
-    /// Up to this sequence, what is gone is not counted as ours: whether it was can't be told by numbers.
+    /// Up to this sequence, what is gone is not counted as ours: sequences don't show whether it was.
     public var uncounted: UInt64?
     /// Events up to here are being written again, in order; behind the stream's last message none can
-    /// be taken for stored.
+    /// be considered stored.
     public var refillTo: EventPosition?
-    /// The stream holds messages of later events already than the next one that it is refilled with.
+    /// The stream already holds messages of events after the next one to be refilled.
     public var hasLater = false
-    /// It was published to by a protocol that can leave gaps: what is behind the acknowledged message is looked
-    /// up one by one.
+    /// Its protocol can leave gaps: the messages behind the acknowledged one are looked up one by one.
     public var mayLeaveGaps = false
-    /// The stream was halted (`on_loss`) here: it lacks what came since.
+    /// The stream was halted (`on_loss`) at this position, and lacks everything after it.
     public var halted: OplogPosition?
 
     public init(created: String) { self.created = created }
@@ -93,16 +92,16 @@ public struct Checkpoint: Sendable, Equatable {
     }
   }
 
-  /// A snapshot's course. While it is running, `resume` is its position.
+  /// The progress of a snapshot. While it is running, `resume` is its position.
   public struct Snapshot: Sendable, Equatable {
-    /// The entry it stands at: it shows what came before, and the tail what comes after.
+    /// Its entry: the snapshot shows what came before, and the tail what comes after.
     public var position: OplogPosition
     public var term: Int64?
-    /// After which documents to continue; nil: it is over.
+    /// The documents to continue after; nil: the snapshot is finished.
     public var marker: SnapshotMarker?
     /// The lowest index that a message of a document behind `marker` can have.
     public var floor: UInt32
-    /// What it is of.
+    /// The rules and collections that it covers.
     public var selection: SnapshotSelection
 
     public init(at point: ResumePoint, of selection: SnapshotSelection = SnapshotSelection()) {
@@ -140,7 +139,7 @@ public struct Checkpoint: Sendable, Equatable {
       self.inclusive = inclusive
     }
 
-    /// Everything before is not the bridge's.
+    /// The first event that belongs to the bridge.
     var first: EventPosition { EventPosition(entry: position, index: inclusive ? 0 : .max) }
 
     func precedes(_ other: Origin) -> Bool {
@@ -163,7 +162,7 @@ public struct Checkpoint: Sendable, Equatable {
     self.configurationHash = configurationHash
   }
 
-  /// Takes over from `earlier` what says since when this configuration is the one in use.
+  /// Takes over from `earlier` since when this configuration is in use.
   package mutating func inheritConfiguration(from earlier: Checkpoint?) {
     guard let earlier else { return }
     configurationSince =

@@ -3,10 +3,10 @@ package import Oplog
 /// Events that other rules than the present ones may have published: those between the checkpoint and the
 /// newest message that any stream had when the rules changed.
 ///
-/// There, the end of a stream does not say which of its messages are stored: under the present rules another
+/// For these events, a stream's end doesn't show which messages are stored: under the present rules another
 /// event, or another rule's message, may belong there. So the streams are read, and each message of these
-/// events is looked up by itself. What is stored nowhere is published by the present rules, what is stored
-/// is not published again, under whatever rule and in whatever stream.
+/// events is looked up by itself. An event that is stored nowhere is published by the present rules; one
+/// that any rule published to any stream is not published again.
 package struct EarlierRules: Sendable, Equatable {
   /// One stored message.
   package struct Published: Sendable, Hashable {
@@ -23,7 +23,7 @@ package struct EarlierRules: Sendable, Equatable {
 
   /// What a stream holds of a message that the present rules make.
   package enum Finding: Sendable, Equatable {
-    /// It is stored, as this.
+    /// It is stored, as this message.
     case stored(Published)
     /// The same event's message for another rule has its id: the server would take it for that one.
     case idTaken(by: RuleID)
@@ -32,10 +32,10 @@ package struct EarlierRules: Sendable, Equatable {
 
   /// The last event that they may have published.
   package let to: EventPosition
-  /// Streams that were read. Of others, their ends tell.
+  /// Streams that were read. The others are judged by their ends.
   package let streams: Set<String>
   private let published: [EventPosition: [Published]]
-  /// Rules that messages were published by, and that there no longer are.
+  /// Rules that published messages and no longer exist.
   package let gone: Set<RuleID>
 
   package init(
@@ -53,9 +53,9 @@ package struct EarlierRules: Sendable, Equatable {
 
   /// Whether the event's message for the rule is stored.
   ///
-  /// A rule that still exists is known by its name, wherever it stands now. A rule that no longer exists may
-  /// have been renamed: its message counts as the one that has its id. `id`: of the message that would be
-  /// published to `stream`; made only where it is needed.
+  /// A rule that still exists is known by its name, whatever its index is now. A rule that no longer exists
+  /// may have been renamed: its message counts as the one that has its id. `id` makes the id of the message
+  /// that would be published to `stream`; it is called only if needed.
   package func find(
     _ position: EventPosition, rule: RuleID, stream: String, id: () -> String
   ) -> Finding {
@@ -67,12 +67,12 @@ package struct EarlierRules: Sendable, Equatable {
     return same.stream == stream ? .idTaken(by: same.rule) : .missing
   }
 
-  /// Whether some rule took the event: it is none that no rule takes.
-  package func hasTaken(_ position: EventPosition) -> Published? { published[position]?.first }
+  /// Whether some rule took the event.
+  func hasTaken(_ position: EventPosition) -> Published? { published[position]?.first }
 }
 
 extension ResumePlan {
-  /// Finds out what was published by earlier rules, where the checkpoint was written by those.
+  /// Finds out what was published by earlier rules, if they wrote the checkpoint.
   mutating func noteEarlierRules(
     _ checkpoint: Checkpoint, _ streams: [StreamObservation], _ rules: RuleSet.Identity,
     _ facts: EpochFacts
@@ -82,7 +82,7 @@ extension ResumePlan {
       refilling[$0.name] == nil && halted[$0.name] == nil
         && (held[$0.name] == nil || lacksUpTo[$0.name] != nil)
     }
-    // A checkpoint of the same rules tells only up to where others were in use.
+    // A checkpoint of the same rules covers only what was published with them.
     let isOver = checkpoint.configurationHash == rules.hash
     var to = checkpoint.earlierRulesTo
     if !isOver {
@@ -126,7 +126,7 @@ extension ResumePlan {
     earlierRules = EarlierRules(to: to, streams: found, published: published, rules: rules)
   }
 
-  /// Under changed rules nobody can say which events the messages that are gone were of.
+  /// With changed rules, the events of removed messages are unknown.
   private mutating func forgetUnseen(_ stream: StreamObservation) {
     guard let gone = unseen[stream.name] else { return }
     unseen[stream.name] = nil
@@ -139,7 +139,7 @@ extension ResumePlan {
       """)
   }
 
-  /// Says where a stream ends with the message of a rule that no longer exists, if that leaves a doubt.
+  /// Reports a stream that ends with the message of a removed rule, if that leaves a doubt.
   mutating func noteUnknownRules(_ rules: RuleSet.Identity) {
     for (stream, end) in watermarks.sorted(by: { $0.key < $1.key }) where !rules.has(end.rule) {
       if let floor = floors[stream], end.position < floor { continue }

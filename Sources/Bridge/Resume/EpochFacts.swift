@@ -1,7 +1,7 @@
 package import MongoSource
 package import Oplog
 
-/// What a decision needs to know from a server, besides what every epoch looks at.
+/// A question to a server that a decision depends on, besides what every epoch reads.
 package enum EpochQuestion: Hashable, Sendable {
   /// The newest entry that a majority has.
   case newestEntry
@@ -12,7 +12,7 @@ package enum EpochQuestion: Hashable, Sendable {
   case loss(of: OplogPosition)
   /// The first entry at or after a position.
   case firstEntry(from: OplogPosition)
-  /// Where the transaction began that has an earlier entry here.
+  /// Where the transaction began that has an entry at this position.
   case transactionStart(OplogPosition)
   /// How long ago the checkpoint was written, by the servers' clock.
   case checkpointAge
@@ -39,14 +39,14 @@ package enum EpochAnswer: Sendable {
   case ids(Set<[UInt8]>)
 }
 
-/// Why there is no decision yet, or none at all.
+/// Why there is no decision yet, or can't be one.
 package enum Undecided: Error, Sendable {
-  /// It depends on this: answer it and decide again.
+  /// It depends on this question: answer it and decide again.
   case asks(EpochQuestion)
   /// An operator must decide.
   case refused(BridgeError)
 
-  /// What to answer. Throws where an operator must decide.
+  /// Answers a question. Throws if an operator must decide.
   var question: EpochQuestion {
     get throws(BridgeError) {
       switch self {
@@ -59,8 +59,8 @@ package enum Undecided: Error, Sendable {
 
 /// The answers that a decision has so far.
 ///
-/// A decision is a pure function of what was looked at and of these. It asks by throwing, so it reads
-/// as if it knew everything, costs no question that makes no difference, and a test can give any answers.
+/// A decision is a pure function of the situation and of these. It asks by throwing, so its code reads as if it
+/// knew everything, only questions that matter are asked, and tests can give any answers.
 package struct EpochFacts: Sendable {
   private var answers: [EpochQuestion: EpochAnswer] = [:]
 

@@ -5,11 +5,11 @@ import Oplog
 extension EpochMachine {
   /// What an epoch left behind.
   package struct Remains: Sendable {
-    /// As the last one that was written, or newer.
+    /// At least as new as the last one that was written.
     package var checkpoint: Checkpoint
-    /// Of that, what was seen to be in the streams that the epoch began with.
+    /// The part of it that was read back from the streams that the epoch began with.
     package var proven: [String: Checkpoint.Stream]
-    /// By stream: how many messages were sent whose storing is not known; nil: not looked at.
+    /// By stream: how many messages were sent without an answer; nil: unknown.
     package var unanswered: [String: Int]?
     package var flight: RefusalBook.Flight?
 
@@ -26,10 +26,10 @@ extension EpochMachine {
 
   /// Learns how an epoch that published ended.
   ///
-  /// - Returns: the message that was just found to be refused for its own sake.
+  /// - Returns: the message that was just found to be refused because of its content.
   package mutating func ended(_ end: EpochEnd, _ remains: Remains) -> RefusalBook.Key? {
     let found = memory.refusals.noteEnd(refusal: end.refusal, remains.flight)
-    // What was acknowledged since has nobody else's message before it.
+    // No foreign message precedes what was acknowledged since.
     memory.intruded = memory.intruded.filter { stream in
       remains.checkpoint.streams[stream]?.sequence == memory.checkpoint?.streams[stream]?.sequence
     }
@@ -43,7 +43,7 @@ extension EpochMachine {
         if remains.checkpoint.states[lane]?.mayLeaveGaps ?? false {
           memory.intruded.insert(lane)
         } else {
-          // Refused, and with it everything that was to follow it.
+          // It was refused, and with it everything sent after it.
           memory.unanswered?[lane] = 0
         }
       }
@@ -51,7 +51,7 @@ extension EpochMachine {
     return found
   }
 
-  /// Decides what follows an epoch that ended so.
+  /// Decides what follows an epoch, by how it ended.
   package mutating func next(
     after end: EpochEnd, isStopping: Bool, _ facts: EpochFacts
   ) throws(Undecided) -> EpochOutcome {
@@ -84,7 +84,8 @@ extension EpochMachine {
         .another, .natsUnreachable(why),
         .refused(.nats, "NATS connection lost", reason: why, code: 0))
     case .blocked(let why):
-      return EpochOutcome(.another, .warning("waiting for what is missing here", reason: why))
+      return EpochOutcome(
+        .another, .warning("waiting for a missing resource of this machine", reason: why))
     case .needsEarlier(let previous): return try next(afterMissing: previous, facts)
     case .abandoned(let why):
       return EpochOutcome(
@@ -95,7 +96,7 @@ extension EpochMachine {
     }
   }
 
-  /// Whether no epoch follows one that ended so.
+  /// Whether this end is final: no epoch follows.
   package static func isLast(_ end: EpochEnd) -> Bool {
     switch end {
     case .finished, .snapshotFinished, .halted, .sourceFailed, .abandoned: true
@@ -103,12 +104,12 @@ extension EpochMachine {
     }
   }
 
-  /// Whether rules that wait take over before the next epoch.
+  /// Whether a waiting rule set takes over before the next epoch.
   ///
-  /// They do where everything that was derived is settled, so that each event is published by the rules
-  /// before or those after. Where an epoch failed, the next one publishes by the rules before until that is
-  /// so; except where the failure may be their own doing, which is what the change may be meant to mend. Then
-  /// what the streams hold is looked up, message by message (`EarlierRules`), as it is after a crash.
+  /// It does once everything derived is settled, so that each event is published by either the old or the new
+  /// rules. After a failed epoch, the next one first settles what the old rules derived, unless the old rules
+  /// may have caused the failure, which the change may be meant to fix. Then the streams' messages are looked
+  /// up one by one (`EarlierRules`), as after a crash.
   ///
   /// - Parameter end: of the epoch before; nil: none could begin, or it ended with an error.
   package func admitsRules(after end: EpochEnd?) -> Bool {
@@ -116,7 +117,7 @@ extension EpochMachine {
     guard memory.hasBegun else { return true }
     switch end {
     case .settled, .finished, .snapshotFinished: return true
-    // A snapshot is made by the rules that it began with.
+    // A snapshot ends with the rules that it began with.
     case .publishFailed, .acksRefused: return !memory.isSnapshot
     case .blocked, .halted, .connectionLost, .sourceFailed, .needsEarlier, .abandoned, nil:
       return false
@@ -155,7 +156,7 @@ extension EpochMachine {
       .info("reading from further back, for a transaction that began there", ["at": "\(first)"]))
   }
 
-  /// Only a snapshot leads on from here. An operator decides, by configuration or afterwards.
+  /// Only a snapshot can continue from here. An operator decides, in advance by configuration, or now.
   private mutating func next(
     afterLoss why: String, _ facts: EpochFacts
   ) throws(Undecided) -> EpochOutcome {
@@ -169,10 +170,10 @@ extension EpochMachine {
       .another, resetsPause: true, .error("a snapshot closes the gap", reason: why))
   }
 
-  /// What there is to say of a snapshot from whose place nothing leads on.
+  /// The error for a snapshot whose position the oplog no longer holds.
   static func outlived(_ lost: String) -> String {
     """
-    the snapshot took longer than the oplog reaches back, so nothing would lead on from it. \
+    the snapshot took longer than the oplog reaches back, so reading can't continue from its position. \
     Enlarge the oplog (replSetResizeOplog) and begin again: tailrace snapshot --force. \(lost)
     """
   }

@@ -1,18 +1,18 @@
 import Oplog
 
 extension EpochMachine {
-  /// Where a stream's end does not prove what comes before it, takes its messages one by one.
+  /// If a stream's end doesn't prove that the messages before it are stored, considers them one by one.
   ///
-  /// Sequences of an exclusive stream that hold nothing any more were messages of the bridge, unless something
-  /// speaks for somebody else's: one that is still seen, a refusal in this process, or that the server can say
-  /// of each id whether it has it. On a shared stream that alone helps.
+  /// Removed messages of an exclusive stream were the bridge's, unless there is evidence of another producer: a
+  /// message that is still there, or a refusal in this process. If the server still knows all ids, they are
+  /// looked up instead; on a shared stream only that helps.
   func lookUpUnproven(
     _ plan: inout ResumePlan, _ streams: [StreamObservation], _ facts: EpochFacts
   ) throws(Undecided) -> [EpochRemark] {
     var remarks: [EpochRemark] = []
     for stream in streams where plan.halted[stream.name] == nil {
       guard let tail = stream.unproven, stream.patchwork == nil else { continue }
-      // Of a process before this one, `ResumePlan.trust` judges what is gone.
+      // After a restart, `ResumePlan.trust` judges removed messages.
       guard !tail.own.isEmpty || memory.unanswered != nil else { continue }
       let wasIntruded =
         stream.exclusive && (tail.others > 0 || memory.intruded.contains(stream.name))
@@ -41,9 +41,9 @@ extension EpochMachine {
     return remarks
   }
 
-  /// Whether the server knows of each id whether it has it, whatever happened to the message.
+  /// Whether the server still knows all ids, even of removed messages.
   private func idsTell(_ stream: StreamObservation, _ facts: EpochFacts) throws(Undecided) -> Bool {
-    // On a shared stream, who has an id is looked up before anything is published.
+    // On a shared stream, ids are looked up before anything is published.
     let known = stream.exclusive ? stream.idsProveFor : stream.duplicateWindow
     guard let window = known, let age = try facts.checkpointAge() else { return false }
     return age < window * 3 / 4

@@ -4,17 +4,17 @@ import Oplog
 /// Decides what each epoch publishes and what follows it: a pure value, beside the driver that asks
 /// servers and carries it out (`EpochRunner`).
 ///
-/// An epoch is one NATS connection with its lanes. Whatever goes wrong ends it, and the next one is
-/// decided from what the streams hold by then; so recovery is the only path there is.
+/// An epoch is one NATS connection with its lanes. Any failure ends it, and the next one is decided from
+/// what the streams then hold; so recovery is the only path.
 package struct EpochMachine: Sendable {
-  /// What the command line and the configuration say.
+  /// Options of the command line and the configuration.
   package struct Settings: Sendable {
     package var options: RunOptions
     /// `source.start`.
     package var start: RunOptions.Start
     /// `source.on_position_lost: snapshot`.
     package var snapshotsOnLoss = false
-    /// False: a change stream, which may begin at any moment.
+    /// False: a change stream, which may begin at any time.
     package var readsOplog = true
 
     package init(options: RunOptions, start: RunOptions.Start) {
@@ -57,7 +57,7 @@ package struct EpochMachine: Sendable {
       }
       return try firstStart(start, situation, facts)
     case .needsSnapshot(let why):
-      // Where a first start publishes a snapshot, one of which nothing is stored is begun again.
+      // If a first start publishes a snapshot of which nothing is stored yet, it is started over.
       let isFirst =
         settings.start == .snapshot && checkpoint == nil
         && situation.streams.allSatisfy { $0.tail == nil && $0.mark?.isUnused ?? true }
@@ -71,7 +71,7 @@ package struct EpochMachine: Sendable {
     }
   }
 
-  /// Takes a decision over: to be called once, before it is carried out.
+  /// Records a decision: to be called once, before it is carried out.
   package mutating func adopt(_ decision: EpochDecision) {
     if let catchUp = decision.catchUp { memory.catchUp = catchUp }
     switch decision.mode {
@@ -84,7 +84,7 @@ package struct EpochMachine: Sendable {
     memory.transactionStart = nil
   }
 
-  /// The epoch's checkpoint is written: a crash from now on comes back to this very position.
+  /// The epoch's checkpoint is written: after a crash, the next start resumes at this position.
   package mutating func began(_ checkpoint: Checkpoint) {
     memory.checkpoint = checkpoint
     memory.hasBegun = true
@@ -162,14 +162,14 @@ package struct EpochMachine: Sendable {
     return movedBack(decision, plan)
   }
 
-  /// `--from` is no way around a position that is known.
+  /// Refuses `--from` if a position is known, unless forced.
   private func refuseFrom(_ place: String) throws(Undecided) {
     guard !memory.hasBegun, options.from != nil else { return }
     throw .refused(
       .configuration("--from is given, but there is \(place): add --force to leave it"))
   }
 
-  /// A first start (or a forced one): what the streams hold already is still not sent again.
+  /// A first start (or a forced one): even then, stored messages aren't sent again.
   private func firstStart(
     _ start: RunOptions.Start, _ situation: EpochSituation, _ facts: EpochFacts
   ) throws(Undecided) -> EpochDecision {
@@ -201,12 +201,11 @@ package struct EpochMachine: Sendable {
     return movedBack(decision, plan)
   }
 
-  /// Where reading begins for a mark. `origin`: what the bridge's life begins with, where that is
-  /// something else.
+  /// Where reading begins for a mark. `origin` is set if the bridge's origin is another position.
   private func entry(
     of mark: OplogPosition, _ origin: inout OplogPosition?, _ facts: EpochFacts
   ) throws(Undecided) -> ResumePoint {
-    // A change stream begins at any moment; and who reads one may have no right to read the oplog.
+    // A change stream begins at any time; and its user may not be allowed to read the oplog.
     guard settings.readsOplog else { return ResumePoint(position: mark, term: nil) }
     switch try facts.place(of: mark) {
     case .entry(let entry): return entry
@@ -214,7 +213,7 @@ package struct EpochMachine: Sendable {
       origin = mark
       return newest
     case .lost:
-      // Nothing is written down for a position that no member has: whoever chooses another need not force it.
+      // Nothing is recorded for a position that no member has: another one can be chosen without force.
       if !options.snapshot, !settings.snapshotsOnLoss, let why = try facts.loss(of: mark) {
         throw .refused(.positionLost(why))
       }
@@ -223,8 +222,8 @@ package struct EpochMachine: Sendable {
     }
   }
 
-  /// With a transaction that began before the resume position, reading begins there, and nothing else
-  /// from before is published.
+  /// If a transaction began before the resume position, reading begins with it, and nothing else before the
+  /// position is published.
   private func movedBack(_ decision: EpochDecision, _ plan: ResumePlan) -> EpochDecision {
     var plan = plan
     plan.floor = plan.start
@@ -268,7 +267,7 @@ package struct EpochMachine: Sendable {
 
   /// A snapshot from its beginning; at the newest entry that a majority has, unless `point` is given.
   ///
-  /// `origin`: everything from there to the snapshot has been published, so that it can be again.
+  /// `origin`: everything from there to the snapshot was published, so it can be published again.
   private func newSnapshot(
     at point: ResumePoint? = nil, since origin: Checkpoint.Origin? = nil,
     _ situation: EpochSituation, _ facts: EpochFacts
@@ -283,7 +282,7 @@ package struct EpochMachine: Sendable {
     return EpochDecision(.snapshot(plan), [.info("a snapshot begins", details)])
   }
 
-  /// What a snapshot of a part leaves out would be lost silently.
+  /// Refuses a partial snapshot that would silently lose what it leaves out.
   func refusePartialSnapshot(_ why: String) throws(Undecided) {
     guard options.snapshot, !options.selection.isWhole else { return }
     throw .refused(
@@ -296,8 +295,8 @@ package struct EpochMachine: Sendable {
 }
 
 extension ResumePlan {
-  /// Within a process it is known how many messages can have been stored unseen. What is more than those
-  /// is somebody else's, and then none can be told from the other.
+  /// Within a process, the number of messages that may have been stored without an ack is known. If more are
+  /// gone, some were another producer's, and the two can't be distinguished.
   mutating func bound(_ unanswered: [String: Int]) {
     for (stream, unseen) in unseen {
       let most = UInt64(unanswered[stream] ?? 0)

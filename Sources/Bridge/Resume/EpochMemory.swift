@@ -8,23 +8,23 @@ package struct EpochMemory: Sendable {
   package var servers: [NATSServerAddress] = []
   /// At least as new as the one in KV.
   package var checkpoint: Checkpoint?
-  /// What of it was seen to be in the very streams that it names; the rest was only acknowledged.
+  /// The part that was read back from the streams it names; the rest was only acknowledged.
   package var proven: [String: Checkpoint.Stream] = [:]
-  /// Streams that met an id they had already: the next epoch looks ids up there before it publishes.
+  /// Streams that already had an id: the next epoch looks ids up there before it publishes.
   package var cautious: Set<String> = []
-  /// Streams that may leave gaps, and refused a message for its sequence: somebody else's message is, or was,
-  /// among those behind the last acknowledged one.
+  /// Streams that may have gaps and refused a message because of its sequence: a foreign message is or was
+  /// behind the last acknowledged one.
   package var intruded: Set<String> = []
   /// The first entry of a transaction that began before the resume position.
   package var transactionStart: OplogPosition?
   /// By stream: how many messages the last epoch sent without learning whether they were stored; nil
   /// before the first.
   package var unanswered: [String: Int]?
-  /// Which messages the server refuses for their own sake.
+  /// Messages that the server refuses because of their content.
   package var refusals = RefusalBook()
-  /// When the process before this one last gave a sign of life, by the servers' clock.
+  /// When the process before this one was last active, by the servers' clock.
   package var heardAt: ServerTime?
-  /// The first epoch has written its checkpoint: where this run begins is decided.
+  /// The first epoch has written its checkpoint, so this run's beginning is decided.
   package var hasBegun = false
   /// The last epoch published documents, not changes.
   package var isSnapshot = false
@@ -36,12 +36,12 @@ package struct EpochMemory: Sendable {
   package init() {}
 }
 
-/// What was looked at before an epoch is decided.
+/// What was read before an epoch is decided.
 package struct EpochSituation: Sendable {
   /// The one to continue from.
   package var checkpoint: Checkpoint?
   package var streams: [StreamObservation]
-  /// The rules that the epoch is to publish by; nil: those of the checkpoint.
+  /// The rules of the epoch; nil: the checkpoint's.
   package var rules: RuleSet.Identity?
 
   package init(
@@ -59,7 +59,7 @@ package enum EpochMode: Sendable {
   case snapshot(SnapshotPlan)
 }
 
-/// An epoch, decided.
+/// The decision about an epoch.
 package struct EpochDecision: Sendable {
   package var mode: EpochMode
   /// What the operator should know about it, in order.
@@ -67,7 +67,7 @@ package struct EpochDecision: Sendable {
   /// The snapshot that was asked for is made once everything up to here is published.
   package var catchUp: ResumePoint?
 
-  /// Why a snapshot begins that nobody asked for.
+  /// Why a snapshot begins that no operator asked for.
   package var reason: String? {
     for case .warning(_, let reason) in remarks { return reason }
     return nil
@@ -84,12 +84,12 @@ package struct EpochOutcome: Sendable {
   package enum Next: Sendable {
     /// Another epoch, after a pause.
     case another
-    /// The run is over, and all is well.
+    /// The run is complete.
     case stop
     case fail(BridgeError)
   }
   package var next: Next
-  /// The pause is the shortest again: this is no failure that repeats.
+  /// The pause is the shortest again: this failure doesn't repeat an earlier one.
   package var resetsPause = false
   package var remarks: [EpochRemark] = []
 
@@ -100,13 +100,13 @@ package struct EpochOutcome: Sendable {
   }
 }
 
-/// What a decision has to say to the log, health and `/status`.
+/// What a decision reports to the log, health and `/status`.
 package enum EpochRemark: Sendable, Equatable {
   /// For the log.
   case info(String, [String: String])
-  /// For the log, once: not for each attempt at what is refused again.
+  /// For the log, once, not for each retry of a refused request.
   case starting([String: String])
-  /// Something that an operator should know of: log and `/status`.
+  /// For an operator: log and `/status`.
   case warning(String, reason: String)
   case error(String, reason: String?)
   /// A cause that may repeat: logged once a minute with its count, and in health meanwhile.

@@ -2,7 +2,7 @@ package import BridgeConfiguration
 package import JetStream
 
 extension StreamMarks {
-  /// Where the bridge first began, by the marks of its streams; nil where none names a place.
+  /// Where the bridge first began, by the marks of its streams; nil if none has a position.
   package static func origin(
     of configuration: BridgeConfiguration, _ jetStream: JetStreamClient
   ) async throws(JetStreamError) -> Checkpoint.Origin? {

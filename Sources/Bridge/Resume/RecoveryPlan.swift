@@ -1,14 +1,13 @@
 import BridgeConfiguration
 import Oplog
 
-/// The checkpoint is gone: the place is found again from what the streams hold, or refused.
+/// The checkpoint is gone: derives the resume position from what the streams hold, or refuses.
 ///
-/// Our last message in a stream says where to read on for that stream. A stream without one says
-/// nothing by itself: it may never have had a message, or have lost all of them. It counts as having
-/// lacked none only where that can be shown, by the mark in its metadata or by its age. A stream's
-/// first message, and every dead letter, is acknowledged before anything else is sent; so what never
-/// had a message misses none up to the newest message elsewhere. Where no stream ever had one, their
-/// marks say from where on they are to get all.
+/// Our last message in a stream is the resume position for that stream. A stream without one is ambiguous:
+/// it may never have had a message, or have lost all of them. It is considered complete only if the mark
+/// in its metadata or its age proves that. A stream's first message, and every dead letter, is acknowledged
+/// before anything else is sent; so a stream that never had a message misses none up to the newest message
+/// elsewhere. If no stream ever had one, their marks say from where on each is to be filled.
 extension ResumePlan {
   static func recover(
     _ streams: [StreamObservation], _ oplog: Oplog?, _ refillFrom: Checkpoint.Origin?
@@ -28,7 +27,7 @@ extension ResumePlan {
     var unproven: [StreamObservation] = []
     var untraceable: StreamObservation?
     for stream in streams where stream.tail == nil && !(stream.mark?.isUnused ?? false) {
-      // Given up, if there was anything.
+      // Abandoned, if there was one.
       if stream.onLoss == .continue, stream.hasNothingYet { continue }
       switch stream.mark {
       case .used(let from, let inclusive):
@@ -98,7 +97,7 @@ extension ResumePlan {
         plan.losses.append(loss)
         if begin.map({ position < $0.position }) ?? true {
           begin = Checkpoint.Origin(position: position, inclusive: !isWhole)
-          // Neither a bridge's origin nor a moment need be an entry's place.
+          // Neither a bridge's origin nor a time need be an entry's position.
           startsAtMoment = true
         }
       case .outOfReach(let oldest):
@@ -133,7 +132,7 @@ extension ResumePlan {
       plan.count(stream, after: tail.sequence, nil)
     }
     if let newest {
-      // What never had a message misses none before the newest elsewhere.
+      // A stream that never had a message misses none before the newest message elsewhere.
       for stream in streams where stream.tail == nil && plan.refilling[stream.name] == nil {
         let floor = EventPosition(entry: newest.entry, index: 0)
         plan.floors[stream.name] = max(floor, stream.unusedSince.map(\.first) ?? floor)
@@ -195,13 +194,13 @@ extension ResumePlan {
 }
 
 extension StreamObservation {
-  /// From where on the stream, which has never had a message of ours, is to get all.
+  /// From where on the stream, which never had a message of ours, is to be filled.
   fileprivate var unusedSince: Checkpoint.Origin? {
     guard tail == nil, case .unused(.position(let origin)) = mark else { return nil }
     return origin
   }
 
-  /// Where the bridge began, as far as the stream tells: by its mark, else by its first message of ours.
+  /// Where the bridge began, by the stream's mark, or else by its first message of ours.
   fileprivate var origin: Checkpoint.Origin? {
     if case .used(let from, let inclusive) = mark {
       return Checkpoint.Origin(position: from, inclusive: inclusive)
@@ -214,11 +213,11 @@ extension StreamObservation {
   }
 
   /// Whether the stream, which holds nothing of ours, was made together with one that still has its
-  /// first message: the bridge makes them one after the other at its first start. Whatever this one
-  /// would have had since would be in it; and had the other been created again later, the epoch that began
-  /// then would have seen what this one had lost.
+  /// first message: the bridge creates them one after the other at its first start. Everything published to
+  /// it since would be in it; and if the other one had been created again later, the epoch that began then
+  /// would have noticed this one's loss.
   func isOlderThanAnyLoss(_ others: [StreamObservation]) -> Bool {
-    // Where others are marked, this one would be.
+    // If others are marked, this one would be, too.
     guard neverHeldOurs, !isMemory, !others.contains(where: { $0.mark != nil }),
       let made = ServerTime(created)
     else { return false }
@@ -230,7 +229,7 @@ extension StreamObservation {
     }
   }
 
-  /// How long the first start may take to make all streams.
+  /// How long the first start may take to create all streams.
   private static var firstStartSeconds: Int { 5 }
 }
 

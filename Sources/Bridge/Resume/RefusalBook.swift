@@ -1,15 +1,15 @@
 import JetStream
 package import Oplog
 
-/// Finds the event whose message a server refuses for that message's own sake, by a limit that the bridge
-/// doesn't know: without this, the same event would end epoch after epoch.
+/// Finds the event whose message a server refuses because of its content, by a limit that the bridge doesn't
+/// know: without this, the same event would end epoch after epoch.
 ///
-/// A refusal of a batch, or a connection that ended, says nothing of which message was meant. So the
-/// events in question are then sent one by one, each awaited, and what is refused alone, three times in a
-/// row and for the same reason, is invalid. Reasons that don't concern the message (a full stream,
+/// The refusal of a batch, or a lost connection, doesn't show which message caused it. So the events in
+/// question are sent one by one, each awaited, and an event that is refused alone, three times in a row and
+/// for the same reason, is invalid. Reasons that don't concern the message (a full stream,
 /// permissions, no quorum, the network) never count.
 ///
-/// A pure value: told how each epoch ended, it says how the next is to send.
+/// A pure value: from how each epoch ended, it decides how the next one sends.
 package struct RefusalBook: Sendable {
   /// One message of one event.
   package struct Key: Hashable, Sendable {
@@ -22,7 +22,7 @@ package struct RefusalBook: Sendable {
     }
   }
 
-  /// What had no ack when an epoch ended.
+  /// The messages without an ack when an epoch ended.
   package struct Flight: Sendable {
     /// The first, and how many there are.
     package var oldest: Key
@@ -41,7 +41,7 @@ package struct RefusalBook: Sendable {
 
   package static let limit = 3
 
-  /// What was found, with the server's words.
+  /// The refused messages that were found, with the server's reasons.
   package private(set) var refused: [Key: String] = [:]
   /// Events up to here are sent one by one.
   package private(set) var alone: EventPosition?
@@ -54,9 +54,9 @@ package struct RefusalBook: Sendable {
   package init() {}
 
   /// - Parameters:
-  ///   - refusal: the server's words, where they concern a message itself.
+  ///   - refusal: the server's reason, if it concerns a message's content.
   ///   - flight: nil: everything was acknowledged.
-  /// - Returns: what has just been found.
+  /// - Returns: the refused message, if this end identifies it.
   package mutating func noteEnd(refusal: String?, _ flight: Flight?) -> Key? {
     guard let flight else {
       forget()
@@ -68,7 +68,7 @@ package struct RefusalBook: Sendable {
     }
     defer { stuck = flight.oldest }
     guard let refusal else {
-      // Nothing is proven by this; but whose turn it is will be known.
+      // This proves nothing yet, but identifies the next candidate.
       if stuck == flight.oldest { alone = max(alone ?? flight.newest, flight.newest) }
       return nil
     }
@@ -90,13 +90,13 @@ package struct RefusalBook: Sendable {
 }
 
 extension EpochEnd {
-  /// The server's words, where it refused a message for the message's own sake: not because of its state,
-  /// ours, or anything else that may pass.
+  /// The server's reason, if it refused a message because of its content: not because of the state of server
+  /// or bridge, which may change.
   var refusal: String? {
     switch self {
     case .publishFailed(_, let error): error.remedy == .rejectMessage ? "\(error)" : nil
     case .connectionLost(let why):
-      // The server tells of these in no other way (errors.go: ErrMaxControlLine, ErrMaxPayload).
+      // The server reports these in no other way (errors.go: ErrMaxControlLine, ErrMaxPayload).
       why.lowercased().contains("maximum control line")
         || why.lowercased().contains("maximum payload")
         ? why : nil

@@ -1,25 +1,24 @@
 import Oplog
 
 extension ResumePlan {
-  /// Seconds: a running bridge is heard of every half second, and sends nothing without a connection.
+  /// Seconds. A running bridge renews its key every half second, and sends nothing without a connection.
   static let silence = 3
 
-  /// Decides, in a new process, where the number of messages that are gone says how many of the bridge's
-  /// were stored. Only where nothing else can tell: a message that is gone may have been a replayed dead
-  /// letter, the server's own, or somebody else's, and each that is counted wrongly is an event lost.
+  /// Decides, in a new process, for which streams the number of removed messages shows how many of the bridge's
+  /// were stored. Only if nothing else shows it: a removed message may have been a replayed dead letter, the
+  /// server's own, or a foreign one, and each one that is counted wrongly loses an event.
   ///
   /// In order:
-  /// 1. The bridge stopped with everything acknowledged: none is its own.
+  /// 1. The bridge stopped with everything acknowledged: none was its own.
   /// 2. The checkpoint is younger than the stream's duplicate window, and ids are positional: events are
   ///    published again, and the server answers for each whether it has it, gone or not.
   /// 3. The server adds messages of its own (`subject_delete_marker_ttl`): they can't be told apart, so
-  ///    events are published again, perhaps doubled, rather than lost. That is reported.
-  /// 4. The last came when the bridge had not been heard of for `silence`: somebody else's are among them.
-  ///    As 3.
-  /// 5. They are counted: nobody else publishes to an exclusive stream.
+  ///    events are published again, perhaps twice, rather than lost. That is reported.
+  /// 4. The last one came when the bridge had been silent for `silence`: foreign messages are among them. As 3.
+  /// 5. They are counted: only the bridge publishes to an exclusive stream.
   ///
   /// - Parameters:
-  ///   - age: of the checkpoint, by the servers' clock; nil: not known.
+  ///   - age: the checkpoint's age, by the servers' clock; nil: unknown.
   ///   - heardAt: when the process before this one last renewed its key, by the same clock.
   package mutating func trust(
     _ streams: [StreamObservation], _ checkpoint: Checkpoint?, checkpointAge age: Duration?,

@@ -15,7 +15,7 @@ package struct ResumePlan: Sendable, Equatable {
     }
   }
 
-  /// Messages behind a watermark that were stored and are gone since: `count` of them, behind `after`.
+  /// Messages behind a watermark that were stored and removed since: `count` of them, behind `after`.
   package struct Unseen: Sendable, Equatable {
     package var after: UInt64
     package var count: UInt64
@@ -23,7 +23,7 @@ package struct ResumePlan: Sendable, Equatable {
 
   /// Acknowledged messages that a stream no longer has.
   package struct Loss: Sendable, Equatable, CustomStringConvertible {
-    /// What is done about it.
+    /// How the loss is handled.
     package enum Remedy: Sendable, Equatable {
       case refill
       case accepted
@@ -42,7 +42,7 @@ package struct ResumePlan: Sendable, Equatable {
     /// What of it can't or need not be published again.
     package var limit: String?
 
-    /// How many messages are gone at most; of a shared stream, those of others included.
+    /// The maximum number of lost messages, including foreign ones in a shared stream.
     package var count: UInt64 {
       isMadeAgain
         ? acknowledgedSequence
@@ -85,7 +85,7 @@ package struct ResumePlan: Sendable, Equatable {
   }
 
   package var start: OplogPosition
-  /// `start` is a moment: reading begins at the first entry from there on.
+  /// `start` is a time: reading begins at the first entry from there on.
   package var startsAtMoment = false
   package var term: Int64?
   /// Nothing from before is published: reading may begin earlier, for a transaction that began there.
@@ -93,37 +93,36 @@ package struct ResumePlan: Sendable, Equatable {
   package var origin: Checkpoint.Origin
   /// The checkpoint was lost: what streams hold up to here may be of another configuration.
   package var foundAgainAt: OplogPosition?
-  /// Decided by an operator or the configuration: what was known before doesn't count.
+  /// Decided by an operator or the configuration, which overrides what was known before.
   package var isFresh = false
   /// What the checkpoint says is settled, if that can be relied on.
   package var settled: EventPosition?
   package var watermarks: [String: StoredWatermark] = [:]
-  /// By stream: everything before is stored there, or is not wanted there.
+  /// By stream: everything before this is stored there, or not wanted there.
   package var floors: [String: EventPosition] = [:]
   package var unseen: [String: Unseen] = [:]
-  /// Up to where sequences are not counted: see `trust`.
+  /// By stream: up to where sequences are not counted, see `trust`.
   package var uncounted: [String: UInt64] = [:]
   /// Why not.
   package var remarks: [String] = []
   /// The newest entry when the streams were looked at, where something is unseen.
-  package var observedAt: OplogPosition?
+  var observedAt: OplogPosition?
   package var losses: [Loss] = []
   package var note: String
-  /// What can't be told for certain, to be said aloud.
+  /// What is uncertain, and must be reported.
   package var doubts: [String] = []
   /// By stream: up to where events are being written again, in order.
   package var refilling: [String: EventPosition] = [:]
-  /// By stream: what it holds behind its watermark, where a later message says nothing of the earlier ones.
+  /// By stream: what it holds behind its watermark, if a later message doesn't prove the earlier ones.
   package var held: [String: [StoredWatermark]] = [:]
-  /// By stream: the last of those, where its protocol may have left some out.
+  /// By stream: the last of those messages, if its protocol may have left some out.
   package var lacksUpTo: [String: StoredWatermark] = [:]
   /// By stream: since when nothing is published there.
   package var halted: [String: OplogPosition] = [:]
   /// Events that other rules may have published, and what streams hold of them.
   package var earlierRules: EarlierRules?
-  /// Our last message in each stream, as found there just now. That is worth more than what was
-  /// remembered: acknowledgements in between say how many messages are stored, and where only if
-  /// nobody else published.
+  /// Our last message in each stream, as just read. More reliable than what was remembered: acknowledgements
+  /// show how many messages are stored, but their sequences only if no other producer published.
   package var found: [String: Checkpoint.Stream] = [:]
 
   package init(
@@ -136,7 +135,7 @@ package struct ResumePlan: Sendable, Equatable {
     self.note = note
   }
 
-  /// The last entry of which something may be published already.
+  /// The last entry that may have been published in part.
   package var reach: OplogPosition? {
     let held = held.values.joined().map(\.position)
     let known = watermarks.values.map(\.position) + refilling.values + held
@@ -154,11 +153,11 @@ package struct ResumePlan: Sendable, Equatable {
 
 package enum ResumeDecision: Sendable, Equatable {
   case resume(ResumePlan)
-  /// No trace of this bridge anywhere: begin as `source.start` says.
+  /// No trace of this bridge anywhere: begin according to `source.start`.
   case fresh
-  /// Going on would be guessing. Exit 75 with this explanation.
+  /// To continue would be a guess. Exit 75 with this explanation.
   case refuse(String)
-  /// Messages of a snapshot are gone, which no oplog brings back: only another snapshot helps.
+  /// Messages of a snapshot are lost, which the oplog can't restore: only another snapshot can.
   case needsSnapshot(String)
 }
 
@@ -166,14 +165,14 @@ extension ResumePlan {
   /// Decides from the checkpoint (if there is one) and what the streams hold. Pure.
   ///
   /// Messages of one stream are published in order and without gaps, so our last message in a
-  /// stream says which of its messages are stored: those that are not after it. Which messages are the
-  /// stream's is another question, that of an event which became a dead letter for example; where
-  /// streams end at different places, the pipeline answers it event by event. The checkpoint adds where
-  /// to read on and what had been acknowledged, so that messages the server lost are noticed.
+  /// stream shows which of its messages are stored: those up to it. Which stream an event's message belongs
+  /// to is another question (it may have become a dead letter); if streams end at different positions, the
+  /// pipeline answers it event by event. The checkpoint adds the resume position and what had been
+  /// acknowledged, so that messages which the server lost are noticed.
   ///
   /// - Parameters:
   ///   - oplog: nil while it wasn't asked for. A plan with losses is final only with it.
-  ///   - refillFrom: what `source.start` says, where that is a place in the oplog.
+  ///   - refillFrom: the position of `source.start`, if that is one.
   package static func decide(
     checkpoint: Checkpoint?, streams: [StreamObservation], oplog: Oplog? = nil,
     refillFrom: Checkpoint.Origin? = nil
@@ -220,7 +219,7 @@ extension ResumePlan {
     return .resume(plan)
   }
 
-  /// A stream that has all that was acknowledged.
+  /// A stream that holds everything acknowledged.
   private mutating func addIntact(
     _ stream: StreamObservation, _ acked: Checkpoint.Stream?, _ state: Checkpoint.StreamState?,
     _ checkpoint: Checkpoint, _ oplog: Oplog?
@@ -250,7 +249,7 @@ extension ResumePlan {
     }
   }
 
-  /// A stream that was halted and has what it had then: it gets what came since.
+  /// A stream that was halted and has lost nothing since: it gets what came since.
   private mutating func resumeHalted(
     _ stream: StreamObservation, _ since: OplogPosition, _ checkpoint: Checkpoint,
     _ oplog: Oplog?
@@ -303,7 +302,7 @@ extension ResumePlan {
     _ checkpoint: Checkpoint, _ oplog: Oplog?
   ) {
     let name = stream.name
-    // What is settled on the others can't be taken for settled here.
+    // What is settled on the others isn't proven to be settled here.
     let to = max(acked.position, checkpoint.settled ?? acked.position)
     var loss = Loss(
       stream: name, from: stream.firm?.position, to: to, acknowledgedSequence: acked.sequence,
@@ -339,7 +338,7 @@ extension ResumePlan {
           if acked.created == stream.created { count(stream, after: tail.sequence, state) }
         }
         if limit != nil { floors[name] = EventPosition(entry: position, index: 0) }
-        // Where a bridge's life began, no entry need stand.
+        // A bridge may begin at a position that has no entry.
         moveBack(to: position, isMoment: isMoment || stream.firm == nil)
         refilling[name] = loss.to
       case .outOfReach(let oldest):
@@ -354,7 +353,7 @@ extension ResumePlan {
     }
   }
 
-  /// What is behind a gap is there, message by message.
+  /// The messages behind a gap, one by one.
   private mutating func hold(_ stream: StreamObservation) {
     guard let patchwork = stream.patchwork else { return }
     watermarks[stream.name] = patchwork.before.map {
@@ -370,7 +369,7 @@ extension ResumePlan {
     case outOfReach(oldest: OplogPosition)
   }
 
-  /// From where on a stream's messages can be published again, and would still be kept.
+  /// From where on a stream's messages can be published again and would not expire at once.
   static func reach(
     _ from: OplogPosition, _ stream: StreamObservation, _ oplog: Oplog?
   ) -> Reach {
@@ -393,7 +392,7 @@ extension ResumePlan {
         "Its storage is memory, and the oplog begins at \(oplog.oldest): what came before is gone")
   }
 
-  /// Explains a loss that reaches into what a snapshot that is over has published.
+  /// Explains a loss of messages that a finished snapshot published.
   private static func lostSnapshot(
     _ checkpoint: Checkpoint, _ stream: StreamObservation, _ acked: Checkpoint.Stream
   ) -> String? {
@@ -418,14 +417,14 @@ extension ResumePlan.Loss {
 }
 
 extension StreamObservation {
-  /// Whether what was acknowledged there is gone, other than by limits and consumers.
+  /// Whether acknowledged messages are gone for other reasons than limits and consumers.
   func hasLost(_ acked: Checkpoint.Stream) -> Bool {
     guard contradicts(acked) else { return false }
-    // A later message proves the earlier ones only in one and the same stream.
+    // A later message proves the earlier ones only within the same stream.
     return patchwork != nil || tail.map { $0.position < acked.position } ?? true
   }
 
-  /// Whether the stream can't be what it was when that was acknowledged.
+  /// Whether the stream can't be the one that acknowledged the message.
   func contradicts(_ acked: Checkpoint.Stream) -> Bool {
     if lastSequence < acked.sequence, DeliberateError.isOn(.lossUnnoticed) { return false }
     if DeliberateError.isOn(.recreationUnnoticed) { return false }

@@ -1,16 +1,16 @@
 import BridgeConfiguration
 import Oplog
 
-/// How a snapshot begins or continues: after which documents, and what the streams hold of the rest.
+/// How a snapshot begins or continues: after which documents, and which of the others the streams hold.
 package struct SnapshotPlan: Sendable {
   package var snapshot: Checkpoint.Snapshot
   package var origin: Checkpoint.Origin
-  /// The number of the first event: higher than all that the streams hold.
+  /// The number of the first event: higher than any in the streams.
   package var firstIndex: UInt32
   /// By stream: ids of messages of documents behind the marker. A crash came between their acks and
   /// the checkpoint.
   package var stored: [String: Set<[UInt8]>] = [:]
-  /// What streams have lost since.
+  /// What streams have lost since it began.
   package var losses: [ResumePlan.Loss] = []
   /// Our last message in each stream.
   package var found: [String: Checkpoint.Stream] = [:]
@@ -30,7 +30,7 @@ package struct SnapshotPlan: Sendable {
           acknowledgedSequence: acked.sequence, lastSequence: stream.lastSequence))
     }
     if losses.contains(where: { $0.to.entry >= snapshot.position }) {
-      // Which documents they were of is not known: all are read again, and what is there is kept.
+      // Their documents are unknown: all are read again, and stored messages are kept.
       self.snapshot = Checkpoint.Snapshot(at: snapshot.point, of: snapshot.selection)
     }
     let floor = self.snapshot.floor

@@ -4,8 +4,8 @@ package import Mapping
 package import Oplog
 import Synchronization
 
-/// What a snapshot is of: the rules that are named, or whose groups are, and the collections. Where nothing
-/// is named, everything that rules take inserts of and that does not say `snapshot: false`.
+/// What a snapshot covers: the named rules, or those of the named groups, and the collections. By default,
+/// everything that rules without `snapshot: false` take inserts of.
 public struct SnapshotSelection: Sendable, Equatable {
   public var rules: [String]
   public var groups: [String]
@@ -47,7 +47,7 @@ public struct SnapshotSelection: Sendable, Equatable {
     namespaces.compactMap { try? NamespacePattern(parsing: $0) }
   }
 
-  /// Why it makes no sense; nil where it does.
+  /// Why it can't be made; nil if it can.
   public func mistake(in configuration: BridgeConfiguration) -> String? {
     let named = configuration.rules.map(\.name)
     for name in rules {
@@ -56,7 +56,7 @@ public struct SnapshotSelection: Sendable, Equatable {
       }
       if !rule.takesSnapshots { return "rule \(name) says snapshot: false" }
       if !rule.operations.contains(.insert) {
-        return "rule \(name) takes no inserts, which a snapshot's documents are"
+        return "rule \(name) takes no inserts, and a snapshot publishes documents as inserts"
       }
     }
     let known = configuration.rules.map(\.group)
@@ -84,7 +84,7 @@ public struct SnapshotSelection: Sendable, Equatable {
     nearest(to: name, among: candidates).map { ": did you mean \($0)?" } ?? ""
   }
 
-  /// For people; empty where it is everything.
+  /// For people; empty if it covers everything.
   var line: String {
     [("rules", rules), ("groups", groups), ("collections", namespaces)]
       .filter { !$0.1.isEmpty }.map { "\($0.0) \($0.1.joined(separator: ", "))" }
@@ -104,11 +104,11 @@ public struct SnapshotSelection: Sendable, Equatable {
   }
 }
 
-/// The selection of the snapshot that is under way, where the reader's thread finds it.
+/// The selection of the running snapshot, shared with the reader's thread.
 final class SnapshotChoice: Sendable {
   private struct State {
     var selection = SnapshotSelection()
-    /// Of its namespaces those by which a collection is read.
+    /// Its namespaces that matched a collection.
     var found: Set<String> = []
     var rules: [Rule] = []
   }
@@ -135,14 +135,15 @@ final class SnapshotChoice: Sendable {
     }
   }
 
-  /// Namespaces that were asked for and by which no collection is read.
+  /// Requested namespaces that matched no collection.
   var unmatched: [String] {
     state.withLock { state in state.selection.namespaces.filter { !state.found.contains($0) } }
   }
 }
 
 extension Checkpoint {
-  /// Where the last snapshot is over that published every document that the rules take; nil where none did.
+  /// The position of the last finished snapshot that published every document that the rules take; nil if
+  /// there is none.
   package func wholeSnapshot(by rules: [Rule]) -> OplogPosition? {
     guard let snapshot, snapshot.isOver, snapshot.selection.isWhole,
       rules.allSatisfy({ $0.takesSnapshots || !$0.operations.contains(.insert) })

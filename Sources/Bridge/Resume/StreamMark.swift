@@ -1,9 +1,9 @@
 package import Oplog
 
-/// What a stream itself says of a bridge: kept in its metadata, so that it is lost with the stream and
-/// not with the checkpoint.
+/// A stream's record of a bridge: kept in the stream's metadata, so that it is lost with the stream and not
+/// with the checkpoint.
 package enum StreamMark: Sendable, Equatable, CustomStringConvertible {
-  /// What the stream is to get first.
+  /// The first messages for the stream.
   package enum Beginning: Sendable, Equatable {
     /// Events from there on. The entry was in the oplog when the mark was written.
     case position(Checkpoint.Origin)
@@ -11,15 +11,15 @@ package enum StreamMark: Sendable, Equatable, CustomStringConvertible {
     case snapshot
   }
 
-  /// As of when it was written, the stream had never held a message of the bridge, and lacked none from
-  /// before that beginning. Nil: older versions didn't say, and a start at a future position can't.
+  /// When it was written, the stream had never held a message of the bridge, and lacked none from before that
+  /// beginning. Nil in marks of older versions, and for a start at a future position.
   case unused(Beginning?)
   /// It has held messages of the bridge, of events from `from` on.
   case used(from: OplogPosition, inclusive: Bool)
   /// Messages of a snapshot were among them.
   case snapshot
 
-  package var isUnused: Bool {
+  var isUnused: Bool {
     if case .unused = self { true } else { false }
   }
 
@@ -69,16 +69,16 @@ package enum StreamMark: Sendable, Equatable, CustomStringConvertible {
 extension StreamMark {
   /// Why a mark is written.
   package enum Occasion: Sendable {
-    /// Where the bridge begins is decided, or known by its checkpoint: what marks of unused streams say
-    /// doesn't count.
+    /// The bridge's beginning is decided, or known from its checkpoint: it overrides the marks of unused
+    /// streams.
     case decided
     /// Everything before the mark's position is settled.
     case settled
-    /// The same, which is worth a write only where the stream has no such mark: another epoch.
+    /// The same in another epoch: written only if the stream has no such mark yet.
     case repeated
   }
 
-  /// What to write where the stream has `present`; nil: that says as much already.
+  /// What to write where the stream has `present`; nil: that covers it already.
   package func replacing(_ present: StreamMark?, _ occasion: Occasion) -> StreamMark? {
     guard let present else { return self }
     switch (self, present) {
@@ -120,8 +120,8 @@ extension StreamMark {
 }
 
 extension StreamMark.Beginning {
-  /// From where on a stream without a message gets all, where reading begins at `entry`, and everything
-  /// before it is settled. Nil where the bridge's own beginning is no entry yet.
+  /// From where on a stream without a message is filled if reading begins at `entry` and everything before it
+  /// is settled. Nil if the bridge's own beginning lies in the future.
   package init?(at entry: OplogPosition, of origin: Checkpoint.Origin) {
     guard origin.position <= entry else { return nil }
     self = .position(

@@ -1,7 +1,7 @@
 package import BridgeConfiguration
 package import Oplog
 
-/// What was found at the end of one stream, by leader reads, before anything is published.
+/// The end of one stream, read from its leader before anything is published.
 package struct StreamObservation: Sendable, Equatable {
   /// One of our messages, as stored.
   package struct Own: Sendable, Equatable {
@@ -18,13 +18,12 @@ package struct StreamObservation: Sendable, Equatable {
     }
   }
 
-  /// What a stream holds of ours where a later message says nothing of the earlier ones: it was made again
-  /// or an older copy was put back under a running bridge, which published on before it noticed; or it is
-  /// being refilled after that.
+  /// Our messages in a stream whose later ones don't prove the earlier ones: it was created again, or restored
+  /// from an older copy, while a bridge kept publishing until it noticed; or it is being refilled after that.
   package struct Patchwork: Sendable, Equatable {
-    /// The last one before the gap: everything up to it is there.
+    /// The last message before the gap: everything up to it is stored.
     package var before: Own?
-    /// Those behind the gap.
+    /// The messages behind the gap.
     package var behind: [Own]
 
     package init(before: Own?, behind: [Own]) {
@@ -37,11 +36,11 @@ package struct StreamObservation: Sendable, Equatable {
   package var created: String
   package var firstSequence: UInt64
   package var lastSequence: UInt64
-  /// Messages that are in the stream, whoever published them.
+  /// Messages in the stream, of any publisher.
   package var messages: UInt64
-  /// Nobody but the bridge publishes here.
+  /// Only the bridge publishes here.
   package var exclusive: Bool
-  /// Nothing but dead letters goes here.
+  /// Only dead letters are published here.
   package var isDeadLetter: Bool
   /// Our last message in the stream, if there is one. Searched from the stream's end down to the
   /// checkpoint's sequence; through the whole stream where that sequence is beyond the end or holds
@@ -49,26 +48,26 @@ package struct StreamObservation: Sendable, Equatable {
   package var tail: Own?
   /// The checkpoint's sequence holds a message that isn't the one that was acknowledged.
   package var checkpointOverwritten = false
-  /// It isn't the stream whose messages the checkpoint has seen.
+  /// It isn't the stream that the checkpoint describes.
   package var wasMadeAgain = false
   /// It does not exist yet: a start judges how it would begin.
   package var isMissing = false
   /// Which of our messages are there, where positions don't tell.
   package var patchwork: Patchwork?
-  /// What is behind the last acknowledged message, where the protocol can leave gaps there.
+  /// The messages behind the last acknowledged one, if the protocol can leave gaps there.
   package var unproven: UnprovenTail?
   /// How many messages are in the stream behind the last of ours that is known: `tail`, else the
   /// checkpoint's, else what the stream held when the bridge first saw it. Counted on exclusive
   /// streams only.
   package var survivors: UInt64 = 0
 
-  /// The sequence of the very first message that the stream got, or will get.
+  /// The sequence of the very first message that the stream stored, or will store.
   package var beginning: UInt64 = 1
   /// For how long the server knows ids.
   package var duplicateWindow: Duration?
-  /// For how long ids prove that an event is there, whatever became of its message; nil where they don't.
+  /// For how long ids prove that an event was stored, even if its message was removed; nil if they don't.
   package var idsProveFor: Duration?
-  /// When the stream got its last message, whether it is still there or not.
+  /// When the stream stored its last message, even if that is gone.
   package var lastAt: ServerTime?
   /// The server adds messages of its own.
   package var hasDeleteMarkers = false
@@ -78,12 +77,12 @@ package struct StreamObservation: Sendable, Equatable {
   package var maxAgeSeconds: UInt32?
   package var onLoss = StreamSpec.OnLoss.refill
 
-  /// What the stream's metadata say of this bridge.
+  /// This bridge's mark in the stream's metadata.
   package var mark: StreamMark?
   /// The stream's very first message is still there, and ours.
   package var firstIsOurs = false
-  /// Our first message that is still there, where the stream begins with it or soon after; looked for while
-  /// there is no checkpoint.
+  /// Our first message that is still there, if it is at or near the stream's beginning; searched only without
+  /// a checkpoint.
   package var firstOwn: EventPosition?
 
   package init(
@@ -102,10 +101,10 @@ package struct StreamObservation: Sendable, Equatable {
     self.tail = tail
   }
 
-  /// The stream never got a message.
+  /// The stream never stored a message.
   var hasNothingYet: Bool { lastSequence < beginning }
 
-  /// Nothing was ever removed from the stream, and none of what it holds is ours.
+  /// Nothing was ever removed from the stream, and nothing in it is ours.
   var neverHeldOurs: Bool {
     guard tail == nil else { return false }
     return hasNothingYet
@@ -125,16 +124,16 @@ package struct StreamObservation: Sendable, Equatable {
   }
 
   /// How many messages of ours were stored behind the one at `sequence` and removed since. Only an
-  /// exclusive stream's sequence can tell: each is one message of ours, or one that is still seen.
+  /// exclusive stream's sequence shows it: each number is one message of ours, or one that is still there.
   package func removed(after sequence: UInt64) -> UInt64 {
     guard exclusive, lastSequence > sequence else { return 0 }
     let behind = lastSequence - sequence
-    // Next to somebody else's message, what was removed may have been somebody else's as well.
+    // Next to a foreign message, the removed ones may have been foreign as well.
     return survivors == 0 ? behind : 0
   }
 }
 
-/// A moment as nats-server writes it (RFC 3339, UTC), to the second.
+/// A time as nats-server writes it (RFC 3339, UTC), to the second.
 package struct ServerTime: Sendable, Equatable {
   /// Since 1970.
   package var seconds: Int

@@ -2,38 +2,38 @@ package import Oplog
 
 /// What a stream holds behind its last acknowledged message, where its protocol can leave gaps: in a chain on
 /// a replicated stream a foreign message takes the sequence that one of ours expected, in fast ingest the id
-/// of one, and later ones are stored without it. So its last message proves nothing of those before it, and
-/// each one is looked up.
+/// of one, and later ones are stored without it. So its last message doesn't prove that the ones before it
+/// are stored, and each one is looked up.
 ///
-/// That needs no knowledge of what was sent, nor of why it was not acknowledged: it holds after a kill, and
-/// for messages of a lost connection that the server stores late. A pure value, filled in order.
+/// This needs no knowledge of what was sent, or of why it was not acknowledged: it works after a kill, and for
+/// messages of a lost connection that the server stores late. A pure value, filled in order.
 package struct UnprovenTail: Sendable, Equatable {
-  /// Everything up to it is stored, and all of ours behind it is in `own`. Nil: none is known.
+  /// Everything up to this message is stored, and ours behind it are in `own`. Nil: none is known.
   package private(set) var firm: StreamObservation.Own?
-  /// Ours behind it, in the order of the stream.
+  /// Our messages behind it, in the stream's order.
   package private(set) var own: [StreamObservation.Own] = []
-  /// Messages of others before the last of ours: each may have kept one of ours out.
+  /// Foreign messages before our last one: each may have displaced one of ours.
   package private(set) var others: UInt64 = 0
-  /// Sequences behind `firm` that hold nothing any more.
+  /// Sequences behind `firm` whose messages were removed.
   package private(set) var gone: UInt64 = 0
   /// The sequence that it begins behind.
   package private(set) var after: UInt64
   /// Where it ends.
   package private(set) var last: UInt64
   private var othersBehind: UInt64 = 0
-  /// Everything before is stored, whatever the stream's order says.
+  /// Everything before this is stored, regardless of the stream's order.
   private let settled: EventPosition?
   /// The checkpoint is lost, and this begins with the first message that is there.
   private var isFromFirst = false
   /// How many of the last in `own` follow one another without anything between.
   private var run = 0
 
-  /// More than a lane has under way at once.
+  /// More than a lane has in flight at once.
   package static let window = 8192
 
   /// - Parameters:
   ///   - acknowledged: nil: nothing of ours is known; the tail begins behind `sequence` all the same.
-  ///   - settled: what the checkpoint says; nil where that does not count for this stream.
+  ///   - settled: the checkpoint's value; nil if it doesn't apply to this stream.
   package init(
     behind sequence: UInt64, acknowledged: StreamObservation.Own?, settled: EventPosition?
   ) {
@@ -60,7 +60,7 @@ package struct UnprovenTail: Sendable, Equatable {
     }
     let known = checkpoint.states[stream.name]
     let state = known.flatMap { $0.created == stream.created ? $0 : nil }
-    // Of a stream that is being refilled, or was halted, that is not said.
+    // For a stream that is being refilled, or was halted, it doesn't apply.
     let settled = known?.refillTo == nil && known?.halted == nil ? checkpoint.settled : nil
     let searched = min(state?.searched ?? 0, stream.lastSequence)
     if let acked = checkpoint.streams[stream.name] {
@@ -78,7 +78,7 @@ package struct UnprovenTail: Sendable, Equatable {
     }
   }
 
-  /// The next message that is there; `found`: nil if it is somebody else's.
+  /// The next message that is there; `found`: nil if it is foreign.
   package mutating func take(_ sequence: UInt64, _ found: StreamObservation.Own?) {
     let follows = sequence == last + 1 && othersBehind == 0
     end(at: sequence &- 1)
@@ -106,7 +106,7 @@ package struct UnprovenTail: Sendable, Equatable {
     if run == 2 * Self.window { prove() }
   }
 
-  /// Nothing more is there up to this sequence.
+  /// There is no other message up to this sequence.
   package mutating func end(at sequence: UInt64) {
     guard sequence > last else { return }
     gone += sequence - last
@@ -126,7 +126,7 @@ package struct UnprovenTail: Sendable, Equatable {
     gone = 0
   }
 
-  /// So many in a row were not sent while one before them lacked its ack: each epoch sends that one first.
+  /// This many in a row can't have been sent while an earlier one lacked its ack: each epoch sends that first.
   private mutating func prove() {
     run = Self.window
     let early = own.dropLast(Self.window)

@@ -2,27 +2,27 @@ package import BridgeConfiguration
 package import Foundation
 import Synchronization
 
-/// What came of reading the configuration again.
+/// The result of a reload.
 package enum ReloadResult: String, Sendable, CaseIterable {
   /// The rules in the file are in use.
   case applied
-  /// They were already.
+  /// They were already in use.
   case unchanged
-  /// They are waiting for what the rules before have to settle first.
+  /// They wait until the previous rules have settled their events.
   case pending
-  /// Something differs that needs a restart.
+  /// A change needs a restart.
   case refused
   /// The file has errors.
   case failed
 
-  /// The file says what the bridge does, or is about to.
+  /// The bridge follows the file, or is about to.
   package var isGood: Bool { self != .refused && self != .failed }
 }
 
-/// One attempt to read the configuration again.
+/// One reload.
 package struct ReloadReport: Sendable {
   package var result: ReloadResult
-  /// Why not, each with its place in the file.
+  /// Why it was refused, each problem with its position in the file.
   package var errors: [String] = []
   package var at = Date.now
 
@@ -32,9 +32,9 @@ package struct ReloadReport: Sendable {
   }
 }
 
-/// What was read again and is to be done about it. Pure.
+/// The decision about a configuration that was read again. Pure.
 package enum ReloadDecision: Sendable {
-  /// Rules change between two oplog entries, and all else that may with them.
+  /// Rules change between two oplog entries, together with everything else that may.
   case changeRules(BridgeConfiguration)
   /// The rules are the same; anything else that changes takes effect at once.
   case keepRules(BridgeConfiguration)
@@ -58,18 +58,18 @@ package enum ReloadDecision: Sendable {
   }
 }
 
-/// The configuration that waits to take over, and the epoch that must settle first. Thread-safe.
+/// The configuration that waits to be applied, and the epoch that must settle first. Thread-safe.
 final class PendingRules: Sendable {
   private struct State {
     var next: BridgeConfiguration?
-    /// Of the epoch that publishes: has it end at the next boundary between two entries.
+    /// Ends the publishing epoch at the next boundary between two entries.
     var settle: (@Sendable () -> Void)?
   }
   private let state = Mutex(State())
 
   var isEmpty: Bool { state.withLock { $0.next == nil } }
 
-  /// Takes the place of what waited before. Nil: the rules in use are right.
+  /// Replaces the waiting configuration. Nil: the rules in use are current.
   func set(_ next: BridgeConfiguration?) {
     let settle = state.withLock { state in
       state.next = next
@@ -85,7 +85,7 @@ final class PendingRules: Sendable {
     }
   }
 
-  /// From now on rules that come call this epoch; at once, if some wait already.
+  /// From now on, new rules end this epoch; at once, if some are waiting.
   func attach(_ settle: @escaping @Sendable () -> Void) {
     let waits = state.withLock { state in
       state.settle = settle

@@ -2,13 +2,13 @@ import Mapping
 
 /// Which rule made a message: its name, the same in every version of the configuration.
 ///
-/// Positions in a list of rules are never kept: they mean something only within one `RuleSet`.
+/// Indices of rules are never stored: they have a meaning only within one `RuleSet`.
 public struct RuleID: Hashable, Sendable, CustomStringConvertible {
   public let name: String
 
   public init(_ name: String) { self.name = name.isEmpty ? Self.unmatchedName : name }
 
-  /// Made the dead letter of an event that no rule takes. No rule may have this name.
+  /// The "rule" of dead letters of events that no rule takes. No rule may have this name.
   package static let unmatched = RuleID(unmatchedName)
   private static let unmatchedName = DeadLetterSubject.unmatchedRule
 

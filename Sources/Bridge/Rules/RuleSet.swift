@@ -1,23 +1,23 @@
 package import BridgeConfiguration
 package import Mapping
 
-/// The rules that messages are made by, compiled: everything of a configuration that can change while the
-/// bridge runs. Immutable; a changed file is another rule set.
+/// The compiled rules that make messages: the part of a configuration that can change while the bridge runs.
+/// Immutable; a changed file is another rule set.
 package struct RuleSet: Sendable {
   /// Counts the rule sets of one process, from 1 on.
   package let version: UInt64
-  /// Of everything that determines messages: the same for the same rules on every machine.
+  /// A hash of everything that determines messages: the same for the same rules on every machine.
   package let hash: String
   /// The identity in message ids.
   package let sourceName: String
-  /// In the order in which they are tried.
+  /// In the order of matching.
   package let rules: [Rule]
   /// Of each rule.
   package let ids: [RuleID]
   /// Of each rule.
   package let schemas: [RuleSchema?]
   package let unmatched: Unmatched
-  package let deadLetterSubject: DeadLetterSubject
+  let deadLetterSubject: DeadLetterSubject
   private let indices: [RuleID: Int]
   private let redactionKey: [UInt8]?
   private let mark: BridgeMark
@@ -51,7 +51,7 @@ package struct RuleSet: Sendable {
     Mapper(rules: rules, sourceName: sourceName, redactionKey: redactionKey, mark: mark)
   }
 
-  /// What a decision about an epoch needs to know of it.
+  /// The part of it that decisions about epochs need.
   package var identity: Identity { Identity(hash: hash, ids: Set(ids)) }
 
   package struct Identity: Sendable, Equatable {

@@ -5,12 +5,12 @@ package import MongoSource
 /// What reads changes in oplog order, batch by batch, in the background. All readers give the same events
 /// at the same positions. Thread-safe.
 package protocol ChangeReader: AnyObject, Sendable {
-  /// As the configuration spells it.
+  /// As in the configuration.
   var name: String { get }
-  /// The oplog has to hold what is read, and has to be readable.
+  /// It needs a readable oplog that holds what is read.
   var readsOplog: Bool { get }
   /// Discards what is queued, and reads from `point` on; the generation of the batches from there.
-  /// `token`, at or before the point, proves to a change stream that the history is the same.
+  /// `token`, at or before the point, lets a change stream verify that the history is the same.
   func restart(at point: ResumePoint, after token: ResumeToken?) -> UInt64
   /// The oldest batch that has not been taken.
   func nextBatch() -> EventBatch?

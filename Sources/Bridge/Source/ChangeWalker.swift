@@ -15,15 +15,15 @@ package final class ChangeWalker: @unchecked Sendable {
     case failed(RangeFailure)
   }
 
-  /// What is waited for.
+  /// What the walk waits for.
   package struct Wait: Sendable {
-    /// Another value whenever something has moved.
+    /// Changes with every progress.
     var mark: UInt64
-    /// Another value whenever MongoDB has answered, if only that there is nothing more.
+    /// Changes with every answer of MongoDB, even that there is nothing more.
     var lastReply: UInt64
-    /// By others than MongoDB.
+    /// The wait is for others than MongoDB.
     var isHeld = false
-    /// Why nothing comes, if that lasts.
+    /// Why nothing comes, for the error if that lasts.
     var silence: String
   }
 
@@ -47,8 +47,7 @@ package final class ChangeWalker: @unchecked Sendable {
   private let began = ContinuousClock.now
 
   /// - Parameters:
-  ///   - passesOverCut: transactions that are not there as a whole are counted, else the walk wants to
-  ///     begin further back.
+  ///   - passesOverCut: incomplete transactions are counted; else the walk asks to begin further back.
   ///   - mayContinue: while false, nothing is handed out. Asked on the event loop.
   ///   - body: called on the event loop.
   package init(

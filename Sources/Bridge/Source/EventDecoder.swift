@@ -2,7 +2,7 @@ import BSON
 import MongoSource
 import Oplog
 
-/// The decoder for whichever documents a batch holds.
+/// The decoder for any kind of batch.
 struct EventDecoder: ~Copyable {
   private var oplog = OplogDecoder()
   private var changes = ChangeStreamDecoder()
@@ -25,7 +25,7 @@ struct EventDecoder: ~Copyable {
     changes.disambiguatesPaths = disambiguatesPaths
   }
 
-  /// Takes over what other rules want to see.
+  /// Applies the wishes of other rules.
   mutating func use(
     isUpdateWanted: (@Sendable (UnsafeRawBufferPointer) -> Bool)?, disambiguatesPaths: Bool
   ) {
@@ -34,7 +34,7 @@ struct EventDecoder: ~Copyable {
     changes.disambiguatesPaths = disambiguatesPaths
   }
 
-  /// What follows comes from this batch.
+  /// The next documents come from this batch.
   mutating func begin(_ batch: EventBatch) {
     switch batch {
     case .oplog: self.batch = .oplog
@@ -78,8 +78,8 @@ struct EventDecoder: ~Copyable {
     }
   }
 
-  /// Where the event handed out last stands: its entry, which of a transaction need not be the one
-  /// that commits, and its operation there. Nil where a change stream doesn't tell.
+  /// The place of the event handed out last: its entry, which in a transaction need not be the one
+  /// that commits, and its operation there. Nil if a change stream doesn't say.
   var operationPlace: (entry: OplogPosition, operation: Int64)? {
     switch batch {
     case .oplog: oplog.operationPlace

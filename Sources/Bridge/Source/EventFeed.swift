@@ -3,12 +3,16 @@ import DeliberateErrors
 import MongoSource
 package import Oplog
 
-/// What the pipeline reads: a reader's batches, entry by entry and event by event, and how far that
-/// has come. Owned by the pipeline's event loop.
+/// What the pipeline reads: a reader's batches, entry by entry and event by event, and the progress. Owned by
+/// the pipeline's event loop.
+///
+/// Safety invariant: `entries`, `beyond` and the decoder's views point into `batch`, which is kept until the
+/// next one replaces all of them. An event is valid until the next call of `next`. No method calls back into
+/// the feed while it changes a property, so the hot ones go without the dynamic exclusivity check.
 package final class EventFeed {
   package enum Input {
     case event(ChangeEvent)
-    /// Nothing is there for the moment.
+    /// There is nothing at the moment.
     case nothing
     /// Documents are being fetched for events that are there.
     case waiting
@@ -17,7 +21,7 @@ package final class EventFeed {
   /// Nil before the first epoch.
   package private(set) var source: EventSource?
   @exclusivity(unchecked) private var images: FullDocumentPrefetcher?
-  /// `images`, in epochs in which events may want them: a snapshot's have all there is.
+  /// `images`, in epochs whose events may need them; a snapshot's don't.
   @exclusivity(unchecked) private var stage: FullDocumentPrefetcher?
   @exclusivity(unchecked) private var decoder: EventDecoder
 
@@ -26,35 +30,35 @@ package final class EventFeed {
   private var batch: EventBatch?
   @exclusivity(unchecked) private var entries: BSONElements?
 
-  /// The last place whose entry may be opened; nil: no end.
+  /// The last position whose entry may be opened; nil: no end.
   @exclusivity(unchecked) package var limit: OplogPosition?
-  /// The next entry is behind `limit`, which need not be an entry's own place.
+  /// The next entry is behind `limit`, which need not be the position of an entry.
   @exclusivity(unchecked) private(set) var hasMetLimit = false
-  /// That entry.
+  /// This next entry.
   @exclusivity(unchecked) private var beyond: BSONElement?
 
-  /// Tokens and markers hold a document's key, whatever its length, and a checkpoint must fit into KV. Those
-  /// longer than this are not kept: an earlier one, or the position alone, does as well.
+  /// Tokens and markers hold a document's key, whatever its length, and a checkpoint must fit into KV. Longer
+  /// ones are not kept: an earlier one, or the position alone, is sufficient.
   private static let longestPlace = 16 << 10
 
-  /// The entry whose events are being taken.
+  /// The current entry.
   @exclusivity(unchecked) private(set) var header: OplogEntryHeader?
   @exclusivity(unchecked) private(set) var entryOpen = false
-  /// The last entry of which nothing is left.
+  /// The last entry that was read completely.
   @exclusivity(unchecked) package private(set) var lastEntry: OpTime?
   /// Entries read, those without events included, since the process began.
   @exclusivity(unchecked) package private(set) var count: UInt64 = 0
-  /// Transactions over several entries, in the order of their commits, until all is acknowledged.
+  /// Transactions over several entries, in the order of their commits, until they are acknowledged.
   @exclusivity(unchecked) private var transactions: [EmittedTransaction] = []
-  /// Whether anybody asks how far it is (`resume`, `token`, `marker`), which lets go of what is kept
-  /// for the answers; else they grow with time.
+  /// Whether progress is queried (`resume`, `token`, `marker`), which also frees what is kept for the answers;
+  /// else nothing may be kept.
   private let tellsPlaces: Bool
-  /// Places in a change stream, behind batches that are done.
+  /// Resume tokens behind finished batches of a change stream.
   private var tokens: [(position: OplogPosition, token: ResumeToken)] = []
-  /// Places in a snapshot, behind batches that are done: every event before `index` comes before it.
+  /// Markers behind finished batches of a snapshot: every event before `index` precedes the marker.
   private var markers: [(index: UInt32, marker: SnapshotMarker)] = []
 
-  /// - Parameter tellsPlaces: whether anybody asks for tokens and markers.
+  /// - Parameter tellsPlaces: whether tokens and markers are queried.
   package init(_ wishes: FeedWishes, tellsPlaces: Bool = true) {
     images = wishes.images(nil)
     self.tellsPlaces = tellsPlaces
@@ -62,15 +66,15 @@ package final class EventFeed {
       isUpdateWanted: wishes.isUpdateWanted, disambiguatesPaths: wishes.disambiguatesPaths)
   }
 
-  /// A transaction over several entries whose events are on their way.
+  /// A transaction over several entries whose events aren't all acknowledged.
   private struct EmittedTransaction {
     /// The entry its events belong to.
     var commit: OplogPosition
-    /// Its first entry, where reading has to begin to see it again.
+    /// Its first entry, where reading has to begin to read it again.
     var begin: OpTime
   }
 
-  /// Takes over what other rules want to see. Between epochs.
+  /// Applies the wishes of other rules. Between epochs.
   func use(_ wishes: FeedWishes) {
     decoder.use(
       isUpdateWanted: wishes.isUpdateWanted, disambiguatesPaths: wishes.disambiguatesPaths)
@@ -78,7 +82,7 @@ package final class EventFeed {
     stage = nil
   }
 
-  /// Begins a new epoch: what was read before is forgotten. A snapshot's events are numbered from
+  /// Begins a new epoch, and discards what was read before. A snapshot's events are numbered from
   /// `firstIndex` on.
   package func begin(_ source: EventSource, generation: UInt64, firstIndex: UInt32) {
     end()
@@ -106,7 +110,7 @@ package final class EventFeed {
 
   /// The next event. `mayOpen`: whether another entry may be begun.
   ///
-  /// Throws `PipelineFailure`, and `MissingEntries` where a transaction's earlier entries were not
+  /// Throws `PipelineFailure`, and `MissingEntries` if a transaction's earlier entries were not
   /// read; after `passOver()` it continues behind that entry.
   package func next(mayOpen: () -> Bool) throws -> Input {
     while true {
@@ -117,8 +121,8 @@ package final class EventFeed {
           return .event(stage?.complete(event) ?? event)
         }
         entryOpen = false
-        // A change stream shows a transaction's events one by one: the last of them is known by what
-        // follows.
+        // A change stream shows a transaction's events one by one: the next entry shows which was
+        // the last.
         if let header, batch?.reached == nil {
           lastEntry = OpTime(position: header.position, term: header.term)
         }
@@ -137,7 +141,7 @@ package final class EventFeed {
   }
 
   private func takeBatch() -> Bool {
-    // Behind its last event a change stream tells how far it is.
+    // After its last event, a change stream reports how far it has read.
     if let batch, let reached = batch.reached {
       if batch.isDrained {
         noteDone(reached)
@@ -168,7 +172,7 @@ package final class EventFeed {
     return false
   }
 
-  /// Of a change stream: nothing more comes at or before `position`.
+  /// A change stream has no further event at or before `position`.
   private func noteDone(_ position: OplogPosition) {
     guard lastEntry.map({ $0.position < position }) ?? true else { return }
     lastEntry = OpTime(position: position, term: -1)
@@ -182,7 +186,7 @@ package final class EventFeed {
     }
   }
 
-  /// Whether an entry comes after the last that is wanted. It stays the next one.
+  /// Whether an entry is behind the limit. It stays the next one.
   private func isBehind(_ limit: OplogPosition, _ element: BSONElement) throws -> Bool {
     if hasMetLimit { return true }
     let position: OplogPosition?
@@ -194,7 +198,7 @@ package final class EventFeed {
     guard let position, position > limit else { return false }
     hasMetLimit = true
     beyond = element
-    // Of a change stream: what follows shows that all of the entry before was seen.
+    // In a change stream, a later event shows that the previous entry is complete.
     if batch?.reached != nil, let header, header.position < position { noteDone(header.position) }
     return true
   }
@@ -225,7 +229,7 @@ package final class EventFeed {
     }
   }
 
-  /// Goes on behind an entry whose events aren't needed.
+  /// Continues behind an entry whose events aren't needed.
   func passOver(_ missing: MissingEntries) {
     lastEntry = missing.entry
     count &+= 1
@@ -239,10 +243,10 @@ package final class EventFeed {
     }
   }
 
-  // MARK: - How far it is
+  // MARK: - Progress
 
-  /// Where reading would have to begin, if everything before `acknowledged` is: entries of a
-  /// transaction are needed until its last event is.
+  /// Where reading would have to begin if everything before `acknowledged` is acknowledged: a transaction's
+  /// entries are needed until its last event is.
   package func resume(from acknowledged: OpTime) -> OpTime {
     var place = acknowledged
     if DeliberateError.isOn(.openTransactionForgotten) { return place }
@@ -254,15 +258,14 @@ package final class EventFeed {
     return place
   }
 
-  /// The newest place in a change stream that is not behind `position`.
+  /// The newest resume token that is not behind `position`.
   func token(notBehind position: OplogPosition) -> ResumeToken? {
     guard let newest = tokens.lastIndex(where: { $0.position <= position }) else { return nil }
     tokens.removeFirst(newest)
     return tokens.first?.token
   }
 
-  /// The furthest place in the snapshot that only events before `index` come before; nil if nothing
-  /// new can be said.
+  /// The furthest marker that is preceded only by events before `index`; nil if there is no new one.
   func marker(settledBefore index: UInt32) -> (index: UInt32, marker: SnapshotMarker)? {
     guard let last = markers.lastIndex(where: { $0.index <= index }) else { return nil }
     let found = markers[last]
@@ -288,7 +291,7 @@ package final class EventFeed {
   }
 }
 
-/// What is known of the reading, for status and metrics.
+/// The state of reading, for status and metrics.
 struct FeedFacts: Sendable {
   /// Transactions of several entries that have begun and not ended; the checkpoint waits for them.
   var openTransactions = 0

@@ -1,6 +1,6 @@
 package import MongoSource
 
-/// What the feed takes its batches from in one epoch.
+/// The source of the feed's batches in one epoch.
 package enum EventSource: Sendable {
   case tail(any ChangeReader)
   case snapshot(SnapshotReader)

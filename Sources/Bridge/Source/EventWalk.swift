@@ -5,7 +5,7 @@ package import Oplog
 package struct EventWalk {
   package enum Step {
     case event(ChangeEvent)
-    /// Nothing is there for the moment, or the next entry must not be opened yet.
+    /// There is nothing at the moment, or the next entry must not be opened yet.
     case nothing
     /// Documents are being fetched for events that are there.
     case waiting
@@ -29,7 +29,7 @@ package struct EventWalk {
     end(after: range.last)
   }
 
-  /// Moves the end, also on the way.
+  /// Moves the end, even during the walk.
   package mutating func end(after last: EventPosition?) {
     self.last = last
     feed.limit = last?.entry
@@ -41,7 +41,7 @@ package struct EventWalk {
   ///   - mayOpen: whether another entry may be begun.
   ///   - mayOmit: whether a transaction may be passed over whose earlier entries were not read; those
   ///     before the range always are.
-  /// - Throws: `PipelineFailure`; `MissingEntries` where such a transaction may not be passed over.
+  /// - Throws: `PipelineFailure`; `MissingEntries` if such a transaction may not be passed over.
   package func next(
     mayOpen: () -> Bool = { true }, mayOmit: (MissingEntries) throws -> Bool
   ) throws -> Step {
@@ -75,7 +75,7 @@ package struct EventWalk {
   }
 }
 
-/// What a walk hands out.
+/// The range of a walk.
 package struct WalkRange: Sendable {
   package var first: EventPosition
   package var last: EventPosition?

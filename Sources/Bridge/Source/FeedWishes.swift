@@ -10,10 +10,10 @@ package struct FeedWishes: Sendable {
   /// Makes the stage that fetches documents, if any rule wants them, from the one in use.
   package var images: @Sendable (FullDocumentPrefetcher?) -> FullDocumentPrefetcher?
 
-  /// What entries hold, and nothing else.
+  /// Only what entries contain.
   package static let entriesAlone = FeedWishes(isUpdateWanted: nil, images: { _ in nil })
 
-  init(
+  package init(
     isUpdateWanted: (@Sendable (UnsafeRawBufferPointer) -> Bool)?,
     disambiguatesPaths: Bool = false,
     images: @escaping @Sendable (FullDocumentPrefetcher?) -> FullDocumentPrefetcher?

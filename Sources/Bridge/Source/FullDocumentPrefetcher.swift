@@ -1,10 +1,24 @@
 import BSON
 import BridgeConfiguration
 import Logging
-import Mapping
-import MongoSource
-import NIOCore
+package import Mapping
+package import MongoSource
+package import NIOCore
 import Oplog
+
+/// What reads documents for the prefetcher: an `ImageReader`, or a test's. Thread-safe.
+package protocol DocumentReader: AnyObject, Sendable {
+  /// Discards all requests; the generation of those that follow.
+  func restart() -> UInt64
+  /// As `ImageReader.submit`: answers at most once, on any thread; false if no answer follows.
+  func submit(
+    _ request: ImageRequest, generation: UInt64,
+    onAnswer: @escaping @Sendable (ImageAnswer) -> Void
+  ) -> Bool
+  var status: ImageStatus { get }
+}
+
+extension ImageReader: DocumentReader {}
 
 /// Reads ahead of the feed where rules want documents that entries don't hold: decodes a stretch of
 /// the batch, has the images of its events fetched, and only then lets the feed come that far.
@@ -13,17 +27,19 @@ import Oplog
 /// steps are what is counted: the feed may take as many as were looked through and answered.
 ///
 /// Sendable invariant: every stored property is touched on `eventLoop` only, which the reader's
-/// answers are sent to.
+/// answers are sent to. `entries` points into the feed's batch, which the feed keeps alive until it begins
+/// another or ends. Only `received` calls out, as its last step, so accesses can't overlap: the hot
+/// properties go without the dynamic exclusivity check.
 package final class FullDocumentPrefetcher: @unchecked Sendable {
-  private let reader: ImageReader
+  private let reader: any DocumentReader
   private let eventLoop: any EventLoop
   @exclusivity(unchecked) private var mapper: Mapper
   @exclusivity(unchecked) private var decoder: EventDecoder
-  /// Called when an answer has come.
+  /// Called after an answer.
   private let onAnswer: @Sendable () -> Void
 
   private var generation: UInt64 = 0
-  /// The batch that is looked through is the feed's own, which keeps it alive.
+  /// What is left of the feed's batch.
   private var entries: BSONElements?
   private var entryOpen = false
 
@@ -32,7 +48,7 @@ package final class FullDocumentPrefetcher: @unchecked Sendable {
   @exclusivity(unchecked) private var allowed = 0
   @exclusivity(unchecked) private var taken = 0
   private var request = ImageRequest()
-  /// Of the events in the stretch that want an image, in order.
+  /// The events of the stretch that need an image, in order.
   private var slots: [Slot] = []
   private var nextSlot = 0
   private var answer: ImageAnswer?
@@ -61,8 +77,8 @@ package final class FullDocumentPrefetcher: @unchecked Sendable {
   /// After the system refused a thread to read on.
   private static let retryPause = TimeAmount.milliseconds(500)
 
-  init(
-    reader: ImageReader, rules: [Rule], eventLoop: any EventLoop,
+  package init(
+    reader: any DocumentReader, rules: [Rule], eventLoop: any EventLoop,
     onAnswer: @escaping @Sendable () -> Void
   ) {
     self.reader = reader
@@ -124,13 +140,13 @@ package final class FullDocumentPrefetcher: @unchecked Sendable {
     request.removeAll()
   }
 
-  /// The feed has taken up a batch; the one before is done.
+  /// The feed has begun a batch, and finished the previous one.
   func begin(_ batch: EventBatch) {
     entries = batch.entries()
     decoder.begin(batch)
   }
 
-  /// Whether the feed may take its next step. False: an answer is awaited, `onAnswer` tells when.
+  /// Whether the feed may take its next step. False: it waits for an answer, after which `onAnswer` is called.
   func mayStep() -> Bool {
     if taken < allowed { return true }
     if isWaiting { return false }
@@ -196,7 +212,7 @@ package final class FullDocumentPrefetcher: @unchecked Sendable {
       entryOpen = true
       return true
     } catch {
-      // The feed meets the same error at the same step, and may pass over it.
+      // The feed gets the same error at the same step, and may pass over it.
       entryOpen = false
       if case .missingEarlierEntries = error.reason { return true }
       return false

@@ -24,7 +24,7 @@ package struct RangeFailure: Error, CustomStringConvertible {
   }
 }
 
-/// Ends a wait in which nothing moves.
+/// Ends a wait without progress.
 package struct Patience {
   private let limit: Duration
   private var mark: UInt64?
@@ -32,7 +32,7 @@ package struct Patience {
 
   package init(_ limit: Duration) { self.limit = limit }
 
-  /// Throws when `mark` has been the same for too long. `excuse`: others are waited for.
+  /// Throws if `mark` has been the same for too long, unless `excuse`: the wait is for others.
   package mutating func check(_ mark: UInt64, excuse: Bool = false, _ why: () -> String) throws {
     if mark != self.mark || excuse {
       self.mark = mark

@@ -1,6 +1,6 @@
 import MongoSource
 
-/// Why nothing comes, for those who stop waiting: every state of a reader has its words.
+/// Why no changes come, for the error of a wait that ends: a sentence for each state of a reader.
 extension SourceStatus {
   var silence: String {
     let server = host ?? "no server"

@@ -5,7 +5,8 @@ package import Oplog
 /// Makes events of the documents of collections: inserts at the snapshot's cluster time, numbered.
 ///
 /// What an event shows points into its batch and this decoder's memory, as `ChangeEvent` says of
-/// `OplogDecoder`.
+/// `OplogDecoder`. `document` is valid from `begin` until the event has been taken, while the caller keeps
+/// the batch alive.
 package struct SnapshotDecoder: ~Copyable {
   /// Snapshots number their events from here on, which the events of an oplog entry don't reach. So
   /// positions grow from the entry at the snapshot's time through the snapshot to what follows it.

@@ -1,11 +1,11 @@
 package import JSON
 
-/// What an account may still hold, as `$JS.API.INFO` tells.
+/// What an account may still store, by `$JS.API.INFO`.
 package struct AccountLimits {
   package let json: JSONValue
-  /// Streams that have to be made.
+  /// The number of streams to be created.
   package let missing: Int
-  /// What those reserve by their `max_bytes`.
+  /// The bytes that those reserve by `max_bytes`.
   package let reserving: Int64
 
   package init(_ json: JSONValue, missing: Int, reserving: Int64) {
@@ -28,7 +28,7 @@ package struct AccountLimits {
     return seen
   }
 
-  /// Why what is missing can't be made; nil where nothing speaks against it.
+  /// Why the missing streams can't be created; nil if they can.
   package var shortage: (why: String, remedy: String)? {
     if let most = limit("max_streams"), streams + Int64(missing) > most {
       return (

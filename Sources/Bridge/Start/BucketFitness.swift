@@ -24,7 +24,7 @@ package struct BucketFitness: Sendable {
         """)
   }
 
-  /// Why not; nil if it does.
+  /// Why it doesn't; nil if it does.
   package var why: String? {
     let keys = "$KV.\(bucket).\(bridge).>"
     let subjects = config["subjects"]?.arrayValue?.compactMap(\.stringValue) ?? []
@@ -46,8 +46,8 @@ package struct BucketFitness: Sendable {
     return limits
   }
 
-  /// Why limits of the whole bucket would remove a checkpoint, or refuse one: that of a bridge to which
-  /// nothing happens is the bucket's oldest value.
+  /// Why limits of the whole bucket would remove a checkpoint, or refuse one: an idle bridge's is the bucket's
+  /// oldest value.
   private var limits: String? {
     if config.streamLimit("max_age") != nil {
       return "its values expire (max_age): the checkpoint of an idle bridge would be gone"
@@ -65,9 +65,9 @@ package struct BucketFitness: Sendable {
     return nil
   }
 
-  /// Of several streams with a refill each.
+  /// The size of a checkpoint with several streams, each with a refill.
   private static let leastSize = 8192
-  /// Checkpoint, claim, and what comes beside them.
+  /// Checkpoint, claim, and their company.
   private static let leastValues = 16
   private static let leastBytes = 16 * leastSize
 }

@@ -2,16 +2,16 @@ import BridgeConfiguration
 import JSON
 import JetStream
 
-/// What servers demand of a consumer, and what they never change in one that is there (nats-server's
-/// `checkConsumerCfg` and `checkNewConsumerConfig`, as far as all supported versions agree). Pure.
+/// What servers require of a consumer, and what they never change in an existing one (nats-server's
+/// `checkConsumerCfg` and `checkNewConsumerConfig`, where all supported versions agree). Pure.
 ///
 /// A stream's consumers are judged before the stream is made, when no server can be asked yet.
 struct ConsumerRules: Sendable {
   package let name: String
   package let stream: String
-  /// As the server has it; nil where it has to be made.
+  /// Its configuration on the server; nil if it has to be created.
   package let present: JSONValue?
-  /// All that it is to have.
+  /// Its complete wanted configuration.
   package let config: JSONValue
   let isUnchanged: Bool
   private let wanted: JSONValue
@@ -85,12 +85,12 @@ struct ConsumerRules: Sendable {
       if isZero(value), isZero(present[key] ?? .null) { continue }
       if present[key] != value { return key }
     }
-    // Times in other forms are the server's to compare.
+    // The server compares times in other forms.
     if let start = wanted["opt_start_time"]?.stringValue.flatMap({ ServerTime($0) }) {
       let now = present["opt_start_time"]?.stringValue.flatMap { ServerTime($0) }
       if now?.seconds != start.seconds { return "opt_start_time" }
     }
-    // A consumer that is pulled from is never pushed, and the other way round.
+    // A pull consumer never becomes a push consumer, or vice versa.
     if wanted["deliver_subject"] != nil,
       (present["deliver_subject"]?.stringValue ?? "").isEmpty == isPush
     {
@@ -115,7 +115,7 @@ struct ConsumerRules: Sendable {
 
   private var nameTrouble: String? {
     if name.contains(where: { ".*>/\\".contains($0) || $0.isWhitespace }) {
-      return "a consumer's name has none of . * > / \\ and no white space"
+      return "a consumer's name must not contain . * > / \\ or white space"
     }
     if let durable = wanted["durable_name"]?.stringValue, let other = wanted["name"]?.stringValue,
       durable != other
@@ -185,7 +185,7 @@ struct ConsumerRules: Sendable {
   private var filterTrouble: String? {
     let many = config["filter_subjects"]?.arrayValue?.compactMap(\.stringValue) ?? []
     if !word("filter_subject").isEmpty, !many.isEmpty {
-      return "it has both filter_subject and filter_subjects"
+      return "both filter_subject and filter_subjects are set"
     }
     if many.contains("") { return "filter_subjects has an empty one" }
     for (index, filter) in filters.enumerated() {
@@ -231,7 +231,7 @@ struct ConsumerRules: Sendable {
   }
 }
 
-/// What servers demand of a stream's consumers together. Pure.
+/// What servers require of all consumers of a stream together. Pure.
 struct ConsumerSetRules: Sendable {
   let stream: String
   let streamConfig: JSONValue

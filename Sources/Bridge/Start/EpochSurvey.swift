@@ -3,14 +3,14 @@ package import JetStream
 import MongoSource
 import Oplog
 
-/// Looks at what decides how an epoch begins: the checkpoint, the streams' ends, and what else the decision
-/// asks for. Changes nothing: `doctor` looks and decides here exactly as `run` does.
+/// Reads what decides how an epoch begins: the checkpoint, the streams' ends, and whatever else the decision
+/// asks for. Changes nothing: `doctor` surveys and decides exactly as `run` does.
 package struct EpochSurvey: Sendable {
   package let configuration: BridgeConfiguration
   package let sourceName: String
   package let jetStream: JetStreamClient
   package let mongo: any MongoAsking
-  /// What the epoch is to publish by.
+  /// The rules of the epoch.
   let rules: RuleSet.Identity
 
   package init(
@@ -24,9 +24,9 @@ package struct EpochSurvey: Sendable {
     self.rules = rules
   }
 
-  /// What is stored, and the revision to assert when replacing it.
+  /// The stored checkpoint, and the revision to assert when replacing it.
   ///
-  /// - Throws: `BridgeError` where it can't be read, or belongs to another source.
+  /// - Throws: `BridgeError` if it can't be read, or belongs to another source.
   package func load(_ store: CheckpointStore) async throws -> (
     checkpoint: Checkpoint?, revision: UInt64
   ) {
@@ -50,7 +50,7 @@ package struct EpochSurvey: Sendable {
     return found
   }
 
-  /// Looks at the streams and lets `machine` decide, with answers to what it asks.
+  /// Reads the streams and lets `machine` decide, answering its questions.
   package func decide(
     _ machine: EpochMachine, _ streams: [PreparedStream], _ checkpoint: Checkpoint?
   ) async throws -> EpochDecision {
@@ -78,11 +78,11 @@ package struct EpochSurvey: Sendable {
     }
   }
 
-  /// Streams whose last message of ours is of an event that no majority has: it can't be ours, and what
-  /// comes before it must not be taken for stored. Everything that was published was in MongoDB before.
+  /// Streams whose last message of ours is of an event that no majority has: it can't be ours, and the events
+  /// before it must not be considered stored, since the bridge publishes only what MongoDB has.
   ///
-  /// Without a checkpoint it may also be MongoDB that was put back to an older state: that ends where the
-  /// position is looked up in the oplog.
+  /// Without a checkpoint, MongoDB may also have been restored to an older state; that fails when the position
+  /// is looked up in the oplog.
   private func impossible(
     _ situation: EpochSituation, _ facts: inout EpochFacts
   ) async throws -> (newest: OplogPosition, remarks: [EpochRemark])? {
@@ -96,7 +96,7 @@ package struct EpochSurvey: Sendable {
       return checkpoint.streams[stream.name].map { $0.position < last.position } ?? true
     }
     guard !news.isEmpty else { return nil }
-    // Asked behind the streams, so that nothing of ours can be newer.
+    // Asked after the streams were read, so that nothing of ours can be newer.
     let answer = try await mongo.answer(.newestEntry)
     facts[.newestEntry] = answer
     guard case .entry(let entry?) = answer else { return nil }
@@ -143,8 +143,8 @@ package struct EpochSurvey: Sendable {
     }
   }
 
-  /// How long ago the checkpoint was written, by the servers' clock; nil where they don't say (before
-  /// 2.10). What is behind it was stored since.
+  /// How long ago the checkpoint was written, by the servers' clock; nil if they don't report times
+  /// (before 2.10). Later messages were stored since.
   private func checkpointAge(_ streams: [PreparedStream]) async throws -> Duration? {
     let store = CheckpointStore(
       jetStream, bucket: configuration.bridge.stateBucket, bridge: configuration.bridge.name)

@@ -59,7 +59,7 @@ package struct MongoServerAnswers: MongoAnswering {
   }
 }
 
-/// Who answers questions about MongoDB: now and then one at a time.
+/// Answers occasional questions about MongoDB, one at a time.
 package protocol MongoAsking: Sendable {
   func askMongo<T: Sendable>(
     _ question: @escaping @Sendable (any MongoAnswering) async throws -> T
@@ -87,7 +87,7 @@ extension MongoAsking {
 }
 
 extension BridgeService: MongoAsking {
-  /// Asks MongoDB something; keeps asking until it answers, unless told not to wait. Throws
+  /// Asks MongoDB something; keeps asking until it answers, unless it must not wait. Throws
   /// `CancellationError` on a stop.
   package func askMongo<T: Sendable>(
     _ question: @escaping @Sendable (any MongoAnswering) async throws -> T

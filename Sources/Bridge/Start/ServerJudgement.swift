@@ -4,8 +4,8 @@ import JetStream
 package import NATS
 import NIOCore
 
-/// The server's own judgement of what it would be asked for, by requests that it can't carry out. `run` asks
-/// before it makes anything, and `doctor` asks the same.
+/// The server's own validation of later requests, by variants of them that it can't carry out. `run` asks
+/// before it creates anything, and `doctor` asks the same.
 package struct ServerJudgement: Sendable {
   package let planner: StreamPlanner
 
@@ -23,7 +23,7 @@ package struct ServerJudgement: Sendable {
     let subjects = plan.config["subjects"]?.arrayValue?.compactMap(\.stringValue) ?? []
     let added = subjects.filter { !(plan.present?.subjects.contains($0) ?? false) }
     try await checkOverlap(added, plan.name, isNew ? "STREAM.CREATE" : "STREAM.UPDATE")
-    // The server judges the settings before it finds that they are not this stream's.
+    // The server validates the settings before it finds that they belong to no such stream.
     var config = plan.config
     config["name"] = .string(Self.nobody)
     guard
@@ -36,8 +36,8 @@ package struct ServerJudgement: Sendable {
     if let refusal = StartRefusal(error) { throw refusal }
   }
 
-  /// Servers that are not there can't be counted, but those that are say so. (More may join, and some
-  /// clusters announce one address for all: that is worth a word, and no reason not to try.)
+  /// Only running servers can be counted. (More may join, and some clusters announce one address for all: so
+  /// this is a warning and no reason not to try.)
   package func checkReplicas(_ plan: StreamPlan) throws(StartRefusal) {
     let info = planner.jetStream.connection.info
     let servers = Set(info.connectURLs).count
@@ -66,16 +66,16 @@ package struct ServerJudgement: Sendable {
     }
   }
 
-  /// A bucket that has to be made.
+  /// A bucket to be created.
   package func checkNewBucket() async throws {
     let bucket = planner.configuration.bridge.stateBucket
     try await checkOverlap(["$KV.\(bucket).>"], "KV_\(bucket)", "STREAM.CREATE")
   }
 
-  /// Servers from 2.10 on know an action that makes nothing.
+  /// Servers from 2.10 on have an action that creates nothing.
   package func check(_ consumer: ConsumerPlan, of plan: StreamPlan) async throws {
     guard plan.present != nil, planner.version >= NATSVersion(2, 10, 0) else { return }
-    // One that is there would be changed.
+    // An existing one would be changed.
     let asked = consumer.isNew ? consumer.name : Self.nobody
     var config = consumer.config
     config["durable_name"] = .string(asked)
@@ -94,7 +94,8 @@ package struct ServerJudgement: Sendable {
     if let refusal = StartRefusal(error) { throw refusal }
   }
 
-  /// Whether what lacks may be made, by requests that hold nothing: whoever would carry them out refuses them.
+  /// Whether the user may create what is missing, by requests without content: the server that would carry
+  /// them out refuses them.
   ///
   /// - Throws: `JetStreamError`
   func checkRights(_ setup: SetupPlan) async throws {
@@ -120,7 +121,7 @@ package struct ServerJudgement: Sendable {
     throw JetStreamError(code: 0, operation: operation, message: why, remedy: .backOff)
   }
 
-  /// Whether the account has room for what is to be made, where it may be asked. Room may come.
+  /// Whether the account has room for what will be created, if the user may ask. Room may become free.
   ///
   /// - Throws: `JetStreamError`
   func checkRoom(_ setup: SetupPlan) async throws {
@@ -136,7 +137,7 @@ package struct ServerJudgement: Sendable {
   }
 }
 
-/// One question to a server that must not be carried out, and what comes of it.
+/// A request to a server that must not be carried out, and its possible answers.
 package struct ServerProbe: Sendable {
   package let connection: NATSConnection
 
@@ -144,10 +145,10 @@ package struct ServerProbe: Sendable {
 
   package enum Answer {
     case json(JSONValue)
-    /// Nobody is there to answer; the right is.
+    /// There is no responder, but the permission is there.
     case nobody
     case refused(String)
-    /// The answer may not come back.
+    /// The permission to receive the answer is missing.
     case inboxRefused(String)
     case silence(String)
   }

@@ -5,19 +5,19 @@ import Logging
 import MongoSource
 import Oplog
 
-/// All that a start looks at before it makes anything, and what it decides by that.
+/// Everything that a start examines before it creates anything, and the decision based on it.
 struct JudgedStart: Sendable {
   var setup: SetupPlan
   var streams: [PreparedStream]
   var vacancy: InstanceClaim.Vacancy
-  /// As stored, and the revision to assert when replacing it.
+  /// The stored checkpoint, and the revision to assert when replacing it.
   var checkpoint: Checkpoint?
   var revision: UInt64
   var decision: EpochDecision
 }
 
-/// Judges whether a process may begin, and changes nothing on any server: a start that is refused leaves them
-/// as they were. `doctor` judges by the same parts.
+/// Decides whether a process may begin, and changes nothing on any server: a refused start leaves them as they
+/// were. `doctor` decides by the same parts.
 struct StartJudge: Sendable {
   let survey: EpochSurvey
   let setup: StreamSetup
@@ -26,7 +26,7 @@ struct StartJudge: Sendable {
 
   private var configuration: BridgeConfiguration { survey.configuration }
 
-  /// - Throws: `StartRefusal`, `BridgeError`, or `JetStreamError` for what may be over another time.
+  /// - Throws: `StartRefusal`, `BridgeError`, or `JetStreamError` for what may be temporary.
   func judge(
     _ machine: EpochMachine, _ isStopping: @Sendable () -> Bool
   ) async throws -> JudgedStart {
@@ -34,8 +34,8 @@ struct StartJudge: Sendable {
     try await askServer(plan)
     let vacancy = try await claim.vacancy(isStopping)
     let (checkpoint, revision) = try await survey.load(store)
-    // Behind the checkpoint: beside an instance that has just stopped, streams are ahead of it, as they are
-    // after a crash, and never behind.
+    // Read after the checkpoint: if another instance has just stopped, the streams are ahead of it, as after a
+    // crash, and never behind.
     for (index, now) in try await setup.planner.planStreams().enumerated() {
       plan.streams[index].plan = now
     }
@@ -61,14 +61,14 @@ struct StartJudge: Sendable {
     try await server.checkRoom(plan)
   }
 
-  /// Whether reading can begin where it is to.
+  /// Whether reading can begin at the decided position.
   private func checkPosition(
     _ decision: EpochDecision, _ settings: EpochMachine.Settings
   ) async throws {
     switch decision.mode {
     case .tail(let plan):
-      // A loss is closed by a snapshot. Where a first start begins has been looked up, unless a change
-      // stream is to say itself whether it can begin there.
+      // A snapshot closes a loss. The beginning of a first start has been looked up, unless a change stream
+      // will report itself whether it can begin there.
       guard !settings.snapshotsOnLoss, !settings.options.snapshot,
         !plan.isFresh || settings.beginsAtMark
       else { return }
@@ -81,7 +81,7 @@ struct StartJudge: Sendable {
     }
   }
 
-  /// What can't be asked, the reader finds itself.
+  /// If MongoDB can't be asked, the reader will find out.
   private func loss(
     of point: ResumePoint, _ settings: EpochMachine.Settings
   ) async throws -> String? {
@@ -98,7 +98,7 @@ struct StartJudge: Sendable {
 }
 
 extension EpochMachine.Settings {
-  /// A first start begins at a position that somebody has named, in a change stream.
+  /// A first start begins at a given position, in a change stream.
   fileprivate var beginsAtMark: Bool {
     guard !readsOplog, case .at = options.from ?? start else { return false }
     return true

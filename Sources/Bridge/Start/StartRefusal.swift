@@ -1,8 +1,8 @@
 import JSON
 package import JetStream
 
-/// Why a start is refused until somebody changes something: what `run` ends with, and what `doctor`
-/// reports of the same start before it is made.
+/// Why a start is refused until something is changed: the error of `run`, and the finding of `doctor` for the
+/// same start in advance.
 package struct StartRefusal: Error, Sendable, Equatable {
   /// The check, as `doctor` names it.
   package var check: String
@@ -32,7 +32,7 @@ package struct StartRefusal: Error, Sendable, Equatable {
 }
 
 extension StartRefusal {
-  /// Of a request that the server will refuse again; nil where it may take it another time.
+  /// For a request that the server will refuse again; nil if it may accept it later.
   package init?(_ error: JetStreamError) {
     guard error.isFinal else { return nil }
     let tokens = error.operation.split(separator: ".").map(String.init)
@@ -80,7 +80,7 @@ package struct SubjectOverlap: Sendable, Equatable {
 
   /// By the server's own judgement.
   ///
-  /// - Throws: where the user may not ask (`$JS.API.STREAM.NAMES`).
+  /// - Throws: if the user may not ask (`$JS.API.STREAM.NAMES`).
   package static func find(
     _ subjects: [String], besides stream: String, _ jetStream: JetStreamClient
   ) async throws(JetStreamError) -> [SubjectOverlap] {
@@ -94,7 +94,7 @@ package struct SubjectOverlap: Sendable, Equatable {
     return found
   }
 
-  /// The server's refusal with the streams that it doesn't name, as far as one may ask for them.
+  /// The server's refusal with the streams that it doesn't name, if the user may ask for them.
   static func naming(
     _ error: JetStreamError, _ subjects: [String], of stream: String, _ jetStream: JetStreamClient
   ) async -> JetStreamError {
@@ -103,7 +103,7 @@ package struct SubjectOverlap: Sendable, Equatable {
     return refusal(overlaps ?? [], error.operation)
   }
 
-  /// In the server's words.
+  /// As the server says it.
   package static func refusal(_ overlaps: [SubjectOverlap], _ operation: String) -> JetStreamError {
     let list = overlaps.map { overlap in
       "\(overlap.subject) with stream \(overlap.streams.prefix(5).joined(separator: ", "))"

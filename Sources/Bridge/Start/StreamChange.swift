@@ -1,12 +1,12 @@
 import JSON
 import NATS
 
-/// What servers never change in a stream that is there, and never make. Pure.
+/// What servers never change in an existing stream, and never create. Pure.
 struct StreamChange: Sendable {
   let name: String
-  /// As the server has it; nil where the stream has to be made.
+  /// Its configuration on the server; nil if it has to be created.
   let present: JSONValue?
-  /// All that it is to have.
+  /// Its complete wanted configuration.
   let wanted: JSONValue
 
   /// From this version on, servers change `max_consumers`.
@@ -45,7 +45,7 @@ struct StreamChange: Sendable {
     return key != "retention" || pair.contains("workqueue")
   }
 
-  /// What a setting means where it is left out, or is zero.
+  /// The meaning of a setting that is left out, or zero.
   private static func text(_ value: JSONValue?, of key: String) -> String {
     switch key {
     case "max_consumers":

@@ -1,19 +1,19 @@
 package import JSON
 
-/// Who a stream belongs to, as its metadata says, and what that means for this bridge.
+/// The owner of a stream by its metadata, and what that means for this bridge.
 ///
 /// The metadata of an exclusive stream names its bridge (nats-server keeps it from 2.10 on), so that
-/// two bridges that both take themselves for the only publisher are found out before they publish.
+/// two bridges that both expect to be the only publisher are detected before they publish.
 package enum StreamClaim: Sendable, Equatable {
-  /// There is nothing to do.
+  /// Nothing to do.
   case settled
-  /// Nobody has it yet: the metadata is to name this bridge.
+  /// It has no owner yet: name this bridge in the metadata.
   case claim
-  /// The metadata names this bridge, which shares the stream now: the name is to go.
+  /// The metadata names this bridge, which shares the stream now: remove the name.
   case release
-  /// It is another bridge's alone.
+  /// It belongs to another bridge exclusively.
   case refused(owner: String)
-  /// This bridge shares it, and another takes itself for the only publisher.
+  /// This bridge shares it, and another one expects to be the only publisher.
   case contested(owner: String)
 
   package static let key = "tailrace-bridge"
@@ -22,7 +22,7 @@ package enum StreamClaim: Sendable, Equatable {
     config["metadata"]?[key]?.stringValue.flatMap { $0.isEmpty ? nil : $0 }
   }
 
-  /// The stream's metadata with that owner, or with none; all else in them stays.
+  /// The stream's metadata with that owner, or without one; everything else is kept.
   package static func metadata(_ config: JSONValue, owner: String?) -> JSONValue {
     var metadata = config["metadata"] ?? .object([])
     metadata[key] = owner.map { .string($0) }
@@ -40,7 +40,7 @@ package enum StreamClaim: Sendable, Equatable {
     }
   }
 
-  /// What an operator does about another bridge's claim.
+  /// The operator's remedy for another bridge's claim.
   static func explanation(stream: String, owner: String, bridge: String) -> String {
     """
     stream \(stream) belongs to bridge \(owner) alone (metadata \(key)), and this is bridge \(bridge). \

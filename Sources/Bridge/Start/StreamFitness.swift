@@ -1,8 +1,8 @@
 import BridgeConfiguration
 package import JSON
 
-/// Whether a stream, as it is configured on the server, can hold what a bridge publishes: all of it,
-/// under its own subjects, and nothing else that looks like it. Pure.
+/// Whether a stream, as configured on the server, can hold what a bridge publishes: everything, under its own
+/// subjects, and nothing that resembles it. Pure.
 package struct StreamFitness: Sendable {
   /// The stream's configuration as the server has it.
   package let config: JSONValue
@@ -11,7 +11,7 @@ package struct StreamFitness: Sendable {
   package let isExclusive: Bool
   /// The bridge's configuration asks for memory storage.
   let allowsMemory: Bool
-  /// Subjects of all streams that this bridge has for itself.
+  /// Subjects of this bridge's exclusive streams.
   let exclusiveSubjects: [String]
 
   package init(
@@ -25,7 +25,7 @@ package struct StreamFitness: Sendable {
     self.exclusiveSubjects = exclusiveSubjects
   }
 
-  /// Why nothing can be published there; nil where it can.
+  /// Why the bridge can't publish there; nil if it can.
   package var refusal: String? {
     if config["mirror"] != nil { return "it is a mirror: nothing can be published to it" }
     if isOn("sealed") { return "it is sealed: nothing can be published to it" }
@@ -37,7 +37,7 @@ package struct StreamFitness: Sendable {
     }
     if config["storage"]?.stringValue == "memory", !allowsMemory {
       return
-        "storage is memory: events would not survive a restart; say storage: memory in the configuration if that is meant"
+        "storage is memory: events would not survive a restart; set storage: memory in the configuration if that is intended"
     }
     if isOn("allow_msg_counter") {
       return
@@ -45,20 +45,20 @@ package struct StreamFitness: Sendable {
     }
     if let transform = transformOfOurs {
       return
-        "subject_transform turns \(transform.from) into \(transform.to): messages would stand under other subjects than the rules give them; remove it, and transform where the stream is sourced or mirrored"
+        "subject_transform turns \(transform.from) into \(transform.to): messages would be stored under other subjects than the rules give them; remove it, and transform where the stream is sourced or mirrored"
     }
     if isExclusive, hasSources {
       return
-        "sources bring messages of other streams into it, but ownership is exclusive; remove them, or say ownership: shared"
+        "sources bring messages of other streams into it, but ownership is exclusive; remove them, or set ownership: shared"
     }
     if let subject = republishedInto {
       return
-        "republish sends its messages to \(subject), which a stream takes that is this bridge's alone; choose another destination"
+        "republish sends its messages to \(subject), which belongs to an exclusive stream of this bridge; choose another destination"
     }
     return nil
   }
 
-  /// What can be done about the refusal, ready to paste.
+  /// The remedy for the refusal, ready to paste.
   package func remedy(_ name: String) -> String {
     func set(_ settings: String) -> String {
       "# In the configuration:\nstreams:\n  - { name: \(name), \(settings) }"
@@ -81,7 +81,7 @@ package struct StreamFitness: Sendable {
     return "# Choose another destination for republish:\n\(edit)"
   }
 
-  /// What an operator should know, although it can be published to and verified.
+  /// What an operator should know, although the bridge can publish and verify.
   package var warnings: [String] {
     var warnings: [String] = []
     if !isExclusive, hasSources {
@@ -95,12 +95,12 @@ package struct StreamFitness: Sendable {
     return warnings
   }
 
-  /// What verification has to say of it: differences that come from the stream's own settings.
+  /// Notes of verification: differences that come from the stream's own settings.
   package var notesForVerification: [String] {
     var notes = warnings
     if let transform = transformOfOurs {
       notes.append(
-        "subject_transform turns \(transform.from) into \(transform.to): messages stand under other subjects than the rules give them"
+        "subject_transform turns \(transform.from) into \(transform.to): messages are stored under other subjects than the rules give them"
       )
     }
     if isExclusive, hasSources {
@@ -134,7 +134,7 @@ package struct StreamFitness: Sendable {
     guard source.isEmpty || subjects.contains(where: { subjectsOverlap($0, source) }) else {
       return nil
     }
-    // `$1`, `{{wildcard(1)}}` and the like stand for whatever was there.
+    // `$1`, `{{wildcard(1)}}` and the like are replaced by what was matched.
     let destination = text.split(separator: ".").map { token in
       token.contains("$") || token.contains("{") ? "*" : String(token)
     }.joined(separator: ".")
@@ -144,7 +144,7 @@ package struct StreamFitness: Sendable {
 
 /// The subjects of a stream that several publish to.
 package enum SharedSubjects {
-  /// What the stream has and what is wanted, without those that another one covers: a stream's subjects
+  /// The stream's and the wanted subjects, without those that another one covers: a stream's subjects
   /// must not overlap.
   package static func union(_ present: [String], _ wanted: [String]) -> [String] {
     var all = present

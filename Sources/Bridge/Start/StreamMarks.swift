@@ -2,18 +2,26 @@ import JSON
 package import JetStream
 package import Logging
 import NATS
-import Oplog
+package import Oplog
+
+/// Writes a bridge's marks on streams.
+package protocol StreamMarking: Sendable {
+  /// Writes the mark, unless the stream's own already covers it.
+  mutating func set(_ mark: StreamMark, on stream: String, _ occasion: StreamMark.Occasion) async
+  /// Writes that a stream without a message lacks none from before `resume`.
+  mutating func renew(_ stream: String, at resume: OplogPosition, isNews: Bool) async
+}
 
 /// Keeps, in each stream's metadata, whether it has held messages of this bridge (`StreamMark`), so that
-/// an empty stream can be told from one that lost everything when the checkpoint is lost as well.
+/// a new stream can be distinguished from one that lost everything, even if the checkpoint is lost, too.
 /// Servers before 2.10 have no metadata.
-package struct StreamMarks: Sendable {
+package struct StreamMarks: StreamMarking {
   package let bridge: String
   package let jetStream: JetStreamClient
   let isSupported: Bool
   package let logger: Logger
   package private(set) var known: [String: StreamMark]
-  /// Whether a stream is the first time one that can't be marked: said once.
+  /// Whether it is the first time that the stream can't be marked, which is reported once.
   private let isFirst: @Sendable (String) -> Bool
 
   package init(
@@ -36,8 +44,8 @@ package struct StreamMarks: Sendable {
     info.config["metadata"]?[key(bridge)]?.stringValue.flatMap { StreamMark($0) }
   }
 
-  /// Writes the mark, unless the stream has one that says as much. Evidence for the worst case is not
-  /// worth an outage: what can't be written is left out, and said so.
+  /// Writes the mark, unless the stream's own already covers it. Evidence for the worst case is not worth an
+  /// outage: a mark that can't be written is reported and left out.
   package mutating func set(_ mark: StreamMark, on stream: String, _ occasion: StreamMark.Occasion)
     async
   {
@@ -52,14 +60,14 @@ package struct StreamMarks: Sendable {
     } catch {
       guard isFirst(stream) else { return }
       logger.warning(
-        "the stream's metadata can't be written; should the checkpoint be lost, it can't be told what the stream lacks",
+        "the stream's metadata can't be written; should the checkpoint be lost, what the stream lacks can't be determined",
         metadata: ["stream": "\(stream)", "error": "\(error)"])
     }
   }
 
-  /// Writes that a stream without a message lacks none from before `resume`: now and then, and when that
-  /// is news.
-  mutating func renew(_ stream: String, at resume: OplogPosition, isNews: Bool) async {
+  /// Writes that a stream without a message lacks none from before `resume`: from time to time, and when that
+  /// is new.
+  package mutating func renew(_ stream: String, at resume: OplogPosition, isNews: Bool) async {
     guard isNews || known[stream]?.isStale(at: resume) ?? false else { return }
     await set(
       .unused(Checkpoint.Origin(position: resume, inclusive: true)), on: stream, .settled)

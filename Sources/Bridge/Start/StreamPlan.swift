@@ -4,14 +4,14 @@ package import JetStream
 import Mapping
 package import NATS
 
-/// What a start is going to make of a stream, and how it would publish there.
+/// How a start will create or change a stream, and how it will publish there.
 package struct StreamPlan: Sendable {
   package var name: String
-  /// As it is; nil where it has to be made.
+  /// The present stream; nil if it has to be created.
   package var present: StreamInfo?
   /// All that it is to have.
   package var config: JSONValue
-  /// What of that it lacks.
+  /// The wanted settings that it lacks.
   package var changed: [String]
   package var claim: StreamClaim
   var exclusive: Bool
@@ -24,27 +24,27 @@ package struct StreamPlan: Sendable {
 
   package var replicas: Int { config["num_replicas"]?.integer(Int.self) ?? 1 }
 
-  /// What it newly reserves in files.
+  /// The bytes that it additionally reserves in files.
   package var newBytes: Int64 {
     guard present == nil, config["storage"]?.stringValue != "memory" else { return 0 }
     let bytes = Int64(config.streamLimit("max_bytes") ?? 0)
     return bytes.multipliedReportingOverflow(by: Int64(replicas)).partialValue
   }
 
-  /// With its way of publishing chosen, where the stream is now as it is to be.
+  /// The stream with its chosen protocol, once it is as planned.
   package func prepared(_ info: StreamInfo, cautious: Bool, mayRepeatIDs: Bool) -> PreparedStream {
     var mode = mode
     let fallback: JetStream.PublishProtocol = exclusive ? .chain : .single
     if wanted == nil, mode == .atomic, !info.allowsAtomic { mode = fallback }
     if wanted == nil, mode == .fast, !info.allowsBatched { mode = fallback }
-    // Fast ingest says of duplicates no more than how many, and that only if nobody else publishes.
+    // Fast ingest reports only the number of duplicates, and that only if no other producer publishes.
     let isBlind = mode == .fast && (mayRepeatIDs || !exclusive)
     return PreparedStream(
       name: name, info: info, mode: mode, exclusive: exclusive, isDeadLetter: isDeadLetter,
       screening: isBlind ? .always : cautious ? .whileNeeded : .never, mayRepeatIDs: mayRepeatIDs)
   }
 
-  /// It is as it is to be.
+  /// Nothing has to be changed.
   package var isSettled: Bool {
     switch claim {
     case .claim, .release, .refused: false
@@ -72,7 +72,7 @@ package struct StreamPlan: Sendable {
   }
 }
 
-/// A consumer that has to be made or changed.
+/// A consumer to be created or changed.
 package struct ConsumerPlan: Sendable {
   package var name: String
   /// All that it is to have.
@@ -80,8 +80,8 @@ package struct ConsumerPlan: Sendable {
   var isNew: Bool
 }
 
-/// Judges, before anything is changed, whether JetStream can hold what the configuration asks for. `run`
-/// and `doctor` ask here, so that they find the same.
+/// Decides, before anything is changed, whether JetStream can hold what the configuration asks for. Used by
+/// both `run` and `doctor`, so that they agree.
 package struct StreamPlanner: Sendable {
   package let configuration: BridgeConfiguration
   package let jetStream: JetStreamClient
@@ -127,7 +127,7 @@ package struct StreamPlanner: Sendable {
     return plans
   }
 
-  /// - Throws: `StartRefusal`, or `JetStreamError` where the server can't be asked.
+  /// - Throws: `StartRefusal`, or `JetStreamError` if the server can't be asked.
   package func plan(_ stream: StreamSpec) async throws -> StreamPlan {
     var settings = stream.settings
     settings["subjects"] = .array(stream.subjects.map { .string($0) })
@@ -137,8 +137,8 @@ package struct StreamPlanner: Sendable {
       isDeadLetter: false)
   }
 
-  /// The dead-letter stream is made if it is missing; an existing one keeps its settings, and gets the
-  /// subject that it lacks.
+  /// The dead-letter stream is created if it is missing; an existing one keeps its settings, and gets a missing
+  /// subject.
   package func planLetters(replicas: Int) async throws -> StreamPlan {
     let name = configuration.deadLetter.stream
     let subject = JSONValue.string(configuration.deadLetter.subject.pattern)
@@ -215,9 +215,9 @@ package struct StreamPlanner: Sendable {
     }
   }
 
-  /// By what was measured (docs/publish-protocols.md): replicated streams gain most from atomic
-  /// batches, single ones from fast ingest; the chain serves every older server. Fast ingest drops
-  /// duplicates without a word, so it is not for ids that may be duplicates, or another event's.
+  /// Chosen by measurements (docs/publish-protocols.md): replicated streams gain most from atomic batches,
+  /// single ones from fast ingest; the chain works with every older server. Fast ingest drops duplicates
+  /// silently, so it is unsuitable for ids that may be duplicates, or another event's.
   static func choose(version: NATSVersion, replicas: Int, exclusive: Bool, mayRepeatIDs: Bool)
     -> JetStream.PublishProtocol
   {
@@ -234,7 +234,7 @@ package struct StreamPlanner: Sendable {
     }
   }
 
-  /// A stream that others use as well keeps the subjects they gave it.
+  /// A shared stream keeps the subjects that others gave it.
   private func adapted(
     _ settings: JSONValue, exclusive: Bool, to present: StreamInfo?
   ) -> JSONValue {
@@ -250,11 +250,11 @@ package struct StreamPlanner: Sendable {
     return wanted
   }
 
-  // MARK: What is not a stream of events
+  // MARK: Consumers and the bucket
 
-  /// The consumers that have to be made or changed.
+  /// The consumers to be created or changed.
   ///
-  /// - Throws: `StartRefusal` for the first one that can't be as it is configured.
+  /// - Throws: `StartRefusal` for the first one that can't be configured as wanted.
   package func planConsumers(_ stream: StreamSpec, of plan: StreamPlan) async throws
     -> [ConsumerPlan]
   {
@@ -285,7 +285,7 @@ package struct StreamPlanner: Sendable {
 
   /// Whether the state bucket is there.
   ///
-  /// - Throws: `StartRefusal` where its name is that of a stream that is none.
+  /// - Throws: `StartRefusal` if its name belongs to a stream that is no bucket.
   package func hasBucket() async throws -> Bool {
     let bucket = configuration.bridge.stateBucket
     guard let present = try await jetStream.stream("KV_\(bucket)") else { return false }

@@ -6,7 +6,7 @@ import Mapping
 import NATS
 import NIOCore
 
-/// A stream that exists, fits, and has its way of publishing chosen.
+/// A suitable stream with its chosen protocol.
 package struct PreparedStream: Sendable {
   package var name: String
   package var info: StreamInfo
@@ -21,10 +21,10 @@ package struct PreparedStream: Sendable {
   /// It does not exist: `info` is what it will be like.
   package var isMissing = false
 
-  /// The chain names the id that each message follows (`LaneOptions.assertsPredecessor`).
+  /// The chain asserts the id that each message follows (`LaneOptions.assertsPredecessor`).
   var assertsPredecessor: Bool { info.replicas == 1 }
   /// A foreign message can make the server store a later one of ours without an earlier one: by its sequence in
-  /// a chain that asserts no more than that, by its id in fast ingest, which skips what has it.
+  /// a chain that asserts nothing else, by its id in fast ingest, which skips duplicates.
   var mayLeaveGaps: Bool {
     switch mode {
     case .chain: !assertsPredecessor
@@ -34,13 +34,13 @@ package struct PreparedStream: Sendable {
   }
 }
 
-/// All that a start finds, and is going to make, before it reads and publishes.
+/// Everything that a start finds, and will create, before it reads and publishes.
 struct SetupPlan: Sendable {
   struct Stream: Sendable {
     var plan: StreamPlan
     /// Nil: the dead-letter stream that the configuration doesn't list.
     var spec: StreamSpec?
-    /// Those to be made or changed.
+    /// The consumers to be created or changed.
     var consumers: [ConsumerPlan]
   }
 
@@ -49,13 +49,13 @@ struct SetupPlan: Sendable {
 
   var replicas: Int { streams.map(\.plan.replicas).max() ?? 1 }
 
-  /// Nothing is to be made or changed.
+  /// Nothing has to be created or changed.
   var isSettled: Bool {
     hasBucket && streams.allSatisfy { $0.plan.isSettled && $0.consumers.isEmpty }
   }
 }
 
-/// Makes JetStream hold what the configuration asks for, and chooses each stream's protocol.
+/// Creates in JetStream what the configuration asks for, and chooses each stream's protocol.
 struct StreamSetup: Sendable {
   let configuration: BridgeConfiguration
   let logger: Logger
@@ -69,10 +69,10 @@ struct StreamSetup: Sendable {
 
   private var jetStream: JetStreamClient { planner.jetStream }
 
-  /// Looks at everything; changes nothing. Streams come in the configuration's order; the dead-letter stream
+  /// Examines everything; changes nothing. Streams come in the configuration's order; the dead-letter stream
   /// last, unless it is one of them.
   ///
-  /// - Throws: `StartRefusal` where one of them can't serve.
+  /// - Throws: `StartRefusal` if one of them is unsuitable.
   func plan() async throws -> SetupPlan {
     var streams: [SetupPlan.Stream] = []
     for (index, plan) in try await planner.planStreams().enumerated() {
@@ -84,7 +84,7 @@ struct StreamSetup: Sendable {
     return SetupPlan(streams: streams, hasBucket: try await planner.hasBucket())
   }
 
-  /// Makes and changes what lacks.
+  /// Creates and changes what is needed.
   func make(_ setup: SetupPlan, cautious: Set<String>) async throws -> [PreparedStream] {
     var prepared: [PreparedStream] = []
     for stream in setup.streams {
@@ -101,7 +101,7 @@ struct StreamSetup: Sendable {
     return prepared
   }
 
-  /// The streams as they will be found once everything is made.
+  /// The streams as they will be once everything is created.
   func expected(_ setup: SetupPlan, cautious: Set<String>, now: String) -> [PreparedStream] {
     setup.streams.map { stream in
       stream.plan.expected(
@@ -110,11 +110,11 @@ struct StreamSetup: Sendable {
     }
   }
 
-  /// - Parameter again: asked where somebody else made the stream meanwhile.
+  /// - Parameter again: asked if another client created the stream meanwhile.
   private func make(
     _ plan: StreamPlan, _ cautious: Bool, again: () async throws -> StreamPlan
   ) async throws -> PreparedStream {
-    // What is there and will be changed, as it is now.
+    // Existing streams that will be changed, as they are now.
     let plan = plan.isSettled || plan.present == nil ? plan : try await again()
     if let info = try await carryOut(plan) { return prepared(plan, info, cautious) }
     let second = try await again()
@@ -160,7 +160,7 @@ struct StreamSetup: Sendable {
     }
   }
 
-  /// Nil: somebody else made the stream meanwhile, and otherwise.
+  /// Nil: another client created the stream meanwhile, with other settings.
   private func create(_ plan: StreamPlan) async throws(JetStreamError) -> StreamInfo? {
     do {
       let info = StreamInfo(try await ask("STREAM.CREATE.\(plan.name)", plan))
@@ -186,12 +186,12 @@ struct StreamSetup: Sendable {
   private func warn(_ claim: StreamClaim, _ name: String) {
     guard case .contested(let owner) = claim else { return }
     logger.warning(
-      "stream \(name) is shared by this bridge, but bridge \(owner) takes it for its own: say ownership: shared there, too, and restart it"
+      "stream \(name) is shared by this bridge, but bridge \(owner) considers it exclusive: set ownership: shared there, too, and restart it"
     )
   }
 
-  /// Two bridges may have found the stream without an owner, and the last to write has it: who wrote is
-  /// read again when the other must have written too.
+  /// Two bridges may have found the stream without an owner, and the last write wins: the owner is read again
+  /// once the other one must have written, too.
   private func take(_ name: String, _ info: StreamInfo) async throws -> StreamInfo {
     guard await setOwner(bridge, name, info) != nil else { return info }
     try await jetStream.connection.eventLoop.sleep(for: .milliseconds(200))
@@ -202,8 +202,7 @@ struct StreamSetup: Sendable {
     return now
   }
 
-  /// Nil where the server doesn't let us, as users may publish to streams that they can't change: that is
-  /// no reason not to publish.
+  /// Nil if the server doesn't permit it: a user may be allowed to publish to streams that it can't change.
   private func setOwner(
     _ owner: String?, _ name: String, _ info: StreamInfo
   ) async -> StreamInfo? {
@@ -215,7 +214,7 @@ struct StreamSetup: Sendable {
       return StreamInfo(try await once.request("STREAM.UPDATE.\(name)", config))
     } catch {
       logger.warning(
-        "the stream's metadata can't say whose it is, so that other bridges can't tell",
+        "the stream's metadata can't name its owner, so other bridges can't see that it is in use",
         metadata: ["stream": "\(name)", "error": "\(error)"])
       return nil
     }

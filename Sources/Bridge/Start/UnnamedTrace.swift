@@ -6,7 +6,7 @@ import Oplog
 
 extension EpochSurvey {
   /// Why a first start at `now` may not be a first start: without a checkpoint, messages of a shared
-  /// stream that name no bridge may be this one's, and what came since would never be published.
+  /// stream that name no bridge may be this one's, and events since then would never be published.
   func doubtOfFirstStart() async throws(JetStreamError) -> String? {
     let ownership = MessageOwnership(configuration)
     for rule in configuration.rules {
@@ -29,7 +29,7 @@ extension EpochSurvey {
     return nil
   }
 
-  /// Nil also where the stream has to be made.
+  /// Nil also if the stream has to be created.
   private func last(
     in stream: String, _ subject: String
   ) async throws(JetStreamError) -> StoredMessage? {
@@ -41,7 +41,7 @@ extension EpochSurvey {
     }
   }
 
-  /// False where the message says that it comes from elsewhere.
+  /// False if the message comes from another source.
   private func mayBe(_ message: StoredMessage, of rule: Rule) -> Bool {
     // /mongodb/<source>/<database>, components of a URI, encoded once more for a header.
     guard let text = message.own.source else { return true }

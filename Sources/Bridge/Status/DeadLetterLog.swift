@@ -1,15 +1,15 @@
 package import Oplog
 
-/// What the log says of dead letters: each cause (a rule and an error) at once, and then once a minute with
-/// how many there were. A pure value.
+/// Log lines about dead letters: each cause (a rule and an error) at once, and then once a minute with its
+/// count. A pure value.
 package struct DeadLetterLog: Sendable {
   package struct Line: Sendable, Equatable {
     package var rule: String
     package var error: String
-    /// Since the line before.
+    /// Since the previous line.
     package var count: Int
     package var first: EventPosition
-    /// Of the first.
+    /// The position of the first.
     package var detail: String
   }
 
@@ -26,7 +26,7 @@ package struct DeadLetterLog: Sendable {
   package static let interval = Duration.seconds(60)
 
   private var courses: [Cause: Course] = [:]
-  /// Causes in the order in which they came up.
+  /// Causes in the order of their first occurrence.
   private var order: [Cause] = []
 
   package init() {}
@@ -44,7 +44,7 @@ package struct DeadLetterLog: Sendable {
     }
   }
 
-  /// What is to be said now.
+  /// The lines that are due.
   package mutating func due(at now: ContinuousClock.Instant) -> [Line] {
     var lines: [Line] = []
     for cause in order {
@@ -57,7 +57,7 @@ package struct DeadLetterLog: Sendable {
     return lines
   }
 
-  /// What has not been said yet, at the end.
+  /// The remaining lines, at the end.
   package mutating func rest() -> [Line] {
     let lines = order.compactMap { courses[$0]?.line }
     for cause in order { courses[cause]?.line = nil }

@@ -3,7 +3,7 @@ import JetStream
 import Logging
 import Oplog
 
-/// What decisions have to say, for the log, health and `/status`.
+/// Reports of decisions to the log, health and `/status`.
 extension BridgeService {
   func report(_ remark: EpochRemark) {
     switch remark {
@@ -33,7 +33,7 @@ extension BridgeService {
     details.mapValues { "\($0)" }
   }
 
-  /// What every epoch logs about its beginning is not repeated for each attempt at what is refused again.
+  /// The lines that every epoch logs at its beginning aren't repeated for each retry of a refused request.
   private var attemptLevel: Logger.Level { board.snapshot.refusals.all.isEmpty ? .info : .debug }
 
   /// A cause that repeats is logged once a minute, with its count.
@@ -46,21 +46,21 @@ extension BridgeService {
     logger.warning("\(what)", metadata: metadata)
   }
 
-  /// "checkpoint" is the lane of what the checkpoint reads back.
+  /// "checkpoint" is the lane of messages that are read back for the checkpoint.
   private func scope(of lane: String) -> Refusals.Scope {
     let isStream =
       lane == configuration.deadLetter.stream || configuration.streams.contains { $0.name == lane }
     return isStream ? .stream(lane) : .checkpoint
   }
 
-  /// What was found where an epoch resumes.
+  /// Findings at the position where an epoch resumes.
   private func report(_ plan: ResumePlan) {
-    // Not once for each attempt at what is refused again.
+    // Not for each retry of a refused request.
     logger.log(
       level: attemptLevel, "resuming",
       metadata: ["at": "\(plan.start)", "how": "\(plan.note)"])
     board.update { facts in
-      // What an earlier epoch began to write again, and has not finished.
+      // A refill that an earlier epoch began and has not finished.
       let open = facts.losses.filter { old in
         plan.refilling[old.stream] != nil && !plan.losses.contains { $0.stream == old.stream }
       }
@@ -80,7 +80,7 @@ extension BridgeService {
     }
     for (stream, unseen) in plan.unseen {
       logger.info(
-        "messages behind the last known one are stored and gone: they are not sent again",
+        "messages behind the last known one were stored and removed: they are not sent again",
         metadata: ["stream": "\(stream)", "count": "\(unseen.count)"])
     }
     for remark in plan.remarks { logger.info("\(remark)") }

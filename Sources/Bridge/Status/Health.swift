@@ -1,15 +1,15 @@
 package import JSON
 package import Oplog
 
-/// What a person (or Kubernetes) sees first.
+/// The overall health, for people and Kubernetes.
 public enum HealthStatus: String, Sendable {
   /// Events flow, or could at once.
   case ok
   /// Connected, caught up, nothing to do.
   case idle
-  /// Working, but something wants attention.
+  /// Working, but something needs attention.
   case degraded
-  /// Something to do and no progress.
+  /// There are events, but no progress.
   case stalled
   /// The oplog no longer holds the position, or acknowledged events are being refilled.
   case gap
@@ -25,7 +25,7 @@ public enum HealthStatus: String, Sendable {
   }
 }
 
-/// What health is judged by. Ages are in seconds; nil means that it never happened.
+/// The facts that determine health. Ages are in seconds; nil means that it never happened.
 package struct HealthInputs: Sendable {
   package var mongoReachable = false
   package var mongoDetail = ""
@@ -47,9 +47,9 @@ package struct HealthInputs: Sendable {
   package var majority: OplogPosition?
   /// Something is known to be unsettled.
   package var hasWork = false
-  /// What is oldest and unsettled has not moved for so long; nil: everything is settled.
+  /// How long the oldest unsettled event has not changed; nil: everything is settled.
   package var stillFor: Double?
-  /// The oldest unsettled event, where it is known.
+  /// The oldest unsettled event, if known.
   package var oldest: EventPosition?
   package var oldestAge: Double?
   package var lag: Double?
@@ -62,10 +62,10 @@ package struct HealthInputs: Sendable {
   package var publishing = false
   /// Since the streams were last open for a while; nil: they are.
   package var closedFor: Double?
-  /// What is refused at present.
+  /// The present refusals.
   package var refusals: [(scope: String, reason: String, age: Double, count: Int)] = []
   package var pipelineDetail = ""
-  /// Since the pipeline was last looked at: its event loop does nothing else for so long.
+  /// Since the pipeline was last examined: its event loop has been busy for that long.
   package var lookAge: Double?
 
   package var checkpointAge: Double?
@@ -80,10 +80,10 @@ package struct HealthInputs: Sendable {
   /// Time-series collections that were written to: their changes can't be published.
   package var unsupported: [String] = []
 
-  /// How many rules have a schema, and what they refused.
+  /// How many rules have a schema, and how many events they refused.
   package var schemaDetail = "no rule has a schema"
 
-  /// Why the configuration was not taken over when it was last read again.
+  /// Why the last reload was not applied.
   package var reloadError: String?
 
   /// Events whose ids their streams had for other events, lately.
@@ -112,10 +112,10 @@ package struct HealthReport: Sendable {
   package var oldestUnsettled: Double?
 
   /// The oldest unsettled event has not moved for this long: a stall.
-  package static let stallAfter = 10.0
+  static let stallAfter = 10.0
 
-  /// Judges by what is settled: a connection that is up proves nothing, and neither does reading; an
-  /// event that was stored does. Pure.
+  /// Decides by what is settled: neither an open connection nor reading proves anything, but a stored event
+  /// does. Pure.
   package static func judge(_ input: HealthInputs) -> HealthReport {
     let stall = StallReason(input)
     let isStalled = stall.seconds > stallAfter
@@ -124,7 +124,7 @@ package struct HealthReport: Sendable {
     let tight = windowIsTight(input)
     let isIdle = !input.hasWork && (input.eventAge ?? .infinity) > stallAfter
 
-    // Nothing stands still, and somebody should look.
+    // The bridge works, but an operator should look at it.
     let notes = [input.reloadError, input.idConflicts].compactMap { $0 }
 
     let pipeline: (status: String, detail: String)

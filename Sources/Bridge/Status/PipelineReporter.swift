@@ -31,7 +31,7 @@ final class PipelineReporter: @unchecked Sendable {
 
   func start() {
     pipeline.eventLoop.execute {
-      // An epoch that ends is looked at once more: what was refused is known by what was unsettled.
+      // An ending epoch is examined once more: its unsettled events show what was refused.
       self.pipeline.beforeEnd = { [weak self] in self?.report() }
       self.task = self.pipeline.eventLoop.scheduleRepeatedTask(
         initialDelay: .milliseconds(20), delay: self.interval
@@ -91,7 +91,7 @@ final class PipelineReporter: @unchecked Sendable {
       facts.origin = mark.origin.position
       facts.inFlight = mark.inFlight
       facts.streams = streams
-      // Refilled is what lies before the low-water mark: another message of the stream is no proof.
+      // Events are refilled up to the low-water mark: another message of the stream is no proof.
       facts.losses.removeAll { loss in
         loss.remedy == .refill && mark.settled.map { $0 >= loss.to } ?? false
       }
@@ -132,7 +132,7 @@ final class PipelineReporter: @unchecked Sendable {
     return sight
   }
 
-  /// What moved, what is open, and which refusals are over.
+  /// Progress, open work, and refusals that are over.
   private func settle(
     _ sight: SettlementWatch.Sight, _ facts: inout StatusBoard.Facts
   ) -> [Refusals.Refusal] {

@@ -1,13 +1,13 @@
 package import Oplog
 
-/// What the NATS side refuses at present, in the servers' words: kept from its first occurrence until
-/// the bridge has come past it, also while there is no connection. Pure.
+/// The present refusals of the NATS side, as the servers word them: kept from the first occurrence until the
+/// bridge is past them, even without a connection. Pure.
 package struct Refusals: Sendable {
-  /// Whom it concerns.
+  /// The part that it concerns.
   package enum Scope: Hashable, Sendable, Comparable, CustomStringConvertible {
     /// Connecting, and staying connected.
     case nats
-    /// What has to be done before anything can be published, and the acks' way back.
+    /// Preparations before publishing, and the acks.
     case jetStream
     case stream(String)
     case checkpoint
@@ -30,9 +30,9 @@ package struct Refusals: Sendable {
     package var code: Int
     package var since: ContinuousClock.Instant
     package var count: Int
-    /// Where the oldest unsettled event was.
+    /// The position of the oldest unsettled event.
     var frontier: EventPosition?
-    /// So that its end is logged if its beginning was.
+    /// Whether its beginning was logged, so that its end is, too.
     var wasLogged = false
 
     package init(
@@ -48,11 +48,11 @@ package struct Refusals: Sendable {
 
   /// The same cause is logged again after this long.
   static let logEvery = Duration.seconds(60)
-  /// … or if it was over for once, after this.
+  /// … or, if it was over in between, after this.
   static let flapping = Duration.seconds(10)
 
   private var present: [Scope: Refusal] = [:]
-  /// Causes that were logged: when, and how often they were met since.
+  /// Logged causes: when, and how often they occurred since.
   private var logged: [Cause: (at: ContinuousClock.Instant, times: Int)] = [:]
 
   private struct Cause: Hashable {
@@ -66,8 +66,8 @@ package struct Refusals: Sendable {
 
   package subscript(scope: Scope) -> Refusal? { present[scope] }
 
-  /// Takes a refusal down. Returns how often it was met since it was last logged, if it has to be
-  /// logged now: a cause that repeats is logged once a minute.
+  /// Records a refusal. Returns how often it occurred since it was last logged, if it has to be logged now: a
+  /// repeated cause is logged once a minute.
   package mutating func note(
     _ scope: Scope, _ reason: String, code: Int = 0, frontier: EventPosition?,
     at now: ContinuousClock.Instant
@@ -90,10 +90,10 @@ package struct Refusals: Sendable {
     return times
   }
 
-  /// Forgets what is over, and returns what of it was logged: an event that was refused is settled, or
+  /// Removes refusals that are over, and returns those that were logged: the refused event is settled, or
   /// nothing is unsettled and the streams have been open for a while.
   ///
-  /// `publishing`: for how many seconds the present epoch has; nil: it doesn't.
+  /// `publishing`: for how many seconds the present epoch has been publishing; nil: it isn't.
   package mutating func clear(
     frontier: EventPosition?, isUnsettled: Bool, publishing seconds: Double?,
     at now: ContinuousClock.Instant
@@ -116,7 +116,7 @@ package struct Refusals: Sendable {
     return over.filter(\.wasLogged).sorted { $0.scope < $1.scope }
   }
 
-  /// Without its numbers, which differ each time, and without what is quoted.
+  /// Without numbers, which differ each time, and quoted parts.
   static func gist(_ reason: String) -> String {
     var text = ""
     var quoted = false

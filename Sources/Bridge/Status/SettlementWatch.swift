@@ -12,11 +12,11 @@ package struct UnsettledEvent: Sendable, Equatable {
   }
 }
 
-/// Whether the oldest unsettled event moves. Reading ahead, noops and epochs that read the same
-/// again are no progress; an event that is stored (or left out for good) is. Pure: it is shown the
-/// pipeline ten times a second, and outlives the epochs.
+/// Whether the oldest unsettled event changes. Reading ahead, noops and epochs that read the same events again
+/// are no progress; an event that is stored (or finally left out) is. Pure: it observes the pipeline ten times
+/// a second, and outlives epochs.
 package struct SettlementWatch: Sendable {
-  /// One look at the pipeline, and at what MongoDB says of itself.
+  /// One observation of the pipeline and of MongoDB's status.
   package struct Sight: Sendable {
     package var at: ContinuousClock.Instant
     package var epoch: UInt64 = 0
@@ -30,25 +30,25 @@ package struct SettlementWatch: Sendable {
     /// The newest entry that a majority has, when that was written …
     package var majority: OplogPosition?
     package var majorityWall: Int64?
-    /// … and MongoDB's clock when it told of it.
+    /// … and MongoDB's clock at that time.
     package var polledWall: Int64?
 
     package init(at: ContinuousClock.Instant) { self.at = at }
   }
 
-  /// Everything before it was seen settled.
+  /// Everything before it was seen to be settled.
   package private(set) var frontier: EventPosition?
-  /// The oldest event that is known not to be.
+  /// The oldest event that is known to be unsettled.
   package private(set) var oldest: UnsettledEvent?
 
   private var frontierWall: Int64?
   private var oldestSeen: ContinuousClock.Instant?
   private var movedAt: ContinuousClock.Instant?
   private var last: Sight?
-  /// Since when something is unsettled, and since when the oplog has more than was settled.
+  /// Since when an event is unsettled, and since when the oplog has unsettled entries.
   private var unsettledSince: ContinuousClock.Instant?
   private var behindSince: ContinuousClock.Instant?
-  /// MongoDB's clock when there was last nothing to do.
+  /// MongoDB's clock when everything was last settled.
   private var caughtUpWall: Int64?
   /// The present epoch, and how many began since the frontier moved.
   private var epoch: (number: UInt64, began: ContinuousClock.Instant)?
@@ -106,21 +106,21 @@ package struct SettlementWatch: Sendable {
   }
 
   /// Whether something is known to be unsettled: an event, or entries that were there to be read for
-  /// longer than it takes to be told of them.
+  /// longer than the news of them takes to arrive.
   package var hasWork: Bool {
     guard oldest == nil else { return true }
     guard let behindSince, let last else { return false }
     return (last.at - behindSince).seconds > 2
   }
 
-  /// Seconds for which what is oldest and unsettled has not moved; nil: everything is settled.
+  /// For how many seconds the oldest unsettled event has not changed; nil: everything is settled.
   package func still(at now: ContinuousClock.Instant) -> Double? {
     guard let unsettledSince else { return nil }
     return max(0, (now - max(unsettledSince, movedAt ?? unsettledSince)).seconds)
   }
 
   /// Age of the oldest unsettled event, 0 if everything is settled; nil: not known yet. By MongoDB's
-  /// clock where it told the time, and at least as long as it was seen here.
+  /// clock if it reported one, and at least as long as it was seen here.
   package func oldestAge(at now: ContinuousClock.Instant) -> Double? {
     guard frontier != nil || oldest != nil else { return nil }
     if let oldest {
@@ -138,7 +138,7 @@ package struct SettlementWatch: Sendable {
   package var lag: Double? {
     guard let majority = last?.majority, let frontier else { return nil }
     guard isBehind else { return 0 }
-    // What was not read yet was written after there was nothing to do.
+    // Unread entries were written after everything was last settled.
     let since =
       oldest.map(\.wallTime)
       ?? max(frontierWall ?? Int64(frontier.entry.seconds) * 1000, caughtUpWall ?? 0)

@@ -1,12 +1,12 @@
 import Oplog
 
-/// Why nothing moves, or what is waited for, as health tells it. Pure.
+/// Why the bridge makes no progress, or what it waits for, as reported by `/healthz`. Pure.
 struct StallReason {
   private let input: HealthInputs
 
   init(_ input: HealthInputs) { self.input = input }
 
-  /// For how long the bridge has been held up, whatever by.
+  /// For how long the bridge has been held up, for any reason.
   var seconds: Double {
     max(
       input.stillFor ?? 0, input.closedFor ?? 0, input.mongoLostFor ?? 0, input.lookAge ?? 0)
@@ -28,7 +28,7 @@ struct StallReason {
     return why.isEmpty ? what : "\(what): \(why)"
   }
 
-  /// What is refused, in the servers' words; then what is waited for.
+  /// The refusals, as the servers word them; then what the bridge waits for.
   var causes: [String] {
     var why = refusals
     if !input.mongoReachable { why.append("MongoDB can't be reached: \(input.mongoDetail)") }

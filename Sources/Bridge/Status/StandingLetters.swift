@@ -5,11 +5,11 @@ import Mapping
 import NATS
 import NIOCore
 
-/// How many dead letters of a bridge are in their stream: by subject, as the stream itself counts them.
-/// Bridges that share the stream and name rules alike need subjects of their own (`dead_letter.subject`).
+/// The number of a bridge's dead letters in their stream, counted by the stream itself, by subject. Bridges
+/// that share the stream and have rules of the same name need different subjects (`dead_letter.subject`).
 struct StandingLetters: Sendable {
   let stream: String
-  /// Everything that dead letters go to.
+  /// The subject of all dead letters, with wildcards.
   let pattern: String
   /// The same for each rule.
   let own: [String]
@@ -20,7 +20,7 @@ struct StandingLetters: Sendable {
     own = configuration.deadLetter.subject.patterns(ofRules: configuration.rules.map(\.name))
   }
 
-  /// Nil where the stream doesn't tell.
+  /// Nil if the stream can't be asked.
   func count(_ jetStream: JetStreamClient) async -> UInt64? {
     var once = jetStream
     once.attempts = 1

@@ -5,7 +5,7 @@ import Synchronization
 
 /// What the bridge knows about itself, for health, status and metrics. Thread-safe; written a few
 /// times a second, never per event.
-final class StatusBoard: Sendable {
+package final class StatusBoard: Sendable {
   struct Stream: Sendable {
     var name: String
     var mode: String
@@ -39,7 +39,7 @@ final class StatusBoard: Sendable {
     var refusals = Refusals()
     /// Since when the streams are open …
     var publishingSince: ContinuousClock.Instant?
-    /// … or since when they have not been for as much as a second.
+    /// … or since when they have been closed, if for more than a second.
     var closedSince: ContinuousClock.Instant?
     var eventAt: ContinuousClock.Instant?
     var rate = 0.0
@@ -61,16 +61,16 @@ final class StatusBoard: Sendable {
     var finishedSnapshot: SnapshotStatus?
     /// What was counted when this process began or resumed the snapshot that is under way …
     var snapshotBase: Outcomes?
-    /// … and what its documents came to, as far as this process published them.
+    /// … and the outcomes of its documents in this process.
     var snapshotOutcomes: Outcomes?
     /// Dead letters of this bridge in their stream.
     var standingLetters: UInt64?
     /// The rules in use …
     var rules: RuleSetFacts?
-    /// … and what came of reading the configuration again.
+    /// … and the result of the last reload.
     var reload: ReloadReport?
     var reloads: [ReloadResult: UInt64] = [:]
-    /// When a file was last taken over.
+    /// When a configuration was last applied.
     var configuredAt = Date.now
   }
 
@@ -92,7 +92,7 @@ final class StatusBoard: Sendable {
   let instance: String
   private let facts = Mutex(Facts())
 
-  init(instance: String) {
+  package init(instance: String) {
     self.instance = instance
     facts.withLock { $0.closedSince = started }
   }
@@ -103,7 +103,7 @@ final class StatusBoard: Sendable {
 
   var snapshot: Facts { facts.withLock { $0 } }
 
-  /// There is no connection to NATS, and this is why.
+  /// Records why there is no connection to NATS.
   func noteUnreachable(_ why: String) {
     facts.withLock { facts in
       if facts.natsReachable || facts.natsSince == nil { facts.natsSince = .now }
@@ -112,8 +112,7 @@ final class StatusBoard: Sendable {
     }
   }
 
-  /// Takes a refusal down; what has to be logged of it is the number of times it was met since it last
-  /// was, nil: nothing.
+  /// Records a refusal. Returns how often it occurred since it was last logged; nil: it need not be logged.
   func refuse(_ scope: Refusals.Scope, _ what: String, _ reason: String, code: Int = 0) -> Int? {
     let times = facts.withLock { facts in
       facts.refusals.note(
@@ -131,7 +130,7 @@ final class StatusBoard: Sendable {
     }
   }
 
-  /// Counts each attempt once, by how it ended.
+  /// Counts each attempt once, by its result.
   func note(_ reload: ReloadReport) {
     facts.withLock { facts in
       facts.reload = reload

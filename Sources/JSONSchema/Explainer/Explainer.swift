@@ -1,16 +1,16 @@
 import JSON
 import Patterns
 
-/// Judges a value in full and says what is wrong, where: slowly, keyword by keyword as the
-/// specification has them. It shares patterns and formats with `Runner`, and nothing else, so that
-/// tests can hold one against the other.
+/// Evaluates a value completely and reports all violations: slowly, keyword by keyword as the specification
+/// defines them. It shares patterns and formats with `Runner`, and nothing else, so that
+/// tests can compare the two.
 struct Explainer {
   let model: SchemaModel
   private var scratch = PatternScratch()
   private var depth = 0
   var stepsLeft: Int
 
-  /// Judging is given up beyond this.
+  /// Evaluation is aborted beyond this.
   static let maximumSteps = 2_000_000
   private static let maximumDepth = 1_000
 
@@ -26,7 +26,7 @@ struct Explainer {
     }
   }
 
-  /// For a value that can't be judged.
+  /// The report for a value that can't be evaluated.
   static func report(_ model: SchemaModel, _ fault: SchemaFault) -> SchemaReport {
     let root = model.schemas[model.root]
     let violation = SchemaViolation(
@@ -43,7 +43,7 @@ struct Explainer {
 
   // MARK: Places and outcomes
 
-  /// Where judging is.
+  /// The current location of the evaluation.
   struct Place {
     var keyword: String
     var instance: String
@@ -64,25 +64,25 @@ struct Explainer {
   struct Outcome {
     var violations: [SchemaViolation] = []
     var annotations: [SchemaAnnotation] = []
-    /// Indices of the members or items that were looked at.
+    /// Indices of the evaluated members or items.
     var evaluated: Set<Int> = []
     var isValid: Bool { violations.isEmpty }
 
-    /// Takes over what a schema for the same value found.
+    /// Adds the results of a schema for the same value.
     mutating func add(_ other: Outcome) {
       violations += other.violations
       annotations += other.annotations
       if other.isValid { evaluated.formUnion(other.evaluated) }
     }
 
-    /// Takes over what a schema for a part of the value found.
+    /// Adds the results of a schema for a part of the value.
     mutating func add(part other: Outcome) {
       violations += other.violations
       annotations += other.annotations
     }
   }
 
-  /// A keyword while it is judged.
+  /// A keyword during its evaluation.
   struct Context {
     let schema: SchemaNode
     let name: String
@@ -194,14 +194,14 @@ struct Explainer {
     }
   }
 
-  /// A value as it stands in a sentence.
+  /// A value as quoted in a sentence.
   static func excerpt(_ value: JSONValue) -> String {
     switch value {
     case .array(let items): return items.isEmpty ? "[]" : "an array of \(items.count)"
     case .object(let members):
       return members.isEmpty ? "{}" : "an object with \(members.count) members"
     case .string(let text):
-      // Only its start is looked at: it may have megabytes.
+      // Only its start is read: it may have megabytes.
       let start =
         text.utf8.count <= 400 ? text : String(decoding: text.utf8.prefix(400), as: UTF8.self)
       return shortened(JSONValue.string(start).text(), to: 80)
@@ -209,7 +209,7 @@ struct Explainer {
     }
   }
 
-  /// A text of so many characters at most, counted as code points: others have no bound.
+  /// A text cut to a number of code points: grapheme clusters have no maximum size.
   static func shortened(_ text: String, to most: Int) -> String {
     guard text.utf8.count > most, text.unicodeScalars.count > most else { return text }
     return String(String.UnicodeScalarView(text.unicodeScalars.prefix(most - 3))) + "…"

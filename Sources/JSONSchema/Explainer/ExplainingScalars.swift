@@ -50,7 +50,7 @@ extension Explainer {
     outcome.violations.append(violation(context, complaint))
   }
 
-  /// What is wrong with a number, by one of the keywords for these.
+  /// The violation of a numeric keyword.
   static func complaint(_ keyword: Keyword, _ text: String) -> String? {
     guard let number = ExactDecimal(text) else { return nil }
     switch keyword {
@@ -75,7 +75,7 @@ extension Explainer {
   private mutating func judgeString(
     _ keyword: Keyword, _ context: Context, _ outcome: inout Outcome
   ) throws(SchemaFault) {
-    // These annotate whatever the value is.
+    // These annotate values of any type.
     switch keyword {
     case .format(_, let name, _):
       outcome.annotations.append(annotation(context, .string(name)))
@@ -111,7 +111,7 @@ extension Explainer {
 }
 
 extension ExactDecimal {
-  /// Written without an exponent where that is short.
+  /// Written without an exponent if that is short.
   var description: String {
     let text = digits.map(String.init).joined()
     let sign = isNegative ? "-" : ""
@@ -126,7 +126,7 @@ extension ExactDecimal {
   }
 }
 
-/// Equality as JSON Schema has it.
+/// Equality as defined by JSON Schema.
 enum JSONEquality {
   static func areEqual(_ a: JSONValue, _ b: JSONValue) -> Bool {
     switch (a, b) {
@@ -135,7 +135,7 @@ enum JSONEquality {
     case (.number(let a), .number(let b)):
       guard let a = ExactDecimal(a), let b = ExactDecimal(b) else { return false }
       return a.compared(to: b) == 0
-    // By code points: Swift's strings are equal when they only look alike.
+    // By code points: Swift's strings are equal if they are canonically equivalent.
     case (.string(let a), .string(let b)): return a.utf8.elementsEqual(b.utf8)
     case (.array(let a), .array(let b)):
       return a.count == b.count && zip(a, b).allSatisfy { areEqual($0, $1) }

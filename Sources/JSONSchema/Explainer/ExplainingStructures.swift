@@ -155,7 +155,7 @@ extension Explainer {
     return quoted.dropLast().joined(separator: ", ") + " and " + last + " are"
   }
 
-  /// The keywords that judge the members' values. Each notes which it looked at.
+  /// The keywords that apply to members' values. Each records which it evaluated.
   private mutating func judgeMembers(
     _ keyword: Keyword, _ members: [JSONValue.Member], _ context: Context,
     _ outcome: inout Outcome
@@ -165,7 +165,7 @@ extension Explainer {
       let name = JSONPointer.escaped(member.key)
       switch keyword {
       case .properties(let named):
-        // The last of a name that repeats, as parsers have it.
+        // The last member of a repeated name, as in parsers.
         guard
           let schema = named.last(where: { $0.name.utf8.elementsEqual(member.key.utf8) })?.schema
         else { continue }
@@ -197,7 +197,7 @@ extension Explainer {
       annotation(context, .array(looked.map { .string(members[$0].key) })))
   }
 
-  /// A member that no other keyword has looked at.
+  /// A member that no other keyword evaluated.
   private mutating func judgeExtra(
     _ schema: SchemaID, _ member: JSONValue.Member, _ context: Context
   ) throws(SchemaFault) -> Outcome {

@@ -1,11 +1,11 @@
 import BSON
 import JSON
 
-/// Finds the first few things that are wrong with an invalid value, on the BSON it was judged on.
+/// Finds the first few violations of an invalid value, in the BSON that was validated.
 ///
-/// The runner says which part of a value fails which schema; only into those it looks, keyword by
-/// keyword in the order that `Explainer` has, and with its sentences. All within the runner's budget:
-/// when that is used up, what was found so far is all there is.
+/// The runner decides which part of a value fails which schema; only those are examined, keyword by keyword in
+/// the order of `Explainer`, and with its sentences. All within the runner's budget: once that is used up, the
+/// violations found so far are the result.
 struct FailureFinder {
   typealias Bytes = UnsafeRawBufferPointer
 
@@ -13,16 +13,16 @@ struct FailureFinder {
   let model: SchemaModel
   let limit: Int
   private(set) var violations: [SchemaViolation] = []
-  /// The way here, as parts of JSON pointers: through the schema, and through the value.
+  /// The path here, as tokens of JSON pointers: through the schema, and through the value.
   private var keywordSteps: [String] = []
   private var instanceSteps: [String] = []
   private var depth = 0
 
-  /// Below that it only says that something is wrong.
+  /// Below this depth, it only reports that there is a violation.
   private static let maximumDepth = 500
-  /// A part of a pointer has so many characters at most.
+  /// The maximum number of characters of a pointer's token.
   static let maximumToken = 256
-  /// Steps that writing a violation down counts as.
+  /// The steps for recording a violation.
   private static let violationCost = 500
 
   init(_ runner: Runner, _ model: SchemaModel, limit: Int) {
@@ -42,7 +42,7 @@ struct FailureFinder {
     }
   }
 
-  /// Whether there is more to be looked for.
+  /// Whether to search for more.
   var isOpen: Bool { violations.count < limit && !runner.hasFault }
 
   var state: UnsafeMutablePointer<RunState> { runner.state }
@@ -168,7 +168,10 @@ struct FailureFinder {
     }
   }
 
-  /// A keyword with the value it fails, or may fail.
+  /// A keyword with the value that violates it, or may.
+  ///
+  /// Safety invariant: made and used within one `find`, whose caller keeps the value's bytes alive; `node`
+  /// leads into the program's tables, which the validator keeps alive.
   struct Part {
     let schema: SchemaNode
     let name: String

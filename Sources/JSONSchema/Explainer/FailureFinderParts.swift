@@ -5,7 +5,7 @@ import Patterns
 extension FailureFinder {
   // MARK: Scalars
 
-  /// A value as it stands in a sentence.
+  /// A value as quoted in a sentence.
   func excerpt(_ part: Part) -> String {
     switch part.kind {
     case .array:

@@ -2,9 +2,9 @@ import JSON
 
 /// One thing that is wrong with a value.
 public struct SchemaViolation: Sendable, Equatable {
-  /// How judging got there: a JSON pointer through the schema, references followed.
+  /// The evaluation path: a JSON pointer through the schema, with references followed.
   public var keywordLocation: String
-  /// Where the keyword stands: its resource's URI and a pointer.
+  /// The keyword's location: its resource's URI and a pointer.
   public var absoluteKeywordLocation: String
   /// JSON pointer to the part of the value.
   public var instanceLocation: String

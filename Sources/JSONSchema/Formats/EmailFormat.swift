@@ -1,4 +1,4 @@
-/// Mailboxes of RFC 5321, and of RFC 6531 where international: `local@domain`, not what stands in
+/// Mailboxes of RFC 5321, and of RFC 6531 where international: `local@domain`, not the forms in
 /// the header of a mail.
 enum EmailFormat {
   static func accepts(_ text: UnsafeRawBufferPointer, isInternational: Bool) -> Bool {

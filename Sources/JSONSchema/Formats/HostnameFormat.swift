@@ -13,7 +13,7 @@ enum HostnameFormat {
   }
 
   static func acceptsInternational(_ text: UnsafeRawBufferPointer) -> Bool {
-    // Encoded, a character takes a byte at least, and four at most as it stands.
+    // A character takes one byte at least if encoded, and at most four if not.
     text.count <= 4 * maximumLength && acceptsLabels(text, isInternational: true)
   }
 

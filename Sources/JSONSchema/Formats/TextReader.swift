@@ -1,4 +1,6 @@
 /// Reads a text from its start, byte after byte. What reads a part returns whether it was there.
+///
+/// Safety invariant: borrows `text`, which outlives it: it is made and used within one check of a value.
 struct TextReader {
   let text: UnsafeRawBufferPointer
   var at = 0

@@ -37,6 +37,7 @@ enum URIFormat {
   }
 }
 
+/// Safety invariant: borrows `text`, within one check of a value.
 private struct URIReader {
   private let text: UnsafeRawBufferPointer
   private let isInternational: Bool
@@ -183,7 +184,7 @@ private struct URIReader {
   private enum Part {
     case userInformation, host, path, query, fragment
 
-    /// Whether a character of ASCII stands for itself here: a bit for each, those below 64 first.
+    /// Whether an ASCII character is literal here: a bit for each, those below 64 first.
     @inline(__always)
     func allows(_ byte: UInt8) -> Bool {
       // Unreserved and sub-delimiters, that is letters, digits and -._~!$&'()*+,;= .
@@ -203,7 +204,7 @@ private struct URIReader {
     }
   }
 
-  /// One character that may stand in a part, percent-encoded ones included.
+  /// One character that a part may contain, percent-encoded ones included.
   @inline(__always)
   private mutating func character(extra part: Part) -> Bool {
     guard at < text.count else { return false }

@@ -23,7 +23,7 @@ final class Program: @unchecked Sendable {
   let constantNumbers: UnsafeMutablePointer<NumberConstant>
   let hashed: UnsafeMutablePointer<HashedConstant>
   let text: UnsafeMutablePointer<UInt8>
-  /// The node of each schema of the model, or -1 where judging never gets to it: for explaining.
+  /// The node of each schema of the model, or -1 if it is unreachable: for explanations.
   let nodesOfSchemas: [Int32]
   let patterns: [Pattern]
   let root: Int32
@@ -88,7 +88,7 @@ final class Program: @unchecked Sendable {
   }
 }
 
-/// The tables while they are filled.
+/// The tables during compilation.
 struct LoweredTables {
   var nodes: [ProgramNode] = []
   var steps: [ProgramStep] = []
@@ -143,7 +143,7 @@ enum KeyHash {
     let length = key.count
     var mixed = (word ^ UInt64(truncatingIfNeeded: length)) &* 0x9E37_79B9_7F4A_7C15
     if length > 8, let base = key.baseAddress {
-      // The last word overlaps the one before. Keys are often alike for long stretches.
+      // The last word overlaps the one before. Keys often share long prefixes.
       var at = 8
       while at &+ 8 < length {
         mixed =
@@ -159,7 +159,7 @@ enum KeyHash {
     return Int(truncatingIfNeeded: (mixed ^ mixed &>> 32) & 0x7FFF_FFFF)
   }
 
-  /// Whether bytes from the eighth on are alike; the first eight were compared.
+  /// Whether the bytes from the eighth on are equal; the first eight were compared already.
   @inline(__always)
   static func restIsEqual(
     _ a: UnsafePointer<UInt8>, _ b: UnsafeRawPointer, _ length: Int

@@ -1,9 +1,9 @@
 // A compiled schema as flat tables. Everything here is plain data, addressed by index, so that
-// judging a value touches no reference count. Indices of nodes are `Int32`; -1 means "none".
+// validation touches no reference count. Indices of nodes are `Int32`; -1 means "none".
 
 import Patterns
 
-/// A schema: what it asks of each type, and what it does whatever the type.
+/// A schema: its checks for each type, and those for all types.
 struct ProgramNode {
   /// The types that are allowed, as `JSONTypes`.
   var types: UInt8
@@ -15,11 +15,11 @@ struct ProgramNode {
   var array: Int32 = -1
   var firstStep: Int32 = 0
   var stepCount: Int32 = 0
-  /// Nodes for what nothing else looked at.
+  /// Nodes for what nothing else evaluated.
   var unevaluatedProperties: Int32 = -1
   var unevaluatedItems: Int32 = -1
 
-  /// The two schemas that need no look: they stand first.
+  /// The two schemas that accept everything and nothing: they come first.
   static let always: Int32 = 0
   static let never: Int32 = 1
 }
@@ -29,7 +29,7 @@ struct ProgramStep {
   enum Kind: UInt8 {
     /// `a`: constant.
     case const
-    /// `a`: key table of all strings; `b`, `c`: further constants; `d`: where these stand by their
+    /// `a`: key table of all strings; `b`, `c`: further constants; `d`: these sorted by their
     /// hashes, or -1 if they are few.
     case enumeration
     /// `a`: node.
@@ -38,7 +38,7 @@ struct ProgramStep {
     case dynamicReference
     /// `b`, `c`: list of nodes.
     case allOf, anyOf, oneOf
-    /// One branch can match at most, told by a string: `a`: key table of the values, whose entries
+    /// At most one branch can match, which a string selects: `a`: key table of the values, whose entries
     /// name the branches; `b`: key table with the one key.
     case choice
     /// `a`: node.
@@ -53,7 +53,7 @@ struct ProgramStep {
   var d: Int32 = -1
 }
 
-/// A constant of an `enum` by its hash; those of one `enum` stand together, in order.
+/// A constant of an `enum` by its hash; the ones of one `enum` are adjacent and sorted.
 struct HashedConstant {
   var hash: UInt64
   var constant: Int32
@@ -62,14 +62,14 @@ struct HashedConstant {
 struct StringPlan {
   var least: Int = 0
   var most: Int = .max
-  /// The one pattern: its table, or its index where it has none.
+  /// The only pattern: its table, or its index if it has none.
   var table: PatternTable.View?
   var pattern: Int32 = -1
   var format: StringFormat?
   var content: ContentCheck = .none
   /// Steps for 64 bytes of text.
   var cost = SchemaBudget.textCost
-  /// What is known of all strings of a form (see `StringForms`), whatever they are.
+  /// The results that are the same for all strings of a form (see `StringForms`).
   var objectID = KnownVerdict.unknown
   var uuid = KnownVerdict.unknown
   var dateTime = KnownVerdict.unknown
@@ -97,7 +97,7 @@ struct ArrayPlan {
 }
 
 struct ObjectPlan {
-  /// The key table of all names that matter.
+  /// The key table of all relevant names.
   var keys: Int32
   var firstPattern: Int32 = 0
   var patternCount: Int32 = 0
@@ -105,7 +105,7 @@ struct ObjectPlan {
   var names: Int32 = -1
   var least: Int = 0
   var most: Int = .max
-  /// What `required` names, as bits of the first 64 tracked keys; further words stand in `words`.
+  /// What `required` names, as bits of the first 64 tracked keys; further words are in `words`.
   var required: UInt64 = 0
   var firstWord: Int32 = 0
   /// Words of 64 tracked keys each.
@@ -114,7 +114,7 @@ struct ObjectPlan {
   var dependentCount: Int32 = 0
 }
 
-/// If the key with `bit` is there: the keys in `words`, or the schema `node`.
+/// Requirements if the key with `bit` is present: the keys in `words`, or the schema `node`.
 struct ProgramDependent {
   var bit: Int32
   var firstWord: Int32 = -1
@@ -165,7 +165,7 @@ struct NumberConstant {
   var integer: Int64 = 0
   var isInteger = false
   var double: Double = 0
-  /// Whether the double, as JSON writes it, is this very number.
+  /// Whether the double, as JSON writes it, is exactly this number.
   var isDouble = false
 
   init(_ decimal: ExactDecimal) {
@@ -182,15 +182,15 @@ struct NumberConstant {
 struct NumberBounds {
   var low: Int64 = .min
   var high: Int64 = .max
-  /// No integer is within.
+  /// No integer is within the bounds.
   var excludesIntegers = false
   var lowDouble: Double = -.infinity
   var highDouble: Double = .infinity
-  /// Whether the very double is within: what is written for it may be to either side of the bound.
+  /// Whether the exact double is within the bounds: its JSON text may be on either side of a bound.
   var includesLow = false
   var includesHigh = false
 
-  /// What JSON has for a double.
+  /// A double as JSON writes it.
   static func written(_ double: Double) -> ExactDecimal? {
     guard double.isFinite else { return nil }
     return ExactDecimal("\(double)")
@@ -259,7 +259,7 @@ struct ProgramDivisor {
 
   init() {}
 
-  /// Steps that dividing a number takes at most.
+  /// The maximum steps of a division.
   var cost: Int {
     if whole != 0 { return 8 }
     let powers = Int.bitWidth - abs(exponent &- 340).leadingZeroBitCount

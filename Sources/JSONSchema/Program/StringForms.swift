@@ -1,10 +1,10 @@
 import Patterns
 
-/// Strings that simplified JSON has for other types of BSON, by their form: how long they are, and
-/// which bytes may stand where. What a schema asks of a string is often answered by that alone, for
-/// all of them.
+/// Strings that simplified JSON uses for other types of BSON, by their form: their length, and the possible
+/// bytes at each place. A schema's checks of strings can often be decided by the form alone, for all of its
+/// strings.
 ///
-/// The forms are those that `SimplifiedForm` names; a test holds them against what is written.
+/// The forms are those that `SimplifiedForm` names; a test compares them with what is written.
 enum StringForms {
   private static let hex = Array("0123456789abcdef".utf8)
   private static let digits = Array("0123456789".utf8)

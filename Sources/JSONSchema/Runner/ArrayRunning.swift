@@ -35,10 +35,10 @@ extension Runner {
     return !plan.pointee.isUnique || count < 2 || isUnique(value, count)
   }
 
-  /// Up to this many items each is compared with each.
+  /// Up to this many items are compared pairwise.
   private static var fewItems: Int { 16 }
 
-  /// Whether no two items are the same; else `equalItems` says which.
+  /// Whether no two items are equal; else `equalItems` has them.
   func isUnique(_ value: Bytes, _ count: Int) -> Bool {
     if count <= Self.fewItems, let isUnique = isUniqueByLooking(value) { return isUnique }
     return isUniqueByHash(value, count)
@@ -95,6 +95,9 @@ extension Runner {
 }
 
 /// The items of an array, found by their hashes.
+///
+/// Safety invariant: items point into the value that is being validated. They are compared only until the next
+/// `prepare`, which removes them; what is left of them when the value is gone is never read.
 struct ItemSet {
   struct Item {
     var hash: UInt64
@@ -127,7 +130,7 @@ struct ItemSet {
     slots = []
   }
 
-  /// Adds an item, or says which of those that are there is the same.
+  /// Adds an item, or returns the equal one that is there already.
   mutating func insert(_ item: Item, _ isSame: (Item) -> Bool) -> Int? {
     var slot = Int(truncatingIfNeeded: item.hash) & mask
     while slots[slot] >= 0 {

@@ -1,6 +1,6 @@
 import BSON
 
-// Equality as JSON Schema has it: numbers by their exact value, objects without their order.
+// Equality as defined by JSON Schema: numbers by their exact value, objects without their order.
 
 extension Runner {
   // MARK: With constants
@@ -43,7 +43,7 @@ extension Runner {
     return false
   }
 
-  /// Whether JSON has a string for the value.
+  /// Whether the value is a string in JSON.
   private func isString(_ type: BSONType, _ value: Bytes) -> Bool {
     let kind = state.pointee.types[Int(type.rawValue)]
     if kind == ValueTypes.double { return isPlain && !value.readDouble(at: 0).isFinite }
@@ -73,7 +73,7 @@ extension Runner {
     }
   }
 
-  /// Whether JSON has an object for a value that is none in BSON.
+  /// Whether a value that is no document in BSON is an object in JSON.
   private func isWritten(_ type: BSONType, _ value: Bytes) -> Bool {
     let kind = state.pointee.types[Int(type.rawValue)]
     if kind == ValueTypes.double { return !isPlain && !value.readDouble(at: 0).isFinite }
@@ -95,7 +95,7 @@ extension Runner {
     case double(Double)
   }
 
-  /// A value that JSON has as a number.
+  /// A value that is a number in JSON.
   @inline(__always)
   private func numeric(_ type: BSONType, _ value: Bytes) -> Numeric? {
     switch state.pointee.types[Int(type.rawValue)] {
@@ -167,7 +167,7 @@ extension Runner {
     }
     if type == .array { return otherType == .array && isEqualArray(value, other) }
     if type == .bool { return otherType == .bool && value.readByte(at: 0) == other.readByte(at: 0) }
-    // What is left is null.
+    // The only remaining type is null.
     return state.pointee.types[Int(otherType.rawValue)] == JSONTypes.null.rawValue
   }
 
@@ -205,7 +205,7 @@ extension Runner {
       return isEqual(element.type, element.value, next.type, next.value)
     }
     guard isFine else { return false }
-    // Nothing may be left of the other one.
+    // The other one must be at its end, too.
     do throws(BSONError) {
       return try rest.advance() == nil
     } catch {
@@ -225,8 +225,8 @@ extension Runner {
     guard enterDeeper() else { return false }
     defer { state.pointee.depth &-= 1 }
     if type == .document, otherType == .document { return isEqualObject(value, other) }
-    // Documents and written objects are never alike by accident of their inner types: both are
-    // compared as what is written.
+    // Documents and written objects are both compared by what is written, so different inner types can't make
+    // them equal by accident.
     guard let document = written(type, value, &state.pointee.plain),
       let otherDocument = written(otherType, other, &state.pointee.otherPlain)
     else { return false }
@@ -243,7 +243,7 @@ extension Runner {
     var count = 0
     var otherCount = 0
     guard let document = Self.document(other) else { return false }
-    // Members are in the same order mostly; else each is looked for.
+    // Members are mostly in the same order; else each is searched.
     var rest: BSONElements? = document.elements()
     let isFine =
       forEach(other) { _ in
@@ -278,7 +278,7 @@ extension Runner {
 
   // MARK: Hashes
 
-  /// Feeds a value to a hasher such that equal values feed the same.
+  /// Feeds a value to a hasher so that equal values have equal hashes.
   func hash(_ type: BSONType, _ value: Bytes, _ hasher: inout StableHash) {
     if let number = numeric(type, value) {
       switch number {

@@ -3,6 +3,9 @@ import Patterns
 
 extension Runner {
   /// One walk over an object's members.
+  ///
+  /// Safety invariant: within one `checkObject`. `plan` and `table` lead into the program's tables,
+  /// `predictions` into the run state's memory, which never moves; the validator keeps both alive.
   private struct Walk {
     let plan: UnsafeMutablePointer<ObjectPlan>
     let table: UnsafeMutablePointer<KeyTable>
@@ -10,7 +13,7 @@ extension Runner {
     /// The key table's entry that came last, counted from 1.
     var last = 0
     var count = 0
-    /// The first 64 tracked keys that were there; `wide` is a bit set of all, if there are more.
+    /// The first 64 tracked keys that are present; `wide` is a bit set of all, if there are more.
     var seen: UInt64 = 0
     var wide: Int32 = -1
   }
@@ -129,7 +132,7 @@ extension Runner {
     return true
   }
 
-  /// What an object must have, altogether.
+  /// The checks of an object's set of members.
   @inline(__always)
   private func checkPresence(_ walk: Walk, _ value: Bytes, _ frame: Int32) -> Bool {
     let plan = walk.plan
@@ -140,7 +143,7 @@ extension Runner {
     return plan.pointee.dependentCount == 0 || checkDependents(walk, value, frame)
   }
 
-  /// Whether all keys of a mask were there.
+  /// Whether all keys of a mask are present.
   private func hasAll(_ firstWord: Int32, _ walk: Walk) -> Bool {
     let words = state.pointee.program.words + Int(firstWord)
     if walk.wide < 0 { return walk.seen & words[0] == words[0] }

@@ -1,11 +1,12 @@
 import BSON
 import Patterns
 
-/// What judging a value needs besides schema and value: memory that is kept from one value to the
-/// next, so that nothing is allocated once it has grown.
+/// The working memory of validation: kept from one value to the next, so that nothing is allocated once it has
+/// grown.
 ///
-/// Safety invariant: belongs to one `SchemaValidator` and is used by one thread at a time; the
-/// pointers to tables are valid as long as `program` lives, the others are owned here.
+/// Safety invariant: belongs to one `SchemaValidator` and is used by one thread at a time. The pointers to
+/// tables are valid as long as `program` lives; `bits`, `scope` and `predictions` are owned here and freed
+/// in `deinit`; `members` is borrowed from the validator's caller and emptied before that returns.
 struct RunState: ~Copyable {
   let program: Program
   let nodes: UnsafeMutablePointer<ProgramNode>
@@ -17,7 +18,7 @@ struct RunState: ~Copyable {
   let text: UnsafeMutablePointer<UInt8>
   let usesDynamicScope: Bool
 
-  /// What JSON type each BSON type is (see `ValueTypes`), now and for the schema's style.
+  /// The JSON type of each BSON type (see `ValueTypes`), now and in the schema's style.
   var types: UnsafePointer<UInt8>
   let styleTypes: UnsafePointer<UInt8>
   let plainTypes: UnsafePointer<UInt8>
@@ -29,12 +30,12 @@ struct RunState: ~Copyable {
   /// With fewer steps left, verdicts on parts of the value are remembered.
   var remembersBelow = 0
   var verdicts = Verdicts()
-  /// Within something that was written for a value: its memory is used again for the next.
+  /// Depth within written values, whose memory is reused for the next one.
   var writtenDepth = 0
   /// For each key table and each of its keys, the key that came next the last time.
   let predictions: UnsafeMutablePointer<Int32>
 
-  /// A value put together from parts, while one is judged.
+  /// The members of a value that is given in parts, during its validation.
   var members = UnsafeBufferPointer<BSONElement>(start: nil, count: 0)
 
   /// Stack of bit sets. Each starts with its number of words.
@@ -47,19 +48,19 @@ struct RunState: ~Copyable {
   var scopeCapacity = 64
   var scopeCount = 0
 
-  /// A string that isn't one in BSON, as JSON has it. The second is for comparing two.
+  /// The JSON text of a value that is a string only in JSON. The second is for comparing two.
   var rendered = ByteWriter(capacity: 64)
   var otherRendered = ByteWriter(capacity: 64)
-  /// An object that isn't one in BSON, as JSON has it, as a document of plain types; likewise.
+  /// The JSON object of a value that is an object only in JSON, as a document of plain types; likewise.
   var plain = ByteWriter(capacity: 64)
   var otherPlain = ByteWriter(capacity: 64)
   var plainText = ByteWriter(capacity: 64)
   var patternScratch = PatternScratch()
   var items = ItemSet()
-  /// The two items that are the same, where `uniqueItems` found some.
+  /// The two equal items that `uniqueItems` found.
   var equalItems: (first: Int, second: Int) = (0, 0)
 
-  /// Schemas within values within schemas …: more is a fault. A level takes half a kilobyte of
+  /// The maximum nesting of schemas and values. A level takes half a kilobyte of
   /// stack.
   static let maximumDepth = 2_000
 
@@ -153,7 +154,7 @@ struct RunState: ~Copyable {
   }
 }
 
-/// What JSON type a BSON value is written as.
+/// The JSON types of BSON values.
 enum ValueTypes {
   /// Beyond `JSONTypes`: a double, which takes a look.
   static let double: UInt8 = 0x80

@@ -1,14 +1,17 @@
 import BSON
 
-/// Judges values by a program: yes or no, as fast as it goes. What is wrong, if something is, the
-/// `Explainer` finds out.
+/// Validates values by a program: yes or no, as fast as possible. `FailureFinder` and `Explainer` find the
+/// violations.
+///
+/// Safety invariant: `state` belongs to the `SchemaValidator` that makes the runner within one of its
+/// methods, and outlives it. Values are borrowed for that long.
 struct Runner {
   let state: UnsafeMutablePointer<RunState>
 
   typealias Bytes = UnsafeRawBufferPointer
 
-  /// Whether a value satisfies a schema. `frame` is the bit set of what was evaluated of the value,
-  /// or -1 where nobody wants to know.
+  /// Whether a value satisfies a schema. `frame` is the bit set of the value's evaluated parts, or
+  /// -1 if it isn't needed.
   func check(_ node: Int32, _ type: BSONType, _ value: Bytes, _ frame: Int32) -> Bool {
     if node <= ProgramNode.never { return node == ProgramNode.always }
     let schema = state.pointee.nodes + Int(node)
@@ -17,7 +20,7 @@ struct Runner {
     return check(schema, JSONTypes(rawValue: kind), type, value, frame)
   }
 
-  /// The types that the table doesn't settle.
+  /// The types that the table doesn't decide.
   @inline(never)
   private func checkLooking(
     _ node: Int32, _ type: BSONType, _ value: Bytes, _ frame: Int32
@@ -35,7 +38,7 @@ struct Runner {
     return asPlain { check(schema, .object, .document, document, frame) }
   }
 
-  /// Judges something that was written for a value, which has plain types only.
+  /// Validates a document that was written for a value, which has plain types only.
   func asPlain(_ body: () -> Bool) -> Bool {
     let types = state.pointee.types
     state.pointee.types = state.pointee.plainTypes
@@ -47,7 +50,7 @@ struct Runner {
     return body()
   }
 
-  /// Whether values are what simplified JSON has for them.
+  /// Whether values are written in the simplified style.
   @inline(__always)
   var isPlain: Bool { state.pointee.types == state.pointee.plainTypes }
 
@@ -71,7 +74,7 @@ struct Runner {
     return checkWhole(schema, kind, type, value, frame)
   }
 
-  /// What takes the depth, the dynamic scope and the bit sets into account.
+  /// The part with depth, dynamic scope and bit sets.
   @inline(never)
   private func checkWhole(
     _ schema: UnsafeMutablePointer<ProgramNode>, _ kind: JSONTypes, _ type: BSONType,
@@ -122,8 +125,8 @@ struct Runner {
     return true
   }
 
-  /// The same for a value that takes many steps: what a schema has said of a part of it is not
-  /// worked out twice, so that schemas that branch at every level don't take exponential time.
+  /// The same for a value that takes many steps: no schema is applied twice to the same part of it, so that
+  /// schemas that branch at every level don't take exponential time.
   @inline(never)
   private func checkRemembering(
     _ schema: UnsafeMutablePointer<ProgramNode>, _ kind: JSONTypes, _ type: BSONType,
@@ -142,8 +145,7 @@ struct Runner {
     return isFine
   }
 
-  /// A schema with `unevaluated…`: everything else notes what it looked at, then the rest is
-  /// judged.
+  /// A schema with `unevaluated…`: everything else records what it evaluated, then the rest is validated.
   @inline(never)
   private func checkUnevaluated(
     _ schema: UnsafeMutablePointer<ProgramNode>, _ rest: Int32, _ kind: JSONTypes,
@@ -189,12 +191,12 @@ struct Runner {
   @inline(__always)
   private func pushFrame(like frame: Int32) -> Int32 {
     let words = Int(state.pointee.bits[Int(frame)])
-    // Cleared, and merged in the end.
+    // Cleared, and merged at the end.
     guard words <= 64 || charge(words &>> 2) else { return -1 }
     return state.pointee.pushBits(words: words)
   }
 
-  /// Takes steps out of the value's budget; false, and a fault, if there are none left.
+  /// Charges the value's budget; false, and a fault, if it is exceeded.
   @inline(__always)
   func charge(_ steps: Int) -> Bool {
     state.pointee.stepsLeft &-= steps
@@ -212,7 +214,7 @@ struct Runner {
 
   // MARK: Elements
 
-  /// Whether this stands for the parts that a value is put together from.
+  /// Whether this is the placeholder for a value that is given in parts.
   @inline(__always)
   func isMembers(_ value: Bytes) -> Bool {
     value.baseAddress == UnsafeRawPointer(state)
@@ -363,7 +365,7 @@ struct Runner {
   }
 
   private func dynamicTarget(_ step: UnsafeMutablePointer<ProgramStep>) -> Int32 {
-    // A fault is seen by whoever looks into the target.
+    // The check of the target finds a fault.
     _ = charge((state.pointee.scopeCount &* Int(step.pointee.c)) &>> 2)
     for index in 0..<state.pointee.scopeCount {
       let resource = state.pointee.scope[index]

@@ -15,7 +15,7 @@ extension Runner {
     return check(state.pointee.program.strings + Int(index), text, length)
   }
 
-  /// The steps that looking at a text takes, except for patterns that are searched slowly.
+  /// The steps of reading a text, except for slow patterns.
   @inline(__always)
   private func chargeText(_ count: Int, _ index: Int32) -> Bool {
     let cost =
@@ -23,7 +23,7 @@ extension Runner {
       ? SchemaBudget.textCost : state.pointee.program.strings[Int(index)].cost
     let steps = (count &* cost) &>> 6
     state.pointee.stepsLeft &-= steps
-    // A few are noticed by whoever counts next.
+    // A few more steps are noticed by the next charge.
     return steps < 512 || state.pointee.stepsLeft >= 0 || fail(.tooComplex)
   }
 
@@ -67,7 +67,7 @@ extension Runner {
     }
   }
 
-  /// A string that is none in BSON. What is known by its form needn't be written first.
+  /// A value that is a string only in JSON. It need not be written for what its form decides.
   @inline(__always)
   private func checkRendered(_ index: Int32, _ type: BSONType, _ value: Bytes) -> Bool {
     let plan = state.pointee.program.strings + Int(index)
@@ -100,7 +100,7 @@ extension Runner {
     return check(plan, text, length)
   }
 
-  /// The text of a value that JSON has as a string, or nil for others. Valid until the next call.
+  /// The text of a value that is a string in JSON, or nil for others. Valid until the next call.
   @inline(__always)
   func text(_ type: BSONType, _ value: Bytes) -> Bytes? {
     if type == .string { return Bytes(rebasing: value[4..<(value.count &- 1)]) }
@@ -163,7 +163,7 @@ extension Runner {
     return plan.pointee.divisor.divides(digits: digits, exponent: exponent)
   }
 
-  /// A finite double as JSON has it, its sign aside: digits times ten to the exponent.
+  /// A finite double as JSON writes it, without its sign: digits times ten to the exponent.
   func written(_ double: Double) -> (digits: UInt64, exponent: Int) {
     if double.magnitude <= 0x1p53, double.rounded(.towardZero) == double {
       return (UInt64(double.magnitude), 0)

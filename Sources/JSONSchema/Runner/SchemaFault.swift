@@ -1,10 +1,10 @@
 import BSON
 
-/// Why a value can't be judged. It counts as invalid.
+/// Why a value can't be validated. It counts as invalid.
 public enum SchemaFault: Error, Equatable, Sendable, CustomStringConvertible {
   /// The bytes aren't BSON.
   case corrupt(BSONError)
-  /// A text that isn't UTF-8, which no JSON can hold.
+  /// A text that isn't UTF-8, which JSON can't represent.
   case invalidUTF8
   /// Schemas and values are nested too deep within each other.
   case tooDeep
@@ -13,8 +13,7 @@ public enum SchemaFault: Error, Equatable, Sendable, CustomStringConvertible {
   /// Schema and value together need too many steps.
   case tooComplex
 
-  /// Whether the value takes more than `SchemaBudget` or another bound allows: judged again, by
-  /// whatever command, it does so again.
+  /// Whether the value exceeds `SchemaBudget` or another bound: then it does so each time, in every command.
   public var isBound: Bool {
     switch self {
     case .tooDeep, .patternTooComplex, .tooComplex: true

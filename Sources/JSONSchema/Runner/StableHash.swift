@@ -1,7 +1,7 @@
 import JSON
 
-/// A hash of a value as JSON has it, the same in every run: what judging takes must not depend on
-/// chance. Equal values have equal hashes, whatever types of BSON they are.
+/// A hash of a value's JSON, the same in every run: the cost of validation must not depend on chance. Equal
+/// values have equal hashes, even if their BSON types differ.
 struct StableHash {
   private(set) var value: UInt64 = 0x9E37_79B9_7F4A_7C15
 
@@ -18,7 +18,7 @@ struct StableHash {
 
   @inline(__always)
   mutating func combine(number: Double) {
-    // Zeros are equal whatever their sign.
+    // Zeros are equal regardless of their sign.
     combine(number == 0 ? 5 : number.bitPattern)
   }
 

@@ -1,11 +1,11 @@
-/// What schemas have said of the parts of one value.
+/// Remembered results of schemas for the parts of one value.
 ///
 /// Only for values that take many steps (see `SchemaBudget`): a schema whose branches look into the
 /// same member twice takes twice the time at every level.
 struct Verdicts {
   struct Key: Hashable {
     var node: Int
-    /// Where the part's bytes are: within one value, that tells which it is.
+    /// Where the part's bytes are: within one value, that identifies it. Compared only, never read.
     var place: UnsafeRawPointer?
   }
 
@@ -16,7 +16,7 @@ struct Verdicts {
 
   subscript(key: Key) -> Bool? { known[key] }
 
-  /// False if it has no room any more.
+  /// False if it is full.
   mutating func add(_ verdict: Bool, for key: Key) -> Bool {
     guard known.count < Self.most else { return false }
     known[key] = verdict

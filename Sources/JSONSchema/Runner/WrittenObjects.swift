@@ -2,10 +2,10 @@ import BSON
 
 // Values that are objects in JSON but not in BSON: timestamps, and nearly everything in Extended
 // JSON. They are written by the JSON writer and read back as a document of plain types, so that
-// they are judged by what is written, whatever that is.
+// exactly what is written is validated.
 
 extension Runner {
-  /// The document that JSON has for a value, in `memory`; nil after a fault.
+  /// The value's JSON object as a document in `memory`; nil after a fault.
   @inline(never)
   func writtenDocument(
     _ type: BSONType, _ value: Bytes, _ memory: inout ByteWriter
@@ -20,7 +20,9 @@ extension Runner {
       _ = fail(.corrupt(error))
       return nil
     }
-    guard PlainBSON.append(json: state.pointee.plainText.bytes, to: &memory) else {
+    do throws(PlainJSONError) {
+      try memory.append(documentOf: state.pointee.plainText.bytes)
+    } catch {
       _ = fail(.tooDeep)
       return nil
     }

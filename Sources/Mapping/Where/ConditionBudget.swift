@@ -60,6 +60,6 @@ extension Int {
 /// What comes of a condition.
 enum ConditionVerdict {
   case satisfied, refused
-  /// The steps were used up before that could be told.
+  /// The steps were used up before the result was known.
   case undecided
 }

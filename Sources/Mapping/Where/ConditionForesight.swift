@@ -2,7 +2,7 @@ import BSON
 import Oplog
 internal import Patterns
 
-/// What is known of events before there are any: enough to tell of some conditions how they end.
+/// What is known about events in advance: enough to predict the result of some conditions.
 package struct ExpectedEvents: Sendable {
   /// A path at which they have something, or nothing.
   package enum Assumption: Sendable, Equatable {
@@ -11,12 +11,12 @@ package struct ExpectedEvents: Sendable {
   }
 
   package var operation: OperationType
-  /// Parts that none of them has.
+  /// Parts that no such event has.
   package var lacking: [EventField]
   /// Where all of them are of one.
   package var database: String?
   package var collection: String?
-  package var assumption: Assumption?
+  var assumption: Assumption?
 
   package init(
     _ operation: OperationType, lacking: [EventField], database: String? = nil,

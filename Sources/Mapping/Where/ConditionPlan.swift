@@ -10,7 +10,7 @@ struct ConditionNode {
   }
 
   var kind: Kind
-  /// Of `all`, `any` and `not`: where its parts stand in the list of children. Of tests: where their
+  /// Of `all`, `any` and `not`: the range of its parts in the list of children. Of tests: where their
   /// values do, or which pattern it is.
   var first: Int32 = 0
   var count: Int32 = 0
@@ -254,7 +254,7 @@ extension MappingPlan {
     }
   }
 
-  /// Whether a value equals one of those, which are sorted.
+  /// Whether a value equals one of the given ones, which are sorted.
   private func isAmong(
     _ places: Range<Int>, _ value: BSONElement, _ scratch: inout Scratch
   ) -> Bool {

@@ -6,7 +6,7 @@ enum PathVisit {
   /// found there; nil where a branch has none. Ends with true as soon as `visit` says so, and with
   /// false as soon as `spend` does, which gets the steps that were taken: one for each element.
   ///
-  /// - An array on the way stands for each document in it, and for the element that a number names.
+  /// - An array on the way is entered at each document in it, and at the element that a number names.
   ///   (Arrays within arrays are entered by number only.)
   /// - An array at the path's end is shown element by element, then as a whole.
   /// - Keys that hold dots themselves, as an update's fields do, are found by them.

@@ -241,7 +241,7 @@ private struct ComparableDecimal {
 
   private init() {}
 
-  /// Steps that a double's digits take: of 1e-300, as much as thousands of other comparisons.
+  /// Steps for a double's digits: 1e-300 costs as much as thousands of other comparisons.
   static func cost(_ double: Double) -> Int {
     let power = abs(max(Int(double.exponentBitPattern), 1) - 1075)
     return double.isFinite ? power * (power + 64) / 16 : 0

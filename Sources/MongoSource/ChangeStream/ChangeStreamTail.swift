@@ -26,9 +26,7 @@ struct ChangeStreamTail {
   /// The last queued batch may have been cut by the size limit, so the consumer waits for more.
   private var mayBeCut = false
 
-  private var backoff = Backoff()
-  /// Reading is interrupted, and a warning was logged.
-  private var outage = false
+  private var retries = Retries()
   /// How long a server may take to reply. Doubled after a timeout: finding the next event can be slow.
   private var replyTimeout: Duration
   /// The server has answered on the current cursor.
@@ -129,17 +127,11 @@ struct ChangeStreamTail {
     if error.domain == .network, !hasAnswered {
       replyTimeout = min(replyTimeout * 2, Self.longestReplyTimeout)
     }
-    let pause = backoff.next()
-    let attempt = backoff.failures
+    let (pause, attempt) = retries.failed(
+      error, mailbox.logger, "reopening the change stream at \(reached), with retries")
     mailbox.update(generation: generation) { status in
       status.phase = .reopening(reason: error.description, attempt: attempt)
       status.lastError = error
-    }
-    if outage {
-      mailbox.logger.debug("\(error)", metadata: ["attempt": "\(attempt)"])
-    } else {
-      outage = true
-      mailbox.logger.warning("\(error); reopening the change stream at \(reached), with retries")
     }
     mailbox.pause(pause, generation: generation)
   }
@@ -208,7 +200,7 @@ struct ChangeStreamTail {
       if batch.isLast { replyTimeout = mailbox.options.replyTimeout }
       if isBehind(batch) {
         try waitForStart(since: opened, server)
-      } else if outage {
+      } else if retries.isReported {
         recovered(server.host)
       }
       if try deliver(batch) {
@@ -223,8 +215,7 @@ struct ChangeStreamTail {
   }
 
   private mutating func recovered(_ host: String) {
-    outage = false
-    backoff.reset()
+    _ = retries.succeeded()
     mailbox.update(generation: generation) { $0.reopens += 1 }
     mailbox.logger.info("reading the change stream again at \(host), from \(reached)")
   }
@@ -238,10 +229,8 @@ struct ChangeStreamTail {
     since opened: ContinuousClock.Instant, _ server: MongoConnection.Server
   ) throws(End) {
     guard ContinuousClock.now - opened > mailbox.options.longestLag else { return }
-    if !outage {
-      outage = true
-      mailbox.logger.warning("\(server.host) has not reached \(start.position) yet; waiting for it")
-    }
+    retries.report(
+      mailbox.logger, "\(server.host) has not reached \(start.position) yet; waiting for it")
     throw .stale
   }
 

@@ -5,9 +5,9 @@ internal import Oplog
 package struct Hello: Sendable {
   package var setName: String?
   /// A router of a sharded cluster.
-  package var isRouter = false
+  var isRouter = false
   /// Belongs to a replica set that is not initiated yet.
-  package var awaitsInitiation = false
+  var awaitsInitiation = false
   /// This server's newest oplog entry, and the newest that it knows to be majority-committed.
   package var lastWrite: ResumePoint?
   package var majority: ResumePoint?

@@ -29,7 +29,7 @@ public struct MongoSourceOptions: Sendable {
   /// member may be cut off from its set or the cursor broken: another cursor is opened.
   package var longestSilence = Duration.seconds(30)
   /// How long a member may lag behind the start position before another one is selected.
-  package var longestLag = Duration.seconds(5)
+  var longestLag = Duration.seconds(5)
   /// Documents per page of a snapshot: the larger they are, the fewer.
   package var snapshotPage = 2...5000
   /// False: read as if no collection had an index on `_id`. For tests.

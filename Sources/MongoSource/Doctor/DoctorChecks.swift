@@ -139,7 +139,7 @@ extension DoctorFacts {
       remedy: remedies.joined(separator: "\n"))
   }
 
-  package static func isLoopback(_ host: String) -> Bool {
+  static func isLoopback(_ host: String) -> Bool {
     // A path is a Unix socket.
     host.hasPrefix("127.") || host.hasPrefix("localhost") || host.hasPrefix("[::1]")
       || host.hasPrefix("::1") || host.hasPrefix("/")
@@ -196,7 +196,7 @@ extension DoctorFacts {
 }
 
 extension Answer {
-  package var isForbidden: Bool {
+  var isForbidden: Bool {
     if case .forbidden = self { true } else { false }
   }
 }

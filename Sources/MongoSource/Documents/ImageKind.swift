@@ -1,7 +1,7 @@
 public import BSON
 public import Oplog
 
-/// One requested document.
+/// One requested document, borrowed from its answer.
 public struct Image {
   public var kind: ImageKind
   /// Nil for `none`. Points into the replies of its `ImageAnswer`, so it is valid only while that is
@@ -35,5 +35,18 @@ public final class ImageAnswer: @unchecked Sendable {
     self.generation = generation
     self.images = images
     self.replies = replies
+  }
+
+  /// Documents that no server sent: a test's. Nil: none.
+  package convenience init(
+    generation: UInt64, documents: [[UInt8]?]
+  ) throws(CursorReply.Malformed) {
+    let reply = MongoReply(batch: documents.compactMap { $0 })
+    var found = try CursorReply(reply.bytes).documents.elements()
+    let images = documents.map { document in
+      let view = document.flatMap { _ in try? found.next()?.document }
+      return Image(kind: view == nil ? .none : .post, document: view)
+    }
+    self.init(generation: generation, images: images, replies: [reply])
   }
 }

@@ -5,7 +5,7 @@ final class ImageMailbox: Sendable {
   let options: MongoSourceOptions
   let logger: Logger
   let bytesPerAnswer: Int
-  private let shared = ConditionLock(Shared())
+  private let thread = WorkThread("image-reader", State())
 
   struct Assignment: Sendable {
     var request: ImageRequest
@@ -13,14 +13,11 @@ final class ImageMailbox: Sendable {
     var onAnswer: @Sendable (ImageAnswer) -> Void
   }
 
-  private struct Shared {
+  private struct State {
     var queue: [Assignment] = []
-    var generation: UInt64 = 0
     var status = ImageStatus()
-    var threadRuns = false
-    /// Consecutive refusals by the system to start it.
+    /// Consecutive refusals by the system to start the thread.
     var refusals = 0
-    var stopping = false
   }
 
   init(options: MongoSourceOptions, logger: Logger, bytesPerAnswer: Int) {
@@ -35,104 +32,89 @@ final class ImageMailbox: Sendable {
   // MARK: The user's side
 
   func restart() -> UInt64 {
-    let generation = shared.withLock { shared in
-      shared.queue.removeAll()
-      shared.generation += 1
-      if !shared.stopping { shared.status.phase = .idle }
-      return shared.generation
+    thread.restart { state, _, isStopping in
+      state.queue.removeAll()
+      if !isStopping { state.status.phase = .idle }
     }
-    shared.signal()
-    return generation
   }
 
   func submit(
     _ request: ImageRequest, generation: UInt64,
     onAnswer: @escaping @Sendable (ImageAnswer) -> Void
   ) -> Bool {
-    let startThread = shared.withLock { shared in
-      guard shared.generation == generation, !shared.stopping else { return false }
-      shared.queue.append(
+    let isQueued: Void? = thread.ifCurrent(generation) { state in
+      state.queue.append(
         Assignment(request: request, generation: generation, onAnswer: onAnswer))
-      shared.status.requests += 1
-      defer { shared.threadRuns = true }
-      return !shared.threadRuns
+      state.status.requests += 1
     }
-    shared.signal()
-    guard startThread, !OSThread.start("image-reader", { [self] in run() }) else { return true }
+    guard isQueued != nil else { return false }
+    thread.wake()
+    guard !thread.start({ [self] in run() }) else { return true }
     let error = MongoError(
-      domain: .client, message: OSThread.refusal("image-reader"), place: "full documents",
+      domain: .client, message: OSThread.refusal(thread.name), place: "full documents",
       isTransient: true)
-    let isFirst = shared.withLock { shared in
-      shared.threadRuns = false
+    let isFirst = thread.withState { state in
       // Without a thread nothing else empties the queue.
-      shared.queue.removeAll()
-      shared.status.requests -= 1
-      shared.refusals += 1
-      shared.status.phase = .retrying(reason: error.description, attempt: shared.refusals)
-      shared.status.lastError = error
-      return shared.refusals == 1
+      state.queue.removeAll()
+      state.status.requests -= 1
+      state.refusals += 1
+      state.status.phase = .retrying(reason: error.description, attempt: state.refusals)
+      state.status.lastError = error
+      return state.refusals == 1
     }
     if isFirst { logger.warning("\(error); full documents are delayed until a thread starts") }
     return false
   }
 
-  var status: ImageStatus { shared.withLock { $0.status } }
+  var status: ImageStatus { thread.withState { $0.status } }
 
   func requestStop() {
-    shared.withLock { shared in
-      shared.stopping = true
-      shared.queue.removeAll()
-      shared.status.phase = .stopped
+    thread.requestStop { state in
+      state.queue.removeAll()
+      state.status.phase = .stopped
     }
-    shared.signal()
   }
 
   func stop(waiting limit: Duration) {
     requestStop()
-    _ = shared.wait(atMost: limit) { shared in shared.threadRuns ? nil : true }
+    thread.waitForEnd(atMost: limit)
   }
 
   // MARK: The thread's side
 
   private func run() {
-    shared.withLock { $0.refusals = 0 }
-    var thread = ImageThread(self)
+    thread.withState { $0.refusals = 0 }
+    var work = ImageThread(self)
     while let assignment = next() {
-      thread.serve(assignment)
+      work.serve(assignment)
     }
-    thread.end()
-    shared.withLock { $0.threadRuns = false }
-    shared.signal()
+    work.end()
   }
 
   /// Waits for the next request; nil after `stop`.
   private func next() -> Assignment? {
-    shared.wait { shared -> Assignment?? in
-      if shared.stopping { return .some(nil) }
-      guard !shared.queue.isEmpty else { return nil }
-      shared.status.phase = .reading
-      return shared.queue.removeFirst()
-    } ?? nil
+    thread.next { state, _ in
+      guard !state.queue.isEmpty else { return nil }
+      state.status.phase = .reading
+      return state.queue.removeFirst()
+    }
   }
 
   /// False after the next `restart` or `stop`.
-  func isCurrent(_ generation: UInt64) -> Bool {
-    shared.withLock { $0.generation == generation && !$0.stopping }
-  }
+  func isCurrent(_ generation: UInt64) -> Bool { thread.isCurrent(generation) }
 
   /// Sleeps until the generation ends, at most `duration`.
   func pause(_ duration: Duration, generation: UInt64) {
-    _ = shared.wait(atMost: duration) { shared in
-      shared.generation == generation && !shared.stopping ? nil : true
-    }
+    thread.pause(duration, generation: generation)
   }
 
   /// Changes the status, except the phase if the generation has ended.
   func update(generation: UInt64, _ change: (inout ImageStatus) -> Void) {
-    shared.withLock { shared in
-      let phase = shared.status.phase
-      change(&shared.status)
-      if shared.generation != generation || shared.stopping { shared.status.phase = phase }
+    if thread.ifCurrent(generation, { change(&$0.status) }) != nil { return }
+    thread.withState { state in
+      let phase = state.status.phase
+      change(&state.status)
+      state.status.phase = phase
     }
   }
 

@@ -117,13 +117,16 @@ public struct ImageRequest: Sendable {
     return Int(record.image)
   }
 
-  /// Removes the first images, to request the rest of a partial answer. The remaining images are
-  /// renumbered from 0.
-  public mutating func removeImages(first taken: Int) {
-    for index in records.indices where records[index].image >= 0 {
-      records[index].image = max(records[index].image - Int32(clamping: taken), -1)
-    }
-    count = max(count - taken, 0)
+  /// What an image is of: the entry of its change, and the document's key; of a pre-image, the operation's
+  /// index instead of a key.
+  package func subject(ofImage number: Int) -> (
+    entry: OplogPosition, key: [UInt8], operation: Int64?
+  )? {
+    guard let record = records.first(where: { $0.image == Int32(number) }) else { return nil }
+    return (
+      record.time, Array(bytes[record.key.range]),
+      record.kind == .preImage ? record.operation : nil
+    )
   }
 
   /// The same section with only the images from `first` on, renumbered from 0.

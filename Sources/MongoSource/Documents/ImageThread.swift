@@ -6,9 +6,7 @@ internal import Oplog
 struct ImageThread {
   private let mailbox: ImageMailbox
   private var connected: Connected?
-  private var backoff = Backoff()
-  /// Reading is interrupted, and a warning was logged.
-  private var outage = false
+  private var retries = Retries()
   /// Maximum images per answer; lowered for large documents.
   private var imagesPerAnswer = Int.max
 
@@ -88,25 +86,17 @@ struct ImageThread {
   private mutating func retryLater(_ error: MongoError, _ generation: UInt64) {
     // A new connection is cheap, and selects a server again.
     connected = nil
-    let pause = backoff.next()
-    let attempt = backoff.failures
+    let (pause, attempt) = retries.failed(
+      error, mailbox.logger, "retrying the reads of full documents")
     mailbox.update(generation: generation) { status in
       status.phase = .retrying(reason: error.description, attempt: attempt)
       status.lastError = error
-    }
-    if outage {
-      mailbox.logger.debug("\(error)", metadata: ["attempt": "\(attempt)"])
-    } else {
-      outage = true
-      mailbox.logger.warning("\(error); retrying the reads of full documents")
     }
     mailbox.pause(pause, generation: generation)
   }
 
   private mutating func recovered() {
-    backoff.reset()
-    guard outage else { return }
-    outage = false
+    guard retries.succeeded() else { return }
     mailbox.logger.info("reads of full documents work again")
   }
 

@@ -10,9 +10,7 @@ struct SnapshotScan {
   private let marker: SnapshotMarker?
   /// Set once the collections are listed.
   private var state: SnapshotState?
-  private var backoff = Backoff()
-  /// Reading is interrupted, and a warning was logged.
-  private var outage = false
+  private var retries = Retries()
 
   /// How often to check that the oplog still holds the position to tail from: a long snapshot must not
   /// learn only at its end that it is lost.
@@ -65,25 +63,17 @@ struct SnapshotScan {
   }
 
   private mutating func retryLater(_ error: MongoError) {
-    let pause = backoff.next()
-    let attempt = backoff.failures
+    let (pause, attempt) = retries.failed(
+      error, mailbox.logger, "the snapshot continues after a retry")
     mailbox.update(generation: generation) { status in
       status.phase = .reopening(reason: error.description, attempt: attempt)
       status.lastError = error
-    }
-    if outage {
-      mailbox.logger.debug("\(error)", metadata: ["attempt": "\(attempt)"])
-    } else {
-      outage = true
-      mailbox.logger.warning("\(error); the snapshot continues after a retry")
     }
     mailbox.pause(pause, generation: generation)
   }
 
   private mutating func recovered(_ host: String) {
-    backoff.reset()
-    guard outage else { return }
-    outage = false
+    guard retries.succeeded() else { return }
     mailbox.update(generation: generation) { $0.reopens += 1 }
     mailbox.logger.info("the snapshot continues on \(host)")
   }

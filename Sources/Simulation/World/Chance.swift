@@ -1,4 +1,4 @@
-import TestRandom
+import SeededNumbers
 
 /// Random numbers of one purpose. Each purpose has its own, so that leaving out a fault changes as little as possible
 /// of the rest.
