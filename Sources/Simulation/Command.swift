@@ -7,7 +7,7 @@ import DeliberateErrors
   import Musl
 #endif
 
-/// `simulate [--seed N | --first N] [--seeds N | --minutes N] [--error NAME] [--lines N] [--brief] [--facts]`
+/// `simulate [--seed N | --first N] [--seeds N | --minutes N] [--error NAME] [--lines N] [--brief] [--twice] [--facts]`
 ///
 /// Runs histories until one fails: exit code 1, with the shortest list of faults that was found and what happened.
 package struct Command {
@@ -17,11 +17,17 @@ package struct Command {
   private var lines = 200
   /// A failure is told in one line.
   private var isBrief = false
+  /// Each history is run twice, and has to be the same.
+  private var runsTwice = false
   private var problem: String?
 
   package init(_ arguments: some Sequence<String>) {
     var arguments = arguments.makeIterator()
     while let name = arguments.next() {
+      if name == "--twice" {
+        runsTwice = true
+        continue
+      }
       if name == "--brief" {
         isBrief = true
         continue
@@ -69,6 +75,13 @@ package struct Command {
       ?? (total.histories < count)
     {
       let outcome = Simulation(seed: seed).run()
+      if runsTwice {
+        let again = Simulation(seed: seed).run()
+        guard again.digest == outcome.digest else {
+          print("seed \(seed) gives two histories: \(outcome.digest) and \(again.digest)")
+          return 1
+        }
+      }
       total.add(outcome)
       if let failure = outcome.failure {
         report(seed, failure, outcome)

@@ -107,7 +107,8 @@ final class FaultInjector {
       let up = network.isUp.indices.filter { network.isUp[$0] }
       guard !up.isEmpty else { return false }
       var losing: [String: Int] = [:]
-      if chance.one(in: 2) {
+      // What is lost is published again from the oplog.
+      if world.scenario.keepsWindow, chance.one(in: 2) {
         for name in jetStream.streams.keys.sorted()
         where !name.hasPrefix("KV_") || chance.one(in: 4) {
           losing[name] = Int(chance.skewed(0, 30))
@@ -169,8 +170,9 @@ final class FaultInjector {
       }
       network.handled()
     case .bucketDeleted:
-      // Found again by what streams hold: where one holds nothing, its beginning can't be shown.
-      guard
+      // Found again by what streams hold: where one holds nothing, its beginning can't be shown, and what is found
+      // may be older than the oplog.
+      guard world.scenario.keepsWindow,
         world.scenario.streams.allSatisfy({
           jetStream.streams[$0.name].map { $0.store.count > 0 } ?? false
         }), (try? jetStream.deleteStream("KV_TAILRACE")) != nil
