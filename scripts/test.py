@@ -1,21 +1,19 @@
 #!/usr/bin/env python3
 """Runs all tests and says how many: `make test`.
 
-    test.py             builds, then Tests/Integration beside the build and run of Swift's tests
+    test.py             builds, then Swift's tests, then Tests/Integration
     test.py --faults    the fault tests of Tests/Integration only; builds nothing
     test.py --differential    test_differential.py only; builds nothing
 
 FAULT_ROUNDS sets the rounds of each fault (3), FAULT_SEED repeats a run's choices,
 PYTEST_ADDOPTS is pytest's own. A failed part doesn't keep the next from running.
-Six files of Tests/Integration run at a time, each worker with servers of its own: they mostly wait
-(two use a quarter of two cores). TEST_WORKERS sets how many. Swift's tests are compiled with what they
-leave of the processor, and run beside them.
+Four files of Tests/Integration run at a time, each worker with servers of its own: they mostly wait
+(two use a quarter of two cores). TEST_WORKERS sets how many.
 """
 
 import os
 import subprocess
 import sys
-import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
 from concurrent.futures import ThreadPoolExecutor
@@ -27,19 +25,13 @@ SWIFT_REPORTS = [fetch.ROOT / ".build" / f"swift-tests-{part}.xml" for part in (
 PYTHON_REPORT = fetch.ROOT / ".build" / "integration-tests.xml"
 
 
-def run(*command, beside=False):
-    """The exit code of a command; what it prints comes at its end where it runs `beside` another."""
+def run(*command):
+    """The exit code of a command, which says what it has taken."""
     words = " ".join(str(word) for word in command)
     began = time.monotonic()
-    with tempfile.TemporaryFile("w+", errors="replace") as printed:
-        if not beside:
-            print(f"+ {words}", file=sys.stderr, flush=True)
-        process = subprocess.Popen([str(word) for word in command], cwd=fetch.ROOT,
-                                   **({"stdout": printed, "stderr": printed} if beside else {}))
-        used = building.ended(process)
-        if beside:
-            printed.seek(0)
-            fetch.show(f"+ {words}\n{printed.read()}")
+    print(f"+ {words}", file=sys.stderr, flush=True)
+    process = subprocess.Popen([str(word) for word in command], cwd=fetch.ROOT)
+    used = building.ended(process)
     fetch.show(f"  {time.monotonic() - began:.0f} s, {used:.0f} s of processor, "
                f"exit {process.returncode}: {words}")
     return process.returncode
@@ -59,17 +51,13 @@ def counted(*reports):
 
 
 def swift_tests():
-    """Builds and runs them, behind what else runs for the processor; the exit codes."""
-    codes = [building.build("--build-tests", behind=True)]
-    if codes != [0]:
-        return codes
+    """Runs them; the exit codes."""
     # Quiet about XCTest, which has no tests here. Those that start mongods run by themselves, and
     # eight of the others at a time: beside hundreds of tests a server looks hung.
     os.environ.setdefault("SWT_EXPERIMENTAL_MAXIMUM_PARALLELIZATION_WIDTH", "8")
-    for report, half in zip(SWIFT_REPORTS, ("--skip", "--filter")):
-        codes.append(run("swift", "test", "-c", "release", "--skip-build", "--disable-xctest",
-                         half, "MongoSourceTests", "--xunit-output", report, beside=True))
-    return codes
+    return [run("swift", "test", "-c", "release", "--skip-build", "--disable-xctest",
+                half, "MongoSourceTests", "--xunit-output", report)
+            for report, half in zip(SWIFT_REPORTS, ("--skip", "--filter"))]
 
 
 def main(arguments):
@@ -89,7 +77,7 @@ def main(arguments):
         # Beside the build, which waits for nobody's network.
         with ThreadPoolExecutor(1) as background:
             servers = background.submit(fetch.servers)
-            code = building.build("--product", "tailrace") if whole else 0
+            code = building.build("--build-tests") if whole else 0
             python = servers.result()
     except fetch.Unavailable as problem:
         fetch.say(problem)
@@ -98,12 +86,10 @@ def main(arguments):
         return code
     for report in (*SWIFT_REPORTS, PYTHON_REPORT):
         report.unlink(missing_ok=True)
-    workers = ["-n", os.environ.get("TEST_WORKERS", "6"), "--dist", "loadfile"]
-    with ThreadPoolExecutor(1) as beside:
-        swift = beside.submit(swift_tests) if whole else None
-        codes = [run(python, "-m", "pytest", "-q", "--durations=20", "--junitxml", PYTHON_REPORT,
-                     *(workers if "no:xdist" not in choice else []), *choice)]
-        codes += swift.result() if swift else []
+    codes = swift_tests() if whole else []
+    workers = ["-n", os.environ.get("TEST_WORKERS", "4"), "--dist", "loadfile"]
+    codes.append(run(python, "-m", "pytest", "-q", "--durations=20", "--junitxml", PYTHON_REPORT,
+                     *(workers if "no:xdist" not in choice else []), *choice))
     total, failed, skipped = counted(*SWIFT_REPORTS, PYTHON_REPORT)
     passed = total - failed - skipped
     verdict = "PASS" if not any(codes) else "FAIL"

@@ -72,6 +72,7 @@ package struct Simulation: Sendable {
     let deadline = world.now + Self.settleWithin
     while world.failure == nil, world.now < deadline {
       world.run(until: world.now + Nano.second)
+      workload.finish()
       judge.look()
       if judge.isSettled(on: instance) { break }
     }

@@ -13,6 +13,4 @@ if getenv(name) == nil {
   execv("/proc/self/exe", CommandLine.unsafeArgv)
 }
 
-
-
 exit(Command(CommandLine.arguments.dropFirst()).run())

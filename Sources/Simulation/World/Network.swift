@@ -66,8 +66,8 @@ final class Network: @unchecked Sendable {
 
   /// How the processes' connections travel.
   func transport(of process: SimulatedProcess) -> NATSTransport {
-    NATSTransport(random: { [self] in chance.next() }) {
-      [self] host, _, timeout, eventLoop, prepare in
+    let random: @Sendable () -> UInt64 = { [self] in chance.next() }
+    return NATSTransport(random: random) { [self] host, _, timeout, eventLoop, prepare in
       let promise = eventLoop.makePromise(of: (any Channel).self)
       open(host, process, eventLoop, timeout, prepare, promise)
       return promise.futureResult

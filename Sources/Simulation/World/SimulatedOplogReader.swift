@@ -107,21 +107,27 @@ final class SimulatedOplogReader: ChangeReader, @unchecked Sendable {
     case .connect(let preferred): connect(preferred, run)
     case .startSession: step1(run, .done)
     case .find(let position, let majority, let batchSize):
-      read(run, when: { true }) { set, member in
-        try set.find(on: member, from: position, majority: majority, batchSize: batchSize)
-      }
+      read(
+        run, when: { true },
+        { set, member in
+          try set.find(on: member, from: position, majority: majority, batchSize: batchSize)
+        })
     case .getMore(let cursor, let batchSize): more(cursor, batchSize, run)
     case .search(let point, let found, _):
       let member = run.member ?? 0
-      end.ask(member, { [end] in end.search(point, found: found, besides: member) }) { [self] in
-        take($0, run) { .missing($0) }
-      }
+      end.ask(
+        member, { [end] in end.search(point, found: found, besides: member) },
+        { [self] in
+          take($0, run) { .missing($0) }
+        })
     case .deliver(let batch, let moreWaits): deliver(batch, moreWaits, run)
     case .killCursor(let cursor):
       let member = run.member ?? 0
-      end.ask(member, { [end] in try end.set.killCursor(on: member, cursor) }) { [self] in
-        take($0, run) { .done }
-      }
+      end.ask(
+        member, { [end] in try end.set.killCursor(on: member, cursor) },
+        { [self] in
+          take($0, run) { .done }
+        })
     case .pause(let pause):
       end.process.eventLoop.later(in: pause.nanoseconds) { [self] in step1(run, .done) }
     case .fail(let failure):
@@ -155,11 +161,13 @@ final class SimulatedOplogReader: ChangeReader, @unchecked Sendable {
       member = index
     }
     run.member = member
-    end.ask(member, {}) { [self] in
-      take($0, run) {
-        .connected(host: MongoEnd.hosts[member ?? 0], isInitiated: true, unsupported: nil)
-      }
-    }
+    end.ask(
+      member, {},
+      { [self] in
+        take($0, run) {
+          .connected(host: MongoEnd.hosts[member ?? 0], isInitiated: true, unsupported: nil)
+        }
+      })
   }
 
   private func read(
@@ -172,16 +180,17 @@ final class SimulatedOplogReader: ChangeReader, @unchecked Sendable {
       { [end] in
         let reply = try command(end.set, member)
         return end.set.withBytes(of: reply) { MongoReply(copying: $0) }
-      }
-    ) { [self] in take($0, run) { .reply($0) } }
+      }, { [self] in take($0, run) { .reply($0) } })
   }
 
   /// A tailable cursor that awaits data: the server answers when there is some, or after a second.
   private func more(_ cursor: Int64, _ batchSize: Int, _ run: Run) {
     let member = run.member ?? 0
-    read(run, when: { [end] in end.set.isReady(on: member, cursor: cursor) }) { set, member in
-      try set.getMore(on: member, cursor: cursor, batchSize: batchSize)
-    }
+    read(
+      run, when: { [end] in end.set.isReady(on: member, cursor: cursor) },
+      { set, member in
+        try set.getMore(on: member, cursor: cursor, batchSize: batchSize)
+      })
   }
 
   private func deliver(_ batch: OplogBatch, _ moreWaits: Bool, _ run: Run) {
@@ -238,25 +247,27 @@ final class SimulatedMonitor: MongoWatching, @unchecked Sendable {
   private func poll() {
     guard !isStopped, !end.process.isGhost else { return }
     let member = end.selected
-    end.ask(member, { [end] in try end.set.status(of: member ?? 0) }) { [self] result in
-      snapshot.at = .now
-      switch result {
-      case .success(let status):
-        snapshot.reachable = true
-        snapshot.error = nil
-        snapshot.reachedAt = .now
-        snapshot.host = MongoEnd.hosts[member ?? 0]
-        snapshot.setName = Scenario.source
-        snapshot.version = "6.0.5"
-        snapshot.majority = status.majority
-        snapshot.lastWrite = status.newest
-        snapshot.oldest = status.oldest
-      case .failure(let error):
-        snapshot.reachable = false
-        snapshot.error = error
-      }
-      end.process.eventLoop.later(in: Nano.second) { [self] in poll() }
-    }
+    end.ask(
+      member, { [end] in try end.set.status(of: member ?? 0) },
+      { [self] result in
+        snapshot.at = .now
+        switch result {
+        case .success(let status):
+          snapshot.reachable = true
+          snapshot.error = nil
+          snapshot.reachedAt = .now
+          snapshot.host = MongoEnd.hosts[member ?? 0]
+          snapshot.setName = Scenario.source
+          snapshot.version = "6.0.5"
+          snapshot.majority = status.majority
+          snapshot.lastWrite = status.newest
+          snapshot.oldest = status.oldest
+        case .failure(let error):
+          snapshot.reachable = false
+          snapshot.error = error
+        }
+        end.process.eventLoop.later(in: Nano.second) { [self] in poll() }
+      })
   }
 }
 
