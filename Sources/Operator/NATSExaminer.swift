@@ -47,13 +47,14 @@ struct NATSExaminer: Sendable {
     }
     found.append(Diagnosis("nats.permissions.inbox", .ok, "answers arrive below \(rights.inbox)"))
     var streams: [String: StreamInfo] = [:]
-    found += await tryRequests(&streams)
+    var absent: Set<String> = []
+    found += await tryRequests(&streams, &absent)
     found += await tryMessages(streams)
     found.append(await tryState())
     var start = StartExaminer(self)
     await start.examine()
     plans = start.allPlans
-    found.append(await account(streams, start.plans))
+    found.append(await account(missing: absent.count, start.plans))
     found += streams.sorted { $0.key < $1.key }.compactMap { refusesMessages($0.key, $0.value) }
     // Of one stream, the cause is said first: a stream that can't serve refuses messages, too.
     for diagnosis in start.found {
@@ -66,7 +67,10 @@ struct NATSExaminer: Sendable {
 
   // MARK: - Rights
 
-  private func tryRequests(_ streams: inout [String: StreamInfo]) async -> [Diagnosis] {
+  /// - Parameter absent: streams that the server says there are not. Others it may not be asked about.
+  private func tryRequests(
+    _ streams: inout [String: StreamInfo], _ absent: inout Set<String>
+  ) async -> [Diagnosis] {
     var lacking: [String] = []
     var later: [String] = []
     var words = ""
@@ -81,8 +85,12 @@ struct NATSExaminer: Sendable {
         payload: right.subject.contains(".GET.") ? #"{"seq":1}"# : isQuestion ? "" : "{")
       switch answer {
       case .json(let json):
-        if let name = Self.name(right, "$JS.API.STREAM.INFO."), json["config"] != nil {
-          streams[name] = StreamInfo(json)
+        if let name = Self.name(right, "$JS.API.STREAM.INFO.") {
+          if json["config"] != nil {
+            streams[name] = StreamInfo(json)
+          } else if json["error"]?["err_code"]?.integer(Int.self) == JetStreamCode.streamNotFound {
+            absent.insert(name)
+          }
         }
         if let name = Self.name(right, "$JS.API.CONSUMER.INFO."), json["config"] != nil {
           consumers.insert(name)
@@ -176,12 +184,13 @@ struct NATSExaminer: Sendable {
     return found
   }
 
-  /// A stream that is to be made gets no answers: another one takes its subject.
+  /// Another stream takes the subject of one that is to be made. (One that is there, and that the user may
+  /// not see, answers by its own name.)
   private func captured(_ stream: String, _ subject: String, _ answer: JSONValue) -> [Diagnosis] {
-    let isStreams =
-      answer["stream"] != nil
+    let isOthers =
+      answer["stream"]?.stringValue.map { $0 != stream } ?? false
       || answer["error"]?["err_code"]?.integer(Int.self) == JetStreamCode.otherStream
-    guard isStreams else { return [] }
+    guard isOthers else { return [] }
     let overlap = SubjectOverlap.refusal([], "STREAM.CREATE.\(stream)")
     return StartRefusal(overlap).map { refusal in
       var diagnosis = Diagnosis(refusal)
@@ -223,7 +232,7 @@ struct NATSExaminer: Sendable {
   // MARK: - What would refuse
 
   /// Limits of the account, where it may be asked.
-  private func account(_ streams: [String: StreamInfo], _ plans: [StreamPlan]) async -> Diagnosis {
+  private func account(missing: Int, _ plans: [StreamPlan]) async -> Diagnosis {
     let id = "nats.jetstream"
     switch await ask("$JS.API.INFO") {
     case .json(let json):
@@ -233,7 +242,7 @@ struct NATSExaminer: Sendable {
           remedy: "# enable JetStream for the account")
       }
       return AccountLimits(
-        json, missing: missingStreams(streams), reserving: plans.map(\.newBytes).reduce(0, +)
+        json, missing: missing, reserving: plans.map(\.newBytes).reduce(0, +)
       ).diagnosis(id)
     case .refused, .inboxRefused:
       return Diagnosis(id, .ok, "answers; the account's limits may not be seen ($JS.API.INFO)")
@@ -241,12 +250,6 @@ struct NATSExaminer: Sendable {
     case .silence(let why):
       return Diagnosis(id, .fail, why, remedy: "# see that JetStream has a leader")
     }
-  }
-
-  private func missingStreams(_ streams: [String: StreamInfo]) -> Int {
-    rights.api.filter { right in
-      Self.name(right, "$JS.API.STREAM.INFO.").map { streams[$0] == nil } ?? false
-    }.count
   }
 
   /// States in which a stream takes nothing.

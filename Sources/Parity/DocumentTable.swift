@@ -28,6 +28,9 @@ public struct DocumentTable: Sendable {
     fileprivate var movedAt: EventPosition?
     /// The messages may belong to several documents with colliding keys.
     public fileprivate(set) var isDoubtful = false
+    /// A snapshot that was read late shows documents before their inserts, which follow. So the two messages
+    /// are of one document, or of two with colliding keys.
+    public fileprivate(set) var mayBeTwo = false
     /// Updates can't be applied to the published form: shortened arrays or hashes.
     public fileprivate(set) var isUndecided = false
     /// An update has changed a redacted value without its new value.
@@ -208,6 +211,7 @@ public struct DocumentTable: Sendable {
   ) -> Document? {
     var document = present
     document.isDoubtful = known?.isDoubtful ?? false
+    document.mayBeTwo = known?.mayBeTwo ?? false
     if operation == .insert {
       document.isBegunByInsert = true
     } else if let known {
@@ -219,17 +223,21 @@ public struct DocumentTable: Sendable {
     switch operation {
     case .insert, .snapshot:
       // A second insert, or a second one in the same snapshot, means that two documents' keys collide.
-      let isAgain =
-        operation == .insert
-        || (known?.isShownBySnapshot ?? false && known?.shownAt?.entry == present.position.entry)
-      if key.mayCoincide, let known, !known.texts.isEmpty, isAgain { document.isDoubtful = true }
+      if key.mayCoincide, let known, !known.texts.isEmpty {
+        if operation == .insert {
+          document.mayBeTwo = document.mayBeTwo || known.isShownBySnapshot
+          document.isDoubtful = document.isDoubtful || !known.isShownBySnapshot
+        } else if known.isShownBySnapshot, known.shownAt?.entry == present.position.entry {
+          document.isDoubtful = true
+        }
+      }
       document.show(event["fullDocument"])
       document.isShownBySnapshot = operation == .snapshot
     case .replace:
       document.show(event["fullDocument"])
     case .delete:
       // If keys collide, it is unknown which document was deleted.
-      guard let known, known.isDoubtful else { return nil }
+      guard let known, known.isDoubtful || known.mayBeTwo else { return nil }
       document.texts = []
     case .update:
       document.texts = known?.texts ?? []

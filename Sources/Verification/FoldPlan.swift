@@ -118,6 +118,9 @@ package struct FoldPlan: Sendable {
     for path in rule.filter.include where isOfKey(path) && path != "documentKey" {
       return "rule \(rule.name) leaves out parts of documentKey"
     }
+    if let path = rule.pathOfUpdates {
+      return "rule \(rule.name) shows of updates something else than of documents (\(path))"
+    }
     for one in rule.changes.redactions where one.redaction != .hash && one.path.isOfKey {
       return
         "rule \(rule.name) redacts \(one.path.text), so that messages don't say which document they are of"
@@ -238,11 +241,12 @@ package struct FoldPlan: Sendable {
 
   /// Of a replacement whose messages show the `_id` in both places as it is: the document's key from then on.
   /// A server lets an `_id` be replaced by an equal one, such as 1 by NumberDecimal("1.0"), which look different
-  /// where types are not shown.
+  /// where types are not shown. Two ids that can't be equal are not one document's: the message contradicts itself.
   private func keyOfReplacement(
     _ rule: Rule, _ event: JSONValue, documentKey: JSONValue
   ) -> JSONValue? {
-    guard !showsTypes(rule), let id = event["fullDocument"]?["_id"], documentKey["_id"] != nil,
+    guard !showsTypes(rule), let id = event["fullDocument"]?["_id"],
+      let old = documentKey["_id"], mayBeSameID(old, id),
       !rule.filter.include.contains(where: { $0.hasPrefix("fullDocument._id.") }),
       !rule.changes.redactions.contains(where: \.path.isOfKey),
       !rule.changes.renames.contains(where: \.path.isOfKey)

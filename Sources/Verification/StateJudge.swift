@@ -194,7 +194,7 @@ package final class StateJudge {
       return
     }
     guard !folded.texts.isEmpty else {
-      if folded.isDoubtful {
+      if folded.isDoubtful || folded.mayBeTwo {
         found.alike.note(key)
       } else {
         mismatch.position = folded.position
@@ -369,7 +369,8 @@ package final class StateJudge {
         found.alike.note(key)
         continue
       }
-      // Changes of a document that was there before the bridge, and is gone: nothing to be said.
+      // Changes of a document that was there before the bridge, and is gone: nothing to be said. Nor of what
+      // messages show twice and end: if they were two documents, the collection would hold the other.
       guard !document.texts.isEmpty else { continue }
       if excuses(key, document) { continue }
       found.add(

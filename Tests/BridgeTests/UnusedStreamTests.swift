@@ -78,6 +78,8 @@ private func place(_ seconds: UInt32, _ index: UInt32) -> EventPosition {
     }
     #expect(!plan.isFresh && plan.start == entry(300) && plan.floor == entry(300))
     #expect(plan.origin == origin(300))
+    // Nothing can have been published by other rules.
+    #expect(plan.foundAgainAt == nil)
     #expect(plan.losses.isEmpty && plan.refilling.isEmpty && plan.watermarks.isEmpty)
     // Whether the oplog still has that very entry is the reader's to say.
     #expect(asked.isEmpty && !plan.startsAtMoment)

@@ -9,6 +9,7 @@ from bridge import Bridge, configuration, tailrace, wait_until
 from jetstream import JetStream
 from lab import Lab
 from load import check, client, make_collections, now, settle
+from test_verify import found, rebuild, verify
 
 
 def lose(jetstream, name):
@@ -68,6 +69,24 @@ def test_resumes(lab, jetstream, tmp_path, name, reader, end):
         assert keys(jetstream, name) == ["meanwhile", "then"]
         wait_until(lambda: mark(jetstream, name, name).split()[0] in ("after", "from"),
                    "the mark of a stream that has messages")
+
+
+@pytest.mark.parametrize("level", ["events", "state"])
+def test_no_other_rules_before(lab, jetstream, tmp_path, name, level):
+    """Where nothing was published before the checkpoint was lost, other rules explain no difference."""
+    make_collections(lab, name)
+    with Bridge(tmp_path, configuration(lab, name)) as bridge:
+        bridge.start().wait_ready()
+        bridge.kill()
+        lose(jetstream, name)
+        insert(lab, name, "messages", "one", "two", "three")
+        assert bridge.run("--until", "now") == 0
+        assert "before anything was published" in bridge.log.read_text()
+        verify(bridge, "--level", level)
+        rebuild(jetstream, name, lambda ms: [
+            (m, {"body": m.body.replace(b'"_id":"two"}}', b'"_id":"two","x":1}}')}) for m in ms])
+        report = verify(bridge, "--level", level, "--timeout", "1", code=1)
+        assert found(report)["payload_mismatch"] == 1 and report["unproven"] == 0
 
 
 def test_later_rule(lab, jetstream, tmp_path, name):

@@ -103,3 +103,26 @@ def test_the_first_example_of_the_readme(tmp_path):
             assert jetstream.messages("CHAT")[0].subject == "chat.GENERAL.message.created"
             assert failed(doctor(bridge)) == []
             assert bridge.terminate() == 0
+
+
+# May do all but see streams, which it is told by its missing right alone.
+BLIND = """
+authorization { users [
+  { user: all, password: p }
+  { user: blind, password: p, permissions {
+    publish { allow: [">"], deny: ["$JS.API.STREAM.INFO.>"] }, subscribe { allow: ["_INBOX.>"] } } }
+] }
+"""
+
+
+def test_a_stream_that_may_not_be_seen(tmp_path, name):
+    """It is no other stream that takes the bridge's subjects."""
+    with Lab(nats_conf=BLIND) as lab:
+        make_collections(lab, name)
+        for user in ("all", "blind"):
+            nats = {"servers": [lab.nats_url], "user": user, "password": "p"}
+            with Bridge(tmp_path, configuration(lab, name, nats=nats)) as bridge:
+                checks = failed(doctor(bridge))
+                assert [c["id"] for c in checks] == (["nats.permissions.api"] if user == "blind" else [])
+                assert bridge.run("--no-wait", "--until", "now") == (69 if user == "blind" else 0)
+    assert "STREAM.INFO" in checks[0]["evidence"]

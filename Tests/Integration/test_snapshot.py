@@ -271,6 +271,26 @@ def test_what_cannot_be_mapped_is_a_dead_letter_once(lab, jetstream, tmp_path, n
     assert all(m.headers["Tailrace-Snapshot"] == "true" for m in letters)
 
 
+def test_a_letter_once_wherever_its_document_is_read(lab, jetstream, tmp_path, name):
+    """What is read again, after a kill or because the next snapshot is the same one, has another index."""
+    with client(lab) as mongo:
+        for collection in ("a", "b", "c"):
+            mongo[name][collection].insert_many(
+                [{"_id": f"{collection}{n}", **({"rid": "r"} if n % 2 else {})} for n in range(6)])
+    settle(lab)
+    with Bridge(tmp_path, configuration(lab, name, rule={
+            "subject": name + ".{fullDocument.rid}",
+            "match": {"namespace": f"{name}.*", "operations": ["insert"]}})) as bridge:
+        for part in ([f"--namespace={name}.b"], [f"--namespace={name}.c"], [f"--namespace={name}.a"], [], []):
+            done = tailrace("snapshot", *part, "-c", bridge.file, cwd=tmp_path, seconds=60)
+            assert done.returncode == 0, done.stderr[-2000:]
+    letters = jetstream.messages(f"DLQ_{name}")
+    assert len({m.json["documentKey"]["_id"] for m in letters}) == 9
+    # Of the documents at one position.
+    told = Counter((m.position[:2], m.json["documentKey"]["_id"]) for m in letters)
+    assert max(told.values()) == 1, told
+
+
 def test_position_lost_then_snapshot(tmp_path, name):
     """`on_position_lost: snapshot`: what the oplog no longer tells, the documents do."""
     with Lab(**SMALL) as lab:

@@ -204,9 +204,15 @@ def test_random_courses(lab, jetstream, tmp_path, name, seed):
     if not kinds:
         return
     kind, wrong, change, wanted, is_it = dice.choice(kinds[dice.choice(sorted(kinds))])
+    print(f"{kind}: {wrong} becomes {change}")
     rebuild(jetstream, name, lambda ms: [
         m if m.sequence != wrong.sequence else (m, change) for m in ms if m.sequence != wrong.sequence or change])
-    report = state(bridge, "--timeout", "1", code=1)
+    # Killed before its first checkpoint, a bridge can't say what rules it published by: no FAIL (docs/verify.md).
+    is_proven = "found again" not in (bridge.log.read_text())
+    report = state(bridge, "--timeout", "1", code=1 if is_proven else 2)
+    if not is_proven:
+        assert report["unproven"] and found(report) == {}, f"{kind}: {report}"
+        return
     assert found(report).get(wanted) and any(is_it(m) for m in report["mismatches"]), \
         f"{kind}: {wrong.body} {report['mismatches']}"
     # One thing is wrong; a key that is another one's is so twice, where all documents are told.

@@ -54,6 +54,22 @@ struct DocumentKeyTests {
   ]
 
   @Test(
+    "ids of simplified JSON that a server may take for one",
+    arguments: [
+      ("1", "1.0", true), ("1", #""1.00""#, true), (#""10""#, #""1E+1""#, true),
+      ("0", #""-0""#, true),
+      ("0.1", #""0.1""#, false), (#"{"a":[1,"x"]}"#, #"{"a":["1.0","x"]}"#, true),
+      (#"{"a":1,"b":2}"#, #"{"b":2,"a":1}"#, false), ("[1]", "[1,2]", false),
+      (#""a""#, #""b""#, false),
+      ("1", "2", false), ("0", #""""#, false), ("1", #""one""#, false), ("null", "0", false),
+      ("true", "1", false), (#""nan""#, #""none""#, false), ("77", #""forged""#, false),
+    ])
+  func sameID(_ one: String, _ other: String, _ isSame: Bool) throws {
+    let (one, other) = (try JSONValue(parsing: one), try JSONValue(parsing: other))
+    #expect(mayBeSameID(one, other) == isSame && mayBeSameID(other, one) == isSame)
+  }
+
+  @Test(
     "has a readable description",
     arguments: [
       ("40", "40"), ("40.0", "40"), ("53.5", "53.5"), ("0.1", "0.1"), ("-8", "-8"),

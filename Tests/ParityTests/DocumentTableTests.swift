@@ -83,6 +83,11 @@ struct DocumentTableTests {
     #expect(!isDoubtful([(.snapshot, 1), (.update, 2), (.snapshot, 3)]))
     #expect(isDoubtful([(.snapshot, 1), (.snapshot, 1)]))
     #expect(isDoubtful([(.snapshot, 1), (.update, 2), (.snapshot, 1)]))
+    // A snapshot that is read late shows a document before its insert.
+    #expect(!isDoubtful([(.snapshot, 1), (.insert, 2)]))
+    #expect(!isDoubtful([(.snapshot, 1), (.insert, 2), (.delete, 3), (.insert, 4)]))
+    #expect(isDoubtful([(.snapshot, 1), (.insert, 2), (.insert, 3)]))
+    #expect(isDoubtful([(.insert, 1), (.insert, 2), (.snapshot, 3), (.insert, 4)]))
   }
 
   @Test("memory is bounded without losing documents") func bounded() {

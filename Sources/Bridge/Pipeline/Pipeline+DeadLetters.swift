@@ -62,6 +62,14 @@ extension Pipeline {
   }
 
   private func isLetter(_ message: StreamObservation.Own, _ letter: InFlightEvent) -> Bool {
-    message.position == letter.position && message.rule == ruleSet.id(Int(letter.rule))
+    let rule = Int(letter.rule)
+    guard message.rule == ruleSet.id(rule) else { return false }
+    if message.position == letter.position { return true }
+    // The same snapshot read again, after a kill say, has its documents at other indexes. Its positional ids
+    // say which document they are of.
+    guard min(message.position.index, letter.position.index) >= SnapshotDecoder.firstIndex,
+      message.position.entry == letter.position.entry
+    else { return false }
+    return rule < rules.count && rules[rule].id == .positional && rules[rule].outbox == nil
   }
 }

@@ -126,7 +126,8 @@ extension ResumePlan {
     plan.start = begin.position
     plan.startsAtMoment = startsAtMoment
     plan.origin = ([begin] + streams.compactMap(\.origin)).min() ?? begin
-    plan.foundAgainAt = newest?.entry ?? begin.position
+    // Where nothing was published, nothing was by other rules.
+    plan.foundAgainAt = newest?.entry ?? (lost.isEmpty ? nil : begin.position)
     for (stream, tail) in tails {
       plan.watermarks[stream.name] = StoredWatermark(position: tail.position, rule: tail.rule)
       plan.count(stream, after: tail.sequence, nil)
