@@ -1,6 +1,6 @@
 # One verb per need. Everything but a first demo builds in release mode, so that dependencies build once.
 .DEFAULT_GOAL := help
-.PHONY: help demo build test test-matrix differential fuzz lint bench soak sanitize clean need-python
+.PHONY: help demo build test sim test-matrix differential fuzz lint bench soak sanitize clean need-python
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,11 @@ differential: need-python build ## the decoder against the server's change strea
 
 fuzz: need-python build ## the JSON Schema validator against jsonschema-rs, a million comparisons; FUZZ_ARGS="--formats"
 	@python3 scripts/fuzz.py $(FUZZ_ARGS)
+
+sim: need-python ## histories of faults in virtual time, from a fresh seed; SEEDS=100, MINUTES=1 or SEED=4711
+	@python3 scripts/fetch.py packages >&2
+	swift build -c release --product simulate
+	.build/release/simulate $(if $(SEED),--seed $(SEED),$(if $(MINUTES),--minutes $(MINUTES),--seeds $(or $(SEEDS),100)))
 
 lint: need-python ## style of the Swift sources (.swift-format), which module imports which, invariants of unchecked code
 	@python3 scripts/modules.py

@@ -7,7 +7,7 @@ import DeliberateErrors
   import Musl
 #endif
 
-/// `simulate [--seed N | --first N] [--seeds N | --minutes N] [--error NAME] [--lines N] [--brief] [--twice] [--facts]`
+/// `simulate [--seed N | --first N] [--seeds N | --minutes N] [--error NAME] [--lines N] [--brief] [--whole] [--twice] [--facts]`
 ///
 /// Runs histories until one fails: exit code 1, with the shortest list of faults that was found and what happened.
 package struct Command {
@@ -17,6 +17,8 @@ package struct Command {
   private var lines = 200
   /// A failure is told in one line.
   private var isBrief = false
+  /// A failure is told with all its faults: the list is not shortened, which takes up to two minutes.
+  private var keepsFaults = false
   /// Each history is run twice, and has to be the same.
   private var runsTwice = false
   private var problem: String?
@@ -26,6 +28,10 @@ package struct Command {
     while let name = arguments.next() {
       if name == "--twice" {
         runsTwice = true
+        continue
+      }
+      if name == "--whole" {
+        keepsFaults = true
         continue
       }
       if name == "--brief" {
@@ -101,7 +107,7 @@ package struct Command {
     let whole = Simulation(seed: seed)
     let again = whole.run()
     var shrinker = Shrinker(whole, outcome)
-    shrinker.shrink()
+    if !keepsFaults { shrinker.shrink() }
     let shortest = Simulation(whole.scenario, shrinker.faults)
       .run(keepingLines: true, lines: lines)
     print("the shortest list of faults found (\(shrinker.faults.count) of \(whole.faults.count)):")
