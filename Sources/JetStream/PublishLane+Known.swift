@@ -3,8 +3,8 @@ import NIOCore
 
 /// What was found in the stream before the lane began (`StoredIDs`), in the place of questions.
 extension PublishLane {
-  /// Protocols in which an id that was taken for absent, and is not, is told by the server without
-  /// anything being stored out of order.
+  /// Protocols in which the server reports an id that was wrongly taken for absent, and stores nothing out of
+  /// order.
   public static func takesKnownIDs(_ mode: PublishProtocol) -> Bool {
     mode == .atomic || mode == .single
   }

@@ -1,6 +1,6 @@
 import JSON
 
-/// Requests about consumers. Those that stand in a stream with several replicas are made and changed at once.
+/// Requests about consumers. Those of a stream with several replicas are created and changed at once.
 extension SimulatedServer {
   /// - Parameter tokens: of the request's subject.
   func consumerRequest(_ message: Publication, _ tokens: [Substring]) -> Bool {

@@ -21,7 +21,7 @@ public final class SimulatedNATSServer {
   public let jetStream: SimulatedServer
   public let nodes: [Node]
   public var clusterName = "sim"
-  /// Servers that clients are told of; nil: all nodes, where there is more than one.
+  /// Servers that are announced to clients; nil: all nodes, if there is more than one.
   public var announced: [String]?
   /// With headers.
   public var maxPayload = 1 << 20

@@ -15,9 +15,9 @@ package struct Command {
   private var count = 100
   private var minutes: Double?
   private var lines = 200
-  /// A failure is told in one line.
+  /// A failure is reported in one line.
   private var isBrief = false
-  /// A failure is told with all its faults: the list is not shortened, which takes up to two minutes.
+  /// A failure is reported with all its faults: the list is not shortened, which takes up to two minutes.
   private var keepsFaults = false
   /// Each history is run twice, and has to be the same.
   private var runsTwice = false

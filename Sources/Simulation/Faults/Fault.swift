@@ -1,16 +1,16 @@
 /// What can go wrong.
 package enum Fault: String, CaseIterable, Sendable {
   // Network
-  /// A connection to NATS breaks, and both ends learn it.
+  /// A connection to NATS breaks, and both ends notice.
   case connectionCut = "connection_cut"
-  /// Packets of a connection vanish, and nobody learns it.
+  /// Packets of a connection vanish, and nobody notices.
   case connectionBlackHole = "connection_black_hole"
   /// Everything to and from NATS takes longer.
   case slowNetwork = "slow_network"
   /// A NATS server can't be reached by new connections.
   case natsUnreachable = "nats_unreachable"
   // NATS
-  /// A server stops, and is started again; its clients are told.
+  /// A server stops, and is started again; its connections are closed.
   case natsRestart = "nats_restart"
   /// The servers crash: what was not on the disk is lost, acknowledged or not.
   case natsCrash = "nats_crash"
