@@ -12,6 +12,8 @@ final class Judge {
   private var streams: [StreamJudge]
   private var checkpoints: UInt64 = 0
   private(set) var tally = Tally()
+  /// Since when health has said ok or idle without a break.
+  private var quietSince: Int64?
   /// Where the newest checkpoint resumes.
   private(set) var checkpointPosition: OplogPosition?
 
@@ -114,9 +116,15 @@ final class Judge {
   func look(at report: HealthReport, upSince began: Int64) {
     tally.health[report.status.rawValue, default: 0] += 1
     let now = world.now
-    let isQuiet = report.status == .ok || report.status == .idle
-    if isQuiet, let oldest = missing.oldest,
-      now - max(oldest, began, streams.map(\.movedAt).max() ?? 0) > Self.healthDelay
+    guard report.status == .ok || report.status == .idle else {
+      quietSince = nil
+      return
+    }
+    let since = quietSince ?? now
+    quietSince = since
+    // What was stored before is read again first: that is progress as well, and nothing of it is seen here.
+    if let oldest = missing.oldest,
+      now - max(oldest, began, since, streams.map(\.movedAt).max() ?? 0) > Self.healthDelay
     {
       world.fail(
         "health says \(report.status.rawValue), and nothing has moved for \(Nano.text(now - max(oldest, began))) s: \(missingText)"
