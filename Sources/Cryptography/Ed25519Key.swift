@@ -2,7 +2,7 @@ import CLibCrypto
 
 /// An Ed25519 key pair (RFC 8032).
 ///
-/// `@unchecked Sendable`: `key` never changes once made; a signature has a context of its own, and
+/// Sendable invariant: `key` never changes once made; a signature has a context of its own, and
 /// libcrypto lets any number of threads use one key. Freeing it overwrites the secret.
 package final class Ed25519Key: @unchecked Sendable {
   package static let seedByteCount = 32

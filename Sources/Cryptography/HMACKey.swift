@@ -2,7 +2,7 @@ import CLibCrypto
 
 /// A key for HMAC-SHA256.
 ///
-/// `@unchecked Sendable`: `template` never changes once made. Every code is computed on a copy of it,
+/// Sendable invariant: `template` never changes once made. Every code is computed on a copy of it,
 /// which libcrypto lets any number of threads make at once.
 package final class HMACKey: @unchecked Sendable {
   /// The computation as it is before the first byte of a message.

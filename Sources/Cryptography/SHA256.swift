@@ -21,7 +21,7 @@ package enum SHA256 {
 
   /// Looked up once: a look-up takes longer than the digest of a few bytes.
   ///
-  /// `@unchecked Sendable`: never changed once made, and read only by libcrypto, which lets any number
+  /// Sendable invariant: never changed once made, and read only by libcrypto, which lets any number
   /// of threads use it.
   private struct Algorithm: @unchecked Sendable {
     let pointer: OpaquePointer

@@ -129,7 +129,7 @@ enum ClientOperation {
   }
 }
 
-/// A message as a client sent it.
+/// A message as a client sent it. Its views are valid while the bytes that were read are handled.
 struct PublishedMessage {
   var subject: UnsafeRawBufferPointer
   var reply: UnsafeRawBufferPointer
@@ -138,7 +138,7 @@ struct PublishedMessage {
   var payload: UnsafeRawBufferPointer
 }
 
-/// The words of a line.
+/// The words of a line, which it borrows.
 private struct Words {
   private let line: UnsafeRawBufferPointer
   private var at = 0

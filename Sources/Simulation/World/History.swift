@@ -22,6 +22,8 @@ final class History {
   }
 
   /// Every fact is printed as it is taken in: to find where two runs part.
+  ///
+  /// Invariant: written by the command before the simulation begins.
   nonisolated(unsafe) static var tellsAll = false
   private var tellsAll: Bool { Self.tellsAll }
 

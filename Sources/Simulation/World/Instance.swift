@@ -121,7 +121,7 @@ final class Instance {
     world.add(process)
   }
 
-  /// The simulator has one thread.
+  /// Sendable invariant: the simulator has one thread.
   private struct Unchecked<Value>: @unchecked Sendable {
     let value: Value
     init(_ value: Value) { self.value = value }
