@@ -54,6 +54,10 @@ package enum DeliberateError: String, CaseIterable, Sendable {
   /// An ack that does not come is waited for without end.
   case ackTimeoutIgnored = "ack_timeout_ignored"
 
+  // Leadership
+  /// A process that has slept publishes on without looking at its lease.
+  case lapsedLeaseIgnored = "lapsed_lease_ignored"
+
   // Health
   /// Reading counts as progress.
   case readingIsProgress = "reading_is_progress"

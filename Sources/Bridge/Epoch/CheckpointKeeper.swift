@@ -260,9 +260,14 @@ package struct CheckpointWriter<Store: CheckpointServer>: Sendable {
   private mutating func adopt(_ next: Checkpoint) async throws {
     let (stored, found) = try await store.load()
     if let stored, stored.instance != board.instance {
-      throw BridgeError.displaced(
-        "instance \(stored.instance) writes the checkpoint of bridge \(next.bridge) now; two instances of one bridge must not run together"
-      )
+      guard let mine = next.epoch, let other = stored.epoch, other < mine else {
+        throw BridgeError.displaced(
+          "instance \(stored.instance) writes the checkpoint of bridge \(next.bridge) now")
+      }
+      // An earlier leader's last write came between reading the checkpoint and this.
+      throw mismatch(
+        "the checkpoint",
+        "instance \(stored.instance) wrote it in epoch \(other), after this leader had read it")
     }
     // A write of an epoch that has ended must not replace a later one.
     try Task.checkCancellation()

@@ -18,7 +18,9 @@ package final class StatusBoard: Sendable {
 
   struct Facts: Sendable {
     var phase = "starting"
+    /// Counts NATS connections and changes of the rules in this process.
     var epoch: UInt64 = 0
+    var leadership = LeadershipFacts()
     var natsConnected = false
     var natsDetail = "not connected yet"
     /// The last attempt to connect came through, and that connection was not lost: between two epochs
