@@ -53,7 +53,10 @@ import Testing
       machine.read(.init(revision: 7, record: held()), at: .seconds(now))
       #expect(machine.decide(at: .seconds(now)) == .wait)
     }
-    #expect(machine.decide(at: .seconds(100 + seconds)) == .take(.expired))
+    let end = Duration.seconds(100 + seconds)
+    #expect(machine.decide(at: end) == .wait, "it may have been renewed since it was read")
+    machine.read(.init(revision: 7, record: held()), at: end)
+    #expect(machine.decide(at: end) == .take(.expired))
   }
 
   @Test func `each renewal begins a period`() {
@@ -69,8 +72,11 @@ import Testing
   @Test func `the longer of both periods counts`() {
     for (own, leaders) in [(2, 10), (10, 2)] {
       var machine = machine(period: .seconds(own))
-      machine.read(.init(revision: 7, record: held(period: .seconds(leaders))), at: .zero)
-      #expect(machine.decide(at: .seconds(9.9)) == .wait)
+      let reading = StandbyMachine.Reading(revision: 7, record: held(period: .seconds(leaders)))
+      machine.read(reading, at: .zero)
+      machine.read(reading, at: .milliseconds(9900))
+      #expect(machine.decide(at: .milliseconds(9900)) == .wait)
+      machine.read(reading, at: .seconds(10))
       #expect(machine.decide(at: .seconds(10)) == .take(.expired))
     }
   }
@@ -80,18 +86,21 @@ import Testing
     machine.connected(at: .zero)
     machine.read(.init(revision: 7, record: held()), at: .seconds(10))
     machine.heard(.nobody, at: .seconds(10))
-    machine.heard(.nobody, at: .seconds(10.05))
+    machine.heard(.nobody, at: .milliseconds(10050))
     #expect(machine.isSuspicious)
-    #expect(machine.decide(at: .seconds(10.2)) == .wait, "two are not enough")
-    machine.heard(.nobody, at: .seconds(10.1))
-    #expect(machine.decide(at: .seconds(10.1)) == .take(.connectionGone))
+    #expect(machine.decide(at: .milliseconds(10200)) == .wait, "two are not enough")
+    machine.heard(.nobody, at: .milliseconds(10100))
+    #expect(machine.decide(at: .milliseconds(10100)) == .wait, "it may have been renewed")
+    #expect(machine.wantsReading)
+    machine.read(.init(revision: 7, record: held()), at: .milliseconds(10101))
+    #expect(machine.decide(at: .milliseconds(10101)) == .take(.connectionGone))
   }
 
   @Test func `an answer, silence or a renewal in between begins the count again`() {
     let interruptions: [(inout StandbyMachine) -> Void] = [
-      { $0.heard(.answered, at: .seconds(10.06)) },
-      { $0.heard(.silence, at: .seconds(10.06)) },
-      { $0.read(.init(revision: 8, record: self.held()), at: .seconds(10.06)) },
+      { $0.heard(.answered, at: .milliseconds(10060)) },
+      { $0.heard(.silence, at: .milliseconds(10060)) },
+      { $0.read(.init(revision: 8, record: self.held()), at: .milliseconds(10060)) },
       { $0.connected(at: .seconds(7)) },
     ]
     for interrupt in interruptions {
@@ -99,10 +108,11 @@ import Testing
       machine.connected(at: .zero)
       machine.read(.init(revision: 7, record: held()), at: .seconds(10))
       machine.heard(.nobody, at: .seconds(10))
-      machine.heard(.nobody, at: .seconds(10.05))
+      machine.heard(.nobody, at: .milliseconds(10050))
       interrupt(&machine)
-      machine.heard(.nobody, at: .seconds(10.1))
-      #expect(machine.decide(at: .seconds(10.2)) == .wait)
+      machine.heard(.nobody, at: .milliseconds(10100))
+      if machine.wantsReading { machine.read(machine.last!, at: .milliseconds(10110)) }
+      #expect(machine.decide(at: .milliseconds(10200)) == .wait)
     }
   }
 
@@ -112,7 +122,7 @@ import Testing
     machine.read(.init(revision: 7, record: held()), at: .zero)
     machine.connected(at: .seconds(10) - StandbyMachine.settling + .seconds(1))
     for step in 0..<10 { machine.heard(.nobody, at: .seconds(1) + .milliseconds(100 * step)) }
-    #expect(machine.decide(at: .seconds(4.9)) == .wait)
+    #expect(machine.decide(at: .milliseconds(4900)) == .wait)
   }
 
   @Test func `a leader that may not answer is replaced when its lease expires`() {
@@ -120,7 +130,8 @@ import Testing
     machine.connected(at: .zero)
     machine.read(.init(revision: 7, record: held(answers: false)), at: .seconds(10))
     for step in 0..<10 { machine.heard(.nobody, at: .seconds(10) + .milliseconds(100 * step)) }
-    #expect(machine.decide(at: .seconds(14.9)) == .wait)
+    #expect(machine.decide(at: .milliseconds(14900)) == .wait)
+    machine.read(.init(revision: 7, record: held(answers: false)), at: .seconds(15))
     #expect(machine.decide(at: .seconds(15)) == .take(.expired))
   }
 
@@ -129,7 +140,8 @@ import Testing
     machine.connected(at: .zero)
     machine.read(.init(revision: 7, record: held()), at: .seconds(10))
     for step in 0..<10 { machine.heard(.nobody, at: .seconds(10) + .milliseconds(100 * step)) }
-    #expect(machine.decide(at: .seconds(29.9)) == .wait)
+    #expect(machine.decide(at: .milliseconds(29900)) == .wait)
+    machine.read(.init(revision: 7, record: held()), at: .seconds(30))
     #expect(machine.decide(at: .seconds(30)) == .take(.expired))
   }
 
@@ -138,7 +150,8 @@ import Testing
     var machine = machine()
     machine.read(.init(revision: 7, record: held(epoch: 9)), at: .zero)
     machine.read(.init(revision: 0, record: nil), at: .seconds(1))
-    #expect(machine.decide(at: .seconds(5.9)) == .wait)
+    #expect(machine.decide(at: .milliseconds(5900)) == .wait)
+    machine.read(.init(revision: 0, record: nil), at: .seconds(6))
     #expect(machine.decide(at: .seconds(6)) == .take(.expired))
     #expect(machine.highestEpoch == 9, "epochs grow all the same")
   }

@@ -251,13 +251,9 @@ struct EpochRunner: Sendable {
   }
 
   private func noteConnected(_ connection: NATSConnection) {
-    let name = "\(connection.info.serverName), nats-server \(connection.info.version)"
+    board.noteReachable(connection)
     board.update {
-      if !$0.natsReachable { $0.natsSince = .now }
-      $0.natsReachable = true
       $0.natsConnected = true
-      $0.natsServer = name
-      $0.natsDetail = "connected to \(name)"
       $0.phase = "resuming"
     }
   }

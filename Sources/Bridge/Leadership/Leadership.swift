@@ -34,6 +34,7 @@ final class Leadership: Sendable {
 
   private struct State {
     var connection: NATSConnection?
+    var connectedAt = ContinuousClock.now
     var tenure: Tenure?
     var keeper: Task<Void, Never>?
     var configurationHash = ""
@@ -114,9 +115,10 @@ final class Leadership: Sendable {
         let connection = try await link()
         if used !== connection {
           used = connection
-          machine.connected(at: now())
+          machine.connected(at: state.withLock { $0.connectedAt } - began)
+          board.noteReachable(connection)
         }
-        if now() >= nextReading {
+        if now() >= nextReading || machine.wantsReading {
           let (reading, time) = try await read(connection)
           machine.read(reading, at: now())
           if reading.record?.holder != settings.instance { heardAt = time ?? heardAt }
@@ -405,7 +407,10 @@ final class Leadership: Sendable {
     if let known = state.withLock({ $0.connection }), !known.hasEnded { return known }
     let made = try await connect()
     let before = state.withLock { state in
-      defer { state.connection = made }
+      defer {
+        state.connection = made
+        state.connectedAt = .now
+      }
       return state.connection
     }
     if let before { await before.close() }

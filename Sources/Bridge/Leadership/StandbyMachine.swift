@@ -51,8 +51,9 @@ package struct StandbyMachine: Sendable {
   package private(set) var last: Reading?
   /// The highest epoch that was ever read.
   package private(set) var highestEpoch: UInt64 = 0
-  /// Since when the last reading's revision is known.
+  /// Since when the last reading's revision is known, and until when.
   private var unchangedSince: Duration?
+  private var readAt = Duration.zero
   /// Since when nobody has subscribed to the leader's subject, and how often in a row that was found.
   private var nobodySince: Duration?
   private var nobodyCount = 0
@@ -83,6 +84,7 @@ package struct StandbyMachine: Sendable {
 
   package mutating func read(_ reading: Reading, at now: Duration) {
     highestEpoch = max(highestEpoch, reading.record?.epoch ?? 0)
+    readAt = now
     if let last {
       if last.revision == reading.revision { return self.last = reading }
       hasSeenHolder = true
@@ -107,6 +109,12 @@ package struct StandbyMachine: Sendable {
 
   /// Nobody seems to be there: look again soon.
   package var isSuspicious: Bool { nobodyCount > 0 }
+
+  /// The leader's connection seems to be gone; it may have renewed its lease since that was last read.
+  package var wantsReading: Bool {
+    guard let nobodySince, nobodyCount >= Self.confirmations else { return false }
+    return readAt <= nobodySince
+  }
 
   /// Another instance has the lease.
   package var holder: LeaseRecord? {
@@ -141,13 +149,13 @@ package struct StandbyMachine: Sendable {
     guard let record = last.record else {
       // A bucket that was deleted under a leader comes back with its next renewal.
       guard highestEpoch > 0 else { return .take(.first) }
-      return now - unchangedSince >= settings.period ? .take(.expired) : .wait
+      return readAt - unchangedSince >= settings.period ? .take(.expired) : .wait
     }
     // Our own, by a write whose answer was lost, is taken again like a released one.
     if record.isReleased || record.holder == settings.instance { return .take(.released) }
-    if now - unchangedSince >= patience(with: record) { return .take(.expired) }
+    if readAt - unchangedSince >= patience(with: record) { return .take(.expired) }
     if let nobodySince, let connectedSince, record.answers, !isForeign(record),
-      nobodyCount >= Self.confirmations, now - nobodySince >= Self.absence,
+      nobodyCount >= Self.confirmations, readAt > nobodySince, now - nobodySince >= Self.absence,
       now - connectedSince >= Self.settling
     {
       return .take(.connectionGone)
