@@ -357,7 +357,8 @@ public final class BridgeService: Service {
   ) -> BridgeError? {
     let refused = (error as? JetStreamError).flatMap { StartRefusal($0)?.error }
     guard let error = refused ?? error as? BridgeError else { return nil }
-    return RunDecision.after(error, hasSucceeded: hasSucceeded(machine, leadership)) == .end ? error : nil
+    return RunDecision.after(error, hasSucceeded: hasSucceeded(machine, leadership)) == .end
+      ? error : nil
   }
 
   /// Whether this run has done what a start has to: its position is written down, and the source read.

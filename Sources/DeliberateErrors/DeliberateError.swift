@@ -55,6 +55,8 @@ package enum DeliberateError: String, CaseIterable, Sendable {
   case ackTimeoutIgnored = "ack_timeout_ignored"
 
   // Leadership
+  /// Only the first message of a fast batch says which sequence it follows.
+  case firstOfBatchAsserts = "first_of_batch_asserts"
   /// A process that has slept publishes on without looking at its lease.
   case lapsedLeaseIgnored = "lapsed_lease_ignored"
 

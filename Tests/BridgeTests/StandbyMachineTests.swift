@@ -213,7 +213,9 @@ import Testing
     #expect(LeaseRecord(parsing: record.json.utf8) == record)
   }
 
-  @Test(arguments: ["", "{}", "[]", "{\"holder\":\"x\"}", "{\"holder\":1,\"epoch\":1,\"lease_ms\":5}"])
+  @Test(arguments: [
+    "", "{}", "[]", "{\"holder\":\"x\"}", "{\"holder\":1,\"epoch\":1,\"lease_ms\":5}",
+  ])
   func `what somebody else wrote is no record`(text: String) {
     #expect(LeaseRecord(parsing: Array(text.utf8)) == nil)
   }

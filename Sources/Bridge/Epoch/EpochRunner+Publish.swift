@@ -134,7 +134,8 @@ extension EpochRunner {
 
   private func publish(
     on connection: NATSConnection, _ streams: [PreparedStream], _ mode: EpochMode,
-    _ tenure: Tenure, stopAfter: ResumePoint?, _ refusals: RefusalBook, _ keeper: inout CheckpointKeeper
+    _ tenure: Tenure, stopAfter: ResumePoint?, _ refusals: RefusalBook,
+    _ keeper: inout CheckpointKeeper
   ) async throws -> EpochEnd {
     let inbox = "\(connection.inboxPrefix).\(board.instance).\(number)"
     var known: [String: StoredIDs] = [:]

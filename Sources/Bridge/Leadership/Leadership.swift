@@ -312,7 +312,8 @@ final class Leadership: Sendable {
         }
         // A write of ours whose answer was lost, a bucket made again, or somebody else.
         let (found, _) = try await read(connection)
-        if let other = found.record, other.holder != settings.instance || other.epoch > record.epoch {
+        if let other = found.record, other.holder != settings.instance || other.epoch > record.epoch
+        {
           logger.warning(
             "another instance leads this bridge now",
             metadata: ["leader": "\(other.holder)", "epoch": "\(other.epoch)"])

@@ -86,7 +86,10 @@ package struct StandbyMachine: Sendable {
     highestEpoch = max(highestEpoch, reading.record?.epoch ?? 0)
     readAt = now
     if let last {
-      if last.revision == reading.revision { return self.last = reading }
+      if last.revision == reading.revision {
+        self.last = reading
+        return
+      }
       hasSeenHolder = true
     }
     last = reading
