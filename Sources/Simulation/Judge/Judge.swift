@@ -76,6 +76,13 @@ final class Judge {
       // Of the entry itself, the streams' own ends tell.
       let claimed = checkpoint.settled ?? EventPosition(entry: checkpoint.resume, index: 0)
       guard checkpoint.states[stream.name]?.refillTo == nil else { continue }
+      // Another bridge has made a deleted stream again: the claim is of the old one, and says so.
+      if let claimedOf = checkpoint.streams[stream.name]?.created,
+        let present = world.jetStream.streams[stream.name],
+        claimedOf != Timestamp.text(present.created)
+      {
+        continue
+      }
       if stream.stored < expected.count, expected[stream.stored].position < claimed {
         return world.fail(
           "the checkpoint claims everything before \(claimed); \(stream.name) lacks \(expected[stream.stored].position)"
