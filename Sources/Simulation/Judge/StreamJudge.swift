@@ -43,7 +43,9 @@ struct StreamJudge {
       through += 1
       guard let message = stream.store[through] else { continue }
       let before = stored
-      if let wrong = take(message, truth, bridge: bridge) { return wrong }
+      if let wrong = take(message, truth, bridge: bridge) {
+        return "\(wrong) (\(publishers.text(message.origin, after: origin)))"
+      }
       movedAt = now
       if stored > before, let wrong = follow(message, publishers) { return wrong }
     }
@@ -54,7 +56,7 @@ struct StreamJudge {
   private mutating func follow(_ message: StoredMessage, _ publishers: Publishers) -> String? {
     defer { origin = message.origin }
     if let last = publishers[origin], let next = publishers[message.origin],
-      !next.isSameProcess(last)
+      next.process != last.process
     {
       handovers += 1
     }
@@ -67,15 +69,10 @@ struct StreamJudge {
   ) -> String? {
     guard let found = own(message, truth, bridge: bridge) else { return nil }
     let expected = truth.messages[index]
-    guard stored < expected.count else {
-      return "\(name) \(message.sequence): \(found.position) is nothing that was committed"
-    }
-    guard expected[stored].position == found.position,
+    guard stored < expected.count, expected[stored].position == found.position,
       expected[stored].fingerprint == found.fingerprint
     else {
-      return
-        "\(name) \(message.sequence): holds \(found.position), expected \(expected[stored].position) (number \(stored))"
-        + (expected[stored].position == found.position ? " with other contents" : "")
+      return "\(name) \(message.sequence): \(misplaced(found, expected))"
     }
     defer { stored += 1 }
     guard expected[stored].isWhole, let id = Self.batchID(message.headers) else {
@@ -86,6 +83,18 @@ struct StreamJudge {
     guard let batch, batch.entry == found.position.entry, batch.id != id else { return nil }
     return
       "\(name) \(message.sequence): \(found.position) is in another batch than the transaction's message before"
+  }
+
+  private func misplaced(
+    _ found: (position: EventPosition, fingerprint: UInt64), _ expected: [Truth.Message]
+  ) -> String {
+    let known = expected.firstIndex { $0.position == found.position }
+    guard let known else { return "\(found.position) is nothing that was committed" }
+    guard expected[known].fingerprint == found.fingerprint else {
+      return "\(found.position) has other contents"
+    }
+    if known < stored { return "\(found.position) is stored a second time" }
+    return "holds \(found.position), expected \(expected[stored].position) (number \(stored))"
   }
 
   /// Of an atomic batch.

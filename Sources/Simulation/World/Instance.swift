@@ -148,7 +148,7 @@ final class Instance {
     let life = process.enter(at: world.now) {
       let surroundings = SimulatedSurroundings(
         world, process, mongo, uplink,
-        Publishers.Publisher(instance: number, life: lives))
+        Publishers.Publisher(instance: number, process: process.name))
       let service = BridgeService(
         configuration: configuration, options: RunOptions(), logger: logger(process),
         on: surroundings)

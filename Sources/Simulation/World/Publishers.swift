@@ -4,14 +4,11 @@ final class Publishers {
   struct Publisher: Equatable {
     /// Of the world.
     var instance: Int
-    /// Of the instance: its processes, from 1 on.
-    var life: Int
+    var process: String
     /// Nil: it didn't lead then, or bridges don't say.
     var epoch: UInt64?
 
-    func isSameProcess(_ other: Publisher) -> Bool {
-      instance == other.instance && life == other.life
-    }
+    var text: String { process + (epoch.map { " (epoch \($0))" } ?? "") }
   }
 
   private var all: [Publisher?] = [nil]
@@ -32,17 +29,15 @@ final class Publishers {
   /// - Returns: why not; nil: it may.
   func objection(to next: Int, after last: Int) -> String? {
     guard knowLeadership, let next = self[next] else { return nil }
-    guard let epoch = next.epoch else {
-      return "is of instance \(next.instance), life \(next.life), which did not lead"
-    }
+    guard let epoch = next.epoch else { return "is of \(next.process), which did not lead" }
     guard let last = self[last], let before = last.epoch else { return nil }
-    if epoch < before {
-      return
-        "is of epoch \(epoch) (instance \(next.instance)), behind a message of epoch \(before) (instance \(last.instance))"
-    }
-    if epoch == before, !next.isSameProcess(last) {
-      return "is of instance \(next.instance), life \(next.life), in epoch \(epoch) of another process"
-    }
-    return nil
+    let follows = epoch > before || epoch == before && next.process == last.process
+    return follows ? nil : "is of \(next.text), behind a message of \(last.text)"
+  }
+
+  /// Who published a message, and who the one before it.
+  func text(_ next: Int, after last: Int) -> String {
+    func name(_ origin: Int) -> String { self[origin]?.text ?? "nobody known" }
+    return "published by \(name(next)), the one before by \(name(last))"
   }
 }

@@ -37,6 +37,15 @@ package struct Scenario: Sendable {
     var bridges: [Int] = [0]
   }
 
+  /// Instead of what a seed chooses.
+  package struct Choice: Sendable {
+    package var instances: Int?
+    package var bridges: Int?
+  }
+
+  /// Invariant: written by the command before the simulation begins.
+  nonisolated(unsafe) package static var choice = Choice()
+
   package init(seed: UInt64) {
     var chance = Chance(seed, 1)
     self.seed = seed
@@ -63,8 +72,9 @@ package struct Scenario: Sendable {
     var others = Chance(seed, 7)
     let tenths = others.below(10)
     let instances = tenths < 4 ? 1 : tenths < 7 ? 2 : 3
-    bridges = others.one(in: 4) ? 2 : 1
-    self.instances = bridges == 1 ? instances : min(instances, 2)
+    let areTwo = others.one(in: 4)
+    bridges = Self.choice.bridges ?? (areTwo ? 2 : 1)
+    self.instances = Self.choice.instances ?? (bridges == 1 ? instances : min(instances, 2))
     if bridges == 2 {
       streams[1].bridges = [1]
       var modes = ["auto", "single"]
