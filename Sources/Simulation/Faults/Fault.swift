@@ -82,6 +82,24 @@ package enum Fault: String, CaseIterable, Sendable {
   case clockDrift = "clock_drift"
 }
 
+extension Fault {
+  /// It keeps a machine from working for many seconds. Where such faults were as frequent as the others, hardly
+  /// anything would happen besides.
+  private var isLong: Bool {
+    switch self {
+    case .cutFromNATS, .cutFromNode, .cutLeaderFromNATS, .cutFromMongo, .oneWay, .killAll,
+      .pauseLeader, .pauseAroundLease, .longPause, .suspend:
+      true
+    default: false
+    }
+  }
+
+  /// Each as often as it is chosen.
+  fileprivate static let choice = allCases.flatMap {
+    [Fault](repeating: $0, count: $0.isLong ? 1 : 3)
+  }
+}
+
 /// A fault of a history.
 package struct PlannedFault: Sendable {
   package let time: Int64
@@ -101,7 +119,7 @@ extension Scenario {
       // Several at once are more than each alone.
       for _ in 0..<(chance.one(in: 4) ? 3 : 1) {
         faults.append(
-          PlannedFault(time: time, fault: chance.pick(Fault.allCases), seed: chance.next()))
+          PlannedFault(time: time, fault: chance.pick(Fault.choice), seed: chance.next()))
         time += chance.one(in: 2) ? 0 : chance.between(0, 50 * Nano.milli)
       }
       time += chance.skewed(Nano.milli, 4 * faultPause)

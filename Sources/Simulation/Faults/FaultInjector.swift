@@ -177,10 +177,12 @@ final class FaultInjector {
     case .bucketDeleted:
       // Found again by what streams hold: where one holds nothing, its beginning can't be shown, and what is found
       // may be older than the oplog.
-      guard world.scenario.keepsWindow,
-        world.scenario.streams.allSatisfy({
-          jetStream.streams[$0.name].map { $0.store.count > 0 } ?? false
-        }), world.scenario.bridges == 1 || haveMessagesEverywhere(), (try? jetStream.deleteStream("KV_TAILRACE")) != nil
+      let haveMessages = world.scenario.streams.allSatisfy {
+        jetStream.streams[$0.name].map { $0.store.count > 0 } ?? false
+      }
+      guard world.scenario.keepsWindow, haveMessages,
+        world.scenario.bridges == 1 || haveMessagesEverywhere(),
+        (try? jetStream.deleteStream("KV_TAILRACE")) != nil
       else { return false }
       network.handled()
     default:

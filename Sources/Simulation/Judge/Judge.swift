@@ -121,7 +121,8 @@ final class Judge {
     }
     let health = instances.map { $0.health?.status }
     if health.contains(.idle) || health.contains(.ok) { return nil }
-    return "health of \(bridge): \(health.map { $0?.rawValue ?? "unknown" }.joined(separator: ", "))"
+    let words = health.map { $0?.rawValue ?? "unknown" }.joined(separator: ", ")
+    return "health of \(bridge): \(words)"
   }
 
   /// Who published last: a number of `Publishers`.

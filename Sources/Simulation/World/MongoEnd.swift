@@ -53,8 +53,9 @@ final class MongoEnd: @unchecked Sendable {
         result = .failure(Self.unreachable(member))
       }
       world.schedule(in: chance.skewed(100 * Nano.micro, 2 * Nano.milli)) { [self] in
-        // An answer that is lost.
-        hand(number, uplink.isCutFromMongo ? .failure(Self.unreachable(member)) : result, to: answer)
+        // The answer may be lost.
+        let isLost = uplink.isCutFromMongo
+        hand(number, isLost ? .failure(Self.unreachable(member)) : result, to: answer)
       }
     }
   }
