@@ -29,6 +29,8 @@ package protocol Surroundings: Sendable {
   func noteEpoch(_ decision: EpochDecision)
   /// … and has ended.
   func noteEpoch(endedBy end: EpochEnd)
+  /// This process leads, by that epoch of leadership; nil: no longer.
+  func noteLeadership(epoch: UInt64?)
 
   /// After the bridge's end.
   func shutDown() async throws
@@ -37,6 +39,7 @@ package protocol Surroundings: Sendable {
 extension Surroundings {
   package func noteEpoch(_ decision: EpochDecision) {}
   package func noteEpoch(endedBy end: EpochEnd) {}
+  package func noteLeadership(epoch: UInt64?) {}
 }
 
 /// What watches the replica set beside the reader. Thread-safe.

@@ -11,6 +11,7 @@
 
 static _Thread_local bool is_simulated = false;
 static _Thread_local int64_t monotonic_now = 0;
+static _Thread_local int64_t boot_now = 0;
 static _Thread_local int64_t wall_now = 0;
 
 typedef int (*clock_function)(clockid_t, struct timespec *);
@@ -26,7 +27,9 @@ static clock_function system_function(void) {
 int clock_gettime(clockid_t clock, struct timespec *time) {
   if (!is_simulated || clock == CLOCK_THREAD_CPUTIME_ID || clock == CLOCK_PROCESS_CPUTIME_ID)
     return system_function()(clock, time);
-  int64_t now = clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE ? wall_now : monotonic_now;
+  int64_t now = monotonic_now;
+  if (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE) now = wall_now;
+  if (clock == CLOCK_BOOTTIME) now = boot_now;
   time->tv_sec = now / 1000000000;
   time->tv_nsec = now % 1000000000;
   return 0;
@@ -34,8 +37,9 @@ int clock_gettime(clockid_t clock, struct timespec *time) {
 
 void simulation_enter(void) { is_simulated = true; }
 
-void simulation_set_clock(int64_t monotonic, int64_t wall) {
+void simulation_set_clock(int64_t monotonic, int64_t boot, int64_t wall) {
   monotonic_now = monotonic;
+  boot_now = boot;
   wall_now = wall;
 }
 

@@ -22,6 +22,8 @@ public struct Publication: Sendable, Equatable {
   /// The whole block, with its version line; empty where there is none.
   public var headers: [UInt8]
   public var payload: [UInt8]
+  /// Who sent it, as far as the caller says so: `StoredMessage.origin`.
+  public var origin = 0
 
   public init(_ subject: String, reply: ReplyTo, headers: [UInt8] = [], payload: [UInt8] = []) {
     self.subject = subject

@@ -7,6 +7,8 @@ public struct StoredMessage: Sendable, Equatable {
   public var payload: [UInt8]
   /// When it was stored, in nanoseconds.
   public var time: Int64
+  /// Of the `Publication`. Nothing that a server keeps.
+  public var origin = 0
 }
 
 /// A stream's messages, within its limits.
@@ -142,9 +144,9 @@ public struct MessageStore: Sendable {
   }
 
   /// Stores a message behind the last one, and removes what exceeds the limits.
-  mutating func append(_ subject: String, _ headers: [UInt8], _ payload: [UInt8], at time: Int64)
-    -> UInt64
-  {
+  mutating func append(
+    _ subject: String, _ headers: [UInt8], _ payload: [UInt8], at time: Int64, from origin: Int = 0
+  ) -> UInt64 {
     let sequence = lastSequence + 1
     if count == 0 {
       slots.removeAll(keepingCapacity: true)
@@ -153,7 +155,8 @@ public struct MessageStore: Sendable {
     }
     slots.append(
       StoredMessage(
-        sequence: sequence, subject: subject, headers: headers, payload: payload, time: time))
+        sequence: sequence, subject: subject, headers: headers, payload: payload, time: time,
+        origin: origin))
     bySubject[subject, default: SequenceList()].append(sequence)
     count += 1
     appends += 1

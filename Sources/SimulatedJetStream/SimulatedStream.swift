@@ -172,7 +172,8 @@ public final class SimulatedStream {
         refuse(message.reply, .storeFailed(failure))
         return false
       }
-      lastSequence = store.append(message.subject, message.headers, message.payload, at: time)
+      lastSequence = store.append(
+        message.subject, message.headers, message.payload, at: time, from: message.origin)
       replicas?.log(.message(message.subject, message.headers, message.payload, time))
       lastMessageID = headers.messageID
       note(headers.messageID, at: time)

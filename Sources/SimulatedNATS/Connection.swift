@@ -10,6 +10,8 @@ final class Connection {
   var subscriptions: [Subscription] = []
   /// By the server; what is in `output` still goes out.
   var isClosed = false
+  /// Of what it publishes.
+  var origin = 0
   /// The client sent its first PING after CONNECT.
   var isConfirmed = false
   var isConnected = false

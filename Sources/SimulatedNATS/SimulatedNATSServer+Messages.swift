@@ -4,11 +4,12 @@ import SimulatedJetStream
 /// Messages on their way: from clients, to JetStream and to clients.
 extension SimulatedNATSServer {
   func publish(_ message: PublishedMessage, _ connection: Connection) {
-    let publication = Publication(
+    var publication = Publication(
       String(decoding: message.subject, as: UTF8.self),
       reply: ReplyTo(
         connection: connection.number, subject: String(decoding: message.reply, as: UTF8.self)),
       headers: Array(message.headers), payload: Array(message.payload))
+    publication.origin = connection.origin
     if let refuses, refuses(connection.number, true, publication.subject) {
       return send(
         "-ERR 'Permissions Violation for Publish to \"\(publication.subject)\"'\r\n",

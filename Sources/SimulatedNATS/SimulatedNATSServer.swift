@@ -138,8 +138,11 @@ public final class SimulatedNATSServer {
   // MARK: - Input
 
   /// Bytes that came from a client, cut anywhere.
-  public func receive(_ bytes: UnsafeRawBufferPointer, on number: Int) {
+  ///
+  /// - Parameter origin: of the messages that they complete (`Publication.origin`).
+  public func receive(_ bytes: UnsafeRawBufferPointer, on number: Int, origin: Int = 0) {
     guard let connection = connections[number], !connection.isClosed else { return }
+    connection.origin = origin
     if connection.input.isEmpty {
       let used = process(bytes, connection)
       if used < bytes.count, !connection.isClosed {

@@ -7,7 +7,7 @@ import DeliberateErrors
   import Musl
 #endif
 
-/// `simulate [--seed N | --first N] [--seeds N | --minutes N] [--error NAME] [--lines N] [--brief] [--whole] [--twice] [--facts]`
+/// `simulate [--seed N | --first N] [--seeds N | --minutes N] [--error NAME] [--instances 1…3] [--bridges 1…2] [--lines N] [--brief] [--whole] [--twice] [--facts]`
 ///
 /// Runs histories until one fails: exit code 1, with the shortest list of faults that was found and what happened.
 package struct Command {
@@ -58,6 +58,8 @@ package struct Command {
         DeliberateError.switchOn(error)
       case "--first": first = UInt64(value)
       case "--seeds": count = Int(value) ?? 0
+      case "--instances": Scenario.choice.instances = Int(value)
+      case "--bridges": Scenario.choice.bridges = Int(value)
       case "--minutes": minutes = Double(value)
       case "--lines": lines = Int(value) ?? 0
       default: problem = "unknown option \(name)"

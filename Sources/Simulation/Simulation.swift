@@ -47,53 +47,41 @@ package struct Simulation: Sendable {
     let history = History(keepsLines: keepingLines)
     let world = World(scenario, history)
     var outcome = Outcome()
-    let configuration: BridgeConfiguration
+    let bridges: [Fleet]
     do {
-      configuration = try BridgeConfiguration.parse(
-        yaml: scenario.yaml(bridge: "b0"), file: "seed \(scenario.seed)", environment: [:])
+      bridges = try makeBridges(world)
     } catch {
       outcome.failure = "the configuration of the scenario is wrong: \(error)"
       return outcome
     }
-    let judge = Judge(world, configuration)
-    world.onStored = { [unowned judge] in judge.look() }
+    let judges = bridges.map(\.judge)
+    let instances = bridges.flatMap(\.instances)
+    world.onStored = { for judge in judges { judge.look() } }
     let workload = Workload(world)
-    let instance = Instance(world, "b0", 0, configuration)
-    let injector = FaultInjector(world, workload, [instance])
-    injector.windowBefore = { [unowned judge] in judge.checkpointPosition }
+    let injector = FaultInjector(world, workload, instances)
+    connect(injector, judges)
     workload.start()
     injector.plan(faults)
-    instance.start()
-    watch(world, instance, judge)
+    start(instances, world)
+    watch(world, bridges)
     world.run(until: scenario.length)
-    // From here on nothing breaks.
-    injector.mendAll()
-    workload.finish()
-    let deadline = world.now + Self.settleWithin
-    while world.failure == nil, world.now < deadline {
-      world.run(until: world.now + Nano.second)
-      workload.finish()
-      judge.look()
-      if judge.isSettled(on: instance) { break }
-    }
-    if world.failure == nil, !judge.isSettled(on: instance) {
-      world.fail(
-        "not caught up within \(Nano.text(Self.settleWithin)) s after the last fault: \(judge.missingText), health \(instance.health?.status.rawValue ?? "unknown")"
-      )
-    }
-    instance.end()
+    settle(world, bridges, workload, injector)
+    for instance in instances { instance.end() }
     outcome.failure = world.failure?.text
     outcome.failedAt = world.failure?.time ?? 0
     outcome.digest = history.digest
     outcome.faults = injector.tally
     outcome.length = world.now
-    outcome.messages = judge.tally.messages
-    outcome.checkpoints = judge.tally.checkpoints
-    outcome.health = judge.tally.health
+    for judge in judges {
+      outcome.messages += judge.tally.messages
+      outcome.checkpoints += judge.tally.checkpoints
+      outcome.health.merge(judge.tally.health, uniquingKeysWith: +)
+      world.reached["another process publishes", default: 0] += judge.handovers
+    }
     outcome.writes = workload.writes
     outcome.rollbacks = world.mongo.rolledBackEntries
     outcome.elections = world.mongo.elections
-    outcome.ends = instance.ends
+    for instance in instances { outcome.ends.merge(instance.ends, uniquingKeysWith: +) }
     outcome.reached = world.reached
     if keepingLines {
       outcome.lines = history.last(lines).map { "\(Nano.text($0.time)) \($0.text)" }
@@ -102,14 +90,81 @@ package struct Simulation: Sendable {
     return outcome
   }
 
-  /// Every second: the supervisor, and health.
-  private func watch(_ world: World, _ instance: Instance, _ judge: Judge) {
-    world.schedule(in: Nano.second) {
-      instance.supervise()
-      if let life = instance.life, let report = instance.health {
-        judge.look(at: report, upSince: max(life.began, life.resumedAt))
+  /// One bridge, and its instances.
+  private struct Fleet {
+    let judge: Judge
+    let instances: [Instance]
+  }
+
+  private func makeBridges(_ world: World) throws -> [Fleet] {
+    var count = 0
+    return try (0..<scenario.bridges).map { bridge in
+      let name = Scenario.name(ofBridge: bridge)
+      let configuration = try BridgeConfiguration.parse(
+        yaml: scenario.yaml(bridge: bridge), file: "seed \(scenario.seed)", environment: [:])
+      let instances = (0..<scenario.instances).map { index in
+        let letter = scenario.instances == 1 ? "" : ["a", "b", "c"][index % 3]
+        defer { count += 1 }
+        return Instance(world, name + letter, count, bridge: bridge, configuration)
       }
-      watch(world, instance, judge)
+      return Fleet(judge: Judge(world, configuration), instances: instances)
+    }
+  }
+
+  private func connect(_ injector: FaultInjector, _ judges: [Judge]) {
+    injector.windowBefore = {
+      let positions = judges.map(\.checkpointPosition)
+      return positions.contains(nil) ? nil : positions.compactMap { $0 }.min()
+    }
+    injector.lastPublisher = { judges[$0].lastOrigin }
+    injector.haveMessagesEverywhere = { judges.allSatisfy(\.hasMessagesEverywhere) }
+  }
+
+  /// The first one at once, the others within a minute.
+  private func start(_ instances: [Instance], _ world: World) {
+    var chance = Chance(scenario.seed, 8)
+    for (index, instance) in instances.enumerated() {
+      let delay = index == 0 ? 0 : chance.skewed(0, Nano.minute)
+      if delay == 0 {
+        instance.start()
+      } else {
+        world.schedule(in: delay) { instance.start() }
+      }
+    }
+  }
+
+  /// From here on nothing breaks, and everything has to come to its end.
+  private func settle(
+    _ world: World, _ bridges: [Fleet], _ workload: Workload, _ injector: FaultInjector
+  ) {
+    injector.mendAll()
+    workload.finish()
+    let deadline = world.now + Self.settleWithin
+    var unsettled: String?
+    while world.failure == nil, world.now < deadline {
+      world.run(until: world.now + Nano.second)
+      workload.finish()
+      for bridge in bridges { bridge.judge.look() }
+      unsettled = bridges.lazy.compactMap { $0.judge.unsettled($0.instances) }.first
+      if unsettled == nil { break }
+    }
+    guard world.failure == nil, let unsettled else { return }
+    world.fail(
+      "not caught up within \(Nano.text(Self.settleWithin)) s after the last fault: \(unsettled)")
+  }
+
+  /// Every second: the supervisor, and health.
+  private func watch(_ world: World, _ bridges: [Fleet]) {
+    world.schedule(in: Nano.second) {
+      for bridge in bridges {
+        for instance in bridge.instances {
+          instance.supervise()
+          guard let life = instance.life, let report = instance.health else { continue }
+          bridge.judge.look(
+            at: report, of: instance, upSince: max(life.began, life.resumedAt))
+        }
+      }
+      watch(world, bridges)
     }
   }
 }

@@ -3,10 +3,17 @@ import Testing
 
 /// The simulator as a program of its own: clocks, random numbers and tasks are its process's.
 @Suite("The simulated world", .serialized) struct SimulationTests {
-  /// All that is judged holds, through 64 and 104 simulated minutes and 2,500 faults.
+  /// All that is judged holds, through 64 and 104 simulated minutes and 2,400 faults.
   @Test(arguments: [7, 200])
   func `a history holds`(seed: Int) throws {
-    let result = try simulate("--seed", "\(seed)", "--brief")
+    let result = try simulate("--seed", "\(seed)", "--brief", "--instances", "1", "--bridges", "1")
+    #expect(result.code == 0, "\(result.output)")
+  }
+
+  /// Two bridges with a stream and dead letters in common.
+  @Test(arguments: [502])
+  func `a history of two bridges holds`(seed: Int) throws {
+    let result = try simulate("--seed", "\(seed)", "--brief", "--instances", "1", "--bridges", "2")
     #expect(result.code == 0, "\(result.output)")
   }
 

@@ -12,8 +12,9 @@
 /// threads keep the system's.
 void simulation_enter(void);
 
-/// Of the calling thread, in nanoseconds: the monotonic clocks since an arbitrary moment, the wall clock since 1970.
-void simulation_set_clock(int64_t monotonic, int64_t wall);
+/// Of the calling thread, in nanoseconds: the monotonic clock since an arbitrary moment, the same with the time in which
+/// the machine was suspended, and the wall clock since 1970.
+void simulation_set_clock(int64_t monotonic, int64_t boot, int64_t wall);
 
 /// What this thread takes for random from now on.
 void simulation_seed_random(uint64_t seed);

@@ -9,6 +9,19 @@ package enum Fault: String, CaseIterable, Sendable {
   case slowNetwork = "slow_network"
   /// A NATS server can't be reached by new connections.
   case natsUnreachable = "nats_unreachable"
+  /// A machine is cut off from all NATS servers. What it sent, and what was sent to it, comes when the cut is mended,
+  /// unless the connection was given up.
+  case cutFromNATS = "cut_from_nats"
+  /// The same of one NATS server.
+  case cutFromNode = "cut_from_node"
+  /// The machine of the leader is cut off from NATS: of who published last, where bridges don't say who leads.
+  case cutLeaderFromNATS = "cut_leader_from_nats"
+  /// A machine is cut off from MongoDB.
+  case cutFromMongo = "cut_from_mongo"
+  /// Packets pass in one direction only between a machine and NATS.
+  case oneWay = "one_way"
+  /// What a connection sends arrives many seconds later.
+  case latePackets = "late_packets"
   // NATS
   /// A server stops, and is started again; its connections are closed.
   case natsRestart = "nats_restart"
@@ -49,10 +62,42 @@ package enum Fault: String, CaseIterable, Sendable {
   case restart
   /// SIGSTOP and SIGCONT.
   case pause
+  /// All processes are killed at once.
+  case killAll = "kill_all"
+  /// The process that leads is killed, …
+  case killLeader = "kill_leader"
+  /// … or told to end, …
+  case stopLeader = "stop_leader"
+  /// … or stopped by SIGSTOP.
+  case pauseLeader = "pause_leader"
+  /// A process is stopped for nearly as long as a lease lasts, or a little longer.
+  case pauseAroundLease = "pause_around_lease"
+  /// A process is stopped for minutes.
+  case longPause = "long_pause"
+  /// A machine sleeps: its monotonic clock does not count the time.
+  case suspend
   /// The wall clock is set.
   case clockJump = "clock_jump"
   /// The clocks run faster or slower.
   case clockDrift = "clock_drift"
+}
+
+extension Fault {
+  /// It keeps a machine from working for many seconds. Where such faults were as frequent as the others, hardly
+  /// anything would happen besides.
+  private var isLong: Bool {
+    switch self {
+    case .cutFromNATS, .cutFromNode, .cutLeaderFromNATS, .cutFromMongo, .oneWay, .killAll,
+      .pauseLeader, .pauseAroundLease, .longPause, .suspend:
+      true
+    default: false
+    }
+  }
+
+  /// Each as often as it is chosen.
+  fileprivate static let choice = allCases.flatMap {
+    [Fault](repeating: $0, count: $0.isLong ? 1 : 3)
+  }
 }
 
 /// A fault of a history.
@@ -74,7 +119,7 @@ extension Scenario {
       // Several at once are more than each alone.
       for _ in 0..<(chance.one(in: 4) ? 3 : 1) {
         faults.append(
-          PlannedFault(time: time, fault: chance.pick(Fault.allCases), seed: chance.next()))
+          PlannedFault(time: time, fault: chance.pick(Fault.choice), seed: chance.next()))
         time += chance.one(in: 2) ? 0 : chance.between(0, 50 * Nano.milli)
       }
       time += chance.skewed(Nano.milli, 4 * faultPause)

@@ -5,9 +5,9 @@ import SimulatedNATS
 
 /// Makes faults happen, and mends what they broke.
 final class FaultInjector {
-  private let world: World
+  let world: World
   private let workload: Workload
-  private let instances: [Instance]
+  let instances: [Instance]
   private(set) var tally: [Fault: Int] = [:]
   /// What ends by itself, and has to be mended at the end.
   private var mending: [Int: () -> Void] = [:]
@@ -30,10 +30,11 @@ final class FaultInjector {
   func mendAll() {
     for (_, mend) in mending.sorted(by: { $0.key < $1.key }) { mend() }
     mending = [:]
+    for instance in instances { instance.resume() }
   }
 
   /// After `duration`, or at the end.
-  private func mend(after duration: Int64, _ body: @escaping () -> Void) {
+  func mend(after duration: Int64, _ body: @escaping () -> Void) {
     mendings += 1
     let number = mendings
     mending[number] = body
@@ -56,13 +57,17 @@ final class FaultInjector {
     switch fault {
     case .connectionCut, .connectionBlackHole, .slowNetwork, .natsUnreachable:
       return injectNetwork(fault, &chance)
+    case .cutFromNATS, .cutFromNode, .cutLeaderFromNATS, .cutFromMongo, .oneWay, .latePackets:
+      return injectUplink(fault, &chance)
     case .natsRestart, .natsCrash, .streamLeader, .staleReplica, .natsFull, .foreignMessage,
       .lameDuck, .streamDeleted, .bucketDeleted:
       return injectNATS(fault, &chance)
     case .stepDown, .rollback, .memberRestart, .memberLag, .memberUnreachable, .cursorsKilled,
       .windowRolls:
       return injectMongo(fault, &chance)
-    case .kill, .restart, .pause, .clockJump, .clockDrift: return injectProcess(fault, &chance)
+    case .kill, .restart, .pause, .killAll, .killLeader, .stopLeader, .pauseLeader,
+      .pauseAroundLease, .longPause, .suspend, .clockJump, .clockDrift:
+      return injectProcess(fault, &chance)
     }
   }
 
@@ -172,10 +177,12 @@ final class FaultInjector {
     case .bucketDeleted:
       // Found again by what streams hold: where one holds nothing, its beginning can't be shown, and what is found
       // may be older than the oplog.
-      guard world.scenario.keepsWindow,
-        world.scenario.streams.allSatisfy({
-          jetStream.streams[$0.name].map { $0.store.count > 0 } ?? false
-        }), (try? jetStream.deleteStream("KV_TAILRACE")) != nil
+      let haveMessages = world.scenario.streams.allSatisfy {
+        jetStream.streams[$0.name].map { $0.store.count > 0 } ?? false
+      }
+      guard world.scenario.keepsWindow, haveMessages,
+        world.scenario.bridges == 1 || haveMessagesEverywhere(),
+        (try? jetStream.deleteStream("KV_TAILRACE")) != nil
       else { return false }
       network.handled()
     default:
@@ -257,33 +264,12 @@ final class FaultInjector {
     return true
   }
 
-  /// What the bridge no longer needs: before its checkpoint. Set by the history.
+  // MARK: - Set by the history
+
+  /// What no bridge needs any more: before its checkpoint.
   var windowBefore: () -> OplogPosition? = { nil }
-
-  // MARK: - Processes
-
-  private func injectProcess(_ fault: Fault, _ chance: inout Chance) -> Bool {
-    let instance = chance.pick(instances)
-    switch fault {
-    case .kill:
-      guard instance.life != nil else { return false }
-      instance.kill()
-      let pause = chance.one(in: 3) ? 0 : chance.skewed(10 * Nano.milli, 20 * Nano.second)
-      world.schedule(in: pause) { instance.start() }
-    case .restart:
-      guard instance.life != nil else { return false }
-      instance.stop()
-    case .pause:
-      guard let life = instance.life, !life.process.isPaused else { return false }
-      instance.pause(for: chance.skewed(10 * Nano.milli, 60 * Nano.second))
-    case .clockJump:
-      let jump = chance.skewed(Nano.milli, 3600 * Nano.second) * (chance.one(in: 2) ? 1 : -1)
-      instance.change { $0.jump(by: jump) }
-    default:
-      let drift = chance.between(-500, 500)
-      let now = world.now
-      instance.change { $0.setDrift(drift, at: now) }
-    }
-    return true
-  }
+  /// Of a bridge: who published last, a number of `Publishers`.
+  var lastPublisher: (_ bridge: Int) -> Int = { _ in 0 }
+  /// Each bridge has a message in each of its streams.
+  var haveMessagesEverywhere: () -> Bool = { true }
 }

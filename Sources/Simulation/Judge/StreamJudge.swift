@@ -16,6 +16,10 @@ struct StreamJudge {
   private var batch: (entry: OplogPosition, id: [UInt8])?
   /// When the last of our messages was stored.
   private(set) var movedAt: Int64 = 0
+  /// Who published the last of our messages (`Publishers`), …
+  private(set) var origin = 0
+  /// … and how often that was another process than the one before.
+  private(set) var handovers = 0
 
   init(_ index: Int, _ name: String, isExclusive: Bool) {
     self.index = index
@@ -25,22 +29,39 @@ struct StreamJudge {
 
   /// Looks at what was stored since the last time; what is wrong with it, or nil.
   mutating func look(
-    at stream: SimulatedStream, _ truth: Truth, bridge: String, now: Int64
+    at stream: SimulatedStream, _ truth: Truth, bridge: String, _ publishers: Publishers, now: Int64
   ) -> String? {
     if created != stream.created {
       created = stream.created
       through = 0
       stored = 0
       batch = nil
+      origin = 0
     }
     if stream.store.lastSequence < through { rewind(stream, truth, bridge: bridge) }
     while through < stream.store.lastSequence {
       through += 1
       guard let message = stream.store[through] else { continue }
-      if let wrong = take(message, truth, bridge: bridge) { return wrong }
+      let before = stored
+      if let wrong = take(message, truth, bridge: bridge) {
+        return "\(wrong) (\(publishers.text(message.origin, after: origin)))"
+      }
       movedAt = now
+      if stored > before, let wrong = follow(message, publishers) { return wrong }
     }
     return nil
+  }
+
+  /// Epochs of leadership never interleave.
+  private mutating func follow(_ message: StoredMessage, _ publishers: Publishers) -> String? {
+    defer { origin = message.origin }
+    if let last = publishers[origin], let next = publishers[message.origin],
+      next.process != last.process
+    {
+      handovers += 1
+    }
+    return publishers.objection(to: message.origin, after: origin)
+      .map { "\(name) \(message.sequence) \($0)" }
   }
 
   private mutating func take(
@@ -48,15 +69,10 @@ struct StreamJudge {
   ) -> String? {
     guard let found = own(message, truth, bridge: bridge) else { return nil }
     let expected = truth.messages[index]
-    guard stored < expected.count else {
-      return "\(name) \(message.sequence): \(found.position) is nothing that was committed"
-    }
-    guard expected[stored].position == found.position,
+    guard stored < expected.count, expected[stored].position == found.position,
       expected[stored].fingerprint == found.fingerprint
     else {
-      return
-        "\(name) \(message.sequence): holds \(found.position), expected \(expected[stored].position) (number \(stored))"
-        + (expected[stored].position == found.position ? " with other contents" : "")
+      return "\(name) \(message.sequence): \(misplaced(found, expected))"
     }
     defer { stored += 1 }
     guard expected[stored].isWhole, let id = Self.batchID(message.headers) else {
@@ -67,6 +83,18 @@ struct StreamJudge {
     guard let batch, batch.entry == found.position.entry, batch.id != id else { return nil }
     return
       "\(name) \(message.sequence): \(found.position) is in another batch than the transaction's message before"
+  }
+
+  private func misplaced(
+    _ found: (position: EventPosition, fingerprint: UInt64), _ expected: [Truth.Message]
+  ) -> String {
+    let known = expected.firstIndex { $0.position == found.position }
+    guard let known else { return "\(found.position) is nothing that was committed" }
+    guard expected[known].fingerprint == found.fingerprint else {
+      return "\(found.position) has other contents"
+    }
+    if known < stored { return "\(found.position) is stored a second time" }
+    return "holds \(found.position), expected \(expected[stored].position) (number \(stored))"
   }
 
   /// Of an atomic batch.
@@ -86,6 +114,7 @@ struct StreamJudge {
     through = stream.store.lastSequence
     stored = 0
     batch = nil
+    origin = 0
     var sequence = through
     while sequence >= max(stream.store.firstSequence, 1) {
       if let message = stream.store[sequence], let found = own(message, truth, bridge: bridge) {
@@ -94,6 +123,7 @@ struct StreamJudge {
           (expected.lastIndex {
             $0.position == found.position && $0.fingerprint == found.fingerprint
           } ?? -1) + 1
+        origin = message.origin
         return
       }
       sequence -= 1

@@ -6,6 +6,8 @@ struct SimulatedClock {
   private(set) var drift: Int64
   /// What the wall clock shows beyond the monotonic one.
   private(set) var wallOffset: Int64
+  /// For how long the machine was suspended: the monotonic clock does not count it, the one since the boot does.
+  private(set) var suspended: Int64 = 0
 
   /// - Parameter wall: what the wall clock shows at `world`.
   init(world: Int64, local: Int64, wall: Int64, drift: Int64 = 0) {
@@ -32,6 +34,15 @@ struct SimulatedClock {
 
   /// The wall clock is set. The monotonic one is not.
   mutating func jump(by nanoseconds: Int64) { wallOffset += nanoseconds }
+
+  /// The machine was suspended from `began` until now.
+  mutating func suspend(from began: Int64, to world: Int64) {
+    let local = monotonic(at: began)
+    let missed = monotonic(at: world) - local
+    anchor = (world, local)
+    suspended += missed
+    wallOffset += missed
+  }
 
   mutating func setDrift(_ millionths: Int64, at world: Int64) {
     anchor = (world, monotonic(at: world))

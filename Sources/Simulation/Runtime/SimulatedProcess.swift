@@ -11,6 +11,8 @@ final class SimulatedProcess: @unchecked Sendable {
   let name: String
   var clock: SimulatedClock
   let eventLoop: SimulatedEventLoop
+  /// Of what it publishes at present: a number of `Publishers`.
+  var origin = 0
   private var tasks = CircularBuffer<UnsafeMutableRawPointer>()
   /// Stopped by a signal: nothing runs, and time passes.
   var isPaused = false
@@ -83,7 +85,8 @@ final class SimulatedProcess: @unchecked Sendable {
 
   private func setClock(_ world: Int64) {
     if !isGhost { eventLoop.local = clock.monotonic(at: world) }
-    simulation_set_clock(eventLoop.local, eventLoop.local + clock.wallOffset)
+    let local = eventLoop.local
+    simulation_set_clock(local, local + clock.suspended, local + clock.wallOffset)
   }
 
   /// After its death: runs what is left, in a time of its own, until `isDone` or nothing is left.

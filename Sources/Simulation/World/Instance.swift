@@ -12,18 +12,39 @@ final class SimulatedSurroundings: Surroundings, @unchecked Sendable {
   private let world: World
   private let process: SimulatedProcess
   private let mongo: MongoEnd
+  /// Of its life's messages, but for the epoch.
+  private let publisher: Publishers.Publisher
   let instance: String
   var eventLoop: any EventLoop { process.eventLoop }
   let transport: NATSTransport
   var reportInterval: TimeAmount { .seconds(1) }
   private(set) var reader: SimulatedOplogReader?
+  /// By which this process leads, as it has said itself.
+  private(set) var epoch: UInt64?
 
-  init(_ world: World, _ process: SimulatedProcess, _ mongo: MongoEnd, instance: String) {
+  init(
+    _ world: World, _ process: SimulatedProcess, _ mongo: MongoEnd, _ uplink: Uplink,
+    _ publisher: Publishers.Publisher
+  ) {
     self.world = world
     self.process = process
     self.mongo = mongo
-    self.instance = instance
-    transport = world.network.transport(of: process)
+    self.publisher = publisher
+    instance = process.name
+    transport = world.network.transport(of: process, uplink)
+    process.origin = world.publishers.add(publisher)
+  }
+
+  func noteLeadership(epoch: UInt64?) {
+    guard !process.isGhost, epoch != self.epoch else { return }
+    self.epoch = epoch
+    var publisher = publisher
+    publisher.epoch = epoch
+    process.origin = world.publishers.add(publisher)
+    world.history.note(world.now, 21, UInt64(publisher.instance), epoch ?? 0)
+    world.history.note(
+      world.now, "\(process.name) \(epoch.map { "leads by epoch \($0)" } ?? "leads no longer")")
+    world.reached["leadership \(epoch == nil ? "lost" : "taken")", default: 0] += 1
   }
 
   func reader(
@@ -52,12 +73,17 @@ final class SimulatedSurroundings: Surroundings, @unchecked Sendable {
   func shutDown() async throws {}
 }
 
-/// A bridge's process under a supervisor: it is started again after its end.
+/// A bridge's process under a supervisor, on a machine of its own: it is started again after its end.
 final class Instance {
   private let world: World
   private let configuration: BridgeConfiguration
+  /// Of its processes: the bridge's, with a letter where the bridge has several.
   let name: String
-  private let number: Int
+  /// Of the world.
+  let number: Int
+  /// The bridge's.
+  let bridge: Int
+  let uplink: Uplink
   private var lives = 0
   private var clock: SimulatedClock
   private(set) var life: Life?
@@ -72,40 +98,61 @@ final class Instance {
     let process: SimulatedProcess
     let mongo: MongoEnd
     let service: BridgeService
+    let surroundings: SimulatedSurroundings
     let began: Int64
     /// When it was last let run again.
     fileprivate(set) var resumedAt: Int64 = 0
+    fileprivate var pausedAt: Int64 = 0
     fileprivate(set) var end: Result<Void, any Error>?
-    init(_ process: SimulatedProcess, _ mongo: MongoEnd, _ service: BridgeService, _ began: Int64) {
+    /// Ends the present pause.
+    fileprivate var resume: (() -> Void)?
+    init(
+      _ process: SimulatedProcess, _ mongo: MongoEnd, _ service: BridgeService,
+      _ surroundings: SimulatedSurroundings, _ began: Int64
+    ) {
       self.process = process
       self.mongo = mongo
       self.service = service
+      self.surroundings = surroundings
       self.began = began
     }
   }
 
-  init(_ world: World, _ name: String, _ number: Int, _ configuration: BridgeConfiguration) {
+  /// - Parameter number: the first machine's clocks are right; each other one has its own.
+  init(
+    _ world: World, _ name: String, _ number: Int, bridge: Int, _ configuration: BridgeConfiguration
+  ) {
     self.world = world
     self.configuration = configuration
     self.name = name
     self.number = number
+    self.bridge = bridge
+    uplink = Uplink(nodes: world.scenario.nodes)
+    var chance = Chance(world.scenario.seed, 20 + UInt64(number))
+    let isRight = number == 0
+    let ahead = chance.skewed(0, 600 * Nano.second) * (chance.one(in: 2) ? 1 : -1)
     clock = SimulatedClock(
-      world: world.now, local: 1_000 * Nano.second, wall: World.epoch + world.now)
+      world: world.now,
+      local: isRight ? 1_000 * Nano.second : chance.between(Nano.second, 1_000_000 * Nano.second),
+      wall: World.epoch + world.now + (isRight ? 0 : ahead),
+      drift: isRight ? 0 : chance.between(-300, 300))
   }
 
   func start() {
     guard life == nil, !isHeldDown else { return }
     lives += 1
     let process = SimulatedProcess("\(name).\(lives)", clock: clock, at: world.now)
-    let mongo = MongoEnd(world, process, number * 1000 + lives)
+    let mongo = MongoEnd(world, process, uplink, number * 1000 + lives)
     world.history.note(world.now, 20, UInt64(number), UInt64(lives))
     world.history.note(world.now, "start \(process.name)")
     let life = process.enter(at: world.now) {
-      let surroundings = SimulatedSurroundings(world, process, mongo, instance: process.name)
+      let surroundings = SimulatedSurroundings(
+        world, process, mongo, uplink,
+        Publishers.Publisher(instance: number, process: process.name))
       let service = BridgeService(
         configuration: configuration, options: RunOptions(), logger: logger(process),
         on: surroundings)
-      let life = Life(process, mongo, service, world.now)
+      let life = Life(process, mongo, service, surroundings, world.now)
       let box = Unchecked(life)
       Task {
         do {
@@ -155,9 +202,10 @@ final class Instance {
 
   private func bury(_ life: Life) {
     self.life = nil
+    life.resume = nil
     clock = life.process.clock
     world.remove(life.process)
-    world.network.abandon(life.process, keepingSent: true)
+    world.network.abandon(life.process)
     let isUnwound = life.process.unwind(at: world.now) {
       life.service.stop()
       world.network.close(life.process)
@@ -183,19 +231,42 @@ final class Instance {
     life.process.enter(at: world.now) { life.service.stop() }
   }
 
-  func pause(for duration: Int64) {
-    guard let life else { return }
-    world.history.note(world.now, "pause \(life.process.name) for \(Nano.text(duration)) s")
+  var isPaused: Bool { life?.process.isPaused ?? false }
+
+  /// SIGSTOP. It runs again after `duration`, or with `resume`.
+  ///
+  /// - Parameter isSuspended: the whole machine sleeps.
+  func pause(for duration: Int64, isSuspended: Bool = false) {
+    guard let life, !life.process.isPaused else { return }
+    let name = life.process.name
+    world.history.note(
+      world.now, "\(isSuspended ? "suspend" : "pause") \(name) for \(Nano.text(duration)) s")
+    let began = world.now
     life.process.isPaused = true
-    world.schedule(in: duration) { [world] in
+    life.resume = { [world] in
+      if isSuspended { life.process.clock.suspend(from: began, to: world.now) }
+      life.resume = nil
       life.process.isPaused = false
       life.resumedAt = world.now
+      world.history.note(world.now, "\(name) runs again")
+      world.network.resumed(life.process)
     }
+    world.schedule(in: duration) {
+      // It may have been let run, and have been paused again, meanwhile.
+      if life.pausedAt == began { life.resume?() }
+    }
+    life.pausedAt = began
   }
+
+  /// SIGCONT.
+  func resume() { life?.resume?() }
 
   func change(_ change: (inout SimulatedClock) -> Void) {
     if let life { change(&life.process.clock) } else { change(&clock) }
   }
+
+  /// By which it leads, as it says itself; nil: it doesn't, or bridges don't say.
+  var epoch: UInt64? { life?.surroundings.epoch }
 
   /// What /healthz would say; nil while no process answers.
   var health: HealthReport? {

@@ -13,13 +13,15 @@ final class MongoEnd: @unchecked Sendable {
   let set: SimulatedReplicaSet
   private unowned let world: World
   let process: SimulatedProcess
+  private let uplink: Uplink
   private var chance: Chance
   /// Of questions that are not answered yet: ends them.
   private var pending: [Int: (MongoError) -> Void] = [:]
   private var asked = 0
 
-  init(_ world: World, _ process: SimulatedProcess, _ number: Int) {
+  init(_ world: World, _ process: SimulatedProcess, _ uplink: Uplink, _ number: Int) {
     self.world = world
+    self.uplink = uplink
     self.process = process
     set = world.mongo
     chance = Chance(world.scenario.seed, 100 + UInt64(number))
@@ -41,13 +43,19 @@ final class MongoEnd: @unchecked Sendable {
     world.schedule(in: chance.skewed(100 * Nano.micro, 2 * Nano.milli) + extra) { [self] in
       guard pending[number] != nil else { return }
       let result: Result<T, MongoError>
-      if let member, set.members[member].isUp, set.members[member].isReachable {
+      if uplink.isCutFromMongo {
+        return world.schedule(in: chance.skewed(Nano.milli, 5 * Nano.second)) { [self] in
+          hand(number, .failure(Self.unreachable(member)), to: answer)
+        }
+      } else if let member, set.members[member].isUp, set.members[member].isReachable {
         result = Result { try command() }.mapError { Self.error($0) }
       } else {
         result = .failure(Self.unreachable(member))
       }
       world.schedule(in: chance.skewed(100 * Nano.micro, 2 * Nano.milli)) { [self] in
-        hand(number, result, to: answer)
+        // The answer may be lost.
+        let isLost = uplink.isCutFromMongo
+        hand(number, isLost ? .failure(Self.unreachable(member)) : result, to: answer)
       }
     }
   }
@@ -82,6 +90,7 @@ final class MongoEnd: @unchecked Sendable {
 
   /// The member that the read preference selects: the primary, as clients see it.
   var selected: Int? {
+    guard !uplink.isCutFromMongo else { return nil }
     let candidates = set.members.indices.filter {
       set.members[$0].isUp && set.members[$0].isReachable && set.members[$0].isPrimary
     }

@@ -12,8 +12,7 @@ final class Network: @unchecked Sendable {
   private var chance: Chance
   private var links: [Int: Link] = [:]
   /// Connections that are being opened, by number.
-  private var opening: [Int: (process: SimulatedProcess, promise: EventLoopPromise<any Channel>)] =
-    [:]
+  private var opening: [Int: Opening] = [:]
   private var openings = 0
   /// Of each server.
   private(set) var isUp: [Bool]
@@ -24,25 +23,59 @@ final class Network: @unchecked Sendable {
   /// JetStream has no leaders: what is for it is not answered.
   private var commitIsScheduled = false
 
+  private struct Opening {
+    var process: SimulatedProcess
+    var uplink: Uplink
+    var promise: EventLoopPromise<any Channel>
+  }
+
   /// One connection.
   final class Link: @unchecked Sendable {
     let number: Int
     let node: Int
     let process: SimulatedProcess
+    let uplink: Uplink
     let channel: SimulatedChannel
-    /// Packets vanish in both directions, and nobody is told.
-    var isCut = false
-    /// When the newest packet of each direction arrives.
-    var toServer: Int64 = 0
-    var toClient: Int64 = 0
+    var toServer = Way()
+    var toClient = Way()
+    /// Of each end: it takes the connection for open.
+    var isOpenAtServer = true
+    var isOpenAtClient = true
     var bytesInFlight = 0
 
-    init(_ number: Int, node: Int, _ process: SimulatedProcess, _ channel: SimulatedChannel) {
+    init(
+      _ number: Int, node: Int, _ process: SimulatedProcess, _ uplink: Uplink,
+      _ channel: SimulatedChannel
+    ) {
       self.number = number
       self.node = node
       self.process = process
+      self.uplink = uplink
       self.channel = channel
     }
+
+    func holds(_ direction: Uplink.Direction) -> Bool {
+      let way = direction == .toServer ? toServer : toClient
+      return way.holds > 0 || uplink.holds(direction, node)
+    }
+  }
+
+  /// One direction of a connection.
+  struct Way {
+    enum Packet {
+      case bytes(ByteBuffer, origin: Int)
+      /// The sender has closed.
+      case end
+    }
+
+    /// Packets vanish, and nobody is told.
+    var isCut = false
+    /// How many faults hold its packets back.
+    var holds = 0
+    /// When the newest packet arrives.
+    var arrival: Int64 = 0
+    /// Packets that came and were not taken yet, in order.
+    var arrived = CircularBuffer<Packet>()
   }
 
   private static let highWater = 512 << 10
@@ -58,33 +91,36 @@ final class Network: @unchecked Sendable {
     isUnreachable = isUp.map { _ in false }
   }
 
-  var openLinks: [Link] { links.values.sorted { $0.number < $1.number } }
+  /// Connections that the client takes for open.
+  var openLinks: [Link] { allLinks.filter(\.isOpenAtClient) }
+  private var allLinks: [Link] { links.values.sorted { $0.number < $1.number } }
 
   private func delay() -> Int64 { chance.skewed(50 * Nano.micro, 3 * Nano.milli) + extraDelay }
 
   // MARK: - Connecting
 
   /// How the processes' connections travel.
-  func transport(of process: SimulatedProcess) -> NATSTransport {
+  func transport(of process: SimulatedProcess, _ uplink: Uplink) -> NATSTransport {
     let random: @Sendable () -> UInt64 = { [self] in chance.next() }
     return NATSTransport(random: random) { [self] host, _, timeout, eventLoop, prepare in
       let promise = eventLoop.makePromise(of: (any Channel).self)
-      open(host, process, eventLoop, timeout, prepare, promise)
+      open(host, process, uplink, eventLoop, timeout, prepare, promise)
       return promise.futureResult
     }
   }
 
   private func open(
-    _ host: String, _ process: SimulatedProcess, _ eventLoop: any EventLoop, _ timeout: TimeAmount,
-    _ prepare: NATSTransport.Prepare, _ promise: EventLoopPromise<any Channel>
+    _ host: String, _ process: SimulatedProcess, _ uplink: Uplink, _ eventLoop: any EventLoop,
+    _ timeout: TimeAmount, _ prepare: NATSTransport.Prepare,
+    _ promise: EventLoopPromise<any Channel>
   ) {
     guard !process.isGhost, let node = Int(host.dropFirst()), isUp.indices.contains(node) else {
       return promise.fail(ChannelError.connectTimeout(timeout))
     }
     openings += 1
     let number = openings
-    opening[number] = (process, promise)
-    guard !isUnreachable[node] else {
+    opening[number] = Opening(process: process, uplink: uplink, promise: promise)
+    guard !isUnreachable[node], uplink.canConnect(to: node) else {
       process.eventLoop.later(in: timeout.nanoseconds) { [self] in
         guard opening.removeValue(forKey: number) != nil else { return }
         promise.fail(ChannelError.connectTimeout(timeout))
@@ -93,25 +129,24 @@ final class Network: @unchecked Sendable {
     }
     let channel = SimulatedChannel(on: eventLoop)
     let prepared = prepare(channel)
-    connect(number, node, process, channel, prepared, promise)
+    connect(number, node, channel, prepared)
   }
 
   private func connect(
-    _ number: Int, _ node: Int, _ process: SimulatedProcess, _ channel: SimulatedChannel,
-    _ prepared: EventLoopFuture<Void>, _ promise: EventLoopPromise<any Channel>
+    _ number: Int, _ node: Int, _ channel: SimulatedChannel, _ prepared: EventLoopFuture<Void>
   ) {
     world.schedule(in: delay()) { [self] in
-      if process.isPaused {
-        return connect(number, node, process, channel, prepared, promise)
-      }
-      guard opening.removeValue(forKey: number) != nil else { return }
+      guard let open = opening[number] else { return }
+      let (process, promise) = (open.process, open.promise)
+      if process.isPaused { return connect(number, node, channel, prepared) }
+      opening[number] = nil
       act(for: process) {
         guard isUp[node] else { return promise.fail(IOError(errnoCode: 111, reason: "connect")) }
         prepared.whenComplete { result in
           if case .failure(let error) = result { return promise.fail(error) }
           // The attempt was cancelled.
           guard channel.isOpen else { return promise.fail(ChannelError.ioOnClosedChannel) }
-          self.establish(node, process, channel)
+          self.establish(node, process, open.uplink, channel)
           promise.succeed(channel)
           self.deliver()
         }
@@ -119,8 +154,10 @@ final class Network: @unchecked Sendable {
     }
   }
 
-  private func establish(_ node: Int, _ process: SimulatedProcess, _ channel: SimulatedChannel) {
-    let link = Link(nats.accept(node: node), node: node, process, channel)
+  private func establish(
+    _ node: Int, _ process: SimulatedProcess, _ uplink: Uplink, _ channel: SimulatedChannel
+  ) {
+    let link = Link(nats.accept(node: node), node: node, process, uplink, channel)
     links[link.number] = link
     channel.onFlush = { [unowned self, unowned link] in send($0, link) }
     channel.onClose = { [unowned self, unowned link] in clientCloses(link) }
@@ -138,31 +175,43 @@ final class Network: @unchecked Sendable {
   // MARK: - Packets
 
   private func send(_ bytes: ByteBuffer, _ link: Link) {
-    guard !link.process.isGhost, links[link.number] != nil else { return }
+    guard !link.process.isGhost, link.isOpenAtClient else { return }
     link.bytesInFlight += bytes.readableBytes
     if link.bytesInFlight > Self.highWater { link.channel.setWritable(false) }
-    guard !link.isCut else { return }
-    link.toServer = max(link.toServer, world.now + delay())
-    world.schedule(in: link.toServer - world.now) { [self] in
-      guard links[link.number] != nil, !link.isCut else { return }
-      if History.tellsAll { print(String(buffer: bytes)) }
-      bytes.withUnsafeReadableBytes { nats.receive($0, on: link.number) }
-      world.history.note(world.now, 11, UInt64(link.number), UInt64(bytes.readableBytes))
-      arrived(bytes.readableBytes, link)
-      handled()
+    goToServer(.bytes(bytes, origin: link.process.origin), link)
+  }
+
+  private func goToServer(_ packet: Way.Packet, _ link: Link) {
+    guard !link.toServer.isCut, link.isOpenAtServer else { return }
+    link.toServer.arrival = max(link.toServer.arrival, world.now + delay())
+    world.schedule(in: link.toServer.arrival - world.now) { [self] in
+      link.toServer.arrived.append(packet)
+      flowToServer(link)
     }
   }
 
-  private func arrived(_ count: Int, _ link: Link) {
-    link.bytesInFlight -= count
-    guard link.bytesInFlight < Self.lowWater, !link.channel.isWritable else { return }
-    resume(link)
+  private func flowToServer(_ link: Link) {
+    while !link.holds(.toServer), let packet = link.toServer.arrived.popFirst() {
+      guard link.isOpenAtServer, !link.toServer.isCut else { continue }
+      switch packet {
+      case .bytes(let bytes, let origin):
+        if History.tellsAll { print(String(buffer: bytes)) }
+        bytes.withUnsafeReadableBytes { nats.receive($0, on: link.number, origin: origin) }
+        world.history.note(world.now, 11, UInt64(link.number), UInt64(bytes.readableBytes))
+        link.bytesInFlight -= bytes.readableBytes
+        makeWritable(link)
+        handled()
+      case .end:
+        disconnect(link)
+        handled()
+      }
+    }
   }
 
-  private func resume(_ link: Link) {
-    if link.process.isPaused {
-      return world.schedule(in: 10 * Nano.milli) { [self] in resume(link) }
-    }
+  private func makeWritable(_ link: Link) {
+    guard link.isOpenAtClient, link.bytesInFlight < Self.lowWater, !link.channel.isWritable,
+      !link.process.isPaused
+    else { return }
     act(for: link.process) { link.channel.setWritable(true) }
   }
 
@@ -187,73 +236,105 @@ final class Network: @unchecked Sendable {
   /// What the servers have to say goes on its way.
   func deliver() {
     nats.drain { number, bytes in
-      guard let link = links[number], !link.isCut else { return }
-      let buffer = ByteBuffer(bytes: bytes)
-      link.toClient = max(link.toClient, world.now + delay())
-      world.schedule(in: link.toClient - world.now) { [self] in receive(buffer, link) }
+      guard let link = links[number] else { return }
+      goToClient(.bytes(ByteBuffer(bytes: bytes), origin: 0), link)
     }
     for number in nats.takeClosed() {
       guard let link = links[number] else { continue }
-      nats.disconnect(number)
-      link.toClient = max(link.toClient, world.now + delay())
-      world.schedule(in: link.toClient - world.now) { [self] in lose(link) }
+      disconnect(link)
+      goToClient(.end, link)
     }
   }
 
-  private func receive(_ bytes: ByteBuffer, _ link: Link) {
-    guard links[link.number] != nil, !link.isCut, !link.process.isGhost else { return }
-    if link.process.isPaused {
-      // It stays in the socket.
-      return world.schedule(in: 5 * Nano.milli) { [self] in receive(bytes, link) }
+  private func goToClient(_ packet: Way.Packet, _ link: Link) {
+    guard !link.toClient.isCut, link.isOpenAtClient else { return }
+    link.toClient.arrival = max(link.toClient.arrival, world.now + delay())
+    world.schedule(in: link.toClient.arrival - world.now) { [self] in
+      link.toClient.arrived.append(packet)
+      flowToClient(link)
     }
-    world.history.note(world.now, 12, UInt64(link.number), UInt64(bytes.readableBytes))
-    act(for: link.process) { link.channel.receive(bytes) }
   }
+
+  /// What comes to a process that is stopped stays in its socket.
+  private func flowToClient(_ link: Link) {
+    while !link.process.isPaused, !link.holds(.toClient),
+      let packet = link.toClient.arrived.popFirst()
+    {
+      guard link.isOpenAtClient, !link.toClient.isCut, !link.process.isGhost else { continue }
+      switch packet {
+      case .bytes(let bytes, _):
+        world.history.note(world.now, 12, UInt64(link.number), UInt64(bytes.readableBytes))
+        act(for: link.process) { link.channel.receive(bytes) }
+      case .end: lose(link)
+      }
+    }
+  }
+
+  /// A process runs again, or what held packets back is mended: what has come flows.
+  func flow(_ isConcerned: (Link) -> Bool) {
+    for link in allLinks where isConcerned(link) {
+      flowToServer(link)
+      flowToClient(link)
+      makeWritable(link)
+    }
+  }
+
+  func resumed(_ process: SimulatedProcess) { flow { $0.process === process } }
 
   // MARK: - Ends
 
+  private func forget(_ link: Link) {
+    guard !link.isOpenAtClient, !link.isOpenAtServer else { return }
+    links[link.number] = nil
+  }
+
+  /// The server's end is gone.
+  private func disconnect(_ link: Link) {
+    guard link.isOpenAtServer else { return }
+    link.isOpenAtServer = false
+    nats.disconnect(link.number)
+    forget(link)
+  }
+
+  /// What was sent before still arrives.
   private func clientCloses(_ link: Link) {
-    guard links.removeValue(forKey: link.number) != nil else { return }
-    guard !link.process.isGhost, !link.isCut else {
-      // The server finds out by itself.
-      return world.schedule(in: 2 * Nano.minute) { [self] in nats.disconnect(link.number) }
-    }
-    let arrival = max(link.toServer, world.now + delay())
-    world.schedule(in: arrival - world.now) { [self] in
-      nats.disconnect(link.number)
-      deliver()
-    }
+    guard link.isOpenAtClient else { return }
+    link.isOpenAtClient = false
+    forget(link)
+    // The end of a process that is no more was sent when it died.
+    guard !link.process.isGhost else { return }
+    tellServer(ofEnd: link)
+  }
+
+  private func tellServer(ofEnd link: Link) {
+    guard link.toServer.isCut else { return goToServer(.end, link) }
+    // The server finds out by itself.
+    world.schedule(in: 2 * Nano.minute) { [self] in disconnect(link) }
   }
 
   /// The client learns that the connection has ended.
   private func lose(_ link: Link) {
-    guard links[link.number] != nil, !link.process.isGhost else { return }
-    if link.process.isPaused {
-      return world.schedule(in: 5 * Nano.milli) { [self] in lose(link) }
-    }
-    links[link.number] = nil
+    guard link.isOpenAtClient, !link.process.isGhost else { return }
     act(for: link.process) { link.channel.lose() }
   }
 
   /// A connection breaks, and both ends are told. What is on its way is lost.
   func cut(_ link: Link) {
-    nats.disconnect(link.number)
-    lose(link)
+    disconnect(link)
+    link.toClient.arrived.removeAll()
+    link.toClient.arrived.append(.end)
+    flowToClient(link)
   }
 
   /// Packets vanish from now on.
-  func blackHole(_ link: Link) { link.isCut = true }
+  func blackHole(_ link: Link, _ directions: [Uplink.Direction] = Uplink.Direction.allCases) {
+    if directions.contains(.toServer) { link.toServer.isCut = true }
+    if directions.contains(.toClient) { link.toClient.isCut = true }
+  }
 
   /// A process is gone: its sockets close, what it sent still arrives.
-  func abandon(_ process: SimulatedProcess, keepingSent: Bool) {
-    for link in openLinks where link.process === process {
-      let arrival = keepingSent ? link.toServer : world.now
-      world.schedule(in: arrival - world.now) { [self] in
-        links[link.number] = nil
-        nats.disconnect(link.number)
-        handled()
-      }
-    }
+  func abandon(_ process: SimulatedProcess) {
+    for link in openLinks where link.process === process { tellServer(ofEnd: link) }
   }
 
   /// Of a process that is no more, on its behalf: its ends close.
@@ -268,7 +349,7 @@ final class Network: @unchecked Sendable {
   /// Servers stop: their connections end.
   func stop(_ node: Int) {
     isUp[node] = false
-    for link in openLinks where link.node == node { cut(link) }
+    for link in allLinks where link.node == node { cut(link) }
   }
 
   func start(_ node: Int) { isUp[node] = true }

@@ -10,7 +10,8 @@ final class Workload {
   private let users: CollectionID
   private let others: CollectionID
   private let session: SessionID
-  private var transactions: [TransactionID] = []
+  /// Of one that is prepared, the next primary may lack the end that it had: it is open again.
+  private var transactions: [TransactionID] { self.set.openTransactions }
   private var value: Int64 = 0
   private var isScheduled = [false, false, false]
   /// How long a member takes to replicate, beyond the usual.
@@ -64,7 +65,7 @@ final class Workload {
     case 0: _ = set.transaction((0...chance.below(4)).map { _ in operation() }, in: session)
     case 1 where transactions.count < 3:
       guard let begun = set.begin(in: set.session()) else { return }
-      if set.part(begun, [operation()]) != nil { transactions.append(begun) }
+      _ = set.part(begun, [operation()])
     case 2, 3: continueTransaction()
     case 4: set.noop()
     default: set.write(operation())
@@ -73,20 +74,12 @@ final class Workload {
 
   private func continueTransaction() {
     guard !transactions.isEmpty else { return }
-    let index = chance.below(transactions.count)
-    let transaction = transactions[index]
-    guard set.isOpen(transaction) else {
-      transactions.remove(at: index)
-      return
-    }
+    let transaction = chance.pick(transactions)
     switch chance.below(4) {
     case 0 where !set.isPrepared(transaction): _ = set.part(transaction, [operation()])
     case 1 where !set.isPrepared(transaction): _ = set.prepare(transaction, [operation()])
-    case 2:
-      if set.abort(transaction) != nil { transactions.remove(at: index) }
-    default:
-      let last = set.isPrepared(transaction) ? [] : [operation()]
-      if set.commit(transaction, last) != nil { transactions.remove(at: index) }
+    case 2: _ = set.abort(transaction)
+    default: _ = set.commit(transaction, set.isPrepared(transaction) ? [] : [operation()])
     }
   }
 
@@ -94,7 +87,7 @@ final class Workload {
   func finish() {
     isWriting = false
     guard !transactions.isEmpty else { return }
-    transactions.removeAll { !set.isOpen($0) || set.abort($0) != nil }
+    for transaction in transactions { _ = set.abort(transaction) }
     replicateAll()
   }
 

@@ -15,6 +15,7 @@ final class World: @unchecked Sendable {
   let mongo: SimulatedReplicaSet
   let jetStream: SimulatedServer
   private(set) var network: Network!
+  let publishers = Publishers()
   private var events = TimeHeap<() -> Void>()
   private(set) var processes: [SimulatedProcess] = []
   private var waiters: [Waiter] = []

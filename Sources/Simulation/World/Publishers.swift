@@ -1,0 +1,43 @@
+/// Who sent what: each process of a bridge, and by which epoch of leadership. Messages as they are stored have a number
+/// of this list (`StoredMessage.origin`); 0 is anybody else.
+final class Publishers {
+  struct Publisher: Equatable {
+    /// Of the world.
+    var instance: Int
+    var process: String
+    /// Nil: it didn't lead then, or bridges don't say.
+    var epoch: UInt64?
+
+    var text: String { process + (epoch.map { " (epoch \($0))" } ?? "") }
+  }
+
+  private var all: [Publisher?] = [nil]
+  /// Some process has said that it leads: from then on the judge expects that of every publisher.
+  private(set) var knowLeadership = false
+
+  /// - Returns: the number of what this process sends from now on.
+  func add(_ publisher: Publisher) -> Int {
+    if publisher.epoch != nil { knowLeadership = true }
+    all.append(publisher)
+    return all.count - 1
+  }
+
+  subscript(origin: Int) -> Publisher? { all.indices.contains(origin) ? all[origin] : nil }
+
+  /// Whether a message of one publisher may follow, in a stream, the last one of another.
+  ///
+  /// - Returns: why not; nil: it may.
+  func objection(to next: Int, after last: Int) -> String? {
+    guard knowLeadership, let next = self[next] else { return nil }
+    guard let epoch = next.epoch else { return "is of \(next.process), which did not lead" }
+    guard let last = self[last], let before = last.epoch else { return nil }
+    let follows = epoch > before || epoch == before && next.process == last.process
+    return follows ? nil : "is of \(next.text), behind a message of \(last.text)"
+  }
+
+  /// Who published a message, and who the one before it.
+  func text(_ next: Int, after last: Int) -> String {
+    func name(_ origin: Int) -> String { self[origin]?.text ?? "nobody known" }
+    return "published by \(name(next)), the one before by \(name(last))"
+  }
+}
