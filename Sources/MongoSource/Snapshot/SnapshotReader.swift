@@ -7,7 +7,7 @@ public import Logging
 /// `status` is `finished`, which has the position to tail from. Errors are retried; only a lost position
 /// stops the reading. All methods are thread-safe; only `stop` blocks.
 public final class SnapshotReader: Sendable {
-  private let mailbox: SnapshotMailbox
+  private let mailbox: SnapshotScan.Mailbox
 
   /// - Parameters:
   ///   - filter: selects the collections to read (database, name). Called on the reader's thread, but not
@@ -20,9 +20,16 @@ public final class SnapshotReader: Sendable {
     options: MongoSourceOptions, filter: @escaping @Sendable (String, String) -> Bool,
     leadsToTail: Bool = true, logger: Logger, onChange: @escaping @Sendable () -> Void
   ) {
-    mailbox = SnapshotMailbox(
-      options: options, filter: filter, leadsToTail: leadsToTail, logger: logger,
-      onChange: onChange)
+    var options = options
+    // No tailing.
+    options.awaitTime = .zero
+    let selection = SnapshotSelection(includes: filter, leadsToTail: leadsToTail)
+    mailbox = SnapshotScan.Mailbox(
+      options: options, logger: logger, thread: "snapshot-reader", onChange: onChange
+    ) { mailbox, generation, marker, _ in
+      var scan = SnapshotScan(mailbox, selection, generation: generation, from: marker)
+      scan.run()
+    }
   }
 
   deinit { mailbox.requestStop() }
@@ -31,7 +38,7 @@ public final class SnapshotReader: Sendable {
   /// - Returns: the new generation. Batches of earlier generations are stale.
   @discardableResult
   public func restart(from marker: SnapshotMarker? = nil) -> UInt64 {
-    mailbox.restart(from: marker)
+    mailbox.restart(at: marker)
   }
 
   /// The next queued batch, if any.
@@ -45,4 +52,12 @@ public final class SnapshotReader: Sendable {
   /// Stops reading and waits for the thread, at most `limit`. A thread blocked in a dead connection is
   /// abandoned and ends when the connection times out. No `restart` afterwards.
   public func stop(waiting limit: Duration = .seconds(2)) { mailbox.stop(waiting: limit) }
+}
+
+/// What a snapshot is to read, and for what.
+struct SnapshotSelection: Sendable {
+  /// By database and name.
+  var includes: @Sendable (String, String) -> Bool
+  /// The oplog will be tailed from the snapshot's position, so it must keep it.
+  var leadsToTail: Bool
 }
