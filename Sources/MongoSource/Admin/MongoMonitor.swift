@@ -124,8 +124,15 @@ private final class Poller: Sendable {
     snapshot.majority = hello.majority
     snapshot.majorityWallTime = hello.majorityWallTime
     snapshot.localTime = hello.localTime
-    let oldest = try current.oldestEntry(on: server)
-    snapshot.oldest = oldest?.point
-    snapshot.oldestWallTime = oldest?.wallTime
+    do {
+      let oldest = try current.oldestEntry(on: server)
+      snapshot.oldest = oldest?.point
+      snapshot.oldestWallTime = oldest?.wallTime
+    } catch {
+      // A change stream needs no privilege for the oplog; then its window is unknown.
+      guard error.domain == .server, error.code == ServerCode.unauthorized else { throw error }
+      snapshot.oldest = nil
+      snapshot.oldestWallTime = nil
+    }
   }
 }

@@ -47,6 +47,8 @@ public struct MongoDemands: Sendable {
   public var preImages: [String] = []
   /// Those of `preImages` for which a rule requires them.
   public var requiredPreImages: Set<String> = []
+  /// Rules that use pre-images.
+  public var preImageRules: [String] = []
   /// One per rule.
   public var rules: [RuleDemand] = []
   /// The largest message that the NATS servers accept (`max_payload`).
