@@ -35,7 +35,9 @@ public struct Doctor: Sendable {
     demands.snapshotsOnLoss = configuration.source.onPositionLost == .snapshot
     let http = await ListenCheck(configuration: configuration).examine()
     let nats = await look(&demands)
-    demands.rules = ruleDemands(hasCheckpoint: demands.checkpoint != nil)
+    demands.startsWithSnapshot =
+      configuration.source.start == .snapshot && demands.checkpoint == nil
+    demands.rules = ruleDemands(startsWithSnapshot: demands.startsWithSnapshot)
     var mongo = await MongoDoctor.examine(configuration.mongoSourceOptions, demands)
     if !demands.readsOplog { mongo += await changeStreamLoss(mongo, demands) }
     return mongo + nats + [http]
@@ -65,13 +67,12 @@ public struct Doctor: Sendable {
     }
   }
 
-  private func ruleDemands(hasCheckpoint: Bool) -> [RuleDemand] {
+  private func ruleDemands(startsWithSnapshot: Bool) -> [RuleDemand] {
     configuration.rules.map { rule in
       var demand = RuleDemand(
         rule: rule.name, namespace: rule.namespace.text, database: rule.namespace.literalDatabase,
         collection: rule.namespace.literalCollection,
         matches: { [namespace = rule.namespace] in namespace.matches($0) })
-      let startsWithSnapshot = configuration.source.start == .snapshot && !hasCheckpoint
       if rule.fullDocument != .off, rule.operations.contains(.update) {
         demand.reads = "full documents"
         demand.needsReads = true

@@ -189,6 +189,11 @@ def test_a_snapshot(guarded, tmp_path, name, reader):
     user = guarded.user("bridge")
     rooms = guarded.root[name].create_collection("rooms")
     rooms.insert_many([{"_id": n} for n in range(50)])
+    # The user sees that there is another database, and may not list its collections.
+    guarded.root[f"{name}_other"].secrets.insert_one({"_id": 1})
+    guarded.root.admin.command("createRole", "glance", roles=[], privileges=[
+        {"resource": {"db": f"{name}_other", "collection": "x"}, "actions": ["find"]}])
+    guarded.root.admin.command("grantRolesToUser", user, roles=["glance"])
     with made(guarded, tmp_path, name, user, reader, start="snapshot") as bridge:
         grant(guarded, bridge)
         bridge.start().wait_ready()

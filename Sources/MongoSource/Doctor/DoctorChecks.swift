@@ -155,8 +155,18 @@ extension DoctorFacts {
     switch oplog {
     case .known(let ends):
       return Diagnosis(id, .ok, "local.oplog.rs from \(ends.oldest) to \(ends.newest)")
+    case .forbidden where !demands.readsOplog && !demands.takesSnapshots:
+      return Diagnosis(
+        id, .ok,
+        "not allowed, and not needed: source.reader is change_stream (only tailrace snapshot needs it)"
+      )
     case .forbidden where !demands.readsOplog:
-      return Diagnosis(id, .ok, "not allowed, and not needed: source.reader is change_stream")
+      return Diagnosis(
+        id, demands.startsWithSnapshot ? .fail : .warn,
+        "\(who) may not read local.oplog.rs, which a snapshot needs",
+        remedy: access.user == nil
+          ? "// See the commands for mongodb.change_stream."
+          : giveReading(DoctorRole.tail, as: "oplog", demands))
     case .forbidden:
       return Diagnosis(
         id, .fail, "\(who) may not read local.oplog.rs (readAnyDatabase does not include it)",
@@ -180,7 +190,10 @@ extension DoctorFacts {
     case .forbidden:
       return Diagnosis(
         id, .fail, "\(who) may not read a change stream of all databases",
-        remedy: giveReading(DoctorRole.changeStream, as: "change_stream", demands))
+        remedy: giveReading(
+          DoctorRole.changeStream
+            + (access.user == nil && demands.takesSnapshots ? DoctorRole.tail : []),
+          as: "change_stream", demands))
     case .failed(let error):
       return Diagnosis(
         id, .fail, "a change stream can't be opened: \(error)",

@@ -10,6 +10,8 @@ public final class SnapshotReader: Sendable {
   private let mailbox: SnapshotScan.Mailbox
 
   /// - Parameters:
+  ///   - databases: false for those of which no collection is to be read; they are not listed, which the
+  ///     user may not be permitted to do.
   ///   - filter: selects the collections to read (database, name). Called on the reader's thread, but not
   ///     for system collections, views and time series.
   ///   - leadsToTail: the oplog will be tailed from the snapshot's position, so the oplog must keep it.
@@ -17,17 +19,19 @@ public final class SnapshotReader: Sendable {
   ///   - onChange: called on the reader's thread when the queue becomes non-empty, on failure, and when
   ///     the phase of `status` changes. It must not block or call `stop`.
   public init(
-    options: MongoSourceOptions, filter: @escaping @Sendable (String, String) -> Bool,
-    leadsToTail: Bool = true, logger: Logger, onChange: @escaping @Sendable () -> Void
+    options: MongoSourceOptions, databases: @escaping @Sendable (String) -> Bool = { _ in true },
+    filter: @escaping @Sendable (String, String) -> Bool, leadsToTail: Bool = true, logger: Logger,
+    onChange: @escaping @Sendable () -> Void
   ) {
     var options = options
     // No tailing.
     options.awaitTime = .zero
-    let selection = SnapshotSelection(includes: filter, leadsToTail: leadsToTail)
+    let scope = SnapshotScope(
+      lists: databases, includes: filter, leadsToTail: leadsToTail)
     mailbox = SnapshotScan.Mailbox(
       options: options, logger: logger, thread: "snapshot-reader", onChange: onChange
     ) { mailbox, generation, marker, _ in
-      var scan = SnapshotScan(mailbox, selection, generation: generation, from: marker)
+      var scan = SnapshotScan(mailbox, scope, generation: generation, from: marker)
       scan.run()
     }
   }
@@ -55,7 +59,9 @@ public final class SnapshotReader: Sendable {
 }
 
 /// What a snapshot is to read, and for what.
-struct SnapshotSelection: Sendable {
+struct SnapshotScope: Sendable {
+  /// By database.
+  var lists: @Sendable (String) -> Bool
   /// By database and name.
   var includes: @Sendable (String, String) -> Bool
   /// The oplog will be tailed from the snapshot's position, so it must keep it.

@@ -8,7 +8,7 @@ struct SnapshotScan {
   typealias Mailbox = ReaderMailbox<SnapshotBatch, SnapshotMarker?, SnapshotStatus>
 
   private let mailbox: Mailbox
-  private let selection: SnapshotSelection
+  private let scope: SnapshotScope
   private let generation: UInt64
   private let marker: SnapshotMarker?
   /// Set once the collections are listed.
@@ -37,11 +37,11 @@ struct SnapshotScan {
   }
 
   init(
-    _ mailbox: Mailbox, _ selection: SnapshotSelection, generation: UInt64,
+    _ mailbox: Mailbox, _ scope: SnapshotScope, generation: UInt64,
     from marker: SnapshotMarker?
   ) {
     self.mailbox = mailbox
-    self.selection = selection
+    self.scope = scope
     self.generation = generation
     self.marker = marker
   }
@@ -161,18 +161,19 @@ struct SnapshotScan {
     _ connected: Connected, _ position: ResumePoint, _ holder: MongoConnection.Server
   ) throws(End) -> [SnapshotCollection] {
     let (connection, server) = (connected.connection, connected.server)
-    let (options, selection) = (mailbox.options, selection)
+    let (options, scope) = (mailbox.options, scope)
     return try attempt { () throws(MongoError) in
-      var found = try connection.collections(notBefore: position.position, on: server)
+      var found = try connection.collections(
+        in: scope.lists, notBefore: position.position, on: server)
       // Read after the list, so that no rename before the list is missed.
-      if selection.leadsToTail {
+      if scope.leadsToTail {
         let reader = try MongoConnection(options, replyTimeout: Self.oplogScanTimeout)
         let names = try reader.collectionNames(
           since: position.position, on: reader.server(at: holder.host))
         found = found.compactMap { names.atPosition($0) }
       }
       return found.filter {
-        selection.includes($0.database, String(decoding: $0.reportedName, as: UTF8.self))
+        scope.includes($0.database, String(decoding: $0.reportedName, as: UTF8.self))
       }
     }
   }
@@ -204,7 +205,7 @@ struct SnapshotScan {
     _ connected: Connected, _ position: ResumePoint
   ) throws(End) -> MongoConnection.Server {
     let (connection, server) = (connected.connection, connected.server)
-    guard selection.leadsToTail else { return server }
+    guard scope.leadsToTail else { return server }
     let majority = mailbox.options.readConcernMajority
     let found = try attempt { () throws(MongoError) in
       try connection.firstEntry(from: position.position, majority: majority, on: server)
