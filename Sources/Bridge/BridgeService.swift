@@ -94,6 +94,7 @@ public final class BridgeService: Service {
     }
     snapshotReader = SnapshotReader(
       options: sourceOptions,
+      databases: { [snapshotChoice] in snapshotChoice.mayRead(database: $0) },
       filter: { [snapshotChoice] database, collection in
         snapshotChoice.reads("\(database).\(collection)")
       }, logger: logger, onChange: { [trigger] in trigger.fire() })

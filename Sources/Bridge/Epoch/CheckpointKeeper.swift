@@ -178,12 +178,14 @@ package struct CheckpointWriter<Store: CheckpointServer>: Sendable {
   /// The id of what we believe to be at that sequence. Empty when a limit removed it since.
   private func readBack(_ name: String, _ stream: Checkpoint.Stream) async throws -> String {
     guard let message = try await store.message(in: name, at: stream.sequence) else {
-      let info = try await store.stream(name)
-      guard let info, info.lastSequence >= stream.sequence else {
+      guard let info = try await store.stream(name) else {
+        throw mismatch(
+          name, "sequence \(stream.sequence) was acknowledged, and the stream was deleted")
+      }
+      guard info.lastSequence >= stream.sequence else {
         throw mismatch(
           name,
-          "sequence \(stream.sequence) was acknowledged, the stream ends at \(info?.lastSequence ?? 0)"
-        )
+          "sequence \(stream.sequence) was acknowledged, the stream ends at \(info.lastSequence)")
       }
       return ""
     }
