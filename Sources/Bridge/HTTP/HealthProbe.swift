@@ -93,13 +93,16 @@ extension HealthProbe {
       if let age = inputs.leaseAge, age > leadership.period.seconds {
         inputs.leaseProblem = "this instance has not been able to renew its lease for \(Int(age)) s"
       }
-    } else if let holder = leadership.holder {
+    } else if let holder = leadership.leader(at: .now) {
       inputs.standbyOf = holder
       inputs.leaseDetail = "instance \(holder) leads, \(epoch)"
       if leadership.hasOtherConfiguration {
         inputs.leaseProblem =
           "instance \(holder) leads, \(epoch), with another configuration than this instance's"
       }
+    } else if let holder = leadership.holder {
+      inputs.leaseProblem =
+        "instance \(holder) has not renewed its lease (\(epoch)), and this one could not take it yet"
     }
   }
 

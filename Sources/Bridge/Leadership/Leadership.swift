@@ -180,6 +180,8 @@ final class Leadership: Sendable {
       $0.leadership.note(holder)
       $0.leadership.hasOtherConfiguration = isForeign
       $0.leadership.renewedAt = unchanged.map { .now - $0 }
+      // What isn't published is the leader's affair.
+      if $0.leadership.leader(at: .now) != nil { $0.closedSince = .now }
     }
   }
 

@@ -10,6 +10,8 @@ package struct LeadershipFacts: Sendable {
   package var epoch: UInt64 = 0
   /// When the lease was last renewed, or seen to be.
   package var renewedAt: ContinuousClock.Instant?
+  /// How long the holder may be silent.
+  package var patience = Duration.seconds(5)
   /// How often the lease went from one instance to another, and why the holder took it.
   package var takeovers: UInt64 = 0
   package var reason: TakeoverReason?
@@ -21,10 +23,19 @@ package struct LeadershipFacts: Sendable {
   /// Nil: not decided yet.
   package var role: String { isLeader ? "leader" : "standby" }
 
+  /// The instance that leads, as far as a standby knows; nil where its lease should have been taken by now.
+  package func leader(at now: ContinuousClock.Instant) -> String? {
+    guard !isLeader, let holder, let renewedAt, now - renewedAt < patience + .seconds(3) else {
+      return nil
+    }
+    return holder
+  }
+
   mutating func note(_ record: LeaseRecord?) {
     holder = record?.holder
     guard let record else { return }
     epoch = max(epoch, record.epoch)
+    patience = max(period, record.period)
     takeovers = max(takeovers, record.takeovers)
     reason = record.reason
   }
