@@ -7,6 +7,10 @@ another may leave it to that):
     @unchecked Sendable, nonisolated(unsafe)     why it may cross threads
     @exclusivity(unchecked)                      why accesses can't overlap
     a stored unsafe pointer or view of BSON      who keeps the bytes alive, and how long
+
+And a tuple that Swift 6.3.1, optimizing, returns without its first element:
+
+    return (index, .success(try await work()))
 """
 
 import re
@@ -23,6 +27,7 @@ VIEW = re.compile(r"Unsafe\w*Pointer|\bBSON(?:View|Elements?)\b|\bChangeEvent\b|
 
 SENDABLE = re.compile(r"[Ii]nvariant")
 EXCLUSIVITY = re.compile(r"exclusivity|overlap")
+MISCOMPILED = re.compile(r"\(\s*[^()]+,\s*(?:\w+(?:<.*>)?)?\.\w+\(try await")
 LIFETIME = re.compile(r"[Ii]nvariant|[Bb]orrow|[Vv]alid |valid,|[Pp]oints? into|never read")
 
 
@@ -53,6 +58,8 @@ def faults(file):
             yield number, "Sendable, unchecked, without an invariant"
         if "@exclusivity(unchecked)" in code and not EXCLUSIVITY.search(before):
             yield number, "without exclusivity checks, and no reason why accesses can't overlap"
+        if MISCOMPILED.search(code):
+            yield number, "this tuple loses its first element in release builds: use a struct"
         if kind:
             scopes.append((indentation, True, comment(lines, number)))
             continue

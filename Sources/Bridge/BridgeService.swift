@@ -94,6 +94,7 @@ public final class BridgeService: Service {
     }
     snapshotReader = SnapshotReader(
       options: sourceOptions,
+      databases: { [snapshotChoice] in snapshotChoice.mayRead(database: $0) },
       filter: { [snapshotChoice] database, collection in
         snapshotChoice.reads("\(database).\(collection)")
       }, logger: logger, onChange: { [trigger] in trigger.fire() })
@@ -183,16 +184,53 @@ public final class BridgeService: Service {
       _ = try await askMongo { try await $0.majorityPosition() }
     }
     var machine = EpochMachine(configuration.epochSettings(options))
+    let leadership = makeLeadership(rules)
+    defer { board.update { $0.leadership.isLeader = false } }
+    do {
+      try await lead(pipeline, sourceName, &rules, &machine, leadership)
+      await leadership.release()
+    } catch {
+      await leadership.release()
+      throw error
+    }
+  }
+
+  private func makeLeadership(_ rules: RuleSet) -> Leadership {
+    let leadership = Leadership(
+      Leadership.Settings(
+        bridge: configuration.bridge.name, bucket: configuration.bridge.stateBucket,
+        period: configuration.bridge.lease, instance: board.instance),
+      on: eventLoop, board: board, logger: logger
+    ) { [self] in
+      try await NATSConnection.connect(
+        to: configuration.natsServers, options: try configuration.natsOptions(), on: eventLoop,
+        by: surroundings.transport, logger: logger)
+    }
+    leadership.use(configurationHash: rules.hash)
+    board.update { [period = leadership.settings.period] in $0.leadership.period = period }
+    return leadership
+  }
+
+  /// Leads whenever no other instance does, epoch after epoch.
+  private func lead(
+    _ pipeline: Pipeline, _ sourceName: String, _ rules: inout RuleSet,
+    _ machine: inout EpochMachine, _ leadership: Leadership
+  ) async throws {
     var backoff = Backoff(longest: .seconds(2))
     var number: UInt64 = 0
     rules = try await adoptPendingRules(after: rules, pipeline)
     while !stopRequest.isRequested {
       number += 1
-      let epoch = EpochRunner(
-        service: self, pipeline: pipeline, sourceName: sourceName, number: number, rules: rules)
       var last: EpochEnd?
-      let before = (at: ContinuousClock.now, frontier: board.snapshot.settlement.frontier)
+      var before = (at: ContinuousClock.now, frontier: board.snapshot.settlement.frontier)
       do {
+        guard
+          let seat = try await seat(leadership, pipeline, sourceName, &rules, &machine)
+        else { return }
+        let epoch = EpochRunner(
+          service: self, pipeline: pipeline, sourceName: sourceName, number: number, rules: rules,
+          leadership: leadership, seat: seat)
+        before = (at: ContinuousClock.now, frontier: board.snapshot.settlement.frontier)
         let (result, left) = try await run(epoch, machine)
         machine = left
         let end = try result.get()
@@ -205,18 +243,26 @@ public final class BridgeService: Service {
         case .stop: return
         case .fail(let error): throw error
         }
+      } catch is EpochRunner.LeaseTaken {
+        continue
       } catch {
-        if let last = ending(error, machine) { throw last }
+        if case BridgeError.displaced(let why) = error, isContinuous {
+          if stopRequest.isRequested { return }
+          await standDown(leadership, because: why)
+          continue
+        }
+        if let last = ending(error, machine, leadership) { throw last }
         if stopRequest.isRequested { return }
         report(
           .refused(
             scope(of: error), "not publishing yet", reason: "\(error)", code: code(of: error)))
-        if !options.waitForServers, !machine.memory.hasBegun {
+        if !options.waitForServers, !machine.memory.hasBegun, !leadership.hasLed {
           throw BridgeError.unavailable("\(error)")
         }
       }
       if machine.admitsRules(after: last) {
         rules = try await adoptPendingRules(after: rules, pipeline)
+        leadership.use(configurationHash: rules.hash)
       }
       if case .settled = last { continue }
       // What ends at once again and again is tried more and more seldom, whatever ends it.
@@ -227,6 +273,62 @@ public final class BridgeService: Service {
       }
       guard await stopRequest.sleep(backoff.next()) else { return }
     }
+  }
+
+  /// Not a command with an end of its own.
+  private var isContinuous: Bool { options.until == .forever && !options.snapshot }
+
+  private func standDown(_ leadership: Leadership, because why: String) async {
+    logger.warning("this instance is a standby now", metadata: ["reason": "\(why)"])
+    await leadership.standDown()
+    if let kept = keptConnection.withLock({ kept in
+      defer { kept = nil }
+      return kept
+    }) {
+      await kept.close()
+    }
+  }
+
+  /// The right to lead the next epoch; waits for it as a standby. Nil: stopped.
+  private func seat(
+    _ leadership: Leadership, _ pipeline: Pipeline, _ sourceName: String, _ rules: inout RuleSet,
+    _ machine: inout EpochMachine
+  ) async throws -> EpochRunner.Seat? {
+    if let tenure = leadership.tenure {
+      if await leadership.confirm(tenure, { stopRequest.isRequested }) { return .held(tenure) }
+      if stopRequest.isRequested { return nil }
+      let other = tenure.endedBy ?? "?"
+      guard isContinuous else {
+        throw BridgeError.displaced("instance \(other) has taken over bridge \(name)")
+      }
+      await standDown(leadership, because: "instance \(other) has taken over")
+    }
+    if leadership.hasLed {
+      machine = EpochMachine(machine.settings.ofLaterTenure)
+      try await eventLoop.submit { pipeline.beginTenure() }.get()
+    }
+    let standby = EpochRunner(
+      service: self, pipeline: pipeline, sourceName: sourceName, number: 0, rules: rules,
+      leadership: leadership, seat: nil)
+    let vacancy = try await stopRequest.unlessStopped { [self] in
+      try await leadership.vacancy({ stopRequest.isRequested }) {
+        board.update {
+          $0.phase = "standby"
+          $0.publishing = false
+        }
+        if !isContinuous {
+          logger.notice("waiting until the leader of this bridge stops: stop it to continue here")
+        }
+        if !leadership.hasLed { try await standby.preflight() }
+      }
+    }
+    guard let vacancy, let vacancy else { return nil }
+    if vacancy.hasWaited {
+      // Reloaded meanwhile.
+      rules = try await adoptPendingRules(after: rules, pipeline)
+      leadership.use(configurationHash: rules.hash)
+    }
+    return .vacant(vacancy)
   }
 
   func wishes(_ configuration: BridgeConfiguration) -> FeedWishes {
@@ -250,26 +352,19 @@ public final class BridgeService: Service {
     }
   }
 
-  /// Whether no epoch follows one that ended so.
-  func isLast(_ end: Result<EpochEnd, any Error>, _ machine: EpochMachine) -> Bool {
-    if stopRequest.isRequested { return true }
-    switch end {
-    case .success(let end): return EpochMachine.isLast(end)
-    case .failure(BridgeError.displaced): return false
-    case .failure(let error): return ending(error, machine) != nil
-    }
-  }
-
   /// The error to end with; nil where the same may succeed another time.
-  private func ending(_ error: any Error, _ machine: EpochMachine) -> BridgeError? {
+  private func ending(
+    _ error: any Error, _ machine: EpochMachine, _ leadership: Leadership
+  ) -> BridgeError? {
     let refused = (error as? JetStreamError).flatMap { StartRefusal($0)?.error }
     guard let error = refused ?? error as? BridgeError else { return nil }
-    return RunDecision.after(error, hasSucceeded: hasSucceeded(machine)) == .end ? error : nil
+    return RunDecision.after(error, hasSucceeded: hasSucceeded(machine, leadership)) == .end
+      ? error : nil
   }
 
   /// Whether this run has done what a start has to: its position is written down, and the source read.
-  private func hasSucceeded(_ machine: EpochMachine) -> Bool {
-    guard machine.memory.hasBegun else { return false }
+  private func hasSucceeded(_ machine: EpochMachine, _ leadership: Leadership) -> Bool {
+    guard machine.memory.hasBegun || leadership.hasLedBefore else { return false }
     return reader.status.lastReplyAt != nil || (board.snapshot.counters?.derived ?? 0) > 0
   }
 

@@ -152,6 +152,7 @@ package struct FixedKey: Sendable {
     FixedKey("bridge.name") { $0.bridge.name },
     FixedKey("bridge.state_bucket") { $0.bridge.stateBucket },
     FixedKey("bridge.checkpoint_interval") { $0.bridge.checkpointInterval },
+    FixedKey("bridge.lease") { $0.bridge.lease },
     FixedKey("redaction.key") { $0.redactionKey?.inline },
     FixedKey("redaction.key_file") { $0.redactionKey?.file },
     FixedKey("dead_letter.stream") { $0.deadLetter.stream },

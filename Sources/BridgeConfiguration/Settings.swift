@@ -85,6 +85,8 @@ public struct BridgeSettings: Sendable, Equatable {
   /// The KV bucket for checkpoint, lease and cut-over state.
   public var stateBucket: String
   public var checkpointInterval: Duration
+  /// A leader silent for this long may be replaced by another instance.
+  public var lease: Duration
 }
 
 /// What happens to an event that no rule takes. It is counted in any case.

@@ -159,10 +159,11 @@ extension BridgeSettings {
     if let bucket { section.checkName(bucket, key: "state_bucket", dots: false) }
     let interval = section.duration(
       "checkpoint_interval", default: .seconds(1), in: .milliseconds(10)...(.seconds(3600)))
+    let lease = section.duration("lease", default: .seconds(5), in: .seconds(1)...(.seconds(60)))
     section.finish()
     return BridgeSettings(
       name: name?.text ?? "tailrace", stateBucket: bucket?.text ?? "TAILRACE",
-      checkpointInterval: interval)
+      checkpointInterval: interval, lease: lease)
   }
 }
 

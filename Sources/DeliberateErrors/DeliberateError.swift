@@ -54,6 +54,12 @@ package enum DeliberateError: String, CaseIterable, Sendable {
   /// An ack that does not come is waited for without end.
   case ackTimeoutIgnored = "ack_timeout_ignored"
 
+  // Leadership
+  /// Only the first message of a fast batch says which sequence it follows.
+  case firstOfBatchAsserts = "first_of_batch_asserts"
+  /// A process that has slept publishes on without looking at its lease.
+  case lapsedLeaseIgnored = "lapsed_lease_ignored"
+
   // Health
   /// Reading counts as progress.
   case readingIsProgress = "reading_is_progress"

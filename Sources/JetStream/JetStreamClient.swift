@@ -217,6 +217,8 @@ public enum JetStreamCode {
   public static let consumerNotFound = 10014
   public static let noMessage = 10037
   public static let wrongLastSequence = 10071
+  /// A message of a fast batch was refused, or came after one that was.
+  static let endsFastBatch = [wrongLastSequence, 10208]
   public static let nameInUse = 10058
   public static let subjectOverlap = 10065
   public static let consumerDoesNotExist = 10149

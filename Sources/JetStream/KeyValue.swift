@@ -69,14 +69,14 @@ public struct KeyValueBucket: Sendable {
 
   /// Writes the value if the key's revision is still `expecting` (0: never written).
   /// Throws code 10071 when somebody else wrote first.
-  public func put(_ key: String, _ value: [UInt8], expecting revision: UInt64)
-    async throws(JetStreamError) -> UInt64
-  {
+  public func put(
+    _ key: String, _ value: [UInt8], expecting revision: UInt64, timeout: Duration = .seconds(3)
+  ) async throws(JetStreamError) -> UInt64 {
     let headers = NATSHeaders(["Nats-Expected-Last-Subject-Sequence": String(revision)])
     let answer: NATSMessage
     do {
       answer = try await jetStream.connection.request(
-        subject(key), headers: headers, payload: value, timeout: .seconds(3))
+        subject(key), headers: headers, payload: value, timeout: timeout)
     } catch {
       throw JetStreamError(
         code: 0, operation: "KV put \(name)/\(key)", message: error.description, remedy: .backOff)

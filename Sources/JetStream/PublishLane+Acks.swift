@@ -73,9 +73,14 @@ extension PublishLane {
       return LaneProgress(acked: take(Int(size), lastSequence: lastSequence), duplicates: 0)
     case .gap where DeliberateError.isOn(.gapIgnored): return .moved
     case .refused(let code, _):
-      throw JetStreamError(
+      var error = JetStreamError(
         code: code, operation: "publish to \(options.stream)",
         serverSays: RefusalText.words(payload))
+      // A duplicate in a fast batch is skipped without a word, and what follows it expects a wrong sequence.
+      if mode == .fast, options.exclusive, JetStreamCode.endsFastBatch.contains(code) {
+        error.meansDuplicate = true
+      }
+      throw error
     case .gap(let sequence):
       throw unexpected("messages before \(sequence) of a batch never arrived", remedy: .reread)
     case .receipt: return LaneProgress(acked: 0, duplicates: 0)

@@ -1,4 +1,5 @@
 public import Bytes
+import DeliberateErrors
 
 /// How messages reach a stream in order and without gaps. See docs/publish-protocols.md.
 public enum PublishProtocol: String, Sendable, CaseIterable {
@@ -324,7 +325,11 @@ public final class PublishLane {
     case .single:
       if options.exclusive { writeExpectedSequence() }
     case .fast:
-      if inBatch == 0, options.exclusive { writeExpectedSequence() }
+      // Each, not only a batch's first: the server keeps a batch open for ten seconds, in which a publisher that was
+      // frozen could continue it behind what its successor has stored.
+      if options.exclusive, inBatch == 0 || !DeliberateError.isOn(.firstOfBatchAsserts) {
+        writeExpectedSequence()
+      }
     case .atomic:
       if inBatch == 0, options.exclusive { writeExpectedSequence() }
       output.append("Nats-Batch-Id: ")

@@ -60,6 +60,12 @@ public struct NamespacePattern: Sendable, Equatable, CustomStringConvertible {
     }
   }
 
+  /// Whether it matches collections of that database.
+  public func matches(database name: String) -> Bool {
+    var name = name
+    return name.withUTF8 { Self.matches(database, UnsafeRawBufferPointer($0)) }
+  }
+
   /// The database's name, if the pattern matches only one.
   public var literalDatabase: String? { Self.literal(database) }
   /// The collection's name, if the pattern matches only one.

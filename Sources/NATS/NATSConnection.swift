@@ -94,6 +94,9 @@ public final class NATSConnection: Sendable {
 
   // MARK: - The end
 
+  /// It was closed, or lost.
+  package var hasEnded: Bool { shared.hasEnded }
+
   /// Succeeds when the connection has ended, with nil if it was closed by us.
   public var closed: EventLoopFuture<NATSError?> { shared.closed }
 

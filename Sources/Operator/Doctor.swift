@@ -22,6 +22,7 @@ public struct Doctor: Sendable {
     var demands = MongoDemands()
     demands.databases = databases
     for rule in configuration.rules where rule.fullDocumentBeforeChange != .off {
+      demands.preImageRules.append(rule.name)
       guard let database = rule.namespace.literalDatabase,
         let collection = rule.namespace.literalCollection
       else { continue }
@@ -34,51 +35,44 @@ public struct Doctor: Sendable {
     demands.snapshotsOnLoss = configuration.source.onPositionLost == .snapshot
     let http = await ListenCheck(configuration: configuration).examine()
     let nats = await look(&demands)
-    demands.rules = ruleDemands(hasCheckpoint: demands.checkpoint != nil)
+    demands.startsWithSnapshot =
+      configuration.source.start == .snapshot && demands.checkpoint == nil
+    demands.rules = ruleDemands(startsWithSnapshot: demands.startsWithSnapshot)
     var mongo = await MongoDoctor.examine(configuration.mongoSourceOptions, demands)
-    if !demands.readsOplog { mongo += await changeStream(mongo, demands) }
+    if !demands.readsOplog { mongo += await changeStreamLoss(mongo, demands) }
     return mongo + nats + [http]
   }
 
-  /// Opens one, as the reader will.
-  private func changeStream(
+  /// Whether a change stream reaches back to the resume position, which only the server can say.
+  private func changeStreamLoss(
     _ found: [Diagnosis], _ demands: MongoDemands
   ) async -> [Diagnosis] {
-    let id = "mongodb.change_stream"
-    let options = configuration.mongoSourceOptions
-    guard found.contains(where: { $0.id == "mongodb.reachable" && $0.verdict == .ok }) else {
-      return []
-    }
+    guard let position = demands.checkpoint?.position ?? demands.start,
+      found.contains(where: { $0.id == "mongodb.change_stream" && $0.verdict == .ok })
+    else { return [] }
+    let id = demands.checkpoint == nil ? "mongodb.start" : "mongodb.checkpoint"
     do {
-      let position = try await MongoAdmin.changeStreamPosition(options)
-      if let place = demands.checkpoint?.position ?? demands.start,
-        let loss = try await MongoAdmin.changeStreamLoss(options, at: place)
-      {
-        return [
-          Diagnosis(
-            demands.checkpoint == nil ? "mongodb.start" : "mongodb.checkpoint",
-            demands.snapshotsOnLoss ? .warn : .fail, loss,
-            remedy: "# Close the gap with a snapshot of the collections, or accept it:\n"
-              + "tailrace run --from now --force")
-        ]
+      let options = configuration.mongoSourceOptions
+      guard let loss = try await MongoAdmin.changeStreamLoss(options, at: position) else {
+        return []
       }
-      return [Diagnosis(id, .ok, "can be read, and is at \(position)")]
-    } catch {
       return [
         Diagnosis(
-          id, .fail, "a change stream can't be opened: \(error)",
-          remedy: DoctorRole.changeStreamCommands)
+          id, demands.snapshotsOnLoss ? .warn : .fail, loss,
+          remedy: "# Close the gap with a snapshot of the collections, or accept it:\n"
+            + "tailrace run --from now --force")
       ]
+    } catch {
+      return [Diagnosis(id, .warn, "can't be seen: \(error)")]
     }
   }
 
-  private func ruleDemands(hasCheckpoint: Bool) -> [RuleDemand] {
+  private func ruleDemands(startsWithSnapshot: Bool) -> [RuleDemand] {
     configuration.rules.map { rule in
       var demand = RuleDemand(
         rule: rule.name, namespace: rule.namespace.text, database: rule.namespace.literalDatabase,
         collection: rule.namespace.literalCollection,
         matches: { [namespace = rule.namespace] in namespace.matches($0) })
-      let startsWithSnapshot = configuration.source.start == .snapshot && !hasCheckpoint
       if rule.fullDocument != .off, rule.operations.contains(.update) {
         demand.reads = "full documents"
         demand.needsReads = true

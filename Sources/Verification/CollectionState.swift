@@ -32,7 +32,8 @@ struct CollectionState {
     self.changes = changes
     self.signal = signal
     reader = SnapshotReader(
-      options: configuration.mongoSourceOptions, filter: { plan.isMatched($0, $1) },
+      options: configuration.mongoSourceOptions, databases: { plan.isMatched(database: $0) },
+      filter: { plan.isMatched($0, $1) },
       leadsToTail: false, logger: logger, onChange: { signal.yield() })
   }
 

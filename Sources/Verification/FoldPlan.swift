@@ -43,6 +43,13 @@ package struct FoldPlan: Sendable {
     }
   }
 
+  /// Whether any rule takes documents of collections of the database.
+  func isMatched(database: String) -> Bool {
+    rules.contains {
+      $0.namespace.matches(database: database) && !$0.operations.isDisjoint(with: .documents)
+    }
+  }
+
   /// Not those that earlier rules leave nothing to, such as one for all that is left.
   private func rulesTaking(_ namespace: String) -> [Rule] {
     var left = OperationSet.documents

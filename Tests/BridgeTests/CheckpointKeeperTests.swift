@@ -18,6 +18,8 @@ import Testing
       var created: String? = "c1"
       var lastSequence: UInt64 = 0
       var messages: [UInt64: StoredMessage] = [:]
+      /// Somebody deletes the stream just before the next message is read.
+      var vanishes = false
       var failure: JetStreamError?
       /// The next write is stored, and its answer lost.
       var losesAnswer = false
@@ -98,6 +100,7 @@ import Testing
     {
       state.withLock { state in
         state.asked.append("message")
+        if state.vanishes { (state.created, state.messages) = (nil, [:]) }
         return state.messages[sequence]
       }
     }
@@ -277,6 +280,26 @@ import Testing
     #expect(kept.stored?.resume == Self.at(10))
     #expect(kept.keeper.current.streams.isEmpty)
     #expect(kept.keeper.proven.isEmpty)
+  }
+
+  @Test func `a stream that is deleted before its message is read back`() async throws {
+    let kept = try Kept()
+    Self.store(kept.server, 3, of: 11)
+    kept.server.change { $0.vanishes = true }
+    let error = await #expect(throws: JetStreamError.self) {
+      try await kept.keeper.save(Self.mark(11, acked: 3))
+    }
+    #expect(error?.message == "sequence 3 was acknowledged, and the stream was deleted")
+    #expect(kept.stored == nil)
+  }
+
+  @Test func `a stream that ends before what it acknowledged`() async throws {
+    let kept = try Kept()
+    Self.store(kept.server, 2, of: 11)
+    let error = await #expect(throws: JetStreamError.self) {
+      try await kept.keeper.save(Self.mark(11, acked: 3))
+    }
+    #expect(error?.message == "sequence 3 was acknowledged, the stream ends at 2")
   }
 
   @Test func `a limit has removed what was acknowledged`() async throws {

@@ -36,7 +36,7 @@ def repeated(lab, jetstream, bridge, name):
     assert counted["duplicate"] == len(produced), counted
     assert counted["published"] == COUNT - len(produced), counted
     assert counted["id_conflicts"] == counted["dead_lettered"] == 0
-    assert bridge.json("/status")[1]["epoch"] <= 4
+    assert bridge.json("/status")[1]["connection_epoch"] <= 4
     check_checkpoint(lab, jetstream, bridge, name)
 
 

@@ -77,7 +77,7 @@ def test_deleted_bucket(lab, jetstream, tmp_path, name):
                 jetstream.delete_stream(f"KV_{bucket}")
         wait_until(lambda: jetstream.keys(bucket), "the checkpoint is there again", 12)
         wait_until(lambda: bridge.json("/healthz")[1]["status"] in ("ok", "idle"), "ok", 5)
-        assert bridge.json("/status")[1]["epoch"] == 1
+        assert bridge.json("/status")[1]["connection_epoch"] == 1
         check(lab, jetstream, name, name, after)
         bridge.kill()
         with client(lab) as mongo:

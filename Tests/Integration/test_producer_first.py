@@ -55,7 +55,7 @@ def producer_first(lab, folder, name, stream, shares=tuple(SHARES)):
         assert counted["id_conflicts"] == counted["dead_lettered"] == 0
         check_checkpoint(lab, jetstream, bridge, name)
         status = bridge.json("/status")[1]
-        assert status["epoch"] <= 4, "an epoch for the first duplicate, and hardly another"
+        assert status["connection_epoch"] <= 4, "an epoch for the first duplicate, and hardly another"
         assert status["health"] in ("ok", "idle"), status
         # A new life, which knows nothing but what is written down.
         bridge.kill()

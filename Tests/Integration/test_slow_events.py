@@ -31,6 +31,6 @@ def test_the_server_is_answered(tmp_path, name, lookup):
             with client(lab) as mongo:
                 mongo[name].rooms.insert_many([{"_id": n, "t": "a" * 250} for n in range(EVENTS)])
             wait_until(lambda: unmatched(bridge) >= EVENTS, "all events are judged")
-            assert bridge.json("/status")[1]["epoch"] == 1
+            assert bridge.json("/status")[1]["connection_epoch"] == 1
             assert not JetStream(lab.nats_url).messages(f"DLQ_{name}")
             assert bridge.terminate() == 0

@@ -300,7 +300,8 @@ func ack(
         "_IN.0.b-0.200.fail.1.0.$FI", "_IN.0.b-0.200.fail.2.1.$FI", "_IN.0.b-0.200.fail.3.2.$FI",
       ])
     #expect(wrote[0].headers.last == "Nats-Expected-Last-Sequence: 10")
-    #expect(wrote[1].headers == ["Nats-Msg-Id: m1"])
+    #expect(wrote[1].headers == ["Nats-Msg-Id: m1", "Nats-Expected-Last-Sequence: 11"])
+    #expect(wrote[2].headers == ["Nats-Msg-Id: m2", "Nats-Expected-Last-Sequence: 12"])
     #expect(!lane.canSend)
     #expect(try ack(lane, "x", #"{"type":"ack","seq":0,"msgs":200}"#).acked == 0)
     #expect(

@@ -1,4 +1,5 @@
 import MongoSource
+import Oplog
 import Testing
 
 /// The rules' collections: whether they exist and can be read, and the commands that grant the privilege.
@@ -93,5 +94,61 @@ import Testing
     let made = facts.diagnose(MongoDemands()).compactMap(\.remedy)
       .filter { $0.contains("tailrace_doctor") }
     #expect(made.count == 1)
+  }
+
+  @Test func documentsBeforeChangesThatMayNotBeRead() throws {
+    var facts = facts(roles: [])
+    facts.reads = [
+      .init("a", "b", rules: ["x"], purpose: "full documents", isNeeded: true, .known(true)),
+      .init(
+        "config", "system.preimages", rules: ["x"], purpose: "documents before changes",
+        isNeeded: true, .forbidden),
+    ]
+    let found = try #require(check("mongodb.documents", facts))
+    #expect(found.verdict == .fail)
+    #expect(found.evidence.contains("config.system.preimages (documents before changes: rule x)"))
+    let remedy = try #require(found.remedy)
+    #expect(
+      remedy.contains(#"{"db": "config", "collection": "system.preimages"}, "actions": ["find"]"#))
+    // Not for all of that database.
+    #expect(!remedy.contains(#""collection": """#))
+  }
+
+  /// By what change streams answer: the verdict of that check, and of the oplog's.
+  @Test(arguments: [
+    (Answer.known(OplogPosition(seconds: 5, increment: 1)), false, false, ["ok", "ok"]),
+    (.forbidden, false, false, ["fail", "ok"]),
+    (.forbidden, true, false, ["fail", "fail"]),
+    (.known(OplogPosition(seconds: 5, increment: 1)), true, false, ["ok", "fail"]),
+    (.known(OplogPosition(seconds: 5, increment: 1)), false, true, ["ok", "warn"]),
+    (.notAsked("no time"), false, false, ["warn", "ok"]),
+  ])
+  func changeStreams(
+    answer: Answer<OplogPosition>, starts: Bool, onLoss: Bool, verdicts: [String]
+  ) throws {
+    var facts = facts(roles: [])
+    facts.oplog = .forbidden
+    facts.changeStream = answer
+    var demands = MongoDemands()
+    demands.readsOplog = false
+    demands.startsWithSnapshot = starts
+    demands.snapshotsOnLoss = onLoss
+    let found = ["mongodb.change_stream", "mongodb.oplog_read"].compactMap { id in
+      facts.diagnose(demands).first { $0.id == id }
+    }
+    #expect(found.map(\.verdict.rawValue) == verdicts)
+    // What fails is granted to the very user.
+    for bad in found where bad.verdict == .fail {
+      #expect(bad.remedy?.contains(#"grantRolesToUser("u", "#) == true)
+      #expect(bad.remedy?.contains("<") == false)
+    }
+    // Nobody: a user is made once, with all of it.
+    facts.access.user = nil
+    facts.access.roles = nil
+    guard case .forbidden = answer else { return }
+    let remedies = facts.diagnose(demands).compactMap(\.remedy).filter { $0.contains("createUser") }
+    #expect(remedies.count == 1)
+    #expect(remedies.first?.contains("changeStream") == true)
+    #expect(remedies.first?.split(separator: "\n")[1].contains("oplog.rs") == starts)
   }
 }

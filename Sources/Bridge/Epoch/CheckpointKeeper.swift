@@ -178,12 +178,14 @@ package struct CheckpointWriter<Store: CheckpointServer>: Sendable {
   /// The id of what we believe to be at that sequence. Empty when a limit removed it since.
   private func readBack(_ name: String, _ stream: Checkpoint.Stream) async throws -> String {
     guard let message = try await store.message(in: name, at: stream.sequence) else {
-      let info = try await store.stream(name)
-      guard let info, info.lastSequence >= stream.sequence else {
+      guard let info = try await store.stream(name) else {
+        throw mismatch(
+          name, "sequence \(stream.sequence) was acknowledged, and the stream was deleted")
+      }
+      guard info.lastSequence >= stream.sequence else {
         throw mismatch(
           name,
-          "sequence \(stream.sequence) was acknowledged, the stream ends at \(info?.lastSequence ?? 0)"
-        )
+          "sequence \(stream.sequence) was acknowledged, the stream ends at \(info.lastSequence)")
       }
       return ""
     }
@@ -260,9 +262,14 @@ package struct CheckpointWriter<Store: CheckpointServer>: Sendable {
   private mutating func adopt(_ next: Checkpoint) async throws {
     let (stored, found) = try await store.load()
     if let stored, stored.instance != board.instance {
-      throw BridgeError.displaced(
-        "instance \(stored.instance) writes the checkpoint of bridge \(next.bridge) now; two instances of one bridge must not run together"
-      )
+      guard let mine = next.epoch, let other = stored.epoch, other < mine else {
+        throw BridgeError.displaced(
+          "instance \(stored.instance) writes the checkpoint of bridge \(next.bridge) now")
+      }
+      // An earlier leader's last write came between reading the checkpoint and this.
+      throw mismatch(
+        "the checkpoint",
+        "instance \(stored.instance) wrote it in epoch \(other), after this leader had read it")
     }
     // A write of an epoch that has ended must not replace a later one.
     try Task.checkCancellation()

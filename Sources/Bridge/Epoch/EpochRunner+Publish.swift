@@ -69,7 +69,7 @@ extension EpochRunner {
   /// Has the source read from the epoch's place on.
   private func epoch(
     _ mode: EpochMode, _ checkpoint: Checkpoint, on connection: NATSConnection,
-    _ streams: [PreparedStream], inbox: String,
+    _ streams: [PreparedStream], _ tenure: Tenure, inbox: String,
     onEnd: @escaping @Sendable (EpochEnd, PipelineMark?) -> Void
   ) -> Pipeline.Epoch {
     let source: EventSource
@@ -96,7 +96,7 @@ extension EpochRunner {
         streams.firstIndex { $0.name == configuration.streams[rule.streamIndex].name } ?? 0
       },
       deadLetterLane: streams.firstIndex { $0.name == configuration.deadLetter.stream } ?? 0,
-      ackTimeout: .seconds(3), onEnd: onEnd)
+      ackTimeout: .seconds(3), tenure: tenure, onEnd: onEnd)
   }
 
   func publish(
@@ -111,8 +111,8 @@ extension EpochRunner {
     try await keeper.save(nil)
     machine.began(keeper.current)
     let end = try await publish(
-      on: connection, streams, mode, stopAfter: machine.memory.catchUp, machine.memory.refusals,
-      &keeper)
+      on: connection, streams, mode, kept.tenure, stopAfter: machine.memory.catchUp,
+      machine.memory.refusals, &keeper)
     let flight = try await service.eventLoop.submit { [pipeline] in pipeline.flightAtEnd }.get()
     let remains = EpochMachine.Remains(
       checkpoint: keeper.current, proven: keeper.proven, unanswered: keeper.unanswered,
@@ -134,7 +134,8 @@ extension EpochRunner {
 
   private func publish(
     on connection: NATSConnection, _ streams: [PreparedStream], _ mode: EpochMode,
-    stopAfter: ResumePoint?, _ refusals: RefusalBook, _ keeper: inout CheckpointKeeper
+    _ tenure: Tenure, stopAfter: ResumePoint?, _ refusals: RefusalBook,
+    _ keeper: inout CheckpointKeeper
   ) async throws -> EpochEnd {
     let inbox = "\(connection.inboxPrefix).\(board.instance).\(number)"
     var known: [String: StoredIDs] = [:]
@@ -145,7 +146,7 @@ extension EpochRunner {
     let lanes = lanes(streams, mode, keeper.current, inbox: inbox, known: known)
     let (signals, continuation) = AsyncStream.makeStream(of: EpochSignal.self)
     let latch = EpochLatch()
-    var prepared = epoch(mode, keeper.current, on: connection, streams, inbox: inbox) {
+    var prepared = epoch(mode, keeper.current, on: connection, streams, tenure, inbox: inbox) {
       continuation.yield(.ended($0, $1))
       latch.end()
     }

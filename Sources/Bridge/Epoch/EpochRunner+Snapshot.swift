@@ -20,6 +20,7 @@ extension EpochRunner {
       version: kept.version, resume: plan.snapshot.position, term: plan.snapshot.term,
       origin: plan.origin, streams: checkpoint?.streams ?? [:],
       configurationHash: rules.hash)
+    base.epoch = kept.tenure.epoch
     base.inheritConfiguration(from: checkpoint)
     base.foundAgainAt = checkpoint?.foundAgainAt
     base.snapshot = plan.snapshot

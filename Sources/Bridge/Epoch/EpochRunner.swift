@@ -17,6 +17,17 @@ struct EpochRunner: Sendable {
   let number: UInt64
   /// What this epoch publishes by.
   let rules: RuleSet
+  let leadership: Leadership
+  /// Nil: only a preflight.
+  let seat: Seat?
+
+  /// How this epoch comes to lead.
+  enum Seat: Sendable {
+    /// It takes the lease.
+    case vacant(Leadership.Vacancy)
+    /// An earlier epoch of this process took it.
+    case held(Tenure)
+  }
 
   var configuration: BridgeConfiguration { service.configuration }
   var board: StatusBoard { service.board }
@@ -65,20 +76,19 @@ struct EpochRunner: Sendable {
       configuration: configuration, sourceName: sourceName, jetStream: jetStream, mongo: service,
       rules: rules.identity)
     let bucket = KeyValueBucket(jetStream, name: configuration.bridge.stateBucket)
-    let claim = InstanceClaim(
-      bucket, bridge: configuration.bridge.name, instance: board.instance)
     do {
       var judged: JudgedStart?
-      if !machine.memory.hasBegun {
-        judged = try await judge(survey, setup, claim, machine)
+      if case .vacant(let vacancy) = seat, !machine.memory.hasBegun, !vacancy.hasWaited,
+        !leadership.hasLed
+      {
+        judged = try await judge(survey, setup, vacancy, machine)
       }
       let plan = if let judged { judged.setup } else { try await setup.plan() }
       let store = CheckpointStore(
         jetStream, bucket: bucket.name, bridge: configuration.bridge.name, replicas: plan.replicas)
       if !plan.hasBucket { try await store.ensure() }
       return try await run(
-        on: connection, survey, store, claim, Start(setup: setup, plan: plan, judged: judged),
-        &machine)
+        on: connection, survey, store, Start(setup: setup, plan: plan, judged: judged), &machine)
     } catch let refusal as StartRefusal {
       throw refusal.error
     }
@@ -94,49 +104,56 @@ struct EpochRunner: Sendable {
 
   /// Nothing is made unless all of it is as it has to be.
   private func judge(
-    _ survey: EpochSurvey, _ setup: StreamSetup, _ claim: InstanceClaim, _ machine: EpochMachine
+    _ survey: EpochSurvey, _ setup: StreamSetup, _ vacancy: Leadership.Vacancy,
+    _ machine: EpochMachine
   ) async throws -> JudgedStart {
-    let stopRequest = service.stopRequest
     let store = CheckpointStore(
       survey.jetStream, bucket: configuration.bridge.stateBucket, bridge: configuration.bridge.name)
     do {
-      return try await StartJudge(survey: survey, setup: setup, store: store, claim: claim)
-        .judge(machine) { stopRequest.isRequested }
+      return try await StartJudge(survey: survey, setup: setup, store: store, vacancy: vacancy)
+        .judge(machine)
     } catch BridgeError.positionLost(let why) {
       service.report(.positionLost(why))
       throw BridgeError.positionLost(why)
     }
   }
 
-  private func run(
-    on connection: NATSConnection, _ survey: EpochSurvey, _ store: CheckpointStore,
-    _ claim: InstanceClaim, _ start: Start, _ machine: inout EpochMachine
-  ) async throws -> EpochEnd {
-    let stopRequest = service.stopRequest
-    let taken = try await claim.take(start.judged?.vacancy) { stopRequest.isRequested }
-    machine.memory.heardAt = taken.heardAt ?? machine.memory.heardAt
-    let renewal = ClaimRenewal(claim, revision: taken.revision) { await connection.close() }
-    var start = start
-    // Somebody else was here meanwhile: what was seen then is not what is.
-    if !taken.isAsSeen { start.judged = nil }
-    let result: Result<EpochEnd, any Error>
+  /// Before a standby waits: whether it could lead. Changes nothing on any server.
+  func preflight() async throws {
+    let connection = try await connect([])
     do {
-      result = .success(try await run(on: connection, survey, store, start, &machine))
-    } catch let refusal as StartRefusal {
-      result = .failure(refusal.error)
+      let setup = StreamSetup(configuration, JetStreamClient(connection), logger: logger)
+      try await StartJudge.ask(setup, about: try await setup.plan())
+      await connection.close()
     } catch {
-      result = .failure(error)
+      await connection.close()
+      throw (error as? StartRefusal)?.error ?? error
     }
-    renewal.stop()
-    try renewal.check(configuration.bridge.name)
-    if service.isLast(result, machine) { await claim.release() }
-    return try result.get()
   }
+
+  /// The lease, and what was judged, unless it may have changed since.
+  private func lead(_ start: Start, _ machine: inout EpochMachine) async throws -> (Tenure, Start) {
+    switch seat {
+    case nil: throw LeaseTaken()
+    case .held(let tenure): return (tenure, start)
+    case .vacant(let vacancy):
+      guard let tenure = try await leadership.take(vacancy) else { throw LeaseTaken() }
+      machine.memory.heardAt = vacancy.heardAt ?? machine.memory.heardAt
+      var start = start
+      // The previous leader may have stored something since.
+      if vacancy.reason == .expired || vacancy.reason == .connectionGone { start.judged = nil }
+      return (tenure, start)
+    }
+  }
+
+  /// Another instance was faster.
+  struct LeaseTaken: Error {}
 
   private func run(
     on connection: NATSConnection, _ survey: EpochSurvey, _ store: CheckpointStore,
-    _ start: Start, _ machine: inout EpochMachine
+    _ begin: Start, _ machine: inout EpochMachine
   ) async throws -> EpochEnd {
+    let (tenure, start) = try await lead(begin, &machine)
     let streams = try await start.setup.make(start.plan, cautious: machine.memory.cautious)
     // What was decided holds where nothing has been made or changed since.
     let judged = start.plan.isSettled ? start.judged : nil
@@ -147,9 +164,9 @@ struct EpochRunner: Sendable {
     } else {
       (stored, revision) = try await survey.load(store)
     }
-    let checkpoint = try newest(machine.memory.checkpoint, stored)
+    let checkpoint = try newest(machine.memory.checkpoint, stored, tenure)
     var kept = KeptState(
-      store: store, revision: revision,
+      tenure: tenure, store: store, revision: revision,
       version: max(checkpoint?.version ?? 0, stored?.version ?? 0),
       marks: StreamMarks(
         bridge: configuration.bridge.name, survey.jetStream,
@@ -175,6 +192,8 @@ struct EpochRunner: Sendable {
 
   /// Where the checkpoint is kept, and what was found there.
   struct KeptState {
+    /// Everything is written under its epoch.
+    var tenure: Tenure
     var store: CheckpointStore
     var revision: UInt64
     var version: UInt64
@@ -190,6 +209,7 @@ struct EpochRunner: Sendable {
       version: kept.version, resume: plan.start, term: plan.term, origin: plan.origin,
       streams: surviving(checkpoint, plan),
       configurationHash: rules.hash)
+    base.epoch = kept.tenure.epoch
     base.settled = plan.settled
     base.earlierRulesTo = plan.earlierRules?.to
     base.states = states(checkpoint, plan, streams)
@@ -231,13 +251,9 @@ struct EpochRunner: Sendable {
   }
 
   private func noteConnected(_ connection: NATSConnection) {
-    let name = "\(connection.info.serverName), nats-server \(connection.info.version)"
+    board.noteReachable(connection)
     board.update {
-      if !$0.natsReachable { $0.natsSince = .now }
-      $0.natsReachable = true
       $0.natsConnected = true
-      $0.natsServer = name
-      $0.natsDetail = "connected to \(name)"
       $0.phase = "resuming"
     }
   }
@@ -253,14 +269,15 @@ struct EpochRunner: Sendable {
 
   // MARK: - Checkpoint
 
-  /// Within a process, memory is at least as new as KV. Another instance's newer checkpoint means
-  /// that this one has been replaced.
-  private func newest(_ remembered: Checkpoint?, _ stored: Checkpoint?) throws -> Checkpoint? {
-    guard let remembered else { return stored }
-    if let stored, stored.instance != board.instance, stored.version > remembered.version {
+  /// Within a tenure, memory is at least as new as KV. A newer checkpoint of a later leader means that this one
+  /// has been replaced.
+  private func newest(
+    _ remembered: Checkpoint?, _ stored: Checkpoint?, _ tenure: Tenure
+  ) throws -> Checkpoint? {
+    if let stored, stored.instance != board.instance, stored.epoch ?? 0 > tenure.epoch {
       throw BridgeError.displaced(
         "instance \(stored.instance) has taken over bridge \(configuration.bridge.name)")
     }
-    return remembered
+    return remembered ?? stored
   }
 }

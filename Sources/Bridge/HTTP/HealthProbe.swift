@@ -76,6 +76,7 @@ struct HealthProbe: Sendable {
         + reload.errors.joined(separator: "; ")
     }
     inputs.idConflicts = idConflicts(facts)
+    note(facts.leadership, in: &inputs)
     inputs.positionLost = facts.positionLost
     inputs.failure = facts.positionLost == nil ? facts.failure : nil
     inputs.refilling = facts.losses.first.map(\.description)
@@ -84,6 +85,24 @@ struct HealthProbe: Sendable {
 }
 
 extension HealthProbe {
+  private func note(_ leadership: LeadershipFacts, in inputs: inout HealthInputs) {
+    inputs.leaseAge = StatusBoard.age(leadership.renewedAt)
+    let epoch = "epoch \(leadership.epoch)"
+    if leadership.isLeader {
+      inputs.leaseDetail = "this instance leads, \(epoch)"
+      if let age = inputs.leaseAge, age > leadership.period.seconds {
+        inputs.leaseProblem = "this instance has not been able to renew its lease for \(Int(age)) s"
+      }
+    } else if let holder = leadership.holder {
+      inputs.standbyOf = holder
+      inputs.leaseDetail = "instance \(holder) leads, \(epoch)"
+      if leadership.hasOtherConfiguration {
+        inputs.leaseProblem =
+          "instance \(holder) leads, \(epoch), with another configuration than this instance's"
+      }
+    }
+  }
+
   /// Reported for ten minutes after the last one.
   private func idConflicts(_ facts: StatusBoard.Facts) -> String? {
     guard let counters = facts.counters, let last = counters.lastConflict,

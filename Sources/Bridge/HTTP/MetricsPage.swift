@@ -103,6 +103,7 @@ struct MetricsPage: Sendable {
     page.gauge(
       "tailrace_epoch", "NATS connections, and changes of the rules, since the process began.",
       Double(facts.epoch))
+    append(facts.leadership, to: &page)
     page.gauge("tailrace_nats_connected", "1 while connected.", facts.natsConnected ? 1 : 0)
     page.gauge(
       "tailrace_mongodb_reachable", "1 while the replica set answers.",
@@ -113,6 +114,23 @@ struct MetricsPage: Sendable {
     append(facts.feed, to: &page)
     if let snapshot = facts.snapshot { append(snapshot, to: &page) }
     return page.text
+  }
+
+  private func append(_ leadership: LeadershipFacts, to page: inout PrometheusText) {
+    page.gauge("tailrace_leader", "1 while this instance leads.", leadership.isLeader ? 1 : 0)
+    page.gauge(
+      "tailrace_leader_epoch", "Grows with every take-over of the bridge.",
+      Double(leadership.epoch))
+    if let age = StatusBoard.age(leadership.renewedAt) {
+      page.gauge("tailrace_lease_age_seconds", "Since the leader renewed its lease.", age)
+    }
+    page.family(
+      "tailrace_leaderships_total", "counter", "How often this process took the lease, and why.")
+    for reason in TakeoverReason.allCases {
+      page.sample(
+        "tailrace_leaderships_total", ["reason": reason.rawValue],
+        Double(leadership.taken[reason] ?? 0))
+    }
   }
 
   private func append(

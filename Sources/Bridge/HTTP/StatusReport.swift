@@ -19,7 +19,8 @@ struct StatusReport: Sendable {
     let outcomes = facts.counters?.outcomes ?? Outcomes()
     var value: JSONValue = [
       "version": .string(version), "bridge": .string(configuration.bridge.name),
-      "instance": .string(probe.board.instance), "role": "leader", "epoch": .int(facts.epoch),
+      "instance": .string(probe.board.instance), "role": .string(facts.leadership.role),
+      "epoch": .int(facts.leadership.epoch), "connection_epoch": .int(facts.epoch),
       "phase": .string(facts.phase), "health": .string(health.status.rawValue),
       "uptime_seconds": number(probe.uptime),
       "position": optional(facts.read), "resume_position": optional(facts.resume),
@@ -28,6 +29,7 @@ struct StatusReport: Sendable {
       "oldest_unsettled_seconds": optional(health.oldestUnsettled),
       "in_flight": .int(facts.inFlight),
     ]
+    value["lease"] = lease(facts.leadership)
     value["oldest_unsettled_position"] =
       inputs.oldest.map { .string($0.description) } ?? .null
     value["first_published_seconds"] = optional(facts.firstPublishedAfter?.seconds)
@@ -82,6 +84,17 @@ struct StatusReport: Sendable {
         ["age_seconds": number(StatusBoard.age($0.at) ?? 0), "error": .string($0.what)]
       })
     return value
+  }
+
+  private func lease(_ leadership: LeadershipFacts) -> JSONValue {
+    [
+      "holder": leadership.holder.map { .string($0) } ?? .null,
+      "age_seconds": optional(StatusBoard.age(leadership.renewedAt)),
+      "takeovers": .int(leadership.takeovers),
+      "reason": leadership.reason.map { .string($0.rawValue) } ?? .null,
+      "period_seconds": number(leadership.period.seconds),
+      "other_configuration": .bool(leadership.hasOtherConfiguration),
+    ]
   }
 
   private func rule(_ rule: PipelineCounters.Rule) -> JSONValue {

@@ -143,7 +143,7 @@ extension Pipeline {
 
   /// Not while a message is being made: the socket may call back.
   private func flushIfLarge(_ lane: Lane, _ epoch: Epoch) {
-    if lane.publisher.output.count > Self.flushBytes, lane.publisher.mayFlush {
+    if lane.publisher.output.count > Self.flushBytes, lane.publisher.mayFlush, holdsLease(epoch) {
       write(lane, epoch)
       epoch.connection.flushWrites()
     }

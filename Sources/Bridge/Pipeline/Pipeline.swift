@@ -130,6 +130,8 @@ final class Pipeline: @unchecked Sendable {
     var alone: EventPosition?
     /// Messages that the server never accepts.
     var refused: [RefusalBook.Key: String] = [:]
+    /// Asked before every write to the socket.
+    var tenure: Tenure
     var onEnd: @Sendable (EpochEnd, PipelineMark?) -> Void
   }
 
@@ -308,6 +310,21 @@ final class Pipeline: @unchecked Sendable {
     uncounted = []
   }
 
+  /// Forgets what earlier tenures counted: another instance has published since, and what streams hold when the
+  /// next epoch begins isn't this process's. Between epochs.
+  func beginTenure() {
+    eventLoop.preconditionInEventLoop()
+    precondition(epoch == nil, "a tenure begins between epochs")
+    counted = [:]
+    inherited = [:]
+    hasInherited = false
+    interrupted = nil
+    uncounted = []
+    derivedUpTo = nil
+    conflicts = IDConflicts()
+    flightAtEnd = nil
+  }
+
   // MARK: - The loop
 
   /// Runs `pump` once after the current callbacks, however often this is called.
@@ -437,6 +454,7 @@ final class Pipeline: @unchecked Sendable {
   static let flushBytes = 64 << 10
 
   private func flush(_ epoch: Epoch, _ pause: Pause) {
+    guard holdsLease(epoch) else { return }
     let openEntry = feed.entryOpen ? feed.header?.position : nil
     var wrote = false
     for lane in lanes {
@@ -462,6 +480,17 @@ final class Pipeline: @unchecked Sendable {
       if pause == .blocked, publisher.collectsAhead { schedulePump() }
     }
     if wrote { epoch.connection.flushWrites() }
+  }
+
+  /// False: nothing may be written any more, and the epoch ends.
+  func holdsLease(_ epoch: Epoch) -> Bool {
+    if epoch.tenure.mayPublish || DeliberateError.isOn(.lapsedLeaseIgnored) { return true }
+    let connection = epoch.connection
+    // Not from within: callers use what an end takes away.
+    eventLoop.execute {
+      if self.epoch?.connection === connection { self.fail(.leaseLapsed) }
+    }
+    return false
   }
 
   func write(_ lane: Lane, _ epoch: Epoch) {

@@ -27,6 +27,8 @@ package enum EpochEnd: Sendable {
   case needsEarlier(OplogPosition)
   /// Asked to stop, and the last acks did not come in time.
   case abandoned(String)
+  /// The lease was not renewed in time: another instance may have it by now.
+  case leaseLapsed
 }
 
 /// Why the bridge halts until an operator acts.

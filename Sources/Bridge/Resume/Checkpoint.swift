@@ -34,6 +34,8 @@ public struct Checkpoint: Sendable, Equatable {
   public var source: String
   /// The process that wrote it.
   public var instance: String
+  /// The leader's epoch when it was written; nil: by a version that had none.
+  public var epoch: UInt64?
   /// Counts the writes of all instances.
   public var version: UInt64
   public var resume: OplogPosition
@@ -179,6 +181,7 @@ public struct Checkpoint: Sendable, Equatable {
       "instance": .string(instance), "version": .int(version),
       "position": .string(resume.description),
     ]
+    if let epoch { value["epoch"] = .int(epoch) }
     if let term { value["term"] = .int(term) }
     if let resumeToken { value["resume_token"] = .string(Self.hex(resumeToken)) }
     value["origin"] = [
@@ -278,6 +281,7 @@ public struct Checkpoint: Sendable, Equatable {
     bridge = try text("bridge", json)
     source = try text("source", json)
     instance = try text("instance", json)
+    epoch = json["epoch"]?.integer(UInt64.self)
     version = try number("version", json)
     resume = try entry("position", json)
     term = json["term"]?.integer(Int64.self)

@@ -87,20 +87,18 @@ extension EpochMachine {
       return EpochOutcome(
         .another, .warning("waiting for a missing resource of this machine", reason: why))
     case .needsEarlier(let previous): return try next(afterMissing: previous, facts)
+    case .leaseLapsed:
+      return EpochOutcome(
+        .another, resetsPause: true,
+        .warning(
+          "publishing stopped: the lease was not renewed in time",
+          reason: "this process, its machine or its connection did not respond for too long"))
     case .abandoned(let why):
       return EpochOutcome(
         .stop,
         .warning(
           "stopped before everything was acknowledged; the next start resumes exactly", reason: why)
       )
-    }
-  }
-
-  /// Whether this end is final: no epoch follows.
-  package static func isLast(_ end: EpochEnd) -> Bool {
-    switch end {
-    case .finished, .snapshotFinished, .halted, .sourceFailed, .abandoned: true
-    case .publishFailed, .acksRefused, .connectionLost, .blocked, .needsEarlier, .settled: false
     }
   }
 
@@ -119,7 +117,8 @@ extension EpochMachine {
     case .settled, .finished, .snapshotFinished: return true
     // A snapshot ends with the rules that it began with.
     case .publishFailed, .acksRefused: return !memory.isSnapshot
-    case .blocked, .halted, .connectionLost, .sourceFailed, .needsEarlier, .abandoned, nil:
+    case .blocked, .halted, .connectionLost, .sourceFailed, .needsEarlier, .abandoned,
+      .leaseLapsed, nil:
       return false
     }
   }

@@ -21,6 +21,14 @@ package struct EpochMachine: Sendable {
       self.options = options
       self.start = start
     }
+
+    /// Of another tenure of the same process: what the command line asks of a start has been done.
+    package var ofLaterTenure: Settings {
+      var later = self
+      later.options.from = nil
+      later.options.force = false
+      return later
+    }
   }
 
   package let settings: Settings

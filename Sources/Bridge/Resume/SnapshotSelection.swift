@@ -35,6 +35,14 @@ public struct SnapshotSelection: Sendable, Equatable {
     return configured.contains { takes($0) && $0.namespace.matches(collection) }
   }
 
+  /// Whether it may read collections of a database.
+  package func mayRead(database: String, _ configured: [Rule]) -> Bool {
+    guard namespaces.isEmpty || patterns.contains(where: { $0.matches(database: database) }) else {
+      return false
+    }
+    return configured.contains { takes($0) && $0.namespace.matches(database: database) }
+  }
+
   /// Whether it publishes every document of a collection that a rule takes.
   package func readsAll(of collection: String, _ configured: [Rule]) -> Bool {
     guard reads(collection, configured) else { return false }
@@ -125,7 +133,11 @@ final class SnapshotChoice: Sendable {
     set { state.withLock { $0.rules = newValue } }
   }
 
-  /// Asked of every collection that there is.
+  func mayRead(database: String) -> Bool {
+    state.withLock { $0.selection.mayRead(database: database, $0.rules) }
+  }
+
+  /// Asked of every collection of those databases.
   func reads(_ collection: String) -> Bool {
     state.withLock { state in
       guard state.selection.reads(collection, state.rules) else { return false }

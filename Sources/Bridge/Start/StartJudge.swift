@@ -9,7 +9,6 @@ import Oplog
 struct JudgedStart: Sendable {
   var setup: SetupPlan
   var streams: [PreparedStream]
-  var vacancy: InstanceClaim.Vacancy
   /// The stored checkpoint, and the revision to assert when replacing it.
   var checkpoint: Checkpoint?
   var revision: UInt64
@@ -22,17 +21,14 @@ struct StartJudge: Sendable {
   let survey: EpochSurvey
   let setup: StreamSetup
   let store: CheckpointStore
-  let claim: InstanceClaim
+  let vacancy: Leadership.Vacancy
 
   private var configuration: BridgeConfiguration { survey.configuration }
 
   /// - Throws: `StartRefusal`, `BridgeError`, or `JetStreamError` for what may be temporary.
-  func judge(
-    _ machine: EpochMachine, _ isStopping: @Sendable () -> Bool
-  ) async throws -> JudgedStart {
+  func judge(_ machine: EpochMachine) async throws -> JudgedStart {
     var plan = try await setup.plan()
-    try await askServer(plan)
-    let vacancy = try await claim.vacancy(isStopping)
+    try await Self.ask(setup, about: plan)
     let (checkpoint, revision) = try await survey.load(store)
     // Read after the checkpoint: if another instance has just stopped, the streams are ahead of it, as after a
     // crash, and never behind.
@@ -46,11 +42,12 @@ struct StartJudge: Sendable {
     let decision = try await survey.decide(machine, streams, checkpoint)
     try await checkPosition(decision, machine.settings)
     return JudgedStart(
-      setup: plan, streams: streams, vacancy: vacancy, checkpoint: checkpoint, revision: revision,
+      setup: plan, streams: streams, checkpoint: checkpoint, revision: revision,
       decision: decision)
   }
 
-  private func askServer(_ plan: SetupPlan) async throws {
+  /// Asks the server itself whether it would accept what a start makes.
+  static func ask(_ setup: StreamSetup, about plan: SetupPlan) async throws {
     let server = ServerJudgement(setup.planner)
     for stream in plan.streams {
       try await server.check(stream.plan)

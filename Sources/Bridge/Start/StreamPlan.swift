@@ -108,23 +108,33 @@ package struct StreamPlanner: Sendable {
 
   /// All streams in the configuration's order; the dead-letter stream last, unless it is one of them.
   func planStreams() async throws -> [StreamPlan] {
-    let results = await withTaskGroup(of: (Int, Result<StreamPlan, any Error>).self) { group in
+    let results = await withTaskGroup(of: IndexedPlan.self) { group in
       for (index, stream) in configuration.streams.enumerated() {
-        group.addTask {
-          do { return (index, .success(try await plan(stream))) } catch {
-            return (index, .failure(error))
-          }
-        }
+        group.addTask { await IndexedPlan(index: index, result: result(of: stream)) }
       }
-      var results: [(Int, Result<StreamPlan, any Error>)] = []
+      var results: [IndexedPlan] = []
       for await result in group { results.append(result) }
-      return results.sorted { $0.0 < $1.0 }.map(\.1)
+      return results.sorted { $0.index < $1.index }
     }
-    var plans = try results.map { try $0.get() }
+    var plans = try results.map { try $0.result.get() }
     if hasLetterStream {
       plans.append(try await planLetters(replicas: plans.map(\.replicas).max() ?? 1))
     }
     return plans
+  }
+
+  /// Not a tuple: Swift 6.3.1, optimizing, returns `(index, .success(try await …))` without its index.
+  private struct IndexedPlan: Sendable {
+    var index: Int
+    var result: Result<StreamPlan, any Error>
+  }
+
+  private func result(of stream: StreamSpec) async -> Result<StreamPlan, any Error> {
+    do {
+      return .success(try await plan(stream))
+    } catch {
+      return .failure(error)
+    }
   }
 
   /// - Throws: `StartRefusal`, or `JetStreamError` if the server can't be asked.

@@ -89,6 +89,14 @@ package struct HealthInputs: Sendable {
   /// Events whose ids their streams had for other events, lately.
   package var idConflicts: String?
 
+  /// Another instance leads; nil: this one does, or is about to.
+  package var standbyOf: String?
+  package var leaseDetail = "no leader yet"
+  /// Since the lease was renewed, or seen to be.
+  package var leaseAge: Double?
+  /// The lease should have been renewed by now, or the leader's configuration differs.
+  package var leaseProblem: String?
+
   package var positionLost: String?
   package var failure: String?
   /// Acknowledged messages that a server lost and that are being written again.
@@ -118,14 +126,17 @@ package struct HealthReport: Sendable {
   /// does. Pure.
   package static func judge(_ input: HealthInputs) -> HealthReport {
     let stall = StallReason(input)
-    let isStalled = stall.seconds > stallAfter
+    let isStandby = input.standbyOf != nil
+    // A standby has nothing to move.
+    let isStalled = !isStandby && stall.seconds > stallAfter
     let isHindered =
-      !input.natsConnected || !input.mongoReachable || !input.publishing || !input.refusals.isEmpty
+      !input.natsConnected || !input.mongoReachable
+      || !isStandby && (!input.publishing || !input.refusals.isEmpty)
     let tight = windowIsTight(input)
-    let isIdle = !input.hasWork && (input.eventAge ?? .infinity) > stallAfter
+    let isIdle = isStandby || !input.hasWork && (input.eventAge ?? .infinity) > stallAfter
 
     // The bridge works, but an operator should look at it.
-    let notes = [input.reloadError, input.idConflicts].compactMap { $0 }
+    let notes = [input.reloadError, input.idConflicts, input.leaseProblem].compactMap { $0 }
 
     let pipeline: (status: String, detail: String)
     if let failure = input.failure {
@@ -142,7 +153,7 @@ package struct HealthReport: Sendable {
     } else if !notes.isEmpty {
       pipeline = ("degraded", (notes + [input.pipelineDetail]).joined(separator: "; "))
     } else if isIdle {
-      pipeline = ("idle", "caught up, no events")
+      pipeline = ("idle", input.standbyOf.map { "standby of \($0)" } ?? "caught up, no events")
     } else {
       pipeline = ("ok", ([input.pipelineDetail] + stall.waiting).joined(separator: "; "))
     }
@@ -167,8 +178,8 @@ package struct HealthReport: Sendable {
     checks.append(HealthCheck(name: "schema", status: "ok", detail: input.schemaDetail, age: nil))
     checks.append(
       HealthCheck(
-        name: "lease", status: "ok", detail: "single instance: the stream's sequence is the fence",
-        age: nil))
+        name: "lease", status: input.leaseProblem == nil ? "ok" : "degraded",
+        detail: input.leaseProblem ?? input.leaseDetail, age: input.leaseAge))
 
     let status: HealthStatus
     if input.failure != nil {
@@ -189,9 +200,10 @@ package struct HealthReport: Sendable {
       oldestUnsettled: input.oldestAge)
   }
 
-  /// Whether the bridge takes events to the streams now: what /readyz answers.
+  /// Whether the bridge takes events to the streams now, or could when the leader stops: what /readyz answers.
   package static func isReady(_ input: HealthInputs) -> Bool {
-    input.natsConnected && input.mongoReachable && input.publishing && input.refusals.isEmpty
+    if input.standbyOf != nil { return input.natsConnected && input.mongoReachable }
+    return input.natsConnected && input.mongoReachable && input.publishing && input.refusals.isEmpty
       && StallReason(input).seconds <= stallAfter
   }
 

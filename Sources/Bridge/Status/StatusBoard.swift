@@ -1,5 +1,6 @@
 import Foundation
 import MongoSource
+import NATS
 import Oplog
 import Synchronization
 
@@ -18,7 +19,9 @@ package final class StatusBoard: Sendable {
 
   struct Facts: Sendable {
     var phase = "starting"
+    /// Counts NATS connections and changes of the rules in this process.
     var epoch: UInt64 = 0
+    var leadership = LeadershipFacts()
     var natsConnected = false
     var natsDetail = "not connected yet"
     /// The last attempt to connect came through, and that connection was not lost: between two epochs
@@ -102,6 +105,17 @@ package final class StatusBoard: Sendable {
   }
 
   var snapshot: Facts { facts.withLock { $0 } }
+
+  /// Records that there is a connection to NATS.
+  func noteReachable(_ connection: NATSConnection) {
+    let name = "\(connection.info.serverName), nats-server \(connection.info.version)"
+    facts.withLock { facts in
+      if !facts.natsReachable { facts.natsSince = .now }
+      facts.natsReachable = true
+      facts.natsServer = name
+      facts.natsDetail = "connected to \(name)"
+    }
+  }
 
   /// Records why there is no connection to NATS.
   func noteUnreachable(_ why: String) {

@@ -28,15 +28,16 @@ private final class Poller: Sendable {
   private let options: MongoSourceOptions
   private let interval: Duration
   private let logger: Logger
-  private let shared = ConditionLock(Shared())
+  private let thread = WorkThread("mongo-monitor", State())
 
-  private struct Shared {
+  private struct State {
     var snapshot = MongoStatus()
-    var threadRuns = false
-    var stopping = false
     /// When the system last refused a thread; retried after a second.
     var refusedAt: ContinuousClock.Instant?
   }
+
+  /// The only one: polling is never restarted.
+  private static let generation: UInt64 = 0
 
   /// A poll is cheap: a server that takes longer counts as unreachable.
   private static let replyTimeout = Duration.seconds(4)
@@ -50,46 +51,38 @@ private final class Poller: Sendable {
   }
 
   var snapshot: MongoStatus {
-    let (snapshot, refusedAt) = shared.withLock { ($0.snapshot, $0.refusedAt) }
+    let (snapshot, refusedAt) = thread.withState { ($0.snapshot, $0.refusedAt) }
     if let refusedAt, ContinuousClock.now - refusedAt > .seconds(1) { start() }
     return snapshot
   }
 
   func start() {
-    let begin = shared.withLock { shared in
-      if shared.threadRuns || shared.stopping { return false }
-      shared.threadRuns = true
-      shared.refusedAt = nil
-      return true
+    guard !thread.start({ [self] in run() }) else {
+      thread.withState { $0.refusedAt = nil }
+      return
     }
-    guard begin, !OSThread.start("mongo-monitor", { [self] in run() }) else { return }
     let error = MongoError(
-      domain: .client, message: OSThread.refusal("mongo-monitor"), place: "monitor",
-      isTransient: true)
+      domain: .client, message: OSThread.refusal(thread.name), place: "monitor", isTransient: true)
     logger.warning("\(error)")
-    shared.withLock { shared in
-      shared.threadRuns = false
-      shared.refusedAt = .now
-      shared.snapshot.reachable = false
-      shared.snapshot.error = error
-      shared.snapshot.at = .now
+    thread.withState { state in
+      state.refusedAt = .now
+      state.snapshot.reachable = false
+      state.snapshot.error = error
+      state.snapshot.at = .now
     }
   }
 
-  func requestStop() {
-    shared.withLock { $0.stopping = true }
-    shared.signal()
-  }
+  func requestStop() { thread.requestStop { _ in } }
 
   func stop(waiting limit: Duration) {
     requestStop()
-    _ = shared.wait(atMost: limit) { $0.threadRuns ? nil : true }
+    thread.waitForEnd(atMost: limit)
   }
 
   private func run() {
     var connection: MongoConnection?
-    while !shared.withLock({ $0.stopping }) {
-      var snapshot = shared.withLock { $0.snapshot }
+    while thread.isCurrent(Self.generation) {
+      var snapshot = thread.withState { $0.snapshot }
       do {
         try poll(&connection, &snapshot)
         if snapshot.error != nil { logger.info("MongoDB answers again") }
@@ -103,14 +96,11 @@ private final class Poller: Sendable {
       }
       snapshot.at = .now
       let result = snapshot
-      shared.withLock { $0.snapshot = result }
+      thread.withState { $0.snapshot = result }
       // Last, as this may block: libmongoc sends endSessions.
       if !result.reachable { connection = nil }
-      _ = shared.wait(atMost: interval) { $0.stopping ? true : nil }
+      thread.pause(interval, generation: Self.generation)
     }
-    connection = nil
-    shared.withLock { $0.threadRuns = false }
-    shared.signal()
   }
 
   private func poll(
@@ -134,8 +124,15 @@ private final class Poller: Sendable {
     snapshot.majority = hello.majority
     snapshot.majorityWallTime = hello.majorityWallTime
     snapshot.localTime = hello.localTime
-    let oldest = try current.oldestEntry(on: server)
-    snapshot.oldest = oldest?.point
-    snapshot.oldestWallTime = oldest?.wallTime
+    do {
+      let oldest = try current.oldestEntry(on: server)
+      snapshot.oldest = oldest?.point
+      snapshot.oldestWallTime = oldest?.wallTime
+    } catch {
+      // A change stream needs no privilege for the oplog; then its window is unknown.
+      guard error.domain == .server, error.code == ServerCode.unauthorized else { throw error }
+      snapshot.oldest = nil
+      snapshot.oldestWallTime = nil
+    }
   }
 }

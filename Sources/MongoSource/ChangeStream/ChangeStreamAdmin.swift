@@ -1,32 +1,31 @@
 public import Oplog
 
-extension MongoAdmin {
-  /// A position to start at "now": the change stream has every change from here on. Needs only the
-  /// privileges for reading the stream, and works on routers of sharded clusters.
-  public static func changeStreamPosition(
-    _ options: MongoSourceOptions, stream: ChangeStreamOptions = ChangeStreamOptions()
-  ) async throws(MongoError) -> OplogPosition {
-    try await ask(options) { connection, server throws(MongoError) in
-      if let reason = server.withoutChangeStreams {
-        throw MongoError(
-          domain: .selection, message: reason, place: "server selection", isTransient: false)
-      }
-      try connection.startSession()
-      let opened = try connection.openStream(stream.scope, .present, expanded: false, on: server)
-      defer { withExtendedLifetime(opened) {} }
-      guard let reply = try? CursorReply(opened.bytes),
-        let position = reply.resumeToken.flatMap({ ResumeToken($0) })?.position
-      else {
-        throw MongoError(
-          domain: .reply, message: "\(server.host) returned no resume token",
-          place: "aggregate on a change stream", isTransient: false)
-      }
-      // Best effort: the server drops an idle cursor after ten minutes.
-      try? connection.killCursor(reply.cursor, of: stream.scope, on: server)
-      return position
+extension MongoConnection {
+  /// Opens a change stream of everything, as its reader does, and closes it again. Needs only the
+  /// privileges for reading it.
+  func changeStreamPosition(on server: Server) throws(MongoError) -> OplogPosition {
+    if let reason = server.withoutChangeStreams {
+      throw MongoError(
+        domain: .selection, message: reason, place: "server selection", isTransient: false)
     }
+    let scope = ChangeStreamOptions().scope
+    try startSession()
+    let opened = try openStream(scope, .present, expanded: false, on: server)
+    defer { withExtendedLifetime(opened) {} }
+    guard let reply = try? CursorReply(opened.bytes),
+      let position = reply.resumeToken.flatMap({ ResumeToken($0) })?.position
+    else {
+      throw MongoError(
+        domain: .reply, message: "\(server.host) returned no resume token",
+        place: "aggregate on a change stream", isTransient: false)
+    }
+    // Best effort: the server drops an idle cursor after ten minutes.
+    try? killCursor(reply.cursor, of: scope, on: server)
+    return position
   }
+}
 
+extension MongoAdmin {
   /// The `PositionLost` text if the server's history no longer reaches back to `position`; nil if a
   /// change stream can start there.
   public static func changeStreamLoss(

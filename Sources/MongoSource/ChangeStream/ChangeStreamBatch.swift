@@ -23,6 +23,8 @@ public final class ChangeStreamBatch: @unchecked Sendable, ReaderBatch {
   /// The server's own position when it answered.
   public let operationTime: OplogPosition?
 
+  var heldBytes: Int { byteCount }
+
   private let reply: MongoReply
   private let documents: BSONView
   /// Leading documents from before the start position.

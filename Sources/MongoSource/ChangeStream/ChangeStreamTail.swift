@@ -6,7 +6,7 @@ internal import Oplog
 /// A stream is first opened at a cluster time and then reopened after resume tokens: a time repeats
 /// all of its events, a token is exact. Uses raw commands, as `OplogTail` does.
 struct ChangeStreamTail {
-  typealias Mailbox = ReaderMailbox<ChangeStreamBatch, Start>
+  typealias Mailbox = ReaderMailbox<ChangeStreamBatch, Start, SourceStatus>
 
   struct Start: Sendable {
     var point: ResumePoint
@@ -127,13 +127,9 @@ struct ChangeStreamTail {
     if error.domain == .network, !hasAnswered {
       replyTimeout = min(replyTimeout * 2, Self.longestReplyTimeout)
     }
-    let (pause, attempt) = retries.failed(
-      error, mailbox.logger, "reopening the change stream at \(reached), with retries")
-    mailbox.update(generation: generation) { status in
-      status.phase = .reopening(reason: error.description, attempt: attempt)
-      status.lastError = error
-    }
-    mailbox.pause(pause, generation: generation)
+    mailbox.pause(
+      after: error, &retries, "reopening the change stream at \(reached), with retries",
+      generation: generation)
   }
 
   // MARK: One cursor
@@ -200,8 +196,8 @@ struct ChangeStreamTail {
       if batch.isLast { replyTimeout = mailbox.options.replyTimeout }
       if isBehind(batch) {
         try waitForStart(since: opened, server)
-      } else if retries.isReported {
-        recovered(server.host)
+      } else {
+        noteRecovery(server.host)
       }
       if try deliver(batch) {
         lastProgress = .now
@@ -214,8 +210,8 @@ struct ChangeStreamTail {
     throw .superseded
   }
 
-  private mutating func recovered(_ host: String) {
-    _ = retries.succeeded()
+  private mutating func noteRecovery(_ host: String) {
+    guard retries.succeeded() else { return }
     mailbox.update(generation: generation) { $0.reopens += 1 }
     mailbox.logger.info("reading the change stream again at \(host), from \(reached)")
   }
@@ -229,8 +225,10 @@ struct ChangeStreamTail {
     since opened: ContinuousClock.Instant, _ server: MongoConnection.Server
   ) throws(End) {
     guard ContinuousClock.now - opened > mailbox.options.longestLag else { return }
-    retries.report(
-      mailbox.logger, "\(server.host) has not reached \(start.position) yet; waiting for it")
+    if retries.report() {
+      mailbox.logger.warning(
+        "\(server.host) has not reached \(start.position) yet; waiting for it")
+    }
     throw .stale
   }
 
@@ -344,15 +342,17 @@ struct ChangeStreamTail {
     let streamBatch = ChangeStreamBatch(
       batch.bytes, parsed: batch.reply, count: batch.survey.count, skipped: batch.survey.skipped,
       last: reached, token: token ?? new, isDrained: batch.isLast, generation: generation)
-    guard mailbox.deliver(streamBatch, moreWaits: !batch.isLast) else { throw .superseded }
+    let isQueued = mailbox.deliver(streamBatch) { status in
+      status.queued(
+        streamBatch.count, bytes: streamBatch.byteCount, last: streamBatch.last,
+        batch.isLast ? .caughtUp : .reading)
+    }
+    guard isQueued else { throw .superseded }
     return true
   }
 
   private func noteReply(_ phase: SourceStatus.Phase) {
-    mailbox.update(generation: generation) { status in
-      status.phase = phase
-      status.lastReplyAt = .now
-    }
+    mailbox.update(generation: generation) { $0.replied(phase, at: .now) }
   }
 
   /// Whether `new` is ahead of the current token. A high-water mark precedes the events of its time,

@@ -1,3 +1,5 @@
+internal import Oplog
+
 // The checks are pure, so each verdict is tested without a deployment. A check that lacks the
 // privileges it needs is a warning, never a failure.
 
@@ -7,6 +9,7 @@ extension DoctorFacts {
     var checks = [reachable, versionCheck, featureCheck, setCheck]
     checks.append(accessCheck)
     checks.append(oplogReadCheck(demands))
+    if let changeStream { checks.append(changeStreamCheck(changeStream, demands)) }
     checks.append(majorityCheck)
     if oplog.value != nil {
       checks.append(windowCheck(demands))
@@ -152,17 +155,48 @@ extension DoctorFacts {
     switch oplog {
     case .known(let ends):
       return Diagnosis(id, .ok, "local.oplog.rs from \(ends.oldest) to \(ends.newest)")
+    case .forbidden where !demands.readsOplog && !demands.takesSnapshots:
+      return Diagnosis(
+        id, .ok,
+        "not allowed, and not needed: source.reader is change_stream (only tailrace snapshot needs it)"
+      )
     case .forbidden where !demands.readsOplog:
-      return Diagnosis(id, .ok, "not allowed, and not needed: source.reader is change_stream")
+      return Diagnosis(
+        id, demands.startsWithSnapshot ? .fail : .warn,
+        "\(who) may not read local.oplog.rs, which a snapshot needs",
+        remedy: access.user == nil
+          ? "// See the commands for mongodb.change_stream."
+          : giveReading(DoctorRole.tail, as: "oplog", demands))
     case .forbidden:
-      let who = access.user.map { "the user \($0.name)" } ?? "a client without a user"
       return Diagnosis(
         id, .fail, "\(who) may not read local.oplog.rs (readAnyDatabase does not include it)",
-        remedy: DoctorRole.commands(databases: demands.databases, user: access.user)
-          + (access.user == nil ? "\n# Then put that user into source.uri." : ""))
+        remedy: giveReading(DoctorRole.tail, as: "oplog", demands))
     case .failed:
       return Diagnosis(
         id, .fail, "local.oplog.rs can't be read: \(oplog.obstacle)",
+        remedy: "# Retry; if it still fails, see mongod's log at \(host).\ntailrace doctor")
+    case .notAsked(let why):
+      return Diagnosis(id, .warn, "can't be seen: \(why)")
+    }
+  }
+
+  private func changeStreamCheck(
+    _ answer: Answer<OplogPosition>, _ demands: MongoDemands
+  ) -> Diagnosis {
+    let id = "mongodb.change_stream"
+    switch answer {
+    case .known(let position):
+      return Diagnosis(id, .ok, "can be read, and is at \(position)")
+    case .forbidden:
+      return Diagnosis(
+        id, .fail, "\(who) may not read a change stream of all databases",
+        remedy: giveReading(
+          DoctorRole.changeStream
+            + (access.user == nil && demands.takesSnapshots ? DoctorRole.tail : []),
+          as: "change_stream", demands))
+    case .failed(let error):
+      return Diagnosis(
+        id, .fail, "a change stream can't be opened: \(error)",
         remedy: "# Retry; if it still fails, see mongod's log at \(host).\ntailrace doctor")
     case .notAsked(let why):
       return Diagnosis(id, .warn, "can't be seen: \(why)")

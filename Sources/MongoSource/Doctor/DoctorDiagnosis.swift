@@ -39,6 +39,8 @@ public struct MongoDemands: Sendable {
   public var start: OplogPosition?
   /// False: the bridge reads change streams, which check their history themselves.
   public var readsOplog = true
+  /// The bridge begins with a snapshot, which reads the oplog whatever the reader.
+  public var startsWithSnapshot = false
   /// If the resume position is lost, the bridge takes a snapshot.
   public var snapshotsOnLoss = false
   /// The databases that rules match. Empty: all.
@@ -47,6 +49,8 @@ public struct MongoDemands: Sendable {
   public var preImages: [String] = []
   /// Those of `preImages` for which a rule requires them.
   public var requiredPreImages: Set<String> = []
+  /// Rules that use pre-images.
+  public var preImageRules: [String] = []
   /// One per rule.
   public var rules: [RuleDemand] = []
   /// The largest message that the NATS servers accept (`max_payload`).
@@ -57,6 +61,8 @@ public struct MongoDemands: Sendable {
   public var timeLimit = Duration.seconds(20)
 
   public init() {}
+
+  var takesSnapshots: Bool { startsWithSnapshot || snapshotsOnLoss }
 }
 
 /// What one rule requires of the database.

@@ -48,6 +48,9 @@ final class DoctorExaminer {
   /// Authenticated, so lists may be limited by the user's privileges.
   var isConfined: Bool { uri.user != nil }
 
+  /// Nil if the version is not known.
+  var capabilities: ServerCapabilities? { version.value.map { ServerCapabilities(version: $0) } }
+
   func facts() -> DoctorFacts {
     var facts = DoctorFacts()
     facts.host = server.host
@@ -60,6 +63,7 @@ final class DoctorExaminer {
     facts.feature = feature()
     facts.oplog = oplogEnds()
     facts.majorityRead = majorityRead()
+    if !demands.readsOplog { facts.changeStream = changeStream() }
     facts.oplogSize = oplogSize()
     facts.retention = retention()
     if let checkpoint = demands.checkpoint { facts.checkpointEntry = entry(at: checkpoint) }
@@ -68,7 +72,7 @@ final class DoctorExaminer {
     facts.members = members()
     facts.collections = collections()
     if let roles = roles() { facts.access.roles = roles }
-    facts.reads = reads(facts.collections)
+    facts.reads = reads(facts.collections) + preImageReads()
     if demands.maxPayload != nil { facts.largest = largest() }
     return facts
   }
@@ -201,6 +205,14 @@ final class DoctorExaminer {
       #"{"find":"oplog.rs","limit":1,"singleBatch":true,"projection":{"ts":1},"#
         + #""readConcern":{"level":"majority"},"maxTimeMS":\#(Self.maxTime)}"#, in: "local"
     ) { _ in true }
+  }
+
+  private func changeStream() -> Answer<OplogPosition> {
+    answer { _, server throws(MongoError) in
+      // A session of its own.
+      let connection = try MongoConnection(options, replyTimeout: Self.replyTimeout)
+      return try connection.changeStreamPosition(on: connection.server(at: server.host))
+    }
   }
 
   private func oplogSize() -> Answer<DoctorFacts.OplogSize> {

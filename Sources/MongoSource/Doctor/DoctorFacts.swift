@@ -1,4 +1,4 @@
-internal import Oplog
+package import Oplog
 
 /// The result of a question to the server.
 package enum Answer<Value: Sendable>: Sendable {
@@ -37,6 +37,8 @@ package struct DoctorFacts: Sendable {
   package var feature: Answer<Feature> = .notAsked("")
   package var oplog: Answer<OplogEnds> = .notAsked("")
   package var majorityRead: Answer<Bool> = .notAsked("")
+  /// Where a change stream would begin now. Nil: the bridge reads none.
+  package var changeStream: Answer<OplogPosition>?
   package var oplogSize: Answer<OplogSize> = .notAsked("")
   /// Hours, 0 for none.
   package var retention: Answer<Double> = .notAsked("")
@@ -110,6 +112,7 @@ package struct DoctorFacts: Sendable {
     }
 
     package var namespace: String { "\(database).\(collection.isEmpty ? "*" : collection)" }
+    package var isOfPreImages: Bool { database == "config" }
   }
 
   package struct Feature: Sendable {

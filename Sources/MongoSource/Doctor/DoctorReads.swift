@@ -45,6 +45,17 @@ extension DoctorExaminer {
     return found
   }
 
+  /// Pre-images are in a collection of their own.
+  func preImageReads() -> [DoctorFacts.Read] {
+    guard !demands.preImageRules.isEmpty, capabilities?.keepsPreImages ?? false else { return [] }
+    let (database, collection) = ("config", "system.preimages")
+    return [
+      DoctorFacts.Read(
+        database, collection, rules: demands.preImageRules, purpose: "documents before changes",
+        isNeeded: true, tryToRead(database, collection))
+    ]
+  }
+
   private func namespaces(
     of demand: RuleDemand, _ collections: Answer<DoctorFacts.Collections>
   ) -> [(database: String, collection: String)] {
@@ -84,20 +95,22 @@ extension DoctorFacts {
     let id = "mongodb.documents"
     let forbidden = reads.filter { $0.answer.isForbidden }
     if !forbidden.isEmpty {
-      let who = access.user.map { "the user \($0.name)" } ?? "a client without a user"
       let what = forbidden.prefix(10).map {
         "\($0.namespace) (\($0.purpose): \(Self.names($0.rules)))"
       }
       let more = forbidden.count > 10 ? " and \(forbidden.count - 10) more" : ""
       var databases: [String] = []
-      for read in forbidden where !databases.contains(read.database) {
+      for read in forbidden where !read.isOfPreImages && !databases.contains(read.database) {
         databases.append(read.database)
       }
+      let privileges =
+        (databases.isEmpty ? [] : DoctorRole.documents(databases))
+        + (forbidden.contains(where: \.isOfPreImages) ? DoctorRole.preImages : [])
       return [
         Diagnosis(
           id, forbidden.contains(where: \.isNeeded) ? .fail : .warn,
           "\(who) may not read \(what.joined(separator: ", "))\(more)",
-          remedy: give(DoctorRole.documents(databases), as: "documents"))
+          remedy: give(privileges, as: "documents"))
       ]
     }
     if let failed = reads.first(where: { $0.answer.value == nil }) {
@@ -160,4 +173,22 @@ extension DoctorFacts {
     if roles.contains(Role(own, in: "admin")) { return DoctorRole.grant(privileges, to: own) }
     return DoctorRole.make(own, privileges, for: user)
   }
+  /// Commands for the privileges of the reader, which nothing works without. Where there is no user yet,
+  /// they create the role that others are added to.
+  func giveReading(
+    _ privileges: [DoctorRole.Privilege], as purpose: String, _ demands: MongoDemands
+  ) -> String {
+    guard access.user != nil else {
+      return DoctorRole.commands(reading: privileges, databases: demands.databases)
+        + "\n# Then put that user into source.uri."
+    }
+    let isKnown = access.roles?.contains { $0.name.hasPrefix(DoctorRole.name) } ?? false
+    guard isKnown || purpose != "oplog" else {
+      return DoctorRole.commands(
+        reading: privileges, databases: demands.databases, user: access.user)
+    }
+    return give(privileges, as: purpose)
+  }
+
+  var who: String { access.user.map { "the user \($0.name)" } ?? "a client without a user" }
 }

@@ -23,6 +23,16 @@ public enum DoctorRole {
     Privilege(namespace: ("local", "oplog.rs"), actions: ["find"])
   ]
 
+  /// All that reading change streams needs.
+  package static let changeStream = [
+    Privilege(namespace: ("", ""), actions: ["find", "changeStream"])
+  ]
+
+  /// For documents as they were before a change. No built-in role for reading includes it.
+  package static let preImages = [
+    Privilege(namespace: ("config", "system.preimages"), actions: ["find"])
+  ]
+
   /// Optional, for `doctor`: it reads positions and sizes only.
   package static let doctor = [
     Privilege(namespace: nil, actions: ["replSetGetStatus", "serverStatus"]),
@@ -38,21 +48,13 @@ public enum DoctorRole {
     }
   }
 
-  /// For reading change streams; the user's name is to be filled in.
-  public static var changeStreamCommands: String {
-    let privileges = [Privilege(namespace: ("", ""), actions: ["find", "changeStream"])]
-    let admin = "db.getSiblingDB(\"admin\")"
-    return """
-      // In mongosh, as a user administrator; grantRolesToUser for the user in source.uri:
-      \(admin).createRole({"role": "\(name)_change_stream", "privileges": \(list(privileges)), "roles": []})
-      \(admin).grantRolesToUser("<user>", [{"role": "\(name)_change_stream", "db": "admin"}])
-      """
-  }
-
   /// Creates the role and grants it to `user`, or to a new user.
-  /// - Parameter user: name and authentication database of an existing user.
-  public static func commands(
-    databases: [String], user: (name: String, source: String)? = nil
+  /// - Parameters:
+  ///   - reading: the privileges of the reader.
+  ///   - user: name and authentication database of an existing user.
+  package static func commands(
+    reading: [Privilege] = tail, databases: [String],
+    user: (name: String, source: String)? = nil
   ) -> String {
     let admin = "db.getSiblingDB(\"admin\")"
     let own =
@@ -64,7 +66,7 @@ public enum DoctorRole {
       + "\"roles\": [\"\(name)\"]})"
     return """
       // In mongosh, as a user administrator. This is enough to tail:
-      \(admin).createRole({"role": "\(name)", "privileges": \(list(tail)), "roles": []})
+      \(admin).createRole({"role": "\(name)", "privileges": \(list(reading)), "roles": []})
       \(own)
       \(optional(databases))
       """

@@ -86,13 +86,13 @@ struct ImageThread {
   private mutating func retryLater(_ error: MongoError, _ generation: UInt64) {
     // A new connection is cheap, and selects a server again.
     connected = nil
-    let (pause, attempt) = retries.failed(
+    let failure = retries.failed(
       error, mailbox.logger, "retrying the reads of full documents")
     mailbox.update(generation: generation) { status in
-      status.phase = .retrying(reason: error.description, attempt: attempt)
+      status.phase = .retrying(reason: error.description, attempt: failure.attempt)
       status.lastError = error
     }
-    mailbox.pause(pause, generation: generation)
+    mailbox.pause(failure.pause, generation: generation)
   }
 
   private mutating func recovered() {

@@ -18,6 +18,8 @@ public final class OplogBatch: @unchecked Sendable, ReaderBatch {
   /// The server's position when it answered.
   public let operationTime: OplogPosition?
 
+  var heldBytes: Int { byteCount }
+
   private let reply: MongoReply
   private let documents: BSONView
   /// The first entry was already delivered, by the cursor before this one.

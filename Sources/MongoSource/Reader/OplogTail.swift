@@ -3,7 +3,7 @@ internal import Oplog
 
 /// The reader thread's work for one `restart`: carries out what an `OplogTailMachine` asks for.
 struct OplogTail {
-  typealias Mailbox = ReaderMailbox<OplogBatch, ResumePoint>
+  typealias Mailbox = ReaderMailbox<OplogBatch, ResumePoint, SourceStatus>
 
   private let mailbox: Mailbox
   private let generation: UInt64
@@ -36,7 +36,11 @@ struct OplogTail {
         mailbox.pause(pause, generation: generation)
         answer = .done
       case .deliver(let batch, let moreWaits):
-        answer = mailbox.deliver(batch, moreWaits: moreWaits) ? .done : .refused
+        let isQueued = mailbox.deliver(batch) { status in
+          status.queued(
+            batch.count, bytes: batch.byteCount, last: batch.last, moreWaits ? .reading : .caughtUp)
+        }
+        answer = isQueued ? .done : .refused
       case .connect, .startSession, .find, .getMore, .search, .killCursor:
         do {
           answer = try link.carryOut(step.request, mailbox.options)
@@ -52,15 +56,9 @@ struct OplogTail {
     case .disconnect: link = Link()
     case .host(let host): mailbox.update(generation: generation) { $0.host = host }
     case .replied(let phase, let time):
-      mailbox.update(generation: generation) { status in
-        status.phase = phase
-        status.lastReplyAt = time
-      }
+      mailbox.update(generation: generation) { $0.replied(phase, at: time) }
     case .reopening(let error, let attempt):
-      mailbox.update(generation: generation) { status in
-        status.phase = .reopening(reason: error.description, attempt: attempt)
-        status.lastError = error
-      }
+      mailbox.update(generation: generation) { $0.reopen(after: error, attempt: attempt) }
     case .recovered: mailbox.update(generation: generation) { $0.reopens += 1 }
     case .log(let line):
       mailbox.logger.log(level: line.level, "\(line)", metadata: line.metadata)

@@ -23,9 +23,7 @@ package struct OplogTailMachine: Sendable {
   private var resumeIsQueued = false
   /// A member that has the entry at `resume`, which another one lacked.
   private var preferredHost: String?
-  private var backoff = Backoff()
-  /// Reading is interrupted, and a warning was logged.
-  private var outage = false
+  private var retries = Retries()
   private var notes: [Note] = []
 
   /// Small, so that the first entry is verified and published early.
@@ -194,10 +192,7 @@ package struct OplogTailMachine: Sendable {
     guard cursor.id != 0 else { return interrupted(Self.cursorEnded(cursor.host)) }
     notes.append(.replied(.waiting(for: resume.position), at: now))
     if now - cursor.since > settings.longestLag {
-      if !outage {
-        outage = true
-        notes.append(.log(.lagging(host: cursor.host, at: resume)))
-      }
+      if retries.report() { notes.append(.log(.lagging(host: cursor.host, at: resume))) }
       return kill(cursor, keepsConnection: false)
     }
     state = .waiting(cursor)
@@ -209,7 +204,9 @@ package struct OplogTailMachine: Sendable {
   private mutating func read(
     _ batch: Batch, _ cursor: Cursor, _ now: ContinuousClock.Instant
   ) -> Request {
-    if outage { recovered(cursor.host) }
+    if retries.succeeded() {
+      notes += [.recovered, .log(.recovered(host: cursor.host, after: resume))]
+    }
     if batch.survey.count > 0 { return deliver(batch, cursor, now) }
     notes.append(.replied(.caughtUp, at: now))
     if now - cursor.since > settings.longestSilence { return kill(cursor, keepsConnection: false) }
@@ -277,27 +274,19 @@ package struct OplogTailMachine: Sendable {
     return .killCursor(cursor.opened)
   }
 
-  private mutating func recovered(_ host: String) {
-    outage = false
-    backoff.reset()
-    notes += [.recovered, .log(.recovered(host: host, after: resume))]
-  }
-
   /// Retries with a new connection after a pause, or fails where that can't help.
   private mutating func interrupted(_ error: MongoError) -> Request {
     preferredHost = nil
     if let failure = Self.failure(error) { return failed(failure) }
-    let pause = backoff.next(using: &random)
-    let attempt = backoff.failures
-    notes += [.disconnect, .reopening(error, attempt: attempt)]
-    if outage {
-      notes.append(.log(.stillInterrupted(error, attempt: attempt)))
-    } else {
-      outage = true
-      notes.append(.log(.interrupted(error, at: resume)))
-    }
+    let failure = retries.failed(using: &random)
+    notes += [
+      .disconnect, .reopening(error, attempt: failure.attempt),
+      .log(
+        failure.isFirst
+          ? .interrupted(error, at: resume) : .stillInterrupted(error, attempt: failure.attempt)),
+    ]
     state = .pausing
-    return .pause(pause)
+    return .pause(failure.pause)
   }
 
   private mutating func failed(_ failure: SourceFailure) -> Request {

@@ -1,8 +1,8 @@
 public import Oplog
 
 /// The state of an `OplogReader` or a `ChangeStreamReader`.
-public struct SourceStatus: Sendable {
-  public enum Phase: Equatable, Sendable {
+public struct SourceStatus: ReaderStatus {
+  public enum Phase: ReaderPhase {
     /// Not started yet.
     case idle
     /// Connecting for the first time since `restart`.
@@ -50,4 +50,25 @@ public struct SourceStatus: Sendable {
   }
 
   public init() {}
+
+  mutating func begin(_ generation: UInt64) {
+    self.generation = generation
+    lastRead = nil
+  }
+
+  /// A batch of `count` entries is queued.
+  mutating func queued(_ count: Int, bytes: Int, last: ResumePoint, _ phase: Phase) {
+    entriesRead += UInt64(count)
+    bytesRead += UInt64(bytes)
+    lastRead = last
+    let now = ContinuousClock.now
+    if count > 0 { lastBatchAt = now }
+    replied(phase, at: now)
+  }
+
+  /// The server replied.
+  mutating func replied(_ phase: Phase, at time: ContinuousClock.Instant) {
+    self.phase = phase
+    lastReplyAt = time
+  }
 }

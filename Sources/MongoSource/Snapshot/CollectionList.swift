@@ -2,16 +2,16 @@ internal import BSON
 internal import Oplog
 
 extension MongoConnection {
-  /// All user collections, without views, time series and system collections.
+  /// All user collections of databases that `lists` is true for, without views, time series and system collections.
   ///
   /// - Throws: a transient error if the server has not reached `position` yet. A collection that
   ///   exists at `position` is found unless it was dropped since.
   func collections(
-    notBefore position: OplogPosition, on server: Server
+    in lists: (String) -> Bool, notBefore position: OplogPosition, on server: Server
   ) throws(MongoError) -> [SnapshotCollection] {
     var found: [SnapshotCollection] = []
     for database in try databases(on: server)
-    where !["admin", "config", "local"].contains(database) {
+    where !["admin", "config", "local"].contains(database) && lists(database) {
       try listCollections(of: database, notBefore: position, on: server) { collection in
         if !collection.name.starts(with: "system.".utf8) { found.append(collection) }
       }

@@ -5,7 +5,7 @@ internal import Oplog
 ///
 /// Invariant behind `@unchecked Sendable`: immutable, and `documents` points into `reply`, which is
 /// immutable too and lives as long as the batch.
-public final class SnapshotBatch: @unchecked Sendable {
+public final class SnapshotBatch: @unchecked Sendable, ReaderBatch {
   /// The `restart` of the reader this belongs to.
   public let generation: UInt64
   public let database: String
@@ -47,8 +47,7 @@ public final class SnapshotBatch: @unchecked Sendable {
   /// `db.collection`: the namespace of the documents' changes in the oplog after the position.
   public var namespace: String { "\(database).\(collection)" }
 
-  /// Bytes in memory.
-  var replySize: Int { reply.bytes.count }
+  var heldBytes: Int { reply.bytes.count }
 
   /// Iterates over the batch: each element holds one document. The elements point into this batch:
   /// keep it alive with `withExtendedLifetime`.

@@ -5,7 +5,10 @@ internal import Oplog
 /// The snapshot reader thread's work for one `restart`: list the collections and read them page by
 /// page; continue after the last page after an error.
 struct SnapshotScan {
-  private let mailbox: SnapshotMailbox
+  typealias Mailbox = ReaderMailbox<SnapshotBatch, SnapshotMarker?, SnapshotStatus>
+
+  private let mailbox: Mailbox
+  private let scope: SnapshotScope
   private let generation: UInt64
   private let marker: SnapshotMarker?
   /// Set once the collections are listed.
@@ -33,8 +36,12 @@ struct SnapshotScan {
     var capabilities: ServerCapabilities
   }
 
-  init(_ mailbox: SnapshotMailbox, generation: UInt64, from marker: SnapshotMarker?) {
+  init(
+    _ mailbox: Mailbox, _ scope: SnapshotScope, generation: UInt64,
+    from marker: SnapshotMarker?
+  ) {
     self.mailbox = mailbox
+    self.scope = scope
     self.generation = generation
     self.marker = marker
   }
@@ -56,20 +63,11 @@ struct SnapshotScan {
             mailbox.fail(.unsupported("source.uri: \(error.message)"), generation: generation)
             return
           }
-          retryLater(error)
+          mailbox.pause(
+            after: error, &retries, "the snapshot continues after a retry", generation: generation)
         }
       }
     }
-  }
-
-  private mutating func retryLater(_ error: MongoError) {
-    let (pause, attempt) = retries.failed(
-      error, mailbox.logger, "the snapshot continues after a retry")
-    mailbox.update(generation: generation) { status in
-      status.phase = .reopening(reason: error.description, attempt: attempt)
-      status.lastError = error
-    }
-    mailbox.pause(pause, generation: generation)
   }
 
   private mutating func recovered(_ host: String) {
@@ -163,19 +161,19 @@ struct SnapshotScan {
     _ connected: Connected, _ position: ResumePoint, _ holder: MongoConnection.Server
   ) throws(End) -> [SnapshotCollection] {
     let (connection, server) = (connected.connection, connected.server)
-    let filter = mailbox.filter
-    let (options, leadsToTail) = (mailbox.options, mailbox.leadsToTail)
+    let (options, scope) = (mailbox.options, scope)
     return try attempt { () throws(MongoError) in
-      var found = try connection.collections(notBefore: position.position, on: server)
+      var found = try connection.collections(
+        in: scope.lists, notBefore: position.position, on: server)
       // Read after the list, so that no rename before the list is missed.
-      if leadsToTail {
+      if scope.leadsToTail {
         let reader = try MongoConnection(options, replyTimeout: Self.oplogScanTimeout)
         let names = try reader.collectionNames(
           since: position.position, on: reader.server(at: holder.host))
         found = found.compactMap { names.atPosition($0) }
       }
       return found.filter {
-        filter($0.database, String(decoding: $0.reportedName, as: UTF8.self))
+        scope.includes($0.database, String(decoding: $0.reportedName, as: UTF8.self))
       }
     }
   }
@@ -207,7 +205,7 @@ struct SnapshotScan {
     _ connected: Connected, _ position: ResumePoint
   ) throws(End) -> MongoConnection.Server {
     let (connection, server) = (connected.connection, connected.server)
-    guard mailbox.leadsToTail else { return server }
+    guard scope.leadsToTail else { return server }
     let majority = mailbox.options.readConcernMajority
     let found = try attempt { () throws(MongoError) in
       try connection.firstEntry(from: position.position, majority: majority, on: server)
@@ -315,7 +313,10 @@ struct SnapshotScan {
     let batch = SnapshotBatch(
       page.page, of: collection, isExact: isExact, count: page.count, byteCount: page.byteCount,
       isLast: isDone, marker: marker, generation: generation)
-    guard mailbox.deliver(batch) else { throw .superseded }
+    let isQueued = mailbox.deliver(batch) { status in
+      status.progress.add(documents: batch.count, bytes: batch.byteCount, at: .now)
+    }
+    guard isQueued else { throw .superseded }
   }
 
   private func finishCollection(_ state: inout SnapshotState) {

@@ -1,6 +1,6 @@
 /// The state of a `SnapshotReader`.
-public struct SnapshotStatus: Sendable {
-  public enum Phase: Equatable, Sendable {
+public struct SnapshotStatus: ReaderStatus {
+  public enum Phase: ReaderPhase {
     /// Not started yet.
     case idle
     /// Connecting and listing collections.
@@ -35,6 +35,11 @@ public struct SnapshotStatus: Sendable {
   public var queuedBytes = 0
 
   public init() {}
+
+  mutating func begin(_ generation: UInt64) {
+    self = SnapshotStatus()
+    self.generation = generation
+  }
 
   /// Where to tail from, once everything is read and taken.
   public var tailFrom: ResumePoint? {

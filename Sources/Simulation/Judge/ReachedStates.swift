@@ -36,6 +36,7 @@ extension EpochEnd {
     case .snapshotFinished: "snapshot finished"
     case .needsEarlier: "needs earlier"
     case .abandoned: "abandoned"
+    case .leaseLapsed: "lease lapsed"
     }
   }
 }

@@ -1,0 +1,430 @@
+import BridgeConfiguration
+import JSON
+import JetStream
+import Logging
+import NATS
+import NIOCore
+import Synchronization
+
+/// An instance's part in the election of its bridge's leader: it waits as a standby, takes the lease, renews it,
+/// and releases it. Thread-safe.
+///
+/// It has a NATS connection of its own, so that an epoch that ends does not end the lease. When to take over is
+/// decided by `StandbyMachine`; what keeps a deposed leader from storing anything are the streams and the
+/// checkpoint, not the lease.
+final class Leadership: Sendable {
+  struct Settings: Sendable {
+    var bridge: String
+    var bucket: String
+    var period: Duration
+    var instance: String
+  }
+
+  /// What a standby found: the lease can be taken.
+  struct Vacancy: Sendable {
+    var reading: StandbyMachine.Reading
+    var reason: TakeoverReason
+    /// At least one below the next one.
+    var highestEpoch: UInt64
+    /// When the previous holder last wrote the lease, by the servers' clock.
+    var heardAt: ServerTime?
+    /// It took some time.
+    var hasWaited = false
+  }
+
+  private struct State {
+    var connection: NATSConnection?
+    var connectedAt = ContinuousClock.now
+    var tenure: Tenure?
+    var keeper: Task<Void, Never>?
+    var configurationHash = ""
+    /// How often this process has led.
+    var tenures = 0
+  }
+
+  let settings: Settings
+  private let eventLoop: any EventLoop
+  private let logger: Logger
+  private let board: StatusBoard
+  private let connect: @Sendable () async throws -> NATSConnection
+  private let state = Mutex(State())
+
+  init(
+    _ settings: Settings, on eventLoop: any EventLoop, board: StatusBoard, logger: Logger,
+    connect: @escaping @Sendable () async throws -> NATSConnection
+  ) {
+    self.settings = settings
+    self.eventLoop = eventLoop
+    self.board = board
+    self.logger = logger
+    self.connect = connect
+  }
+
+  var key: String { "\(settings.bridge).lease" }
+  /// Only the leader subscribes to it.
+  var subject: String { "tailrace.\(settings.bridge).leader" }
+
+  /// How often the lease is renewed, …
+  var renewal: Duration { settings.period / 4 }
+  /// … read by a standby, …
+  private static let reading = Duration.seconds(1)
+  /// … and the leader asked, …
+  private static let asking = Duration.milliseconds(300)
+  /// … also when it did not answer.
+  private static let askingAgain = Duration.milliseconds(50)
+
+  /// The present tenure, if this instance leads.
+  var tenure: Tenure? { state.withLock { $0.tenure } }
+  /// This process has led before.
+  var hasLed: Bool { state.withLock { $0.tenures > 0 } }
+
+  /// … and the present tenure isn't the first.
+  var hasLedBefore: Bool { state.withLock { $0.tenures > ($0.tenure == nil ? 0 : 1) } }
+
+  /// What this instance publishes by, or would.
+  func use(configurationHash: String) {
+    state.withLock { $0.configurationHash = configurationHash }
+  }
+
+  private var configurationHash: String { state.withLock { $0.configurationHash } }
+
+  // MARK: - Standby
+
+  /// Waits until the lease can be taken. Changes nothing on any server.
+  ///
+  /// - Parameters:
+  ///   - isStopping: ends the wait.
+  ///   - onStandby: called once when another instance leads, before this one waits.
+  /// - Returns: nil when stopped.
+  /// - Throws: what keeps the first look from being made, and what `onStandby` throws.
+  func vacancy(
+    _ isStopping: @Sendable () -> Bool, onStandby: () async throws -> Void
+  ) async throws -> Vacancy? {
+    var machine = StandbyMachine(
+      StandbyMachine.Settings(
+        instance: settings.instance, configurationHash: configurationHash, period: settings.period))
+    let began = ContinuousClock.now
+    func now() -> Duration { ContinuousClock.now - began }
+    var heardAt: ServerTime?
+    var isStandby = false
+    var nextReading = Duration.zero
+    var nextQuestion = Duration.zero
+    var used: NATSConnection?
+    while !isStopping() {
+      do {
+        let connection = try await link()
+        if used !== connection {
+          used = connection
+          machine.connected(at: state.withLock { $0.connectedAt } - began)
+          board.noteReachable(connection)
+        }
+        if now() >= nextReading || machine.wantsReading {
+          let (reading, time) = try await read(connection)
+          machine.read(reading, at: now())
+          if reading.record?.holder != settings.instance { heardAt = time ?? heardAt }
+          nextReading = now() + Self.reading
+        }
+        if machine.holder != nil, now() >= nextQuestion {
+          machine.heard(await ask(connection), at: now())
+          nextQuestion = now() + (machine.isSuspicious ? Self.askingAgain : Self.asking)
+        }
+        machine.settings.configurationHash = configurationHash
+        note(machine, at: now())
+        if case .take(let reason) = machine.decide(at: now()), let last = machine.last {
+          return Vacancy(
+            reading: last, reason: reason, highestEpoch: machine.highestEpoch, heardAt: heardAt,
+            hasWaited: isStandby)
+        }
+        if !isStandby, let holder = machine.holder, machine.isStandby(at: now()) {
+          isStandby = true
+          report(holder, isForeign: machine.isForeign(holder))
+          try await onStandby()
+        }
+      } catch {
+        guard isStandby else { throw error }
+        if error is BridgeError || error is StartRefusal { throw error }
+        board.noteUnreachable("\(error)")
+        await dropLink()
+        try? await eventLoop.sleep(for: Self.asking)
+        continue
+      }
+      try? await eventLoop.sleep(for: Self.askingAgain)
+    }
+    return nil
+  }
+
+  private func report(_ holder: LeaseRecord, isForeign: Bool) {
+    logger.notice(
+      "standby: another instance leads this bridge",
+      metadata: [
+        "leader": "\(holder.holder)", "epoch": "\(holder.epoch)",
+        "lease": "\(key) in KV bucket \(settings.bucket)",
+      ])
+    guard isForeign else { return }
+    logger.warning(
+      """
+      this instance's configuration differs from the leader's: it takes over only when the leader stops by \
+      itself, or has been silent for \(StandbyMachine.periodsForOtherConfiguration) leases
+      """,
+      metadata: [
+        "leader_config_hash": "\(holder.configurationHash)", "config_hash": "\(configurationHash)",
+      ])
+  }
+
+  private func note(_ machine: StandbyMachine, at now: Duration) {
+    let holder = machine.holder
+    let unchanged = machine.unchanged(at: now)
+    let isForeign = holder.map { machine.isForeign($0) } ?? false
+    board.update {
+      $0.leadership.isLeader = false
+      $0.leadership.note(holder)
+      $0.leadership.hasOtherConfiguration = isForeign
+      $0.leadership.renewedAt = unchanged.map { .now - $0 }
+    }
+  }
+
+  /// How a question on the leader's subject ends.
+  private func ask(_ connection: NATSConnection) async -> StandbyMachine.Answer {
+    do {
+      _ = try await connection.request(subject, timeout: Self.asking)
+      return .answered
+    } catch {
+      return error.code == .noResponders ? .nobody : .silence
+    }
+  }
+
+  private func bucket(_ connection: NATSConnection) -> KeyValueBucket {
+    var jetStream = JetStreamClient(connection)
+    jetStream.attempts = 1
+    return KeyValueBucket(jetStream, name: settings.bucket)
+  }
+
+  private func read(
+    _ connection: NATSConnection
+  ) async throws -> (StandbyMachine.Reading, ServerTime?) {
+    let bucket = bucket(connection)
+    if let entry = try await bucket.get(key) {
+      return (
+        StandbyMachine.Reading(
+          revision: entry.revision, record: LeaseRecord(parsing: entry.value)),
+        ServerTime(entry.time)
+      )
+    }
+    return (StandbyMachine.Reading(revision: try await bucket.revision(key), record: nil), nil)
+  }
+
+  // MARK: - Leading
+
+  /// Takes the lease. The bucket has to be there.
+  ///
+  /// - Returns: nil when another instance was faster.
+  func take(_ vacancy: Vacancy) async throws -> Tenure? {
+    let connection = try await link()
+    let answers = await listen(on: connection)
+    let before = vacancy.reading.record
+    let isTakeover = before.map { $0.holder != settings.instance } ?? false
+    let record = LeaseRecord(
+      holder: settings.instance, epoch: max(vacancy.highestEpoch, before?.epoch ?? 0) + 1,
+      configurationHash: configurationHash, period: settings.period,
+      takeovers: (before?.takeovers ?? 0) + (isTakeover ? 1 : 0), reason: vacancy.reason,
+      answers: answers)
+    let sentAt = ContinuousClock.now
+    guard
+      let revision = try await write(record, expecting: vacancy.reading.revision, connection)
+    else { return nil }
+    let tenure = Tenure(
+      epoch: record.epoch, reason: vacancy.reason, sentAt: sentAt, period: settings.period)
+    logger.notice(
+      "leading: \(vacancy.reason.words)",
+      metadata: [
+        "epoch": "\(record.epoch)", "reason": "\(vacancy.reason.rawValue)",
+        "previous": "\(before?.holder ?? "none")",
+      ])
+    board.update {
+      $0.leadership.isLeader = true
+      $0.leadership.hasOtherConfiguration = false
+      $0.leadership.note(record)
+      $0.leadership.renewedAt = sentAt
+      $0.leadership.taken[vacancy.reason, default: 0] += 1
+    }
+    let keeper = Task { [self] in await keep(tenure, record, revision) }
+    state.withLock {
+      $0.tenure = tenure
+      $0.tenures += 1
+      $0.keeper = keeper
+    }
+    return tenure
+  }
+
+  /// Waits until a lapsed lease is renewed. False: another instance leads now, or this one is stopping.
+  func confirm(_ tenure: Tenure, _ isStopping: @Sendable () -> Bool) async -> Bool {
+    while !tenure.mayPublish {
+      guard tenure.endedBy == nil, !isStopping() else { return false }
+      try? await eventLoop.sleep(for: Self.askingAgain)
+    }
+    return true
+  }
+
+  /// This instance doesn't lead any more.
+  func standDown() async {
+    let keeper = state.withLock { state in
+      defer {
+        state.tenure = nil
+        state.keeper = nil
+      }
+      return state.keeper
+    }
+    keeper?.cancel()
+    await keeper?.value
+    board.update { $0.leadership.isLeader = false }
+    // The leader's subject is given up with it.
+    await dropLink()
+  }
+
+  /// Renews until cancelled, or until another instance has taken the lease.
+  private func keep(_ tenure: Tenure, _ taken: LeaseRecord, _ first: UInt64) async {
+    var record = taken
+    var revision = first
+    var answering: NATSConnection? = state.withLock { $0.connection }
+    var pause = renewal
+    var failures = 0
+    while !Task.isCancelled {
+      try? await eventLoop.sleep(for: pause)
+      guard !Task.isCancelled else { return }
+      do {
+        let connection = try await link()
+        if answering !== connection {
+          record.answers = await listen(on: connection)
+          answering = connection
+        }
+        record.configurationHash = configurationHash
+        let sentAt = ContinuousClock.now
+        if let written = try await write(record, expecting: revision, connection) {
+          revision = written
+          failures = 0
+          tenure.renewed(sentAt: sentAt, period: settings.period)
+          board.update { [record] in
+            $0.leadership.note(record)
+            $0.leadership.renewedAt = sentAt
+          }
+          pause = renewal
+          continue
+        }
+        // A write of ours whose answer was lost, a bucket made again, or somebody else.
+        let (found, _) = try await read(connection)
+        if let other = found.record, other.holder != settings.instance || other.epoch > record.epoch
+        {
+          logger.warning(
+            "another instance leads this bridge now",
+            metadata: ["leader": "\(other.holder)", "epoch": "\(other.epoch)"])
+          board.update { $0.leadership.note(other) }
+          tenure.end(by: other.holder)
+          return
+        }
+        revision = found.revision
+        pause = .zero
+      } catch {
+        // The epoch reports what is wrong with NATS; a lease that lapses stops it.
+        if (error as? JetStreamError)?.code == JetStreamCode.streamNotFound { revision = 0 }
+        failures += 1
+        // A connection may be dead without an end; while a bucket has no leader, none is better.
+        if failures % 2 == 0 || hasLostLink { await dropLink() }
+        pause = Self.asking
+      }
+    }
+  }
+
+  /// So that the next leader need not wait.
+  func release() async {
+    // Not for long: what is not released expires.
+    let attempt = Task { await giveUp() }
+    let limit = eventLoop.scheduleTask(in: TimeAmount(Self.releaseLimit)) { attempt.cancel() }
+    await attempt.value
+    limit.cancel()
+  }
+
+  private static let releaseLimit = Duration.seconds(2)
+
+  private func giveUp() async {
+    guard tenure != nil, tenure?.endedBy == nil else { return await standDown() }
+    let keeper = state.withLock { $0.keeper }
+    keeper?.cancel()
+    await keeper?.value
+    if let connection = try? await link() {
+      // A renewal may be on its way.
+      for _ in 0..<3 {
+        guard let (found, _) = try? await read(connection), var record = found.record,
+          record.holder == settings.instance
+        else { break }
+        record.isReleased = true
+        if (try? await write(record, expecting: found.revision, connection)) ?? nil != nil { break }
+      }
+    }
+    await standDown()
+  }
+
+  /// Nil: somebody else wrote first.
+  private func write(
+    _ record: LeaseRecord, expecting revision: UInt64, _ connection: NATSConnection
+  ) async throws -> UInt64? {
+    do {
+      return try await bucket(connection).put(
+        key, record.json.utf8, expecting: revision, timeout: max(settings.period / 4, .seconds(1)))
+    } catch {
+      if error.code == JetStreamCode.wrongLastSequence { return nil }
+      throw error
+    }
+  }
+
+  /// Answers on the leader's subject while the connection lasts. False: the user may not subscribe to it, so that
+  /// standbys can't know whether anybody is there.
+  private func listen(on connection: NATSConnection) async -> Bool {
+    do {
+      let questions = try await connection.subscribe(subject, maximumCount: 1000)
+      try await connection.flush(timeout: .seconds(2))
+      let answer = JSONValue.object([.init("instance", .string(settings.instance))]).utf8
+      Task {
+        do {
+          for try await question in questions {
+            guard let reply = question.reply else { continue }
+            try connection.enqueue(reply, payload: answer)
+          }
+        } catch {
+          // The connection has ended, or may not answer: a standby then waits for the lease to expire.
+        }
+      }
+      return !connection.hasEnded
+    } catch {
+      logger.warning(
+        "standbys can't ask this leader; they take over only when its lease expires",
+        metadata: ["subject": "\(subject)", "error": "\(error)"])
+      return false
+    }
+  }
+
+  // MARK: - The connection
+
+  private func link() async throws -> NATSConnection {
+    if let known = state.withLock({ $0.connection }), !known.hasEnded { return known }
+    let made = try await connect()
+    let before = state.withLock { state in
+      defer {
+        state.connection = made
+        state.connectedAt = .now
+      }
+      return state.connection
+    }
+    if let before { await before.close() }
+    return made
+  }
+
+  private func dropLink() async {
+    let connection = state.withLock { state in
+      defer { state.connection = nil }
+      return state.connection
+    }
+    if let connection { await connection.close() }
+  }
+
+  private var hasLostLink: Bool { state.withLock { $0.connection }?.hasEnded ?? false }
+}

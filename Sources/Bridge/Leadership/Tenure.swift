@@ -1,0 +1,52 @@
+import Synchronization
+
+/// One instance's time as leader, from a take-over to its end.
+///
+/// Thread-safe. Before every write to a socket the pipeline asks `mayPublish`, which reads the process's own
+/// clock. That clock counts suspends (`CLOCK_BOOTTIME`), and wall-clock jumps don't change it.
+final class Tenure: Sendable {
+  /// Of the lease.
+  let epoch: UInt64
+  /// Why it was taken.
+  let reason: TakeoverReason
+  /// The origin of `limit`.
+  private let base: ContinuousClock.Instant
+  /// Nanoseconds after `base` until which nobody else can have taken the lease.
+  private let limit: Atomic<Int64>
+  private let successor = Mutex<String?>(nil)
+
+  init(epoch: UInt64, reason: TakeoverReason, sentAt: ContinuousClock.Instant, period: Duration) {
+    self.epoch = epoch
+    self.reason = reason
+    base = sentAt
+    limit = Atomic(Self.validity(period))
+  }
+
+  /// A standby counts a period from when it saw the write, which is later than when the write was sent. The tenth
+  /// is for clocks that don't run equally fast.
+  private static func validity(_ period: Duration) -> Int64 { nanoseconds(period) / 10 * 9 }
+
+  private static func nanoseconds(_ duration: Duration) -> Int64 {
+    duration.components.seconds * 1_000_000_000 + duration.components.attoseconds / 1_000_000_000
+  }
+
+  /// The lease was renewed by a write that was sent then.
+  func renewed(sentAt: ContinuousClock.Instant, period: Duration) {
+    let until = Self.nanoseconds(sentAt - base) + Self.validity(period)
+    limit.max(until, ordering: .relaxed)
+  }
+
+  /// Nobody else can lead at present.
+  var mayPublish: Bool {
+    Self.nanoseconds(ContinuousClock.now - base) < limit.load(ordering: .relaxed)
+  }
+
+  /// Another instance leads.
+  func end(by other: String) {
+    successor.withLock { $0 = other }
+    limit.store(.min, ordering: .relaxed)
+  }
+
+  /// Who took over, if anybody.
+  var endedBy: String? { successor.withLock { $0 } }
+}
