@@ -20,7 +20,8 @@ import Testing
   /// A bridge that takes refusals for acks is found out.
   @Test func `a deliberate error is found`() throws {
     let result = try simulate(
-      "--error", "refusal_counted", "--first", "1", "--seeds", "50", "--brief")
+      "--error", "refusal_counted", "--first", "1", "--seeds", "50", "--brief", "--instances", "1",
+      "--bridges", "1")
     #expect(result.code == 1, "\(result.output)")
     #expect(result.output.contains(" holds ") || result.output.contains("checkpoint claims"))
   }
