@@ -200,7 +200,8 @@ public final class BridgeService: Service {
       Leadership.Settings(
         bridge: configuration.bridge.name, bucket: configuration.bridge.stateBucket,
         period: configuration.bridge.lease, instance: board.instance),
-      on: eventLoop, board: board, logger: logger
+      on: eventLoop, board: board, logger: logger,
+      onChange: { [surroundings] in surroundings.noteLeadership(epoch: $0) }
     ) { [self] in
       try await NATSConnection.connect(
         to: configuration.natsServers, options: try configuration.natsOptions(), on: eventLoop,

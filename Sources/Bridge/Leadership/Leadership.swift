@@ -47,12 +47,16 @@ final class Leadership: Sendable {
   private let logger: Logger
   private let board: StatusBoard
   private let connect: @Sendable () async throws -> NATSConnection
+  /// Called with the epoch when this instance begins to lead, and without when it leads no longer.
+  private let onChange: @Sendable (UInt64?) -> Void
   private let state = Mutex(State())
 
   init(
     _ settings: Settings, on eventLoop: any EventLoop, board: StatusBoard, logger: Logger,
+    onChange: @escaping @Sendable (UInt64?) -> Void = { _ in },
     connect: @escaping @Sendable () async throws -> NATSConnection
   ) {
+    self.onChange = onChange
     self.settings = settings
     self.eventLoop = eventLoop
     self.board = board
@@ -236,6 +240,7 @@ final class Leadership: Sendable {
     else { return nil }
     let tenure = Tenure(
       epoch: record.epoch, reason: vacancy.reason, sentAt: sentAt, period: settings.period)
+    onChange(record.epoch)
     logger.notice(
       "leading: \(vacancy.reason.words)",
       metadata: [
@@ -278,6 +283,7 @@ final class Leadership: Sendable {
     }
     keeper?.cancel()
     await keeper?.value
+    onChange(nil)
     board.update { $0.leadership.isLeader = false }
     // The leader's subject is given up with it.
     await dropLink()
@@ -300,6 +306,13 @@ final class Leadership: Sendable {
           answering = connection
         }
         record.configurationHash = configurationHash
+        // A bucket that was made again may by chance have the revision that is expected.
+        if !tenure.mayPublish {
+          let (found, _) = try await read(connection)
+          if found.record.map({ $0.holder != settings.instance || $0.epoch != record.epoch }) ?? false {
+            revision = .max
+          }
+        }
         let sentAt = ContinuousClock.now
         if let written = try await write(record, expecting: revision, connection) {
           revision = written

@@ -28,11 +28,11 @@ final class Publishers {
   ///
   /// - Returns: why not; nil: it may.
   func objection(to next: Int, after last: Int) -> String? {
-    guard knowLeadership, let next = self[next] else { return nil }
-    guard let epoch = next.epoch else { return "is of \(next.process), which did not lead" }
-    guard let last = self[last], let before = last.epoch else { return nil }
-    let follows = epoch > before || epoch == before && next.process == last.process
-    return follows ? nil : "is of \(next.text), behind a message of \(last.text)"
+    guard knowLeadership, let publisher = self[next] else { return nil }
+    guard publisher.epoch != nil else { return "is of \(publisher.process), which did not lead" }
+    guard let before = self[last], before.epoch != nil else { return nil }
+    // In the order in which they took the lease; the epoch's number begins again where the bucket was deleted.
+    return next >= last ? nil : "is of \(publisher.text), behind a message of \(before.text)"
   }
 
   /// Who published a message, and who the one before it.
