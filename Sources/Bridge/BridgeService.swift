@@ -282,6 +282,7 @@ public final class BridgeService: Service {
   private func standDown(_ leadership: Leadership, because why: String) async {
     logger.warning("this instance is a standby now", metadata: ["reason": "\(why)"])
     await leadership.standDown()
+    surroundings.noteLeadership(epoch: nil)
     if let kept = keptConnection.withLock({ kept in
       defer { kept = nil }
       return kept

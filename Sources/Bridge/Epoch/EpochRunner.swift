@@ -154,6 +154,7 @@ struct EpochRunner: Sendable {
     _ begin: Start, _ machine: inout EpochMachine
   ) async throws -> EpochEnd {
     let (tenure, start) = try await lead(begin, &machine)
+    service.surroundings.noteLeadership(epoch: tenure.epoch)
     let streams = try await start.setup.make(start.plan, cautious: machine.memory.cautious)
     // What was decided holds where nothing has been made or changed since.
     let judged = start.plan.isSettled ? start.judged : nil
