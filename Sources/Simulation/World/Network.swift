@@ -30,7 +30,7 @@ final class Network: @unchecked Sendable {
     let node: Int
     let process: SimulatedProcess
     let channel: SimulatedChannel
-    /// Packets vanish in both directions, and nobody is told.
+    /// Packets vanish in both directions, without an error.
     var isCut = false
     /// When the newest packet of each direction arrives.
     var toServer: Int64 = 0
@@ -184,7 +184,7 @@ final class Network: @unchecked Sendable {
     }
   }
 
-  /// What the servers have to say goes on its way.
+  /// Sends what the servers have to say.
   func deliver() {
     nats.drain { number, bytes in
       guard let link = links[number], !link.isCut else { return }
