@@ -368,7 +368,7 @@ final class Driver: NATSRawHandler, @unchecked Sendable {
   }
 
   /// Within a batch on an exclusive stream somebody else takes the id of one of its messages. The server skips
-  /// that one, and the other stands where it would have been.
+  /// that one, and the other is where it would have been.
   @Test(arguments: ServerBinary.available)
   func `an id taken within a batch on an exclusive stream is compared`(version: String)
     async throws
