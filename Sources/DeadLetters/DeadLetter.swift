@@ -4,7 +4,7 @@ package import JetStream
 public import Mapping
 public import Oplog
 
-/// An event that could not become a message, as it stands in the dead-letter stream.
+/// An event that could not become a message, as it is stored in the dead-letter stream.
 ///
 /// Also one that says too little of itself to be replayed: a letter of another version, a damaged one, one
 /// made by hand. It is shown as what it is, and can be dropped (`flaws`).

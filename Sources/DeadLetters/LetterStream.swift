@@ -22,7 +22,7 @@ package struct LetterStream: Sendable {
       .map { configuration.publishedSubjects(to: $0) } ?? []
   }
 
-  /// Whether a message without `Tailrace-Error` is meant as a letter: it stands where letters do, and has
+  /// Whether a message without `Tailrace-Error` is meant as a letter: it is stored where letters are, and has
   /// some header of a bridge. All else there is other producers'.
   func isForLetters(_ message: StoredMessage) -> Bool {
     NATSSubject.matches(message.subject, filter: letters)

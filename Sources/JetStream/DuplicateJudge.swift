@@ -14,7 +14,7 @@ public struct DuplicateJudge: Sendable {
     public var headers: [UInt8]
     private var body: [UInt8]
     private var isBase64: Bool
-    /// Where it stands; 0 for what is not stored yet.
+    /// Its sequence; 0 for what is not stored yet.
     public var sequence: UInt64
 
     public init(headers: [UInt8], payload: [UInt8], sequence: UInt64 = 0) {

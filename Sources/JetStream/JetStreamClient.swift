@@ -81,7 +81,7 @@ public struct JetStreamClient: Sendable {
       var error = JetStreamError(
         code: 0, operation: "STREAM.INFO.\(name)",
         message: """
-          the stream stands between \(info.firstSequence) and \(info.lastSequence): sequences above \
+          the stream is between \(info.firstSequence) and \(info.lastSequence): sequences above \
           2^63 are not supported. Create it again, with a smaller first_seq
           """, remedy: .operatorMustAct)
       error.isUnsupported = true

@@ -177,7 +177,7 @@ extension DuplicateJudge.Content {
 }
 
 extension UnsafeRawBufferPointer {
-  /// Behind the first place where the literal stands.
+  /// Behind the first occurrence of the literal.
   fileprivate func end(of literal: StaticString) -> Int? {
     let length = literal.utf8CodeUnitCount
     let wanted = literal.utf8Start

@@ -59,7 +59,7 @@ extension PublishLane {
     var toPublish: [Int] = []
     var written = 0
     var stored = 0
-    /// Where the last message that this lane stored stands.
+    /// The sequence of the last message that this lane stored.
     var lastSequence: UInt64 = 0
     /// What was found in the stream before was believed without a question.
     var usesKnown = false

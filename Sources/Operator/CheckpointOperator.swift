@@ -23,7 +23,7 @@ public struct CheckpointOperator: Sendable {
     }
   }
 
-  /// Makes the entry at `position`, or the first one behind it, the place to resume at. The oplog must
+  /// Makes the entry at `position`, or the first one behind it, the resume position. The oplog must
   /// reach back to there.
   ///
   /// What the streams hold is not sent again: going back fills in only what is missing behind each
@@ -75,7 +75,7 @@ public struct CheckpointOperator: Sendable {
       next.term = point.term
       // Streams may lack what lies behind it: their ends tell.
       next.settled = nil
-      // Somebody who sets a place wants to tail from it.
+      // Somebody who sets a position wants to tail from it.
       if next.snapshot?.isOver == false { next.snapshot = nil }
       if position < next.origin.position {
         next.origin = Checkpoint.Origin(position: position, inclusive: true)

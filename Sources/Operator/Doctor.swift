@@ -114,19 +114,19 @@ public struct Doctor: Sendable {
         "nats.reachable", .ok,
         "\(info.serverName), nats-server \(info.version), max_payload \(info.maxPayload)")
     ]
-    let place = PlaceExaminer(
+    let examiner = PositionExaminer(
       configuration: configuration, jetStream: JetStreamClient(connection))
-    let survey = await place.survey()
+    let survey = await examiner.survey()
     var checkpoint: Result<Checkpoint?, any Error>?
-    if let survey { checkpoint = await place.checkpoint(survey) }
+    if let survey { checkpoint = await examiner.checkpoint(survey) }
     var plans: [StreamPlan]?
     found += await NATSExaminer(configuration, connection).examine(&plans)
     // A right that lacks, or JetStream itself, has been named already.
     let canAsk = found.allSatisfy { $0.verdict != .fail || !$0.isOfAccess }
     if canAsk, let survey, let checkpoint {
-      let findings = await place.examine(survey, checkpoint, plans)
+      let findings = await examiner.examine(survey, checkpoint, plans)
       if let diagnosis = findings.diagnosis { found.append(diagnosis) }
-      demands.checkpoint = findings.place
+      demands.checkpoint = findings.resume
       if findings.isFresh, case .at(let position) = configuration.start {
         demands.start = position
       }

@@ -153,7 +153,7 @@ private struct MessageTexts: ~Copyable {
 }
 
 extension BufferSink {
-  /// `{"subject", "headers", "body"}`; the body is JSON already and stands there as it is.
+  /// `{"subject", "headers", "body"}`; the body is JSON already and is not changed.
   fileprivate var json: String {
     let members = HeaderLines.fields(String(decoding: headers, as: UTF8.self))
       .map { JSONValue.Member($0.name, .string($0.value)) }

@@ -11,7 +11,7 @@ struct PatternAutomaton: Sendable {
   enum State: Sendable {
     /// Reads one byte.
     case bytes(first: Int32, count: Int32)
-    /// Goes on at both; `second` is -1 if there is only one.
+    /// Continues at both; `second` is -1 if there is only one.
     case split(first: Int32, second: Int32)
     case assertion(Assertion, Int32)
     case match
@@ -131,7 +131,7 @@ struct PatternAutomaton: Sendable {
 
   // MARK: Stepping
 
-  /// What stands around a place in the text.
+  /// What is around a position in the text.
   struct Context: Hashable {
     var isStart: Bool
     var isEnd: Bool

@@ -112,7 +112,7 @@ extension StoredMessage {
     return json
   }
 
-  /// The stored headers and those that tell where the message stands.
+  /// The stored headers and those that give the message's sequence.
   func directHeaders(_ stream: String) -> [UInt8] {
     var block = headers.isEmpty ? Array("NATS/1.0\r\n".utf8) : Array(headers.dropLast(2))
     let added =

@@ -63,7 +63,7 @@ public struct MessageStore: Sendable {
 
   private func index(_ sequence: UInt64) -> Int { head + Int(sequence - firstSequence) }
 
-  /// The last message on a subject (wildcards allowed); of all, what stands at the last sequence.
+  /// The last message on a subject (wildcards allowed); of all, what the last sequence holds.
   public func last(on subject: String) -> StoredMessage? {
     if let sequence = bySubject[subject]?.last { return self[sequence] }
     if subject.isEmpty || subject == ">" { return self[lastSequence] }

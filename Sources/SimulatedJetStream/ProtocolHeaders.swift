@@ -8,7 +8,7 @@ struct ProtocolHeaders {
   var expectedSubjectSequence: UInt64?
   /// The subject whose last sequence is asserted, where that is not the message's own.
   var sequenceSubject = ""
-  /// The header that names the subject stands before the one with the sequence: old servers find neither.
+  /// The header that names the subject precedes the one with the sequence: old servers find neither.
   var isSequenceHidden = false
   /// In lower case.
   var rollup = ""

@@ -71,7 +71,7 @@ public enum SubjectPattern {
     }
   }
 
-  /// Tokens are not empty, and `>` stands at the end only.
+  /// Tokens are not empty, and `>` is only at the end.
   public static func isValid(_ subject: String) -> Bool {
     guard !subject.isEmpty,
       !subject.utf8.contains(where: { $0 == 32 || $0 == 9 || $0 == 10 || $0 == 13 })

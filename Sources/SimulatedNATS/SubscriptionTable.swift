@@ -8,7 +8,7 @@ struct SubscriptionTable {
 
   private struct Wildcard {
     var subscription: Subscription
-    /// What stands before the first wildcard.
+    /// What precedes the first wildcard.
     var prefix: Int
     /// Nothing but `>` follows.
     var takesRest: Bool

@@ -318,7 +318,7 @@ final class JoinRun: @unchecked Sendable {
         mismatch: Mismatch(
           kind: .reordered, id: message.id, position: message.position, rule: message.rule,
           subject: message.subject, stream: name, sequence: message.sequence,
-          detail: "it stands behind messages of later changes"), digests: message.digests)
+          detail: "it follows messages of later changes"), digests: message.digests)
     }
     return outcome
   }

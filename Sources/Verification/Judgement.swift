@@ -88,7 +88,7 @@ struct MessageDifference {
     if let more = found.first(where: { field in !wanted.contains { $0.0 == field.0 } }) {
       return "header \(more.0) should not be there"
     }
-    if found.count != wanted.count { return "a header stands there twice" }
+    if found.count != wanted.count { return "a header is there twice" }
     return zip(wanted, found).contains { $0.0 != $1.0 } ? "headers stand in another order" : nil
   }
 

@@ -139,7 +139,7 @@ struct RunInspection: Sendable {
     return try await messages(at: wanted)
   }
 
-  /// What stands there, and where something stood that the first pass has seen.
+  /// What is there, and where something was that the first pass has seen.
   func messages(
     at sequences: [ClosedRange<UInt64>]
   ) async throws -> (found: [RunJoin.Observed], vanished: [StreamLedger.Hole]) {

@@ -10,7 +10,7 @@ import Parity
 /// `cloneCollectionAsCapped` and `convertToCapped` make (up to 5.0 also renames to another database), and
 /// operations of a user's `applyOps` that say so.
 struct SilentWrites {
-  /// By the collection's present name: document keys as BSON, and where the last such change stands.
+  /// By the collection's present name: document keys as BSON, and the position of the last such change.
   private var documents: [String: [[UInt8]: EventPosition]] = [:]
 
   static let most = 500_000

@@ -134,7 +134,7 @@ package final class StateFold: Sendable {
             Mismatch(
               kind: .duplicate, id: headers.id, position: headers.position, rule: headers.rule,
               subject: "", stream: name, sequence: sequence,
-              detail: "the same id stands at sequence \(before) already"))
+              detail: "sequence \(before) has the same id already"))
         }
       }
     case .unreadable(let why):

@@ -78,7 +78,7 @@ package final class StateJudge {
     /// The moment that documents are compared at.
     package var moment: EventPosition
     package var facts: CollectionFacts?
-    /// Documents of which a change is a dead letter, and where the last stands.
+    /// Documents of which a change is a dead letter, and where the last one is.
     package var deadLetters: [DocumentKey: EventPosition] = [:]
 
     package init(moment: EventPosition) { self.moment = moment }
@@ -308,7 +308,7 @@ package final class StateJudge {
     if !excuses(key, nil) { found.add(key, stream, mismatch) }
   }
 
-  /// Where the last snapshot stands, if it is of every document of the collection.
+  /// The sequence of the last snapshot, if it is of every document of the collection.
   private func snapshot(of namespace: String) -> OplogPosition? {
     knowledge.snapshot.flatMap {
       $0.selection.readsAll(of: namespace, rules) ? $0.position : nil

@@ -29,7 +29,7 @@ final class StateLetters: Sendable {
     self.plan = plan
   }
 
-  /// By document, where the last change that is a dead letter stands.
+  /// By document, where the last change that is a dead letter is.
   var documents: [DocumentKey: EventPosition] { state.withLock { $0.documents } }
   /// There are more than are kept.
   var isFull: Bool { state.withLock { $0.isFull } }

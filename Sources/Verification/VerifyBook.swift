@@ -129,7 +129,7 @@ final class VerifyBook: @unchecked Sendable {
     drain(stream)
   }
 
-  /// Nothing stands behind this.
+  /// Nothing is behind this.
   func endOfStream(_ stream: Int, at sequence: UInt64) { ledgers[stream].endOfStream(at: sequence) }
 
   private func drain(_ stream: Int) {

@@ -42,7 +42,7 @@ extension VerifyJudge {
     for message in outcome.extra { tell(extra: message, stream, &report) }
     for (message, first) in outcome.doubled {
       tell(
-        mismatch(.duplicate, message, stream, "the same id stands at sequence \(first) already"),
+        mismatch(.duplicate, message, stream, "sequence \(first) has the same id already"),
         &report)
     }
     report.imagesNotCompared &+= outcome.unknown

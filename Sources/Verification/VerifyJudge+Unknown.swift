@@ -79,7 +79,7 @@ extension VerifyJudge {
       tell(told, &report)
       return true
     }
-    // What stands elsewhere than is derived is counted with its counterpart.
+    // What is elsewhere than derived is counted with its counterpart.
     if finding.isExpectedThere { report.imagesNotCompared &+= 1 }
     return false
   }

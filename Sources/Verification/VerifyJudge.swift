@@ -179,7 +179,7 @@ struct VerifyJudge {
     for record in course.ledger.late { try await judge(late: record, stream, inspection, &report) }
   }
 
-  /// - Returns: sequences of messages in doubt that are wrong in themselves, which is told.
+  /// - Returns: sequences of messages in doubt that are wrong in themselves, which is reported.
   private mutating func take(
     _ outcome: RunInspection.Outcome, _ stream: Int, _ report: inout VerifyReport
   ) async throws -> Set<UInt64> {
@@ -228,7 +228,7 @@ struct VerifyJudge {
       var told = finding.mismatch
       if !plan.toldMissing.contains(told.id) {
         told.kind = .duplicate
-        told.detail = "the same id stands further ahead in the stream already"
+        told.detail = "an earlier message of the stream has the same id"
       }
       tell(told, &report)
     }
@@ -254,17 +254,17 @@ struct VerifyJudge {
       switch ruling {
       case .reordered(let message):
         tell(
-          mismatch(.reordered, message, stream, "it stands behind messages of later changes"),
+          mismatch(.reordered, message, stream, "it follows messages of later changes"),
           &report)
       case .differs(let message, let index):
         var finding = missing[index]
         finding.mismatch.kind = .payloadMismatch
         finding.mismatch.sequence = message.sequence
-        finding.mismatch.detail = "it stands elsewhere, and in other form"
+        finding.mismatch.detail = "it is elsewhere, and in other form"
         try await tell(differing: finding, stream, &report)
       case .duplicate(let message, let first):
         tell(
-          mismatch(.duplicate, message, stream, "the same id stands at sequence \(first) already"),
+          mismatch(.duplicate, message, stream, "sequence \(first) has the same id already"),
           &report)
       case .extra(let message):
         if isSecondReader, message.position != nil,
@@ -297,7 +297,7 @@ struct VerifyJudge {
     (place.isShared && !ledger.holes.isEmpty) || ledger.holes.count >= StreamLedger.mostHoles
   }
 
-  /// Those that no dead letter, there or dropped, stands for.
+  /// Those without a dead letter, there or dropped.
   private mutating func unexplained(
     _ missing: [Finding], _ report: inout VerifyReport
   ) async throws -> [Finding] {

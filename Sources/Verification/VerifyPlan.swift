@@ -102,7 +102,7 @@ struct VerifyPlan: Sendable {
   var earliest: EventPosition?
   /// Reading of a stream ends so many messages behind the range; nil: with the stream.
   var margin: UInt64?
-  /// By stream: what was read before, although it stands behind where reading begins.
+  /// By stream: what was read before, although it is behind where reading begins.
   var taken: [Set<UInt64>] = []
   /// Ids that were told to be missing.
   var toldMissing: Set<String> = []

@@ -12,7 +12,7 @@ struct VerifySession: Sendable {
     var created: String
     /// Where reading continues.
     var next: UInt64
-    /// What was read already, although it stands behind there.
+    /// What was read already, although it is behind there.
     var taken: Set<UInt64> = []
   }
 

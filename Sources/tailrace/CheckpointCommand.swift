@@ -64,7 +64,7 @@ struct CheckpointCommand: AsyncParsableCommand {
 
   struct Set: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Makes a position, or the first entry behind it, the place to resume at.",
+      abstract: "Makes a position, or the first entry behind it, the resume position.",
       discussion: """
         Stop the bridge first. Going back sends nothing again that a stream holds; going forward \
         leaves out what lies between.

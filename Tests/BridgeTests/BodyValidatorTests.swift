@@ -132,7 +132,7 @@ import Testing
     #expect(
       try Self.outcomes(regex) { Self.text(900_000, "[", into: &$0) } == [.tooComplex, .tooComplex])
     #expect(try Self.outcomes(regex) { Self.text(900, "", into: &$0) } == [nil, nil])
-    // A name of megabytes, and what is told of it.
+    // A name of megabytes, and what is reported of it.
     let long = #"{"properties": {"t": {"maxLength": 5, "const": "x", "enum": ["y"]}}}"#
     #expect(
       try Self.outcomes(long) { Self.text(3_000_000, "", into: &$0) }

@@ -42,7 +42,7 @@ import Testing
     }
   }
 
-  @Test func `a snapshot that goes on, and one that is over`() throws {
+  @Test func `a snapshot that continues, and one that is over`() throws {
     let place = ResumePoint(position: OplogPosition(seconds: 1_700_000_000, increment: 7), term: 3)
     var going = sample
     going.snapshot = Checkpoint.Snapshot(at: place)

@@ -9,7 +9,7 @@ import Testing
     EventPosition(entry: OplogPosition(seconds: 10, increment: 1), index: index)
   }
 
-  @Test func `each cause is told of at once, and then once a minute with its count`() {
+  @Test func `each cause is logged at once, and then once a minute with its count`() {
     var log = DeadLetterLog()
     for index in 0..<3 {
       log.note(rule: "a", error: "path_missing", detail: "d\(index)", position(UInt32(index)))
@@ -31,7 +31,7 @@ import Testing
     #expect(log.due(at: start + .seconds(61)).map(\.rule) == ["b"])
   }
 
-  @Test func `what was not told yet is told at the end`() {
+  @Test func `what was not logged yet is logged at the end`() {
     var log = DeadLetterLog()
     log.note(rule: "a", error: "e", detail: "", position(0))
     _ = log.due(at: start)

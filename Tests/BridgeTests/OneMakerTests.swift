@@ -281,7 +281,7 @@ import Verification
         #expect(reference.map(\.outcome) == expected, place)
         #expect(Self.onLanes(event, configuration) == reference, place)
 
-        // Verification goes on behind what would halt the bridge.
+        // Verification continues behind what would halt the bridge.
         let deriver = ExpectedMessages(
           configuration, sourceName: "rs0",
           limits: [

@@ -16,7 +16,7 @@ struct OwnMessageTests {
     bytes.map { String(decoding: $0, as: UTF8.self) }
   }
 
-  @Test("header lines are read, the first of a name, whatever stands around") func reading() {
+  @Test("header lines are read, the first of a name, whatever is around") func reading() {
     marks(
       "Nats-Msg-Id:  rs0:1.2.3 ", "Tailrace-Position: 1.2.3", "Tailrace-Rule: r",
       "Tailrace-Bridge: a", "Tailrace-Bridge: b", "Tailrace-Bridges: c", "ce-id: x",

@@ -211,7 +211,7 @@ struct Unexpected: Error { var what: String }
     #expect(plan.losses.first?.lastSequence == 7)
   }
 
-  @Test func `a stream made anew is filled from the bridge's origin`() throws {
+  @Test func `a stream made again is filled from the bridge's origin`() throws {
     for observed in [stream(last: 0, created: "c2"), stream(last: 0)] {
       let plan = try resume(
         ResumePlan.decide(
@@ -263,7 +263,7 @@ struct Unexpected: Error { var what: String }
       "DLQ", last: 1, tail: "200.5.0", created: "2026-01-01T00:00:00Z", exclusive: false,
       deadLetter: true)
     letters.firstIsOurs = true
-    // Made anew behind the letter; a memory stream; a time that can't be read.
+    // Made again behind the letter; a memory stream; a time that can't be read.
     let later = stream("A", last: 0, created: "2026-01-01T00:10:00Z")
     var memory = stream("A", last: 0, created: "2026-01-01T00:00:00Z")
     memory.isMemory = true
@@ -353,7 +353,7 @@ struct Unexpected: Error { var what: String }
     #expect(aged.start == entry("160.0") && aged.startsAtMoment)
     #expect(aged.floors["A"] == position("160.0.0"))
     lost.maxAgeSeconds = nil
-    // The oplog begins behind what is missing: this stream stops, the other goes on.
+    // The oplog begins behind what is missing: this stream stops, the other continues.
     let halted = try resume(plan(lost, oldest: "150.1"))
     #expect(halted.halted["A"] == entry("200.5") && halted.start == entry("200.5"))
     #expect(halted.watermarks["B"] != nil && halted.halted["B"] == nil)

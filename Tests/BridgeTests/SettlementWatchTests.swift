@@ -148,7 +148,7 @@ import Testing
     }
   }
 
-  @Test func `one lane stands while another moves`() {
+  @Test func `one lane stalls while another moves`() {
     // The pipeline shows the oldest of all lanes.
     var course = Course()
     course.majority = 500

@@ -44,6 +44,19 @@ import Testing
         == ["chat.usage"])
   }
 
+  @Test func `of which databases collections are listed`() {
+    func lists(_ selection: SnapshotSelection) -> [String] {
+      ["chat", "cha", "chatter", "other"].filter {
+        selection.mayRead(database: $0, configuration.rules)
+      }
+    }
+    #expect(lists(SnapshotSelection()) == ["chat"])
+    #expect(lists(SnapshotSelection(namespaces: ["cha*.users"])) == ["chat"])
+    #expect(lists(SnapshotSelection(namespaces: ["other.users"])) == [])
+    // A rule that takes nothing of snapshots needs none.
+    #expect(lists(SnapshotSelection(rules: ["gone"])) == [])
+  }
+
   @Test func `mistakes are told`() {
     let mistakes = [
       SnapshotSelection(rules: ["usres"]), SnapshotSelection(rules: ["typing"]),

@@ -60,7 +60,7 @@ private func refuse(_ lane: String, _ bridge: inout EpochMachine) throws {
     #expect(tail.newest == own(12, 520) && tail.firm == own(10, 500))
   }
 
-  @Test func `what is settled is proven, in whatever order it stands`() {
+  @Test func `what is settled is proven, in whatever order it is stored`() {
     var tail = tail(settled: 600)
     tail.take(11, nil)
     tail.take(12, own(12, 580))

@@ -20,7 +20,7 @@ private func stream(_ name: String, _ mark: StreamMark?, tail: UInt32? = nil) ->
   return stream
 }
 
-/// Decides without a checkpoint, in an oplog of entries 100 to 900. What it has to ask is told.
+/// Decides without a checkpoint, in an oplog of entries 100 to 900. What it has to ask is recorded.
 private func decide(
   _ streams: [StreamObservation], start: RunOptions.Start = .now, closesGaps: Bool = false,
   _ change: (inout RunOptions) -> Void = { _ in }

@@ -74,7 +74,7 @@ class Writer(threading.Thread):
         try:
             settle(self.lab)
         except PyMongoError:
-            pass  # a fault that goes on
+            pass  # a fault that continues
 
     def run(self):
         count = round(self.rate * self.TICK)

@@ -27,7 +27,7 @@ def test_every_command_is_told_and_none_that_is_missing():
 
 
 def test_tables_are_whole():
-    """A row that stands alone behind an empty line is no row to Markdown."""
+    """A row that is alone behind an empty line is no row to Markdown."""
     for block in re.split(r"\n\s*\n", PAGE):
         rows = block.strip().splitlines()
         if rows and rows[0].startswith("|"):

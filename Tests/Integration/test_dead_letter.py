@@ -1,4 +1,4 @@
-"""What can't be published goes to the dead-letter stream with its reason; the stream goes on."""
+"""What can't be published goes to the dead-letter stream with its reason; the stream continues."""
 
 import json
 import re
@@ -103,7 +103,7 @@ def test_ids_that_repeat(lab, jetstream, tmp_path, name):
 
 
 def test_log_and_gauge(lab, jetstream, tmp_path, name):
-    """The log has a line a cause and minute, not one a letter; the gauge counts what stands in the
+    """The log has a line a cause and minute, not one a letter; the gauge counts what is in the
     stream, also after a restart, and not what other bridges have there."""
     make_collections(lab, name)
     rule = {"subject": name + ".{fullDocument.rid}"}

@@ -72,7 +72,7 @@ def test_list_and_show(lab, jetstream, tmp_path, name):
 
 def test_replay_under_a_better_rule(lab, jetstream, tmp_path, name):
     """The rule is corrected: letters become messages under the ids they would have had, and a
-    running bridge goes on undisturbed."""
+    running bridge continues undisturbed."""
     make_collections(lab, name)
     after = now(lab)
     with Bridge(tmp_path, by_room(lab, name)) as bridge:
@@ -194,7 +194,7 @@ def test_drop(lab, jetstream, tmp_path, name):
 
 
 def test_dead_letter_stream_unavailable(lab, jetstream, tmp_path, name):
-    """No room for dead letters: nothing is left out, the bridge stalls and says so, and goes on
+    """No room for dead letters: nothing is left out, the bridge stalls and says so, and continues
     when there is room."""
     make_collections(lab, name)
     after = now(lab)
@@ -212,7 +212,7 @@ def test_dead_letter_stream_unavailable(lab, jetstream, tmp_path, name):
         assert jetstream.last_sequence(name) == 2, "what comes behind it waits"
         assert "maximum messages exceeded" in health["checks"]["pipeline"]["detail"], health
         jetstream.api(f"STREAM.UPDATE.DLQ_{name}", full | {"max_msgs": -1})
-        wait_until(lambda: jetstream.holds(name, 3), "it goes on", seconds=40)
+        wait_until(lambda: jetstream.holds(name, 3), "it continues", seconds=40)
         assert bridge.terminate() == 0
     assert [m.json["documentKey"]["_id"] for m in jetstream.messages(name)] == [1, 3, "y"]
     assert len(jetstream.messages(f"DLQ_{name}")) == 3

@@ -85,7 +85,7 @@ def test_rules_without_a_collection(lab, tmp_path, name):
 
 
 def test_the_first_example_of_the_readme(tmp_path):
-    """As it stands there, on one mongod and one nats-server."""
+    """As it is there, on one mongod and one nats-server."""
     text = (ROOT / "README.md").read_text().split("```yaml\n")[1].split("```")[0]
     whole = yaml.safe_load(text)
     with Lab() as lab:
@@ -105,7 +105,7 @@ def test_the_first_example_of_the_readme(tmp_path):
             assert bridge.terminate() == 0
 
 
-# May do all but see streams, which it is told by its missing right alone.
+# May do all but see streams, which it learns by its missing right alone.
 BLIND = """
 authorization { users [
   { user: all, password: p }

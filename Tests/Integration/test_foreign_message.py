@@ -73,7 +73,7 @@ class Intruder:
 
     def between(self, data, at):
         yield data[:at]
-        # They are stored by then: what a stream's leader got later stands behind it.
+        # They are stored by then: what a stream's leader got later is behind it.
         wait_until(lambda: self.jetstream.holds(self.name, self.before + 2), "two of ours")
         self.published = self.jetstream.publish(f"{self.name}.foreign.1", b"{}")["seq"]
         yield data[at:]

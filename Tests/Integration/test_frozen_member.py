@@ -1,4 +1,4 @@
-"""The member being read stands still, as in a virtual machine that is paused, and wakes up again
+"""The member being read hangs, as in a virtual machine that is paused, and wakes up again
 as a primary that nobody follows any more."""
 
 import signal

@@ -90,7 +90,7 @@ def test_methods_token_and_slow_clients(lab, tmp_path, name):
 
         def still_open():
             try:
-                slow["dribbling"].send(b"x")  # it goes on, a byte at a time
+                slow["dribbling"].send(b"x")  # it continues, a byte at a time
             except OSError:
                 pass
             return [kind for kind, one in slow.items() if holds(bridge, one)]

@@ -145,6 +145,6 @@ def test_states(lab, jetstream, tmp_path, name):
             mongo[name].plain.insert_one({"_id": "last"})
         settle(lab)
         assert bridge.run("--until", "now") == 0
-        # What is left can be told apart, but some of it stands where others stood.
+        # What is left can be told apart, but some of it is where others were.
         report = state(bridge, "--timeout", "1", code=2)
         assert found(report) == {}, report["mismatches"]

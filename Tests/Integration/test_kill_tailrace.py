@@ -1,4 +1,4 @@
-"""kill -9 of tailrace: it goes on exactly where it was."""
+"""kill -9 of tailrace: it continues exactly where it was."""
 
 import time
 

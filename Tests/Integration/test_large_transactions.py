@@ -24,7 +24,7 @@ def transaction(mongo, database, tag, operations, large=0):
                                   session=session)
 
     with mongo.start_session() as session:
-        # Beside other writers a transaction may have to be begun anew.
+        # Beside other writers a transaction may have to be begun again.
         session.with_transaction(write)
 
 

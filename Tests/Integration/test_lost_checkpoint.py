@@ -49,7 +49,7 @@ def test_bucket_deleted_while_running(lab, jetstream, name, stopped):
 
 
 def test_stream_deleted(lab, jetstream, name, stopped):
-    """The checkpoint knows where everything began: the stream is made anew and filled again."""
+    """The checkpoint knows where everything began: the stream is made again and filled again."""
     jetstream.delete_stream(name)
     stopped.start().wait_ready()
     assert check(lab, jetstream, name, name, stopped.after) > stopped.count
@@ -124,7 +124,7 @@ def letter_bridge(lab, tmp_path, name, **changes):
 @pytest.mark.parametrize("start", ["now", "oldest"])
 def test_emptied_beside_a_letter(
         lab, jetstream, tmp_path, name, start):
-    """Nothing tells whether the stream that is made anew ever held something: refused, unless the
+    """Nothing tells whether the stream that is made again ever held something: refused, unless the
     configuration itself wants all that the oplog has."""
     with letter_bridge(lab, tmp_path, name) as bridge:
         bridge.start().wait_ready()

@@ -35,7 +35,7 @@ def test_position_that_never_was(lab, jetstream, tmp_path, name, kind):
 
         edit_checkpoint(jetstream, name, change)
         time.sleep(1.1)  # the made-up position's second is over: it can't come to be
-        with client(lab) as mongo:  # the oplog goes on past it
+        with client(lab) as mongo:  # the oplog continues past it
             mongo[name].rooms.insert_many([{"_id": number} for number in range(10, 2000)])
         assert bridge.run(seconds=60) == 75
         assert "--from" in bridge.tail(), "the message names the remedy"

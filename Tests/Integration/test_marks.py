@@ -42,7 +42,7 @@ def keys(jetstream, name):
 
 @pytest.mark.parametrize("reader", ["oplog", "change_stream"])
 def test_until_a_mark(lab, jetstream, tmp_path, name, reader):
-    """Nothing behind the mark is published, and the next run goes on with just that."""
+    """Nothing behind the mark is published, and the next run continues with just that."""
     if reader == "change_stream" and older_than(lab, 6):
         pytest.skip("change streams tell all that is in messages from 6.0 on")
     begin, mark = two_sides(lab, name)
@@ -60,7 +60,7 @@ def test_until_a_mark(lab, jetstream, tmp_path, name, reader):
 
 
 def test_from_a_mark(lab, jetstream, tmp_path, name):
-    """What is behind the mark is published, and the place is resumed at, and verified from."""
+    """What is behind the mark is published, and it is resumed at, and verified from."""
     _, mark = two_sides(lab, name)
     with Bridge(tmp_path, configuration(lab, name)) as bridge:
         assert dry(bridge, "--from", mark, "--until", "now")["rules"][0]["messages"] == 3
@@ -146,7 +146,7 @@ def test_skipped_increments(lab, jetstream, tmp_path, name):
         assert bridge.run("--from", text(begin.time, begin.inc), "--until", "now") == 0
         assert keys(jetstream, name) == [1, 2]
         assert verify(bridge)["verdict"] == "PASS"
-        # Every place up to the last entry, whether an entry stands there or not.
+        # Every position up to the last entry, whether there is an entry or not.
         for back in range(4):
             place = text(last.time, last.inc - back)
             report = verify(bridge, "--from", place)

@@ -89,7 +89,7 @@ def test_on_loss(lab, tmp_path, name, policy):
         lab.restart("nats")
         insert(lab, name, "rooms", range(10, 13))
         insert(lab, name, "users", range(5))
-        wait_until(lambda: bridge.alive() and jetstream.holds(other, 5), "the other goes on", 20)
+        wait_until(lambda: bridge.alive() and jetstream.holds(other, 5), "the other continues", 20)
         if policy == "continue":
             wait_until(lambda: jetstream.holds(name, 3), "this one, too")
             assert keys(jetstream, name) == [10, 11, 12]
@@ -100,7 +100,7 @@ def test_on_loss(lab, tmp_path, name, policy):
         assert bridge.terminate() == 0
         bridge.start().wait_ready()
         insert(lab, name, "users", range(5, 7))
-        wait_until(lambda: jetstream.holds(other, 7), "the other goes on")
+        wait_until(lambda: jetstream.holds(other, 7), "the other continues")
         assert jetstream.last_sequence(name) == 0
         assert bridge.terminate() == 0
         text = bridge.file.read_text()

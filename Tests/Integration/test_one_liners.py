@@ -22,7 +22,7 @@ rules: [{ name: r, match: { namespace: a.b }, subject: "x.{fullDocument.v}", id:
 
 
 def examples(language):
-    """What stands in the fenced blocks of this language under "Escaping in subjects"."""
+    """What is in the fenced blocks of this language under "Escaping in subjects"."""
     text = (ROOT / "docs" / "mapping.md").read_text()
     part = text[text.index("### Escaping in subjects"):text.index("## Message ids")]
     found = "\n".join(re.findall(rf"```{language}\n(.*?)```", part, re.S))

@@ -1,4 +1,4 @@
-"""Commands for operators while a server stands still or goes away in the middle: they end, with exit
+"""Commands for operators while a server hangs or goes away in the middle: they end, with exit
 code 69 and the reason."""
 
 import signal

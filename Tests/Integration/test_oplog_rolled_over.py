@@ -60,7 +60,7 @@ def test_while_stopped(tmp_path, name):
 
 
 def test_while_held_up(tmp_path, name):
-    """NATS stands still, so the bridge takes nothing from its cursor, which is overtaken."""
+    """NATS hangs, so the bridge takes nothing from its cursor, which is overtaken."""
     with Lab(**SMALL) as lab:
         make_collections(lab, name)
         jetstream = JetStream(lab.nats_url)
@@ -75,7 +75,7 @@ def test_while_held_up(tmp_path, name):
             assert bridge.wait(60) == 75
             assert "position lost" in bridge.tail()
 
-            # What it had read before stands in the stream without a hole.
+            # What it had read before is in the stream without a hole.
             messages = jetstream.messages(name)
             with client(lab) as mongo:
                 order = [document["_id"] for document in mongo[name].rooms.find().sort("_id", 1)]

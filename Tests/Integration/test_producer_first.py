@@ -1,5 +1,5 @@
 """Ids that a stream holds already, by producers that were first or by an earlier run: at full speed, by
-every protocol, counted as duplicates, in order, and the checkpoint goes on."""
+every protocol, counted as duplicates, in order, and the checkpoint moves."""
 
 import json
 import time
@@ -113,7 +113,7 @@ def test_snapshot_within_the_window(lab, jetstream, tmp_path, name, publish):
         assert len(messages) == 6010 and len({m.id for m in messages}) == 6010
         assert all("Tailrace-Snapshot" in m.headers for m in messages[3000:])
         assert {m.json["documentKey"]["_id"] for m in messages[3000:]} == set(range(3010))
-        # And the tail goes on behind it.
+        # And the tail continues behind it.
         bridge.start().wait_ready()
         mongo[name].messages.insert_one({"_id": "after"})
         wait_until(lambda: jetstream.holds(name, 6011), f"the tail (the snapshot took {took:.1f} s)")

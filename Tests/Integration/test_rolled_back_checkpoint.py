@@ -36,7 +36,7 @@ def test_rolled_back_checkpoint(tmp_path, name, when):
             wait_until(lambda: jetstream.last_sequence(name) == 15, "the phantoms are published")
             phantom = (rollback.position.time, rollback.position.inc)
             wait_until(lambda: checkpoint(jetstream, name) >= phantom,
-                       "the checkpoint stands on a phantom")
+                       "the checkpoint is at a phantom")
             if when == "stopped":
                 assert bridge.terminate() == 0
             trap = checkpoint(jetstream, name)

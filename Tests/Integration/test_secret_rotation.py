@@ -134,7 +134,7 @@ def test_errors_of_a_start_while_running(tmp_path, name):
                 secret.write_text(half)
                 lab.restart("nats", signal_name="KILL")
                 wait_until(lambda: bridge.alive() and "credentials_file" in errors(bridge),
-                           "the half file is told of")
+                           "the half file is reported")
                 assert bridge.get("/readyz")[0] == 503
             insert(lab, name, 2)
             secret.write_text(CREDENTIALS)
@@ -144,7 +144,7 @@ def test_errors_of_a_start_while_running(tmp_path, name):
             jetstream.api(f"STREAM.UPDATE.{name}", settings | {"no_ack": True})
             lab.restart("nats", signal_name="KILL")
             insert(lab, name, 3)
-            wait_until(lambda: bridge.alive() and "no_ack" in errors(bridge), "no_ack is told of")
+            wait_until(lambda: bridge.alive() and "no_ack" in errors(bridge), "no_ack is reported")
             jetstream.api(f"STREAM.UPDATE.{name}", settings)
             wait_until(lambda: bridge.alive() and jetstream.holds(name, 3), "the last event")
             messages = jetstream.messages(name)

@@ -334,7 +334,7 @@ def test_lost_checkpoint_during_snapshot(lab, jetstream, tmp_path, name):
 
 
 def test_stopped_and_gone_on_with(lab, jetstream, tmp_path, name):
-    """SIGTERM in the middle: exit 0, and the next start goes on after the last document."""
+    """SIGTERM in the middle: exit 0, and the next start continues after the last document."""
     fill(lab, name, 10_000)
     with Bridge(tmp_path, configuration(lab, name, source={"start": "snapshot"})) as bridge:
         bridge.start()

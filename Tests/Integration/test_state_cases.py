@@ -349,7 +349,7 @@ def test_documents_that_updates_make_unshowable(lab, jetstream, tmp_path, name):
 
 @pytest.mark.parametrize("told", [True, False])
 def test_names_change_in_a_snapshot(lab, jetstream, tmp_path, name, told):
-    """A snapshot that goes on tells documents under the names that their collections had at its position:
+    """A snapshot that continues tells documents under the names that their collections had at its position:
     the renames stand behind it."""
     names = [f"c{n}" for n in range(8)]
     with client(lab) as mongo:

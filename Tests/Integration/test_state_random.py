@@ -138,8 +138,8 @@ def key_of(message):
 
 
 def faults(lab, name, messages, is_whole):
-    """Things that can be wrong with one message of the collection that stays: what it is, what becomes of
-    the message (None: it goes), the class that is found, and whether a report's mismatch is about it."""
+    """Things that can be wrong with one message of the collection that stays: what it is, what replaces
+    the message (None: nothing), the class that is found, and whether a report's mismatch is about it."""
     steady = [m for m in messages if is_steady(m)]
     last = {key_of(m): m for m in steady}
     snapshots = [m for m in messages if "Tailrace-Snapshot" in m.headers]

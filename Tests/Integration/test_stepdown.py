@@ -1,4 +1,4 @@
-"""The primary steps down, as in every planned upgrade: nothing breaks, reading goes on."""
+"""The primary steps down, as in every planned upgrade: nothing breaks, reading continues."""
 
 from bridge import wait_until
 from lab import Lab

@@ -1,5 +1,5 @@
-"""SIGTERM while a server stands still or is gone, in every phase: exit code 0 within ten seconds, and
-the next start goes on exactly."""
+"""SIGTERM while a server hangs or is gone, in every phase: exit code 0 within ten seconds, and
+the next start continues exactly."""
 
 import json
 import signal

@@ -1,4 +1,4 @@
-"""The system refuses threads for a while: what needs one waits with the reason, and goes on."""
+"""The system refuses threads for a while: what needs one waits with the reason, and continues."""
 
 import os
 import shutil

@@ -31,7 +31,7 @@ def test_the_reader_ends_and_says_so(lab, jetstream, tmp_path, name, value):
         bodies = [json.loads(m.body) for m in jetstream.messages(name)]
         assert [b["operationType"] for b in bodies] == ["insert", "replace", "insert"]
         assert bodies[1]["fullDocument"] == {"_id": 1, "$v": value}
-        # And the change stream goes on behind it.
+        # And the change stream continues behind it.
         with client(lab) as mongo:
             mongo[name].messages.insert_one({"_id": 3})
         settle(lab)

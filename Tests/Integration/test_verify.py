@@ -301,7 +301,7 @@ def test_too_large(lab, tmp_path, name, publish):
 
 def test_documents_read_afterwards(lab, tmp_path, name):
     """Documents that were looked up for updates: compared while the server can show them as they were,
-    and afterwards not held against the stream."""
+    and afterwards no fault of the stream."""
     if older_than(lab, 5):
         pytest.skip("servers read the past from 5.0 on")
     with Lab(parameters={"minSnapshotHistoryWindowInSeconds": 2}) as lab:

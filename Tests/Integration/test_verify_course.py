@@ -68,7 +68,7 @@ def test_stretches_add_up(lab, jetstream, tmp_path, name):
 
 
 def test_faults_across_stretches(lab, jetstream, tmp_path, name):
-    """What belongs to one stretch and stands in another is found there."""
+    """What belongs to one stretch and is in another is found there."""
     bridge, _ = many_seconds(lab, tmp_path, name)
     count = jetstream.state(name)["messages"]
     early, late = 100, count - 100

@@ -36,7 +36,7 @@ def test_limit_raised_and_letters_dropped(lab, jetstream, tmp_path, name):
 
 
 def test_state(lab, jetstream, tmp_path, name):
-    """The document lacks the change of a letter that was dropped: a note, as while the letter stands."""
+    """The document lacks the change of a letter that was dropped: a note, as while the letter is there."""
     make_collections(lab, name)
     after = now(lab)
     with client(lab) as mongo:

@@ -67,7 +67,7 @@ def test_id_conflicts_are_compared(lab, jetstream, tmp_path, name, ownership):
     for reader in readers(lab):
         report = verify(bridge, "--reader", reader)
         assert report["verdict"] == "PASS" and report["id_conflicts"] == 3, report
-    # In the stream of the messages, a letter stands for nothing.
+    # In the stream of the messages, a letter counts as nothing.
     jetstream.api(f"STREAM.MSG.DELETE.{name}", {"seq": message.sequence})
     jetstream.publish(message.subject, message.body, own_headers(message) | {
         "Tailrace-Error": "id_conflict", "Tailrace-Error-Detail": "so it says",

@@ -85,7 +85,7 @@ def test_clean(lab, jetstream, tmp_path, name, act, operations):
     silent = act is restored or (operations is EVERYTHING and (
         act is not moved or older_than(lab, 6)))
     assert any(SAID in note for note in report["notes"]) == silent, report["notes"]
-    # What is told again since is compared again.
+    # What is reported again since is compared again.
     with client(lab) as mongo:
         mongo[name][collection].insert_one({"_id": "later", "n": 1})
         mongo[name][collection].update_one({"_id": "later"}, {"$set": {"n": 2}})

@@ -50,7 +50,7 @@ def nested(lab, name, seed, steps):
 
 
 def test_folded_from_the_beginning(lab, jetstream, tmp_path, name):
-    """Every update is told so that the document can be made again; a lost or altered message shows."""
+    """Every update is shown so that the document can be made again; a lost or altered message shows."""
     make_collections(lab, name)
     after = now(lab)
     nested(lab, name, 1, 800)
@@ -115,7 +115,7 @@ def test_snapshot_and_writes(lab, jetstream, tmp_path, name):
                 if not older_than(lab, 5):
                     assert report["counts"]["expected"] == report["counts"]["observed"]
         bridge.terminate()
-        # Of the snapshot's messages the oplog tells nothing, which is not held against them.
+        # Of the snapshot's messages the oplog tells nothing, which is no fault of theirs.
         events = verify(bridge)
         stream = next(s for s in events["streams"] if s["name"] == name)
         assert events["verdict"] == "PASS" and stream["snapshot"] > 0

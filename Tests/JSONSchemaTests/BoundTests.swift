@@ -38,7 +38,7 @@ import Testing
     }
   }
 
-  /// As deep as it goes on a thread with as little stack as any has here.
+  /// As deep as possible on a thread with as little stack as any has here.
   @Test func `the deepest judging fits half a stack`() throws {
     let schema = try CompiledSchema(
       text: ##"{"allOf": [{"properties": {"a": {"$ref": "#"}}, "unevaluatedProperties": false}]}"##)

@@ -34,7 +34,7 @@ import Testing
     #expect(try violations(schema, value).map(\.error) == [sentence])
   }
 
-  @Test func `places go through references, and every violation is told`() throws {
+  @Test func `places go through references, and every violation is reported`() throws {
     let schema = #"""
       {"$id": "https://example.com/s", "properties": {"a": {"$ref": "#/$defs/a b"}}, "required": ["x"],
         "$defs": {"a b": {"items": {"type": "string"}}}}

@@ -2,7 +2,7 @@ import BSON
 import JSONSchema
 import Testing
 
-/// Numbers are what stands in the JSON, digit by digit.
+/// Numbers are what the JSON has, digit by digit.
 @Suite struct NumberTests {
   @Test(arguments: [
     (#"{"multipleOf": 0.0001}"#, "0.0075", true), (#"{"multipleOf": 0.0001}"#, "0.00751", false),

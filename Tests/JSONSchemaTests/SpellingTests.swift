@@ -8,7 +8,7 @@ struct SpellingTests {
     "//json-schema.org/draft/2020-12/schema",
   ]
 
-  /// Only draft-07 ignores what stands beside a reference; only 2020-12 knows `prefixItems`.
+  /// Only draft-07 ignores what is beside a reference; only 2020-12 knows `prefixItems`.
   private func verdicts(_ schema: String) throws -> [Bool] {
     try ["[1]", #"["a"]"#, #"{"a":1}"#].map { try isValid(schema, $0) }
   }

@@ -158,7 +158,7 @@ func ack(
     #expect(wrote[1].headers[1] == "Nats-Expected-Last-Msg-Id: c")
   }
 
-  @Test func `a message that is taken back leaves no trace`() throws {
+  @Test func `a message that is cancelled leaves no trace`() throws {
     for mode in PublishProtocol.allCases where mode != .single {
       let lane = makeLane(mode)
       send(lane, 0)
@@ -186,7 +186,7 @@ func ack(
   }
 
   @Test(arguments: [PublishProtocol.atomic, .fast])
-  func `the batch's end is the last message that was not taken back`(mode: PublishProtocol) throws {
+  func `the batch's end is the last message that was not cancelled`(mode: PublishProtocol) throws {
     let plain = makeLane(mode)
     send(plain, 0)
     send(plain, 1)
@@ -200,7 +200,7 @@ func ack(
   }
 
   @Test
-  func `a fast batch whose last message is gone ends on its subject, whatever was taken back`()
+  func `a fast batch whose last message is gone ends on its subject, whatever was cancelled`()
     throws
   {
     let lane = makeLane(.fast)

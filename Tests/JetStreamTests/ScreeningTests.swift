@@ -115,7 +115,7 @@ import Testing
       while next < 2500, lane.canSend {
         send(lane, "m\(next)", event: next)
         next += 1
-        // One that is taken back leaves nothing behind, neither there nor on the wire.
+        // One that is cancelled leaves nothing behind, neither there nor on the wire.
         lane.beginMessage()
         lane.output.append("t.no")
         lane.cancelMessage()
@@ -185,7 +185,7 @@ import Testing
   }
 
   @Test(arguments: PublishProtocol.allCases)
-  func `an id that belongs to another event is told, and nothing is published`(
+  func `an id that belongs to another event is reported, and nothing is published`(
     mode: PublishProtocol
   ) throws {
     var stream = FakeStream(isReplicated: false, sequenceFirst: true)

@@ -34,7 +34,7 @@ struct DeadLetterTests {
         + #""fullDocument":{"n":{"$numberInt":"1"}}}"#)
   }
 
-  @Test("the subject stands there when it can be derived; filters don't apply") func tooLarge()
+  @Test("the subject is there when it can be derived; filters don't apply") func tooLarge()
     throws
   {
     let written = Written(
@@ -109,7 +109,7 @@ struct DeadLetterTests {
     }
   }
 
-  @Test("a document that JSON can't hold stands there as its bytes") func notUTF8() throws {
+  @Test("a document that JSON can't hold is there as its bytes") func notUTF8() throws {
     let change = Change.insert(["s": .raw(.string, [2, 0, 0, 0, 0xE9, 0])])
     let letter = try Written(try rule()).deadLetter(
       change, error: MappingError(.valueUnsupported, "x"))

@@ -13,7 +13,7 @@ struct DocumentationTests {
     text = try String(contentsOf: root.appendingPathComponent("docs/mapping.md"), encoding: .utf8)
   }
 
-  /// The rows of the table with this heading; of each cell what stands in backticks.
+  /// The rows of the table with this heading; of each cell what is in backticks.
   func rows(_ heading: String) throws -> [[[String]]] {
     let start = try #require(text.range(of: heading + "\n"))
     return text[start.upperBound...].split(separator: "\n", omittingEmptySubsequences: false)

@@ -33,7 +33,7 @@ struct HiddenTests {
 
   // MARK: Documents
 
-  /// Every scalar is a text that stands nowhere else.
+  /// Every scalar is a text that is nowhere else.
   struct Maker {
     var chance: SeededRandom
     var secrets: [(way: Way, text: String)] = []

@@ -196,7 +196,7 @@ struct ReadingTests {
     // Reading continues after a restart at another position.
     tap.restart(at: start)
     #expect(tap.reader.failure == nil)
-    try await tap.take("reading goes on") { !$0.entries.isEmpty }
+    try await tap.take("reading continues") { !$0.entries.isEmpty }
     #expect(tap.entries.first?.point == start)
     tap.reader.stop()
   }

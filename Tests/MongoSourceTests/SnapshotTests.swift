@@ -146,7 +146,7 @@ struct SnapshotTests {
     tap.reader.stop()
   }
 
-  @Test func interruptedAnywhereItGoesOn() async throws {
+  @Test func interruptedAnywhereItContinues() async throws {
     let writer = try MongoWriter(lab.uri)
     let collections = ["t", "a", "b", "c", "d"].map { name + $0 }
     for collection in collections { try await Self.fill(writer, collection, 1500) }

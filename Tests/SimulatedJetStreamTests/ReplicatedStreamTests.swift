@@ -113,7 +113,7 @@ import Testing
     #expect(stored == ["1", "2"])
   }
 
-  @Test func `a fast batch goes on behind what a new leader has stored`() {
+  @Test func `a fast batch continues behind what a new leader has stored`() {
     func fast(_ sequence: Int, _ operation: Int) {
       publish(sequence, reply: "in.f.1.fail.\(sequence).\(operation).$FI")
     }

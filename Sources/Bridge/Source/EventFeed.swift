@@ -303,7 +303,7 @@ struct FeedFacts: Sendable {
   var images: ImageStatus?
 }
 
-/// Not a failure: a transaction commits whose entries begin before the place that was read from.
+/// Not a failure: a transaction commits whose entries begin before the position that was read from.
 package struct MissingEntries: Error {
   /// The newest entry that was not read.
   package var previous: OplogPosition

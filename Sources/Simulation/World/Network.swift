@@ -233,7 +233,7 @@ final class Network: @unchecked Sendable {
     }
   }
 
-  /// What the servers have to say goes on its way.
+  /// Sends what the servers have to say.
   func deliver() {
     nats.drain { number, bytes in
       guard let link = links[number] else { return }

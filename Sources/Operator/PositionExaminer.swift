@@ -24,15 +24,15 @@ private struct SingleQuestions: MongoAsking {
 }
 
 /// Where `run` would continue, or why it would not.
-struct PlaceExaminer {
+struct PositionExaminer {
   let configuration: BridgeConfiguration
   let jetStream: JetStreamClient
 
   struct Findings {
     var diagnosis: Diagnosis?
     /// Where reading would continue: this must be in the oplog.
-    var place: ResumePoint?
-    /// No place is known, and reading begins as `source.start` says.
+    var resume: ResumePoint?
+    /// No resume position is known, and reading begins as `source.start` says.
     var isFresh = false
   }
 
@@ -75,7 +75,7 @@ struct PlaceExaminer {
     var findings = Findings()
     do {
       let checkpoint = try checkpoint.get()
-      findings.place = checkpoint.map { ResumePoint(position: $0.resume, term: $0.term) }
+      findings.resume = checkpoint.map { ResumePoint(position: $0.resume, term: $0.term) }
       guard let plans, checkpoint?.snapshot.map(\.isOver) ?? true else { return findings }
       let now = Date.now.formatted(.iso8601)
       let streams = plans.map { plan in
@@ -103,7 +103,7 @@ struct PlaceExaminer {
     switch decision.mode {
     case .tail(let plan) where !plan.isFresh:
       if checkpoint == nil {
-        findings.place = ResumePoint(position: plan.start, term: plan.term)
+        findings.resume = ResumePoint(position: plan.start, term: plan.term)
       }
       findings.diagnosis = Diagnosis(Self.id, .ok, "continues at \(plan.start), \(plan.note)")
     case .snapshot where decision.reason != nil:
