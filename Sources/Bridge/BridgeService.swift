@@ -203,9 +203,12 @@ public final class BridgeService: Service {
       on: eventLoop, board: board, logger: logger,
       onChange: { [surroundings] in surroundings.noteLeadership(epoch: $0) }
     ) { [self] in
-      try await NATSConnection.connect(
+      let connection = try await NATSConnection.connect(
         to: configuration.natsServers, options: try configuration.natsOptions(), on: eventLoop,
         by: surroundings.transport, logger: logger)
+      // Who asks for something hears that it is refused.
+      connection.onServerError { _ in }
+      return connection
     }
     leadership.use(configurationHash: rules.hash)
     board.update { [period = leadership.settings.period] in $0.leadership.period = period }

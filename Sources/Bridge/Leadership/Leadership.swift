@@ -309,7 +309,9 @@ final class Leadership: Sendable {
         // A bucket that was made again may by chance have the revision that is expected.
         if !tenure.mayPublish {
           let (found, _) = try await read(connection)
-          if found.record.map({ $0.holder != settings.instance || $0.epoch != record.epoch }) ?? false {
+          if found.record.map({ $0.holder != settings.instance || $0.epoch != record.epoch })
+            ?? false
+          {
             revision = .max
           }
         }
@@ -394,9 +396,9 @@ final class Leadership: Sendable {
   /// Answers on the leader's subject while the connection lasts. False: the user may not subscribe to it, so that
   /// standbys can't know whether anybody is there.
   private func listen(on connection: NATSConnection) async -> Bool {
+    let isRefused = Flag()
     do {
       let questions = try await connection.subscribe(subject, maximumCount: 1000)
-      try await connection.flush(timeout: .seconds(2))
       let answer = JSONValue.object([.init("instance", .string(settings.instance))]).utf8
       Task {
         do {
@@ -405,16 +407,33 @@ final class Leadership: Sendable {
             try connection.enqueue(reply, payload: answer)
           }
         } catch {
-          // The connection has ended, or may not answer: a standby then waits for the lease to expire.
+          // The connection has ended, or this user may not subscribe.
+          isRefused.value.store(
+            (error as? NATSError)?.code == .permissionsViolation, ordering: .relaxed)
         }
+      }
+      // A refusal arrives before the answer to this, and is handled a moment later.
+      try await connection.flush(timeout: .seconds(2))
+      try await eventLoop.sleep(for: .milliseconds(5))
+      guard !isRefused.value.load(ordering: .relaxed) else {
+        warnOfSilence("the user may not subscribe to it")
+        return false
       }
       return !connection.hasEnded
     } catch {
-      logger.warning(
-        "standbys can't ask this leader; they take over only when its lease expires",
-        metadata: ["subject": "\(subject)", "error": "\(error)"])
+      warnOfSilence("\(error)")
       return false
     }
+  }
+
+  private func warnOfSilence(_ why: String) {
+    logger.warning(
+      "standbys can't ask this leader; they take over only when its lease expires",
+      metadata: ["subject": "\(subject)", "reason": "\(why)"])
+  }
+
+  private final class Flag: Sendable {
+    let value = Atomic(false)
   }
 
   // MARK: - The connection
