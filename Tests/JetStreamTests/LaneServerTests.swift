@@ -101,8 +101,9 @@ final class Driver: NATSRawHandler, @unchecked Sendable {
         if let first = rest.readSlice(length: length(of: publishedBefore, in: bytes)) {
           write(first)
         }
+        let remainder = rest
         let acted = connection.eventLoop.makeFutureWithTask { try await action() }
-        acted.whenSuccess { self.write(rest) }
+        acted.whenSuccess { self.write(remainder) }
         acted.whenFailure { self.done.fail($0) }
         return
       }
