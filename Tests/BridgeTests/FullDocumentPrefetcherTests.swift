@@ -169,7 +169,9 @@ import Testing
     let many = Fetched(updates(1_200, key: ""), [try Self.rule()]) { _ in 5_000 }
     many.begin(at: OplogPosition(seconds: 100, increment: 1))
     #expect(try many.all().count == 1_200)
-    #expect(many.documents.counts == [500, 500, 200])
+    // 500, or fewer where the machine is so busy that looking ahead takes its 10 ms before.
+    #expect(many.documents.counts.allSatisfy { 1...500 ~= $0 })
+    #expect(many.documents.counts.reduce(0, +) == 1_200)
 
     let large = Fetched(
       updates(10, key: String(repeating: "k", count: 1 << 20)), [try Self.rule()]
