@@ -34,10 +34,17 @@ def test_systemd_unit_is_hardened():
 def test_kubernetes(tmp_path):
     objects = {item["kind"]: item for item in
                yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text())}
-    assert set(objects) == {"Secret", "ConfigMap", "Deployment", "Service"}
+    assert set(objects) == {"Secret", "ConfigMap", "Deployment", "Service", "PodDisruptionBudget"}
     deployment = objects["Deployment"]["spec"]
-    assert deployment["replicas"] == 1 and deployment["strategy"] == {"type": "Recreate"}
+    # One leads, one stands by, and a rolling update never leaves fewer.
+    assert deployment["replicas"] == 2
+    assert deployment["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+    budget = objects["PodDisruptionBudget"]["spec"]
+    assert budget["minAvailable"] == 1 and budget["selector"] == deployment["selector"]
     pod = deployment["template"]["spec"]
+    apart, = (pod["affinity"]["podAntiAffinity"]
+              ["preferredDuringSchedulingIgnoredDuringExecution"])
+    assert apart["podAffinityTerm"]["labelSelector"] == deployment["selector"]
     container, = pod["containers"]
     probes = {name: container[f"{name}Probe"]["httpGet"]["path"]
               for name in ("liveness", "readiness", "startup")}
