@@ -7,6 +7,8 @@ final class Publishers {
     var process: String
     /// Nil: it didn't lead then, or bridges don't say.
     var epoch: UInt64?
+    /// When the bucket with the lease was made: in another bucket epochs may begin again.
+    var bucket: Int64 = 0
 
     var text: String { process + (epoch.map { " (epoch \($0))" } ?? "") }
   }
@@ -31,7 +33,9 @@ final class Publishers {
     guard knowLeadership, let next = self[next] else { return nil }
     guard let epoch = next.epoch else { return "is of \(next.process), which did not lead" }
     guard let last = self[last], let before = last.epoch else { return nil }
-    let follows = epoch > before || epoch == before && next.process == last.process
+    let follows =
+      (next.bucket, epoch) > (last.bucket, before)
+      || next.bucket == last.bucket && epoch == before && next.process == last.process
     return follows ? nil : "is of \(next.text), behind a message of \(last.text)"
   }
 
