@@ -225,6 +225,7 @@ public final class BridgeService: Service {
     rules = try await adoptPendingRules(after: rules, pipeline)
     while !stopRequest.isRequested {
       number += 1
+      board.update { [number] in $0.epoch = number }
       var last: EpochEnd?
       var before = (at: ContinuousClock.now, frontier: board.snapshot.settlement.frontier)
       do {

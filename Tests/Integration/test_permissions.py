@@ -100,7 +100,7 @@ class Rights:
             wait_until(names, f"/healthz names {subject}", 12)
             assert bridge.get("/readyz")[0] == 503
             # It is tried again and again, and logged once.
-            wait_until(lambda: bridge.json("/status")[1].get("epoch", 0) >= 4, "four attempts")
+            wait_until(lambda: bridge.json("/status")[1].get("connection_epoch", 0) >= 4, "four attempts")
             bridge.kill()
         text = bridge.log.read_text()
         # Marks in the metadata are optional, and told of once by themselves.

@@ -4,6 +4,7 @@ import Logging
 import MongoSource
 import NATS
 import NIOCore
+import SimulatedJetStream
 
 /// What a bridge of the simulated world runs on.
 ///
@@ -40,6 +41,7 @@ final class SimulatedSurroundings: Surroundings, @unchecked Sendable {
     self.epoch = epoch
     var publisher = publisher
     publisher.epoch = epoch
+    publisher.bucket = world.jetStream.streams["KV_TAILRACE"]?.created ?? 0
     process.origin = world.publishers.add(publisher)
     world.history.note(world.now, 21, UInt64(publisher.instance), epoch ?? 0)
     world.history.note(
