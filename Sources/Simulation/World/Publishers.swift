@@ -30,13 +30,6 @@ final class Publishers {
   ///
   /// - Returns: why not; nil: it may.
   func objection(to next: Int, after last: Int) -> String? {
-<<<<<<< HEAD
-    guard knowLeadership, let publisher = self[next] else { return nil }
-    guard publisher.epoch != nil else { return "is of \(publisher.process), which did not lead" }
-    guard let before = self[last], before.epoch != nil else { return nil }
-    // In the order in which they took the lease; the epoch's number begins again where the bucket was deleted.
-    return next >= last ? nil : "is of \(publisher.text), behind a message of \(before.text)"
-=======
     guard knowLeadership, let next = self[next] else { return nil }
     guard let epoch = next.epoch else { return "is of \(next.process), which did not lead" }
     guard let last = self[last], let before = last.epoch else { return nil }
@@ -44,7 +37,6 @@ final class Publishers {
       (next.bucket, epoch) > (last.bucket, before)
       || next.bucket == last.bucket && epoch == before && next.process == last.process
     return follows ? nil : "is of \(next.text), behind a message of \(last.text)"
->>>>>>> d007a1aaaa79cd774d27ef8de60b950849752c6a
   }
 
   /// Who published a message, and who the one before it.
