@@ -256,7 +256,10 @@ public final class BridgeService: Service {
           await standDown(leadership, because: why)
           continue
         }
-        if let last = ending(error, machine, leadership) { throw last }
+        if let last = ending(error, machine, leadership) {
+          // Who has slept judges by what has passed meanwhile, and another instance may long have followed.
+          guard let tenure = leadership.tenure, !tenure.mayPublish, isContinuous else { throw last }
+        }
         if stopRequest.isRequested { return }
         report(
           .refused(
