@@ -33,7 +33,7 @@ package struct Simulation: Sendable {
     package var elections = 0
     package var health: [String: Int] = [:]
     package var ends: [String: Int] = [:]
-    package var reached: [String: Int] = [:]
+    package var reached = ReachedStates()
     /// Of a history that was kept.
     package var lines: [String] = []
   }
@@ -61,7 +61,9 @@ package struct Simulation: Sendable {
     let instance = Instance(world, "b0", 0, configuration)
     let injector = FaultInjector(world, workload, [instance])
     injector.windowBefore = { [unowned judge] in judge.checkpointPosition }
+    injector.forgetIDs = { [unowned judge] in judge.forgetIDs(of: $0) }
     workload.start()
+    StreamConsumers(world).start()
     injector.plan(faults)
     instance.start()
     watch(world, instance, judge)
@@ -80,6 +82,10 @@ package struct Simulation: Sendable {
       world.fail(
         "not caught up within \(Nano.text(Self.settleWithin)) s after the last fault: \(judge.missingText), health \(instance.health?.status.rawValue ?? "unknown")"
       )
+    }
+    if world.failure == nil { judge.lookAtEnd(instance) }
+    if world.failure == nil, scenario.endsWithRestore {
+      RestoredSet(world: world, workload: workload, judge: judge).run([instance])
     }
     instance.end()
     outcome.failure = world.failure?.text
@@ -106,9 +112,7 @@ package struct Simulation: Sendable {
   private func watch(_ world: World, _ instance: Instance, _ judge: Judge) {
     world.schedule(in: Nano.second) {
       instance.supervise()
-      if let life = instance.life, let report = instance.health {
-        judge.look(at: report, upSince: max(life.began, life.resumedAt))
-      }
+      if let life = instance.life { judge.look(at: instance, life) }
       watch(world, instance, judge)
     }
   }

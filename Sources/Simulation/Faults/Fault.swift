@@ -22,6 +22,8 @@ package enum Fault: String, CaseIterable, Sendable {
   case natsFull = "nats_full"
   /// Somebody else publishes to a stream of the bridge.
   case foreignMessage = "foreign_message"
+  /// An operator purges a stream of the bridge.
+  case streamPurged = "stream_purged"
   /// Somebody deletes a stream of the bridge.
   case streamDeleted = "stream_deleted"
   /// Somebody deletes the bucket with the checkpoint.

@@ -57,7 +57,7 @@ final class FaultInjector {
     case .connectionCut, .connectionBlackHole, .slowNetwork, .natsUnreachable:
       return injectNetwork(fault, &chance)
     case .natsRestart, .natsCrash, .streamLeader, .staleReplica, .natsFull, .foreignMessage,
-      .lameDuck, .streamDeleted, .bucketDeleted:
+      .lameDuck, .streamPurged, .streamDeleted, .bucketDeleted:
       return injectNATS(fault, &chance)
     case .stepDown, .rollback, .memberRestart, .memberLag, .memberUnreachable, .cursorsKilled,
       .windowRolls:
@@ -110,12 +110,14 @@ final class FaultInjector {
       // What is lost is published again from the oplog.
       if world.scenario.keepsWindow, chance.one(in: 2) {
         for name in jetStream.streams.keys.sorted()
-        where !name.hasPrefix("KV_") || chance.one(in: 4) {
+        where isWhole(name) && (!name.hasPrefix("KV_") || chance.one(in: 4)) {
           losing[name] = Int(chance.skewed(0, 30))
         }
       }
       for node in up { network.stop(node) }
+      world.onStored()
       jetStream.crash(losing: losing)
+      forgetIDs(nil)
       world.onStored()
       mend(after: chance.skewed(100 * Nano.milli, 10 * Nano.second)) {
         for node in up { network.start(node) }
@@ -125,7 +127,9 @@ final class FaultInjector {
         .sorted { $0.configuration.name < $1.configuration.name }
       guard !streams.isEmpty else { return false }
       let stream = chance.pick(streams)
+      world.onStored()
       stream.changeLeader(keeping: chance.below(6), answering: chance.one(in: 2))
+      forgetIDs(stream.configuration.name)
       network.nats.advance()
       network.handled()
     case .staleReplica:
@@ -145,9 +149,11 @@ final class FaultInjector {
         jetStream.isOutOfResources = false
       }
     case .foreignMessage:
-      // On a replicated exclusive stream a chain may leave a gap then, which is filled late (guarantees.md).
+      // On a replicated exclusive stream a chain may leave a gap then, which is filled late; where messages are
+      // taken out of one, nobody can tell whose they were (guarantees.md).
       let streams = world.scenario.streams.filter {
-        jetStream.streams[$0.name] != nil && !($0.isExclusive && $0.replicas > 1)
+        jetStream.streams[$0.name] != nil
+          && !($0.isExclusive && ($0.replicas > 1 || world.scenario.removes))
       }
       guard !streams.isEmpty else { return false }
       let stream = chance.pick(streams)
@@ -161,6 +167,16 @@ final class FaultInjector {
       }
       network.nats.advance()
       network.handled()
+    case .streamPurged:
+      let streams = world.scenario.streams.filter { jetStream.streams[$0.name] != nil }
+      guard world.scenario.removes, !streams.isEmpty else { return false }
+      let keep = chance.one(in: 2) ? 0 : chance.below(20)
+      jetStream.receive(
+        Publication(
+          "$JS.API.STREAM.PURGE.\(chance.pick(streams).name)", reply: ReplyTo(subject: ""),
+          payload: Array("{\"keep\":\(keep)}".utf8)))
+      network.nats.advance()
+      network.handled()
     case .streamDeleted:
       // What the oplog no longer holds can't come back.
       guard world.scenario.keepsWindow else { return false }
@@ -172,7 +188,7 @@ final class FaultInjector {
     case .bucketDeleted:
       // Found again by what streams hold: where one holds nothing, its beginning can't be shown, and what is found
       // may be older than the oplog.
-      guard world.scenario.keepsWindow,
+      guard world.scenario.keepsWindow, !world.scenario.removes,
         world.scenario.streams.allSatisfy({
           jetStream.streams[$0.name].map { $0.store.count > 0 } ?? false
         }), (try? jetStream.deleteStream("KV_TAILRACE")) != nil
@@ -191,6 +207,14 @@ final class FaultInjector {
     }
     return true
   }
+
+  /// A stream that has all that it ever stored.
+  private func isWhole(_ name: String) -> Bool {
+    !world.scenario.removes || !world.scenario.streams.contains { $0.name == name }
+  }
+
+  /// Called when servers forget the ids of a stream's (nil: of all) messages that are gone. Set by the history.
+  var forgetIDs: (_ stream: String?) -> Void = { _ in }
 
   /// Of another producer, or of another bridge that publishes events of the same replica set.
   private func foreignHeaders(_ stream: Scenario.Stream, _ chance: inout Chance) -> String {

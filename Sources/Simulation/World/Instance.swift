@@ -41,12 +41,12 @@ final class SimulatedSurroundings: Surroundings, @unchecked Sendable {
   }
   func noteEpoch(_ decision: EpochDecision) {
     guard !process.isGhost else { return }
-    for state in decision.states { world.reached[state, default: 0] += 1 }
+    world.reached.note(decision)
   }
 
   func noteEpoch(endedBy end: EpochEnd) {
     guard !process.isGhost else { return }
-    world.reached["end: \(end.kind)", default: 0] += 1
+    world.reached.note(end)
   }
 
   func shutDown() async throws {}
@@ -58,7 +58,8 @@ final class Instance {
   private let configuration: BridgeConfiguration
   let name: String
   private let number: Int
-  private var lives = 0
+  /// How many processes there were.
+  private(set) var lives = 0
   private var clock: SimulatedClock
   private(set) var life: Life?
   /// Told not to run.
@@ -201,6 +202,14 @@ final class Instance {
   var health: HealthReport? {
     guard let life, !life.process.isPaused, life.end == nil else { return nil }
     return life.process.enter(at: world.now) { life.service.health }
+  }
+}
+
+extension Instance {
+  /// What the process has counted; nil while none answers.
+  var accounts: BridgeAccounts? {
+    guard let life, !life.process.isPaused, life.end == nil else { return nil }
+    return life.process.enter(at: world.now) { life.service.accounts }
   }
 }
 

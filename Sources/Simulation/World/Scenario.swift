@@ -17,6 +17,13 @@ package struct Scenario: Sendable {
   let faultPause: Int64
   /// The oplog keeps everything, so that whatever streams lose can be published again.
   let keepsWindow: Bool
+  /// Operators, limits or consumers take messages out of streams. What else is broken then leaves nobody who could
+  /// say what was there, so it isn't: a lost checkpoint, or messages that the servers forget.
+  let removes: Bool
+  /// At the end the replica set is restored from a backup.
+  let endsWithRestore: Bool
+  /// The stream of dead letters is in the configuration's list.
+  let listsLetters: Bool
 
   package struct Stream: Sendable {
     var name: String
@@ -25,6 +32,30 @@ package struct Scenario: Sendable {
     var replicas: Int
     var onLoss = "refill"
     var duplicateWindow = 120
+    var removal = Removal.none
+  }
+
+  /// What takes messages out of a stream, besides operators.
+  enum Removal: Sendable, Equatable {
+    case none
+    /// A consumer that takes what comes.
+    case workQueue
+    case maxMessages(Int)
+    case maxBytes(Int)
+    case maxMessagesPerSubject(Int)
+    /// In seconds.
+    case maxAge(Int)
+
+    var yaml: String {
+      switch self {
+      case .none: ""
+      case .workQueue: "    retention: workqueue\n"
+      case .maxMessages(let count): "    max_msgs: \(count)\n"
+      case .maxBytes(let size): "    max_bytes: \(size)\n"
+      case .maxMessagesPerSubject(let count): "    max_msgs_per_subject: \(count)\n"
+      case .maxAge(let seconds): "    max_age: \(seconds)s\n"
+      }
+    }
   }
 
   package init(seed: UInt64) {
@@ -38,6 +69,7 @@ package struct Scenario: Sendable {
     let replicas = nodes == 3 && chance.one(in: 2) ? 3 : 1
     let hasAtomic = server >= ServerVersion(2, 12, 1)
     let hasFast = server >= ServerVersion(2, 14, 0)
+    removes = chance.one(in: 3)
     var streams: [Stream] = []
     for name in ["ROOMS", "USERS"] {
       let isExclusive = name == "ROOMS" || chance.one(in: 2)
@@ -45,10 +77,14 @@ package struct Scenario: Sendable {
       if hasAtomic { modes.append("atomic") }
       if hasFast, replicas == 1 { modes.append("fast") }
       if !isExclusive { modes.append("single") }
-      streams.append(
-        Stream(
-          name: name, mode: chance.pick(modes), isExclusive: isExclusive, replicas: replicas,
-          duplicateWindow: chance.pick([2, 10, 120])))
+      var stream = Stream(
+        name: name, mode: chance.pick(modes), isExclusive: isExclusive, replicas: replicas,
+        duplicateWindow: chance.pick([2, 10, 120]))
+      if removes { stream.removal = Self.removal(&chance) }
+      if case .maxAge(let seconds) = stream.removal {
+        stream.duplicateWindow = min(stream.duplicateWindow, seconds)
+      }
+      streams.append(stream)
     }
     self.streams = streams
     length = chance.between(20, 120) * Nano.minute
@@ -56,6 +92,19 @@ package struct Scenario: Sendable {
     burst = chance.pick([1, 3, 30])
     faultPause = chance.pick([500, 1_000, 2_000, 5_000, 20_000]) * Nano.milli
     keepsWindow = chance.one(in: 2)
+    endsWithRestore = chance.one(in: 4)
+    listsLetters = chance.one(in: 4)
+  }
+
+  private static func removal(_ chance: inout Chance) -> Removal {
+    switch chance.below(7) {
+    case 0: .none
+    case 1: .maxMessages(chance.pick([5, 50, 500]))
+    case 2: .maxBytes(chance.pick([4_000, 40_000, 400_000]))
+    case 3: .maxMessagesPerSubject(chance.pick([1, 3]))
+    case 4: .maxAge(chance.pick([10, 60, 300]))
+    default: .workQueue
+    }
   }
 
   package static let source = "rs"
@@ -83,8 +132,19 @@ package struct Scenario: Sendable {
             allow_direct: true
 
         """
+      text += stream.removal.yaml
       if server >= ServerVersion(2, 12, 1) { text += "    allow_atomic: true\n" }
       if server >= ServerVersion(2, 14, 0) { text += "    allow_batched: true\n" }
+    }
+    if listsLetters {
+      text += """
+          - name: LETTERS
+            subjects: ["letter.>"]
+            ownership: shared
+            num_replicas: \(streams[0].replicas)
+            allow_direct: true
+
+        """
     }
     text += """
       rules:

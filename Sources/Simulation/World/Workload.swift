@@ -41,7 +41,8 @@ final class Workload {
     guard isWriting else { return }
     let pause = world.scenario.writePause
     world.schedule(in: chance.skewed(pause / 20, pause * 4)) { [self] in
-      for _ in 0...chance.below(world.scenario.burst) { write() }
+      // Most come one by one: a burst is a fault of its own, and takes the time of many.
+      for _ in 0...(chance.one(in: 6) ? chance.below(world.scenario.burst) : 0) { write() }
       replicateAll()
       next()
     }
@@ -96,6 +97,13 @@ final class Workload {
     guard !transactions.isEmpty else { return }
     transactions.removeAll { !set.isOpen($0) || set.abort($0) != nil }
     replicateAll()
+  }
+
+  /// Writes again.
+  func resume() {
+    transactions = []
+    isWriting = true
+    next()
   }
 
   // MARK: - Housekeeping

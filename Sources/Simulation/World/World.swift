@@ -22,7 +22,7 @@ final class World: @unchecked Sendable {
   /// Called after JetStream may have changed.
   var onStored: () -> Void = {}
   /// How often states of the bridge were reached.
-  var reached: [String: Int] = [:]
+  var reached = ReachedStates()
   /// Why the history has failed.
   private(set) var failure: Failure?
 
