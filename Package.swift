@@ -208,7 +208,7 @@ let tests: [Target] = [
       .product(name: "NIOCore", package: "swift-nio"),
     ], swiftSettings: strict),
   .testTarget(
-    name: "SimulationTests", dependencies: ["simulate"], swiftSettings: quick),
+    name: "SimulationTests", dependencies: ["DeliberateErrors", "simulate"], swiftSettings: quick),
   .testTarget(
     name: "SimulatedMongoTests",
     dependencies: ["BSON", "Oplog", "SimulatedMongo", "TestRandom"], swiftSettings: strict),

@@ -1,4 +1,5 @@
 public import Bytes
+import DeliberateErrors
 
 /// How messages reach a stream in order and without gaps. See docs/publish-protocols.md.
 public enum PublishProtocol: String, Sendable, CaseIterable {
@@ -464,7 +465,7 @@ public final class PublishLane {
     writeBatchID()
     output.append(UInt8(ascii: "."))
     output.append(decimal: UInt64(Self.requestedFlow))
-    output.append(".fail.")
+    output.append(DeliberateError.isOn(.gapIgnored) ? ".ok." : ".fail.")
     output.append(decimal: UInt64(sequence))
     output.append(UInt8(ascii: "."))
     open.operation = output.count

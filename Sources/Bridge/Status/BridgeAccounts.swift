@@ -8,6 +8,8 @@ package struct BridgeAccounts: Sendable {
     package var mode: String
     /// Messages without an ack.
     package var inFlight: Int
+    /// How many seconds an ack has been waited for; nil: none is.
+    package var waitingFor: Double?
   }
 
   /// Since the process began: events derived …
@@ -29,7 +31,9 @@ extension BridgeService {
     return BridgeAccounts(
       derived: counters.derived, outcomes: counters.outcomes,
       lanes: facts.streams.map {
-        BridgeAccounts.Lane(stream: $0.name, mode: $0.mode, inFlight: $0.inFlight)
+        BridgeAccounts.Lane(
+          stream: $0.name, mode: $0.mode, inFlight: $0.inFlight,
+          waitingFor: StatusBoard.age($0.waitingSince))
       },
       queuedBatches: reader.status.queuedBatches, hasWork: facts.settlement.hasWork)
   }

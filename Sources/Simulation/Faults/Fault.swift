@@ -76,7 +76,7 @@ extension Scenario {
       // Several at once are more than each alone.
       for _ in 0..<(chance.one(in: 4) ? 3 : 1) {
         faults.append(
-          PlannedFault(time: time, fault: chance.pick(Fault.allCases), seed: chance.next()))
+          PlannedFault(time: time, fault: chance.pick(self.faults), seed: chance.next()))
         time += chance.one(in: 2) ? 0 : chance.between(0, 50 * Nano.milli)
       }
       time += chance.skewed(Nano.milli, 4 * faultPause)

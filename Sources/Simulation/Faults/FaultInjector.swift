@@ -237,7 +237,7 @@ final class FaultInjector {
     case .rollback:
       guard let primary = set.primary else { return false }
       set.setLinks(of: primary, areUp: false)
-      mend(after: chance.skewed(500 * Nano.milli, 20 * Nano.second)) { [self] in
+      mend(after: chance.skewed(500 * Nano.milli, 60 * Nano.second)) { [self] in
         set.setLinks(of: primary, areUp: true)
         workload.replicateAll()
       }

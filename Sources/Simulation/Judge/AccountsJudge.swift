@@ -2,6 +2,8 @@ import Bridge
 
 /// Whether a bridge counts every outcome once, and keeps within its bounds.
 enum AccountsJudge {
+  /// For how many seconds an ack is waited for: the bridge's limit is three.
+  static let longestWait = 8.0
   /// Most messages without an ack, by protocol: the window, or what of a fast batch the server has not confirmed.
   static let mostInFlight = ["chain": 4096, "atomic": 4096, "fast": 20_000, "single": 1]
   /// Batches that the reader has ready, and one that waits.
@@ -21,6 +23,12 @@ enum AccountsJudge {
     for lane in accounts.lanes where lane.inFlight > mostInFlight[lane.mode] ?? 0 {
       return "stream \(lane.stream) (\(lane.mode)) has \(lane.inFlight) messages without an ack"
     }
+    let isAwake = world.now - life.resumedAt > 10 * Nano.second
+    if isAwake, let late = accounts.lanes.first(where: { $0.waitingFor ?? 0 > longestWait }) {
+      return
+        "stream \(late.stream) (\(late.mode)) has waited \(Int(late.waitingFor ?? 0)) s for an ack"
+    }
+    if let end = instance.wrongEnd { return "the process ended with \(end)" }
     if accounts.queuedBatches > mostBatches {
       return "the reader keeps \(accounts.queuedBatches) batches"
     }

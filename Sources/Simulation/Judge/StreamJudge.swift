@@ -27,8 +27,10 @@ struct StreamJudge {
   private var created: Int64?
   /// Stored and not looked at.
   private var arrived: [(created: Int64, message: StoredMessage)] = []
-  /// Of the message before: its entry and its batch.
-  private var batch: (entry: OplogPosition, id: [UInt8])?
+  /// Of the message before: its entry, its batch, and how many messages of that there were.
+  private var batch: (entry: OplogPosition, id: [UInt8], count: Int)?
+  /// What the server takes in one.
+  private static let mostInBatch = 1000
   /// The stream has lost what it held, as a whole or its end.
   private var hasLost = false
   /// When each of the expected messages was first stored; of streams that are emptied.
@@ -124,12 +126,16 @@ struct StreamJudge {
         while storedAt.count < stored { storedAt.append(now) }
       }
     }
-    guard expected[stored].isWhole, let id = Self.batchID(message.headers) else {
+    guard let id = Self.batchID(message.headers) else {
       batch = nil
       return nil
     }
-    defer { batch = (found.position.entry, id) }
-    guard let batch, batch.entry == found.position.entry, batch.id != id else { return nil }
+    let isSame = batch?.id == id
+    let isWhole = expected[stored].isWhole
+    defer { batch = (found.position.entry, id, isSame ? (batch?.count ?? 0) + 1 : 1) }
+    guard let batch, isWhole, batch.entry == found.position.entry, !isSame,
+      batch.count < Self.mostInBatch
+    else { return nil }
     return
       "\(name) \(message.sequence): \(found.position) is in another batch than the transaction's message before"
   }

@@ -206,6 +206,9 @@ final class Instance {
 }
 
 extension Instance {
+  /// How a process has ended that nobody stopped: whatever breaks, the bridge is to live through it.
+  var wrongEnd: String? { ends.keys.filter { $0 != "stopped" }.min() }
+
   /// What the process has counted; nil while none answers.
   var accounts: BridgeAccounts? {
     guard let life, !life.process.isPaused, life.end == nil else { return nil }

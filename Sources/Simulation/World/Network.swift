@@ -45,9 +45,6 @@ final class Network: @unchecked Sendable {
     }
   }
 
-  private static let highWater = 512 << 10
-  private static let lowWater = 128 << 10
-
   init(_ world: World) {
     self.world = world
     nats = SimulatedNATSServer(
@@ -140,7 +137,7 @@ final class Network: @unchecked Sendable {
   private func send(_ bytes: ByteBuffer, _ link: Link) {
     guard !link.process.isGhost, links[link.number] != nil else { return }
     link.bytesInFlight += bytes.readableBytes
-    if link.bytesInFlight > Self.highWater { link.channel.setWritable(false) }
+    if link.bytesInFlight > world.scenario.highWater { link.channel.setWritable(false) }
     guard !link.isCut else { return }
     link.toServer = max(link.toServer, world.now + delay())
     world.schedule(in: link.toServer - world.now) { [self] in
@@ -155,7 +152,9 @@ final class Network: @unchecked Sendable {
 
   private func arrived(_ count: Int, _ link: Link) {
     link.bytesInFlight -= count
-    guard link.bytesInFlight < Self.lowWater, !link.channel.isWritable else { return }
+    guard link.bytesInFlight < world.scenario.highWater / 4, !link.channel.isWritable else {
+      return
+    }
     resume(link)
   }
 

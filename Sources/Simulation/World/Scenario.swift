@@ -20,6 +20,10 @@ package struct Scenario: Sendable {
   /// Operators, limits or consumers take messages out of streams. What else is broken then leaves nobody who could
   /// say what was there, so it isn't: a lost checkpoint, or messages that the servers forget.
   let removes: Bool
+  /// What breaks: not everything in every history, so that some have what many faults together hide.
+  let faults: [Fault]
+  /// Bytes that a connection takes before its client has to wait.
+  let highWater: Int
   /// At the end the replica set is restored from a backup.
   let endsWithRestore: Bool
   /// The stream of dead letters is in the configuration's list.
@@ -75,7 +79,7 @@ package struct Scenario: Sendable {
       let isExclusive = name == "ROOMS" || chance.one(in: 2)
       var modes = isExclusive ? ["auto", "chain"] : ["auto"]
       if hasAtomic { modes.append("atomic") }
-      if hasFast, replicas == 1 { modes.append("fast") }
+      if hasFast { modes.append("fast") }
       if !isExclusive { modes.append("single") }
       var stream = Stream(
         name: name, mode: chance.pick(modes), isExclusive: isExclusive, replicas: replicas,
@@ -92,6 +96,10 @@ package struct Scenario: Sendable {
     burst = chance.pick([1, 3, 30])
     faultPause = chance.pick([500, 1_000, 2_000, 5_000, 20_000]) * Nano.milli
     keepsWindow = chance.one(in: 2)
+    var faults = Fault.allCases.filter { _ in !chance.one(in: 3) }
+    if faults.isEmpty { faults = [.kill] }
+    self.faults = faults
+    highWater = chance.pick([16 << 10, 512 << 10])
     endsWithRestore = chance.one(in: 4)
     listsLetters = chance.one(in: 4)
   }
