@@ -12,6 +12,7 @@ import DeliberateErrors
 /// Runs histories until one fails: exit code 1, with the shortest list of faults that was found and what happened.
 /// In a long run a state that no history has reached is a failure as well.
 ///
+/// `simulate --scenarios [--first N] [--seeds N]`: what the histories of seeds are made of; none is run.
 /// `simulate --find-errors [--first N] [--seeds N] [--error NAME]`: the first seed that finds each deliberate error.
 package struct Command {
   private var first: UInt64?
@@ -25,6 +26,7 @@ package struct Command {
   /// Each history is run twice, and has to be the same.
   private var runsTwice = false
   private var findsErrors = false
+  private var tellsScenarios = false
   private var error: DeliberateError?
   private var problem: String?
 
@@ -40,6 +42,10 @@ package struct Command {
       }
       if name == "--whole" {
         keepsFaults = true
+        continue
+      }
+      if name == "--scenarios" {
+        tellsScenarios = true
         continue
       }
       if name == "--find-errors" {
@@ -86,6 +92,11 @@ package struct Command {
     let began = simulation_system_clock()
     // Before the simulation takes the place of what is random.
     var random = SystemRandomNumberGenerator()
+    if tellsScenarios {
+      let first = first ?? 1
+      for seed in first..<first + UInt64(count) { print(seed, Simulation(seed: seed).summary) }
+      return 0
+    }
     if findsErrors {
       return ErrorSearch(
         errors: error.map { [$0] } ?? DeliberateError.allCases,

@@ -18,6 +18,19 @@ package struct Simulation: Sendable {
     self.faults = faults
   }
 
+  /// What the history is made of, in a line.
+  package var summary: String {
+    let streams = scenario.streams.map { stream in
+      "\(stream.name) \(stream.mode)\(stream.isExclusive ? "" : " shared") \(stream.duplicateWindow)s"
+        + (stream.removal == .none ? "" : " \(stream.removal)")
+    }
+    return
+      "\(scenario.length / Nano.minute) min, \(faults.count) faults, \(scenario.server), R\(scenario.streams[0].replicas), \(streams.joined(separator: ", "))"
+      + (scenario.removes ? ", emptied" : "") + (scenario.endsWithRestore ? ", restored" : "")
+      + (scenario.keepsWindow ? "" : ", window rolls")
+      + ", without \(Fault.allCases.filter { !scenario.faults.contains($0) }.map(\.rawValue).joined(separator: " "))"
+  }
+
   package struct Outcome: Sendable {
     package var failure: String?
     package var failedAt: Int64 = 0
@@ -80,10 +93,10 @@ package struct Simulation: Sendable {
     }
     if world.failure == nil, !judge.isSettled(on: instance) {
       world.fail(
-        "not caught up within \(Nano.text(Self.settleWithin)) s after the last fault: \(judge.missingText), health \(instance.health?.status.rawValue ?? "unknown")"
+        "not caught up within \(Nano.text(Self.settleWithin)) s after the last fault: \(judge.unsettled(instance)), health \(instance.health?.status.rawValue ?? "unknown")"
       )
     }
-    if world.failure == nil { judge.lookAtEnd(instance) }
+    if world.failure == nil { judge.lookAtEnd() }
     if world.failure == nil, scenario.endsWithRestore {
       RestoredSet(world: world, workload: workload, judge: judge).run([instance])
     }

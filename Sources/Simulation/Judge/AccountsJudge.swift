@@ -39,15 +39,15 @@ enum AccountsJudge {
     return nil
   }
 
-  /// What is wrong when everything is settled, or nil.
+  /// What is still wrong when everything is stored, or nil.
   ///
   /// - Parameter events: what was committed.
   static func lookAtEnd(of instance: Instance, events: UInt64) -> String? {
-    guard let accounts = instance.accounts, !accounts.hasWork else { return nil }
+    guard let accounts = instance.accounts else { return "nothing is counted" }
     let outcomes = accounts.outcomes
     if outcomes.total != accounts.derived {
       return
-        "everything is settled; \(accounts.derived) events were derived, and the outcomes are \(text(outcomes))"
+        "\(accounts.derived) events were derived, and the outcomes are \(text(outcomes))"
     }
     guard instance.lives == 1, accounts.derived != events else { return nil }
     return "\(events) events were committed, and \(accounts.derived) derived"

@@ -23,6 +23,8 @@ final class Network: @unchecked Sendable {
   var extraDelay: Int64 = 0
   /// JetStream has no leaders: what is for it is not answered.
   private var commitIsScheduled = false
+  /// Called before proposals are committed, until true is returned.
+  var atCommit: [() -> Bool] = []
 
   /// One connection.
   final class Link: @unchecked Sendable {
@@ -175,6 +177,7 @@ final class Network: @unchecked Sendable {
     commitIsScheduled = true
     world.schedule(in: chance.skewed(100 * Nano.micro, 4 * Nano.milli)) { [self] in
       commitIsScheduled = false
+      atCommit.removeAll { $0() }
       for name in world.jetStream.streams.keys.sorted() {
         world.jetStream.streams[name]?.commit()
       }
