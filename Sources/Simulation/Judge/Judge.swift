@@ -11,8 +11,6 @@ final class Judge {
   private let configuration: BridgeConfiguration
   private let bridge: String
   private var streams: [StreamJudge]
-  /// Of dead letters.
-  private let letters: Int
   private var health: HealthJudge
   private var checkpoints: UInt64 = 0
   private(set) var tally = Tally()
@@ -41,7 +39,6 @@ final class Judge {
         index, name, isExclusive: configuration.isExclusive(name),
         isEmptied: scenario.removes && stream != nil, maxAge: maxAge)
     }
-    letters = truth.names.firstIndex(of: configuration.deadLetter.stream) ?? 0
     health = HealthJudge()
     world.jetStream.onStored = { [unowned self] stream, message in
       guard let index = streams.firstIndex(where: { $0.name == stream.configuration.name }) else {
@@ -87,7 +84,7 @@ final class Judge {
 
   /// A dead letter is stored before anything of later entries is.
   private func lookAtLetters(before stream: StreamJudge) -> String? {
-    let letters = streams[self.letters]
+    let letters = streams[truth.letters]
     guard stream.index != letters.index, stream.stored > 0 else { return nil }
     let expected = truth.messages[letters.index]
     guard letters.everStored < expected.count else { return nil }

@@ -15,11 +15,13 @@ final class Truth {
     var position: EventPosition
     /// Of subject, the event's headers and body.
     var fingerprint: UInt64
-    /// All that the entry makes goes to this stream.
+    /// None of the entry's events becomes a dead letter, which waits for the messages before it.
     var isWhole = true
   }
 
   let names: [String]
+  /// The stream of dead letters.
+  let letters: Int
   private(set) var messages: [[Message]]
   /// When the entry of each was committed, in the world's time.
   private(set) var committedAt: [[Int64]]
@@ -36,6 +38,7 @@ final class Truth {
     self.set = set
     let names = Self.names(configuration)
     self.names = names
+    letters = names.firstIndex(of: configuration.deadLetter.stream) ?? 0
     messages = names.map { _ in [] }
     committedAt = messages.map { _ in [] }
     expected = Self.deriver(configuration)
@@ -68,7 +71,7 @@ final class Truth {
         }
       }
       let grown = messages.indices.filter { messages[$0].count > before[$0] }
-      guard grown.count > 1 else { continue }
+      guard grown.contains(letters), grown.count > 1 else { continue }
       for stream in grown {
         for index in before[stream]..<messages[stream].count {
           messages[stream][index].isWhole = false
