@@ -47,6 +47,8 @@ package enum DeliberateError: String, CaseIterable, Sendable {
   case letterNotAwaited = "letter_not_awaited"
   /// A refusal is counted as an ack.
   case refusalCounted = "refusal_counted"
+  /// An ack without a sequence counts: the server has the id, and has not stored the message yet.
+  case zeroAckCounted = "zero_ack_counted"
   /// A refused batch is passed over.
   case refusedBatchSkipped = "refused_batch_skipped"
   /// A fast batch continues behind a gap.

@@ -13,7 +13,7 @@ import DeliberateErrors
 /// In a long run a state that no history has reached is a failure as well.
 ///
 /// `simulate --scenarios [--first N] [--seeds N]`: what the histories of seeds are made of; none is run.
-/// `simulate --find-errors [--first N] [--seeds N] [--error NAME]`: the first seed that finds each deliberate error.
+/// `simulate --find-errors [--first N] [--seeds N] [--error NAME]`: a seed that finds each deliberate error.
 package struct Command {
   private var first: UInt64?
   private var count = 100
@@ -99,8 +99,7 @@ package struct Command {
     }
     if findsErrors {
       return ErrorSearch(
-        errors: error.map { [$0] } ?? DeliberateError.allCases,
-        seeds: (first ?? 1)..<(first ?? 1) + UInt64(count)
+        errors: error.map { [$0] } ?? DeliberateError.allCases, most: count, first: first ?? 1
       ).run()
     }
     let first = first ?? random.next() >> 32

@@ -16,6 +16,8 @@ final class Judge {
   private(set) var tally = Tally()
   /// The newest checkpoint.
   private var checkpoint: Checkpoint?
+  /// When the primary could last not be asked.
+  private var hiddenUntil: Int64 = 0
   /// The bucket with it.
   private var bucketCreated: Int64 = 0
 
@@ -173,12 +175,22 @@ final class Judge {
     }.joined(separator: "; ")
   }
 
+  /// Clients can ask the primary. While they reach only a former one that doesn't know better, nobody can know what
+  /// is committed.
+  private var isPrimaryThere: Bool {
+    guard let primary = world.mongo.primary else { return false }
+    let member = world.mongo.members[primary]
+    return member.isUp && member.isReachable && member.isPrimary
+  }
+
   /// Once a second: what the bridge says of itself, beside what is known to be so.
   func look(at instance: Instance, _ life: Instance.Life) {
+    if !isPrimaryThere { hiddenUntil = world.now }
     guard let report = instance.health else { return }
     tally.health[report.status.rawValue, default: 0] += 1
     let sight = HealthJudge.Sight(
-      status: report.status, now: world.now, upSince: max(life.began, life.resumedAt),
+      status: report.status, now: world.now,
+      upSince: max(life.began, life.resumedAt, hiddenUntil),
       missingSince: missing.oldest, movedAt: streams.map(\.movedAt).max() ?? 0,
       allMove: streams.allSatisfy { stream in
         stream.firstMissing(truth, world.now) == nil
