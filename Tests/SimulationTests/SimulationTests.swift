@@ -5,7 +5,7 @@ import Testing
 /// The simulator as a program of its own: clocks, random numbers and tasks are its process's.
 @Suite("The simulated world", .serialized) struct SimulationTests {
   /// Seeds that once failed, and whatever else is to be kept: all that is judged holds.
-  @Test(arguments: [7, 200])
+  @Test(arguments: [324, 579])
   func `a history holds`(seed: Int) throws {
     let result = try simulate("--seed", "\(seed)", "--brief")
     #expect(result.code == 0, "\(result.output)")

@@ -3,6 +3,7 @@ import BridgeConfiguration
 import Oplog
 import Parity
 import SimulatedJetStream
+import SimulatedMongo
 
 /// Judges a history while it happens.
 final class Judge {
