@@ -33,11 +33,11 @@ struct DeliberateErrorSeed: Sendable, CustomTestStringConvertible {
     term_not_compared 786 the replica set is another one
     starts_behind 381 the checkpoint resumes
     reads_uncommitted 381 is nothing that was committed
-    sequence_not_asserted 1988 holds
+    sequence_not_asserted 348 holds
     transaction_split 1885 is in another batch
     letter_not_awaited 381 was never stored
     refusal_counted 786 the checkpoint claims
-    zero_ack_counted 0 holds
+    zero_ack_counted 1406 ROOMS
     refused_batch_skipped 966 the checkpoint claims
     gap_ignored 1420 holds
     ack_timeout_ignored 381 for an ack
