@@ -43,6 +43,12 @@ final class Judge {
         isEmptied: scenario.removes && stream != nil, maxAge: maxAge)
     }
     health = HealthJudge()
+    // What can't be told apart is published again, and reported.
+    world.onDoubt = { [unowned self] doubt in
+      for index in streams.indices where doubt.contains("stream \(streams[index].name)") {
+        streams[index].forgetIDs(at: world.now)
+      }
+    }
     world.jetStream.onStored = { [unowned self] stream, message in
       guard let index = streams.firstIndex(where: { $0.name == stream.configuration.name }) else {
         return

@@ -42,6 +42,8 @@ final class SimulatedSurroundings: Surroundings, @unchecked Sendable {
   func noteEpoch(_ decision: EpochDecision) {
     guard !process.isGhost else { return }
     world.reached.note(decision)
+    guard case .tail(let plan) = decision.mode else { return }
+    for doubt in plan.doubts { world.onDoubt(doubt) }
   }
 
   func noteEpoch(endedBy end: EpochEnd) {

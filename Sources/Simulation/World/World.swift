@@ -21,6 +21,8 @@ final class World: @unchecked Sendable {
   private var scheduling: Chance
   /// Called after JetStream may have changed.
   var onStored: () -> Void = {}
+  /// Called with what a bridge reports that it can't know when an epoch begins.
+  var onDoubt: (_ doubt: String) -> Void = { _ in }
   /// How often states of the bridge were reached.
   var reached = ReachedStates()
   /// Why the history has failed.
@@ -57,6 +59,7 @@ final class World: @unchecked Sendable {
     waiters = []
     processes = []
     onStored = {}
+    onDoubt = { _ in }
   }
 
   // MARK: - MongoDB
