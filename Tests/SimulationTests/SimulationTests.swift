@@ -47,7 +47,8 @@ import Testing
   @Test(arguments: DeliberateErrorSeed.histories)
   func `without the error the history holds`(_ history: DeliberateErrorSeed.History) throws {
     let result = try simulate(
-      "--seed", "\(history.seed)", "--brief", "--instances", "\(history.instances)", "--bridges", "1"
+      "--seed", "\(history.seed)", "--brief", "--instances", "\(history.instances)", "--bridges",
+      "1"
     )
     #expect(result.code == 0, "\(result.output)")
   }

@@ -208,7 +208,8 @@ final class Network: @unchecked Sendable {
   }
 
   private func makeWritable(_ link: Link) {
-    guard link.isOpenAtClient, link.bytesInFlight < world.scenario.highWater / 4, !link.channel.isWritable,
+    guard link.isOpenAtClient, link.bytesInFlight < world.scenario.highWater / 4,
+      !link.channel.isWritable,
       !link.process.isPaused
     else { return }
     act(for: link.process) { link.channel.setWritable(true) }
