@@ -138,8 +138,8 @@ let simulation: [Target] = [
     dependencies: [
       "BSON", "Bridge", "BridgeConfiguration", "Bytes", "CSimulation", "DeliberateErrors",
       "JetStream", "Mapping", "MongoSource", "NATS",
-      "Oplog", "SeededNumbers", "SimulatedJetStream", "SimulatedMongo", "SimulatedNATS",
-      "Verification",
+      "Oplog", "Parity", "SeededNumbers", "SimulatedJetStream", "SimulatedMongo",
+      "SimulatedNATS", "Verification",
       .product(name: "Logging", package: "swift-log"),
       .product(name: "NIOCore", package: "swift-nio"),
     ], swiftSettings: strict),
@@ -208,7 +208,7 @@ let tests: [Target] = [
       .product(name: "NIOCore", package: "swift-nio"),
     ], swiftSettings: strict),
   .testTarget(
-    name: "SimulationTests", dependencies: ["simulate"], swiftSettings: quick),
+    name: "SimulationTests", dependencies: ["DeliberateErrors", "simulate"], swiftSettings: quick),
   .testTarget(
     name: "SimulatedMongoTests",
     dependencies: ["BSON", "Oplog", "SimulatedMongo", "TestRandom"], swiftSettings: strict),

@@ -31,6 +31,7 @@ import pymongo
 from benchmark.backlog import fill
 from benchmark.latency import RATE, latency
 from benchmark.reference import Reference
+from benchmark.simulation import histories
 from benchmark.stored import catch_up_stored, identities
 from benchmark.takeover import LEASE, take_overs
 from benchmark.tailrace import (BINARY, catch_up, first_event, forget, tailrace_latency,
@@ -244,6 +245,22 @@ def measure_verify(options, folder, report):
                                          "", "", "", "", "", ""]]))
 
 
+def measure_sim(options, folder, report):
+    """How fast the simulator is, on one core."""
+    subprocess.run(["swift", "build", "-c", "release", "--product", "simulate"], cwd=fetch.ROOT,
+                   check=True, stdout=sys.stderr)
+    rows = []
+    for number in range(options.repetitions):
+        run = histories(1 + number * options.histories, options.histories)
+        say(f"run {number + 1} of {options.repetitions}: {run.rate:,.0f} faults/s")
+        rows.append([f"seeds from {1 + number * options.histories} on", f"{run.rate:,.0f}",
+                     f"{run.count:,}", f"{run.mean:.0f}", f"{run.faults:,}",
+                     f"{run.messages:,}", f"{run.used:.0f}"])
+    report("\nSimulated histories, on one core; the rate is of its processor time:\n")
+    report(table(["", "faults/s", "histories", "mean length, simulated minutes", "faults",
+                  "messages", "processor s"], rows))
+
+
 def measure(options, folder, report):
     events = options.inserts + options.updates
     sources = os.environ.get("TAILRACE_REFERENCE")
@@ -343,6 +360,9 @@ def main():
                         help="of the servers for --verify")
     parser.add_argument("--parts", action="store_true",
                         help="instead: CPU time of decoding an entry, judging an event, …")
+    parser.add_argument("--sim", action="store_true",
+                        help="instead: how fast simulated histories are")
+    parser.add_argument("--histories", type=int, default=20, metavar="N", help="of each run of --sim")
     parser.add_argument("--protocol-events", type=int, default=200_000, metavar="N")
     parser.add_argument("--write", action="store_true", help="results into docs/benchmarks.md")
     options = parser.parse_args()
@@ -359,8 +379,8 @@ def main():
     try:
         report(f"{machine()}\n")
         what = {"protocols": measure_protocols, "stored": measure_stored, "schema": measure_schema,
-                "parts": measure_parts, "takeover": measure_takeover,
-                "verify": measure_verify,
+                "parts": measure_parts, "takeover": measure_takeover, "verify": measure_verify,
+                "sim": measure_sim,
                 "results": measure}
         part = next((name for name in what if getattr(options, name, False)), "results")
         what[part](options, folder, report)

@@ -47,6 +47,8 @@ package enum DeliberateError: String, CaseIterable, Sendable {
   case letterNotAwaited = "letter_not_awaited"
   /// A refusal is counted as an ack.
   case refusalCounted = "refusal_counted"
+  /// An ack without a sequence counts: the server has the id, and has not stored the message yet.
+  case zeroAckCounted = "zero_ack_counted"
   /// A refused batch is passed over.
   case refusedBatchSkipped = "refused_batch_skipped"
   /// A fast batch continues behind a gap.
@@ -64,11 +66,11 @@ package enum DeliberateError: String, CaseIterable, Sendable {
   /// Reading counts as progress.
   case readingIsProgress = "reading_is_progress"
 
-  /// Invariant: written before any other thread runs, by the simulator alone.
+  /// Invariant: written between histories, by the simulator's one thread.
   nonisolated(unsafe) private static var active: DeliberateError?
 
-  /// For the simulator's command, at its start.
-  package static func switchOn(_ error: DeliberateError) { active = error }
+  /// For the simulator's command, before a history; nil: none is on.
+  package static func switchOn(_ error: DeliberateError?) { active = error }
 
   @inline(__always)
   package static func isOn(_ error: DeliberateError) -> Bool { active == error }

@@ -168,7 +168,9 @@ public struct JetStreamClient: Sendable {
   private func message(in stream: String, query: JSONValue) async throws(JetStreamError)
     -> StoredMessage?
   {
-    if DeliberateError.isOn(.staleTailRead) { return try await anyReplica(stream, query) }
+    if DeliberateError.isOn(.staleTailRead), !stream.hasPrefix("KV_") {
+      return try await anyReplica(stream, query)
+    }
     let answer: JSONValue
     do {
       answer = try await request("STREAM.MSG.GET.\(stream)", query)

@@ -49,7 +49,9 @@ extension PublishLane {
   ) throws(JetStreamError) -> LaneProgress {
     switch frame {
     case .stored(let sequence, let duplicate, let count):
-      guard sequence > 0 || (mode == .fast && count != nil) else {
+      guard
+        sequence > 0 || (mode == .fast && count != nil) || DeliberateError.isOn(.zeroAckCounted)
+      else {
         throw unexpected("an ack without a sequence: not stored yet", remedy: .backOff)
       }
       switch mode {

@@ -469,7 +469,7 @@ public final class PublishLane {
     writeBatchID()
     output.append(UInt8(ascii: "."))
     output.append(decimal: UInt64(Self.requestedFlow))
-    output.append(".fail.")
+    output.append(DeliberateError.isOn(.gapIgnored) ? ".ok." : ".fail.")
     output.append(decimal: UInt64(sequence))
     output.append(UInt8(ascii: "."))
     open.operation = output.count

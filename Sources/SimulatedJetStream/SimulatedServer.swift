@@ -10,6 +10,8 @@ public final class SimulatedServer {
   /// In nanoseconds.
   public private(set) var now: Int64
   public var outputs: [Output] = []
+  /// Called with each message that a stream stores, while it is stored: limits may remove it at once.
+  public var onStored: ((_ stream: SimulatedStream, _ message: StoredMessage) -> Void)?
   public private(set) var streams: [String: SimulatedStream] = [:]
   /// The same in the order in which they were made, so that every run goes through them alike.
   private(set) var ordered: [SimulatedStream] = []

@@ -175,6 +175,11 @@ public final class SimulatedStream {
       lastSequence = store.append(
         message.subject, message.headers, message.payload, at: time, from: message.origin)
       replicas?.log(.message(message.subject, message.headers, message.payload, time))
+      server.onStored?(
+        self,
+        StoredMessage(
+          sequence: lastSequence, subject: message.subject, headers: message.headers,
+          payload: message.payload, time: time, origin: message.origin))
       lastMessageID = headers.messageID
       note(headers.messageID, at: time)
       purgeRolledUp(message, headers, keep: 1)

@@ -198,6 +198,45 @@ extension SimulatedReplicaSet {
     return end - log.start
   }
 
+  /// An operator restores the set from a backup, which replication never does: committed entries from `position` on
+  /// are gone, and others of a new term stand at their positions.
+  ///
+  /// - Returns: false where no oplog reaches back so far.
+  @discardableResult
+  public func restore(before position: OplogPosition) -> Bool {
+    guard let end = committed.firstIndex(where: { $0.position >= position }),
+      var log = members.map(\.log).first(where: { $0.start < end && $0.end >= end })
+    else { return false }
+    let lost = committed[end...].map(\.position)
+    let term = (members.map(\.term).max() ?? 0) + 1
+    log.cut(to: end)
+    for member in members.indices {
+      members[member] = SimulatedMember()
+      members[member].term = term
+      members[member].log = log
+      members[member].knownCommitted = end
+    }
+    committed.removeSubrange(end...)
+    transactions = []
+    primary = 0
+    members[0].isPrimary = true
+    elections += 1
+    for position in lost {
+      let last = entries[members[0].log[members[0].log.end - 1]].position
+      let isNewSecond = position.seconds > last.seconds
+      members[0].clockOffset = Int64(position.seconds) * 1_000_000_000 - now
+      append(
+        to: 0, term: term,
+        slots: isNewSecond ? position.increment : position.increment - last.increment
+      ) { EntryForm.noop(&$0, "restored") }
+    }
+    members[0].clockOffset = 0
+    for other in 1..<3 { replicate(other) }
+    updateMajority()
+    for other in 1..<3 { replicate(other, count: 0) }
+    return true
+  }
+
   /// The index of the first entry at or after a position.
   func lowerBound(_ position: OplogPosition, in log: MemberLog) -> Int {
     var low = log.start

@@ -10,6 +10,10 @@ import DeliberateErrors
 /// `simulate [--seed N | --first N] [--seeds N | --minutes N] [--error NAME] [--instances 1…3] [--bridges 1…2] [--lines N] [--brief] [--whole] [--twice] [--facts]`
 ///
 /// Runs histories until one fails: exit code 1, with the shortest list of faults that was found and what happened.
+/// In a long run a state that no history has reached is a failure as well.
+///
+/// `simulate --scenarios [--first N] [--seeds N]`: what the histories of seeds are made of; none is run.
+/// `simulate --find-errors [--first N] [--seeds N] [--error NAME]`: a seed that finds each deliberate error.
 package struct Command {
   private var first: UInt64?
   private var count = 100
@@ -21,7 +25,13 @@ package struct Command {
   private var keepsFaults = false
   /// Each history is run twice, and has to be the same.
   private var runsTwice = false
+  private var findsErrors = false
+  private var tellsScenarios = false
+  private var error: DeliberateError?
   private var problem: String?
+
+  /// After so many histories every state has to have been reached.
+  private static let longRun = 300
 
   package init(_ arguments: some Sequence<String>) {
     var arguments = arguments.makeIterator()
@@ -32,6 +42,14 @@ package struct Command {
       }
       if name == "--whole" {
         keepsFaults = true
+        continue
+      }
+      if name == "--scenarios" {
+        tellsScenarios = true
+        continue
+      }
+      if name == "--find-errors" {
+        findsErrors = true
         continue
       }
       if name == "--brief" {
@@ -55,7 +73,7 @@ package struct Command {
           problem = "there is no deliberate error \(value)"
           return
         }
-        DeliberateError.switchOn(error)
+        self.error = error
       case "--first": first = UInt64(value)
       case "--seeds": count = Int(value) ?? 0
       case "--instances": Scenario.choice.instances = Int(value)
@@ -76,7 +94,19 @@ package struct Command {
     let began = simulation_system_clock()
     // Before the simulation takes the place of what is random.
     var random = SystemRandomNumberGenerator()
+    if tellsScenarios {
+      let first = first ?? 1
+      for seed in first..<first + UInt64(count) { print(seed, Simulation(seed: seed).summary) }
+      return 0
+    }
+    if findsErrors {
+      return ErrorSearch(
+        errors: error.map { [$0] } ?? DeliberateError.allCases, most: count, first: first ?? 1
+      ).run()
+    }
     let first = first ?? random.next() >> 32
+    print("first seed \(first)")
+    if let error { DeliberateError.switchOn(error) }
     var total = Totals()
     var seed = first
     while minutes.map({ Double(simulation_system_clock() - began) < $0 * 60e9 })
@@ -100,7 +130,9 @@ package struct Command {
     let seconds = Double(simulation_system_clock() - began) / 1e9
     print("seeds \(first)…\(seed - 1)")
     total.show(seconds)
-    return 0
+    guard total.histories >= Self.longRun, error == nil else { return 0 }
+    for surprise in total.reached.surprises { print("FAILURE: \(surprise)") }
+    return total.reached.surprises.isEmpty ? 0 : 1
   }
 
   private func report(_ seed: UInt64, _ failure: String, _ outcome: Simulation.Outcome) {
@@ -139,7 +171,7 @@ private struct Totals {
   var health: [String: Int] = [:]
   var ends: [String: Int] = [:]
   var digest: UInt64 = 0
-  var reached: [String: Int] = [:]
+  var reached = ReachedStates()
 
   mutating func add(_ outcome: Simulation.Outcome) {
     histories += 1
@@ -152,7 +184,7 @@ private struct Totals {
     faults.merge(outcome.faults, uniquingKeysWith: +)
     health.merge(outcome.health, uniquingKeysWith: +)
     ends.merge(outcome.ends, uniquingKeysWith: +)
-    reached.merge(outcome.reached, uniquingKeysWith: +)
+    reached.add(outcome.reached)
     digest = digest &* 31 &+ outcome.digest
   }
 
@@ -162,12 +194,15 @@ private struct Totals {
     print(
       "\(histories) histories, \(length / Nano.minute) simulated minutes, \(all) faults, \(messages) messages in \(Int(seconds)) s: \(rate(all)) faults/s"
     )
+    print("a history lasts \(length / Nano.minute / Int64(max(histories, 1))) simulated minutes")
     print(
       "writes \(writes), elections \(elections), entries rolled back \(rollbacks), checkpoints \(checkpoints)"
     )
     for fault in Fault.allCases { print("  \(fault.rawValue): \(faults[fault] ?? 0)") }
     print("health: \(text(health))")
-    for (state, count) in reached.sorted(by: { $0.key < $1.key }) { print("  \(state): \(count)") }
+    for line in reached.lines {
+      print("  \(line.state): \(line.count)\(line.isMissing.map { " (\($0))" } ?? "")")
+    }
     print("ends of processes: \(text(ends))")
     print("digest \(String(digest, radix: 16))")
   }

@@ -1,6 +1,7 @@
 import Bridge
 import BridgeConfiguration
 import CSimulation
+import SimulatedJetStream
 import SimulatedMongo
 
 /// One history: a world from a seed, faults for a while, then none, and a judgement.
@@ -18,6 +19,21 @@ package struct Simulation: Sendable {
     self.faults = faults
   }
 
+  /// What the history is made of, in a line.
+  package var summary: String {
+    let streams = scenario.streams.map { stream in
+      "\(stream.name) \(stream.mode)\(stream.isExclusive ? "" : " shared") \(stream.duplicateWindow)s"
+        + (stream.removal == .none ? "" : " \(stream.removal)")
+    }
+    return
+      "\(scenario.length / Nano.minute) min, \(faults.count) faults, \(scenario.server), R\(scenario.streams[0].replicas), \(streams.joined(separator: ", "))"
+      + (scenario.removes ? ", emptied" : "") + (scenario.endsWithRestore ? ", restored" : "")
+      + (scenario.keepsWindow ? "" : ", window rolls")
+      + (scenario.instances == 1 ? "" : ", \(scenario.instances) instances")
+      + (scenario.bridges == 1 ? "" : ", \(scenario.bridges) bridges")
+      + ", without \(scenario.without.map(\.rawValue).joined(separator: " "))"
+  }
+
   package struct Outcome: Sendable {
     package var failure: String?
     package var failedAt: Int64 = 0
@@ -33,7 +49,7 @@ package struct Simulation: Sendable {
     package var elections = 0
     package var health: [String: Int] = [:]
     package var ends: [String: Int] = [:]
-    package var reached: [String: Int] = [:]
+    package var reached = ReachedStates()
     /// Of a history that was kept.
     package var lines: [String] = []
   }
@@ -59,13 +75,19 @@ package struct Simulation: Sendable {
     world.onStored = { for judge in judges { judge.look() } }
     let workload = Workload(world)
     let injector = FaultInjector(world, workload, instances)
-    connect(injector, judges)
+    connect(world, injector, judges)
     workload.start()
+    StreamConsumers(world).start()
     injector.plan(faults)
     start(instances, world)
     watch(world, bridges)
     world.run(until: scenario.length)
     settle(world, bridges, workload, injector)
+    for judge in judges where world.failure == nil { judge.lookAtEnd() }
+    if world.failure == nil, scenario.endsWithRestore {
+      RestoredSet(world: world, workload: workload).run(
+        bridges.map { ($0.judge.checkpointPosition, $0.instances) })
+    }
     for instance in instances { instance.end() }
     outcome.failure = world.failure?.text
     outcome.failedAt = world.failure?.time ?? 0
@@ -76,7 +98,7 @@ package struct Simulation: Sendable {
       outcome.messages += judge.tally.messages
       outcome.checkpoints += judge.tally.checkpoints
       outcome.health.merge(judge.tally.health, uniquingKeysWith: +)
-      world.reached["another process publishes", default: 0] += judge.handovers
+      world.reached.note(.handedOver, judge.handovers)
     }
     outcome.writes = workload.writes
     outcome.rollbacks = world.mongo.rolledBackEntries
@@ -111,7 +133,12 @@ package struct Simulation: Sendable {
     }
   }
 
-  private func connect(_ injector: FaultInjector, _ judges: [Judge]) {
+  private func connect(_ world: World, _ injector: FaultInjector, _ judges: [Judge]) {
+    world.onDoubt = { bridge, doubt in judges[bridge].note(doubt: doubt) }
+    world.jetStream.onStored = { stream, message in
+      for judge in judges { judge.arrive(message, in: stream) }
+    }
+    injector.forgetIDs = { stream in for judge in judges { judge.forgetIDs(of: stream) } }
     injector.windowBefore = {
       let positions = judges.map(\.checkpointPosition)
       return positions.contains(nil) ? nil : positions.compactMap { $0 }.min()
@@ -159,9 +186,7 @@ package struct Simulation: Sendable {
       for bridge in bridges {
         for instance in bridge.instances {
           instance.supervise()
-          guard let life = instance.life, let report = instance.health else { continue }
-          bridge.judge.look(
-            at: report, of: instance, upSince: max(life.began, life.resumedAt))
+          if let life = instance.life { bridge.judge.look(at: instance, life) }
         }
       }
       watch(world, bridges)

@@ -51,3 +51,55 @@ def test_conflicts(lab, name, tmp_path, every, letters):
                    if line.startswith("tailrace_rule_invalid_total{") and 'rule="audit"' in line]
         assert invalid == [inserts if letters else 0]
         assert jetstream.state(name)["messages"] == total - counts["dead_lettered"]
+
+
+def test_listed_dead_letters(lab, name, tmp_path):
+    """A dead-letter stream is one whether the configuration lists it or not: its letters are counted
+    as such, and have the protocol for letters."""
+    settings = configuration(lab, name, stream={"name": name, "subjects": [f"{name}.>"]})
+    settings["rules"][0]["subject"] = f"{name}.{{fullDocument.none}}"
+    letters = settings["dead_letter"]["stream"]
+    settings["streams"].append(
+        {"name": letters, "subjects": [f"dlq_{name}.>"], "ownership": "shared"})
+    make_collections(lab, name)
+    with Bridge(tmp_path, settings) as bridge, client(lab) as mongo:
+        bridge.start().wait_ready()
+        for n in range(5):
+            mongo[name].messages.insert_one({"_id": n})
+        jetstream = JetStream(lab.nats_url)
+        wait_until(lambda: jetstream.holds(letters, 5), "5 dead letters", seconds=20)
+        counts = wait_until(
+            lambda: (found := bridge.json("/status")[1]["outcomes"])["dead_lettered"] >= 5
+            and found, "5 dead letters counted", seconds=20)
+        assert (counts["dead_lettered"], counts["published"]) == (5, 0), counts
+        modes = {stream["name"]: stream for stream in bridge.json("/status")[1]["streams"]}
+        assert modes[letters]["protocol"] == "single", modes
+
+
+def test_refilled_by_another_process(lab, name, tmp_path):
+    """What a process publishes again that it never derived before was another's to count."""
+    settings = configuration(lab, name)
+    make_collections(lab, name)
+    jetstream = JetStream(lab.nats_url)
+    with Bridge(tmp_path, settings) as bridge, client(lab) as mongo:
+        bridge.start().wait_ready()
+        mongo[name].messages.insert_many([{"_id": n} for n in range(20)])
+        wait_until(lambda: jetstream.state(name)["messages"] == 20, "20 messages", seconds=20)
+        # The next process begins behind all of the stream's events.
+        mongo[f"{name}_other"].messages.insert_one({"_id": 20})
+        wait_until(lambda: bridge.metric("tailrace_events_derived_total") > 20, "21 events",
+                   seconds=20)
+        bridge.terminate()
+        bridge.start().wait_ready()
+        wait_until(lambda: bridge.metric("tailrace_events_derived_total") > 0, "read again",
+                   seconds=20)
+        jetstream.delete_stream(name)
+        wait_until(lambda: (jetstream.state(name) or {}).get("messages") == 20, "refilled",
+                   seconds=40)
+        mongo[name].messages.insert_one({"_id": 21})
+        wait_until(lambda: jetstream.state(name)["messages"] == 21, "21 messages", seconds=20)
+        derived = wait_until(
+            lambda: (found := bridge.metric("tailrace_events_derived_total")) >= 2 and found,
+            "two events derived", seconds=20)
+        status = bridge.json("/status")[1]
+        assert sum(status["outcomes"].values()) == derived, status["outcomes"]

@@ -1,10 +1,11 @@
+import DeliberateErrors
 import Foundation
 import Testing
 
 /// The simulator as a program of its own: clocks, random numbers and tasks are its process's.
 @Suite("The simulated world", .serialized) struct SimulationTests {
-  /// All that is judged holds, through 64 and 104 simulated minutes and 2,400 faults.
-  @Test(arguments: [7, 200])
+  /// Seeds that once failed, and whatever else is to be kept: all that is judged holds.
+  @Test(arguments: [324, 579])
   func `a history holds`(seed: Int) throws {
     let result = try simulate("--seed", "\(seed)", "--brief", "--instances", "1", "--bridges", "1")
     #expect(result.code == 0, "\(result.output)")
@@ -17,13 +18,45 @@ import Testing
     #expect(result.code == 0, "\(result.output)")
   }
 
-  /// A bridge that takes refusals for acks is found out.
-  @Test func `a deliberate error is found`() throws {
+  /// 45 seconds of histories that nobody has seen; $TAILRACE_SIM_SECONDS.
+  @Test func `fresh seeds hold`() throws {
+    let text = ProcessInfo.processInfo.environment["TAILRACE_SIM_SECONDS"]
+    let seconds = text.flatMap { Double($0) } ?? Self.seconds
+    let result = try simulate("--minutes", "\(seconds / 60)")
+    print(result.output)
+    #expect(result.code == 0, "\(result.output)")
+  }
+
+  #if DEBUG
+    private static let seconds = 20.0
+  #else
+    private static let seconds = 45.0
+  #endif
+
+  /// A bridge that makes the mistake is found out, and says by what.
+  @Test(arguments: DeliberateErrorSeed.all)
+  func `a deliberate error is found`(_ one: DeliberateErrorSeed) throws {
     let result = try simulate(
-      "--error", "refusal_counted", "--first", "1", "--seeds", "50", "--brief", "--instances", "1",
+      "--error", one.error, "--seed", "\(one.seed)", "--brief", "--instances", "\(one.instances)",
       "--bridges", "1")
     #expect(result.code == 1, "\(result.output)")
-    #expect(result.output.contains(" holds ") || result.output.contains("checkpoint claims"))
+    #expect(result.output.contains(one.words), "\(result.output)")
+  }
+
+  /// It is the error that is found, and nothing else in that history.
+  @Test(arguments: DeliberateErrorSeed.histories)
+  func `without the error the history holds`(_ history: DeliberateErrorSeed.History) throws {
+    let result = try simulate(
+      "--seed", "\(history.seed)", "--brief", "--instances", "\(history.instances)", "--bridges",
+      "1"
+    )
+    #expect(result.code == 0, "\(result.output)")
+  }
+
+  @Test func `each deliberate error has a seed`() {
+    #expect(
+      Set(DeliberateErrorSeed.all.map(\.error))
+        == Set(DeliberateError.allCases.map(\.rawValue)).subtracting(DeliberateErrorSeed.open))
   }
 
   private func simulate(_ arguments: String...) throws -> (code: Int32, output: String) {

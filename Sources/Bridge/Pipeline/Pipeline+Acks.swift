@@ -107,7 +107,8 @@ extension Pipeline: NATSRawHandler {
   }
 
   func isUncounted(_ lane: Lane, _ position: EventPosition, _ rule: Int) -> Bool {
-    !(counted[lane.name]?.covers(position, rule) ?? false)
+    if let derivedFrom, position < derivedFrom { return false }
+    return !(counted[lane.name]?.covers(position, rule) ?? false)
   }
 
   /// Whether the event's message was not counted yet. From now on it is.

@@ -56,6 +56,9 @@ final class Pipeline: @unchecked Sendable {
   /// Dead letters to be logged.
   var letterLog = DeadLetterLog()
   @exclusivity(unchecked) var derivedUpTo: EventPosition?
+  /// The first event that this process derived in order. What is read again from before, for a stream that lost it,
+  /// was an earlier process's to count.
+  @exclusivity(unchecked) private(set) var derivedFrom: EventPosition?
   /// The event at which the last epoch ended, the match up to which it was counted without an outcome, and
   /// whether that was counted as invalid.
   private var interrupted: (position: EventPosition, match: Int, isInvalid: Bool)?
@@ -415,6 +418,7 @@ final class Pipeline: @unchecked Sendable {
     var newFrom = Int.max
     var invalidMatch: Int?
     if derivedUpTo.map({ event.position > $0 }) ?? true {
+      if derivedUpTo == nil { derivedFrom = event.position }
       derivedUpTo = event.position
       counters.derived &+= 1
       newFrom = 0

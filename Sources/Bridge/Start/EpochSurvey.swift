@@ -113,7 +113,8 @@ package struct EpochSurvey: Sendable {
   /// The newest entry that a majority has, asked after the streams were read, so that nothing of ours can be newer.
   ///
   /// A member that is cut off, or lags, doesn't know what the others have committed since. So one that hasn't
-  /// `position` is believed only after a while, in which a primary without a majority steps down (10 s).
+  /// `position` is believed only after a while, in which a primary without a majority steps down (10 s); at once
+  /// where it would have to lag by more than an hour.
   private func newestEntry(
     reaching position: OplogPosition, _ facts: inout EpochFacts
   ) async throws -> ResumePoint? {
@@ -122,7 +123,8 @@ package struct EpochSurvey: Sendable {
       let answer = try await mongo.answer(.newestEntry)
       facts[.newestEntry] = answer
       guard case .entry(let entry?) = answer else { return nil }
-      if entry.position >= position || attempt == Self.believedAfter { return entry }
+      let lag = Int64(position.seconds) - Int64(entry.position.seconds)
+      if entry.position >= position || lag > 3600 || attempt == Self.believedAfter { return entry }
       try await eventLoop.sleep(for: .seconds(1))
     }
     return nil

@@ -141,10 +141,12 @@ package struct StreamPlanner: Sendable {
   package func plan(_ stream: StreamSpec) async throws -> StreamPlan {
     var settings = stream.settings
     settings["subjects"] = .array(stream.subjects.map { .string($0) })
+    let isExclusive = stream.ownership == .exclusive
+    let isDeadLetter = configuration.isForLettersAlone(stream.name)
     return try await plan(
       stream.name, try await jetStream.stream(stream.name), settings,
-      wanted: stream.forcedProtocol, exclusive: stream.ownership == .exclusive,
-      isDeadLetter: false)
+      wanted: stream.forcedProtocol ?? (isDeadLetter && !isExclusive ? .single : nil),
+      exclusive: isExclusive, isDeadLetter: isDeadLetter)
   }
 
   /// The dead-letter stream is created if it is missing; an existing one keeps its settings, and gets a missing
@@ -314,6 +316,11 @@ extension StartRefusal {
 }
 
 extension BridgeConfiguration {
+  /// Whether a stream of the list takes dead letters and no rule's messages: it is treated as one that isn't listed.
+  func isForLettersAlone(_ stream: String) -> Bool {
+    stream == deadLetter.stream && !rules.contains { streams[$0.streamIndex].name == stream }
+  }
+
   /// Whether a stream that has this configuration on the server can serve this bridge.
   package func fitness(of stream: String, _ config: JSONValue, isExclusive: Bool) -> StreamFitness {
     var subjects = streams.first { $0.name == stream }?.subjects ?? []

@@ -35,6 +35,8 @@ package enum Fault: String, CaseIterable, Sendable {
   case natsFull = "nats_full"
   /// Somebody else publishes to a stream of the bridge.
   case foreignMessage = "foreign_message"
+  /// An operator purges a stream of the bridge.
+  case streamPurged = "stream_purged"
   /// Somebody deletes a stream of the bridge.
   case streamDeleted = "stream_deleted"
   /// Somebody deletes the bucket with the checkpoint.
@@ -83,20 +85,26 @@ package enum Fault: String, CaseIterable, Sendable {
 }
 
 extension Fault {
+  /// It is about who leads, or about one machine of several: only histories with more than one process have it. They
+  /// are chosen apart from the others, so that the histories of one process don't depend on them.
+  package var isOfInstances: Bool {
+    switch self {
+    case .cutFromNATS, .cutFromNode, .cutLeaderFromNATS, .cutFromMongo, .oneWay, .latePackets,
+      .killAll, .killLeader, .stopLeader, .pauseLeader, .pauseAroundLease, .longPause, .suspend:
+      true
+    default: false
+    }
+  }
+
   /// It keeps a machine from working for many seconds. Where such faults were as frequent as the others, hardly
   /// anything would happen besides.
-  private var isLong: Bool {
+  var isLong: Bool {
     switch self {
     case .cutFromNATS, .cutFromNode, .cutLeaderFromNATS, .cutFromMongo, .oneWay, .killAll,
       .pauseLeader, .pauseAroundLease, .longPause, .suspend:
       true
     default: false
     }
-  }
-
-  /// Each as often as it is chosen.
-  fileprivate static let choice = allCases.flatMap {
-    [Fault](repeating: $0, count: $0.isLong ? 1 : 3)
   }
 }
 
@@ -112,18 +120,31 @@ extension Scenario {
   /// The faults of this history, in their order.
   func plan() -> [PlannedFault] {
     var chance = Chance(seed, 5)
-    var faults: [PlannedFault] = []
+    let common = plan(of: faults, every: faultPause, &chance)
+    guard !faultsOfInstances.isEmpty else { return common }
+    var other = Chance(seed, 10)
+    // Each short one as often as each of the others, each long one less often.
+    let choice = faultsOfInstances.flatMap { [Fault](repeating: $0, count: $0.isLong ? 1 : 3) }
+    let pause = faultPause * Int64(3 * faults.count) / Int64(choice.count)
+    let own = plan(of: choice, every: pause, &other)
+    return (common + own).enumerated()
+      .sorted { ($0.element.time, $0.offset) < ($1.element.time, $1.offset) }.map(\.element)
+  }
+
+  private func plan(
+    of choice: [Fault], every pause: Int64, _ chance: inout Chance
+  ) -> [PlannedFault] {
+    var planned: [PlannedFault] = []
     // The first come while the bridge starts for the first time.
     var time = chance.between(0, 3 * Nano.second)
     while time < length {
       // Several at once are more than each alone.
       for _ in 0..<(chance.one(in: 4) ? 3 : 1) {
-        faults.append(
-          PlannedFault(time: time, fault: chance.pick(Fault.choice), seed: chance.next()))
+        planned.append(PlannedFault(time: time, fault: chance.pick(choice), seed: chance.next()))
         time += chance.one(in: 2) ? 0 : chance.between(0, 50 * Nano.milli)
       }
-      time += chance.skewed(Nano.milli, 4 * faultPause)
+      time += chance.skewed(Nano.milli, 4 * pause)
     }
-    return faults
+    return planned
   }
 }

@@ -28,6 +28,7 @@ final class FaultInjector {
 
   /// Everything is mended.
   func mendAll() {
+    world.network.atCommit = []
     for (_, mend) in mending.sorted(by: { $0.key < $1.key }) { mend() }
     mending = [:]
     for instance in instances { instance.resume() }
@@ -60,7 +61,7 @@ final class FaultInjector {
     case .cutFromNATS, .cutFromNode, .cutLeaderFromNATS, .cutFromMongo, .oneWay, .latePackets:
       return injectUplink(fault, &chance)
     case .natsRestart, .natsCrash, .streamLeader, .staleReplica, .natsFull, .foreignMessage,
-      .lameDuck, .streamDeleted, .bucketDeleted:
+      .lameDuck, .streamPurged, .streamDeleted, .bucketDeleted:
       return injectNATS(fault, &chance)
     case .stepDown, .rollback, .memberRestart, .memberLag, .memberUnreachable, .cursorsKilled,
       .windowRolls:
@@ -115,12 +116,14 @@ final class FaultInjector {
       // What is lost is published again from the oplog.
       if world.scenario.keepsWindow, chance.one(in: 2) {
         for name in jetStream.streams.keys.sorted()
-        where !name.hasPrefix("KV_") || chance.one(in: 4) {
+        where isWhole(name) && (!name.hasPrefix("KV_") || chance.one(in: 4)) {
           losing[name] = Int(chance.skewed(0, 30))
         }
       }
       for node in up { network.stop(node) }
+      world.onStored()
       jetStream.crash(losing: losing)
+      forgetIDs(nil)
       world.onStored()
       mend(after: chance.skewed(100 * Nano.milli, 10 * Nano.second)) {
         for node in up { network.start(node) }
@@ -130,9 +133,21 @@ final class FaultInjector {
         .sorted { $0.configuration.name < $1.configuration.name }
       guard !streams.isEmpty else { return false }
       let stream = chance.pick(streams)
-      stream.changeLeader(keeping: chance.below(6), answering: chance.one(in: 2))
-      network.nats.advance()
-      network.handled()
+      let keeping = chance.below(6)
+      let isAnswering = chance.one(in: 2)
+      // Little is lost unless something is on its way.
+      guard chance.one(in: 2) else {
+        changeLeader(of: stream, keeping: keeping, answering: isAnswering)
+        network.handled()
+        break
+      }
+      network.atCommit.append { [self] in
+        guard stream.hasProposals else {
+          return jetStream.streams[stream.configuration.name] !== stream
+        }
+        changeLeader(of: stream, keeping: keeping, answering: isAnswering)
+        return true
+      }
     case .staleReplica:
       let streams = jetStream.streams.values.filter { $0.replicas != nil }
         .sorted { $0.configuration.name < $1.configuration.name }
@@ -150,9 +165,11 @@ final class FaultInjector {
         jetStream.isOutOfResources = false
       }
     case .foreignMessage:
-      // On a replicated exclusive stream a chain may leave a gap then, which is filled late (guarantees.md).
+      // On a replicated exclusive stream a chain may leave a gap then, which is filled late; where messages are
+      // taken out of one, nobody can tell whose they were (guarantees.md).
       let streams = world.scenario.streams.filter {
-        jetStream.streams[$0.name] != nil && !($0.isExclusive && $0.replicas > 1)
+        jetStream.streams[$0.name] != nil
+          && !($0.isExclusive && ($0.replicas > 1 || world.scenario.removes))
       }
       guard !streams.isEmpty else { return false }
       let stream = chance.pick(streams)
@@ -166,9 +183,20 @@ final class FaultInjector {
       }
       network.nats.advance()
       network.handled()
+    case .streamPurged:
+      let streams = world.scenario.streams.filter { jetStream.streams[$0.name] != nil }
+      guard world.scenario.removes, !streams.isEmpty else { return false }
+      let keep = chance.one(in: 2) ? 0 : chance.below(20)
+      jetStream.receive(
+        Publication(
+          "$JS.API.STREAM.PURGE.\(chance.pick(streams).name)", reply: ReplyTo(subject: ""),
+          payload: Array("{\"keep\":\(keep)}".utf8)))
+      network.nats.advance()
+      network.handled()
     case .streamDeleted:
-      // What the oplog no longer holds can't come back.
-      guard world.scenario.keepsWindow else { return false }
+      // What the oplog no longer holds can't come back. (A stream that was emptied and is refilled from what the
+      // server answers for duplicates alone is not missed when it is deleted again: docs/simulation.md, what is open.)
+      guard world.scenario.keepsWindow, !world.scenario.removes else { return false }
       let names = world.scenario.streams.map(\.name).filter { jetStream.streams[$0] != nil }
       guard !names.isEmpty, (try? jetStream.deleteStream(chance.pick(names))) != nil else {
         return false
@@ -180,7 +208,7 @@ final class FaultInjector {
       let haveMessages = world.scenario.streams.allSatisfy {
         jetStream.streams[$0.name].map { $0.store.count > 0 } ?? false
       }
-      guard world.scenario.keepsWindow, haveMessages,
+      guard world.scenario.keepsWindow, !world.scenario.removes, haveMessages,
         world.scenario.bridges == 1 || haveMessagesEverywhere(),
         (try? jetStream.deleteStream("KV_TAILRACE")) != nil
       else { return false }
@@ -198,6 +226,21 @@ final class FaultInjector {
     }
     return true
   }
+
+  private func changeLeader(of stream: SimulatedStream, keeping: Int, answering: Bool) {
+    world.onStored()
+    stream.changeLeader(keeping: keeping, answering: answering)
+    forgetIDs(stream.configuration.name)
+    world.network.nats.advance()
+  }
+
+  /// A stream that has all that it ever stored.
+  private func isWhole(_ name: String) -> Bool {
+    !world.scenario.removes || !world.scenario.streams.contains { $0.name == name }
+  }
+
+  /// Called when servers forget the ids of a stream's (nil: of all) messages that are gone. Set by the history.
+  var forgetIDs: (_ stream: String?) -> Void = { _ in }
 
   /// Of another producer, or of another bridge that publishes events of the same replica set.
   private func foreignHeaders(_ stream: Scenario.Stream, _ chance: inout Chance) -> String {
@@ -220,7 +263,7 @@ final class FaultInjector {
     case .rollback:
       guard let primary = set.primary else { return false }
       set.setLinks(of: primary, areUp: false)
-      mend(after: chance.skewed(500 * Nano.milli, 20 * Nano.second)) { [self] in
+      mend(after: chance.skewed(500 * Nano.milli, 60 * Nano.second)) { [self] in
         set.setLinks(of: primary, areUp: true)
         workload.replicateAll()
       }

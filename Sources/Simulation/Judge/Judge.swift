@@ -1,21 +1,27 @@
 import Bridge
 import BridgeConfiguration
-import MongoSource
 import Oplog
+import Parity
 import SimulatedJetStream
+import SimulatedMongo
 
 /// Judges what one bridge does in a history, while it happens.
 final class Judge {
   private let world: World
   private let truth: Truth
+  private let configuration: BridgeConfiguration
   let bridge: String
   private var streams: [StreamJudge]
+  /// Of each instance.
+  private var health: [Int: HealthJudge] = [:]
   private var checkpoints: UInt64 = 0
   private(set) var tally = Tally()
-  /// Since when an instance's health has said ok or idle without a break.
-  private var quietSince: [Int: Int64] = [:]
-  /// Where the newest checkpoint resumes.
-  private(set) var checkpointPosition: OplogPosition?
+  /// The newest checkpoint.
+  private var checkpoint: Checkpoint?
+  /// When the primary could last not be asked.
+  private var hiddenUntil: Int64 = 0
+  /// The bucket with it.
+  private var bucketCreated: Int64 = 0
 
   struct Tally {
     var messages = 0
@@ -23,18 +29,39 @@ final class Judge {
     var health: [String: Int] = [:]
   }
 
-  /// Health may say ok or idle for so long while something is unsettled: its own threshold, and what it takes to
-  /// notice.
-  private static let healthDelay = 16 * Nano.second
-
   init(_ world: World, _ configuration: BridgeConfiguration) {
     self.world = world
+    self.configuration = configuration
     bridge = configuration.bridge.name
     truth = Truth(world.mongo, configuration)
+    let scenario = world.scenario
     streams = truth.names.enumerated().map { index, name in
-      StreamJudge(index, name, isExclusive: configuration.isExclusive(name))
+      var maxAge: Int64?
+      let stream = scenario.streams.first { $0.name == name }
+      if case .maxAge(let seconds) = stream?.removal { maxAge = Int64(seconds) * Nano.second }
+      return StreamJudge(
+        index, name, isExclusive: configuration.isExclusive(name),
+        isEmptied: scenario.removes && stream != nil, maxAge: maxAge)
     }
   }
+
+  /// A stream stores a message.
+  func arrive(_ message: StoredMessage, in stream: SimulatedStream) {
+    guard let index = streams.firstIndex(where: { $0.name == stream.configuration.name }) else {
+      return
+    }
+    streams[index].arrive(message, created: stream.created)
+  }
+
+  /// What the bridge can't tell apart is published again, and reported.
+  func note(doubt: String) {
+    for index in streams.indices where doubt.contains("stream \(streams[index].name)") {
+      streams[index].forgetIDs(at: world.now)
+    }
+  }
+
+  /// Where the newest checkpoint resumes.
+  var checkpointPosition: OplogPosition? { checkpoint?.resume }
 
   /// JetStream may have changed.
   func look() {
@@ -43,26 +70,52 @@ final class Judge {
     } catch {
       return world.fail("the committed oplog can't be decoded: \(error)")
     }
-    for index in streams.indices {
+    let claimed = checkpoint.map { $0.settled ?? EventPosition(entry: $0.resume, index: 0) }
+    // Dead letters first: what follows them waits.
+    for index in streams.indices.reversed() {
       guard let stream = world.jetStream.streams[streams[index].name] else { continue }
       let before = streams[index].stored
       if let wrong = streams[index].look(
-        at: stream, truth, bridge: bridge, world.publishers, now: world.now)
+        at: stream, truth, bridge: bridge, world.publishers, now: world.now, claimed: claimed)
       {
         return world.fail(wrong)
       }
-      tally.messages += max(0, streams[index].stored - before)
+      let count = streams[index].stored - before
+      tally.messages += max(0, count)
+      if count > 0, let wrong = lookAtLetters(before: streams[index]) { return world.fail(wrong) }
     }
     lookAtCheckpoint()
+  }
+
+  /// Servers forget the ids of messages that are gone.
+  func forgetIDs(of stream: String? = nil) {
+    for index in streams.indices where stream == nil || streams[index].name == stream {
+      streams[index].forgetIDs(at: world.now)
+    }
+  }
+
+  /// A dead letter is stored before anything of later entries is.
+  private func lookAtLetters(before stream: StreamJudge) -> String? {
+    let letters = streams[truth.letters]
+    guard stream.index != letters.index, stream.stored > 0 else { return nil }
+    let expected = truth.messages[letters.index]
+    guard letters.everStored < expected.count else { return nil }
+    let position = truth.messages[stream.index][stream.stored - 1].position
+    let letter = expected[letters.everStored].position
+    guard letter.entry < position.entry else { return nil }
+    return
+      "\(stream.name) has \(position), and the dead letter of \(letter), which comes before it, was never stored"
   }
 
   /// Every checkpoint that is written claims only what is stored.
   private func lookAtCheckpoint() {
     guard let bucket = world.jetStream.streams["KV_TAILRACE"],
       let message = bucket.store.last(on: "$KV.TAILRACE.\(bridge).checkpoint"),
-      message.sequence != checkpoints, !message.payload.isEmpty
+      message.sequence != checkpoints || bucket.created != bucketCreated,
+      !message.payload.isEmpty
     else { return }
     checkpoints = message.sequence
+    bucketCreated = bucket.created
     tally.checkpoints += 1
     let checkpoint: Checkpoint
     do {
@@ -70,12 +123,13 @@ final class Judge {
     } catch {
       return world.fail("the checkpoint can't be read: \(error)")
     }
-    checkpointPosition = checkpoint.resume
+    self.checkpoint = checkpoint
+    // Of the entry itself, the streams' own ends tell.
+    let claimed = checkpoint.settled ?? EventPosition(entry: checkpoint.resume, index: 0)
     for stream in streams {
-      let expected = truth.messages[stream.index]
-      // Of the entry itself, the streams' own ends tell.
-      let claimed = checkpoint.settled ?? EventPosition(entry: checkpoint.resume, index: 0)
-      guard checkpoint.states[stream.name]?.refillTo == nil else { continue }
+      guard checkpoint.states[stream.name]?.refillTo == nil,
+        let missing = stream.firstMissing(truth, world.now)
+      else { continue }
       // Another bridge has made a deleted stream again: the claim is of the old one, and says so.
       if let claimedOf = checkpoint.streams[stream.name]?.created,
         let present = world.jetStream.streams[stream.name],
@@ -83,11 +137,19 @@ final class Judge {
       {
         continue
       }
-      if stream.stored < expected.count, expected[stream.stored].position < claimed {
+      let position = truth.messages[stream.index][missing].position
+      if position < claimed {
         return world.fail(
-          "the checkpoint claims everything before \(claimed); \(stream.name) lacks \(expected[stream.stored].position)"
-        )
+          "the checkpoint claims everything before \(claimed); \(stream.name) lacks \(position)")
       }
+    }
+    // Found again by streams' ends, it may lie within transactions, whose beginnings are then looked for.
+    if let open = truth.oldestOpenTransaction, checkpoint.resume > open,
+      Int64(open.seconds) * Nano.second > bucketCreated
+    {
+      world.fail(
+        "the checkpoint resumes at \(checkpoint.resume); a transaction that began at \(open) is open"
+      )
     }
   }
 
@@ -96,10 +158,10 @@ final class Judge {
     var count = 0
     var oldest: Int64?
     for stream in streams {
+      guard let first = stream.firstMissing(truth, world.now) else { continue }
       let times = truth.committedAt[stream.index]
-      guard stream.stored < times.count else { continue }
-      count += times.count - stream.stored
-      oldest = min(oldest ?? .max, times[stream.stored])
+      count += times.count - first
+      oldest = min(oldest ?? .max, times[first])
     }
     return (count, oldest)
   }
@@ -119,6 +181,13 @@ final class Judge {
       let leaders = instances.filter { $0.epoch != nil }
       if leaders.count != 1 { return "\(bridge) has \(leaders.count) leaders" }
     }
+    // Of several instances, each has derived what was its own to derive.
+    let events = instances.count == 1 ? truth.events : nil
+    if let wrong = instances.lazy.compactMap({
+      AccountsJudge.lookAtEnd(of: $0, events: events)
+    }).first {
+      return wrong
+    }
     let health = instances.map { $0.health?.status }
     if health.contains(.idle) || health.contains(.ok) { return nil }
     let words = health.map { $0?.rawValue ?? "unknown" }.joined(separator: ", ")
@@ -129,37 +198,81 @@ final class Judge {
   var lastOrigin: Int { streams.max { $0.movedAt < $1.movedAt }?.origin ?? 0 }
 
   /// All its streams hold something of it.
-  var hasMessagesEverywhere: Bool { streams.dropLast().allSatisfy { $0.stored > 0 } }
+  var hasMessagesEverywhere: Bool {
+    streams.allSatisfy { $0.index == truth.letters || $0.stored > 0 }
+  }
 
   var handovers: Int { streams.reduce(0) { $0 + $1.handovers } }
 
-  var missingText: String {
-    streams.filter { $0.stored < truth.messages[$0.index].count }.map {
-      "\($0.name) has \($0.stored) of \(truth.messages[$0.index].count), the next is \(truth.messages[$0.index][$0.stored].position)"
+  private var missingText: String {
+    streams.compactMap { stream in
+      guard let first = stream.firstMissing(truth, world.now) else { return nil }
+      let expected = truth.messages[stream.index]
+      return
+        "\(stream.name) has \(stream.stored) of \(expected.count), the next is \(expected[first].position)"
     }.joined(separator: "; ")
   }
 
-  var expectedCount: Int { truth.messages.reduce(0) { $0 + $1.count } }
+  /// Clients can ask the primary. While they reach only a former one that doesn't know better, nobody can know what
+  /// is committed.
+  private var isPrimaryThere: Bool {
+    guard let primary = world.mongo.primary else { return false }
+    let member = world.mongo.members[primary]
+    return member.isUp && member.isReachable && member.isPrimary
+  }
 
-  /// What an instance's health says, beside what is known to be so.
-  func look(at report: HealthReport, of instance: Instance, upSince began: Int64) {
+  /// Once a second: what the bridge says of itself, beside what is known to be so.
+  func look(at instance: Instance, _ life: Instance.Life) {
+    if !isPrimaryThere { hiddenUntil = world.now }
+    guard let report = instance.health else { return }
     tally.health[report.status.rawValue, default: 0] += 1
-    let now = world.now
-    // Who stands by says how it is itself.
-    let isStandby = world.publishers.knowLeadership && instance.epoch == nil
-    guard report.status == .ok || report.status == .idle, !isStandby else {
-      quietSince[instance.number] = nil
+    if let wrong = AccountsJudge.look(at: instance, world) { return world.fail(wrong) }
+    // Who stands by speaks of itself, not of what is published.
+    guard !world.publishers.knowLeadership || instance.epoch != nil else {
+      health[instance.number] = nil
       return
     }
-    let since = quietSince[instance.number] ?? now
-    quietSince[instance.number] = since
-    // What was stored before is read again first: that is progress as well, and nothing of it is seen here.
-    if let oldest = missing.oldest,
-      now - max(oldest, began, since, streams.map(\.movedAt).max() ?? 0) > Self.healthDelay
-    {
-      world.fail(
-        "health of \(instance.name) says \(report.status.rawValue), and nothing has moved for \(Nano.text(now - max(oldest, began))) s: \(missingText)"
-      )
+    let sight = HealthJudge.Sight(
+      status: report.status, now: world.now,
+      upSince: max(life.began, life.resumedAt, hiddenUntil),
+      missingSince: missing.oldest, movedAt: streams.map(\.movedAt).max() ?? 0,
+      allMove: streams.allSatisfy { stream in
+        stream.firstMissing(truth, world.now) == nil
+          || world.now - stream.movedAt < 3 * Nano.second
+      })
+    if let wrong = health[instance.number, default: HealthJudge()].look(sight) {
+      let text = "\(instance.name): \(wrong)"
+      world.fail(missingText.isEmpty ? text : "\(text): \(missingText)")
+    }
+  }
+
+  /// Everything is settled.
+  func lookAtEnd() {
+    do {
+      let parity = try ParityJudge(configuration, world.mongo)
+      for stream in streams {
+        guard let held = world.jetStream.streams[stream.name] else { continue }
+        let messages = held.store.messages
+        let found = parity.compare(stream.name, messages, lastSequence: held.lastSequence)
+        if let wrong = found.first(where: { !isAllowed($0, stream) }) {
+          return world.fail("verify: \(stream.name): \(wrong)")
+        }
+        if let missed = parity.selftest(stream.name, messages, lastSequence: held.lastSequence) {
+          return world.fail("verify does not see that \(missed)")
+        }
+      }
+    } catch {
+      world.fail("verify: \(error)")
+    }
+  }
+
+  /// Where messages are taken out, verify can tell no more than that they are gone.
+  private func isAllowed(_ finding: ParityJudge.Finding, _ stream: StreamJudge) -> Bool {
+    switch finding.kind {
+    case .gap: stream.isEmptied
+    case .duplicate, .reordered: stream.repeated > 0
+    case .missing: stream.leftOut > 0 || (stream.isEmptied && stream.maxAge != nil)
+    default: false
     }
   }
 }

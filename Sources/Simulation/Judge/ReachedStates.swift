@@ -1,42 +1,146 @@
 import Bridge
 import JetStream
 
-extension EpochDecision {
-  /// What is special about it, for the tally of states reached.
-  var states: [String] {
-    guard case .tail(let plan) = mode else { return ["begin: snapshot"] }
-    var states: [String] = []
-    func add(_ name: String, _ isSo: Bool) { if isSo { states.append("begin: \(name)") } }
-    add("first", plan.isFresh)
-    add("checkpoint lost", plan.foundAgainAt != nil)
-    add("losses", !plan.losses.isEmpty)
-    add("refilling", !plan.refilling.isEmpty)
-    add("halted stream", !plan.halted.isEmpty)
-    add("removed messages", !plan.unseen.isEmpty)
-    add("messages behind a gap", !plan.held.isEmpty)
-    add("late messages", !plan.lacksUpTo.isEmpty)
-    if states.isEmpty { states.append("begin: checkpoint") }
-    return states
+/// How an epoch begins, by what is special about the decision: the tally of states reached has all of them.
+package enum EpochBeginning: String, CaseIterable, Sendable {
+  case first
+  case checkpoint
+  case checkpointLost = "checkpoint lost"
+  case losses
+  case refilling
+  case haltedStream = "halted stream"
+  case removedMessages = "removed messages"
+  case messagesBehindGap = "messages behind a gap"
+  case lateMessages = "late messages"
+  case earlierRules = "earlier rules"
+  case snapshot
+
+  /// Why no history reaches it; nil: histories do.
+  package var isMissing: String? {
+    switch self {
+    case .snapshot: "snapshots are not simulated"
+    case .earlierRules: "rules do not change: reloads are not simulated"
+    case .haltedStream: "every stream refills, and windows roll over only behind the checkpoint"
+    case .first, .checkpoint, .checkpointLost, .losses, .refilling, .removedMessages,
+      .messagesBehindGap, .lateMessages:
+      nil
+    }
+  }
+
+  static func all(in decision: EpochDecision) -> [EpochBeginning] {
+    guard case .tail(let plan) = decision.mode else { return [.snapshot] }
+    var states: [EpochBeginning] = []
+    func add(_ state: EpochBeginning, _ isSo: Bool) { if isSo { states.append(state) } }
+    add(.first, plan.isFresh)
+    add(.checkpointLost, plan.foundAgainAt != nil)
+    add(.losses, !plan.losses.isEmpty)
+    add(.refilling, !plan.refilling.isEmpty)
+    add(.haltedStream, !plan.halted.isEmpty)
+    add(.removedMessages, !plan.unseen.isEmpty || !plan.uncounted.isEmpty)
+    add(.messagesBehindGap, !plan.held.isEmpty)
+    add(.lateMessages, !plan.lacksUpTo.isEmpty)
+    add(.earlierRules, plan.earlierRules != nil)
+    return states.isEmpty ? [.checkpoint] : states
   }
 }
 
-extension EpochEnd {
-  /// For the tally of states reached.
-  var kind: String {
+/// How an epoch ends.
+package enum EpochEnding: String, CaseIterable, Sendable {
+  case finished
+  case settled
+  case notAnswered = "publish failed, no answer"
+  case sequenceRefused = "publish failed, 10071"
+  case refusedOtherwise = "publish failed, refused otherwise"
+  case blocked
+  case acksRefused = "acks refused"
+  case halted
+  case connectionLost = "connection lost"
+  case sourceFailed = "source failed"
+  case snapshotFinished = "snapshot finished"
+  case needsEarlier = "needs earlier"
+  case abandoned
+  case leaseLapsed = "lease lapsed"
+
+  package var isMissing: String? {
     switch self {
-    case .finished: "finished"
-    case .settled: "settled"
+    case .settled: "rules do not change: reloads are not simulated"
+    case .blocked: "transactions stay in memory"
+    case .acksRefused: "permissions are not simulated"
+    case .halted: "no entry is beyond understanding, and no rule halts"
+    case .snapshotFinished: "snapshots are not simulated"
+    case .finished, .notAnswered, .sequenceRefused, .refusedOtherwise, .connectionLost,
+      .sourceFailed, .needsEarlier, .abandoned, .leaseLapsed:
+      nil
+    }
+  }
+
+  init(_ end: EpochEnd) {
+    switch end {
+    case .finished: self = .finished
+    case .settled: self = .settled
     case .publishFailed(_, let error):
-      "publish failed, \(error.code == 0 ? "no answer" : String(error.code))"
-    case .blocked: "blocked"
-    case .acksRefused: "acks refused"
-    case .halted: "halted"
-    case .connectionLost: "connection lost"
-    case .sourceFailed: "source failed"
-    case .snapshotFinished: "snapshot finished"
-    case .needsEarlier: "needs earlier"
-    case .abandoned: "abandoned"
-    case .leaseLapsed: "lease lapsed"
+      self =
+        error.code == 0
+        ? .notAnswered
+        : error.code == JetStreamCode.wrongLastSequence ? .sequenceRefused : .refusedOtherwise
+    case .blocked: self = .blocked
+    case .acksRefused: self = .acksRefused
+    case .halted: self = .halted
+    case .connectionLost: self = .connectionLost
+    case .sourceFailed: self = .sourceFailed
+    case .snapshotFinished: self = .snapshotFinished
+    case .needsEarlier: self = .needsEarlier
+    case .abandoned: self = .abandoned
+    case .leaseLapsed: self = .leaseLapsed
+    }
+  }
+}
+
+/// What happens to a bridge's leadership.
+package enum LeadershipChange: String, CaseIterable, Sendable {
+  case taken
+  case lost
+  /// A stream has a message of another process than the one before.
+  case handedOver = "handed over"
+}
+
+/// How often histories reached each state.
+package struct ReachedStates: Sendable {
+  package private(set) var beginnings: [EpochBeginning: Int] = [:]
+  package private(set) var endings: [EpochEnding: Int] = [:]
+  package private(set) var leadership: [LeadershipChange: Int] = [:]
+
+  mutating func note(_ decision: EpochDecision) {
+    for state in EpochBeginning.all(in: decision) { beginnings[state, default: 0] += 1 }
+  }
+
+  mutating func note(_ end: EpochEnd) { endings[EpochEnding(end), default: 0] += 1 }
+
+  mutating func note(_ change: LeadershipChange, _ count: Int = 1) {
+    leadership[change, default: 0] += count
+  }
+
+  mutating func add(_ other: ReachedStates) {
+    beginnings.merge(other.beginnings, uniquingKeysWith: +)
+    endings.merge(other.endings, uniquingKeysWith: +)
+    leadership.merge(other.leadership, uniquingKeysWith: +)
+  }
+
+  /// Each state, how often it was reached, and why it need not be.
+  var lines: [(state: String, count: Int, isMissing: String?)] {
+    EpochBeginning.allCases.map { ("begin: \($0.rawValue)", beginnings[$0] ?? 0, $0.isMissing) }
+      + EpochEnding.allCases.map { ("end: \($0.rawValue)", endings[$0] ?? 0, $0.isMissing) }
+      + LeadershipChange.allCases.map { ("leadership: \($0.rawValue)", leadership[$0] ?? 0, nil) }
+  }
+
+  /// States that histories should reach and did not, and those that they did although it is said that they can't.
+  var surprises: [String] {
+    lines.compactMap { line in
+      switch (line.count, line.isMissing) {
+      case (0, nil): "\(line.state) was never reached"
+      case (1..., let reason?): "\(line.state) was reached: \(reason)"
+      default: nil
+      }
     }
   }
 }

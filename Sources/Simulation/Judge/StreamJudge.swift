@@ -7,13 +7,18 @@ struct StreamJudge {
   let index: Int
   let name: String
   let isExclusive: Bool
+  /// Operators, limits or consumers take messages out of it.
+  let isEmptied: Bool
+  /// In nanoseconds: what is older need not be published again.
+  let maxAge: Int64?
   /// How many of the expected messages are known to have been stored.
   private(set) var stored = 0
-  /// The last sequence that was looked at.
-  private var through: UInt64 = 0
-  private var created: Int64?
-  /// Of the message before: its entry and its batch.
-  private var batch: (entry: OplogPosition, id: [UInt8])?
+  /// The most that ever were.
+  private(set) var everStored = 0
+  /// Messages that were stored twice where nobody can know better.
+  private(set) var repeated = 0
+  /// Expected messages that were not stored again, being older than the stream keeps them.
+  private(set) var leftOut = 0
   /// When the last of our messages was stored.
   private(set) var movedAt: Int64 = 0
   /// Who published the last of our messages (`Publishers`), …
@@ -21,34 +26,74 @@ struct StreamJudge {
   /// … and how often that was another process than the one before.
   private(set) var handovers = 0
 
-  init(_ index: Int, _ name: String, isExclusive: Bool) {
+  /// The last sequence that was looked at.
+  private var through: UInt64 = 0
+  private var created: Int64?
+  /// Stored and not looked at.
+  private var arrived: [(created: Int64, message: StoredMessage)] = []
+  /// Of the message before: its entry, its batch, and how many messages of that there were.
+  private var batch: (entry: OplogPosition, id: [UInt8], count: Int)?
+  /// What the server takes in one.
+  private static let mostInBatch = 1000
+  /// The stream has lost what it held, as a whole or its end.
+  private var hasLost = false
+  /// When each of the expected messages was first stored; of streams that are emptied.
+  private var storedAt: [Int64] = []
+  /// When the servers forgot the ids of messages that are gone.
+  private var forgotAt = Int64.min
+  /// What follows a repeated message, while it is an earlier one.
+  private var afterRepeated: Int?
+
+  init(_ index: Int, _ name: String, isExclusive: Bool, isEmptied: Bool, maxAge: Int64?) {
     self.index = index
     self.name = name
     self.isExclusive = isExclusive
+    self.isEmptied = isEmptied
+    self.maxAge = maxAge
   }
 
+  /// The stream stores a message.
+  mutating func arrive(_ message: StoredMessage, created: Int64) {
+    arrived.append((created, message))
+  }
+
+  /// Servers restart, or another one leads: ids of messages that are gone are forgotten.
+  mutating func forgetIDs(at now: Int64) { forgotAt = now }
+
   /// Looks at what was stored since the last time; what is wrong with it, or nil.
+  ///
+  /// - Parameter claimed: what the newest checkpoint says is settled.
   mutating func look(
-    at stream: SimulatedStream, _ truth: Truth, bridge: String, _ publishers: Publishers, now: Int64
+    at stream: SimulatedStream, _ truth: Truth, bridge: String, _ publishers: Publishers,
+    now: Int64, claimed: EventPosition?
   ) -> String? {
     if created != stream.created {
+      hasLost = created != nil
       created = stream.created
       through = 0
       stored = 0
+      afterRepeated = nil
       batch = nil
       origin = 0
     }
-    if stream.store.lastSequence < through { rewind(stream, truth, bridge: bridge) }
-    while through < stream.store.lastSequence {
-      through += 1
-      guard let message = stream.store[through] else { continue }
-      let before = stored
-      if let wrong = take(message, truth, bridge: bridge) {
+    if stream.store.lastSequence < through {
+      hasLost = true
+      rewind(stream, truth, bridge: bridge)
+    }
+    let messages = arrived
+    arrived.removeAll(keepingCapacity: true)
+    for (created, message) in messages
+    where created == stream.created && message.sequence > through
+      && message.sequence <= stream.store.lastSequence
+    {
+      let before = stored + repeated
+      if let wrong = take(message, truth, bridge: bridge, now: now, claimed) {
         return "\(wrong) (\(publishers.text(message.origin, after: origin)))"
       }
       movedAt = now
-      if stored > before, let wrong = follow(message, publishers) { return wrong }
+      if stored + repeated > before, let wrong = follow(message, publishers) { return wrong }
     }
+    through = max(through, stream.store.lastSequence)
     return nil
   }
 
@@ -65,36 +110,96 @@ struct StreamJudge {
   }
 
   private mutating func take(
-    _ message: StoredMessage, _ truth: Truth, bridge: String
+    _ message: StoredMessage, _ truth: Truth, bridge: String, now: Int64, _ claimed: EventPosition?
   ) -> String? {
-    guard let found = own(message, truth, bridge: bridge) else { return nil }
+    guard let found = truth.own(message, isExclusive: isExclusive, bridge: bridge) else {
+      return nil
+    }
     let expected = truth.messages[index]
+    if let place = truth.place(of: found.position, in: index), place != stored,
+      expected[place].fingerprint == found.fingerprint,
+      place < stored
+        ? mayRepeat(place, found.position, claimed) : areTooOld(stored..<place, truth, now)
+    {
+      if place < stored {
+        repeated += 1
+        afterRepeated = place + 1
+        return nil
+      }
+      leftOut += place - stored
+      stored = place
+    }
     guard stored < expected.count, expected[stored].position == found.position,
       expected[stored].fingerprint == found.fingerprint
     else {
-      return "\(name) \(message.sequence): \(misplaced(found, expected))"
+      return "\(name) \(message.sequence): \(misplaced(found, truth))"
     }
-    defer { stored += 1 }
-    guard expected[stored].isWhole, let id = Self.batchID(message.headers) else {
+    defer {
+      stored += 1
+      everStored = max(everStored, stored)
+      afterRepeated = nil
+      if isEmptied {
+        while storedAt.count < stored { storedAt.append(now) }
+      }
+    }
+    guard let id = Self.batchID(message.headers) else {
       batch = nil
       return nil
     }
-    defer { batch = (found.position.entry, id) }
-    guard let batch, batch.entry == found.position.entry, batch.id != id else { return nil }
+    let isSame = batch?.id == id
+    let isWhole = expected[stored].isWhole
+    defer { batch = (found.position.entry, id, isSame ? (batch?.count ?? 0) + 1 : 1) }
+    guard let batch, isWhole, batch.entry == found.position.entry, !isSame,
+      batch.count < Self.mostInBatch
+    else { return nil }
     return
       "\(name) \(message.sequence): \(found.position) is in another batch than the transaction's message before"
   }
 
   private func misplaced(
-    _ found: (position: EventPosition, fingerprint: UInt64), _ expected: [Truth.Message]
+    _ found: (position: EventPosition, fingerprint: UInt64), _ truth: Truth
   ) -> String {
-    let known = expected.firstIndex { $0.position == found.position }
-    guard let known else { return "\(found.position) is nothing that was committed" }
+    let expected = truth.messages[index]
+    guard let known = truth.place(of: found.position, in: index) else {
+      return "\(found.position) is nothing that was committed"
+    }
     guard expected[known].fingerprint == found.fingerprint else {
       return "\(found.position) has other contents"
     }
     if known < stored { return "\(found.position) is stored a second time" }
     return "holds \(found.position), expected \(expected[stored].position) (number \(stored))"
+  }
+
+  // MARK: - What nobody can know better
+
+  /// Whether a message may be stored twice: it was gone, and nothing tells of it any more. Docs: "What nobody can
+  /// count".
+  private func mayRepeat(_ place: Int, _ position: EventPosition, _ claimed: EventPosition?) -> Bool
+  {
+    guard isEmptied else { return false }
+    if afterRepeated == place { return true }
+    guard claimed.map({ position >= $0 }) ?? true else { return false }
+    // On an exclusive stream the sequence counts, or the server knows the id.
+    return !isExclusive || (place < storedAt.count && storedAt[place] <= forgotAt)
+  }
+
+  /// Whether the stream wouldn't hold these messages any more. Of changes' times seconds are known.
+  private func areTooOld(_ places: Range<Int>, _ truth: Truth, _ now: Int64) -> Bool {
+    guard hasLost, maxAge != nil else { return false }
+    return places.allSatisfy { isTooOld(truth.messages[index][$0].position, now) }
+  }
+
+  private func isTooOld(_ position: EventPosition, _ now: Int64) -> Bool {
+    guard let maxAge else { return false }
+    let written = Int64(position.entry.seconds) * Nano.second - World.epoch
+    return now - written > maxAge - 3 * Nano.second
+  }
+
+  /// The first expected message that the stream never had, or lost and should get back.
+  func firstMissing(_ truth: Truth, _ now: Int64) -> Int? {
+    let messages = truth.messages[index]
+    guard hasLost, maxAge != nil else { return stored < messages.count ? stored : nil }
+    return (stored..<messages.count).first { !isTooOld(messages[$0].position, now) }
   }
 
   /// Of an atomic batch.
@@ -113,38 +218,23 @@ struct StreamJudge {
   private mutating func rewind(_ stream: SimulatedStream, _ truth: Truth, bridge: String) {
     through = stream.store.lastSequence
     stored = 0
+    afterRepeated = nil
     batch = nil
     origin = 0
     var sequence = through
     while sequence >= max(stream.store.firstSequence, 1) {
-      if let message = stream.store[sequence], let found = own(message, truth, bridge: bridge) {
-        let expected = truth.messages[index]
-        stored =
-          (expected.lastIndex {
-            $0.position == found.position && $0.fingerprint == found.fingerprint
-          } ?? -1) + 1
+      if let message = stream.store[sequence],
+        let found = truth.own(message, isExclusive: isExclusive, bridge: bridge)
+      {
+        if let place = truth.place(of: found.position, in: index),
+          truth.messages[index][place].fingerprint == found.fingerprint
+        {
+          stored = place + 1
+        }
         origin = message.origin
         return
       }
       sequence -= 1
-    }
-  }
-
-  private func own(
-    _ message: StoredMessage, _ truth: Truth, bridge: String
-  ) -> (position: EventPosition, fingerprint: UInt64)? {
-    message.headers.withUnsafeBytes { headers in
-      let marks = MessageMarks(headers)
-      guard marks.isOfBridge, let position = marks.position else { return nil }
-      if !isExclusive {
-        guard let name = marks.bridge, name.elementsEqual(bridge.utf8) else { return nil }
-      }
-      var subject = message.subject
-      return subject.withUTF8 { subject in
-        message.payload.withUnsafeBytes { body in
-          (position, truth.fingerprint(UnsafeRawBufferPointer(subject), headers: headers, body))
-        }
-      }
     }
   }
 }

@@ -4,6 +4,7 @@ import BridgeConfiguration
 import Bytes
 import Mapping
 import Oplog
+import SimulatedJetStream
 import SimulatedMongo
 import Verification
 
@@ -14,11 +15,13 @@ final class Truth {
     var position: EventPosition
     /// Of subject, the event's headers and body.
     var fingerprint: UInt64
-    /// All that the entry makes goes to this stream.
+    /// None of the entry's events becomes a dead letter, which waits for the messages before it.
     var isWhole = true
   }
 
   let names: [String]
+  /// The stream of dead letters.
+  let letters: Int
   private(set) var messages: [[Message]]
   /// When the entry of each was committed, in the world's time.
   private(set) var committedAt: [[Int64]]
@@ -33,15 +36,24 @@ final class Truth {
 
   init(_ set: SimulatedReplicaSet, _ configuration: BridgeConfiguration) {
     self.set = set
-    var names = configuration.streams.map(\.name)
-    if !names.contains(configuration.deadLetter.stream) {
-      names.append(configuration.deadLetter.stream)
-    }
+    let names = Self.names(configuration)
     self.names = names
+    letters = names.firstIndex(of: configuration.deadLetter.stream) ?? 0
     messages = names.map { _ in [] }
     committedAt = messages.map { _ in [] }
-    let limits = names.map { _ in MessageLimits(maximumPayload: 1 << 20) }
-    expected = ExpectedMessages(configuration, sourceName: Scenario.source, limits: limits)
+    expected = Self.deriver(configuration)
+  }
+
+  /// Of all streams, in the order of their indices.
+  static func names(_ configuration: BridgeConfiguration) -> [String] {
+    let names = configuration.streams.map(\.name)
+    let letters = configuration.deadLetter.stream
+    return names.contains(letters) ? names : names + [letters]
+  }
+
+  static func deriver(_ configuration: BridgeConfiguration) -> ExpectedMessages {
+    let limits = names(configuration).map { _ in MessageLimits(maximumPayload: 1 << 20) }
+    return ExpectedMessages(configuration, sourceName: Scenario.source, limits: limits)
   }
 
   /// Takes in what was committed meanwhile.
@@ -54,14 +66,51 @@ final class Truth {
       try set.withBytes(of: entry.number) { bytes in
         _ = try decoder.begin(BSONView(bytes))
         while let event = try decoder.next() {
+          events &+= 1
           expected.derive(event) { add($0, at: now) }
         }
       }
       let grown = messages.indices.filter { messages[$0].count > before[$0] }
-      guard grown.count > 1 else { continue }
+      guard grown.contains(letters), grown.count > 1 else { continue }
       for stream in grown {
         for index in before[stream]..<messages[stream].count {
           messages[stream][index].isWhole = false
+        }
+      }
+    }
+  }
+
+  /// The first entry of the oldest transaction that is open behind the newest committed entry.
+  var oldestOpenTransaction: OplogPosition? { decoder.oldestOpenTransaction?.position }
+
+  /// How many changes were committed.
+  private(set) var events: UInt64 = 0
+
+  /// The number of the expected message of that event in a stream.
+  func place(of position: EventPosition, in stream: Int) -> Int? {
+    let all = messages[stream]
+    var (low, high) = (0, all.count)
+    while low < high {
+      let middle = (low + high) / 2
+      if all[middle].position < position { low = middle + 1 } else { high = middle }
+    }
+    return low < all.count && all[low].position == position ? low : nil
+  }
+
+  /// A stored message as one of the bridge's; nil: it is somebody else's.
+  func own(
+    _ message: StoredMessage, isExclusive: Bool, bridge: String
+  ) -> (position: EventPosition, fingerprint: UInt64)? {
+    message.headers.withUnsafeBytes { headers in
+      let marks = MessageMarks(headers)
+      guard marks.isOfBridge, let position = marks.position else { return nil }
+      if !isExclusive {
+        guard let name = marks.bridge, name.elementsEqual(bridge.utf8) else { return nil }
+      }
+      var subject = message.subject
+      return subject.withUTF8 { subject in
+        message.payload.withUnsafeBytes { body in
+          (position, fingerprint(UnsafeRawBufferPointer(subject), headers: headers, body))
         }
       }
     }

@@ -26,6 +26,8 @@ final class SimulatedEventLoop: EventLoop, @unchecked Sendable {
   init(local: Int64) { self.local = local }
 
   var hasReady: Bool { !ready.isEmpty }
+  /// What is ready, and timers, those that were cancelled included.
+  var waiting: Int { ready.count + timers.count }
 
   /// When the next timer is due, by the process's clock.
   var nextDeadline: Int64? {

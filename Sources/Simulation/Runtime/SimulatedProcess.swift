@@ -39,6 +39,9 @@ final class SimulatedProcess: @unchecked Sendable {
     }
   }
 
+  /// How much waits to run, now or later.
+  var waiting: Int { tasks.count + eventLoop.waiting }
+
   var isReady: Bool { !isPaused && (!tasks.isEmpty || eventLoop.hasReady) }
 
   /// The next moment of the world at which this process has something to do by itself.

@@ -15,6 +15,7 @@ final class SimulatedSurroundings: Surroundings, @unchecked Sendable {
   private let mongo: MongoEnd
   /// Of its life's messages, but for the epoch.
   private let publisher: Publishers.Publisher
+  private let bridge: Int
   let instance: String
   var eventLoop: any EventLoop { process.eventLoop }
   let transport: NATSTransport
@@ -25,12 +26,13 @@ final class SimulatedSurroundings: Surroundings, @unchecked Sendable {
 
   init(
     _ world: World, _ process: SimulatedProcess, _ mongo: MongoEnd, _ uplink: Uplink,
-    _ publisher: Publishers.Publisher
+    _ publisher: Publishers.Publisher, bridge: Int
   ) {
     self.world = world
     self.process = process
     self.mongo = mongo
     self.publisher = publisher
+    self.bridge = bridge
     instance = process.name
     transport = world.network.transport(of: process, uplink)
     process.origin = world.publishers.add(publisher)
@@ -46,7 +48,7 @@ final class SimulatedSurroundings: Surroundings, @unchecked Sendable {
     world.history.note(world.now, 21, UInt64(publisher.instance), epoch ?? 0)
     world.history.note(
       world.now, "\(process.name) \(epoch.map { "leads by epoch \($0)" } ?? "leads no longer")")
-    world.reached["leadership \(epoch == nil ? "lost" : "taken")", default: 0] += 1
+    world.reached.note(epoch == nil ? .lost : .taken)
   }
 
   func reader(
@@ -64,12 +66,14 @@ final class SimulatedSurroundings: Surroundings, @unchecked Sendable {
   }
   func noteEpoch(_ decision: EpochDecision) {
     guard !process.isGhost else { return }
-    for state in decision.states { world.reached[state, default: 0] += 1 }
+    world.reached.note(decision)
+    guard case .tail(let plan) = decision.mode else { return }
+    for doubt in plan.doubts { world.onDoubt(bridge, doubt) }
   }
 
   func noteEpoch(endedBy end: EpochEnd) {
     guard !process.isGhost else { return }
-    world.reached["end: \(end.kind)", default: 0] += 1
+    world.reached.note(end)
   }
 
   func shutDown() async throws {}
@@ -86,7 +90,8 @@ final class Instance {
   /// The bridge's.
   let bridge: Int
   let uplink: Uplink
-  private var lives = 0
+  /// How many processes there were.
+  private(set) var lives = 0
   private var clock: SimulatedClock
   private(set) var life: Life?
   /// Told not to run.
@@ -150,7 +155,7 @@ final class Instance {
     let life = process.enter(at: world.now) {
       let surroundings = SimulatedSurroundings(
         world, process, mongo, uplink,
-        Publishers.Publisher(instance: number, process: process.name))
+        Publishers.Publisher(instance: number, process: process.name), bridge: bridge)
       let service = BridgeService(
         configuration: configuration, options: RunOptions(), logger: logger(process),
         on: surroundings)
@@ -274,6 +279,17 @@ final class Instance {
   var health: HealthReport? {
     guard let life, !life.process.isPaused, life.end == nil else { return nil }
     return life.process.enter(at: world.now) { life.service.health }
+  }
+}
+
+extension Instance {
+  /// How a process has ended that nobody stopped: whatever breaks, the bridge is to live through it.
+  var wrongEnd: String? { ends.keys.filter { $0 != "stopped" }.min() }
+
+  /// What the process has counted; nil while none answers.
+  var accounts: BridgeAccounts? {
+    guard let life, !life.process.isPaused, life.end == nil else { return nil }
+    return life.process.enter(at: world.now) { life.service.accounts }
   }
 }
 

@@ -22,6 +22,8 @@ final class Network: @unchecked Sendable {
   var extraDelay: Int64 = 0
   /// JetStream has no leaders: what is for it is not answered.
   private var commitIsScheduled = false
+  /// Called before proposals are committed, until true is returned.
+  var atCommit: [() -> Bool] = []
 
   private struct Opening {
     var process: SimulatedProcess
@@ -77,9 +79,6 @@ final class Network: @unchecked Sendable {
     /// Packets that came and were not taken yet, in order.
     var arrived = CircularBuffer<Packet>()
   }
-
-  private static let highWater = 512 << 10
-  private static let lowWater = 128 << 10
 
   init(_ world: World) {
     self.world = world
@@ -177,7 +176,7 @@ final class Network: @unchecked Sendable {
   private func send(_ bytes: ByteBuffer, _ link: Link) {
     guard !link.process.isGhost, link.isOpenAtClient else { return }
     link.bytesInFlight += bytes.readableBytes
-    if link.bytesInFlight > Self.highWater { link.channel.setWritable(false) }
+    if link.bytesInFlight > world.scenario.highWater { link.channel.setWritable(false) }
     goToServer(.bytes(bytes, origin: link.process.origin), link)
   }
 
@@ -209,7 +208,8 @@ final class Network: @unchecked Sendable {
   }
 
   private func makeWritable(_ link: Link) {
-    guard link.isOpenAtClient, link.bytesInFlight < Self.lowWater, !link.channel.isWritable,
+    guard link.isOpenAtClient, link.bytesInFlight < world.scenario.highWater / 4,
+      !link.channel.isWritable,
       !link.process.isPaused
     else { return }
     act(for: link.process) { link.channel.setWritable(true) }
@@ -225,6 +225,7 @@ final class Network: @unchecked Sendable {
     commitIsScheduled = true
     world.schedule(in: chance.skewed(100 * Nano.micro, 4 * Nano.milli)) { [self] in
       commitIsScheduled = false
+      atCommit.removeAll { $0() }
       for name in world.jetStream.streams.keys.sorted() {
         world.jetStream.streams[name]?.commit()
       }

@@ -25,6 +25,19 @@ package struct Scenario: Sendable {
 
   /// For how long a leader's lease lasts.
   static let lease = 5 * Nano.second
+  /// Operators, limits or consumers take messages out of streams. What else is broken then leaves nobody who could
+  /// say what was there, so it isn't: a lost checkpoint, or messages that the servers forget.
+  let removes: Bool
+  /// What breaks: not everything in every history, so that some have what many faults together hide.
+  let faults: [Fault]
+  /// The same of faults that are about one process of several.
+  let faultsOfInstances: [Fault]
+  /// Bytes that a connection takes before its client has to wait.
+  let highWater: Int
+  /// At the end the replica set is restored from a backup.
+  let endsWithRestore: Bool
+  /// The stream of dead letters is in the configuration's list.
+  let listsLetters: Bool
 
   package struct Stream: Sendable {
     var name: String
@@ -35,6 +48,35 @@ package struct Scenario: Sendable {
     var duplicateWindow = 120
     /// Who publishes to it, where there are several bridges.
     var bridges: [Int] = [0]
+    private(set) var removal = Removal.none
+
+    mutating func limit(by removal: Removal) {
+      self.removal = removal
+      if case .maxAge(let seconds) = removal { duplicateWindow = min(duplicateWindow, seconds) }
+    }
+  }
+
+  /// What takes messages out of a stream, besides operators.
+  enum Removal: Sendable, Equatable {
+    case none
+    /// A consumer that takes what comes.
+    case workQueue
+    case maxMessages(Int)
+    case maxBytes(Int)
+    case maxMessagesPerSubject(Int)
+    /// In seconds.
+    case maxAge(Int)
+
+    var yaml: String {
+      switch self {
+      case .none: ""
+      case .workQueue: "    retention: workqueue\n"
+      case .maxMessages(let count): "    max_msgs: \(count)\n"
+      case .maxBytes(let size): "    max_bytes: \(size)\n"
+      case .maxMessagesPerSubject(let count): "    max_msgs_per_subject: \(count)\n"
+      case .maxAge(let seconds): "    max_age: \(seconds)s\n"
+      }
+    }
   }
 
   /// Instead of what a seed chooses.
@@ -57,19 +99,22 @@ package struct Scenario: Sendable {
     let replicas = nodes == 3 && chance.one(in: 2) ? 3 : 1
     let hasAtomic = server >= ServerVersion(2, 12, 1)
     let hasFast = server >= ServerVersion(2, 14, 0)
+    removes = chance.one(in: 3)
     var streams: [Stream] = []
     for name in ["ROOMS", "USERS"] {
       let isExclusive = name == "ROOMS" || chance.one(in: 2)
       var modes = isExclusive ? ["auto", "chain"] : ["auto"]
       if hasAtomic { modes.append("atomic") }
-      if hasFast, replicas == 1 { modes.append("fast") }
+      if hasFast { modes.append("fast") }
       if !isExclusive { modes.append("single") }
-      streams.append(
-        Stream(
-          name: name, mode: chance.pick(modes), isExclusive: isExclusive, replicas: replicas,
-          duplicateWindow: chance.pick([2, 10, 120])))
+      var stream = Stream(
+        name: name, mode: chance.pick(modes), isExclusive: isExclusive, replicas: replicas,
+        duplicateWindow: chance.pick([2, 10, 120]))
+      if removes { stream.limit(by: Self.removal(&chance)) }
+      streams.append(stream)
     }
-    var others = Chance(seed, 7)
+    // What several processes are about has a chance of its own: histories of one process don't depend on it.
+    var others = Chance(seed, 9)
     let tenths = others.below(10)
     let instances = tenths < 4 ? 1 : tenths < 7 ? 2 : 3
     let areTwo = others.one(in: 4)
@@ -79,11 +124,12 @@ package struct Scenario: Sendable {
       streams[1].bridges = [1]
       var modes = ["auto", "single"]
       if hasAtomic { modes.append("atomic") }
-      if hasFast, replicas == 1 { modes.append("fast") }
-      streams.append(
-        Stream(
-          name: "BOTH", mode: others.pick(modes), isExclusive: false, replicas: replicas,
-          duplicateWindow: others.pick([2, 10, 120]), bridges: [0, 1]))
+      if hasFast { modes.append("fast") }
+      var both = Stream(
+        name: "BOTH", mode: others.pick(modes), isExclusive: false, replicas: replicas,
+        duplicateWindow: others.pick([2, 10, 120]), bridges: [0, 1])
+      if removes { both.limit(by: Self.removal(&others)) }
+      streams.append(both)
     }
     self.streams = streams
     length = chance.between(20, 120) * Nano.minute
@@ -91,6 +137,33 @@ package struct Scenario: Sendable {
     burst = chance.pick([1, 3, 30])
     faultPause = chance.pick([500, 1_000, 2_000, 5_000, 20_000]) * Nano.milli
     keepsWindow = chance.one(in: 2)
+    var faults = Fault.allCases.filter { !$0.isOfInstances && !chance.one(in: 3) }
+    if faults.isEmpty { faults = [.kill] }
+    self.faults = faults
+    let ofInstances = Fault.allCases.filter { $0.isOfInstances && !others.one(in: 3) }
+    faultsOfInstances = bridges * self.instances > 1 ? ofInstances : []
+    highWater = chance.pick([16 << 10, 512 << 10])
+    endsWithRestore = chance.one(in: 4)
+    listsLetters = chance.one(in: 4)
+  }
+
+  /// What never breaks.
+  var without: [Fault] {
+    Fault.allCases.filter {
+      !faults.contains($0) && !faultsOfInstances.contains($0)
+        && (!$0.isOfInstances || instances * bridges > 1)
+    }
+  }
+
+  private static func removal(_ chance: inout Chance) -> Removal {
+    switch chance.below(7) {
+    case 0: .none
+    case 1: .maxMessages(chance.pick([5, 50, 500]))
+    case 2: .maxBytes(chance.pick([4_000, 40_000, 400_000]))
+    case 3: .maxMessagesPerSubject(chance.pick([1, 3]))
+    case 4: .maxAge(chance.pick([10, 60, 300]))
+    default: .workQueue
+    }
   }
 
   package static let source = "rs"
@@ -121,8 +194,19 @@ package struct Scenario: Sendable {
             allow_direct: true
 
         """
+      text += stream.removal.yaml
       if server >= ServerVersion(2, 12, 1) { text += "    allow_atomic: true\n" }
       if server >= ServerVersion(2, 14, 0) { text += "    allow_batched: true\n" }
+    }
+    if listsLetters {
+      text += """
+          - name: LETTERS
+            subjects: ["letter.>"]
+            ownership: shared
+            num_replicas: \(streams[0].replicas)
+            allow_direct: true
+
+        """
     }
     text += "rules:\n"
     let rules =

@@ -42,15 +42,19 @@ final class Workload {
     guard isWriting else { return }
     let pause = world.scenario.writePause
     world.schedule(in: chance.skewed(pause / 20, pause * 4)) { [self] in
-      for _ in 0...chance.below(world.scenario.burst) { write() }
+      // Most come one by one: a burst is a fault of its own, and takes the time of many.
+      for _ in 0...(chance.one(in: 6) ? chance.below(world.scenario.burst) : 0) { write() }
       replicateAll()
       next()
     }
   }
 
   private func operation() -> DocumentChange {
+    operation(on: chance.pick([rooms, rooms, users, others]))
+  }
+
+  private func operation(on collection: CollectionID) -> DocumentChange {
     value += 1
-    let collection = chance.pick([rooms, rooms, users, others])
     let key = DocumentKey.int32(Int32(chance.below(12)))
     let kind = chance.pick([DocumentChange.Kind.insert, .insert, .update, .replace, .delete])
     // What has no `s` can't become a message of the rule for users.
@@ -62,6 +66,7 @@ final class Workload {
     guard set.primary != nil else { return }
     writes += 1
     switch chance.below(20) {
+    case 0 where chance.one(in: 10): writeLargeTransaction()
     case 0: _ = set.transaction((0...chance.below(4)).map { _ in operation() }, in: session)
     case 1 where transactions.count < 3:
       guard let begun = set.begin(in: set.session()) else { return }
@@ -70,6 +75,12 @@ final class Workload {
     case 4: set.noop()
     default: set.write(operation())
     }
+  }
+
+  /// More than a socket takes at once, and all for one stream.
+  private func writeLargeTransaction() {
+    let count = 100 + chance.below(300)
+    _ = set.transaction((0..<count).map { _ in operation(on: rooms) }, in: session)
   }
 
   private func continueTransaction() {
@@ -89,6 +100,12 @@ final class Workload {
     guard !transactions.isEmpty else { return }
     for transaction in transactions { _ = set.abort(transaction) }
     replicateAll()
+  }
+
+  /// Writes again.
+  func resume() {
+    isWriting = true
+    next()
   }
 
   // MARK: - Housekeeping
@@ -145,12 +162,26 @@ final class Workload {
   /// Every second.
   private func housekeeping() {
     world.schedule(in: Nano.second) { [self] in
+      stepDownWhereAlone()
       electIfNeeded()
       if chance.one(in: 10) { set.noop() }
       replicateAll()
       housekeeping()
     }
   }
+
+  /// A primary that sees no majority gives up after ten seconds, whether others have elected one or not.
+  private func stepDownWhereAlone() {
+    for member in set.members.indices {
+      guard set.members[member].isPrimary, !seesMajority(member) else {
+        secondsAlone[member] = 0
+        continue
+      }
+      secondsAlone[member] += 1
+      if secondsAlone[member] > 10 { set.stepDown(member) }
+    }
+  }
+  private var secondsAlone = [0, 0, 0]
 
   private func electIfNeeded() {
     if let primary = set.primary, set.members[primary].isUp, seesMajority(primary) { return }

@@ -22,8 +22,10 @@ final class World: @unchecked Sendable {
   private var scheduling: Chance
   /// Called after JetStream may have changed.
   var onStored: () -> Void = {}
+  /// Called with what a bridge reports that it can't know when an epoch begins.
+  var onDoubt: (_ bridge: Int, _ doubt: String) -> Void = { _, _ in }
   /// How often states of the bridge were reached.
-  var reached: [String: Int] = [:]
+  var reached = ReachedStates()
   /// Why the history has failed.
   private(set) var failure: Failure?
 
@@ -58,6 +60,8 @@ final class World: @unchecked Sendable {
     waiters = []
     processes = []
     onStored = {}
+    onDoubt = { _, _ in }
+    jetStream.onStored = nil
   }
 
   // MARK: - MongoDB

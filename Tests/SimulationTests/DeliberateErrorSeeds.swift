@@ -1,0 +1,67 @@
+import Testing
+
+/// For each deliberate error a seed whose history finds it, and words of what the judge says then. Histories are of one
+/// bridge, most of them of one instance.
+///
+/// Seeds mean other histories after every change of faults, scenarios or the world: `simulate --find-errors` finds them
+/// again.
+struct DeliberateErrorSeed: Sendable, CustomTestStringConvertible {
+  var error: String
+  var seed: Int
+  var instances: Int
+  var words: String
+
+  var testDescription: String { "\(error), seed \(seed), instances: \(instances)" }
+
+  /// A history, whatever is switched on in it.
+  struct History: Hashable, Comparable, Sendable, CustomTestStringConvertible {
+    var seed: Int
+    var instances: Int
+
+    var testDescription: String { "seed \(seed), instances: \(instances)" }
+
+    static func < (left: Self, right: Self) -> Bool {
+      (left.instances, left.seed) < (right.instances, right.seed)
+    }
+  }
+
+  static let histories = Set(all.map { History(seed: $0.seed, instances: $0.instances) }).sorted()
+
+  static let all: [DeliberateErrorSeed] = list.split(separator: "\n").compactMap { line in
+    let parts = line.split(separator: " ", maxSplits: 3)
+    guard parts.count == 4, let seed = Int(parts[1]), let instances = Int(parts[2]) else {
+      return nil
+    }
+    return DeliberateErrorSeed(
+      error: String(parts[0]), seed: seed, instances: instances, words: String(parts[3]))
+  }
+
+  /// Errors that no history has found for certain.
+  static let open: Set<String> = ["sequence_not_asserted"]
+
+  private static let list = """
+    checkpoint_before_ack 381 1 the checkpoint claims
+    open_entry_claimed 848 1 the checkpoint claims
+    open_transaction_forgotten 381 1 is open
+    memory_trusted 381 1 the checkpoint resumes
+    no_read_back 786 1 is nothing that was committed
+    stale_tail_read 381 1 is nothing that was committed
+    dedup_window_trusted 786 1 is nothing that was committed
+    loss_unnoticed 966 1 the checkpoint claims
+    recreation_unnoticed 966 1 the checkpoint claims
+    others_message_taken 786 1 the checkpoint claims
+    consumed_republished 1533 1 holds
+    cut_transaction_skipped 1271 1 holds
+    term_not_compared 786 1 the replica set is another one
+    starts_behind 381 1 the checkpoint resumes
+    reads_uncommitted 381 1 is nothing that was committed
+    transaction_split 1885 1 is in another batch
+    letter_not_awaited 381 1 was never stored
+    refusal_counted 786 1 the checkpoint claims
+    zero_ack_counted 1406 1 ROOMS
+    refused_batch_skipped 966 1 the checkpoint claims
+    gap_ignored 1420 1 holds
+    ack_timeout_ignored 381 1 for an ack
+    reading_is_progress 1528 1 health says
+    """
+}
