@@ -97,7 +97,9 @@ package struct EpochSurvey: Sendable {
       return checkpoint.streams[stream.name].map { $0.position < last.position } ?? true
     }
     let newest = news.compactMap { latest($0)?.position.entry }.max()
-    guard let newest, let entry = try await newestEntry(reaching: newest, &facts) else { return nil }
+    guard let newest, let entry = try await newestEntry(reaching: newest, &facts) else {
+      return nil
+    }
     let remarks = news.compactMap { stream -> EpochRemark? in
       guard let last = latest(stream), last.position.entry > entry.position else { return nil }
       return .error(
