@@ -97,6 +97,7 @@ import Testing
     Change(
       key: "bridge.checkpoint_interval", before: "bridge: {}",
       after: "bridge: { checkpoint_interval: 2s }"),
+    Change(key: "bridge.lease", before: "bridge: {}", after: "bridge: { lease: 9s }"),
     Change(
       key: "redaction.key", before: "redaction: { key: 0123456789abcdef }",
       after: "redaction: { key: fedcba9876543210 }"),

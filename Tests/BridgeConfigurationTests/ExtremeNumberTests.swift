@@ -17,6 +17,7 @@ struct ExtremeNumberTests {
 
   static let places: [(key: String, yaml: @Sendable (String) -> String)] = [
     ("checkpoint_interval", { "bridge: {checkpoint_interval: \($0)}\n" }),
+    ("lease", { "bridge: {lease: \($0)}\n" }),
     ("start", { "source: {start: \($0)}\n" }),
     ("listen", { "http: {listen: \"127.0.0.1:\($0.filter { $0 != "\"" })\"}\n" }),
     ("servers", { "nats: {servers: [\"nats://127.0.0.1:\($0.filter { $0 != "\"" })\"]}\n" }),
