@@ -33,6 +33,7 @@ from benchmark.latency import RATE, latency
 from benchmark.reference import Reference
 from benchmark.simulation import histories
 from benchmark.stored import catch_up_stored, identities
+from benchmark.takeover import LEASE, take_overs
 from benchmark.tailrace import (BINARY, catch_up, first_event, forget, tailrace_latency,
                                 verified)
 
@@ -134,6 +135,18 @@ def measure_stored(options, folder, report):
     report(f"\nStreams that have a share of the ids already, {options.protocol_events:,} inserts; the rate is "
            f"that of the whole process:\n")
     report(table(CATCH_UP_HEAD, rows))
+
+
+def measure_takeover(options, folder, report):
+    rows = []
+    with labs.Lab() as lab:
+        for kind, label in (("SIGTERM", "SIGTERM"), ("SIGKILL", "kill -9"),
+                            ("SIGSTOP", f"SIGSTOP, a lease of {LEASE:.0f} s")):
+            times = take_overs(folder, lab, kind, options.rounds, say)
+            rows.append([label, f"{statistics.median(times):.2f}", f"{max(times):.2f}"])
+    report(f"\nFrom the signal to the first new event that the standby stores, seconds, "
+           f"{options.rounds} rounds:\n")
+    report(table(["the leader gets", "median", "worst"], rows))
 
 
 def other_validator(folder):
@@ -336,6 +349,9 @@ def main():
                         help="instead: each protocol, with R1, R1 synced and R3")
     parser.add_argument("--stored", action="store_true",
                         help="instead: streams that have some of the ids already")
+    parser.add_argument("--takeover", action="store_true",
+                        help="instead: how long nothing is stored when a leader ends")
+    parser.add_argument("--rounds", type=int, default=20, help="of each kind of --takeover")
     parser.add_argument("--schema", action="store_true",
                         help="instead: catch-up with and without a schema on every rule, in turn")
     parser.add_argument("--verify", action="store_true",
@@ -362,8 +378,9 @@ def main():
     folder = tempfile.mkdtemp(prefix="tailrace-bench-")
     try:
         report(f"{machine()}\n")
-        what = {"protocols": measure_protocols, "stored": measure_stored, "schema": measure_schema, "parts": measure_parts,
-                "verify": measure_verify, "sim": measure_sim,
+        what = {"protocols": measure_protocols, "stored": measure_stored, "schema": measure_schema,
+                "parts": measure_parts, "takeover": measure_takeover, "verify": measure_verify,
+                "sim": measure_sim,
                 "results": measure}
         part = next((name for name in what if getattr(options, name, False)), "results")
         what[part](options, folder, report)

@@ -196,13 +196,7 @@ public final class BridgeService: Service {
   }
 
   private func makeLeadership(_ rules: RuleSet) -> Leadership {
-    let leadership = Leadership(
-      Leadership.Settings(
-        bridge: configuration.bridge.name, bucket: configuration.bridge.stateBucket,
-        period: configuration.bridge.lease, instance: board.instance),
-      on: eventLoop, board: board, logger: logger,
-      onChange: { [surroundings] in surroundings.noteLeadership(epoch: $0) }
-    ) { [self] in
+    let connect: @Sendable () async throws -> NATSConnection = { [self] in
       let connection = try await NATSConnection.connect(
         to: configuration.natsServers, options: try configuration.natsOptions(), on: eventLoop,
         by: surroundings.transport, logger: logger)
@@ -210,6 +204,12 @@ public final class BridgeService: Service {
       connection.onServerError { _ in }
       return connection
     }
+    let leadership = Leadership(
+      Leadership.Settings(
+        bridge: configuration.bridge.name, bucket: configuration.bridge.stateBucket,
+        period: configuration.bridge.lease, instance: board.instance),
+      on: eventLoop, board: board, logger: logger,
+      onChange: { [surroundings] in surroundings.noteLeadership(epoch: $0) }, connect: connect)
     leadership.use(configurationHash: rules.hash)
     board.update { [period = leadership.settings.period] in $0.leadership.period = period }
     return leadership
@@ -256,7 +256,10 @@ public final class BridgeService: Service {
           await standDown(leadership, because: why)
           continue
         }
-        if let last = ending(error, machine, leadership) { throw last }
+        if let last = ending(error, machine, leadership) {
+          // Who has slept judges by what has passed meanwhile, and another instance may long have followed.
+          guard let tenure = leadership.tenure, !tenure.mayPublish, isContinuous else { throw last }
+        }
         if stopRequest.isRequested { return }
         report(
           .refused(

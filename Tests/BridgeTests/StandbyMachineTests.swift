@@ -1,8 +1,7 @@
+import Bridge
 import JSON
 import SeededNumbers
 import Testing
-
-@testable import Bridge
 
 @Suite("When a standby takes the lease") struct StandbyMachineTests {
   static let period = Duration.seconds(5)

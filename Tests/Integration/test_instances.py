@@ -8,7 +8,15 @@ import time
 import pytest
 
 from bridge import Bridge, configuration, wait_until
+from lab import Lab
 from load import client, make_collections
+
+
+@pytest.fixture(scope="module")
+def lab():
+    """Servers of these tests' own: one of them restarts NATS."""
+    with Lab() as servers:
+        yield servers
 
 
 def insert(lab, name, numbers):

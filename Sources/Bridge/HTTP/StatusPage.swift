@@ -26,7 +26,7 @@ enum StatusPage {
     async function load(){try{
      const h=await(await fetch('/healthz')).json(),s=await(await fetch('/status')).json();
      $('health').textContent=h.status;$('health').className='s '+h.status;$('bridge').textContent=s.bridge;
-     $('line').textContent=`${s.phase}, epoch ${s.epoch}, position ${s.position}, lag ${s.lag_seconds??'?'} s, oldest unsettled ${s.oldest_unsettled_seconds??'?'} s, `+
+     $('line').textContent=`${s.role}, ${s.phase}, epoch ${s.epoch}, position ${s.position}, lag ${s.lag_seconds??'?'} s, oldest unsettled ${s.oldest_unsettled_seconds??'?'} s, `+
       `${Math.round(s.rate_per_second)} events/s, ${s.in_flight} in flight, oplog headroom ${s.oplog_window.headroom_seconds??'?'} s`;
      rows($('checks'),['check','status','detail'],Object.entries(h.checks).map(([k,v])=>[k,v.status,v.detail]));
      rows($('rules'),['rule','published','duplicate','dead letters','dropped','last error'],

@@ -38,6 +38,8 @@ final class Leadership: Sendable {
     var tenure: Tenure?
     var keeper: Task<Void, Never>?
     var configurationHash = ""
+    /// The highest epoch that this process has seen, or led by.
+    var highestEpoch: UInt64 = 0
     /// How often this process has led.
     var tenures = 0
   }
@@ -135,8 +137,12 @@ final class Leadership: Sendable {
         machine.settings.configurationHash = configurationHash
         note(machine, at: now())
         if case .take(let reason) = machine.decide(at: now()), let last = machine.last {
+          let highest = state.withLock { state in
+            state.highestEpoch = max(state.highestEpoch, machine.highestEpoch)
+            return state.highestEpoch
+          }
           return Vacancy(
-            reading: last, reason: reason, highestEpoch: machine.highestEpoch, heardAt: heardAt,
+            reading: last, reason: reason, highestEpoch: highest, heardAt: heardAt,
             hasWaited: isStandby)
         }
         if !isStandby, let holder = machine.holder, machine.isStandby(at: now()) {
@@ -258,6 +264,7 @@ final class Leadership: Sendable {
     state.withLock {
       $0.tenure = tenure
       $0.tenures += 1
+      $0.highestEpoch = max($0.highestEpoch, record.epoch)
       $0.keeper = keeper
     }
     return tenure
@@ -306,13 +313,15 @@ final class Leadership: Sendable {
           answering = connection
         }
         record.configurationHash = configurationHash
-        // A bucket that was made again may by chance have the revision that is expected.
+        // Once it has lapsed, anything can have happened: also to a bucket that was made again, and may by chance have
+        // the revision that is expected.
         if !tenure.mayPublish {
           let (found, _) = try await read(connection)
-          if found.record.map({ $0.holder != settings.instance || $0.epoch != record.epoch })
-            ?? false
-          {
-            revision = .max
+          guard let known = found.record, known.holder == settings.instance,
+            known.epoch == record.epoch
+          else {
+            lose(tenure, to: found.record)
+            return
           }
         }
         let sentAt = ContinuousClock.now
@@ -331,11 +340,7 @@ final class Leadership: Sendable {
         let (found, _) = try await read(connection)
         if let other = found.record, other.holder != settings.instance || other.epoch > record.epoch
         {
-          logger.warning(
-            "another instance leads this bridge now",
-            metadata: ["leader": "\(other.holder)", "epoch": "\(other.epoch)"])
-          board.update { $0.leadership.note(other) }
-          tenure.end(by: other.holder)
+          lose(tenure, to: other)
           return
         }
         revision = found.revision
@@ -349,6 +354,16 @@ final class Leadership: Sendable {
         pause = Self.asking
       }
     }
+  }
+
+  private func lose(_ tenure: Tenure, to other: LeaseRecord?) {
+    logger.warning(
+      "this instance leads no longer",
+      metadata: [
+        "leader": "\(other?.holder ?? "none: the lease is gone")", "epoch": "\(other?.epoch ?? 0)",
+      ])
+    board.update { $0.leadership.note(other) }
+    tenure.end(by: other?.holder ?? "none")
   }
 
   /// So that the next leader need not wait.

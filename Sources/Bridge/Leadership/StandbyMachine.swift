@@ -63,14 +63,14 @@ package struct StandbyMachine: Sendable {
   package init(_ settings: Settings) { self.settings = settings }
 
   /// So often nobody has to be found, …
-  static let confirmations = 3
+  package static let confirmations = 3
   /// … for so long, …
-  static let absence = Duration.milliseconds(100)
+  package static let absence = Duration.milliseconds(100)
   /// … by a connection that is at least this old: after a server's restart, a leader may connect later than a
   /// standby.
-  static let settling = Duration.seconds(2)
+  package static let settling = Duration.seconds(2)
   /// With another configuration than the holder's, a lease has to be expired for so many periods.
-  static let periodsForOtherConfiguration = 4
+  package static let periodsForOtherConfiguration = 4
 
   /// The holder has been seen alive: it answered, or renewed its lease.
   private var hasSeenHolder = false

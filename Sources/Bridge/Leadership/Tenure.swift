@@ -4,18 +4,20 @@ import Synchronization
 ///
 /// Thread-safe. Before every write to a socket the pipeline asks `mayPublish`, which reads the process's own
 /// clock. That clock counts suspends (`CLOCK_BOOTTIME`), and wall-clock jumps don't change it.
-final class Tenure: Sendable {
+package final class Tenure: Sendable {
   /// Of the lease.
-  let epoch: UInt64
+  package let epoch: UInt64
   /// Why it was taken.
-  let reason: TakeoverReason
+  package let reason: TakeoverReason
   /// The origin of `limit`.
   private let base: ContinuousClock.Instant
   /// Nanoseconds after `base` until which nobody else can have taken the lease.
   private let limit: Atomic<Int64>
   private let successor = Mutex<String?>(nil)
 
-  init(epoch: UInt64, reason: TakeoverReason, sentAt: ContinuousClock.Instant, period: Duration) {
+  package init(
+    epoch: UInt64, reason: TakeoverReason, sentAt: ContinuousClock.Instant, period: Duration
+  ) {
     self.epoch = epoch
     self.reason = reason
     base = sentAt
@@ -31,22 +33,22 @@ final class Tenure: Sendable {
   }
 
   /// The lease was renewed by a write that was sent then.
-  func renewed(sentAt: ContinuousClock.Instant, period: Duration) {
+  package func renewed(sentAt: ContinuousClock.Instant, period: Duration) {
     let until = Self.nanoseconds(sentAt - base) + Self.validity(period)
     limit.max(until, ordering: .relaxed)
   }
 
   /// Nobody else can lead at present.
-  var mayPublish: Bool {
+  package var mayPublish: Bool {
     Self.nanoseconds(ContinuousClock.now - base) < limit.load(ordering: .relaxed)
   }
 
   /// Another instance leads.
-  func end(by other: String) {
+  package func end(by other: String) {
     successor.withLock { $0 = other }
     limit.store(.min, ordering: .relaxed)
   }
 
   /// Who took over, if anybody.
-  var endedBy: String? { successor.withLock { $0 } }
+  package var endedBy: String? { successor.withLock { $0 } }
 }

@@ -1,6 +1,7 @@
 package import BridgeConfiguration
 package import JetStream
 import MongoSource
+import NATS
 import Oplog
 
 /// Reads what decides how an epoch begins: the checkpoint, the streams' ends, and whatever else the decision
@@ -95,11 +96,10 @@ package struct EpochSurvey: Sendable {
       guard let last = latest(stream) else { return false }
       return checkpoint.streams[stream.name].map { $0.position < last.position } ?? true
     }
-    guard !news.isEmpty else { return nil }
-    // Asked after the streams were read, so that nothing of ours can be newer.
-    let answer = try await mongo.answer(.newestEntry)
-    facts[.newestEntry] = answer
-    guard case .entry(let entry?) = answer else { return nil }
+    let newest = news.compactMap { latest($0)?.position.entry }.max()
+    guard let newest, let entry = try await newestEntry(reaching: newest, &facts) else {
+      return nil
+    }
     let remarks = news.compactMap { stream -> EpochRemark? in
       guard let last = latest(stream), last.position.entry > entry.position else { return nil }
       return .error(
@@ -111,6 +111,29 @@ package struct EpochSurvey: Sendable {
     }
     return remarks.isEmpty ? nil : (entry.position, remarks)
   }
+
+  /// The newest entry that a majority has, asked after the streams were read, so that nothing of ours can be newer.
+  ///
+  /// A member that is cut off, or lags, doesn't know what the others have committed since. So one that hasn't
+  /// `position` is believed only after a while, in which a primary without a majority steps down (10 s); at once
+  /// where it would have to lag by more than an hour.
+  private func newestEntry(
+    reaching position: OplogPosition, _ facts: inout EpochFacts
+  ) async throws -> ResumePoint? {
+    let eventLoop = jetStream.connection.eventLoop
+    for attempt in 0... {
+      let answer = try await mongo.answer(.newestEntry)
+      facts[.newestEntry] = answer
+      guard case .entry(let entry?) = answer else { return nil }
+      let lag = Int64(position.seconds) - Int64(entry.position.seconds)
+      if entry.position >= position || lag > 3600 || attempt == Self.believedAfter { return entry }
+      try await eventLoop.sleep(for: .seconds(1))
+    }
+    return nil
+  }
+
+  /// How often a member's word is doubted, a second apart.
+  private static let believedAfter = 30
 
   private func observe(
     _ streams: [PreparedStream], _ tail: StreamTail, _ checkpoint: Checkpoint?
