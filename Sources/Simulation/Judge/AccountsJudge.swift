@@ -10,8 +10,8 @@ enum AccountsJudge {
   static let mostBatches = 5
   /// Tasks and callbacks that wait in one process.
   static let mostWaiting = 20_000
-  /// Connections of one process: a new one may be made while the old one ends.
-  static let mostConnections = 4
+  /// Connections of one process, for messages and for its lease: new ones may be made while old ones end.
+  static let mostConnections = 8
 
   /// What is wrong at any moment, or nil.
   static func look(at instance: Instance, _ world: World) -> String? {

@@ -228,7 +228,9 @@ final class Judge {
     tally.health[report.status.rawValue, default: 0] += 1
     if let wrong = AccountsJudge.look(at: instance, world) { return world.fail(wrong) }
     // Who stands by speaks of itself, not of what is published.
-    guard !world.publishers.knowLeadership || instance.epoch != nil else {
+    let isStandby =
+      world.scenario.instances > 1 && world.publishers.knowLeadership && instance.epoch == nil
+    guard !isStandby else {
       health[instance.number] = nil
       return
     }
