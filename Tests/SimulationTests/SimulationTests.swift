@@ -18,21 +18,6 @@ import Testing
     #expect(result.code == 0, "\(result.output)")
   }
 
-  /// 45 seconds of histories that nobody has seen; $TAILRACE_SIM_SECONDS.
-  @Test func `fresh seeds hold`() throws {
-    let text = ProcessInfo.processInfo.environment["TAILRACE_SIM_SECONDS"]
-    let seconds = text.flatMap { Double($0) } ?? Self.seconds
-    let result = try simulate("--minutes", "\(seconds / 60)")
-    print(result.output)
-    #expect(result.code == 0, "\(result.output)")
-  }
-
-  #if DEBUG
-    private static let seconds = 20.0
-  #else
-    private static let seconds = 45.0
-  #endif
-
   /// A bridge that makes the mistake is found out, and says by what.
   @Test(arguments: DeliberateErrorSeed.all)
   func `a deliberate error is found`(_ one: DeliberateErrorSeed) throws {

@@ -326,6 +326,8 @@ final class Pipeline: @unchecked Sendable {
     derivedUpTo = nil
     conflicts = IDConflicts()
     flightAtEnd = nil
+    // What was on its way when the tenure ended is the next leader's, and counted there.
+    counters.derived = counters.outcomes.total
   }
 
   // MARK: - The loop
