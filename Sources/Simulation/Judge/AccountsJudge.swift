@@ -46,6 +46,8 @@ enum AccountsJudge {
     guard let accounts = instance.accounts else {
       return instance.epoch == nil ? nil : "nothing is counted"
     }
+    // What was on its way when a tenure ended is derived, and another tenure's to count.
+    guard instance.hasOneTenure else { return nil }
     let outcomes = accounts.outcomes
     if outcomes.total != accounts.derived {
       return

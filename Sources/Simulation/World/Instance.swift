@@ -23,6 +23,8 @@ final class SimulatedSurroundings: Surroundings, @unchecked Sendable {
   private(set) var reader: SimulatedOplogReader?
   /// By which this process leads, as it has said itself.
   private(set) var epoch: UInt64?
+  /// How often it has led.
+  private(set) var tenures = 0
 
   init(
     _ world: World, _ process: SimulatedProcess, _ mongo: MongoEnd, _ uplink: Uplink,
@@ -41,6 +43,7 @@ final class SimulatedSurroundings: Surroundings, @unchecked Sendable {
   func noteLeadership(epoch: UInt64?) {
     guard !process.isGhost, epoch != self.epoch else { return }
     self.epoch = epoch
+    if epoch != nil { tenures += 1 }
     var publisher = publisher
     publisher.epoch = epoch
     publisher.bucket = world.jetStream.streams["KV_TAILRACE"]?.created ?? 0
@@ -274,6 +277,12 @@ final class Instance {
 
   /// By which it leads, as it says itself; nil: it doesn't, or bridges don't say.
   var epoch: UInt64? { life?.surroundings.epoch }
+
+  /// The present process has led without a break, or not at all.
+  var hasOneTenure: Bool {
+    guard let surroundings = life?.surroundings else { return true }
+    return surroundings.tenures == (surroundings.epoch == nil ? 0 : 1)
+  }
 
   /// What /healthz would say; nil while no process answers.
   var health: HealthReport? {
