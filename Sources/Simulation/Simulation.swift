@@ -186,7 +186,9 @@ package struct Simulation: Sendable {
       for bridge in bridges {
         for instance in bridge.instances {
           instance.supervise()
-          if let life = instance.life { bridge.judge.look(at: instance, life) }
+          if let life = instance.life {
+            bridge.judge.look(at: instance, life, of: bridge.instances)
+          }
         }
       }
       watch(world, bridges)

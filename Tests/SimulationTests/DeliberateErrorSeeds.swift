@@ -38,32 +38,31 @@ struct DeliberateErrorSeed: Sendable, CustomTestStringConvertible {
 
   /// Errors that no history has found for certain.
   static let open: Set<String> = [
-    "first_of_batch_asserts", "open_entry_claimed", "sequence_not_asserted",
+    "sequence_not_asserted", "open_entry_claimed", "gap_ignored", "first_of_batch_asserts",
   ]
 
   private static let list = """
     checkpoint_before_ack 381 1 the checkpoint claims
     open_transaction_forgotten 381 1 is open
-    memory_trusted 381 1 is open
-    stale_tail_read 381 1 is stored a second time
-    starts_behind 381 1 is open
-    reads_uncommitted 381 1 is nothing that was committed
-    letter_not_awaited 381 1 was never stored
-    ack_timeout_ignored 381 1 for an ack
-    reading_is_progress 381 1 health says
-    term_not_compared 786 1 the replica set is another one
-    refusal_counted 786 1 the checkpoint claims
+    memory_trusted 381 1 the checkpoint resumes
     no_read_back 1528 1 holds
+    stale_tail_read 381 1 is stored a second time
+    dedup_window_trusted 234 1 is stored a second time
     loss_unnoticed 966 1 holds
     recreation_unnoticed 966 1 holds
-    cut_transaction_skipped 1271 1 holds
-    refused_batch_skipped 959 1 the checkpoint claims
     others_message_taken 1894 1 the checkpoint claims
-    dedup_window_trusted 234 1 is stored a second time
     consumed_republished 563 1 is stored a second time
-    zero_ack_counted 1181 1 holds
+    cut_transaction_skipped 1271 1 holds
+    term_not_compared 786 1 the replica set is another one
+    starts_behind 381 1 the checkpoint resumes
+    reads_uncommitted 381 1 is nothing that was committed
     transaction_split 1110 1 is in another batch
-    gap_ignored 522 1 holds
+    letter_not_awaited 381 1 was never stored
+    refusal_counted 786 1 the checkpoint claims
+    zero_ack_counted 1181 1 holds
+    refused_batch_skipped 959 1 the checkpoint claims
+    ack_timeout_ignored 381 1 for an ack
     lapsed_lease_ignored 786 3 is stored a second time
+    reading_is_progress 381 1 health says
     """
 }

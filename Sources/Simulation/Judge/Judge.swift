@@ -222,14 +222,17 @@ final class Judge {
   }
 
   /// Once a second: what the bridge says of itself, beside what is known to be so.
-  func look(at instance: Instance, _ life: Instance.Life) {
+  ///
+  /// - Parameter fleet: all of the bridge's instances.
+  func look(at instance: Instance, _ life: Instance.Life, of fleet: [Instance]) {
     if !isPrimaryThere { hiddenUntil = world.now }
     guard let report = instance.health else { return }
     tally.health[report.status.rawValue, default: 0] += 1
     if let wrong = AccountsJudge.look(at: instance, world) { return world.fail(wrong) }
-    // Who stands by speaks of itself, not of what is published.
+    // Who stands by, or doesn't know yet that another one leads, speaks of itself, not of what is published.
     let isStandby =
-      world.scenario.instances > 1 && world.publishers.knowLeadership && instance.epoch == nil
+      fleet.count > 1 && world.publishers.knowLeadership
+      && (instance.epoch == nil || instance.epoch != fleet.compactMap(\.epoch).max())
     guard !isStandby else {
       health[instance.number] = nil
       return
