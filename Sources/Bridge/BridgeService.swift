@@ -326,6 +326,13 @@ public final class BridgeService: Service {
           $0.publishing = false
         }
         if !isContinuous {
+          guard options.waitForServers else {
+            throw BridgeError.displaced(
+              """
+              instance \(board.snapshot.leadership.holder ?? "?") of this bridge is running, and leads: stop it \
+              first, or leave --no-wait out to wait for its end
+              """)
+          }
           logger.notice("waiting until the leader of this bridge stops: stop it to continue here")
         }
         if !leadership.hasLed { try await standby.preflight() }

@@ -63,6 +63,8 @@ class Rights:
                   "match": {"namespace": f"{NAME}.*", "operations": ["insert"]}},
             stream={"consumers": [{"durable_name": "reader", "ack_policy": "explicit"}]} | stream)
         whole["source"]["start"] = "oldest"
+        # Each of them is killed, and the next one may not ask whether it still is there.
+        whole["bridge"]["lease"] = "1s"
         home = self.folder / name
         home.mkdir(exist_ok=True)
         return Bridge(home, whole)

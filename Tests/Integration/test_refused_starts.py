@@ -418,10 +418,10 @@ def test_another_instance_is_running(lab, jetstream, tmp_path, name):
             (tmp_path / "second").mkdir()
             second = Situation(lab, jetstream, tmp_path / "second", name, stack)
             second.changes = s.changes
-            before = jetstream.everything(but=("instance", "checkpoint"))
+            before = jetstream.everything(but=("lease", "checkpoint"))
             code, log = second.run()
             assert code == 1 and "is running" in log, log
-            assert jetstream.everything(but=("instance", "checkpoint")) == before
+            assert jetstream.everything(but=("lease", "checkpoint")) == before
             assert first.terminate() == 0
         code, log = second.run()
         assert code == 0, log

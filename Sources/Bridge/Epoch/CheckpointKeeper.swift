@@ -243,7 +243,7 @@ package struct CheckpointWriter<Store: CheckpointServer>: Sendable {
 
   /// Checks every few seconds that the saved checkpoint is still there, even while nothing changes.
   private mutating func isStillThere() async throws(JetStreamError) -> Bool {
-    guard now() - seenAt > Self.interval else { return true }
+    guard now() - seenAt > Self.keyInterval else { return true }
     do {
       guard try await store.revision() == revision else { return false }
     } catch {
@@ -256,6 +256,8 @@ package struct CheckpointWriter<Store: CheckpointServer>: Sendable {
 
   /// How often the servers are asked while nothing changes.
   private static var interval: Duration { .seconds(5) }
+  /// Whether the checkpoint is there: its bucket holds the lease as well, which must not lapse.
+  private static var keyInterval: Duration { .seconds(2) }
 
   /// The compare-and-set failed: either our own write of unknown outcome was stored, or another instance
   /// writes.

@@ -42,6 +42,10 @@ final class Leadership: Sendable {
     var highestEpoch: UInt64 = 0
     /// How often this process has led.
     var tenures = 0
+    /// What is known of the lease, while this instance doesn't lead.
+    var standby: (machine: StandbyMachine, began: ContinuousClock.Instant)?
+    /// It has been said that standbys can't ask.
+    var hasWarned = false
   }
 
   let settings: Settings
@@ -106,15 +110,21 @@ final class Leadership: Sendable {
   func vacancy(
     _ isStopping: @Sendable () -> Bool, onStandby: () async throws -> Void
   ) async throws -> Vacancy? {
-    var machine = StandbyMachine(
-      StandbyMachine.Settings(
-        instance: settings.instance, configurationHash: configurationHash, period: settings.period))
-    let began = ContinuousClock.now
+    // A lease that could not be taken is not observed from the beginning again.
+    var (machine, began) =
+      state.withLock { $0.standby }
+      ?? (
+        StandbyMachine(
+          StandbyMachine.Settings(
+            instance: settings.instance, configurationHash: configurationHash,
+            period: settings.period)), ContinuousClock.now
+      )
+    defer { state.withLock { $0.standby = (machine, began) } }
     func now() -> Duration { ContinuousClock.now - began }
     var heardAt: ServerTime?
     var isStandby = false
-    var nextReading = Duration.zero
-    var nextQuestion = Duration.zero
+    var nextReading = now()
+    var nextQuestion = now()
     var used: NATSConnection?
     while !isStopping() {
       do {
@@ -263,6 +273,7 @@ final class Leadership: Sendable {
     let keeper = Task { [self] in await keep(tenure, record, revision) }
     state.withLock {
       $0.tenure = tenure
+      $0.standby = nil
       $0.tenures += 1
       $0.highestEpoch = max($0.highestEpoch, record.epoch)
       $0.keeper = keeper
@@ -442,6 +453,11 @@ final class Leadership: Sendable {
   }
 
   private func warnOfSilence(_ why: String) {
+    let isFirst = state.withLock { state in
+      defer { state.hasWarned = true }
+      return !state.hasWarned
+    }
+    guard isFirst else { return }
     logger.warning(
       "standbys can't ask this leader; they take over only when its lease expires",
       metadata: ["subject": "\(subject)", "reason": "\(why)"])

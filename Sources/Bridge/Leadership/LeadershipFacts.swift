@@ -25,7 +25,7 @@ package struct LeadershipFacts: Sendable {
 
   /// The instance that leads, as far as a standby knows; nil where its lease should have been taken by now.
   package func leader(at now: ContinuousClock.Instant) -> String? {
-    guard !isLeader, let holder, let renewedAt, now - renewedAt < patience + .seconds(3) else {
+    guard !isLeader, let holder, let renewedAt, now - renewedAt < patience + .seconds(1) else {
       return nil
     }
     return holder
