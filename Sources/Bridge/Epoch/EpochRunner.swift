@@ -137,7 +137,9 @@ struct EpochRunner: Sendable {
     case nil: throw LeaseTaken()
     case .held(let tenure): return (tenure, start)
     case .vacant(let vacancy):
-      guard let tenure = try await leadership.take(vacancy) else { throw LeaseTaken() }
+      guard let tenure = try await leadership.take(vacancy, replicas: start.plan.replicas) else {
+        throw LeaseTaken()
+      }
       machine.memory.heardAt = vacancy.heardAt ?? machine.memory.heardAt
       var start = start
       // The previous leader may have stored something since.

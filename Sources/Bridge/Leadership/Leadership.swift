@@ -38,6 +38,8 @@ final class Leadership: Sendable {
     var tenure: Tenure?
     var keeper: Task<Void, Never>?
     var configurationHash = ""
+    /// Of the bucket, where it has to be made again.
+    var replicas = 1
     /// The highest epoch that this process has seen, or led by.
     var highestEpoch: UInt64 = 0
     /// How often this process has led.
@@ -239,8 +241,10 @@ final class Leadership: Sendable {
 
   /// Takes the lease. The bucket has to be there.
   ///
+  /// - Parameter replicas: of the bucket.
   /// - Returns: nil when another instance was faster.
-  func take(_ vacancy: Vacancy) async throws -> Tenure? {
+  func take(_ vacancy: Vacancy, replicas: Int) async throws -> Tenure? {
+    state.withLock { $0.replicas = replicas }
     let connection = try await link()
     let answers = await listen(on: connection)
     let before = vacancy.reading.record
@@ -363,7 +367,24 @@ final class Leadership: Sendable {
         // A connection may be dead without an end; while a bucket has no leader, none is better.
         if failures % 2 == 0 || hasLostLink { await dropLink() }
         pause = Self.asking
+        if await makeBucketAgain() {
+          revision = 0
+          pause = .zero
+        }
       }
+    }
+  }
+
+  /// A bucket that was deleted under a running bridge is made again; the checkpoint is written again by its keeper.
+  private func makeBucketAgain() async -> Bool {
+    guard let connection = try? await link() else { return false }
+    let bucket = bucket(connection)
+    do {
+      guard try await !bucket.exists else { return false }
+      try await bucket.ensure(replicas: state.withLock { $0.replicas })
+      return true
+    } catch {
+      return false
     }
   }
 

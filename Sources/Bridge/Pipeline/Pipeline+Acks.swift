@@ -214,7 +214,10 @@ extension Pipeline: NATSRawHandler {
   /// Ends the epoch when a lane has waited for an ack for too long. Called by a timer.
   func checkTimeouts() {
     eventLoop.preconditionInEventLoop()
-    guard let epoch, !DeliberateError.isOn(.ackTimeoutIgnored) else { return }
+    guard let epoch else { return }
+    // Also where nothing is to be written, which would find out by itself.
+    if epoch.tenure.endedBy != nil { return fail(.leaseLapsed) }
+    guard !DeliberateError.isOn(.ackTimeoutIgnored) else { return }
     let limit = NIODeadline.now() - epoch.ackTimeout
     let directLimit = NIODeadline.now() - Self.directLimit
     for lane in lanes {
