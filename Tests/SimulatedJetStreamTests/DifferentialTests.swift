@@ -197,10 +197,10 @@ private func report(_ version: String, _ outcome: Outcome) {
       $0.knowsEndOfBatch = false
     },
     .init(testDescription: "ids are forgotten at once") { $0.duplicateWindowPercent = 0 },
-    .init(testDescription: "ids are forgotten too early", rounds: 8, course: timed) {
+    .init(testDescription: "ids are forgotten too early", rounds: 30, course: timed) {
       $0.duplicateWindowPercent = 40
     },
-    .init(testDescription: "ids are forgotten too late", rounds: 8, course: timed) {
+    .init(testDescription: "ids are forgotten too late", rounds: 30, course: timed) {
       $0.duplicateWindowPercent = 300
     },
   ]
