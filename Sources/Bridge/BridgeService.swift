@@ -185,7 +185,6 @@ public final class BridgeService: Service {
     }
     var machine = EpochMachine(configuration.epochSettings(options))
     let leadership = makeLeadership(rules)
-    defer { board.update { $0.leadership.isLeader = false } }
     do {
       try await lead(pipeline, sourceName, &rules, &machine, leadership)
       await leadership.release()
@@ -193,26 +192,6 @@ public final class BridgeService: Service {
       await leadership.release()
       throw error
     }
-  }
-
-  private func makeLeadership(_ rules: RuleSet) -> Leadership {
-    let connect: @Sendable () async throws -> NATSConnection = { [self] in
-      let connection = try await NATSConnection.connect(
-        to: configuration.natsServers, options: try configuration.natsOptions(), on: eventLoop,
-        by: surroundings.transport, logger: logger)
-      // Who asks for something hears that it is refused.
-      connection.onServerError { _ in }
-      return connection
-    }
-    let leadership = Leadership(
-      Leadership.Settings(
-        bridge: configuration.bridge.name, bucket: configuration.bridge.stateBucket,
-        period: configuration.bridge.lease, instance: board.instance),
-      on: eventLoop, board: board, logger: logger,
-      onChange: { [surroundings] in surroundings.noteLeadership(epoch: $0) }, connect: connect)
-    leadership.use(configurationHash: rules.hash)
-    board.update { [period = leadership.settings.period] in $0.leadership.period = period }
-    return leadership
   }
 
   /// Leads whenever no other instance does, epoch after epoch.
@@ -230,7 +209,7 @@ public final class BridgeService: Service {
       var before = (at: ContinuousClock.now, frontier: board.snapshot.settlement.frontier)
       do {
         guard
-          let seat = try await seat(leadership, pipeline, sourceName, &rules, &machine)
+          let seat = try await seat(leadership, pipeline, &rules, &machine)
         else { return }
         let epoch = EpochRunner(
           service: self, pipeline: pipeline, sourceName: sourceName, number: number, rules: rules,
@@ -281,70 +260,6 @@ public final class BridgeService: Service {
       }
       guard await stopRequest.sleep(backoff.next()) else { return }
     }
-  }
-
-  /// Not a command with an end of its own.
-  private var isContinuous: Bool { options.until == .forever && !options.snapshot }
-
-  private func standDown(_ leadership: Leadership, because why: String) async {
-    logger.warning("this instance is a standby now", metadata: ["reason": "\(why)"])
-    await leadership.standDown()
-    surroundings.noteLeadership(epoch: nil)
-    if let kept = keptConnection.withLock({ kept in
-      defer { kept = nil }
-      return kept
-    }) {
-      await kept.close()
-    }
-  }
-
-  /// The right to lead the next epoch; waits for it as a standby. Nil: stopped.
-  private func seat(
-    _ leadership: Leadership, _ pipeline: Pipeline, _ sourceName: String, _ rules: inout RuleSet,
-    _ machine: inout EpochMachine
-  ) async throws -> EpochRunner.Seat? {
-    if let tenure = leadership.tenure {
-      if await leadership.confirm(tenure, { stopRequest.isRequested }) { return .held(tenure) }
-      if stopRequest.isRequested { return nil }
-      let other = tenure.endedBy ?? "?"
-      guard isContinuous else {
-        throw BridgeError.displaced("instance \(other) has taken over bridge \(name)")
-      }
-      await standDown(leadership, because: "instance \(other) has taken over")
-    }
-    if leadership.hasLed {
-      machine = EpochMachine(machine.settings.ofLaterTenure)
-      try await eventLoop.submit { pipeline.beginTenure() }.get()
-    }
-    let standby = EpochRunner(
-      service: self, pipeline: pipeline, sourceName: sourceName, number: 0, rules: rules,
-      leadership: leadership, seat: nil)
-    let vacancy = try await stopRequest.unlessStopped { [self] in
-      try await leadership.vacancy({ stopRequest.isRequested }) {
-        board.update {
-          $0.phase = "standby"
-          $0.publishing = false
-        }
-        if !isContinuous {
-          guard options.waitForServers else {
-            throw BridgeError.displaced(
-              """
-              instance \(board.snapshot.leadership.holder ?? "?") of this bridge is running, and leads: stop it \
-              first, or leave --no-wait out to wait for its end
-              """)
-          }
-          logger.notice("waiting until the leader of this bridge stops: stop it to continue here")
-        }
-        if !leadership.hasLed { try await standby.preflight() }
-      }
-    }
-    guard let vacancy, let vacancy else { return nil }
-    if vacancy.hasWaited {
-      // Reloaded meanwhile.
-      rules = try await adoptPendingRules(after: rules, pipeline)
-      leadership.use(configurationHash: rules.hash)
-    }
-    return .vacant(vacancy)
   }
 
   func wishes(_ configuration: BridgeConfiguration) -> FeedWishes {

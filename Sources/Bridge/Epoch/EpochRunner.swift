@@ -18,8 +18,7 @@ struct EpochRunner: Sendable {
   /// What this epoch publishes by.
   let rules: RuleSet
   let leadership: Leadership
-  /// Nil: only a preflight.
-  let seat: Seat?
+  let seat: Seat
 
   /// How this epoch comes to lead.
   enum Seat: Sendable {
@@ -81,7 +80,7 @@ struct EpochRunner: Sendable {
       if case .vacant(let vacancy) = seat, !machine.memory.hasBegun, !vacancy.hasWaited,
         !leadership.hasLed
       {
-        judged = try await judge(survey, setup, vacancy, machine)
+        judged = try await judge(survey, setup, machine)
       }
       let plan = if let judged { judged.setup } else { try await setup.plan() }
       let store = CheckpointStore(
@@ -104,43 +103,26 @@ struct EpochRunner: Sendable {
 
   /// Nothing is made unless all of it is as it has to be.
   private func judge(
-    _ survey: EpochSurvey, _ setup: StreamSetup, _ vacancy: Leadership.Vacancy,
-    _ machine: EpochMachine
+    _ survey: EpochSurvey, _ setup: StreamSetup, _ machine: EpochMachine
   ) async throws -> JudgedStart {
     let store = CheckpointStore(
       survey.jetStream, bucket: configuration.bridge.stateBucket, bridge: configuration.bridge.name)
     do {
-      return try await StartJudge(survey: survey, setup: setup, store: store, vacancy: vacancy)
-        .judge(machine)
+      return try await StartJudge(survey: survey, setup: setup, store: store).judge(machine)
     } catch BridgeError.positionLost(let why) {
       service.report(.positionLost(why))
       throw BridgeError.positionLost(why)
     }
   }
 
-  /// Before a standby waits: whether it could lead. Changes nothing on any server.
-  func preflight() async throws {
-    let connection = try await connect([])
-    do {
-      let setup = StreamSetup(configuration, JetStreamClient(connection), logger: logger)
-      try await StartJudge.ask(setup, about: try await setup.plan())
-      await connection.close()
-    } catch {
-      await connection.close()
-      throw (error as? StartRefusal)?.error ?? error
-    }
-  }
-
   /// The lease, and what was judged, unless it may have changed since.
-  private func lead(_ start: Start, _ machine: inout EpochMachine) async throws -> (Tenure, Start) {
+  private func lead(_ start: Start) async throws -> (Tenure, Start) {
     switch seat {
-    case nil: throw LeaseTaken()
     case .held(let tenure): return (tenure, start)
     case .vacant(let vacancy):
       guard let tenure = try await leadership.take(vacancy, replicas: start.plan.replicas) else {
         throw LeaseTaken()
       }
-      machine.memory.heardAt = vacancy.heardAt ?? machine.memory.heardAt
       var start = start
       // The previous leader may have stored something since.
       if vacancy.reason == .expired || vacancy.reason == .connectionGone { start.judged = nil }
@@ -155,8 +137,7 @@ struct EpochRunner: Sendable {
     on connection: NATSConnection, _ survey: EpochSurvey, _ store: CheckpointStore,
     _ begin: Start, _ machine: inout EpochMachine
   ) async throws -> EpochEnd {
-    let (tenure, start) = try await lead(begin, &machine)
-    service.surroundings.noteLeadership(epoch: tenure.epoch)
+    let (tenure, start) = try await lead(begin)
     let streams = try await start.setup.make(start.plan, cautious: machine.memory.cautious)
     // What was decided holds where nothing has been made or changed since.
     let judged = start.plan.isSettled ? start.judged : nil
@@ -231,10 +212,8 @@ struct EpochRunner: Sendable {
   /// Ends at once on a stop request.
   private func connect(_ discovered: [NATSServerAddress]) async throws -> NATSConnection {
     let options = try configuration.natsOptions()
-    let attempt = Task { [configuration, service, logger] in
-      try await NATSConnection.connect(
-        to: configuration.natsServers, discovered: discovered, options: options,
-        on: service.eventLoop, by: service.surroundings.transport, logger: logger)
+    let attempt = Task { [service] in
+      try await service.connect(options, discovered: discovered)
     }
     let stop = Task { [service] in
       while !Task.isCancelled {
@@ -243,10 +222,7 @@ struct EpochRunner: Sendable {
     }
     defer { stop.cancel() }
     do {
-      let connection = try await attempt.value
-      // Whoever sent what is refused hears of it, and it is logged as that epoch's end: once.
-      connection.onServerError { _ in }
-      return connection
+      return try await attempt.value
     } catch {
       board.noteUnreachable("\(error)")
       throw error

@@ -250,7 +250,7 @@ final class Leadership: Sendable {
     let before = vacancy.reading.record
     let isTakeover = before.map { $0.holder != settings.instance } ?? false
     let record = LeaseRecord(
-      holder: settings.instance, epoch: max(vacancy.highestEpoch, before?.epoch ?? 0) + 1,
+      holder: settings.instance, epoch: vacancy.highestEpoch + 1,
       configurationHash: configurationHash, period: settings.period,
       takeovers: (before?.takeovers ?? 0) + (isTakeover ? 1 : 0), reason: vacancy.reason,
       answers: answers)
@@ -362,7 +362,6 @@ final class Leadership: Sendable {
         pause = .zero
       } catch {
         // The epoch reports what is wrong with NATS; a lease that lapses stops it.
-        if (error as? JetStreamError)?.code == JetStreamCode.streamNotFound { revision = 0 }
         failures += 1
         // A connection may be dead without an end; while a bucket has no leader, none is better.
         if failures % 2 == 0 || hasLostLink { await dropLink() }

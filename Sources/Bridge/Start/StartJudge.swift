@@ -21,7 +21,6 @@ struct StartJudge: Sendable {
   let survey: EpochSurvey
   let setup: StreamSetup
   let store: CheckpointStore
-  let vacancy: Leadership.Vacancy
 
   private var configuration: BridgeConfiguration { survey.configuration }
 
@@ -37,8 +36,6 @@ struct StartJudge: Sendable {
     }
     let streams = setup.expected(
       plan, cautious: machine.memory.cautious, now: Date.now.formatted(.iso8601))
-    var machine = machine
-    machine.memory.heardAt = vacancy.heardAt ?? machine.memory.heardAt
     let decision = try await survey.decide(machine, streams, checkpoint)
     try await checkPosition(decision, machine.settings)
     return JudgedStart(
