@@ -64,6 +64,7 @@ public final class BridgeService: Service {
   private let trigger = PumpTrigger()
   private let unmarked = Mutex<Set<String>>([])
   private let claims = Mutex<[String: ProducerClaims]>([:])
+  let fences = FenceBook()
 
   /// - Parameter setLogLevel: called when the configuration is reloaded with another level.
   public convenience init(
@@ -185,19 +186,22 @@ public final class BridgeService: Service {
     }
     var machine = EpochMachine(configuration.epochSettings(options))
     let leadership = makeLeadership(rules)
+    var isDrained = true
     do {
-      try await lead(pipeline, sourceName, &rules, &machine, leadership)
-      await leadership.release()
+      try await lead(pipeline, sourceName, &rules, &machine, leadership, &isDrained)
+      await leadership.release(isDrained: isDrained)
     } catch {
-      await leadership.release()
+      await leadership.release(isDrained: isDrained)
       throw error
     }
   }
 
   /// Leads whenever no other instance does, epoch after epoch.
+  ///
+  /// - Parameter isDrained: everything that was sent is acknowledged.
   private func lead(
     _ pipeline: Pipeline, _ sourceName: String, _ rules: inout RuleSet,
-    _ machine: inout EpochMachine, _ leadership: Leadership
+    _ machine: inout EpochMachine, _ leadership: Leadership, _ isDrained: inout Bool
   ) async throws {
     var backoff = Backoff(longest: .seconds(2))
     var number: UInt64 = 0
@@ -215,10 +219,12 @@ public final class BridgeService: Service {
           service: self, pipeline: pipeline, sourceName: sourceName, number: number, rules: rules,
           leadership: leadership, seat: seat)
         before = (at: ContinuousClock.now, frontier: board.snapshot.settlement.frontier)
+        isDrained = false
         let (result, left) = try await run(epoch, machine)
         machine = left
         let end = try result.get()
         last = end
+        isDrained = end.isClean
         surroundings.noteEpoch(endedBy: end)
         let outcome = try await next(after: end, &machine)
         for remark in outcome.remarks { report(remark) }

@@ -61,6 +61,14 @@ package enum DeliberateError: String, CaseIterable, Sendable {
   case firstOfBatchAsserts = "first_of_batch_asserts"
   /// A process that has slept publishes on without looking at its lease.
   case lapsedLeaseIgnored = "lapsed_lease_ignored"
+  /// Nothing is asserted on shared streams.
+  case noFence = "no_fence"
+  /// Fences are moved when the streams' ends have been read.
+  case fenceAfterTail = "fence_after_tail"
+  /// A standby compares the time of the lease with its wall clock.
+  case leaseByWallClock = "lease_by_wall_clock"
+  /// A checkpoint replaces whatever is there.
+  case checkpointNotFenced = "checkpoint_not_fenced"
 
   // Health
   /// Reading counts as progress.

@@ -41,6 +41,9 @@ public struct JetStreamError: Error, Sendable, CustomStringConvertible {
   /// The stream holds an id already that was about to be published.
   public internal(set) var meansDuplicate = false
 
+  /// The message asserted a fence (`LaneOptions.Fence`) that isn't the last one any more.
+  public internal(set) var meansFenceMoved = false
+
   /// A stream has ids that were about to be published.
   public static func duplicates(in stream: String, _ message: String) -> JetStreamError {
     var error = JetStreamError(

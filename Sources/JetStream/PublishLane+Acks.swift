@@ -82,6 +82,7 @@ extension PublishLane {
       if mode == .fast, options.exclusive, JetStreamCode.endsFastBatch.contains(code) {
         error.meansDuplicate = true
       }
+      error.meansFenceMoved = code == JetStreamCode.wrongLastSequence && !fenceLines.isEmpty
       throw error
     case .gap(let sequence):
       throw unexpected("messages before \(sequence) of a batch never arrived", remedy: .reread)

@@ -1,127 +1,6 @@
 public import Bytes
 import DeliberateErrors
 
-/// How messages reach a stream in order and without gaps. See docs/publish-protocols.md.
-public enum PublishProtocol: String, Sendable, CaseIterable {
-  /// Each message names the stream sequence it expects to follow; one ack a message. Any server.
-  case chain
-  /// Batches of up to 1,000, stored whole or not at all. nats-server 2.12.1, `allow_atomic`.
-  case atomic
-  /// Fast ingest with `gap=fail`; the server acks every few hundred. nats-server 2.14, `allow_batched`.
-  case fast
-  /// One message at a time. For streams that others publish to on older servers.
-  case single
-}
-
-/// Where a lane writes: one per stream and connection epoch.
-public struct LaneOptions: Sendable {
-  public var stream: String
-  public var mode: PublishProtocol
-  /// True: we are the stream's only publisher, and each message (or batch) asserts the sequence
-  /// it follows, so that anything unexpected is refused instead of interleaved.
-  public var exclusive: Bool
-  /// The chain also names the id that each message follows, so that a foreign message can't lead to
-  /// a gap. Not for replicated streams: a follower that had to catch up does not know the last id,
-  /// refuses what its leader stored and never becomes current again (seen on nats-server 2.15.1).
-  public var assertsPredecessor: Bool
-  /// The stream's last sequence when the epoch began.
-  public var baseSequence: UInt64
-  /// Subject prefix that this lane's acks arrive under, without a dot at its end.
-  public var inbox: String
-  /// Unique among all batches ever sent to the stream; at most 40 characters.
-  public var batchPrefix: String
-  /// Most unacknowledged messages.
-  public var window: Int
-  /// Most unacknowledged bytes.
-  public var windowBytes: Int
-  /// The stream has more than one replica.
-  public var isReplicated = false
-  /// Whether ids are looked up before anything is published (`PublishLane+Screening`).
-  public var screening: Screening
-  /// The stream lets any server that has its messages answer for one (`allow_direct`).
-  public var readsDirectly = false
-  /// Tells an event that is stored already from another one under the same id. Nil: ids say all, and
-  /// what the stream has under one is the event.
-  public var judge: DuplicateJudge?
-  /// What the stream was found to hold before the lane began (`PublishLane.takesKnownIDs`).
-  public var known: StoredIDs?
-
-  /// When a lane asks the stream which ids it holds before it publishes them.
-  public enum Screening: Sendable {
-    /// Not at all. A duplicate that this protocol can't settle in passing ends the epoch.
-    case never
-    /// Until no duplicate was met for a long while.
-    case whileNeeded
-    /// Where the protocol does not tell duplicates.
-    case always
-  }
-
-  public init(
-    stream: String, mode: PublishProtocol, exclusive: Bool, baseSequence: UInt64, inbox: String,
-    batchPrefix: String, assertsPredecessor: Bool = true, window: Int = 4096,
-    windowBytes: Int = 8 << 20, screening: Screening = .never, judge: DuplicateJudge? = nil
-  ) {
-    self.stream = stream
-    self.mode = mode
-    self.exclusive = exclusive
-    self.assertsPredecessor = assertsPredecessor
-    self.baseSequence = baseSequence
-    self.inbox = inbox
-    self.batchPrefix = batchPrefix
-    self.window = window
-    self.windowBytes = windowBytes
-    self.screening = screening
-    self.judge = judge
-  }
-}
-
-/// What an ack did.
-public struct LaneProgress: Equatable, Sendable {
-  /// Messages at the head that are now known to be stored.
-  public var acked: Int
-  /// How many of those the server had already.
-  public var duplicates: Int
-  /// Of the acknowledged ones, counted from 0, the last that this lane has stored; nil where the stream
-  /// had all of them.
-  public var lastStored: Int?
-  /// Where that one stands.
-  public var sequence: UInt64 = 0
-  /// For each acknowledged message whether the stream had it already. Empty: the first `duplicates` did.
-  public var wereStored: [Bool] = []
-  /// Nothing is settled yet, but the server is at work: the lane may have more to send, or room.
-  public var moved = false
-  /// Ids that the stream holds for other events. Nothing of these messages, or of those in flight with
-  /// them, has been published.
-  public var conflicts: [Conflict] = []
-
-  /// A message whose id belongs to another event.
-  public struct Conflict: Equatable, Sendable {
-    /// Its place among the messages in flight, from 0.
-    public var offset: Int
-    public var id: [UInt8]
-    public var detail: String
-
-    public init(offset: Int, id: [UInt8], detail: String) {
-      self.offset = offset
-      self.id = id
-      self.detail = detail
-    }
-  }
-
-  public init(acked: Int, duplicates: Int, lastStored: Int? = nil, sequence: UInt64 = 0) {
-    self.acked = acked
-    self.duplicates = duplicates
-    self.lastStored = lastStored
-    self.sequence = sequence
-  }
-
-  static var moved: LaneProgress {
-    var progress = LaneProgress(acked: 0, duplicates: 0)
-    progress.moved = true
-    return progress
-  }
-}
-
 /// One stream's publisher within one connection epoch: writes complete protocol lines into
 /// `output`, counts what is in flight and understands the acks. It does no I/O.
 ///
@@ -145,6 +24,8 @@ public final class PublishLane {
   public let mode: PublishProtocol
 
   let inbox: [UInt8]
+  /// Header lines that assert `LaneOptions.fence`; empty where there is none.
+  let fenceLines: [UInt8]
   @exclusivity(unchecked) var bytesInFlight = 0
   /// Sizes of messages in flight, oldest first, so that the byte window can shrink with acks.
   @exclusivity(unchecked) var sizes = FIFO<Int32>()
@@ -229,6 +110,7 @@ public final class PublishLane {
     self.options = options
     self.mode = options.mode
     self.inbox = Array(options.inbox.utf8)
+    fenceLines = options.exclusive ? [] : options.fence?.assertion ?? []
     self.lastSequence = options.baseSequence
     self.expectedSequence = options.baseSequence
     self.batchBase = options.baseSequence
@@ -323,15 +205,22 @@ public final class PublishLane {
       }
       writeExpectedSequence()
     case .single:
-      if options.exclusive { writeExpectedSequence() }
+      if options.exclusive { writeExpectedSequence() } else { output.append(fenceLines) }
     case .fast:
       // Each, not only a batch's first: the server keeps a batch open for ten seconds, in which a publisher that was
       // frozen could continue it behind what its successor has stored.
-      if options.exclusive, inBatch == 0 || !DeliberateError.isOn(.firstOfBatchAsserts) {
-        writeExpectedSequence()
+      if inBatch == 0 || !DeliberateError.isOn(.firstOfBatchAsserts) {
+        if options.exclusive {
+          writeExpectedSequence()
+        } else if inBatch == 0 || !options.isReplicated {
+          // A replicated stream refuses an assertion of a subject while one like it is under way (10164).
+          output.append(fenceLines)
+        }
       }
     case .atomic:
-      if inBatch == 0, options.exclusive { writeExpectedSequence() }
+      if inBatch == 0 {
+        if options.exclusive { writeExpectedSequence() } else { output.append(fenceLines) }
+      }
       output.append("Nats-Batch-Id: ")
       writeBatchID()
       output.append("\r\nNats-Batch-Sequence: ")

@@ -44,7 +44,7 @@ final class Driver: NATSRawHandler, @unchecked Sendable {
   init(
     _ connection: NATSConnection, _ mode: PublishProtocol, base: UInt64, count: Int,
     exclusive: Bool = true, screening: LaneOptions.Screening = .never, judge: DuplicateJudge? = nil,
-    direct: Bool = false, known: StoredIDs? = nil,
+    direct: Bool = false, known: StoredIDs? = nil, fence: LaneOptions.Fence? = nil,
     body: @escaping @Sendable (Int) -> [UInt8] = { Array("{\"n\":\($0)}".utf8) },
     id: @escaping @Sendable (Int) -> String
   ) {
@@ -59,6 +59,7 @@ final class Driver: NATSRawHandler, @unchecked Sendable {
       screening: screening, judge: judge)
     options.readsDirectly = direct
     options.known = known
+    options.fence = fence
     lane = PublishLane(options)
     done = connection.eventLoop.makePromise()
   }

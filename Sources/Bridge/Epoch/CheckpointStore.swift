@@ -1,3 +1,4 @@
+import DeliberateErrors
 import JSON
 package import JetStream
 import Oplog
@@ -38,7 +39,9 @@ package struct CheckpointStore: CheckpointServer {
     async throws(JetStreamError)
     -> UInt64
   {
-    try await bucket.put(key, checkpoint.json.utf8, expecting: revision)
+    let revision =
+      DeliberateError.isOn(.checkpointNotFenced) ? try await bucket.revision(key) : revision
+    return try await bucket.put(key, checkpoint.json.utf8, expecting: revision)
   }
 
   package var name: String { "KV bucket \(bucket.name)" }

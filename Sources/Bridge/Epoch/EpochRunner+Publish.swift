@@ -35,6 +35,7 @@ extension EpochRunner {
       lane.publisher.isReplicated = stream.info.replicas > 1
       lane.publisher.readsDirectly = stream.info.allowsDirect
       lane.publisher.known = known[stream.name]
+      lane.publisher.fence = stream.fence
       switch mode {
       case .tail(let plan):
         lane.watermark = plan.watermarks[stream.name].map(watermark)
@@ -117,6 +118,9 @@ extension EpochRunner {
     let remains = EpochMachine.Remains(
       checkpoint: keeper.current, proven: keeper.proven, unanswered: keeper.unanswered,
       flight: flight)
+    if case .publishFailed(let lane, let error) = end, error.meansFenceMoved {
+      service.fences.noteRemoval(from: lane)
+    }
     if let message = machine.ended(end, remains) { note(message, refusedBy: end) }
     return end
   }

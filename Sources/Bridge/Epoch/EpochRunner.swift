@@ -1,4 +1,5 @@
 import BridgeConfiguration
+import DeliberateErrors
 import JetStream
 import Logging
 import Mapping
@@ -138,9 +139,23 @@ struct EpochRunner: Sendable {
     _ begin: Start, _ machine: inout EpochMachine
   ) async throws -> EpochEnd {
     let (tenure, start) = try await lead(begin)
-    let streams = try await start.setup.make(start.plan, cautious: machine.memory.cautious)
+    var streams = try await start.setup.make(start.plan, cautious: machine.memory.cautious)
+    let fences = StreamFences(
+      bridge: configuration.bridge.name, instance: board.instance, number: number,
+      jetStream: survey.jetStream, logger: logger, book: service.fences,
+      board: board)
+    let isClean = machine.memory.endedCleanly ?? tenure.followsCleanEnd
+    var hasMoved = false
+    do {
+      // Before the streams' ends are read: what a predecessor stores in between would not be seen.
+      if !DeliberateError.isOn(.fenceAfterTail) {
+        (streams, hasMoved) = try await fences.raise(streams, tenure, afterCleanEnd: isClean)
+      }
+    } catch is StreamFences.LeaseLapsed {
+      return .leaseLapsed
+    }
     // What was decided holds where nothing has been made or changed since.
-    let judged = start.plan.isSettled ? start.judged : nil
+    let judged = start.plan.isSettled && !hasMoved ? start.judged : nil
     let stored: Checkpoint?
     let revision: UInt64
     if let judged {
@@ -155,13 +170,17 @@ struct EpochRunner: Sendable {
       marks: StreamMarks(
         bridge: configuration.bridge.name, survey.jetStream,
         isSupported: connection.info.version >= StreamMarks.firstServer, logger: logger,
-        known: marks(streams), isFirst: { [service] in service.isFirstUnmarked($0) }))
+        known: marks(streams), isFirst: { [service] in service.isFirstUnmarked($0) },
+        mayWrite: { tenure.mayPublish }))
     if !machine.memory.hasBegun { warnOfUncountable(streams) }
     let decision: EpochDecision
     if let judged {
       decision = judged.decision
     } else {
       decision = try await survey.decide(machine, streams, checkpoint)
+    }
+    if DeliberateError.isOn(.fenceAfterTail) {
+      (streams, _) = try await fences.raise(streams, tenure, afterCleanEnd: isClean)
     }
     machine.adopt(decision)
     service.surroundings.noteEpoch(decision)

@@ -92,6 +92,12 @@ extension HealthProbe {
       inputs.leaseDetail = "this instance leads, \(epoch)"
       if let age = inputs.leaseAge, age > leadership.period.seconds {
         inputs.leaseProblem = "this instance has not been able to renew its lease for \(Int(age)) s"
+      } else if let asked = StatusBoard.age(leadership.askedAt), asked < 5,
+        let (stream, why) = leadership.unfenced.min(by: { $0.key < $1.key })
+      {
+        let others = leadership.unfenced.count > 1 ? " (and \(leadership.unfenced.count - 1) more)" : ""
+        inputs.leaseProblem =
+          "another instance stands by, and stream \(stream)\(others) has no fence: \(why)"
       }
     } else if let holder = leadership.leader(at: .now) {
       inputs.standbyOf = holder

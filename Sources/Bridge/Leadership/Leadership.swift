@@ -1,4 +1,6 @@
 import BridgeConfiguration
+import DeliberateErrors
+import Foundation
 import JSON
 import JetStream
 import Logging
@@ -148,7 +150,13 @@ final class Leadership: Sendable {
         }
         machine.settings.configurationHash = configurationHash
         note(machine, at: now())
-        if case .take(let reason) = machine.decide(at: now()), let last = machine.last {
+        var decision = machine.decide(at: now())
+        if DeliberateError.isOn(.leaseByWallClock), let heardAt,
+          heardAt.age(by: .now) > settings.period.seconds
+        {
+          decision = .take(.expired)
+        }
+        if case .take(let reason) = decision, let last = machine.last {
           let highest = state.withLock { state in
             state.highestEpoch = max(state.highestEpoch, machine.highestEpoch)
             return state.highestEpoch
@@ -259,7 +267,9 @@ final class Leadership: Sendable {
       let revision = try await write(record, expecting: vacancy.reading.revision, connection)
     else { return nil }
     let tenure = Tenure(
-      epoch: record.epoch, reason: vacancy.reason, sentAt: sentAt, period: settings.period)
+      epoch: record.epoch, reason: vacancy.reason,
+      followsCleanEnd: vacancy.reason == .released && before?.isDrained ?? false, sentAt: sentAt,
+      period: settings.period)
     onChange(record.epoch)
     logger.notice(
       "leading: \(vacancy.reason.words)",
@@ -398,9 +408,11 @@ final class Leadership: Sendable {
   }
 
   /// So that the next leader need not wait.
-  func release() async {
+  ///
+  /// - Parameter isDrained: everything that was sent is acknowledged.
+  func release(isDrained: Bool) async {
     // Not for long: what is not released expires.
-    let attempt = Task { await giveUp() }
+    let attempt = Task { await giveUp(isDrained) }
     let limit = eventLoop.scheduleTask(in: TimeAmount(Self.releaseLimit)) { attempt.cancel() }
     await attempt.value
     limit.cancel()
@@ -408,7 +420,7 @@ final class Leadership: Sendable {
 
   private static let releaseLimit = Duration.seconds(2)
 
-  private func giveUp() async {
+  private func giveUp(_ isDrained: Bool) async {
     guard tenure != nil, tenure?.endedBy == nil else { return await standDown() }
     let keeper = state.withLock { $0.keeper }
     keeper?.cancel()
@@ -420,6 +432,7 @@ final class Leadership: Sendable {
           record.holder == settings.instance
         else { break }
         record.isReleased = true
+        record.isDrained = isDrained
         if (try? await write(record, expecting: found.revision, connection)) ?? nil != nil { break }
       }
     }
@@ -446,10 +459,11 @@ final class Leadership: Sendable {
     do {
       let questions = try await connection.subscribe(subject, maximumCount: 1000)
       let answer = JSONValue.object([.init("instance", .string(settings.instance))]).utf8
-      Task {
+      Task { [board] in
         do {
           for try await question in questions {
             guard let reply = question.reply else { continue }
+            board.update { $0.leadership.askedAt = .now }
             try connection.enqueue(reply, payload: answer)
           }
         } catch {
@@ -512,4 +526,9 @@ final class Leadership: Sendable {
   }
 
   private var hasLostLink: Bool { state.withLock { $0.connection }?.hasEnded ?? false }
+}
+
+extension ServerTime {
+  /// In seconds, by a wall clock.
+  fileprivate func age(by now: Date) -> Double { now.timeIntervalSince1970 - Double(seconds) }
 }

@@ -17,6 +17,10 @@ package struct LeadershipFacts: Sendable {
   package var reason: TakeoverReason?
   /// How often this process took it.
   package var taken: [TakeoverReason: UInt64] = [:]
+  /// When a standby last asked this leader whether it is there.
+  package var askedAt: ContinuousClock.Instant?
+  /// Streams that an instance which was replaced could still write to, and why.
+  package var unfenced: [String: String] = [:]
   /// The leader publishes by another configuration.
   package var hasOtherConfiguration = false
 

@@ -11,6 +11,8 @@ package struct LeaseRecord: Sendable, Equatable {
   package var epoch: UInt64
   /// The holder has stopped: anybody may take the lease at once.
   package var isReleased: Bool
+  /// … with everything that it had sent acknowledged.
+  package var isDrained = false
   /// The configuration that the holder publishes by.
   package var configurationHash: String
   /// How long the holder may be silent before another instance takes over. Its own setting counts, since its own
@@ -44,6 +46,7 @@ package struct LeaseRecord: Sendable, Equatable {
   package var json: JSONValue {
     [
       "holder": .string(holder), "epoch": .int(epoch), "released": .bool(isReleased),
+      "drained": .bool(isDrained),
       "config_hash": .string(configurationHash), "lease_ms": .int(period.milliseconds),
       "takeovers": .int(takeovers), "reason": .string(reason.rawValue), "answers": .bool(answers),
     ]
@@ -59,6 +62,7 @@ package struct LeaseRecord: Sendable, Equatable {
     self.holder = holder
     self.epoch = epoch
     isReleased = json["released"]?.boolValue ?? false
+    isDrained = json["drained"]?.boolValue ?? false
     configurationHash = json["config_hash"]?.stringValue ?? ""
     period = min(max(.milliseconds(milliseconds), Self.shortest), Self.longest)
     takeovers = json["takeovers"]?.integer(UInt64.self) ?? 0

@@ -9,6 +9,8 @@ package final class Tenure: Sendable {
   package let epoch: UInt64
   /// Why it was taken.
   package let reason: TakeoverReason
+  /// The previous leader stopped with everything that it had sent acknowledged.
+  package let followsCleanEnd: Bool
   /// The origin of `limit`.
   private let base: ContinuousClock.Instant
   /// Nanoseconds after `base` until which nobody else can have taken the lease.
@@ -16,8 +18,10 @@ package final class Tenure: Sendable {
   private let successor = Mutex<String?>(nil)
 
   package init(
-    epoch: UInt64, reason: TakeoverReason, sentAt: ContinuousClock.Instant, period: Duration
+    epoch: UInt64, reason: TakeoverReason, followsCleanEnd: Bool = false,
+    sentAt: ContinuousClock.Instant, period: Duration
   ) {
+    self.followsCleanEnd = followsCleanEnd
     self.epoch = epoch
     self.reason = reason
     base = sentAt

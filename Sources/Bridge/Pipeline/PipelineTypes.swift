@@ -31,6 +31,16 @@ package enum EpochEnd: Sendable {
   case leaseLapsed
 }
 
+extension EpochEnd {
+  /// Everything that was sent is acknowledged.
+  var isClean: Bool {
+    switch self {
+    case .finished, .settled, .snapshotFinished: true
+    default: false
+    }
+  }
+}
+
 /// Why the bridge halts until an operator acts.
 package enum PipelineFailure: Error, Sendable, CustomStringConvertible {
   case oplog(OplogError)

@@ -37,6 +37,7 @@ extension EpochMachine {
     memory.proven = remains.proven
     memory.unanswered = remains.unanswered
     memory.cautious = []
+    memory.endedCleanly = end.isClean
     if case .publishFailed(let lane, let error) = end {
       if error.meansDuplicate { memory.cautious = [lane] }
       if error.code == JetStreamCode.wrongLastSequence {
@@ -65,6 +66,12 @@ extension EpochMachine {
       return EpochOutcome(settings.options.snapshot ? .stop : .another, resetsPause: true)
     case .halted(let failure): return EpochOutcome(.fail(.halted(failure.description)))
     case .sourceFailed(let failure): return try next(after: failure, facts)
+    case .publishFailed(let lane, let error) where error.meansFenceMoved:
+      return EpochOutcome(
+        .another,
+        .info(
+          "the stream's fence was removed, or moved by another instance; it is moved again",
+          ["stream": lane, "why": "\(error)"]))
     case .publishFailed(let lane, let error):
       guard !error.meansDuplicate else {
         return EpochOutcome(

@@ -24,6 +24,8 @@ package struct EpochMemory: Sendable {
   package var refusals = RefusalBook()
   /// When the process before this one was last active, by the servers' clock.
   package var heardAt: ServerTime?
+  /// Everything that the last epoch sent is acknowledged; nil before the first that published.
+  package var endedCleanly: Bool?
   /// The first epoch has written its checkpoint, so this run's beginning is decided.
   package var hasBegun = false
   /// The last epoch published documents, not changes.

@@ -23,12 +23,16 @@ package struct StreamMarks: StreamMarking {
   package private(set) var known: [String: StreamMark]
   /// Whether it is the first time that the stream can't be marked, which is reported once.
   private let isFirst: @Sendable (String) -> Bool
+  /// Whether this instance may change anything: metadata know no compare-and-set.
+  private let mayWrite: @Sendable () -> Bool
 
   package init(
     bridge: String, _ jetStream: JetStreamClient, isSupported: Bool, logger: Logger,
-    known: [String: StreamMark], isFirst: @escaping @Sendable (String) -> Bool
+    known: [String: StreamMark], isFirst: @escaping @Sendable (String) -> Bool,
+    mayWrite: @escaping @Sendable () -> Bool = { true }
   ) {
     self.isFirst = isFirst
+    self.mayWrite = mayWrite
     self.bridge = bridge
     self.jetStream = jetStream
     self.isSupported = isSupported
@@ -55,7 +59,7 @@ package struct StreamMarks: StreamMarking {
     do {
       guard let present = try await jetStream.stream(stream) else { return }
       let (merged, changed) = present.config.merging(metadata)
-      guard !changed.isEmpty else { return }
+      guard !changed.isEmpty, mayWrite() else { return }
       _ = try await jetStream.request("STREAM.UPDATE.\(stream)", merged)
     } catch {
       guard isFirst(stream) else { return }

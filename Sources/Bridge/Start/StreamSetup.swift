@@ -20,6 +20,8 @@ package struct PreparedStream: Sendable {
   package var mayRepeatIDs: Bool
   /// It does not exist: `info` is what it will be like.
   package var isMissing = false
+  /// What is asserted there besides sequences; nil: nothing.
+  var fence: LaneOptions.Fence?
 
   /// The chain asserts the id that each message follows (`LaneOptions.assertsPredecessor`).
   var assertsPredecessor: Bool { info.replicas == 1 }
