@@ -33,6 +33,11 @@ class Message:
         return json.loads(self.body)
 
 
+def is_fence(subject):
+    """What an unclean end of a leader leaves in streams that several publish to."""
+    return subject.startswith("tailrace.fence.")
+
+
 class JetStreamError(Exception):
     def __init__(self, error):
         super().__init__(f"{error.get('err_code')}: {error.get('description')}")
@@ -121,9 +126,14 @@ class JetStream:
 
         return self._run(work)
 
-    def messages(self, stream):
-        """Every message of the stream, in order."""
-        return self._run(lambda nc: self._messages(nc, stream))
+    def messages(self, stream, fences=False):
+        """Every message of the stream, in order; without the bridges' fences, unless asked for."""
+        found = self._run(lambda nc: self._messages(nc, stream))
+        return [m for m in found if fences or not is_fence(m.subject)]
+
+    def count(self, stream):
+        """How many messages there are that aren't fences."""
+        return len(self.messages(stream))
 
     async def _messages(self, nc, stream, batch=1000):
         state = (await self._api(nc, f"STREAM.INFO.{stream}"))["state"]

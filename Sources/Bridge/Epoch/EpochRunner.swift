@@ -144,12 +144,16 @@ struct EpochRunner: Sendable {
       bridge: configuration.bridge.name, instance: board.instance, number: number,
       jetStream: survey.jetStream, logger: logger, book: service.fences,
       board: board)
-    let isClean = machine.memory.endedCleanly ?? tenure.followsCleanEnd
+    let memory = machine.memory
+    func mayHaveStragglers(_ stream: String) -> Bool {
+      guard let endedCleanly = memory.endedCleanly else { return !tenure.followsCleanEnd }
+      return !endedCleanly && (memory.unanswered.map { $0[stream] != 0 } ?? true)
+    }
     var hasMoved = false
     do {
       // Before the streams' ends are read: what a predecessor stores in between would not be seen.
       if !DeliberateError.isOn(.fenceAfterTail) {
-        (streams, hasMoved) = try await fences.raise(streams, tenure, afterCleanEnd: isClean)
+        (streams, hasMoved) = try await fences.raise(streams, tenure, mayHaveStragglers: mayHaveStragglers)
       }
     } catch is StreamFences.LeaseLapsed {
       return .leaseLapsed
@@ -180,7 +184,7 @@ struct EpochRunner: Sendable {
       decision = try await survey.decide(machine, streams, checkpoint)
     }
     if DeliberateError.isOn(.fenceAfterTail) {
-      (streams, _) = try await fences.raise(streams, tenure, afterCleanEnd: isClean)
+      (streams, _) = try await fences.raise(streams, tenure, mayHaveStragglers: mayHaveStragglers)
     }
     machine.adopt(decision)
     service.surroundings.noteEpoch(decision)

@@ -1,8 +1,6 @@
 import BridgeConfiguration
 import DeliberateErrors
 import Foundation
-import JSON
-import JetStream
 import Logging
 import NATS
 import NIOCore
@@ -35,8 +33,6 @@ final class Leadership: Sendable {
   }
 
   private struct State {
-    var connection: NATSConnection?
-    var connectedAt = ContinuousClock.now
     var tenure: Tenure?
     var keeper: Task<Void, Never>?
     var configurationHash = ""
@@ -48,15 +44,15 @@ final class Leadership: Sendable {
     var tenures = 0
     /// What is known of the lease, while this instance doesn't lead.
     var standby: (machine: StandbyMachine, began: ContinuousClock.Instant)?
-    /// It has been said that standbys can't ask.
-    var hasWarned = false
   }
 
   let settings: Settings
   private let eventLoop: any EventLoop
   private let logger: Logger
   private let board: StatusBoard
-  private let connect: @Sendable () async throws -> NATSConnection
+  private let link: LeaderLink
+  private let store: LeaseStore
+  private let subject: LeaderSubject
   /// Called with the epoch when this instance begins to lead, and without when it leads no longer.
   private let onChange: @Sendable (UInt64?) -> Void
   private let state = Mutex(State())
@@ -71,12 +67,13 @@ final class Leadership: Sendable {
     self.eventLoop = eventLoop
     self.board = board
     self.logger = logger
-    self.connect = connect
+    link = LeaderLink(connect: connect)
+    store = LeaseStore(
+      bridge: settings.bridge, bucket: settings.bucket, period: settings.period)
+    subject = LeaderSubject(
+      bridge: settings.bridge, instance: settings.instance, on: eventLoop, board: board,
+      logger: logger)
   }
-
-  var key: String { "\(settings.bridge).lease" }
-  /// Only the leader subscribes to it.
-  var subject: String { "tailrace.\(settings.bridge).leader" }
 
   /// How often the lease is renewed, …
   var renewal: Duration { settings.period / 4 }
@@ -132,20 +129,20 @@ final class Leadership: Sendable {
     var used: NATSConnection?
     while !isStopping() {
       do {
-        let connection = try await link()
+        let connection = try await link.connection()
         if used !== connection {
           used = connection
-          machine.connected(at: state.withLock { $0.connectedAt } - began)
+          machine.connected(at: link.connectedAt - began)
           board.noteReachable(connection)
         }
         if now() >= nextReading || machine.wantsReading {
-          let (reading, time) = try await read(connection)
+          let (reading, time) = try await store.read(connection)
           machine.read(reading, at: now())
           if reading.record?.holder != settings.instance { heardAt = time ?? heardAt }
           nextReading = now() + Self.reading
         }
         if machine.holder != nil, now() >= nextQuestion {
-          machine.heard(await ask(connection), at: now())
+          machine.heard(await subject.ask(connection), at: now())
           nextQuestion = now() + (machine.isSuspicious ? Self.askingAgain : Self.asking)
         }
         machine.settings.configurationHash = configurationHash
@@ -174,7 +171,7 @@ final class Leadership: Sendable {
         guard isStandby else { throw error }
         if error is BridgeError || error is StartRefusal { throw error }
         board.noteUnreachable("\(error)")
-        await dropLink()
+        await link.drop()
         try? await eventLoop.sleep(for: Self.asking)
         continue
       }
@@ -188,7 +185,7 @@ final class Leadership: Sendable {
       "standby: another instance leads this bridge",
       metadata: [
         "leader": "\(holder.holder)", "epoch": "\(holder.epoch)",
-        "lease": "\(key) in KV bucket \(settings.bucket)",
+        "lease": "\(store.key) in KV bucket \(settings.bucket)",
       ])
     guard isForeign else { return }
     logger.warning(
@@ -215,36 +212,6 @@ final class Leadership: Sendable {
     }
   }
 
-  /// How a question on the leader's subject ends.
-  private func ask(_ connection: NATSConnection) async -> StandbyMachine.Answer {
-    do {
-      _ = try await connection.request(subject, timeout: Self.asking)
-      return .answered
-    } catch {
-      return error.code == .noResponders ? .nobody : .silence
-    }
-  }
-
-  private func bucket(_ connection: NATSConnection) -> KeyValueBucket {
-    var jetStream = JetStreamClient(connection)
-    jetStream.attempts = 1
-    return KeyValueBucket(jetStream, name: settings.bucket)
-  }
-
-  private func read(
-    _ connection: NATSConnection
-  ) async throws -> (StandbyMachine.Reading, ServerTime?) {
-    let bucket = bucket(connection)
-    if let entry = try await bucket.get(key) {
-      return (
-        StandbyMachine.Reading(
-          revision: entry.revision, record: LeaseRecord(parsing: entry.value)),
-        ServerTime(entry.time)
-      )
-    }
-    return (StandbyMachine.Reading(revision: try await bucket.revision(key), record: nil), nil)
-  }
-
   // MARK: - Leading
 
   /// Takes the lease. The bucket has to be there.
@@ -253,8 +220,8 @@ final class Leadership: Sendable {
   /// - Returns: nil when another instance was faster.
   func take(_ vacancy: Vacancy, replicas: Int) async throws -> Tenure? {
     state.withLock { $0.replicas = replicas }
-    let connection = try await link()
-    let answers = await listen(on: connection)
+    let connection = try await link.connection()
+    let answers = await subject.listen(on: connection)
     let before = vacancy.reading.record
     let isTakeover = before.map { $0.holder != settings.instance } ?? false
     let record = LeaseRecord(
@@ -264,7 +231,7 @@ final class Leadership: Sendable {
       answers: answers)
     let sentAt = ContinuousClock.now
     guard
-      let revision = try await write(record, expecting: vacancy.reading.revision, connection)
+      let revision = try await store.write(record, expecting: vacancy.reading.revision, connection)
     else { return nil }
     let tenure = Tenure(
       epoch: record.epoch, reason: vacancy.reason,
@@ -318,30 +285,30 @@ final class Leadership: Sendable {
     onChange(nil)
     board.update { $0.leadership.isLeader = false }
     // The leader's subject is given up with it.
-    await dropLink()
+    await link.drop()
   }
 
   /// Renews until cancelled, or until another instance has taken the lease.
   private func keep(_ tenure: Tenure, _ taken: LeaseRecord, _ first: UInt64) async {
     var record = taken
     var revision = first
-    var answering: NATSConnection? = state.withLock { $0.connection }
+    var answering: NATSConnection? = link.present
     var pause = renewal
     var failures = 0
     while !Task.isCancelled {
       try? await eventLoop.sleep(for: pause)
       guard !Task.isCancelled else { return }
       do {
-        let connection = try await link()
+        let connection = try await link.connection()
         if answering !== connection {
-          record.answers = await listen(on: connection)
+          record.answers = await subject.listen(on: connection)
           answering = connection
         }
         record.configurationHash = configurationHash
         // Once it has lapsed, anything can have happened: also to a bucket that was made again, and may by chance have
         // the revision that is expected.
         if !tenure.mayPublish {
-          let (found, _) = try await read(connection)
+          let (found, _) = try await store.read(connection)
           guard let known = found.record, known.holder == settings.instance,
             known.epoch == record.epoch
           else {
@@ -350,7 +317,7 @@ final class Leadership: Sendable {
           }
         }
         let sentAt = ContinuousClock.now
-        if let written = try await write(record, expecting: revision, connection) {
+        if let written = try await store.write(record, expecting: revision, connection) {
           revision = written
           failures = 0
           tenure.renewed(sentAt: sentAt, period: settings.period)
@@ -362,7 +329,7 @@ final class Leadership: Sendable {
           continue
         }
         // A write of ours whose answer was lost, a bucket made again, or somebody else.
-        let (found, _) = try await read(connection)
+        let (found, _) = try await store.read(connection)
         if let other = found.record, other.holder != settings.instance || other.epoch > record.epoch
         {
           lose(tenure, to: other)
@@ -374,26 +341,16 @@ final class Leadership: Sendable {
         // The epoch reports what is wrong with NATS; a lease that lapses stops it.
         failures += 1
         // A connection may be dead without an end; while a bucket has no leader, none is better.
-        if failures % 2 == 0 || hasLostLink { await dropLink() }
+        if failures % 2 == 0 || link.isLost { await link.drop() }
         pause = Self.asking
-        if await makeBucketAgain() {
+        let replicas = state.withLock { $0.replicas }
+        if let connection = try? await link.connection(),
+          await store.makeBucketAgain(replicas: replicas, connection)
+        {
           revision = 0
           pause = .zero
         }
       }
-    }
-  }
-
-  /// A bucket that was deleted under a running bridge is made again; the checkpoint is written again by its keeper.
-  private func makeBucketAgain() async -> Bool {
-    guard let connection = try? await link() else { return false }
-    let bucket = bucket(connection)
-    do {
-      guard try await !bucket.exists else { return false }
-      try await bucket.ensure(replicas: state.withLock { $0.replicas })
-      return true
-    } catch {
-      return false
     }
   }
 
@@ -425,107 +382,20 @@ final class Leadership: Sendable {
     let keeper = state.withLock { $0.keeper }
     keeper?.cancel()
     await keeper?.value
-    if let connection = try? await link() {
+    if let connection = try? await link.connection() {
       // A renewal may be on its way.
       for _ in 0..<3 {
-        guard let (found, _) = try? await read(connection), var record = found.record,
+        guard let (found, _) = try? await store.read(connection), var record = found.record,
           record.holder == settings.instance
         else { break }
         record.isReleased = true
         record.isDrained = isDrained
-        if (try? await write(record, expecting: found.revision, connection)) ?? nil != nil { break }
+        if (try? await store.write(record, expecting: found.revision, connection)) ?? nil != nil { break }
       }
     }
     await standDown()
   }
 
-  /// Nil: somebody else wrote first.
-  private func write(
-    _ record: LeaseRecord, expecting revision: UInt64, _ connection: NATSConnection
-  ) async throws -> UInt64? {
-    do {
-      return try await bucket(connection).put(
-        key, record.json.utf8, expecting: revision, timeout: max(settings.period / 4, .seconds(1)))
-    } catch {
-      if error.code == JetStreamCode.wrongLastSequence { return nil }
-      throw error
-    }
-  }
-
-  /// Answers on the leader's subject while the connection lasts. False: the user may not subscribe to it, so that
-  /// standbys can't know whether anybody is there.
-  private func listen(on connection: NATSConnection) async -> Bool {
-    let isRefused = Flag()
-    do {
-      let questions = try await connection.subscribe(subject, maximumCount: 1000)
-      let answer = JSONValue.object([.init("instance", .string(settings.instance))]).utf8
-      Task { [board] in
-        do {
-          for try await question in questions {
-            guard let reply = question.reply else { continue }
-            board.update { $0.leadership.askedAt = .now }
-            try connection.enqueue(reply, payload: answer)
-          }
-        } catch {
-          // The connection has ended, or this user may not subscribe.
-          isRefused.value.store(
-            (error as? NATSError)?.code == .permissionsViolation, ordering: .relaxed)
-        }
-      }
-      // A refusal arrives before the answer to this, and is handled a moment later.
-      try await connection.flush(timeout: .seconds(2))
-      try await eventLoop.sleep(for: .milliseconds(5))
-      guard !isRefused.value.load(ordering: .relaxed) else {
-        warnOfSilence("the user may not subscribe to it")
-        return false
-      }
-      return !connection.hasEnded
-    } catch {
-      warnOfSilence("\(error)")
-      return false
-    }
-  }
-
-  private func warnOfSilence(_ why: String) {
-    let isFirst = state.withLock { state in
-      defer { state.hasWarned = true }
-      return !state.hasWarned
-    }
-    guard isFirst else { return }
-    logger.warning(
-      "standbys can't ask this leader; they take over only when its lease expires",
-      metadata: ["subject": "\(subject)", "reason": "\(why)"])
-  }
-
-  private final class Flag: Sendable {
-    let value = Atomic(false)
-  }
-
-  // MARK: - The connection
-
-  private func link() async throws -> NATSConnection {
-    if let known = state.withLock({ $0.connection }), !known.hasEnded { return known }
-    let made = try await connect()
-    let before = state.withLock { state in
-      defer {
-        state.connection = made
-        state.connectedAt = .now
-      }
-      return state.connection
-    }
-    if let before { await before.close() }
-    return made
-  }
-
-  private func dropLink() async {
-    let connection = state.withLock { state in
-      defer { state.connection = nil }
-      return state.connection
-    }
-    if let connection { await connection.close() }
-  }
-
-  private var hasLostLink: Bool { state.withLock { $0.connection }?.hasEnded ?? false }
 }
 
 extension ServerTime {

@@ -30,11 +30,12 @@ struct StreamFences: Sendable {
 
   /// The streams with their fences, moved where that is necessary.
   ///
-  /// - Parameter afterCleanEnd: everything that was sent before is acknowledged.
+  /// - Parameter mayHaveStragglers: whether messages for the stream may still be on their way.
   /// - Returns: also whether one was moved, so that what was read of the streams before is out of date.
   /// - Throws: `LeaseLapsed`, or `JetStreamError` for what may be temporary.
   func raise(
-    _ streams: [PreparedStream], _ tenure: Tenure, afterCleanEnd isClean: Bool
+    _ streams: [PreparedStream], _ tenure: Tenure,
+    mayHaveStragglers: (String) -> Bool
   ) async throws -> (streams: [PreparedStream], hasMoved: Bool) {
     var streams = streams
     var hasMoved = false
@@ -46,7 +47,7 @@ struct StreamFences: Sendable {
         unfenced[stream.name] = why
         continue
       }
-      switch try await raise(stream, tenure, isClean) {
+      switch try await raise(stream, tenure, mayHaveStragglers(stream.name)) {
       case .kept(let fence): streams[index].fence = fence
       case .moved(let fence):
         hasMoved = true
@@ -88,7 +89,7 @@ struct StreamFences: Sendable {
   }
 
   private func raise(
-    _ stream: PreparedStream, _ tenure: Tenure, _ isClean: Bool
+    _ stream: PreparedStream, _ tenure: Tenure, _ mayHaveStragglers: Bool
   ) async throws -> Raised {
     let subject = FenceSubject.own(bridge: bridge, stream: stream.name)
     var mark = 0
@@ -96,7 +97,7 @@ struct StreamFences: Sendable {
       let last = try await jetStream.lastMessage(in: stream.name, subject: subject)
       let fence = LaneOptions.Fence(subject: subject, sequence: last?.sequence ?? 0)
       if mark > 0, let last, last.payload == body(mark, tenure) { return .moved(fence) }
-      if mark == 0, !mustMove(stream, fence, isClean) { return .kept(fence) }
+      if mark == 0, !mustMove(stream, fence, mayHaveStragglers) { return .kept(fence) }
       // Before each attempt: a predecessor that wakes up must not move it again.
       guard tenure.mayPublish else { throw LeaseLapsed() }
       mark += 1
@@ -114,11 +115,11 @@ struct StreamFences: Sendable {
   private static let attempts = 5
 
   private func mustMove(
-    _ stream: PreparedStream, _ fence: LaneOptions.Fence, _ isClean: Bool
+    _ stream: PreparedStream, _ fence: LaneOptions.Fence, _ mayHaveStragglers: Bool
   ) -> Bool {
     // Where limits can remove it, that there is none says nothing.
     if fence.sequence == 0, stream.info.hasLimits { return true }
-    return !isClean && stream.info.lastSequence >= stream.info.beginning
+    return mayHaveStragglers && stream.info.lastSequence >= stream.info.beginning
   }
 
   private func body(_ mark: Int, _ tenure: Tenure) -> [UInt8] {
