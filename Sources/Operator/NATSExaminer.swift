@@ -51,6 +51,7 @@ struct NATSExaminer: Sendable {
     found += await tryRequests(&streams, &absent)
     found += await tryMessages(streams)
     found.append(await tryState())
+    found.append(await tryLeadership())
     var start = StartExaminer(self)
     await start.examine()
     plans = start.allPlans
@@ -215,6 +216,22 @@ struct NATSExaminer: Sendable {
     case .json, .nobody, .silence:
       return Diagnosis("nats.permissions.state", .ok, "\(rights.state.probe) may be written")
     }
+  }
+
+  private func tryLeadership() async -> Diagnosis {
+    var lacking: [String] = []
+    for right in rights.leadership {
+      let answer = await ask(
+        right.probe,
+        headers: NATSHeaders([
+          "Nats-Expected-Last-Subject-Sequence": Self.never, "Tailrace-Doctor": "1",
+        ]))
+      if case .refused = answer { lacking.append("\(right.subject), to \(right.purpose)") }
+    }
+    let rest = lacking.isEmpty ? "" : "; not allowed, and optional: \(lacking.joined(separator: "; "))"
+    return Diagnosis(
+      "nats.permissions.leadership", .ok,
+      "\(rights.leadership.count - lacking.count) subjects of several instances are allowed" + rest)
   }
 
   private func missing(_ id: String, _ what: [String], _ words: String) -> Diagnosis {

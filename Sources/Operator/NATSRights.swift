@@ -30,6 +30,9 @@ public struct NATSRights: Sendable {
   let api: [Right]
   /// Messages, by stream.
   let messages: [(stream: String, rights: [Right])]
+  /// What only several instances need: the leader's subject, and fences of streams that others publish to as well.
+  /// All of them are optional.
+  let leadership: [Right]
   /// The checkpoint.
   let state: Right
   let inbox: String
@@ -84,6 +87,22 @@ public struct NATSRights: Sendable {
       messages.append((letters, [deadLetters]))
     }
     self.messages = messages
+    let bridge = configuration.bridge.name
+    let leader = "tailrace.\(bridge).leader"
+    var shared = configuration.streams.filter { $0.ownership == .shared }.map(\.name)
+    if configuration.deadLetterStream == nil { shared.append(letters) }
+    leadership =
+      [
+        Right(
+          subject: leader, probe: leader, need: .optional,
+          purpose: "notice at once that the leader is gone")
+      ]
+      + shared.map { stream in
+        let subject = FenceSubject.own(bridge: bridge, stream: stream)
+        return Right(
+          subject: subject, probe: subject, need: .optional,
+          purpose: "shut out an instance that was replaced from stream \(stream)")
+      }
     let key = "$KV.\(configuration.bridge.stateBucket).\(configuration.bridge.name)"
     state = Right(
       subject: "\(key).>", probe: "\(key).checkpoint", need: .always, purpose: "keep the checkpoint"
