@@ -59,12 +59,13 @@ class Lab:
 
     def __init__(self, mongod=1, mongod_version=None, nats=1, nats_version=None, nats_conf="",
                  sync_always=False, oplog_mb=990, cache_gb=0.5, parameters=None,
-                 file_store="50GB"):
+                 file_store="50GB", mongod_options=()):
         self._want_mongod, self._want_nats = mongod, nats
         version = mongod_version or os.environ.get("TAILRACE_MONGOD_VERSION")
         self._mongod_program = fetch.mongod(version) if mongod else None
         self._nats_program = fetch.nats_server(nats_version) if nats else None
         self._nats_conf, self._sync_always, self._file_store = nats_conf, sync_always, file_store
+        self._mongod_options = mongod_options
         self._oplog_mb, self._cache_gb, self._parameters = oplog_mb, cache_gb, parameters or {}
         self.mongod, self.nats, self.folder = [], [], None
 
@@ -95,7 +96,8 @@ class Lab:
         nats = [tuple(ports.pop() for _ in range(3)) for _ in range(self._want_nats)]
         self.mongod = [
             Mongod(i, self.folder / f"mongod{i}", port, self._mongod_program, self._oplog_mb,
-                   self._cache_gb, self._parameters) for i, port in enumerate(ports)]
+                   self._cache_gb, self._parameters, self._mongod_options)
+            for i, port in enumerate(ports)]
         self.nats = [
             Nats(i, self.folder / f"nats{i}", nats, self._nats_program, len(nats),
                  self._sync_always, self._nats_conf, self._file_store) for i in range(len(nats))]

@@ -184,14 +184,15 @@ class Nats(Server):
 
 
 class Mongod(Server):
-    def __init__(self, index, folder, port, program, oplog_mb, cache_gb, parameters):
+    def __init__(self, index, folder, port, program, oplog_mb, cache_gb, parameters,
+                 options=()):
         super().__init__("mongod", index, folder, port)
         (folder / "db").mkdir(exist_ok=True)
         self.command = [
             str(program), "--replSet", "rs0", "--dbpath", str(folder / "db"),
             "--bind_ip", "127.0.0.1", "--port", str(port), "--nounixsocket",
             "--oplogSize", str(oplog_mb), "--wiredTigerCacheSizeGB", str(cache_gb),
-            "--setParameter", "diagnosticDataCollectionEnabled=false",
+            "--setParameter", "diagnosticDataCollectionEnabled=false", *options,
         ]
         for name, value in parameters.items():
             # As a parameter at the start, this one is overwritten by the option's default.
