@@ -23,7 +23,7 @@ struct RestoredSet {
     let ends = {
       bridges.map { $0.instances.reduce(0) { $0 + ($1.ends[Self.exitCode] ?? 0) } }
     }
-    let (endsBefore, sequences) = (ends(), ends(of: world.jetStream))
+    let (endsBefore, sequences) = (ends(), lastSequences)
     /// Each bridge has noticed.
     let haveEnded = { zip(ends(), endsBefore).allSatisfy { $0 > $1 } }
     world.onStored = {}
@@ -49,9 +49,9 @@ struct RestoredSet {
     }
   }
 
-  private func ends(of server: SimulatedServer) -> [String: UInt64] {
+  private var lastSequences: [String: UInt64] {
     var all: [String: UInt64] = [:]
-    for (name, stream) in server.streams where !name.hasPrefix("KV_") {
+    for (name, stream) in world.jetStream.streams where !name.hasPrefix("KV_") {
       all[name] = stream.lastSequence
     }
     return all
