@@ -9,6 +9,7 @@ public struct FIFO<Element: BitwiseCopyable> {
   public var isEmpty: Bool { count == 0 }
 
   public var first: Element? { count > 0 ? slots[head] : nil }
+  public var last: Element? { count > 0 ? slots[(head &+ count &- 1) % slots.count] : nil }
 
   /// All of them, oldest first; a copy, for cold paths.
   public var elements: [Element] { (0..<count).map { slots[(head + $0) % slots.count] } }

@@ -155,6 +155,7 @@ extension EpochRunner {
       latch.end()
     }
     prepared.alone = refusals.alone
+    prepared.separatesEvents = refusals.separatesEvents
     prepared.refused = refusals.refused
     var interval = configuration.bridge.checkpointInterval
     switch mode {

@@ -192,7 +192,10 @@ struct LaneSink: LaneWriting, ~Copyable {
   /// Whether an event that is to be sent alone may be sent now.
   private func mayFollow(_ position: EventPosition) -> Bool {
     guard let alone = epoch.alone, position <= alone else { return true }
-    return pipeline.lanes.allSatisfy(\.inFlight.isEmpty)
+    return pipeline.lanes.allSatisfy { lane in
+      guard let last = lane.inFlight.last else { return true }
+      return !epoch.separatesEvents && last.position.entry == position.entry
+    }
   }
 
   /// The event's message was refused by the server again and again.

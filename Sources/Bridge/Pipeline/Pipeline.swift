@@ -129,8 +129,10 @@ final class Pipeline: @unchecked Sendable {
     var firstIndex = SnapshotDecoder.firstIndex
     /// … and the rules that publish its documents; empty: no snapshot.
     var snapshotRules: [Bool] = []
-    /// Events up to here are sent one by one.
+    /// Entries up to here are sent one by one, …
     var alone: EventPosition?
+    /// … and so are their events.
+    var separatesEvents = false
     /// Messages that the server never accepts.
     var refused: [RefusalBook.Key: String] = [:]
     /// Asked before every write to the socket.
@@ -472,8 +474,9 @@ final class Pipeline: @unchecked Sendable {
         openEntry != nil && lane.lastSent == openEntry && !DeliberateError.isOn(.transactionSplit)
       // Nothing more comes for this lane soon: the oplog is read, or another lane holds things up.
       let quiet = pause == .noInput || (pause == .blocked && publisher.canSend)
-      // Nothing follows an event that is sent alone before its ack.
-      let isAlone = pause == .blocked && epoch.alone != nil
+      // Nothing follows an entry, or an event, that is sent alone before its ack.
+      let isAlone =
+        pause == .blocked && epoch.alone != nil && (epoch.separatesEvents || !insideEntry)
       if publisher.hasOpenBatch,
         stuck || isAlone || letterWaits
           || (!insideEntry && (quiet || lane.isBarrier || lane.isOpenForLong))

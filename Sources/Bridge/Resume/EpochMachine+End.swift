@@ -40,7 +40,8 @@ extension EpochMachine {
     memory.endedCleanly = end.isClean
     if case .publishFailed(let lane, let error) = end {
       if error.meansDuplicate { memory.cautious = [lane] }
-      if error.code == JetStreamCode.wrongLastSequence {
+      // Where a fence is gone, it has to be moved: another that asserts none could be on its way.
+      if error.code == JetStreamCode.wrongLastSequence, !error.meansFenceMoved {
         if remains.checkpoint.states[lane]?.mayLeaveGaps ?? false {
           memory.intruded.insert(lane)
         } else {

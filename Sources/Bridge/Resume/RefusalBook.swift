@@ -4,9 +4,9 @@ package import Oplog
 /// Finds the event whose message a server refuses because of its content, by a limit that the bridge doesn't
 /// know: without this, the same event would end epoch after epoch.
 ///
-/// The refusal of a batch, or a lost connection, doesn't show which message caused it. So the events in
-/// question are sent one by one, each awaited, and an event that is refused alone, three times in a row and
-/// for the same reason, is invalid. Reasons that don't concern the message (a full stream,
+/// The refusal of a batch, or a lost connection, doesn't show which message caused it. So the entries in question are
+/// sent one by one, each awaited (a transaction is one, and stays in one batch), and where that is refused for a message's
+/// content, the events. An event that is refused alone, three times in a row and for the same reason, is invalid. Reasons that don't concern the message (a full stream,
 /// permissions, no quorum, the network) never count.
 ///
 /// A pure value: from how each epoch ended, it decides how the next one sends.
@@ -43,8 +43,10 @@ package struct RefusalBook: Sendable {
 
   /// The refused messages that were found, with the server's reasons.
   package private(set) var refused: [Key: String] = [:]
-  /// Events up to here are sent one by one.
+  /// Entries up to here are sent one by one, …
   package private(set) var alone: EventPosition?
+  /// … and so are their events.
+  package private(set) var separatesEvents = false
   private var suspect: Key?
   private var reason = ""
   private var count = 0
@@ -73,6 +75,7 @@ package struct RefusalBook: Sendable {
       return nil
     }
     alone = max(alone ?? flight.newest, flight.newest)
+    separatesEvents = true
     guard flight.count == 1, !flight.isDeadLetter else { return nil }
     count = refusal == reason ? count + 1 : 1
     reason = refusal
@@ -84,6 +87,7 @@ package struct RefusalBook: Sendable {
 
   private mutating func forget() {
     alone = nil
+    separatesEvents = false
     suspect = nil
     count = 0
   }
