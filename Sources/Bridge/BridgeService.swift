@@ -59,6 +59,7 @@ public final class BridgeService: Service {
   let snapshotReader: SnapshotReader
   let snapshotChoice = SnapshotChoice()
   let monitor: any MongoWatching
+  let cutover: CutoverDesk
   var eventLoop: any EventLoop { surroundings.eventLoop }
   let sourceOptions: MongoSourceOptions
   private let trigger = PumpTrigger()
@@ -99,6 +100,8 @@ public final class BridgeService: Service {
         snapshotChoice.reads("\(database).\(collection)")
       }, logger: logger, onChange: { [trigger] in trigger.fire() })
     monitor = surroundings.monitor(sourceOptions, logger: logger)
+    cutover = CutoverDesk(
+      instance: surroundings.instance, board: board, monitor: monitor, mongo: mongo, logger: logger)
     snapshotChoice.rules = configuration.rules
   }
 
@@ -187,8 +190,14 @@ public final class BridgeService: Service {
     let leadership = makeLeadership(rules)
     do {
       try await lead(pipeline, sourceName, &rules, &machine, leadership)
+      if let end, !stopRequest.isRequested {
+        await cutover.finish(
+          through: end, within: configuration.cutover.grace * 2 + .seconds(30), eventLoop)
+      }
+      await cutover.stop()
       await leadership.release()
     } catch {
+      await cutover.stop()
       await leadership.release()
       throw error
     }

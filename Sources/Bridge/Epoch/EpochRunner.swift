@@ -139,6 +139,11 @@ struct EpochRunner: Sendable {
   ) async throws -> EpochEnd {
     let (tenure, start) = try await lead(begin)
     let streams = try await start.setup.make(start.plan, cautious: machine.memory.cautious)
+    let handedOver = try await service.cutover.begin(
+      configuration, rules, tenure, survey.jetStream,
+      count: { [pipeline] decided in
+        pipeline.eventLoop.execute { pipeline.count(decided: decided) }
+      })
     // What was decided holds where nothing has been made or changed since.
     let judged = start.plan.isSettled ? start.judged : nil
     let stored: Checkpoint?
@@ -155,7 +160,8 @@ struct EpochRunner: Sendable {
       marks: StreamMarks(
         bridge: configuration.bridge.name, survey.jetStream,
         isSupported: connection.info.version >= StreamMarks.firstServer, logger: logger,
-        known: marks(streams), isFirst: { [service] in service.isFirstUnmarked($0) }))
+        known: marks(streams), isFirst: { [service] in service.isFirstUnmarked($0) }),
+      handedOver: handedOver)
     if !machine.memory.hasBegun { warnOfUncountable(streams) }
     let decision: EpochDecision
     if let judged {
@@ -182,6 +188,8 @@ struct EpochRunner: Sendable {
     var revision: UInt64
     var version: UInt64
     var marks: StreamMarks
+    /// By rule: what followers decide instead of the pipeline.
+    var handedOver: [[HandedRange]] = []
   }
 
   private func tail(
