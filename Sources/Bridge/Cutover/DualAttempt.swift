@@ -247,7 +247,7 @@ struct DualAttempt: Sendable {
       let walker = ChangeWalker(
         live.reader, WalkRange(first: state.progress.position, last: nil),
         live.wishes(on: eventLoop), stride: 0, alwaysAsks: true,
-        mayContinue: { work.mayContinue }, { work.take($0) })
+        mayContinue: { work.mayContinue() }, { work.take($0) })
       var end: End?
       let outcome = try await live.follow(
         walker, from: ResumePoint(position: begin), on: eventLoop, .none
@@ -320,7 +320,7 @@ struct DualAttempt: Sendable {
     let mayPublish = setup.tenure.mayPublish
     let needsDrain = state.loaded.record.phase == .committing
     let (cycle, released, frontier, resume, refusal) = try await eventLoop.submit {
-      work.beginSlice()
+      work.endSlice()
       let frontier = walker?.frontier
       let cycle = work.cycle(
         frontier: frontier, mayPublish: mayPublish, savesPlaces: savesPlaces || needsDrain)

@@ -65,7 +65,7 @@ final class DualWork: NATSRawHandler, @unchecked Sendable {
   /// Acks that name a message of somebody else: it has to be compared.
   private var toCompare: [(number: UInt64, stream: Int, sequence: UInt64)] = []
   private(set) var refusal: String?
-  private var sliceEnd = NIODeadline.now()
+  private var sliceEnd: NIODeadline?
 
   static let mostEvents = 65_536
   static let mostBytes = 64 << 20
@@ -110,12 +110,19 @@ final class DualWork: NATSRawHandler, @unchecked Sendable {
   // MARK: - Events
 
   /// Asked before each event.
-  var mayContinue: Bool {
-    table.events < Self.mostEvents && table.bytes < Self.mostBytes && NIODeadline.now() < sliceEnd
+  func mayContinue() -> Bool {
+    guard table.events < Self.mostEvents, table.bytes < Self.mostBytes else { return false }
+    let now = NIODeadline.now()
+    let end = sliceEnd ?? now + Self.slice
+    sliceEnd = end
+    return now < end
   }
 
-  /// The loop is lent for a while.
-  func beginSlice() { sliceEnd = .now() + .milliseconds(20) }
+  /// For how long events are taken at once: acks and messages come on the same loop.
+  private static let slice = TimeAmount.milliseconds(20)
+
+  /// The next event begins another slice.
+  func endSlice() { sliceEnd = nil }
 
   func take(_ event: ChangeEvent) {
     guard event.position > settled, record.isHandedOver(event.position) else { return }
