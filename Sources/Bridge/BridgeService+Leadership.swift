@@ -25,6 +25,7 @@ extension BridgeService {
 
   func standDown(_ leadership: Leadership, because why: String) async {
     logger.warning("this instance is a standby now", metadata: ["reason": "\(why)"])
+    await cutover.stop()
     await leadership.standDown()
     if let kept = keptConnection.withLock({ kept in
       defer { kept = nil }

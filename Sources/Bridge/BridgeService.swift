@@ -59,6 +59,7 @@ public final class BridgeService: Service {
   let snapshotReader: SnapshotReader
   let snapshotChoice = SnapshotChoice()
   let monitor: any MongoWatching
+  let cutover: CutoverDesk
   var eventLoop: any EventLoop { surroundings.eventLoop }
   let sourceOptions: MongoSourceOptions
   private let trigger = PumpTrigger()
@@ -100,6 +101,8 @@ public final class BridgeService: Service {
         snapshotChoice.reads("\(database).\(collection)")
       }, logger: logger, onChange: { [trigger] in trigger.fire() })
     monitor = surroundings.monitor(sourceOptions, logger: logger)
+    cutover = CutoverDesk(
+      instance: surroundings.instance, board: board, monitor: monitor, mongo: mongo, logger: logger)
     snapshotChoice.rules = configuration.rules
   }
 
@@ -189,8 +192,14 @@ public final class BridgeService: Service {
     var isDrained = true
     do {
       try await lead(pipeline, sourceName, &rules, &machine, leadership, &isDrained)
+      if let end, !stopRequest.isRequested {
+        await cutover.finish(
+          through: end, within: configuration.cutover.grace * 2 + .seconds(30), eventLoop)
+      }
+      await cutover.stop()
       await leadership.release(isDrained: isDrained)
     } catch {
+      await cutover.stop()
       await leadership.release(isDrained: isDrained)
       throw error
     }

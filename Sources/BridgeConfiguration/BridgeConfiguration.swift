@@ -7,6 +7,7 @@ public struct BridgeConfiguration: Sendable {
   public var source: SourceSettings
   public var nats: NATSSettings
   public var bridge: BridgeSettings
+  public var cutover: CutoverSettings
   public var streams: [StreamSpec]
   /// In the order they are tried; each one's `streamIndex` is an index into `streams`.
   public var rules: [Rule]
@@ -100,6 +101,7 @@ public struct BridgeConfiguration: Sendable {
     let source = SourceSettings.read(root.section("source"))
     let nats = NATSSettings.read(root.section("nats"))
     let bridge = BridgeSettings.read(root.section("bridge"))
+    let cutover = CutoverSettings.read(root.section("cutover"))
     let streams = StreamSpec.readAll(root)
     root.unavailable("kv", "Leave it out; deliver to a stream")
     let redaction = root.section("redaction")
@@ -121,6 +123,7 @@ public struct BridgeConfiguration: Sendable {
     guard let source, let nats, let deadLetter, let http else { return nil }
     return BridgeConfiguration(
       file: root.problems.file, source: source, nats: nats, bridge: bridge,
+      cutover: cutover,
       streams: streams, rules: rules.map(\.rule), schemas: rules.map(\.schema),
       unmatched: unmatched, redactionKey: redactionKey.map { $0.secret },
       deadLetter: deadLetter,

@@ -153,6 +153,8 @@ package struct FixedKey: Sendable {
     FixedKey("bridge.state_bucket") { $0.bridge.stateBucket },
     FixedKey("bridge.checkpoint_interval") { $0.bridge.checkpointInterval },
     FixedKey("bridge.lease") { $0.bridge.lease },
+    FixedKey("cutover.grace") { $0.cutover.grace },
+    FixedKey("cutover.window") { $0.cutover.window },
     FixedKey("redaction.key") { $0.redactionKey?.inline },
     FixedKey("redaction.key_file") { $0.redactionKey?.file },
     FixedKey("dead_letter.stream") { $0.deadLetter.stream },

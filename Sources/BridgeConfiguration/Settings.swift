@@ -89,6 +89,16 @@ public struct BridgeSettings: Sendable, Equatable {
   public var lease: Duration
 }
 
+/// How groups of rules go over to their new producers.
+public struct CutoverSettings: Sendable, Equatable {
+  /// In phase `dual`: how long a producer has, from the time of the change, before the bridge publishes in its place.
+  public var grace: Duration
+  /// How far back a commit looks for what went wrong.
+  public var window: Duration
+
+  public static let standard = CutoverSettings(grace: .seconds(2), window: .seconds(600))
+}
+
 /// What happens to an event that no rule takes. It is counted in any case.
 public enum Unmatched: String, Sendable, CaseIterable {
   case ignore

@@ -167,6 +167,17 @@ extension BridgeSettings {
   }
 }
 
+extension CutoverSettings {
+  static func read(_ section: Section) -> CutoverSettings {
+    let grace = section.duration(
+      "grace", default: standard.grace, in: .milliseconds(100)...(.seconds(3600)))
+    let window = section.duration(
+      "window", default: standard.window, in: .seconds(1)...(.seconds(604_800)))
+    section.finish()
+    return CutoverSettings(grace: grace, window: window)
+  }
+}
+
 extension DeadLetterSettings {
   static func read(_ section: Section, streams: [StreamSpec]) -> DeadLetterSettings? {
     let stream = section.scalar("stream")

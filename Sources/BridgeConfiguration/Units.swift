@@ -1,6 +1,6 @@
 // Durations (`500ms 30s 10m 7d`) and sizes (`64KiB 10MiB`).
 
-enum Units {
+package enum Units {
   static let durationRemedy = "write a number and a unit (ms, s, m, h, d), such as 500ms or 7d"
   static let sizeRemedy = "write bytes, or a number and a unit (B, KiB, MiB, GiB), such as 64KiB"
 
@@ -32,7 +32,7 @@ enum Units {
     return total
   }
 
-  static func duration(_ text: String) -> Duration? {
+  package static func duration(_ text: String) -> Duration? {
     nanoseconds(text).map { .nanoseconds($0) }
   }
 

@@ -1,3 +1,5 @@
+internal import JSON
+
 /// A 128-bit digest of a message: two 64-bit mixes with different constants.
 ///
 /// Detects faults of software and storage. Not cryptographic: collisions can be constructed.
@@ -19,6 +21,15 @@ public struct MessageDigest: Hashable, Sendable {
     mix.add(bytes)
     mix.endPart()
     self = mix.digest
+  }
+
+  /// The digest of a text as a JSON value, whatever its form; of its bytes, if it is no JSON.
+  public init(valueOf text: UnsafeRawBufferPointer) {
+    if let value = JSONDigest(text) {
+      self.init(low: value.low, high: value.high)
+    } else {
+      self.init(text)
+    }
   }
 
   /// The digest of subject, header lines and body.

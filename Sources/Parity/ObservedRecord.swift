@@ -25,7 +25,7 @@ public struct ObservedRecord: Sendable {
   /// Of `Nats-Msg-Id`, if present.
   public var id: MessageDigest?
   public var subject: MessageDigest
-  /// Of the body alone.
+  /// Of the body alone; of another producer's message, as a JSON value.
   public var body: MessageDigest
 
   public init(

@@ -5,11 +5,22 @@ public struct PartDigests: Sendable, Hashable {
   public var subject: MessageDigest
   public var headers: MessageDigest
   public var body: MessageDigest
+  /// Of the body as a JSON value: what other producers' messages are compared by. Nil: by its bytes.
+  public var value: MessageDigest?
 
-  public init(subject: MessageDigest, headers: MessageDigest, body: MessageDigest) {
+  public init(
+    subject: MessageDigest, headers: MessageDigest, body: MessageDigest,
+    value: MessageDigest? = nil
+  ) {
     self.subject = subject
     self.headers = headers
     self.body = body
+    self.value = value
+  }
+
+  /// The body's digest that a message of this kind is compared by.
+  func body(for kind: ObservedRecord.Kind) -> MessageDigest {
+    kind == .foreign ? value ?? body : body
   }
 }
 
@@ -213,14 +224,15 @@ public struct RunJoin: Sendable {
       sequence: found.sequence,
       subject: found.digests.subject != digests.subject,
       headers: found.digests.headers != digests.headers && found.kind != .foreign,
-      body: found.digests.body != digests.body)
+      body: found.digests.body != digests.body(for: found.kind))
   }
 
-  /// Other producers share id, subject and body, but not the headers.
+  /// Other producers share id, subject and body (as a JSON value), but not the headers.
   private func isEqual(_ index: Int, _ digests: PartDigests) -> Bool {
     let found = observed[index]
     return found.kind == .foreign
-      ? found.digests.body == digests.body && found.digests.subject == digests.subject
+      ? found.digests.body == digests.body(for: .foreign)
+        && found.digests.subject == digests.subject
       : found.digests == digests
   }
 

@@ -84,7 +84,8 @@ final class JoinRun: @unchecked Sendable {
   private func expect(_ event: ChangeEvent, _ message: DerivedMessage, _ doubt: ImageDoubt?) {
     let digests = PartDigests(
       subject: MessageDigest(message.subject), headers: MessageDigest(message.headers),
-      body: MessageDigest(message.body))
+      body: MessageDigest(message.body),
+      value: message.isShared ? MessageDigest(valueOf: message.body) : nil)
     let id = message.id.map { String(decoding: $0, as: UTF8.self) } ?? ""
     switch answer(to: message, id, digests, doubt) {
     case .equal: noteReplay(message)

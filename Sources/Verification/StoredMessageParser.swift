@@ -41,11 +41,13 @@ struct StoredMessageParser: ~Copyable {
         body: MessageDigest(view.payload)))
     switch ownership.owner(of: marks) {
     case .thisBridge:
-      parsed.kind = marks.isReplayed ? .replayed : marks.isSnapshot ? .snapshot : .own
+      // Filled-in messages, too, are out of order.
+      parsed.kind =
+        marks.isReplayed || marks.isFilled ? .replayed : marks.isSnapshot ? .snapshot : .own
     case .anotherBridge:
       // What another bridge publishes is no answer to anything, whatever its id.
       parsed.id = nil
-    case .unnamed, .nobody: break
+    case .unnamed, .nobody: parsed.digests.body = MessageDigest(valueOf: view.payload)
     }
     if readsLetters, parsed.kind == .own || parsed.kind == .snapshot, parsed.position != nil,
       let reason = ServerReason(marks)

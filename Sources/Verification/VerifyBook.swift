@@ -79,7 +79,8 @@ final class VerifyBook: @unchecked Sendable {
       if message.isShared {
         guard let id = message.id else { return }
         shared[message.stream].expect(
-          MessageDigest(id), message.position, digest, subject: subject, body: body)
+          MessageDigest(id), message.position, digest, subject: subject,
+          body: MessageDigest(valueOf: message.body))
       } else {
         ledgers[message.stream].expect(message.position, digest)
       }

@@ -156,7 +156,7 @@ struct VerifyPlanner {
     }
     var reasons: [String] = []
     let lower = try await lowerBound(checkpoint)
-    let upper = try await upperBound(checkpoint)
+    let upper = min(try await upperBound(checkpoint), try await undecided() ?? .beyondAll)
     guard lower <= upper else { throw NothingToCompare(from: lower.entry, to: upper.entry) }
     var plan = VerifyPlan(
       range: lower...upper, streams: [], sourceName: name,
@@ -286,6 +286,24 @@ struct VerifyPlanner {
     case .settled: position = checkpoint.map { min($0.resume, majority) } ?? majority
     }
     return EventPosition(entry: position, index: .max)
+  }
+
+  /// Events behind it may not be decided yet, where groups are on their way to their producers.
+  private func undecided() async throws -> EventPosition? {
+    if case .at = options.to { return nil }
+    let store = CutoverStore(
+      jetStream, bucket: configuration.bridge.stateBucket, bridge: configuration.bridge.name)
+    let known = try await store.groups()
+    var first: EventPosition?
+    for group in configuration.groups where known.contains(group) {
+      let record = try await store.load(group).record
+      guard record.hasRanges, record.phase != .finalized,
+        let position = try await store.progress(group).0?.position
+      else { continue }
+      if record.phase == .bridge, let end = record.end, position.entry >= end { continue }
+      first = min(first ?? position, position)
+    }
+    return first
   }
 
   // MARK: Streams

@@ -99,6 +99,11 @@ public struct VerifyReport: Sendable {
     unproven = plan.unproven
   }
 
+  /// How many messages of these rules were expected.
+  public func expected(of names: Set<String>) -> UInt64 {
+    rules.filter { names.contains($0.name) }.reduce(0) { $0 &+ $1.expected }
+  }
+
   /// Whether there are differences that nothing but a fault explains.
   var hasFailed: Bool { counts.total > unprovenCount && !isOtherConfiguration }
 

@@ -112,8 +112,13 @@ extension EpochRunner {
     try await keeper.save(nil)
     machine.began(keeper.current)
     let end = try await publish(
-      on: connection, streams, mode, kept.tenure, stopAfter: machine.memory.catchUp,
+      on: connection, streams, mode, kept, stopAfter: machine.memory.catchUp,
       machine.memory.refusals, &keeper)
+    if case .settled = end, let settled = keeper.current.settled {
+      await service.cutover.settled(
+        at: settled.entry, resume: keeper.current.resume, configuration, kept.tenure,
+        JetStreamClient(connection))
+    }
     let flight = try await service.eventLoop.submit { [pipeline] in pipeline.flightAtEnd }.get()
     let remains = EpochMachine.Remains(
       checkpoint: keeper.current, proven: keeper.proven, unanswered: keeper.unanswered,
@@ -138,7 +143,7 @@ extension EpochRunner {
 
   private func publish(
     on connection: NATSConnection, _ streams: [PreparedStream], _ mode: EpochMode,
-    _ tenure: Tenure, stopAfter: ResumePoint?, _ refusals: RefusalBook,
+    _ kept: KeptState, stopAfter: ResumePoint?, _ refusals: RefusalBook,
     _ keeper: inout CheckpointKeeper
   ) async throws -> EpochEnd {
     let inbox = "\(connection.inboxPrefix).\(board.instance).\(number)"
@@ -150,7 +155,7 @@ extension EpochRunner {
     let lanes = lanes(streams, mode, keeper.current, inbox: inbox, known: known)
     let (signals, continuation) = AsyncStream.makeStream(of: EpochSignal.self)
     let latch = EpochLatch()
-    var prepared = epoch(mode, keeper.current, on: connection, streams, tenure, inbox: inbox) {
+    var prepared = epoch(mode, keeper.current, on: connection, streams, kept.tenure, inbox: inbox) {
       continuation.yield(.ended($0, $1))
       latch.end()
     }
@@ -164,6 +169,7 @@ extension EpochRunner {
       prepared.observedAt = plan.observedAt
       prepared.earlierRules = plan.earlierRules
       prepared.reach = plan.reach
+      prepared.handedOver = kept.handedOver
     case .snapshot(let plan):
       prepared.snapshot = plan.snapshot
       prepared.firstIndex = plan.firstIndex
@@ -200,6 +206,10 @@ extension EpochRunner {
     service.pendingRules.attach { [service, pipeline] in
       service.eventLoop.execute { pipeline.settle() }
     }
+    service.cutover.attach { [service, pipeline] in
+      service.eventLoop.execute { pipeline.settle() }
+    }
+    let watch = service.cutover.watch(configuration, JetStreamClient(connection))
     let ticker = Task { [interval, eventLoop = service.eventLoop] in
       while !Task.isCancelled {
         try? await eventLoop.sleep(for: interval)
@@ -208,6 +218,8 @@ extension EpochRunner {
     }
     defer {
       ticker.cancel()
+      watch.cancel()
+      service.cutover.detach()
       service.stopRequest.detach()
       service.pendingRules.detach()
       continuation.finish()

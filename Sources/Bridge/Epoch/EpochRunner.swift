@@ -153,11 +153,17 @@ struct EpochRunner: Sendable {
     do {
       // Before the streams' ends are read: what a predecessor stores in between would not be seen.
       if !DeliberateError.isOn(.fenceAfterTail) {
-        (streams, hasMoved) = try await fences.raise(streams, tenure, mayHaveStragglers: mayHaveStragglers)
+        (streams, hasMoved) = try await fences.raise(
+          streams, tenure, mayHaveStragglers: mayHaveStragglers)
       }
     } catch is StreamFences.LeaseLapsed {
       return .leaseLapsed
     }
+    let handedOver = try await service.cutover.begin(
+      configuration, rules, tenure, survey.jetStream,
+      count: { [pipeline] decided in
+        pipeline.eventLoop.execute { pipeline.count(decided: decided) }
+      })
     // What was decided holds where nothing has been made or changed since.
     let judged = start.plan.isSettled && !hasMoved ? start.judged : nil
     let stored: Checkpoint?
@@ -175,7 +181,8 @@ struct EpochRunner: Sendable {
         bridge: configuration.bridge.name, survey.jetStream,
         isSupported: connection.info.version >= StreamMarks.firstServer, logger: logger,
         known: marks(streams), isFirst: { [service] in service.isFirstUnmarked($0) },
-        mayWrite: { tenure.mayPublish }))
+        mayWrite: { tenure.mayPublish }),
+      handedOver: handedOver)
     if !machine.memory.hasBegun { warnOfUncountable(streams) }
     let decision: EpochDecision
     if let judged {
@@ -205,6 +212,8 @@ struct EpochRunner: Sendable {
     var revision: UInt64
     var version: UInt64
     var marks: StreamMarks
+    /// By rule: what followers decide instead of the pipeline.
+    var handedOver: [[HandedRange]] = []
   }
 
   private func tail(

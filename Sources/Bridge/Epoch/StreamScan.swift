@@ -16,6 +16,8 @@ package final class StreamScan: NATSRawHandler, @unchecked Sendable {
   /// Whether what is handed on has to be `consumed`.
   private let isGated: Bool
   private let headersOnly: Bool
+  /// Reads on at the stream's end, until `stopReading`.
+  private let follows: Bool
   private let take: (borrowing NATSMessageView, UInt64) -> Void
   private let onRest: () -> Void
 
@@ -48,21 +50,24 @@ package final class StreamScan: NATSRawHandler, @unchecked Sendable {
   private static let mostWaiting = 20_000
 
   /// - Parameters:
+  ///   - follows: waits for further messages at the stream's end, until `stopReading`; `last` doesn't count.
   ///   - take: called on the connection's event loop for each message, in order.
   ///   - onRest: called there when what had come is handed on.
   package init(
     _ jetStream: JetStreamClient, stream: String, from first: UInt64, through last: UInt64,
-    isGated: Bool = false, headersOnly: Bool = false, onRest: @escaping @Sendable () -> Void = {},
+    isGated: Bool = false, headersOnly: Bool = false, follows: Bool = false,
+    onRest: @escaping @Sendable () -> Void = {},
     take: @escaping @Sendable (borrowing NATSMessageView, UInt64) -> Void
   ) {
     self.jetStream = jetStream
     self.stream = stream
     self.isGated = isGated
     self.headersOnly = headersOnly
+    self.follows = follows
     self.take = take
     self.onRest = onRest
     next = max(first, 1)
-    self.last = last
+    self.last = follows ? .max : last
   }
 
   /// Returns when the message at `last`, or what of the stretch is there, has been handed out.
@@ -122,11 +127,11 @@ package final class StreamScan: NATSRawHandler, @unchecked Sendable {
     guard let name = answer["name"]?.stringValue else {
       return .broken("the consumer that was made has no name")
     }
-    if answer["num_pending"]?.integer(UInt64.self) == 0 { return .done }
+    if !follows, answer["num_pending"]?.integer(UInt64.self) == 0 { return .done }
     let promise = eventLoop.makePromise(of: Outcome.self)
     await onLoop { $0.begin(name, promise) }
     let ticker = eventLoop.scheduleRepeatedTask(
-      initialDelay: .seconds(3), delay: .seconds(3)
+      initialDelay: patience, delay: patience
     ) { _ in self.checkProgress() }
     let outcome = (try? await promise.futureResult.get()) ?? .broken("connection lost")
     ticker.cancel()
@@ -134,6 +139,9 @@ package final class StreamScan: NATSRawHandler, @unchecked Sendable {
     _ = try? await jetStream.request("CONSUMER.DELETE.\(stream).\(name)")
     return outcome
   }
+
+  /// At a stream's end, requests end unanswered after 5 s, and that is an answer.
+  private var patience: TimeAmount { follows ? .seconds(8) : .seconds(3) }
 
   private func begin(_ name: String, _ promise: EventLoopPromise<Outcome>) {
     guard !isStopped else { return promise.succeed(.done) }
@@ -192,7 +200,7 @@ package final class StreamScan: NATSRawHandler, @unchecked Sendable {
 
   private func checkProgress() {
     if !moved, waiting < Self.mostWaiting {
-      finish(.broken("stream \(stream) sent nothing for 3 s"))
+      finish(.broken("stream \(stream) sent nothing for \(patience.nanoseconds / 1_000_000_000) s"))
     }
     moved = false
   }
@@ -211,6 +219,7 @@ package final class StreamScan: NATSRawHandler, @unchecked Sendable {
       let headers = NATSHeaders(parsing: message.headers) ?? [:]
       let isFull = status == 409 && headers.statusDescription?.contains("Size Exceeds") ?? false
       if isFull || status == 404 || status == 408 {
+        if follows { moved = true }
         ended(headers)
       } else {
         finish(.broken("stream \(stream): status \(status) \(headers.statusDescription ?? "")"))
@@ -233,9 +242,14 @@ package final class StreamScan: NATSRawHandler, @unchecked Sendable {
     handedOn += 1
     if isGated { waiting += 1 }
     take(message, place.stream)
-    if place.stream >= last || place.pending == 0 { return finish(.done) }
+    if place.stream >= last || (place.pending == 0 && !follows) { return finish(.done) }
     if handedOn & 1023 == 0 { onRest() }
     if outstanding <= Self.batch { pull() }
+  }
+
+  /// When the server stored a delivered message, by its clock; milliseconds since 1970.
+  package static func storedAt(_ message: borrowing NATSMessageView) -> Int64? {
+    Delivery(message.reply).map { Int64($0.time / 1_000_000) }
   }
 
   private func onLoop<T: Sendable>(_ body: @escaping @Sendable (StreamScan) -> T) async -> T {
@@ -252,6 +266,8 @@ private struct Delivery {
   var stream: UInt64
   var consumer: UInt64
   var pending: UInt64
+  /// Nanoseconds since 1970.
+  var time: UInt64
 
   init?(_ reply: UnsafeRawBufferPointer) {
     let dot = UInt8(ascii: ".")
@@ -261,7 +277,7 @@ private struct Delivery {
     let first = dots == 8 ? 5 : 7
     var token = 0
     var value: UInt64 = 0
-    (stream, consumer, pending) = (0, 0, 0)
+    (stream, consumer, pending, time) = (0, 0, 0, 0)
     for byte in reply {
       guard byte == dot else {
         guard token >= first, token <= first + 3 else { continue }
@@ -272,6 +288,7 @@ private struct Delivery {
       }
       if token == first { stream = value }
       if token == first + 1 { consumer = value }
+      if token == first + 2 { time = value }
       if token == first + 3 { pending = value }
       token += 1
       value = 0

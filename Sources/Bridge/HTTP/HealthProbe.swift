@@ -76,6 +76,7 @@ struct HealthProbe: Sendable {
         + reload.errors.joined(separator: "; ")
     }
     inputs.idConflicts = idConflicts(facts)
+    inputs.cutover = CutoverStatus.problems(facts.cutover)
     note(facts.leadership, in: &inputs)
     inputs.positionLost = facts.positionLost
     inputs.failure = facts.positionLost == nil ? facts.failure : nil

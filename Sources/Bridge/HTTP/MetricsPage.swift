@@ -63,6 +63,7 @@ struct MetricsPage: Sendable {
         "tailrace_dead_letters_standing", "Dead letters of this bridge in their stream.",
         Double(standing))
     }
+    CutoverStatus.append(facts.cutover, to: &page)
     page.gauge("tailrace_events_per_second", "Published over the last second.", facts.rate)
     page.gauge("tailrace_in_flight", "Messages waiting for their ack.", Double(facts.inFlight))
     if let lag = health.lag {

@@ -14,7 +14,7 @@ enum StatusPage {
     @media(prefers-color-scheme:dark){body{background:#0d1117;color:#e6edf3}td,th{border-color:#30363d}}
     </style></head><body>
     <h1>tailrace <span id="bridge"></span> <span id="health" class="s">…</span></h1>
-    <p id="line"></p><h2>Checks</h2><table id="checks"></table><h2>Rules</h2><table id="rules"></table>
+    <p id="line"></p><h2>Checks</h2><table id="checks"></table><h2>Cut-over</h2><table id="cutover"></table><h2>Rules</h2><table id="rules"></table>
     <h2>Streams</h2><table id="streams"></table><h2>Last errors</h2><table id="errors"></table>
     <p>Also: <a href="/healthz">/healthz</a> <a href="/status">/status</a> <a href="/metrics">/metrics</a></p>
     <script>
@@ -29,6 +29,8 @@ enum StatusPage {
      $('line').textContent=`${s.role}, ${s.phase}, epoch ${s.epoch}, position ${s.position}, lag ${s.lag_seconds??'?'} s, oldest unsettled ${s.oldest_unsettled_seconds??'?'} s, `+
       `${Math.round(s.rate_per_second)} events/s, ${s.in_flight} in flight, oplog headroom ${s.oplog_window.headroom_seconds??'?'} s`;
      rows($('checks'),['check','status','detail'],Object.entries(h.checks).map(([k,v])=>[k,v.status,v.detail]));
+     rows($('cutover'),['group','phase','by producer','filled','mismatched','phantom','missed','problem'],
+      s.cutover_groups.map(g=>[g.group,g.phase,g.counts.by_producer,g.counts.filled,g.counts.mismatched,g.counts.phantom,g.counts.missed,g.problem]));
      rows($('rules'),['rule','published','duplicate','dead letters','dropped','last error'],
       s.rules.map(r=>[r.name,r.published,r.duplicate,r.dead_lettered,r.dropped,r.last_error]));
      rows($('streams'),['stream','protocol','last sequence','in flight','last position','refused'],

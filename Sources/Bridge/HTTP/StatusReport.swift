@@ -77,7 +77,8 @@ struct StatusReport: Sendable {
       })
     value["losses"] = .array(facts.losses.map { .string($0.description) })
     value["messages_lost_by_server"] = .int(facts.lostMessages)
-    value["cutover_groups"] = .array(groups)
+    value["cutover_groups"] = .array(
+      CutoverStatus.groups(configuration.groups, facts.cutover))
     value["log_lines_dropped"] = .int(StandardError.dropped)
     value["last_errors"] = .array(
       facts.errors.reversed().map {
@@ -157,12 +158,6 @@ struct StatusReport: Sendable {
     value["age_seconds"] = optional(StatusBoard.age(facts.checkpointAt))
     value["error"] = facts.checkpointError.map { .string($0) } ?? .null
     return value
-  }
-
-  private var groups: [JSONValue] {
-    var seen: [String] = []
-    for rule in configuration.rules where !seen.contains(rule.group) { seen.append(rule.group) }
-    return seen.map { ["group": .string($0), "phase": "bridge"] }
   }
 
   private func number(_ value: Double) -> JSONValue { .number(HealthReport.rounded(value)) }

@@ -8,6 +8,8 @@ package import Oplog
 package struct BufferSink: MessageSink, ~Copyable {
   package var output = ByteWriter(capacity: 8192)
   package private(set) var limits: MessageLimits
+  /// Rules whose messages are not made; empty: none.
+  package var leftOut: [Bool] = []
   private let limitsOfRules: [MessageLimits]
   private let limitsOfLetters: MessageLimits
   private var headersStart = 0
@@ -31,6 +33,8 @@ package struct BufferSink: MessageSink, ~Copyable {
         configuration.limits(rule: $0, maximumPayload: maximumPayload)
       }, letters: configuration.limits(rule: nil, maximumPayload: maximumPayload))
   }
+
+  package func leavesOut(rule: Int) -> Bool { !leftOut.isEmpty && leftOut[rule] }
 
   package mutating func begin(_ message: PlannedMessage) {
     output.removeAll()

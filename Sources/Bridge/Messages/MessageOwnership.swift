@@ -76,7 +76,7 @@ package struct MessageOwnership: Sendable {
   }
 
   /// The message as one of ours that shows how far its stream is; nil if it was published by another
-  /// producer, or replayed by an operator.
+  /// producer, in the place of one, or replayed by an operator.
   ///
   /// `acknowledged`: the stream's part of the checkpoint. It proves that the message it names is ours, even if
   /// the message names no bridge.
@@ -94,7 +94,7 @@ package struct MessageOwnership: Sendable {
     acknowledged: Checkpoint.Stream?
   ) -> StreamObservation.Own? {
     let marks = MessageMarks(block)
-    guard !marks.isReplayed, let position = marks.position, let rule = marks.rule else {
+    guard !marks.isReplayed, !marks.isFilled, let position = marks.position, let rule = marks.rule else {
       return nil
     }
     if let newest, position.entry > newest { return nil }

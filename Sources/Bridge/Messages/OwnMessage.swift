@@ -16,6 +16,8 @@ package enum HeaderName {
   package static let subject: StaticString = "Tailrace-Subject"
   /// Marks a message that `tailrace dlq replay` published; its value is the letter's sequence.
   package static let replayed: StaticString = "Tailrace-Replayed"
+  /// Marks a message that the bridge published in a producer's place, after the grace.
+  package static let filled: StaticString = "Tailrace-Filled"
   package static let type: StaticString = "ce-type"
   package static let source: StaticString = "ce-source"
   package static let eventID: StaticString = "ce-id"
@@ -42,6 +44,8 @@ package struct MessageMarks {
   package private(set) var isSnapshot = false
   /// A dead letter that an operator replayed.
   package private(set) var isReplayed = false
+  /// The bridge published it in a producer's place: out of the oplog's order, so it says nothing of other events.
+  package private(set) var isFilled = false
   /// `Tailrace-Error`: the code of a dead letter.
   package private(set) var error: UnsafeRawBufferPointer?
   /// `Tailrace-Error-Detail`
@@ -154,6 +158,9 @@ package struct MessageMarks {
       errorDetail = errorDetail ?? value
     } else if line.value(of: HeaderName.replayed) != nil {
       isReplayed = true
+      return .publishing
+    } else if line.value(of: HeaderName.filled) != nil {
+      isFilled = true
       return .publishing
     }
     return .event

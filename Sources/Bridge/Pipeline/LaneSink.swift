@@ -30,6 +30,8 @@ struct LaneSink: LaneWriting, ~Copyable {
     case storedEarlier
     /// No present rule takes the event, but an earlier one has published it.
     case takenEarlier
+    /// A follower decides about it.
+    case handedOver
   }
 
   init(_ pipeline: Pipeline, _ epoch: Pipeline.Epoch) {
@@ -57,6 +59,11 @@ struct LaneSink: LaneWriting, ~Copyable {
     let position = event.position
     let letters = pipeline.lanes[epoch.deadLetterLane]
     if letters.holdsBackOthers { return .full }
+    if !epoch.handedOver.isEmpty, epoch.handedOver[rule].contains(where: { $0.contains(position) }) {
+      // What can't be made is a dead letter all the same.
+      standing = .handedOver
+      return .check
+    }
     if let earlier = epoch.earlierRules, isStored(earlier, message, rule, event, &mapper) {
       return .pass
     }

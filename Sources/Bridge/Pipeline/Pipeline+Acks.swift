@@ -137,6 +137,23 @@ extension Pipeline: NATSRawHandler {
     count(lane, rule, duplicate: isInherited && !wasSent)
   }
 
+  /// What followers have decided.
+  func count(decided: [RuleID: Outcomes]) {
+    eventLoop.preconditionInEventLoop()
+    for (id, outcomes) in decided {
+      counters.derived &+= outcomes.total
+      if let rule = ruleSet.index(of: id) {
+        counters.rules[rule].outcomes += outcomes
+      } else if let rule = counters.removed.firstIndex(where: { $0.id == id }) {
+        counters.removed[rule].outcomes += outcomes
+      } else {
+        var removed = PipelineCounters.Rule(id: id)
+        removed.outcomes = outcomes
+        counters.removed.append(removed)
+      }
+    }
+  }
+
   func count(_ lane: Lane, _ rule: Int, duplicate: Bool) {
     guard rule < rules.count else {
       counters.unmatchedDeadLettered &+= 1

@@ -57,6 +57,10 @@ extension Pipeline {
     let rule = message.rule ?? Int(InFlightEvent.noRule)
     switch sink.standing {
     case .halted, .open: return
+    case .handedOver:
+      // Counted when it is decided.
+      if isNew { counters.derived &-= 1 }
+      return
     case .takenEarlier:
       if isNew { counters.unmatched &+= 1 }
       return

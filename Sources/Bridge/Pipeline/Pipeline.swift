@@ -129,6 +129,8 @@ final class Pipeline: @unchecked Sendable {
     var firstIndex = SnapshotDecoder.firstIndex
     /// … and the rules that publish its documents; empty: no snapshot.
     var snapshotRules: [Bool] = []
+    /// By rule: what followers decide instead. Empty: nothing.
+    var handedOver: [[HandedRange]] = []
     /// Entries up to here are sent one by one, …
     var alone: EventPosition?
     /// … and so are their events.

@@ -41,6 +41,10 @@ package final class ChangeWalker: @unchecked Sendable {
   private let body: @Sendable (ChangeEvent) -> Void
   /// Transactions whose earlier entries were not read are passed over, and counted here.
   private let passesOverCut: Bool
+  /// How many steps are taken without asking `mayContinue`, less one; one less than a power of two.
+  private let stride: Int
+  /// Asks to begin further back even where something was handed out.
+  private let alwaysAsks: Bool
   package private(set) var cutTransactions: UInt64 = 0
   private var emitted = false
   private var firstRead: OplogPosition?
@@ -48,16 +52,20 @@ package final class ChangeWalker: @unchecked Sendable {
 
   /// - Parameters:
   ///   - passesOverCut: incomplete transactions are counted; else the walk asks to begin further back.
+  ///   - stride: how many steps are taken without asking `mayContinue`, less one; one less than a power of two.
+  ///   - alwaysAsks: asks for that at any time, not only before anything was handed out.
   ///   - mayContinue: while false, nothing is handed out. Asked on the event loop.
   ///   - body: called on the event loop.
   package init(
     _ reader: any ChangeReader, _ range: WalkRange, _ wishes: FeedWishes,
-    passesOverCut: Bool = false,
+    passesOverCut: Bool = false, stride: Int = 255, alwaysAsks: Bool = false,
     mayContinue: @escaping @Sendable () -> Bool, _ body: @escaping @Sendable (ChangeEvent) -> Void
   ) {
     self.reader = reader
     self.range = range
     self.passesOverCut = passesOverCut
+    self.stride = stride
+    self.alwaysAsks = alwaysAsks
     self.mayContinue = mayContinue
     self.body = body
     walk = EventWalk(EventFeed(wishes, tellsPlaces: false))
@@ -78,13 +86,22 @@ package final class ChangeWalker: @unchecked Sendable {
       entries: walk.feed.count, first: firstRead ?? position, last: walk.feed.lastEntry?.position)
   }
 
+  /// The newest entry whose events were all handed out; nil: there is none yet.
+  package var frontier: OplogPosition? { walk.feed.lastEntry?.position }
+
+  /// Where reading would have to begin if everything up to the entry is settled: before it, if transactions are open
+  /// there.
+  package func resume(from settled: OplogPosition) -> OplogPosition {
+    walk.feed.resume(from: OpTime(position: settled, term: -1)).position
+  }
+
   /// Takes what is there.
   package func pump() -> State {
     var taken = 0
     do {
       while true {
         // Others want the loop, too.
-        if taken & 255 == 0, !mayContinue() { return .waiting(wait(isHeld: true)) }
+        if taken & stride == 0, !mayContinue() { return .waiting(wait(isHeld: true)) }
         taken += 1
         let step = try walk.next(mayOmit: mayOmit)
         if firstRead == nil { firstRead = position }
@@ -101,7 +118,7 @@ package final class ChangeWalker: @unchecked Sendable {
       }
     } catch let missing as MissingEntries {
       // Nothing was handed out yet where it comes first; else the reader would have had it.
-      guard emitted else { return .needsEarlier(missing.previous) }
+      guard emitted, !alwaysAsks else { return .needsEarlier(missing.previous) }
       return .failed(
         RangeFailure(
           description:

@@ -89,6 +89,9 @@ package struct HealthInputs: Sendable {
   /// Events whose ids their streams had for other events, lately.
   package var idConflicts: String?
 
+  /// What is wrong with groups on their way to their producers.
+  package var cutover: String?
+
   /// Another instance leads; nil: this one does, or is about to.
   package var standbyOf: String?
   package var leaseDetail = "no leader yet"
@@ -136,7 +139,7 @@ package struct HealthReport: Sendable {
     let isIdle = isStandby || !input.hasWork && (input.eventAge ?? .infinity) > stallAfter
 
     // The bridge works, but an operator should look at it.
-    let notes = [input.reloadError, input.idConflicts, input.leaseProblem].compactMap { $0 }
+    let notes = [input.reloadError, input.idConflicts, input.cutover, input.leaseProblem].compactMap { $0 }
 
     let pipeline: (status: String, detail: String)
     if let failure = input.failure {

@@ -70,6 +70,8 @@ package final class StatusBoard: Sendable {
     var standingLetters: UInt64?
     /// The rules in use …
     var rules: RuleSetFacts?
+    /// Groups whose cut-over has begun, by name.
+    var cutover: [String: CutoverGroupFacts] = [:]
     /// … and the result of the last reload.
     var reload: ReloadReport?
     var reloads: [ReloadResult: UInt64] = [:]

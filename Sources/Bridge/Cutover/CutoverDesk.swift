@@ -1,0 +1,257 @@
+import BridgeConfiguration
+import JetStream
+import Logging
+import Mapping
+import MongoSource
+import NATS
+import NIOCore
+import Oplog
+import Synchronization
+
+/// The cut-overs of a bridge's groups, as its leader carries them out: which events the pipeline leaves to followers,
+/// and the followers themselves. Thread-safe.
+final class CutoverDesk: Sendable {
+  private struct State {
+    var loaded: [String: CutoverStore.Loaded] = [:]
+    var followers: [String: (follower: DualFollower, epoch: UInt64, version: UInt64)] = [:]
+    /// Ends the publishing epoch at the next boundary between two entries.
+    var settle: (@Sendable () -> Void)?
+    var needsBoundary = false
+  }
+
+  private let state = Mutex(State())
+  private let instance: String
+  private let board: StatusBoard
+  private let monitor: any MongoWatching
+  private let mongo: any MongoAnswering
+  private let logger: Logger
+
+  init(
+    instance: String, board: StatusBoard, monitor: any MongoWatching, mongo: any MongoAnswering,
+    logger: Logger
+  ) {
+    self.instance = instance
+    self.board = board
+    self.monitor = monitor
+    self.mongo = mongo
+    self.logger = logger
+  }
+
+  private func store(_ jetStream: JetStreamClient, _ configuration: BridgeConfiguration)
+    -> CutoverStore
+  {
+    CutoverStore(
+      jetStream, bucket: configuration.bridge.stateBucket, bridge: configuration.bridge.name,
+      replicas: configuration.mostReplicas)
+  }
+
+  // MARK: - An epoch begins
+
+  /// Reads every group's phase under the leader's epoch, and lets followers follow.
+  ///
+  /// - Parameter count: takes what followers have decided.
+  /// - Returns: by rule, what the pipeline leaves to them; empty: nothing.
+  func begin(
+    _ configuration: BridgeConfiguration, _ rules: RuleSet, _ tenure: Tenure,
+    _ jetStream: JetStreamClient, count: @escaping @Sendable ([RuleID: Outcomes]) -> Void
+  ) async throws -> [[HandedRange]] {
+    let store = store(jetStream, configuration)
+    let known = try await store.groups()
+    var loaded: [String: CutoverStore.Loaded] = [:]
+    for group in configuration.groups where known.contains(group) {
+      loaded[group] = try await adopt(group, tenure, store)
+    }
+    state.withLock { $0.loaded = loaded }
+    note(loaded.mapValues(\.record), configuration)
+    await follow(loaded, configuration, rules, tenure, store, count)
+    guard loaded.values.contains(where: { $0.record.hasRanges }) else { return [] }
+    return rules.rules.map { loaded[$0.group]?.record.ranges.filter { $0.from != nil } ?? [] }
+  }
+
+  /// Whoever led before can't change the record any more.
+  private func adopt(
+    _ group: String, _ tenure: Tenure, _ store: CutoverStore
+  ) async throws -> CutoverStore.Loaded {
+    while true {
+      let found = try await store.load(group)
+      guard found.record.epoch < tenure.epoch else {
+        guard found.record.epoch == tenure.epoch else {
+          throw BridgeError.displaced("another instance leads by epoch \(found.record.epoch)")
+        }
+        return found
+      }
+      var next = found.record
+      next.epoch = tenure.epoch
+      if let saved = try await store.save(next, expecting: found.revision) { return saved }
+    }
+  }
+
+  private func follow(
+    _ loaded: [String: CutoverStore.Loaded], _ configuration: BridgeConfiguration,
+    _ rules: RuleSet, _ tenure: Tenure, _ store: CutoverStore,
+    _ count: @escaping @Sendable ([RuleID: Outcomes]) -> Void
+  ) async {
+    for (group, entry) in loaded {
+      let known = state.withLock { $0.followers[group] }
+      let isNeeded = entry.record.hasRanges && entry.record.phase != .finalized
+      if let known {
+        let isSame = known.epoch == tenure.epoch && known.version == rules.version
+        if isSame, isNeeded, !known.follower.isOver { continue }
+        await known.follower.stop(within: .seconds(2))
+        state.withLock { $0.followers[group] = nil }
+      }
+      guard isNeeded else { continue }
+      let follower = DualFollower(
+        DualFollower.Setup(
+          group: group, configuration: configuration, rules: rules, tenure: tenure,
+          instance: instance, monitor: monitor, mongo: mongo, logger: logger,
+          report: { [board] facts in
+            board.update { $0.note(facts) }
+          }, count: count))
+      state.withLock { $0.followers[group] = (follower, tenure.epoch, rules.version) }
+      follower.start()
+    }
+  }
+
+  private func note(_ records: [String: CutoverRecord], _ configuration: BridgeConfiguration) {
+    board.update { facts in
+      facts.cutover = facts.cutover.filter { records[$0.key] != nil }
+      for (group, record) in records {
+        var known = facts.cutover[group] ?? CutoverGroupFacts(group: group)
+        if known.phase != record.phase { known.problem = nil }
+        known.phase = record.phase
+        known.since = record.change.at
+        known.fence = record.fence
+        facts.cutover[group] = known
+      }
+    }
+  }
+
+  // MARK: - During an epoch
+
+  /// Looks for requests while an epoch publishes.
+  func watch(_ configuration: BridgeConfiguration, _ jetStream: JetStreamClient) -> Task<Void, Never>
+  {
+    let store = store(jetStream, configuration)
+    let groups = Set(configuration.groups)
+    return Task { [self] in
+      while !Task.isCancelled {
+        try? await jetStream.connection.eventLoop.sleep(for: Self.interval)
+        guard let known = try? await store.groups() else { continue }
+        for group in known.intersection(groups) {
+          guard let found = try? await store.load(group), !Task.isCancelled else { continue }
+          look(at: found, group)
+        }
+      }
+    }
+  }
+
+  /// A bridge follows within a second.
+  private static let interval = Duration.milliseconds(400)
+
+  private func look(at found: CutoverStore.Loaded, _ group: String) {
+    let settle = state.withLock { state -> (@Sendable () -> Void)? in
+      let before = state.loaded[group]
+      guard before?.revision != found.revision || found.record.needsBoundary else { return nil }
+      state.loaded[group] = found
+      // A new follower, or the end of one, takes an epoch, too.
+      let isFollowed = state.followers[group].map { !$0.follower.isOver } ?? false
+      let isNeeded = found.record.hasRanges && found.record.phase != .finalized
+      guard found.record.needsBoundary || (isNeeded && !isFollowed && before != nil
+        && before?.record.phase != found.record.phase)
+      else { return nil }
+      state.needsBoundary = true
+      return state.settle
+    }
+    board.update { facts in
+      var known = facts.cutover[group] ?? CutoverGroupFacts(group: group)
+      known.phase = found.record.phase
+      known.since = found.record.change.at
+      known.fence = found.record.fence
+      facts.cutover[group] = known
+    }
+    settle?()
+  }
+
+  /// From now on, requests end this epoch; at once, if one waits.
+  func attach(_ settle: @escaping @Sendable () -> Void) {
+    let waits = state.withLock { state in
+      state.settle = settle
+      return state.loaded.values.contains { $0.record.needsBoundary }
+    }
+    if waits { settle() }
+  }
+
+  func detach() { state.withLock { $0.settle = nil } }
+
+  // MARK: - An epoch has settled
+
+  /// Everything up to `place` is acknowledged and written down, and nothing behind it was sent: groups that wait for a
+  /// boundary have it.
+  func settled(
+    at place: OplogPosition, resume: OplogPosition, _ configuration: BridgeConfiguration,
+    _ tenure: Tenure, _ jetStream: JetStreamClient
+  ) async {
+    let store = store(jetStream, configuration)
+    let waiting = state.withLock { state in
+      state.needsBoundary = false
+      return state.loaded.filter { $0.value.record.needsBoundary }
+    }
+    for (group, entry) in waiting {
+      // An operator may have changed it since, and another leader taken it.
+      guard entry.record.epoch <= tenure.epoch, tenure.mayPublish else { continue }
+      var next = entry.record.told(
+        .boundary(place, resume: resume), by: "instance \(instance)", reason: "",
+        now: CutoverTime.now)
+      next?.epoch = tenure.epoch
+      guard let next else { continue }
+      do {
+        guard let saved = try await store.save(next, expecting: entry.revision) else { continue }
+        state.withLock { $0.loaded[group] = saved }
+        logger.notice(
+          "the pipeline has settled a group's boundary",
+          metadata: [
+            "group": "\(group)", "phase": "\(saved.record.phase.rawValue)", "at": "\(place)",
+          ])
+      } catch {
+        logger.warning(
+          "a group's boundary is not written", metadata: ["group": "\(group)", "error": "\(error)"])
+      }
+    }
+  }
+
+  // MARK: - The end
+
+  /// Waits until every group that is followed is decided up to there.
+  func finish(through place: OplogPosition, within limit: Duration, _ eventLoop: any EventLoop) async {
+    let deadline = ContinuousClock.now + limit
+    while ContinuousClock.now < deadline {
+      let followers = state.withLock { $0.followers.values.map(\.follower) }
+      if followers.allSatisfy({ $0.isOver || ($0.position.map { $0 >= place } ?? false) }) { return }
+      try? await eventLoop.sleep(for: .milliseconds(50))
+    }
+    logger.warning("not every group's events are decided up to the end")
+  }
+
+  /// Followers write down what they know, and end.
+  func stop() async {
+    let followers = state.withLock { state in
+      defer { state.followers = [:] }
+      return state.followers.values.map(\.follower)
+    }
+    await withTaskGroup(of: Void.self) { group in
+      for follower in followers { group.addTask { await follower.stop(within: .seconds(2)) } }
+    }
+  }
+}
+
+extension StatusBoard.Facts {
+  mutating func note(_ group: CutoverGroupFacts) {
+    if group.problem != nil, group.position == nil, var known = cutover[group.group] {
+      known.problem = group.problem
+      cutover[group.group] = known
+    } else {
+      cutover[group.group] = group
+    }
+  }
+}

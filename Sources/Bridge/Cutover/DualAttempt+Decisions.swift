@@ -1,0 +1,235 @@
+import BridgeConfiguration
+import JSON
+import JetStream
+import Logging
+import Mapping
+import MongoSource
+import NIOCore
+import Oplog
+
+/// What an attempt does about single events, and about the group's record.
+extension DualAttempt {
+  /// The stream had the id already: somebody was faster, or was long before what is read.
+  func compare(
+    _ one: (number: UInt64, event: DualTable.Event, sequence: UInt64), _ work: DualWork,
+    _ jetStream: JetStreamClient
+  ) async throws {
+    let stream = streamName(one.event)
+    guard let message = try await jetStream.message(in: stream, at: one.sequence) else {
+      // Removed since. Its id is known, so it was there.
+      return try await eventLoop.submit { work.decide(one.number, .byProducer, one.sequence) }.get()
+    }
+    try await eventLoop.submit {
+      work.decide(one.number, one.event, foundAhead: message, isAhead: false)
+    }.get()
+  }
+
+  /// Looks through the subject's messages that were not read yet.
+  func look(
+    for search: (number: UInt64, event: DualTable.Event, from: UInt64), _ work: DualWork,
+    _ state: State
+  ) async throws {
+    let jetStream = state.store.bucket.jetStream
+    let stream = streamName(search.event)
+    var next = search.from
+    while let message = try await jetStream.nextMessage(
+      in: stream, from: next, subject: search.event.subject)
+    {
+      next = message.sequence + 1
+      guard message.own.storedID == search.event.id else { continue }
+      return try await eventLoop.submit {
+        work.decide(search.number, search.event, foundAhead: message, isAhead: true)
+      }.get()
+    }
+    let mayPublish = setup.tenure.mayPublish
+    try await eventLoop.submit { work.decide(missing: search.number, mayPublish: mayPublish) }.get()
+  }
+
+  private func streamName(_ event: DualTable.Event) -> String {
+    configuration.streams[configuration.rules[event.rule].streamIndex].name
+  }
+
+  // MARK: - Counting
+
+  func note(_ cycle: DualWork.Cycle, _ state: inout State) async throws {
+    guard !cycle.decided.isEmpty || !cycle.phantoms.isEmpty else { return }
+    let now = CutoverTime.now
+    var outcomes: [RuleID: Outcomes] = [:]
+    for decided in cycle.decided {
+      let rule = setup.rules.id(decided.event.rule)
+      var outcome = outcomes[rule] ?? Outcomes()
+      switch decided.verdict {
+      case .handedBack: continue
+      case .byProducer:
+        state.progress.counts.byProducer += 1
+        state.progress.lastByProducer = now
+        outcome.duplicate += 1
+      case .filled:
+        state.progress.counts.filled += 1
+        outcome.published += 1
+        state.progress.note(finding(.filled, decided, now))
+      case .missed:
+        state.progress.counts.missed += 1
+        outcome.dropped += 1
+        state.progress.note(finding(.missed, decided, now))
+        setup.logger.error(
+          "no producer has published an event's message",
+          metadata: [
+            "group": "\(setup.group)", "id": "\(decided.event.id)",
+            "position": "\(decided.event.position)",
+          ])
+      case .mismatched:
+        state.progress.counts.mismatched += 1
+        outcome.duplicate += 1
+        var finding = finding(.mismatched, decided, now)
+        try await explain(&finding, decided, &state)
+        state.progress.note(finding)
+      }
+      outcomes[rule] = outcome
+    }
+    for (stream, id, message) in cycle.phantoms {
+      state.progress.counts.phantom += 1
+      state.progress.note(
+        CutoverFinding(
+          .phantom, id: id, stream: streamNames[stream], sequence: message.sequence, at: now,
+          detail: id.isEmpty
+            ? "it has no Nats-Msg-Id (subject \(message.subject))"
+            : "no change explains it (subject \(message.subject))"))
+    }
+    for (rule, outcome) in outcomes { state.uncounted[rule, default: Outcomes()] += outcome }
+  }
+
+  private var streamNames: [String] {
+    Set(configuration.rules.filter { $0.group == setup.group }.map(\.streamIndex)).sorted()
+      .map { configuration.streams[$0].name }
+  }
+
+  private func finding(
+    _ kind: CutoverFinding.Kind, _ decided: DualTable.Decided, _ now: Int64
+  ) -> CutoverFinding {
+    CutoverFinding(
+      kind, id: decided.event.id, rule: configuration.rules[decided.event.rule].name,
+      position: decided.event.position, stream: streamName(decided.event),
+      sequence: decided.sequence, at: now,
+      detail: kind == .missed ? "no message has this id (subject \(decided.event.subject))" : "")
+  }
+
+  /// So many are explained between two writings of what is known.
+  private static let mostExplained = 20
+
+  private func explain(
+    _ finding: inout CutoverFinding, _ decided: DualTable.Decided, _ state: inout State
+  ) async throws {
+    guard let sequence = decided.sequence, state.explained < Self.mostExplained else { return }
+    state.explained += 1
+    let event = decided.event
+    guard
+      let stored = try await state.store.bucket.jetStream.message(
+        in: streamName(event), at: sequence)
+    else {
+      finding.detail = "it is gone from the stream"
+      return
+    }
+    var details: [String] = []
+    if stored.subject != event.subject {
+      details.append("subject: expected \(event.subject), found \(stored.subject)")
+    }
+    if let wanted = try? JSONValue(parsing: event.body) {
+      if let found = try? JSONValue(parsing: stored.payload) {
+        let hidden = hiddenNames(event.rule)
+        if let difference = BodyDifference(expected: wanted, found: found, hidden: hidden) {
+          finding.pointer = difference.pointer
+          details.append(
+            "body at \(difference.pointer.isEmpty ? "its root" : difference.pointer): expected \(difference.expected ?? "nothing"), found \(difference.found ?? "nothing")"
+          )
+          if hidden.isEmpty, let why = violation(event.rule, stored.payload) {
+            details.append("it breaks the rule's schema: \(why)")
+          }
+        }
+      } else {
+        finding.pointer = ""
+        details.append("the body is no JSON")
+      }
+    }
+    finding.detail = details.joined(separator: "; ")
+  }
+
+  private func violation(_ rule: Int, _ body: [UInt8]) -> String? {
+    guard setup.rules.schemas[rule] != nil else { return nil }
+    return MessageMaker(setup.rules).violation(rule: rule, body: body)
+  }
+
+  /// Names of members that the rule redacts, as they are and as they are renamed.
+  private func hiddenNames(_ rule: Int) -> Set<String> {
+    let changes = configuration.rules[rule].changes
+    var names: Set<String> = []
+    for redacted in changes.redactions {
+      let path = redacted.path
+      if let last = path.text.split(separator: ".").last { names.insert(String(last)) }
+      for rename in changes.renames where rename.path == path { names.insert(rename.name) }
+    }
+    return names
+  }
+
+  // MARK: - The record
+
+  /// Follows what operators and the pipeline have written. Nil: the attempt continues.
+  func readRecord(_ work: DualWork, _ state: inout State) async throws -> End? {
+    let found = try await state.store.load(setup.group)
+    if found.record.epoch > setup.tenure.epoch { return .again }
+    if found.revision != state.loaded.revision {
+      let before = state.loaded.record
+      state.loaded = found
+      try? await state.store.audit(found.record)
+      guard found.record.hasRanges, found.record.phase != .finalized else { return .over }
+      if found.record.generation != before.generation {
+        guard found.record.rewind == nil else { return .again }
+        state.progress.begin(found.record.generation)
+      }
+      let record = found.record
+      try await eventLoop.submit { work.use(record) }.get()
+      setup.logger.notice(
+        "the group's cut-over has changed",
+        metadata: ["group": "\(setup.group)", "phase": "\(record.phase.rawValue)"])
+    }
+    let record = state.loaded.record
+    guard record.phase == .committing else { return nil }
+    let now = CutoverTime.now
+    if record.hasExpired(now: now) {
+      try await write(
+        record.told(
+          .failed, by: by, reason: "the commit was not completed in time", now: now), work, &state)
+    } else if record.fence == nil {
+      let fence = try await setup.mongo.majorityPosition().position
+      try await write(
+        record.told(.fence(fence), by: by, reason: "", now: now), work, &state)
+    }
+    return nil
+  }
+
+  func reportDrained(_ state: inout State) async throws {
+    guard let fence = state.loaded.record.fence else { return }
+    state.progress.position = max(
+      state.progress.position, EventPosition(entry: fence, index: .max))
+    try await saveProgress(&state)
+    guard
+      let next = state.loaded.record.told(.drained, by: by, reason: "", now: CutoverTime.now)
+    else { return }
+    if let saved = try await state.store.save(next, expecting: state.loaded.revision) {
+      state.loaded = saved
+    }
+  }
+
+  private var by: String { "instance \(setup.instance)" }
+
+  /// Not written where somebody else was faster: what that was is read next.
+  private func write(
+    _ next: CutoverRecord?, _ work: DualWork, _ state: inout State
+  ) async throws {
+    guard let next,
+      let saved = try await state.store.save(next, expecting: state.loaded.revision)
+    else { return }
+    state.loaded = saved
+    try await eventLoop.submit { work.use(saved.record) }.get()
+  }
+}

@@ -1,0 +1,114 @@
+import BridgeConfiguration
+import JSON
+import JetStream
+import Logging
+import MongoSource
+import NATS
+import NIOCore
+import NIOPosix
+package import Oplog
+import Synchronization
+
+/// Follows one group that is handed over: reads the oplog and the group's streams beside the pipeline, with connections
+/// of its own, and decides every event by its id. Runs while this process leads.
+///
+/// What it knows is written down with what it has counted, so it continues anywhere. Whatever goes wrong ends an
+/// attempt, and the next one begins from there.
+final class DualFollower: Sendable {
+  struct Setup: Sendable {
+    var group: String
+    var configuration: BridgeConfiguration
+    var rules: RuleSet
+    var tenure: Tenure
+    var instance: String
+    var monitor: any MongoWatching
+    var mongo: any MongoAnswering
+    var logger: Logger
+    /// Called with what the group's state is, now and then.
+    var report: @Sendable (CutoverGroupFacts) -> Void
+    /// Called with decided events, by rule.
+    var count: @Sendable ([RuleID: Outcomes]) -> Void
+  }
+
+  let setup: Setup
+  private let task = Mutex<Task<Void, Never>?>(nil)
+  private let hasEnded = Atomic(false)
+  /// The entry up to which everything is decided, as written down.
+  private let reached = Mutex<OplogPosition?>(nil)
+
+  init(_ setup: Setup) { self.setup = setup }
+
+  /// It has nothing left to do.
+  var isOver: Bool { hasEnded.load(ordering: .relaxed) }
+  var position: OplogPosition? { reached.withLock { $0 } }
+
+  func start() {
+    let started = Task { [self] in await run() }
+    task.withLock { $0 = started }
+  }
+
+  /// Writes down what is decided, and ends.
+  func stop(within limit: Duration) async {
+    guard let task = task.withLock({ $0 }) else { return }
+    task.cancel()
+    await withTaskGroup(of: Void.self) { group in
+      group.addTask { await task.value }
+      group.addTask { try? await Task.sleep(for: limit) }
+      await group.next()
+      group.cancelAll()
+    }
+  }
+
+  private func run() async {
+    let loops = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+    var pause = Duration.milliseconds(200)
+    var last = ""
+    while !Task.isCancelled, setup.tenure.endedBy == nil {
+      let began = ContinuousClock.now
+      do {
+        let attempt = DualAttempt(setup, on: loops.next()) { [self] place in
+          reached.withLock { $0 = place }
+        }
+        if try await attempt.run() == .over {
+          hasEnded.store(true, ordering: .relaxed)
+          break
+        }
+        pause = .milliseconds(200)
+        continue
+      } catch is CancellationError {
+        break
+      } catch {
+        if Task.isCancelled { break }
+        let why = "\(error)"
+        if why != last {
+          setup.logger.warning(
+            "the group's cut-over is interrupted", metadata: ["group": "\(setup.group)", "reason": "\(why)"])
+          last = why
+        }
+        setup.report(CutoverGroupFacts(group: setup.group, problem: why))
+      }
+      if ContinuousClock.now - began > .seconds(5) { pause = .milliseconds(200) }
+      try? await Task.sleep(for: pause)
+      pause = min(pause * 2, .seconds(5))
+    }
+    try? await loops.shutdownGracefully()
+  }
+}
+
+/// What status, metrics and health show of a group.
+package struct CutoverGroupFacts: Sendable {
+  package var group: String
+  package var phase = CutoverPhase.bridge
+  package var since: Int64 = 0
+  package var fence: OplogPosition?
+  package var position: EventPosition?
+  package var counts = CutoverCounts()
+  package var lag: Double?
+  /// Why it is not followed at present.
+  package var problem: String?
+
+  package init(group: String, problem: String? = nil) {
+    self.group = group
+    self.problem = problem
+  }
+}

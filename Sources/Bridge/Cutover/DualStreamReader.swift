@@ -1,0 +1,80 @@
+import JetStream
+import NATS
+import NIOCore
+import Synchronization
+
+/// Reads one of a group's streams as it grows, and asks now and then where its end is.
+final class DualStreamReader: Sendable {
+  private let jetStream: JetStreamClient
+  private let work: DualWork
+  private let index: Int
+  private let stream: DualWork.Stream
+  private let now: @Sendable () -> Int64
+  private let scan: StreamScan
+  private let tasks = Mutex<[Task<Void, Never>]>([])
+  private let failure = Mutex<(any Error)?>(nil)
+
+  /// How often a stream's end is asked for.
+  private static let interval = Duration.milliseconds(100)
+
+  init(
+    _ jetStream: JetStreamClient, _ work: DualWork, _ index: Int, _ stream: DualWork.Stream,
+    now: @escaping @Sendable () -> Int64
+  ) {
+    self.jetStream = jetStream
+    self.work = work
+    self.index = index
+    self.stream = stream
+    self.now = now
+    scan = StreamScan(
+      jetStream, stream: stream.name, from: stream.place.next, through: .max, isGated: true,
+      follows: true, take: { [work, index] view, sequence in
+        work.observe(view, sequence, in: index)
+      })
+  }
+
+  func start() {
+    let reading = Task { [self] in
+      do {
+        try await scan.run()
+      } catch {
+        fail(error)
+      }
+    }
+    let asking = Task { [self] in
+      do {
+        while !Task.isCancelled {
+          let asked = now()
+          guard let info = try await jetStream.stream(stream.name),
+            info.created == stream.place.created
+          else { throw RangeFailure(description: "stream \(stream.name) was made again") }
+          let last = info.lastSequence
+          try await jetStream.connection.eventLoop.submit { [work, index] in
+            work.noteEnd(of: index, last, at: asked)
+          }.get()
+          try await Task.sleep(for: Self.interval)
+        }
+      } catch {
+        fail(error)
+      }
+    }
+    tasks.withLock { $0 = [reading, asking] }
+  }
+
+  private func fail(_ error: any Error) {
+    guard !(error is CancellationError) else { return }
+    failure.withLock { if $0 == nil { $0 = error } }
+  }
+
+  /// Throws what ended the reading.
+  func check() throws {
+    if let failure = failure.withLock({ $0 }) { throw failure }
+  }
+
+  func consumed(_ count: Int) { scan.consumed(count) }
+
+  func stop() {
+    scan.stopReading()
+    for task in tasks.withLock({ $0 }) { task.cancel() }
+  }
+}

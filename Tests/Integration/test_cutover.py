@@ -1,0 +1,212 @@
+"""Groups on their way from the bridge to their producers: each business event is stored once, whoever was first, and
+what producers do wrong is seen."""
+
+import asyncio
+import json
+import re
+import signal
+import subprocess
+import time
+from collections import Counter
+
+import pytest
+from bridge import BINARY, Bridge, configuration, tailrace, wait_until
+from load import client, make_collections, now
+
+GRACE = 0.6
+
+
+def document(number, **more):
+    return {"_id": number, "room": f"r{number % 3}", "text": f"text {number}", "n": number} | more
+
+
+class Group:
+    """One group `messages`, with its documents, its producer and its commands."""
+
+    def __init__(self, lab, jetstream, folder, name, **changes):
+        make_collections(lab, name)
+        self.lab, self.jetstream, self.name, self.folder = lab, jetstream, name, folder
+        rule = {
+            "group": "messages", "id": "{documentKey._id}.created",
+            "subject": name + ".{fullDocument.room}.created",
+            "match": {"namespace": f"{name}.messages", "operations": ["insert"]},
+            "payload": {"envelope": "document", "json": "simplified"},
+        } | changes.pop("rule", {})
+        self.configuration = configuration(
+            lab, name, rule=rule, stream={"ownership": "shared"} | changes.pop("stream", {}),
+            cutover={"grace": f"{int(GRACE * 1000)}ms", "window": "6s"}, **changes)
+        self.bridge = Bridge(folder, self.configuration)
+        self.mongo = client(lab)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *failure):
+        self.mongo.close()
+        self.bridge.__exit__(*failure)
+
+    def insert(self, *numbers):
+        self.mongo[self.name].messages.insert_many([document(n) for n in numbers])
+
+    def produce(self, *numbers, **more):
+        """As an application does it: the same id, subject and value, in its own form."""
+        async def work(nc):
+            js = nc.jetstream()
+            return [await js.publish(
+                f"{self.name}.r{n % 3}.created",
+                json.dumps(dict(sorted((document(n) | more).items(), reverse=True)), indent=1).encode(),
+                headers={"Nats-Msg-Id": f"{n}.created"}) for n in numbers]
+        return self.jetstream._run(work)
+
+    def command(self, verb, *arguments, code=0, seconds=60):
+        done = tailrace("cutover", verb, "-c", self.bridge.file, "--group", "messages", *arguments,
+                        cwd=self.folder, seconds=seconds)
+        assert done.returncode == code, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def status(self):
+        return json.loads(self.command("status", "--json").stdout)["groups"][0]
+
+    def counts(self, **wanted):
+        """Waits until the group's counts are these; the others 0."""
+        whole = {"by_producer": 0, "filled": 0, "mismatched": 0, "phantom": 0, "missed": 0} | wanted
+        found = {}
+
+        def same():
+            found.update(self.status()["counts"])
+            return found == whole
+        try:
+            wait_until(same, "counts", seconds=20, every=0.2)
+        except AssertionError:
+            raise AssertionError(f"{found}, wanted {whole}\n{self.status()}") from None
+
+    def dual(self):
+        self.command("dual")
+        wait_until(lambda: self.followed(), "dual is followed", seconds=20)
+
+    def followed(self):
+        group = self.bridge.json("/status")[1]["cutover_groups"][0]
+        return group["phase"] == "dual" and group["position"]
+
+    def note(self):
+        """The oplog moves."""
+        return self.mongo.admin.command("appendOplogNote", 1, data={"time": "passes"})["ok"]
+
+    def passed(self):
+        """Waits until the pipeline is past everything that was written."""
+        end = now(self.lab)
+        end = (end.time, end.inc)
+        self.note()
+        wait_until(lambda: tuple(map(int, self.bridge.json("/status")[1]["position"].split("."))) >= end,
+                   "the pipeline is past it")
+
+    def holds(self, *numbers):
+        """Exactly these, once each."""
+        wanted = Counter(f"{n}.created" for n in numbers)
+        wait_until(lambda: self.jetstream.holds(self.name, len(wanted)), f"{len(wanted)} messages")
+        assert Counter(m.id for m in self.jetstream.messages(self.name)) == wanted
+
+    def filled(self):
+        return sorted(int(m.id.split(".")[0]) for m in self.jetstream.messages(self.name)
+                      if m.headers.get("Tailrace-Filled"))
+
+    def audit(self):
+        subject = f"tailrace.audit.{self.name}.cutover.messages"
+        return [(m.json["from"], m.json["to"]) for m in self.jetstream.messages("TAILRACE_AUDIT")
+                if m.subject == subject]
+
+    def verify(self):
+        done = tailrace("verify", "-c", self.bridge.file, "--json", "--to", "now", cwd=self.folder)
+        return json.loads(done.stdout)
+
+
+@pytest.fixture
+def group(lab, jetstream, tmp_path, name):
+    with Group(lab, jetstream, tmp_path, name) as group:
+        yield group
+
+
+def test_from_the_bridge_to_its_producer(group):
+    """The whole way, with a producer that is right, silent, wrong and inventive; and back once."""
+    group.bridge.start().wait_ready()
+    group.insert(1, 2, 3)
+    group.holds(1, 2, 3)
+    assert group.status()["phase"] == "bridge"
+    group.dual()
+    group.command("dual")
+    # A producer that is right: after the write, and before it.
+    group.insert(*range(10, 20))
+    group.produce(*range(10, 20))
+    group.produce(20, 21)
+    group.insert(20, 21)
+    group.counts(by_producer=12)
+    assert group.filled() == []
+    # Silent.
+    group.insert(30, 31)
+    group.counts(by_producer=12, filled=2)
+    assert group.filled() == [30, 31]
+    # Wrong.
+    group.insert(40)
+    group.produce(40, text="something else")
+    group.counts(by_producer=12, filled=2, mismatched=1)
+    status = group.status()
+    assert not status["can_commit"]
+    assert {b["code"] for b in status["blockers"]} >= {"fills", "mismatches"}
+    wrong = next(f for f in status["findings"] if f["kind"] == "mismatched")
+    assert wrong["id"] == "40.created" and wrong["pointer"] == "/text"
+    assert '"text 40"' in wrong["detail"] and '"something else"' in wrong["detail"]
+    # Inventive. It is found once the oplog has passed its time.
+    group.produce(50)
+    group.insert(60)
+    group.produce(60)
+    wait_until(lambda: group.note() and group.status()["counts"]["phantom"] == 1, "the phantom")
+    group.counts(by_producer=13, filled=2, mismatched=1, phantom=1)
+    group.command("commit", code=1)
+    assert group.status()["phase"] == "dual"
+    # Nothing of that within the window.
+    def committable():
+        group.insert(committable.next)
+        group.produce(committable.next)
+        committable.next += 1
+        return group.status()["can_commit"]
+    committable.next = 100
+    wait_until(committable, "no blockers", seconds=30, every=0.3)
+    done = group.command("commit", "--timeout", "20s")
+    assert "fence at" in done.stderr
+    assert group.status()["phase"] == "committed"
+    group.command("commit")
+    # Committed: the bridge publishes nothing, and sees what is missing.
+    group.insert(200, 201)
+    group.produce(200)
+    group.counts(by_producer=1, missed=1)
+    missed = next(f for f in group.status()["findings"] if f["kind"] == "missed")
+    assert missed["id"] == "201.created" and missed["position"]
+    wait_until(lambda: group.bridge.json("/healthz")[1]["status"] == "degraded", "degraded")
+    assert 201 not in group.filled()
+    # Back: what was missed is filled in, what is known is not sent again.
+    group.command("rollback")
+    group.command("rollback")
+    wait_until(lambda: group.filled() == [30, 31, 201], "201 is filled in", seconds=20)
+    everything = [1, 2, 3, *range(10, 22), 30, 31, 40, 50, 60, *range(100, committable.next), 200, 201]
+    group.holds(*everything)
+    wait_until(committable, "no blockers", seconds=30, every=0.3)
+    group.command("commit", "--timeout", "20s")
+    group.command("finalize")
+    group.command("finalize")
+    group.command("cancel", code=1)
+    report = json.loads(group.command("status", "--json").stdout)
+    assert report["all_finalized"]
+    group.insert(300)
+    group.passed()
+    assert group.filled() == [30, 31, 201]
+    assert group.audit() == [
+        ("bridge", "dual"), ("dual", "committing"), ("committing", "committed"), ("committed", "dual"),
+        ("dual", "committing"), ("committing", "committed"), ("committed", "finalized")]
+    assert group.bridge.terminate() == 0
+    # A later life reports it, and publishes nothing of it either.
+    group.bridge.start().wait_ready()
+    group.insert(301)
+    wait_until(lambda: group.bridge.json("/status")[1]["cutover_groups"][0]["phase"] == "finalized",
+               "it is reported as finalized")
+    group.passed()
+    assert "301.created" not in [m.id for m in group.jetstream.messages(group.name)]
