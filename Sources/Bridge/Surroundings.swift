@@ -32,6 +32,9 @@ package protocol Surroundings: Sendable {
   /// This process leads, by that epoch of leadership; nil: no longer.
   func noteLeadership(epoch: UInt64?)
 
+  /// Whether the servers' streams are compared with the configuration while the bridge runs.
+  var watchesDrift: Bool { get }
+
   /// After the bridge's end.
   func shutDown() async throws
 }
@@ -40,6 +43,7 @@ extension Surroundings {
   package func noteEpoch(_ decision: EpochDecision) {}
   package func noteEpoch(endedBy end: EpochEnd) {}
   package func noteLeadership(epoch: UInt64?) {}
+  package var watchesDrift: Bool { false }
 }
 
 /// What watches the replica set beside the reader. Thread-safe.
@@ -60,6 +64,7 @@ struct SystemSurroundings: Surroundings {
   var transport: NATSTransport { .tcp }
   let instance: String
   var reportInterval: TimeAmount { .milliseconds(100) }
+  var watchesDrift: Bool { true }
 
   init() {
     eventLoop = group.next()

@@ -26,6 +26,8 @@ public struct StreamSpec: Sendable, Equatable {
   }
 
   public var name: String
+  /// The KV bucket that this stream is; nil for an ordinary stream.
+  public var bucket: String?
   public var subjects: [String]
   public var ownership: StreamOwnership
   public var publish: PublishProtocol

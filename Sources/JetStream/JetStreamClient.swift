@@ -138,6 +138,15 @@ public struct JetStreamClient: Sendable {
       ["stream_name": .string(stream), "config": config])
   }
 
+  /// Deletes the consumer, and with it its place in the stream; one that is gone already is no error.
+  public func deleteConsumer(_ name: String, of stream: String) async throws(JetStreamError) {
+    do {
+      _ = try await request("CONSUMER.DELETE.\(stream).\(name)")
+    } catch {
+      if error.code != JetStreamCode.consumerNotFound { throw error }
+    }
+  }
+
   /// Streams that take a subject which `subject` overlaps.
   public func streams(overlapping subject: String) async throws(JetStreamError) -> [String] {
     let answer = try await request("STREAM.NAMES", ["subject": .string(subject)])

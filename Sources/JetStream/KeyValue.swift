@@ -32,15 +32,19 @@ public struct KeyValueBucket: Sendable {
     async throws(JetStreamError)
   {
     if try await jetStream.stream(stream) != nil { return }
-    var config: JSONValue = [
+    let (config, _) = configuration(replicas: replicas, history: history).merging(settings)
+    _ = try await jetStream.ensureStream(stream, settings: config)
+  }
+
+  /// Its stream, where it has to be created.
+  public func configuration(replicas: Int, history: Int = 1) -> JSONValue {
+    [
       "subjects": [.string("$KV.\(name).>")],
       "max_msgs_per_subject": .int(history),
       "storage": "file", "retention": "limits", "discard": "new",
       "num_replicas": .int(replicas), "allow_rollup_hdrs": true, "deny_delete": true,
       "allow_direct": false, "duplicate_window": .int(120_000_000_000),
     ]
-    (config, _) = config.merging(settings)
-    _ = try await jetStream.ensureStream(stream, settings: config)
   }
 
   /// The latest value, or nil when the key was never written or is deleted.

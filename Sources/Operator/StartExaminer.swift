@@ -61,6 +61,25 @@ struct StartExaminer {
       if try await !planner.hasBucket() { try await server.checkNewBucket() }
       return nil
     }
+    await compare()
+  }
+
+  /// What is there and differs; what can't serve has been named already.
+  private mutating func compare() async {
+    let comparer = StreamsComparer(configuration, jetStream)
+    guard let comparison = try? await comparer.compare(asksServer: false) else { return }
+    for item in comparison.drift
+    where item.action != .create && item.action != .refuse
+      && !found.contains(where: { $0.id == item.check })
+    {
+      found.append(
+        Diagnosis(
+          item.check, .warn,
+          "differs from the configuration: \(item.summary)"
+            + (item.isDestructive ? "; a start leaves it, because something would be lost" : ""),
+          remedy: "tailrace streams plan\ntailrace streams apply"
+            + (item.isDestructive ? " --allow-destructive" : "")))
+    }
   }
 
   private mutating func judge(

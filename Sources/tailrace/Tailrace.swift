@@ -17,7 +17,8 @@ struct Tailrace: AsyncParsableCommand {
     subcommands: [
       Run.self, SnapshotCommand.self, Validate.self, Decode.self, CheckpointCommand.self,
       DoctorCommand.self,
-      CutoverCommand.self, DLQCommand.self, SchemaCommand.self, VerifyCommand.self,
+      CutoverCommand.self, DLQCommand.self, SchemaCommand.self, StreamsCommand.self,
+      VerifyCommand.self,
     ])
 
   static func main() async {

@@ -234,7 +234,11 @@ extension EpochRunner {
         $0.publishing = true
       }
       let count = countLetters(on: connection)
-      defer { count.cancel() }
+      let drift = watchDrift(on: connection)
+      defer {
+        count.cancel()
+        drift?.cancel()
+      }
       let end = try await follow(signals, latch, connection, &keeper)
       try await service.eventLoop.submit { [pipeline] in pipeline.end() }.get()
       return end

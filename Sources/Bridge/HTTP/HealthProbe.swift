@@ -78,6 +78,7 @@ struct HealthProbe: Sendable {
     inputs.idConflicts = idConflicts(facts)
     inputs.cutover = CutoverStatus.problems(facts.cutover)
     note(facts.leadership, in: &inputs)
+    inputs.drift = facts.drift.summary
     inputs.positionLost = facts.positionLost
     inputs.failure = facts.positionLost == nil ? facts.failure : nil
     inputs.refilling = facts.losses.first.map(\.description)

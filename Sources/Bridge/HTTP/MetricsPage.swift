@@ -76,6 +76,16 @@ struct MetricsPage: Sendable {
         "tailrace_oldest_unsettled_seconds",
         "Age of the oldest unsettled event; 0 while everything is settled.", age)
     }
+    page.gauge(
+      "tailrace_drift", "Streams, consumers and buckets that differ from the configuration.",
+      Double(facts.drift.items.count))
+    page.family(
+      "tailrace_drift_settings", "gauge", "The settings in which each of them differs.")
+    for item in facts.drift.items {
+      page.sample(
+        "tailrace_drift_settings", ["kind": item.kind, "name": item.name],
+        Double(item.differences))
+    }
     page.family(
       "tailrace_refused", "gauge", "How often in a row something is refused at present, by whom.")
     for refusal in facts.refusals.all {

@@ -42,6 +42,10 @@ struct StatusReport: Sendable {
     value["rule_set"] = facts.rules.map(ruleSet) ?? .null
     value["reload"] = facts.reload.map(reload) ?? .null
     value["streams"] = .array(facts.streams.map { stream($0, facts.refusals[.stream($0.name)]) })
+    value["drift"] = .array(
+      facts.drift.items.map {
+        ["kind": .string($0.kind), "name": .string($0.name), "detail": .string($0.summary)]
+      })
     value["refusals"] = .array(
       facts.refusals.all.map { refusal in
         var one = self.refusal(refusal)

@@ -37,7 +37,7 @@ struct ConsumerRules: Sendable {
 
   package var refusal: StartRefusal? {
     if isUnchanged { return nil }
-    if let present, let key = unchangeable(present) {
+    if let present, let key = fixedField {
       let (now, then) = (text(present[key]), text(wanted[key]))
       return .consumer(
         name, of: stream,
@@ -73,6 +73,9 @@ struct ConsumerRules: Sendable {
   }
 
   // MARK: Changes
+
+  /// A field in which the present consumer differs and that servers never change.
+  var fixedField: String? { isUnchanged ? nil : present.flatMap { unchangeable($0) } }
 
   private static let fixed = [
     "deliver_policy", "opt_start_seq", "ack_policy", "replay_policy", "idle_heartbeat",

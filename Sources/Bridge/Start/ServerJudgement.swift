@@ -76,7 +76,7 @@ package struct ServerJudgement: Sendable {
   package func check(_ consumer: ConsumerPlan, of plan: StreamPlan) async throws {
     guard plan.present != nil, planner.version >= NATSVersion(2, 10, 0) else { return }
     // An existing one would be changed.
-    let asked = consumer.isNew ? consumer.name : Self.nobody
+    let asked = consumer.isNew && !consumer.replaces ? consumer.name : Self.nobody
     var config = consumer.config
     config["durable_name"] = .string(asked)
     if config["name"] != nil { config["name"] = .string(asked) }

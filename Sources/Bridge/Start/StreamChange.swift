@@ -19,16 +19,22 @@ struct StreamChange: Sendable {
         name, "num_replicas is \(replicas), but the server is on its own, without a cluster",
         remedy: "streams:\n  - { name: \(name), num_replicas: 1 }")
     }
-    guard let present else { return nil }
-    for key in Self.fixed where differ(key, in: present) {
-      if key == "max_consumers", version >= Self.changesMaxConsumers { continue }
-      return refusal(key, present, "which servers don't change")
+    guard let present, let key = fixedFields(version: version).first else { return nil }
+    return refusal(
+      key, present,
+      Self.fixed.contains(key) ? "which servers don't change" : "which servers don't take back")
+  }
+
+  /// The fields that differ and that servers leave as they are.
+  func fixedFields(version: NATSVersion) -> [String] {
+    guard let present else { return [] }
+    let changed = Self.fixed.filter { key in
+      differ(key, in: present) && (key != "max_consumers" || version < Self.changesMaxConsumers)
     }
-    for key in Self.neverTakenBack
-    where present[key]?.boolValue == true && wanted[key]?.boolValue != true {
-      return refusal(key, present, "which servers don't take back")
-    }
-    return nil
+    return changed
+      + Self.neverTakenBack.filter {
+        present[$0]?.boolValue == true && wanted[$0]?.boolValue != true
+      }
   }
 
   private static let fixed = [

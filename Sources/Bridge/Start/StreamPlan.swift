@@ -14,6 +14,8 @@ package struct StreamPlan: Sendable {
   /// The wanted settings that it lacks.
   package var changed: [String]
   package var claim: StreamClaim
+  /// The name that it claims the stream by.
+  var bridge: String
   var exclusive: Bool
   /// Only dead letters go here.
   package var isDeadLetter: Bool
@@ -21,6 +23,12 @@ package struct StreamPlan: Sendable {
   package var wanted: JetStream.PublishProtocol?
   package var mode: JetStream.PublishProtocol
   var warnings: [String]
+  /// All that the configuration asks for: `config` and what a start leaves out.
+  package var target: JSONValue
+  /// What the way to `target` would lose.
+  package var losses: [StreamLoss] = []
+  /// Why it can't serve as it is, or can't be made so.
+  package var refusal: StartRefusal?
 
   package var replicas: Int { config["num_replicas"]?.integer(Int.self) ?? 1 }
 
@@ -78,6 +86,8 @@ package struct ConsumerPlan: Sendable {
   /// All that it is to have.
   package var config: JSONValue
   var isNew: Bool
+  /// The present one is deleted first.
+  var replaces = false
 }
 
 /// Decides, before anything is changed, whether JetStream can hold what the configuration asks for. Used by
@@ -87,6 +97,8 @@ package struct StreamPlanner: Sendable {
   package let jetStream: JetStreamClient
   package let version: NATSVersion
   package let isClustered: Bool
+  /// What happens to changes that would lose something.
+  package var losses = LossPolicy.refuse
 
   package init(_ configuration: BridgeConfiguration, _ jetStream: JetStreamClient) {
     self.configuration = configuration
@@ -139,11 +151,16 @@ package struct StreamPlanner: Sendable {
 
   /// - Throws: `StartRefusal`, or `JetStreamError` if the server can't be asked.
   package func plan(_ stream: StreamSpec) async throws -> StreamPlan {
+    try await draft(stream).accepted()
+  }
+
+  /// The same with its refusal.
+  func draft(_ stream: StreamSpec) async throws -> StreamPlan {
     var settings = stream.settings
     settings["subjects"] = .array(stream.subjects.map { .string($0) })
     let isExclusive = stream.ownership == .exclusive
     let isDeadLetter = configuration.isForLettersAlone(stream.name)
-    return try await plan(
+    return try await draft(
       stream.name, try await jetStream.stream(stream.name), settings,
       wanted: stream.forcedProtocol ?? (isDeadLetter && !isExclusive ? .single : nil),
       exclusive: isExclusive, isDeadLetter: isDeadLetter)
@@ -152,6 +169,11 @@ package struct StreamPlanner: Sendable {
   /// The dead-letter stream is created if it is missing; an existing one keeps its settings, and gets a missing
   /// subject.
   package func planLetters(replicas: Int) async throws -> StreamPlan {
+    try await draftLetters(replicas: replicas).accepted()
+  }
+
+  /// The same with its refusal.
+  func draftLetters(replicas: Int) async throws -> StreamPlan {
     let name = configuration.deadLetter.stream
     let subject = JSONValue.string(configuration.deadLetter.subject.pattern)
     var settings: JSONValue = ["subjects": [subject]]
@@ -163,15 +185,15 @@ package struct StreamPlanner: Sendable {
       ]
     }
     // Several bridges may share it, and dead letters are few: one at a time, on any server.
-    return try await plan(
+    return try await draft(
       name, present, settings, wanted: .single, exclusive: false, isDeadLetter: true)
   }
 
-  private func plan(
+  private func draft(
     _ name: String, _ present: StreamInfo?, _ settings: JSONValue,
     wanted: JetStream.PublishProtocol?, exclusive: Bool, isDeadLetter: Bool
   ) async throws -> StreamPlan {
-    try judge(name, wanted, exclusive: exclusive)
+    var refusals = [judge(name, wanted, exclusive: exclusive)]
     let mode =
       wanted
       ?? Self.choose(
@@ -181,9 +203,9 @@ package struct StreamPlanner: Sendable {
       present?.config ?? .object([]), bridge: bridge, isExclusive: exclusive,
       serverKeepsMetadata: version >= Self.firstMetadata)
     if case .refused(let owner) = claim {
-      throw StartRefusal(claimedBy: owner, stream: name, bridge: bridge)
+      refusals.append(StartRefusal(claimedBy: owner, stream: name, bridge: bridge))
     }
-    var asked = adapted(settings, exclusive: exclusive, to: present)
+    var asked = adapted(settings, exclusive: exclusive, to: present).withUnlimited
     if mode == .atomic { asked["allow_atomic"] = true }
     if mode == .fast { asked["allow_batched"] = true }
     var config = asked
@@ -198,33 +220,48 @@ package struct StreamPlanner: Sendable {
       }
       if claim == .claim { config["metadata"] = StreamClaim.metadata(config, owner: bridge) }
     }
-    let fitness = configuration.fitness(of: name, config, isExclusive: exclusive)
-    if let refusal = fitness.refusal {
-      throw StartRefusal.stream(name, refusal, remedy: fitness.remedy(name))
+    let target = config
+    var losses: [StreamLoss] = []
+    if let present, !changed.isEmpty {
+      losses = try await StreamLossCount(jetStream, present, wanted: target).losses()
+      if self.losses != .accept {
+        config = StreamLoss.withholding(losses, from: present.config, to: target)
+        changed = changed.filter { path in
+          let key = String(path.prefix { $0 != "." })
+          return config[key] != present.config[key]
+        }
+      }
     }
+    let fitness = configuration.fitness(of: name, config, isExclusive: exclusive)
+    refusals.append(
+      fitness.refusal.map { StartRefusal.stream(name, $0, remedy: fitness.remedy(name)) })
     let change = StreamChange(name: name, present: present?.config, wanted: config)
-    if let refusal = change.refusal(version: version, isClustered: isClustered) { throw refusal }
+    refusals.append(change.refusal(version: version, isClustered: isClustered))
     return StreamPlan(
       name: name, present: present, config: config, changed: changed, claim: claim,
-      exclusive: exclusive, isDeadLetter: isDeadLetter, wanted: wanted, mode: mode,
-      warnings: fitness.warnings)
+      bridge: bridge, exclusive: exclusive, isDeadLetter: isDeadLetter, wanted: wanted, mode: mode,
+      warnings: fitness.warnings
+        + (target == config ? [] : losses.filter(\.losesStored).map(\.warning)),
+      target: target, losses: losses,
+      refusal: refusals.compactMap(\.self).first)
   }
 
   private func judge(
     _ name: String, _ wanted: JetStream.PublishProtocol?, exclusive: Bool
-  ) throws(StartRefusal) {
+  ) -> StartRefusal? {
     let automatic = "streams:\n  - { name: \(name), publish: auto }"
     if let wanted, let least = Self.least(wanted), version < least {
-      throw .stream(
+      return .stream(
         name, "publish: \(wanted.rawValue) needs nats-server \(least), this is \(version)",
         remedy: automatic)
     }
     if wanted == .chain, !exclusive {
-      throw .stream(
+      return .stream(
         name,
         "publish: chain works only where the bridge is the only publisher (ownership: exclusive)",
         remedy: automatic)
     }
+    return nil
   }
 
   /// Chosen by measurements (docs/publish-protocols.md): replicated streams gain most from atomic batches,
@@ -273,26 +310,7 @@ package struct StreamPlanner: Sendable {
     let together = ConsumerSetRules(
       stream: stream.name, streamConfig: plan.config, consumers: stream.consumers)
     if let refusal = together.refusal { throw refusal }
-    var plans: [ConsumerPlan] = []
-    for consumer in stream.consumers {
-      if let made = try await self.plan(consumer, of: plan) { plans.append(made) }
-    }
-    return plans
-  }
-
-  private func plan(_ consumer: JSONValue, of stream: StreamPlan) async throws -> ConsumerPlan? {
-    guard let name = (consumer["durable_name"] ?? consumer["name"])?.stringValue else {
-      throw StartRefusal.consumer(
-        "?", of: stream.name, "it needs a durable_name",
-        remedy: "# Give it a durable_name, under streams, consumers.")
-    }
-    let present =
-      stream.present == nil ? nil : try await jetStream.consumer(name, of: stream.name)
-    let rules = ConsumerRules(
-      name, stream: stream.name, streamConfig: stream.config, present: present, wanted: consumer)
-    if let refusal = rules.refusal { throw refusal }
-    return rules.isUnchanged
-      ? nil : ConsumerPlan(name: name, config: rules.config, isNew: present == nil)
+    return try await draftConsumers(stream, of: plan).compactMap { try $0.plan(losses) }
   }
 
   /// Whether the state bucket is there.

@@ -63,10 +63,15 @@ struct StreamSetup: Sendable {
   let logger: Logger
   let planner: StreamPlanner
 
-  init(_ configuration: BridgeConfiguration, _ jetStream: JetStreamClient, logger: Logger) {
+  init(
+    _ configuration: BridgeConfiguration, _ jetStream: JetStreamClient, logger: Logger,
+    losses: LossPolicy = .refuse
+  ) {
     self.configuration = configuration
     self.logger = logger
-    planner = StreamPlanner(configuration, jetStream)
+    var planner = StreamPlanner(configuration, jetStream)
+    planner.losses = losses
+    self.planner = planner
   }
 
   private var jetStream: JetStreamClient { planner.jetStream }
@@ -97,6 +102,7 @@ struct StreamSetup: Sendable {
           return try await planner.planLetters(replicas: setup.replicas)
         })
       for consumer in stream.consumers {
+        if consumer.replaces { try await jetStream.deleteConsumer(consumer.name, of: name) }
         try await jetStream.makeConsumer(consumer.name, of: name, consumer.config)
       }
     }

@@ -86,6 +86,9 @@ package struct HealthInputs: Sendable {
   /// Why the last reload was not applied.
   package var reloadError: String?
 
+  /// How streams, consumers and buckets differ from the configuration.
+  package var drift: String?
+
   /// Events whose ids their streams had for other events, lately.
   package var idConflicts: String?
 
@@ -169,7 +172,9 @@ package struct HealthReport: Sendable {
           .filter { !$0.isEmpty }.joined(separator: "; "),
         age: input.mongoAge),
       HealthCheck(
-        name: "nats", status: input.natsConnected ? "ok" : "fail", detail: input.natsDetail,
+        name: "nats",
+        status: !input.natsConnected ? "fail" : input.drift == nil ? "ok" : "degraded",
+        detail: [input.natsDetail, input.drift].compactMap(\.self).joined(separator: "; "),
         age: input.natsAge),
       HealthCheck(
         name: "pipeline", status: pipeline.status, detail: pipeline.detail, age: input.stillFor),
@@ -191,7 +196,9 @@ package struct HealthReport: Sendable {
       status = .gap
     } else if isStalled {
       status = .stalled
-    } else if isHindered || tight || input.checkpointError != nil || !notes.isEmpty {
+    } else if isHindered || tight || input.checkpointError != nil || !notes.isEmpty
+      || input.drift != nil
+    {
       status = .degraded
     } else if isIdle {
       status = .idle

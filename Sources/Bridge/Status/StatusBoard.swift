@@ -68,6 +68,8 @@ package final class StatusBoard: Sendable {
     var snapshotOutcomes: Outcomes?
     /// Dead letters of this bridge in their stream.
     var standingLetters: UInt64?
+    /// What differs between the configuration and the servers' streams.
+    var drift = Drift()
     /// The rules in use …
     var rules: RuleSetFacts?
     /// Groups whose cut-over has begun, by name.
