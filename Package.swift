@@ -32,6 +32,8 @@ let pure: [Target] = [
     ],
     swiftSettings: strict),
   .target(name: "JSONSchema", dependencies: ["BSON", "JSON", "Patterns"], swiftSettings: strict),
+  .target(
+    name: "SchemaDiff", dependencies: ["JSON", "JSONSchema", "Patterns"], swiftSettings: strict),
   .target(name: "Parity", dependencies: ["JSON", "Oplog"], swiftSettings: strict),
   .target(name: "SimulatedJetStream", dependencies: ["Bytes", "JSON"], swiftSettings: strict),
   .target(name: "SimulatedMongo", dependencies: ["BSON", "Oplog"], swiftSettings: strict),
@@ -122,7 +124,7 @@ let service: [Target] = [
     name: "tailrace",
     dependencies: [
       "BSON", "Bridge", "BridgeConfiguration", "DeadLetters", "JSON", "JSONSchema", "Mapping",
-      "MongoSource", "Operator", "Oplog", "Parity", "Verification",
+      "MongoSource", "Operator", "Oplog", "Parity", "SchemaDiff", "Verification",
       .product(name: "ArgumentParser", package: "swift-argument-parser"),
       .product(name: "Logging", package: "swift-log"),
       .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
@@ -178,6 +180,10 @@ let tests: [Target] = [
     name: "JSONSchemaTests",
     dependencies: ["BSON", "JSON", "JSONSchema", "Patterns", "TestPages", "TestRandom"],
     swiftSettings: strict),
+  .testTarget(
+    name: "SchemaDiffTests",
+    dependencies: ["BSON", "JSON", "JSONSchema", "SchemaDiff", "TestRandom"],
+    resources: [.copy("Fixtures")], swiftSettings: strict),
   .testTarget(
     name: "ParityTests", dependencies: ["JSON", "Oplog", "Parity", "TestRandom"],
     swiftSettings: strict),

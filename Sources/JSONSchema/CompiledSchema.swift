@@ -6,7 +6,7 @@ public final class CompiledSchema: Sendable {
   /// The schema's URI: its `$id`, or the URI it was retrieved by.
   public let uri: String
   public let options: SchemaOptions
-  let model: SchemaModel
+  package let model: SchemaModel
   let program: Program
 
   /// - Parameters:

@@ -2,18 +2,18 @@
 ///
 /// Cold: used when a schema is compiled and when a failure is explained. Values on the hot path
 /// are compared with the bounds that `NumberBounds` works out from it.
-struct ExactDecimal: Sendable {
-  let isNegative: Bool
+package struct ExactDecimal: Sendable {
+  package let isNegative: Bool
   /// Digits 0…9 without zeros at either end; empty for zero.
-  let digits: [UInt8]
+  package let digits: [UInt8]
   /// The last digit's power of ten.
-  let exponent: Int
+  package let exponent: Int
 
   /// Exponents are cut off here: nothing a double or an integer holds comes near.
   private static let exponentLimit = 1_000_000_000
 
   /// From a JSON number; nil for other text.
-  init?(_ text: String) {
+  package init?(_ text: String) {
     var digits: [UInt8] = []
     var exponent = 0
     var isNegative = false
@@ -53,7 +53,7 @@ struct ExactDecimal: Sendable {
     self.init(isNegative: isNegative, digits: digits, exponent: exponent)
   }
 
-  init(isNegative: Bool, digits: [UInt8], exponent: Int) {
+  package init(isNegative: Bool, digits: [UInt8], exponent: Int) {
     var digits = digits[...]
     var exponent = exponent
     while digits.first == 0 { digits.removeFirst() }
@@ -66,13 +66,13 @@ struct ExactDecimal: Sendable {
     self.exponent = digits.isEmpty ? 0 : exponent
   }
 
-  var isZero: Bool { digits.isEmpty }
-  var isInteger: Bool { exponent >= 0 }
+  package var isZero: Bool { digits.isEmpty }
+  package var isInteger: Bool { exponent >= 0 }
   /// The power of ten in front of the first digit: 0 for 0.5, 1 for 5, 2 for 50.
   private var magnitude: Int { digits.count + exponent }
 
   /// -1, 0 or 1.
-  func compared(to other: ExactDecimal) -> Int {
+  package func compared(to other: ExactDecimal) -> Int {
     if isZero || other.isZero {
       if isZero && other.isZero { return 0 }
       return isZero ? (other.isNegative ? 1 : -1) : (isNegative ? -1 : 1)
@@ -88,7 +88,7 @@ struct ExactDecimal: Sendable {
   }
 
   /// The nearest double, infinite beyond their range.
-  var nearestDouble: Double {
+  package var nearestDouble: Double {
     let text = (isNegative ? "-" : "") + digits.map(String.init).joined() + "e\(exponent)"
     return isZero ? 0 : Double(text) ?? (isNegative ? -.infinity : .infinity)
   }
@@ -109,7 +109,7 @@ struct ExactDecimal: Sendable {
   }
 
   /// The value as an integer, if it is one and fits.
-  var int64: Int64? {
+  package var int64: Int64? {
     guard isInteger, let magnitude = truncated.magnitude else { return nil }
     if isNegative { return magnitude <= 1 << 63 ? Int64(truncatingIfNeeded: 0 &- magnitude) : nil }
     return Int64(exactly: magnitude)
@@ -140,7 +140,7 @@ struct ExactDecimal: Sendable {
 
 extension ExactDecimal {
   /// Whether this is a multiple of the positive decimal `divisor`, in exact arithmetic.
-  func isMultiple(of divisor: DecimalDivisor) -> Bool {
+  package func isMultiple(of divisor: DecimalDivisor) -> Bool {
     if isZero { return true }
     // value / divisor = digits * 10^shift / coefficient.
     let shift = exponent - divisor.exponent
@@ -161,11 +161,11 @@ extension ExactDecimal {
 
 /// The divisor of `multipleOf`: coefficient times ten to the exponent, the coefficient not ending
 /// in zero.
-struct DecimalDivisor: Sendable {
+package struct DecimalDivisor: Sendable {
   let coefficient: UInt128
   let exponent: Int
 
-  init?(_ decimal: ExactDecimal) {
+  package init?(_ decimal: ExactDecimal) {
     guard !decimal.isZero, !decimal.isNegative, let coefficient = decimal.coefficient else {
       return nil
     }

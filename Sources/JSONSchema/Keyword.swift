@@ -2,22 +2,22 @@ import JSON
 import Patterns
 
 /// JSON's types for schemas, with integers as a type of their own.
-struct JSONTypes: OptionSet, Sendable, Equatable {
-  let rawValue: UInt8
-  static let null = JSONTypes(rawValue: 1 << 0)
-  static let boolean = JSONTypes(rawValue: 1 << 1)
-  static let integer = JSONTypes(rawValue: 1 << 2)
+package struct JSONTypes: OptionSet, Sendable, Equatable {
+  package let rawValue: UInt8
+  package static let null = JSONTypes(rawValue: 1 << 0)
+  package static let boolean = JSONTypes(rawValue: 1 << 1)
+  package static let integer = JSONTypes(rawValue: 1 << 2)
   /// A number that isn't an integer.
-  static let fraction = JSONTypes(rawValue: 1 << 3)
-  static let string = JSONTypes(rawValue: 1 << 4)
-  static let array = JSONTypes(rawValue: 1 << 5)
-  static let object = JSONTypes(rawValue: 1 << 6)
-  static let number: JSONTypes = [.integer, .fraction]
-  static let all = JSONTypes(rawValue: 0x7F)
+  package static let fraction = JSONTypes(rawValue: 1 << 3)
+  package static let string = JSONTypes(rawValue: 1 << 4)
+  package static let array = JSONTypes(rawValue: 1 << 5)
+  package static let object = JSONTypes(rawValue: 1 << 6)
+  package static let number: JSONTypes = [.integer, .fraction]
+  package static let all = JSONTypes(rawValue: 0x7F)
 
-  init(rawValue: UInt8) { self.rawValue = rawValue }
+  package init(rawValue: UInt8) { self.rawValue = rawValue }
 
-  init?(name: String) {
+  package init?(name: String) {
     switch name {
     case "null": self = .null
     case "boolean": self = .boolean
@@ -31,7 +31,7 @@ struct JSONTypes: OptionSet, Sendable, Equatable {
   }
 
   /// `string`, `null or integer`, …
-  var description: String {
+  package var description: String {
     var names: [String] = []
     if contains(.null) { names.append("null") }
     if contains(.boolean) { names.append("boolean") }
@@ -48,10 +48,10 @@ struct JSONTypes: OptionSet, Sendable, Equatable {
 }
 
 /// An index into `SchemaModel.schemas`.
-typealias SchemaID = Int
+package typealias SchemaID = Int
 
 /// One parsed keyword of a schema. Subschemas are indices.
-enum Keyword: Sendable {
+package enum Keyword: Sendable {
   case type(JSONTypes)
   case const(JSONValue)
   case enumeration([JSONValue])
@@ -99,41 +99,41 @@ enum Keyword: Sendable {
   /// Has no effect on validity.
   case annotation(JSONValue)
 
-  enum Bound: Sendable { case minimum, maximum, exclusiveMinimum, exclusiveMaximum }
+  package enum Bound: Sendable { case minimum, maximum, exclusiveMinimum, exclusiveMaximum }
 }
 
 /// The optional assertions of draft-07's `contentEncoding` and `contentMediaType`.
-enum ContentCheck: Sendable {
+package enum ContentCheck: Sendable {
   case none, base64, json, base64JSON
 }
 
 /// A parsed schema: keywords in the order of their evaluation.
-struct SchemaNode: Sendable {
-  enum Content: Sendable {
+package struct SchemaNode: Sendable {
+  package enum Content: Sendable {
     case always
     case never
     case keywords([(name: String, keyword: Keyword)])
   }
   /// Index of its resource in `SchemaModel.resources`.
-  var resource: Int
+  package var resource: Int
   /// JSON pointer from the start of its resource.
-  var pointer: String
-  var content: Content = .always
+  package var pointer: String
+  package var content: Content = .always
 }
 
 /// A schema's complete model: the input of the compiler, and of explanations.
-struct SchemaModel: Sendable {
-  struct Resource: Sendable {
-    var uri: String
+package struct SchemaModel: Sendable {
+  package struct Resource: Sendable {
+    package var uri: String
     /// Where a dynamic reference to an anchor leads when this resource is the outermost that has
     /// it.
-    var dynamicAnchors: [String: SchemaID] = [:]
+    package var dynamicAnchors: [String: SchemaID] = [:]
   }
-  var schemas: [SchemaNode]
-  var resources: [Resource]
-  var root: SchemaID
-  var usesDynamicScope: Bool
+  package var schemas: [SchemaNode]
+  package var resources: [Resource]
+  package var root: SchemaID
+  package var usesDynamicScope: Bool
 
   /// 2019-09's recursive anchor has no name; this one can't be written in a schema.
-  static let recursiveAnchor = "\u{0}"
+  package static let recursiveAnchor = "\u{0}"
 }

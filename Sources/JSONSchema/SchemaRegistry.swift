@@ -17,9 +17,21 @@ struct SchemaResource {
 }
 
 /// A place of a schema: resource and JSON pointer from its start.
+///
+/// Pointers are compared by their bytes: names may differ in the composition of their characters alone, and
+/// such strings are equal in Swift.
 struct SchemaPlace: Hashable {
   var resource: Int
   var pointer: String
+
+  static func == (one: SchemaPlace, other: SchemaPlace) -> Bool {
+    one.resource == other.resource && one.pointer.isSame(as: other.pointer)
+  }
+
+  func hash(into hasher: inout Hasher) {
+    hasher.combine(resource)
+    for byte in pointer.utf8 { hasher.combine(byte) }
+  }
 }
 
 /// All documents that a compilation came across, and the identifiers in them. Lives only while a

@@ -123,8 +123,8 @@ struct URIReference: Equatable {
 }
 
 /// JSON pointers (RFC 6901) as text.
-enum JSONPointer {
-  static func escaped(_ token: String) -> String {
+package enum JSONPointer {
+  package static func escaped(_ token: String) -> String {
     guard token.utf8.contains(where: { $0 == UInt8(ascii: "~") || $0 == UInt8(ascii: "/") })
     else { return token }
     var text = ""
@@ -139,7 +139,7 @@ enum JSONPointer {
   }
 
   /// The tokens of a pointer, or nil if it isn't one.
-  static func tokens(_ pointer: String) -> [String]? {
+  package static func tokens(_ pointer: String) -> [String]? {
     if pointer.isEmpty { return [] }
     guard pointer.hasPrefix("/") else { return nil }
     var tokens: [String] = []

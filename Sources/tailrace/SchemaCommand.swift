@@ -9,7 +9,7 @@ import MongoSource
 struct SchemaCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "schema", abstract: "JSON Schema outside of the bridge.",
-    subcommands: [SchemaCheck.self, SchemaBowtie.self])
+    subcommands: [SchemaCheck.self, SchemaDiffCommand.self, SchemaBowtie.self])
 }
 
 /// `tailrace schema check`.

@@ -112,7 +112,7 @@ extension Explainer {
 
 extension ExactDecimal {
   /// Written without an exponent if that is short.
-  var description: String {
+  package var description: String {
     let text = digits.map(String.init).joined()
     let sign = isNegative ? "-" : ""
     if isZero { return "0" }
@@ -127,8 +127,8 @@ extension ExactDecimal {
 }
 
 /// Equality as defined by JSON Schema.
-enum JSONEquality {
-  static func areEqual(_ a: JSONValue, _ b: JSONValue) -> Bool {
+package enum JSONEquality {
+  package static func areEqual(_ a: JSONValue, _ b: JSONValue) -> Bool {
     switch (a, b) {
     case (.null, .null): return true
     case (.bool(let a), .bool(let b)): return a == b

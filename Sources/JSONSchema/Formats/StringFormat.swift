@@ -1,7 +1,7 @@
 import Patterns
 
 /// The formats that a string can be held to.
-enum StringFormat: UInt8, Sendable, CaseIterable {
+package enum StringFormat: UInt8, Sendable, CaseIterable {
   case dateTime, date, time, duration
   case email, idnEmail, hostname, idnHostname
   case ipv4, ipv6
@@ -20,7 +20,7 @@ enum StringFormat: UInt8, Sendable, CaseIterable {
 
   /// By the name in `format`; nil for those that the draft doesn't define, which then only
   /// annotate.
-  init?(name: String, draft: SchemaDraft) {
+  package init?(name: String, draft: SchemaDraft) {
     switch name {
     case "date-time": self = .dateTime
     case "date": self = .date
@@ -46,7 +46,7 @@ enum StringFormat: UInt8, Sendable, CaseIterable {
   }
 
   /// How a sentence names what was expected.
-  var description: String {
+  package var description: String {
     switch self {
     case .dateTime: "a date and time of RFC 3339, like 2026-11-23T13:00:00Z"
     case .date: "a date of RFC 3339, like 2026-11-23"
@@ -71,7 +71,7 @@ enum StringFormat: UInt8, Sendable, CaseIterable {
   }
 
   /// Whether `text`, which must be UTF-8, has this format.
-  func accepts(_ text: UnsafeRawBufferPointer) -> Bool {
+  package func accepts(_ text: UnsafeRawBufferPointer) -> Bool {
     var reader = TextReader(text)
     switch self {
     case .dateTime: return reader.dateTime() && reader.isAtEnd

@@ -1,0 +1,193 @@
+import JSON
+import JSONSchema
+
+/// Takes the reader's schema apart and asks of each part whether something that the writer's schema accepts
+/// breaks it.
+struct DirectionSearch {
+  private let writer: CompiledSchema
+  private let reader: CompiledSchema
+  private let readerSide: Side
+  private let solver: Solver
+  private let written: Literal
+  private var result = SchemaComparison.Direction()
+  /// Classes of the schemas that the search is within.
+  private var path: [Int] = []
+  private var questions = 0
+
+  /// Beyond this, whole subschemas are judged without looking for the rule.
+  private static let mostQuestions = 4_000
+  private static let mostBranches = 24
+
+  init(writer: CompiledSchema, reader: CompiledSchema, readerSide: Side, _ builder: TermBuilder) {
+    self.writer = writer
+    self.reader = reader
+    self.readerSide = readerSide
+    solver = Solver(builder)
+    let writerSide: Side = readerSide == .new ? .old : .new
+    written = solver.builder.literal(writerSide, writer.model.root)
+  }
+
+  mutating func run() -> SchemaComparison.Direction {
+    let root = reader.model.root
+    if case .none = search(solver.builder.literal(readerSide, root), assumesDeclared: false) {
+      return result
+    }
+    walk(root, "") { $0 }
+    if result.differences.isEmpty, result.caveats.isEmpty, result.doubts.isEmpty {
+      result.doubts.append(
+        .init(pointer: "", instance: "", reason: "the whole is undecided, its parts are not"))
+    }
+    return result
+  }
+
+  /// A value that the writer's schema accepts, and for which a literal doesn't hold.
+  private mutating func search(_ literal: Literal, assumesDeclared: Bool) -> Answer {
+    questions += 1
+    return solver.search(
+      Goal(writer: [written], reader: [!literal]), assumesDeclared: assumesDeclared)
+  }
+
+  private mutating func walk(
+    _ id: SchemaID, _ instance: String, _ wrap: @escaping (Literal) -> Literal
+  ) {
+    path.append(solver.builder.classes[readerSide, id])
+    for part in solver.parts(readerSide, id) { examine(part, instance, wrap) }
+    path.removeLast()
+  }
+
+  private mutating func examine(
+    _ part: SchemaPart, _ instance: String, _ wrap: @escaping (Literal) -> Literal
+  ) {
+    let place = instance + part.steps
+    let literal = wrap(solver.literal(part, readerSide))
+    let anyway = search(literal, assumesDeclared: false)
+    if case .none = anyway { return }
+    if case .subschema(let schema, let embed) = part.content,
+      questions < Self.mostQuestions,
+      !path.contains(solver.builder.classes[readerSide, schema])
+    {
+      let before = result
+      walk(schema, place) { wrap(embed($0)) }
+      // Nothing in it does it alone.
+      if result.differences.count == before.differences.count,
+        result.caveats.count == before.caveats.count, result.doubts.count == before.doubts.count
+      {
+        judge(part, literal, place, anyway)
+      }
+      return
+    }
+    if case .subschema(let schema, _) = part.content, isExplained(schema) { return }
+    if refine(part, literal, place, wrap) { return }
+    judge(part, literal, place, anyway)
+  }
+
+  /// A schema that refers to itself is broken below itself where it is broken.
+  private func isExplained(_ schema: SchemaID) -> Bool {
+    let start = solver.pointer(SchemaKey(side: readerSide, schema: schema))
+    let pointers =
+      result.differences.map(\.pointer) + result.caveats.map(\.pointer)
+      + result.doubts.map(\.pointer)
+    return pointers.contains { $0 == start || $0.hasPrefix(start + "/") }
+  }
+
+  private mutating func judge(
+    _ part: SchemaPart, _ literal: Literal, _ place: String, _ anyway: Answer
+  ) {
+    switch search(literal, assumesDeclared: true) {
+    case .found(let value), .guess(let value, _):
+      guard isProved(value) else {
+        return doubt(part, place, "a value that should prove it doesn't")
+      }
+      add(part, place, value, \.differences)
+    case .undecided(let reason): doubt(part, place, reason)
+    case .none:
+      switch anyway {
+      case .found(let value), .guess(let value, _):
+        guard isProved(value) else {
+          return doubt(part, place, "a value that should prove it doesn't")
+        }
+        add(part, place, value, \.caveats)
+      case .undecided(let reason): doubt(part, place, reason)
+      case .none: break
+      }
+    }
+  }
+
+  /// Asks both schemas.
+  private func isProved(_ value: JSONValue) -> Bool {
+    writer.explain(value).isValid && !reader.explain(value).isValid
+  }
+
+  private mutating func add(
+    _ part: SchemaPart, _ place: String, _ value: JSONValue,
+    _ list: WritableKeyPath<SchemaComparison.Direction, [SchemaComparison.Difference]>
+  ) {
+    let message = RuleSentence.message(part, readerSide, solver)
+    let known = result[keyPath: list].contains {
+      $0.pointer == part.pointer && $0.message == message
+    }
+    guard !known else { return }
+    result[keyPath: list].append(
+      SchemaComparison.Difference(
+        pointer: part.pointer, instance: place, message: message, witness: value))
+  }
+
+  private mutating func doubt(_ part: SchemaPart, _ place: String, _ reason: String) {
+    result.doubts.append(.init(pointer: part.pointer, instance: place, reason: reason))
+  }
+
+  // MARK: Alternatives
+
+  /// For what breaks all alternatives: the rule of one of them that alone is broken, all its others being
+  /// fulfilled. False: there is none.
+  private mutating func refine(
+    _ part: SchemaPart, _ literal: Literal, _ place: String,
+    _ wrap: @escaping (Literal) -> Literal
+  ) -> Bool {
+    guard case .rule = part.content, part.keyword == "anyOf" || part.keyword == "oneOf",
+      let branches = branches(part), branches.count <= Self.mostBranches
+    else { return false }
+    var attempt = self
+    attempt.result = SchemaComparison.Direction()
+    let own = solver.literal(part, readerSide)
+    for branch in branches {
+      let parts = solver.parts(readerSide, branch)
+      guard parts.count > 1 else { continue }
+      let literals = parts.map { solver.literal($0, readerSide) }
+      for (index, inner) in parts.enumerated() {
+        guard attempt.questions < Self.mostQuestions else { return false }
+        let rest = literals.indices.filter { $0 != index }.map { !literals[$0] }
+        attempt.examine(inner, place) { [solver] in
+          wrap(solver.builder.table.any([own] + rest + [$0]))
+        }
+      }
+    }
+    questions = attempt.questions
+    let found = attempt.result
+    guard !found.differences.isEmpty || !found.caveats.isEmpty, found.doubts.isEmpty else {
+      return false
+    }
+    // Only if the parts say as much as the whole.
+    if found.differences.isEmpty,
+      case .found = search(literal, assumesDeclared: true)
+    {
+      return false
+    }
+    result.differences += found.differences
+    result.caveats += found.caveats
+    return true
+  }
+
+  private func branches(_ part: SchemaPart) -> [SchemaID]? {
+    guard case .keywords(let keywords) = reader.model.schemas[part.schema].content else {
+      return nil
+    }
+    for (name, keyword) in keywords where name == part.keyword {
+      switch keyword {
+      case .anyOf(let schemas), .oneOf(let schemas): return schemas
+      default: return nil
+      }
+    }
+    return nil
+  }
+}

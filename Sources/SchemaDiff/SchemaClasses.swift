@@ -1,0 +1,164 @@
+import JSON
+import JSONSchema
+import Patterns
+
+/// A schema of one of the two compared documents.
+struct SchemaKey: Hashable, Sendable {
+  var side: Side
+  var schema: SchemaID
+}
+
+/// The compared documents.
+enum Side: UInt8, Hashable, Sendable { case old, new }
+
+/// Schemas that mean the same for their form, found by refinement: at first all with the same keywords are
+/// alike, then those are told apart whose subschemas are not alike. Handles schemas that refer to themselves.
+struct SchemaClasses {
+  private(set) var numbers: [SchemaKey: Int] = [:]
+  /// One schema of each class.
+  private(set) var samples: [SchemaKey] = []
+  private let models: [Side: SchemaModel]
+
+  init(old: SchemaModel, new: SchemaModel) {
+    models = [.old: old, .new: new]
+    var shapes: [(key: SchemaKey, shape: Text, children: [SchemaKey])] = []
+    for (side, model) in [(Side.old, old), (.new, new)] {
+      for schema in model.schemas.indices {
+        let (shape, children) = Self.shape(model.schemas[schema], model, side)
+        shapes.append(
+          (
+            SchemaKey(side: side, schema: schema), Text(shape),
+            children.map { SchemaKey(side: side, schema: $0) }
+          ))
+      }
+    }
+    struct Signature: Hashable {
+      var shape: Text
+      var children: [Int]
+    }
+    for each in shapes { numbers[each.key] = 0 }
+    var count = 1
+    while true {
+      var found: [Signature: Int] = [:]
+      var next: [SchemaKey: Int] = [:]
+      samples = []
+      for each in shapes {
+        let signature = Signature(
+          shape: each.shape, children: each.children.map { numbers[$0] ?? 0 })
+        if found[signature] == nil {
+          found[signature] = found.count
+          samples.append(each.key)
+        }
+        next[each.key] = found[signature]
+      }
+      numbers = next
+      if found.count == count { break }
+      count = found.count
+    }
+  }
+
+  subscript(side: Side, schema: SchemaID) -> Int {
+    numbers[SchemaKey(side: side, schema: schema)] ?? 0
+  }
+
+  func node(_ key: SchemaKey) -> SchemaNode? { models[key.side]?.schemas[key.schema] }
+  func model(_ side: Side) -> SchemaModel? { models[side] }
+
+  /// Keywords with all that isn't a subschema, and the subschemas in order.
+  private static func shape(
+    _ node: SchemaNode, _ model: SchemaModel, _ side: Side
+  ) -> (String, [SchemaID]) {
+    switch node.content {
+    case .always: return ("true", [])
+    case .never: return ("false", [])
+    case .keywords(let keywords):
+      var parts: [String] = []
+      var children: [SchemaID] = []
+      for (_, keyword) in keywords {
+        var (part, below) = shape(keyword)
+        guard !part.isEmpty else { continue }
+        if case .dynamicReference(let schema, let anchor) = keyword {
+          if let target = model.onlyTarget(schema, anchor) {
+            below = [target]
+          } else {
+            // What it leads to depends on where one comes from.
+            part += " \(side) \(node.resource) \(node.pointer)"
+          }
+        }
+        parts.append(part)
+        children += below
+      }
+      return (parts.joined(separator: "\n"), children)
+    }
+  }
+
+  private static func quoted(_ texts: [String]) -> String {
+    JSONValue.array(texts.map { .string($0) }).text()
+  }
+
+  private static func shape(_ keyword: Keyword) -> (String, [SchemaID]) {
+    switch keyword {
+    case .type(let types): ("type \(types.rawValue)", [])
+    case .const(let value): ("value \(Canonical.text(value))", [])
+    case .enumeration(let values):
+      ("enum \(quoted(values.map(Canonical.text).sorted()))", [])
+    case .multipleOf(let number, _): ("multipleOf \(number.description)", [])
+    case .bound(let bound, let number): ("\(bound) \(number.description)", [])
+    case .minLength(let count): ("minLength \(count)", [])
+    case .maxLength(let count): ("maxLength \(count)", [])
+    case .pattern(let pattern): ("pattern \(quoted([pattern.text]))", [])
+    case .format(let format, _, let asserts):
+      (asserts ? format.map { "format \($0)" } ?? "" : "", [])
+    case .content(let check, _): (check == .none ? "" : "content \(check)", [])
+    case .minItems(let count): ("minItems \(count)", [])
+    case .maxItems(let count): ("maxItems \(count)", [])
+    case .uniqueItems: ("uniqueItems", [])
+    case .prefixItems(let schemas): ("prefixItems \(schemas.count)", schemas)
+    case .items(let schema, let from): ("items \(from)", [schema])
+    case .contains(let schema, let least, let most, let evaluates):
+      ("contains \(least) \(most ?? -1) \(evaluates)", [schema])
+    case .unevaluatedItems(let schema): ("unevaluatedItems", [schema])
+    case .minProperties(let count): ("minProperties \(count)", [])
+    case .maxProperties(let count): ("maxProperties \(count)", [])
+    case .required(let names): ("required \(quoted(names.sorted()))", [])
+    case .properties(let named):
+      ("properties \(quoted(named.map(\.name)))", named.map(\.schema))
+    case .patternProperties(let matched):
+      ("patternProperties \(quoted(matched.map(\.pattern.text)))", matched.map(\.schema))
+    case .additionalProperties(let schema, let names, let patterns):
+      (
+        "additionalProperties \(quoted(names.sorted())) \(quoted(patterns.map(\.text).sorted()))",
+        [schema]
+      )
+    case .propertyNames(let schema): ("propertyNames", [schema])
+    case .dependentRequired(let named):
+      (
+        "dependentRequired "
+          + named.map { quoted([$0.name]) + quoted($0.required) }.joined(separator: " "), []
+      )
+    case .dependentSchemas(let named):
+      ("dependentSchemas \(quoted(named.map(\.name)))", named.map(\.schema))
+    case .unevaluatedProperties(let schema): ("unevaluatedProperties", [schema])
+    case .allOf(let schemas): ("allOf \(schemas.count)", schemas)
+    case .anyOf(let schemas): ("anyOf \(schemas.count)", schemas)
+    case .oneOf(let schemas): ("oneOf \(schemas.count)", schemas)
+    case .not(let schema): ("not", [schema])
+    case .condition(let test, let then, let otherwise):
+      (
+        "if \(then != nil) \(otherwise != nil)",
+        [test] + [then, otherwise].compactMap { $0 }
+      )
+    case .reference(let schema): ("$ref", [schema])
+    case .dynamicReference(let schema, let anchor): ("$dynamicRef \(quoted([anchor]))", [schema])
+    case .annotation: ("", [])
+    }
+  }
+}
+
+extension SchemaModel {
+  /// Where a dynamic reference leads, if there is only one place.
+  func onlyTarget(_ schema: SchemaID, _ anchor: String) -> SchemaID? {
+    let targets = Set(resources.compactMap { $0.dynamicAnchors[anchor] })
+    return targets.subtracting([schema]).isEmpty ? schema : nil
+  }
+}
