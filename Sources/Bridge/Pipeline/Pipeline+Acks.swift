@@ -108,18 +108,18 @@ extension Pipeline: NATSRawHandler {
 
   func isUncounted(_ lane: Lane, _ position: EventPosition, _ rule: Int) -> Bool {
     if let derivedFrom, position < derivedFrom { return false }
-    return !(counted[lane.name]?.covers(position, rule) ?? false)
+    return !lane.counted.contains(position, rule)
   }
 
   /// Whether the event's message was not counted yet. From now on it is.
   private func takeUncounted(_ lane: Lane, _ position: EventPosition, _ rule: Int) -> Bool {
     let message = Lane.StoredWatermark(position: position, rule: rule)
     if !uncounted.isEmpty, uncounted.remove(message) != nil {
-      if isUncounted(lane, position, rule) { counted[lane.name] = message }
+      if isUncounted(lane, position, rule) { lane.counted.last = message }
       return true
     }
     guard isUncounted(lane, position, rule) else { return false }
-    counted[lane.name] = message
+    lane.counted.last = message
     return true
   }
 
