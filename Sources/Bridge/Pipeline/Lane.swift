@@ -95,6 +95,8 @@ final class Lane {
   @exclusivity(unchecked) var stored: Set<[UInt8]>
   /// The last of our messages known to be stored.
   var acked: Acked?
+  /// The last event whose message the stream had already, while none was acknowledged as stored.
+  var hadTo: EventPosition?
   /// No message of ours was ever stored here: the first is awaited before the next entry begins.
   var awaitsFirst: Bool
   /// The entry of the message written last.
