@@ -217,6 +217,30 @@ def measure_schema(options, folder, report):
          "", ""]]))
 
 
+def measure_against(options, folder, report):
+    """Catch-up of this build and of another one, in turn."""
+    events = options.inserts + options.updates
+    ours, theirs = [], []
+    with labs.Lab(oplog_mb=4000, cache_gb=2) as lab:
+        say(f"filling the oplog: {options.inserts:,} inserts, {options.updates:,} updates")
+        start = fill(lab.uri, options.inserts, options.updates)
+        for number in range(options.repetitions):
+            turns = [("O", theirs, options.against), ("N", ours, BINARY)]
+            # Whoever comes second may find warmer caches.
+            for letter, runs, binary in turns if number % 2 == 0 else reversed(turns):
+                runs.append(catch_up(folder, lab, f"{letter}{number}", start, events,
+                                     options.publish, binary=binary))
+                say(f"{letter}{number + 1}: {runs[-1].rate:,.0f} events/s, {runs[-1].bridge:.2f} µs, "
+                    f"others {runs[-1].others:.0%}")
+    rate = statistics.median(a.rate / b.rate for a, b in zip(ours, theirs))
+    cost = statistics.median(a.bridge / b.bridge for a, b in zip(ours, theirs))
+    report(f"\nCatch-up over {events:,} events by two builds, in turn, publish: {options.publish}, medians of "
+           f"{options.repetitions}:\n")
+    report(table(CATCH_UP_HEAD, [
+        catch_up_row("other build", theirs), catch_up_row("this build", ours),
+        ["ratio", f"{rate:.2f}", f"{cost:.2f}", "", "", "", "", ""]]))
+
+
 def measure_verify(options, folder, report):
     """What it costs to prove what was published: both in one run, over the same backlog."""
     events = options.inserts + options.updates
@@ -354,6 +378,8 @@ def main():
     parser.add_argument("--rounds", type=int, default=20, help="of each kind of --takeover")
     parser.add_argument("--schema", action="store_true",
                         help="instead: catch-up with and without a schema on every rule, in turn")
+    parser.add_argument("--against", type=Path, metavar="PROGRAM",
+                        help="instead: catch-up of this build and of another one, in turn")
     parser.add_argument("--verify", action="store_true",
                         help="instead: publishing, and verifying what was published, in turn")
     parser.add_argument("--oplog-mb", type=int, default=4000, metavar="MB",
@@ -380,7 +406,7 @@ def main():
         report(f"{machine()}\n")
         what = {"protocols": measure_protocols, "stored": measure_stored, "schema": measure_schema,
                 "parts": measure_parts, "takeover": measure_takeover, "verify": measure_verify,
-                "sim": measure_sim,
+                "sim": measure_sim, "against": measure_against,
                 "results": measure}
         part = next((name for name in what if getattr(options, name, False)), "results")
         what[part](options, folder, report)

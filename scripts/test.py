@@ -1,19 +1,22 @@
 #!/usr/bin/env python3
 """Runs all tests and says how many: `make test`.
 
-    test.py             builds, then Swift's tests, then Tests/Integration
+    test.py             builds the program, then Tests/Integration beside the build of Swift's tests, then those
     test.py --faults    the fault tests of Tests/Integration only; builds nothing
     test.py --differential    test_differential.py only; builds nothing
 
 FAULT_ROUNDS sets the rounds of each fault (3), FAULT_SEED repeats a run's choices,
 PYTEST_ADDOPTS is pytest's own. A failed part doesn't keep the next from running.
 Four files of Tests/Integration run at a time, each worker with servers of its own: they mostly wait
-(two use a quarter of two cores). TEST_WORKERS sets how many.
+(two use a quarter of two cores). TEST_WORKERS sets how many. Compilers get only what they leave of the
+processor (SCHED_IDLE); Swift's tests, some of which measure time, run when nothing else does.
 """
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
 from concurrent.futures import ThreadPoolExecutor
@@ -60,6 +63,25 @@ def swift_tests():
             for report, half in zip(SWIFT_REPORTS, ("--skip", "--filter"))]
 
 
+def integration_tests(python, choice):
+    """Runs them; the exit code."""
+    workers = ["-n", os.environ.get("TEST_WORKERS", "4"), "--dist", "loadfile"]
+    return run(python, "-m", "pytest", "-q", "--durations=20", "--junitxml", PYTHON_REPORT,
+               *(workers if "no:xdist" not in choice else []), *choice)
+
+
+def everything(python, choice):
+    """Runs the integration tests beside the build of Swift's tests, and then those; the exit codes."""
+    with tempfile.TemporaryDirectory(prefix="tailrace-test-") as folder:
+        # The build may link the program again.
+        if "TAILRACE_BINARY" not in os.environ:
+            os.environ["TAILRACE_BINARY"] = shutil.copy2(building.program("release"), folder)
+        with ThreadPoolExecutor(1) as beside:
+            build = beside.submit(building.build, "--build-tests", behind=True)
+            codes = [integration_tests(python, choice), build.result()]
+    return codes + (swift_tests() if codes[-1] == 0 else [])
+
+
 def main(arguments):
     whole = not arguments
     choices = {
@@ -77,7 +99,7 @@ def main(arguments):
         # Beside the build, which waits for nobody's network.
         with ThreadPoolExecutor(1) as background:
             servers = background.submit(fetch.servers)
-            code = building.build("--build-tests") if whole else 0
+            code = building.build("--product", "tailrace") if whole else 0
             python = servers.result()
     except fetch.Unavailable as problem:
         fetch.say(problem)
@@ -86,10 +108,7 @@ def main(arguments):
         return code
     for report in (*SWIFT_REPORTS, PYTHON_REPORT):
         report.unlink(missing_ok=True)
-    codes = swift_tests() if whole else []
-    workers = ["-n", os.environ.get("TEST_WORKERS", "4"), "--dist", "loadfile"]
-    codes.append(run(python, "-m", "pytest", "-q", "--durations=20", "--junitxml", PYTHON_REPORT,
-                     *(workers if "no:xdist" not in choice else []), *choice))
+    codes = everything(python, choice) if whole else [integration_tests(python, choice)]
     total, failed, skipped = counted(*SWIFT_REPORTS, PYTHON_REPORT)
     passed = total - failed - skipped
     verdict = "PASS" if not any(codes) else "FAIL"

@@ -27,7 +27,7 @@ public struct BSONElements {
   mutating func step() throws(BSONError) -> BSONElement? {
     guard at < end else { return nil }
     let tag = byte(at)
-    guard let type = BSONType(rawValue: tag) else { throw BSONError(.unknownType(tag), at: at) }
+    guard let type = BSONType(tag: tag) else { throw BSONError(.unknownType(tag), at: at) }
     let keyStart = at &+ 1
     let keyEnd = firstNUL(from: keyStart)
     guard keyEnd < end else { throw BSONError(.missingTerminator, at: keyStart) }

@@ -3,8 +3,25 @@
 extension ByteWriter {
   /// Two lowercase digits per byte.
   public mutating func appendHex(_ bytes: UnsafeRawBufferPointer) {
-    reserve(bytes.count &* 2)
-    for byte in bytes { appendHex(byte) }
+    let count = bytes.count
+    reserve(count &* 2)
+    var at = 0
+    while at &+ 4 <= count {
+      // Each byte in 16 bits, its halves in bytes of their own, and those as digits: all eight at once.
+      var word = UInt64(UInt32(bitPattern: bytes.readInt32(at: at)))
+      word = (word | word << 16) & 0x0000_FFFF_0000_FFFF
+      word = (word | word << 8) & 0x00FF_00FF_00FF_00FF
+      word = (word >> 4 | word << 8) & 0x0F0F_0F0F_0F0F_0F0F
+      let letters = (word &+ 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101
+      word = word &+ 0x3030_3030_3030_3030 &+ letters &* 39
+      UnsafeMutableRawPointer(base + _count).storeBytes(of: word.littleEndian, as: UInt64.self)
+      _count &+= 8
+      at &+= 4
+    }
+    while at < count {
+      appendHex(bytes.readByte(at: at))
+      at &+= 1
+    }
   }
 
   @inlinable

@@ -56,7 +56,7 @@ struct Operation {
   mutating func read(_ document: BSONView) throws(OplogError) {
     var op: UnsafeRawBufferPointer?
     var walk = document.elements()
-    while let element = try walk.nextElement() {
+    while let element = try walk.nextInlined() {
       let key = element.key
       switch key.count {
       case 1:
@@ -124,6 +124,12 @@ struct Operation {
 // Reading with errors that name the field. These allocate only if they throw.
 
 extension BSONElements {
+  /// `advance()` with this module's error: for the loop that every entry takes.
+  @inline(__always)
+  mutating func nextInlined() throws(OplogError) -> BSONElement? {
+    do { return try advance() } catch { throw OplogError(.corrupt(error)) }
+  }
+
   /// `next()` with this module's error.
   @inline(__always)
   mutating func nextElement() throws(OplogError) -> BSONElement? {

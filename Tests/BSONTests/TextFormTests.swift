@@ -29,6 +29,21 @@ import Testing
     #expect(digits == "00090aafff")
   }
 
+  /// Four bytes are written at once.
+  @Test func hexOfEveryByteAndLength() {
+    let all = (0..<256).map { UInt8($0) }
+    for first in 0..<4 {
+      for count in 0...(256 - first) {
+        let bytes = all[first..<(first + count)]
+        let digits = text { writer in
+          Array(bytes).withUnsafeBytes { writer.appendHex($0) }
+        }
+        let wanted = bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+        #expect(digits == wanted)
+      }
+    }
+  }
+
   @Test func uuidIsHyphenated() {
     let uuid = text { writer in
       hex("00112233445566778899AABBCCDDEEFF").withUnsafeBytes { writer.appendUUID($0) }

@@ -33,9 +33,10 @@ import Testing
     state.refillTo = other.settled
     state.halted = other.resume
     state.mayLeaveGaps = true
+    state.hadTo = other.settled
     other.states["CHAT"] = state
     #expect(try Checkpoint(parsing: other.json.utf8) == other)
-    for member in ["base", "searched", "refill_to", "halted_at", "created"] {
+    for member in ["base", "searched", "refill_to", "halted_at", "had_to", "created"] {
       var broken = other.json
       broken["states"]?["CHAT"]?[member] = .bool(true)
       #expect(throws: CheckpointError.self) { try Checkpoint(parsing: broken.utf8) }

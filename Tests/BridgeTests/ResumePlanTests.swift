@@ -223,6 +223,34 @@ struct Unexpected: Error { var what: String }
     }
   }
 
+  /// Nothing was acknowledged as stored: it had all messages, which a producer or another process had stored.
+  @Test func `a stream that had all messages and was made again is filled`() throws {
+    var known = checkpoint("200.5", [:])
+    known.settled = position("200.5.0")
+    known.states["A"] = Checkpoint.StreamState(created: "c1")
+    known.states["A"]?.hadTo = position("200.4.0")
+    for found in [
+      stream(last: 0, created: "c2"), stream(last: 2, created: "c2"),
+      stream(last: 2, tail: "150.1.0", created: "c2"),
+    ] {
+      let plan = try resume(ResumePlan.decide(checkpoint: known, streams: [found]))
+      #expect(plan.losses.count == 1 && plan.refilling["A"] == position("200.5.0"))
+      #expect(plan.start == (found.tail == nil ? entry("100.1") : entry("150.1")))
+    }
+    var abandoned = stream(last: 0, created: "c2")
+    abandoned.onLoss = .continue
+    let accepted = try resume(ResumePlan.decide(checkpoint: known, streams: [abandoned]))
+    #expect(accepted.losses.map(\.remedy) == [.accepted] && accepted.start == entry("200.5"))
+    #expect(accepted.watermarks.isEmpty && accepted.floors["A"] == position("200.5.0"))
+    // Its consumers took them, or it holds a later one.
+    for intact in [
+      stream(last: 9, first: 10), stream(last: 9), stream(last: 9, tail: "200.5.0", created: "c2"),
+    ] {
+      let plan = try resume(ResumePlan.decide(checkpoint: known, streams: [intact]))
+      #expect(plan.losses.isEmpty && plan.start == entry("200.5"))
+    }
+  }
+
   @Test func `the checkpoint's sequence holds something else: lost and overwritten`() throws {
     var observed = stream(last: 12, tail: "190.1.0", at: 3)
     observed.checkpointOverwritten = true

@@ -105,12 +105,12 @@ def forget(lab, name):
 
 
 def catch_up(folder, lab, name, start, events, publish="auto", replicas=1, schema=False,
-             keep=False):
+             keep=False, binary=BINARY):
     """`keep`: leaves the streams where they are."""
     file = configuration(folder, lab, name, name, publish, replicas, schema)
     log = Path(folder) / f"{name}.log"
     meter = Meter(lab)
-    process = Process([BINARY, "run", "-c", file, "--from", f"{start.time}.{start.inc}",
+    process = Process([binary, "run", "-c", file, "--from", f"{start.time}.{start.inc}",
                        "--until", "now"], log=log)
     code, wall, usage = process.wait()
     own = usage.ru_utime + usage.ru_stime

@@ -103,9 +103,15 @@ package struct CheckpointWriter<Store: CheckpointServer>: Sendable {
     for (name, stream) in next.streams where current.streams[name] != stream {
       await marks.set(mark, on: name, .repeated)
     }
+    for (name, state) in next.states where state.hadTo != nil && current.states[name]?.hadTo == nil
+    {
+      await marks.set(mark, on: name, .repeated)
+    }
     if next.snapshot?.isOver ?? true, next.resume >= next.origin.position {
       for (name, state) in next.states
-      where next.streams[name] == nil && state.halted == nil && state.refillTo == nil {
+      where next.streams[name] == nil && state.halted == nil && state.refillTo == nil
+        && state.hadTo == nil
+      {
         await marks.renew(name, at: next.resume, isNews: place != nil)
       }
     }
@@ -171,6 +177,11 @@ package struct CheckpointWriter<Store: CheckpointServer>: Sendable {
       next.streams[lane.name] = Checkpoint.Stream(
         sequence: acked.sequence, id: "", position: acked.position, rule: acked.rule,
         created: lane.created)
+      next.states[lane.name]?.hadTo = nil
+    }
+    for (name, position) in mark.hadTo where next.streams[name] == nil {
+      let known = next.states[name]?.hadTo ?? position
+      next.states[name]?.hadTo = max(known, position)
     }
     return next
   }
@@ -221,7 +232,10 @@ package struct CheckpointWriter<Store: CheckpointServer>: Sendable {
     let isDue = now() - lookedAt > Self.interval
     if isDue { lookedAt = now() }
     for (name, state) in current.states where state.halted == nil {
-      guard isDue || next.streams[name] != current.streams[name] else { continue }
+      guard
+        isDue || next.streams[name] != current.streams[name]
+          || next.states[name]?.hadTo != state.hadTo
+      else { continue }
       guard let info = try await store.stream(name) else {
         throw mismatch(name, "the stream was deleted")
       }

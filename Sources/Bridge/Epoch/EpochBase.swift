@@ -112,7 +112,8 @@ extension EpochRunner {
       plan.isFresh || (isFirst && resume != nil) ? .decided : .repeated
     for stream in streams where plan.halted[stream.name] == nil {
       let hasHeld =
-        base.streams[stream.name] != nil || plan.refilling[stream.name] != nil
+        base.streams[stream.name] != nil || base.states[stream.name]?.hadTo != nil
+        || plan.refilling[stream.name] != nil
         || plan.lacksUpTo[stream.name] != nil
       await kept.marks.set(hasHeld ? used : unused, on: stream.name, occasion)
     }

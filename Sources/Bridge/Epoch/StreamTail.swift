@@ -50,7 +50,9 @@ package struct StreamTail: Sendable {
     observation.hasDeleteMarkers = info.hasDeleteMarkers
     observation.duplicateWindow = info.duplicateWindow
     if !stream.mayRepeatIDs { observation.idsProveFor = info.duplicateWindow }
-    if let known = proven[stream.name] ?? checkpoint?.streams[stream.name] {
+    if let known = proven[stream.name] ?? checkpoint?.streams[stream.name]
+      ?? checkpoint?.states[stream.name]?.had
+    {
       observation.wasMadeAgain = known.created != info.created
     }
     let state = checkpoint?.states[stream.name].flatMap { $0.created == info.created ? $0 : nil }

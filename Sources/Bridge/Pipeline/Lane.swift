@@ -47,6 +47,18 @@ struct LaneSpecification: Sendable {
   var hasEarlierRules = false
 }
 
+/// A stream's messages that this process has counted, from epoch to epoch. Owned by the pipeline's event loop.
+///
+/// Its method doesn't call out, so accesses can't overlap: no dynamic exclusivity check.
+final class CountedMessages {
+  /// Everything up to here.
+  @exclusivity(unchecked) var last: Lane.StoredWatermark?
+
+  func contains(_ position: EventPosition, _ rule: Int) -> Bool {
+    last?.covers(position, rule) ?? false
+  }
+}
+
 /// One stream as the pipeline sees it: the publisher of this epoch, what is in flight, and how far
 /// the stream is. Owned by the pipeline's event loop.
 ///
@@ -54,8 +66,9 @@ struct LaneSpecification: Sendable {
 /// can't overlap: the hot ones go without the dynamic exclusivity check.
 final class Lane {
   let name: String
+  let counted: CountedMessages
   let isDeadLetter: Bool
-  var publisher: PublishLane
+  let publisher: PublishLane
   /// The limits of its messages.
   let limits: MessageLimits
   let created: String
@@ -82,6 +95,8 @@ final class Lane {
   @exclusivity(unchecked) var stored: Set<[UInt8]>
   /// The last of our messages known to be stored.
   var acked: Acked?
+  /// The last event whose message the stream had already, while none was acknowledged as stored.
+  var hadTo: EventPosition?
   /// No message of ours was ever stored here: the first is awaited before the next entry begins.
   var awaitsFirst: Bool
   /// The entry of the message written last.
@@ -109,9 +124,12 @@ final class Lane {
 
   typealias Acked = AcknowledgedMessage
 
-  /// - Parameter maximumPayload: the server's limit.
-  init(_ specification: LaneSpecification, maximumPayload: Int) {
+  /// - Parameters:
+  ///   - maximumPayload: the server's limit.
+  ///   - counted: of its stream.
+  init(_ specification: LaneSpecification, maximumPayload: Int, counted: CountedMessages) {
     name = specification.name
+    self.counted = counted
     isDeadLetter = specification.isDeadLetter
     publisher = PublishLane(specification.publisher)
     limits = MessageLimits(

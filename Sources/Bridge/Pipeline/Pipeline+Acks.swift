@@ -60,6 +60,9 @@ extension Pipeline: NATSRawHandler {
       }
       let isDuplicate =
         progress.wereStored.isEmpty ? duplicates > 0 : progress.wereStored[offset]
+      if isDuplicate, lane.acked == nil {
+        lane.hadTo = max(lane.hadTo ?? event.position, event.position)
+      }
       if let lookedUpTo, event.position <= lookedUpTo, lane.isLookedUp(event.position) {
         countEarlier(lane, event.position, rule, isNew: false, duplicate: isDuplicate)
         if duplicates > 0 { duplicates -= 1 }
@@ -108,18 +111,18 @@ extension Pipeline: NATSRawHandler {
 
   func isUncounted(_ lane: Lane, _ position: EventPosition, _ rule: Int) -> Bool {
     if let derivedFrom, position < derivedFrom { return false }
-    return !(counted[lane.name]?.covers(position, rule) ?? false)
+    return !lane.counted.contains(position, rule)
   }
 
   /// Whether the event's message was not counted yet. From now on it is.
   private func takeUncounted(_ lane: Lane, _ position: EventPosition, _ rule: Int) -> Bool {
     let message = Lane.StoredWatermark(position: position, rule: rule)
     if !uncounted.isEmpty, uncounted.remove(message) != nil {
-      if isUncounted(lane, position, rule) { counted[lane.name] = message }
+      if isUncounted(lane, position, rule) { lane.counted.last = message }
       return true
     }
     guard isUncounted(lane, position, rule) else { return false }
-    counted[lane.name] = message
+    lane.counted.last = message
     return true
   }
 
@@ -197,12 +200,19 @@ extension Pipeline: NATSRawHandler {
       resume: resume.position, term: resume.term < 0 ? nil : resume.term,
       settled: EventPosition(entry: done.position, index: isWhole ? .max : 0),
       token: feed.token(notBehind: resume.position), origin: epoch.origin,
-      lanes: settledLanes,
+      lanes: settledLanes, hadTo: hadTo,
       unanswered: Dictionary(
         lanes.map { ($0.name, $0.inFlight.count + Int(clamping: $0.unseen)) },
         uniquingKeysWith: { first, _ in first }),
       inFlight: lanes.reduce(0) { $0 + $1.inFlight.count },
       read: feed.lastEntry?.position)
+  }
+
+  /// The streams that had all messages so far, and up to where.
+  private var hadTo: [String: EventPosition] {
+    var all: [String: EventPosition] = [:]
+    for lane in lanes where !lane.isHalted && lane.acked == nil { all[lane.name] = lane.hadTo }
+    return all
   }
 
   /// A halted stream keeps its last state.
@@ -224,7 +234,7 @@ extension Pipeline: NATSRawHandler {
     return PipelineMark(
       resume: epoch.start, term: epoch.startTerm < 0 ? nil : epoch.startTerm,
       snapshot: self.epoch?.snapshot ?? snapshot, origin: epoch.origin,
-      lanes: settledLanes, inFlight: lanes.reduce(0) { $0 + $1.inFlight.count },
+      lanes: settledLanes, hadTo: hadTo, inFlight: lanes.reduce(0) { $0 + $1.inFlight.count },
       read: feed.lastEntry?.position)
   }
 

@@ -1,8 +1,8 @@
 import Mapping
 import Oplog
 
-/// Counts messages of events that earlier rules may have published: they may be sent late, so that `counted`
-/// does not tell.
+/// Counts messages of events that earlier rules may have published: they may be sent late, so that what
+/// was counted last does not tell.
 extension Pipeline {
   /// A message of such an event is on its way.
   func noteSent(_ position: EventPosition, _ rule: Int, match: Int, _ lane: Lane) {
@@ -29,7 +29,7 @@ extension Pipeline {
     let message = Lane.StoredWatermark(position: position, rule: rule)
     let wasSent = uncounted.remove(message) != nil
     guard isNew || wasSent || isUncounted(lane, position, rule) else { return }
-    if isUncounted(lane, position, rule) { counted[lane.name] = message }
+    if isUncounted(lane, position, rule) { lane.counted.last = message }
     count(lane, rule, duplicate: duplicate ?? !wasSent)
   }
 }

@@ -62,13 +62,13 @@ final class Pipeline: @unchecked Sendable {
   /// The event at which the last epoch ended, the match up to which it was counted without an outcome, and
   /// whether that was counted as invalid.
   private var interrupted: (position: EventPosition, match: Int, isInvalid: Bool)?
-  /// By stream: everything up to here has been counted by this process.
-  var counted: [String: Lane.StoredWatermark] = [:]
+  /// By stream: what this process has counted.
+  private var counted: [String: CountedMessages] = [:]
   /// By stream: everything up to here was stored before this process began.
   private(set) var inherited: [String: Lane.StoredWatermark] = [:]
   private var hasInherited = false
   /// Messages of events that earlier rules may have published, sent by this process and not counted yet:
-  /// they may be sent late, so `counted` doesn't cover them.
+  /// they may be sent late, so that what was counted last doesn't tell.
   @exclusivity(unchecked) var uncounted: Set<Lane.StoredWatermark> = []
   /// Events whose ids their streams hold for other events.
   @exclusivity(unchecked) var conflicts = IDConflicts()
@@ -93,53 +93,6 @@ final class Pipeline: @unchecked Sendable {
     var invalidMatch: Int?
 
     func isNew(_ match: Int) -> Bool { match >= newFrom }
-  }
-
-  /// What an epoch works with.
-  struct Epoch: Sendable {
-    var connection: NATSConnection
-    var source: EventSource
-    /// The source's generation whose batches belong to this epoch.
-    var generation: UInt64
-    var origin: Checkpoint.Origin
-    var start: OplogPosition
-    var startTerm: Int64
-    /// Events of earlier entries precede this bridge's origin: they are read only for
-    /// transactions that commit later.
-    var floor: OplogPosition
-    /// Largest message the server takes, headers and body.
-    var maximumPayload: Int
-    /// Acks arrive under it: `<inbox>.<lane>.<token>`.
-    var inbox: String
-    /// Lane of each rule.
-    var laneOfRule: [Int]
-    var deadLetterLane: Int
-    var ackTimeout: TimeAmount
-    /// Reads no further than the entry there.
-    var stopAfter: OplogPosition?
-    /// The newest entry when the streams' ends were read: no later one can have been stored then.
-    var observedAt: OplogPosition?
-    /// The last entry that may be published already: rules change behind it.
-    var reach: OplogPosition?
-    /// What streams hold of events that other rules may have published.
-    var earlierRules: EarlierRules?
-    /// A snapshot's progress when the epoch began.
-    var snapshot: Checkpoint.Snapshot?
-    /// … and the number of its first event.
-    var firstIndex = SnapshotDecoder.firstIndex
-    /// … and the rules that publish its documents; empty: no snapshot.
-    var snapshotRules: [Bool] = []
-    /// By rule: what followers decide instead. Empty: nothing.
-    var handedOver: [[HandedRange]] = []
-    /// Entries up to here are sent one by one, …
-    var alone: EventPosition?
-    /// … and so are their events.
-    var separatesEvents = false
-    /// Messages that the server never accepts.
-    var refused: [RefusalBook.Key: String] = [:]
-    /// Asked before every write to the socket.
-    var tenure: Tenure
-    var onEnd: @Sendable (EpochEnd, PipelineMark?) -> Void
   }
 
   init(
@@ -168,7 +121,9 @@ final class Pipeline: @unchecked Sendable {
     lanes = specifications.map { specification in
       var specification = specification
       if readsFromLeader(specification.name) { specification.publisher.readsDirectly = false }
-      return Lane(specification, maximumPayload: epoch.maximumPayload)
+      let counted = counted[specification.name] ?? CountedMessages()
+      self.counted[specification.name] = counted
+      return Lane(specification, maximumPayload: epoch.maximumPayload, counted: counted)
     }
     inboxPrefixLength = epoch.inbox.utf8.count + 1
     subscription = epoch.connection.subscribeRaw("\(epoch.inbox).>", handler: self)
@@ -311,7 +266,7 @@ final class Pipeline: @unchecked Sendable {
     feed.use(wishes)
     counters.use(rules.ids)
     // Indices of rules belong to the previous rule set, whose events are all counted.
-    counted = counted.mapValues { Lane.StoredWatermark(position: $0.position, rule: .max) }
+    for messages in counted.values { messages.last?.rule = .max }
     inherited = inherited.mapValues { Lane.StoredWatermark(position: $0.position, rule: .max) }
     interrupted = nil
     uncounted = []
@@ -348,7 +303,7 @@ final class Pipeline: @unchecked Sendable {
   }
 
   /// Why `pump` stopped.
-  private enum Pause { case noInput, blocked, socketFull, breath }
+  enum Pause { case noInput, blocked, socketFull, breath }
 
   /// For how long events are dealt with at once. Servers are answered on the same loop, acks taken, and
   /// stops heard of; and each event may take some of its 50 ms.
@@ -458,58 +413,4 @@ final class Pipeline: @unchecked Sendable {
     let ends = [until, epoch.stopAfter].compactMap(\.self)
     return ends.contains { $0 <= settleAfter } ? .finished : .settled
   }
-
-  // MARK: - The socket
-
-  static let flushBytes = 64 << 10
-
-  private func flush(_ epoch: Epoch, _ pause: Pause) {
-    guard holdsLease(epoch) else { return }
-    let openEntry = feed.entryOpen ? feed.header?.position : nil
-    var wrote = false
-    for lane in lanes {
-      let publisher = lane.publisher
-      // Full, and no ack is on its way: only the batch's end causes the ack that makes room.
-      let stuck = pause == .blocked && !publisher.canSend && publisher.waitsForSeal
-      // A transaction of MongoDB stays in one batch where it fits: nothing is sealed inside one.
-      let insideEntry =
-        openEntry != nil && lane.lastSent == openEntry && !DeliberateError.isOn(.transactionSplit)
-      // Nothing more comes for this lane soon: the oplog is read, or another lane holds things up.
-      let quiet = pause == .noInput || (pause == .blocked && publisher.canSend)
-      // Nothing follows an entry, or an event, that is sent alone before its ack.
-      let isAlone =
-        pause == .blocked && epoch.alone != nil && (epoch.separatesEvents || !insideEntry)
-      if publisher.hasOpenBatch,
-        stuck || isAlone || letterWaits
-          || (!insideEntry && (quiet || lane.isBarrier || lane.isOpenForLong))
-      {
-        publisher.seal()
-      }
-      guard lane.publisher.output.count > 0, lane.publisher.mayFlush else { continue }
-      write(lane, epoch)
-      wrote = true
-      if pause == .blocked, publisher.collectsAhead { schedulePump() }
-    }
-    if wrote { epoch.connection.flushWrites() }
-  }
-
-  /// False: nothing may be written any more, and the epoch ends.
-  func holdsLease(_ epoch: Epoch) -> Bool {
-    if epoch.tenure.mayPublish || DeliberateError.isOn(.lapsedLeaseIgnored) { return true }
-    let connection = epoch.connection
-    // Not from within: callers use what an end takes away.
-    eventLoop.execute {
-      if self.epoch?.connection === connection { self.fail(.leaseLapsed) }
-    }
-    return false
-  }
-
-  func write(_ lane: Lane, _ epoch: Epoch) {
-    let bytes = lane.publisher.output.bytes
-    var buffer = ByteBufferAllocator().buffer(capacity: bytes.count)
-    buffer.writeBytes(bytes)
-    lane.publisher.output.removeAll()
-    epoch.connection.writeRaw(buffer)
-  }
-
 }

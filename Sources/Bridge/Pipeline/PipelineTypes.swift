@@ -159,6 +159,8 @@ package struct PipelineMark: Sendable {
   var snapshot: Checkpoint.Snapshot?
   var origin: Checkpoint.Origin
   var lanes: [(name: String, created: String, acked: Lane.Acked?)]
+  /// By stream that had all messages already: the last event of those.
+  package var hadTo: [String: EventPosition] = [:]
   /// By stream: messages that it may hold behind the last one that is known to be stored.
   var unanswered: [String: Int] = [:]
   var inFlight: Int
@@ -168,7 +170,8 @@ package struct PipelineMark: Sendable {
     resume: OplogPosition, term: Int64? = nil, settled: EventPosition? = nil,
     token: ResumeToken? = nil, snapshot: Checkpoint.Snapshot? = nil, origin: Checkpoint.Origin,
     lanes: [(name: String, created: String, acked: AcknowledgedMessage?)],
-    unanswered: [String: Int] = [:], inFlight: Int = 0, read: OplogPosition? = nil
+    hadTo: [String: EventPosition] = [:], unanswered: [String: Int] = [:], inFlight: Int = 0,
+    read: OplogPosition? = nil
   ) {
     self.resume = resume
     self.term = term
@@ -177,6 +180,7 @@ package struct PipelineMark: Sendable {
     self.snapshot = snapshot
     self.origin = origin
     self.lanes = lanes
+    self.hadTo = hadTo
     self.unanswered = unanswered
     self.inFlight = inFlight
     self.read = read

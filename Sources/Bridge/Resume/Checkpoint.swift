@@ -85,12 +85,22 @@ public struct Checkpoint: Sendable, Equatable {
     public var mayLeaveGaps = false
     /// The stream was halted (`on_loss`) at this position, and lacks everything after it.
     public var halted: OplogPosition?
+    /// It had the messages of events up to here already, by their ids, and has none that was acknowledged as
+    /// stored: a stream that was made again since has lost them.
+    public var hadTo: EventPosition?
 
     public init(created: String) { self.created = created }
 
     var isEmpty: Bool {
       base == nil && searched == nil && uncounted == nil && refillTo == nil && !hasLater
-        && !mayLeaveGaps && halted == nil
+        && !mayLeaveGaps && halted == nil && hadTo == nil
+    }
+
+    /// The message that stands for them. Its sequence is not known.
+    var had: Stream? {
+      hadTo.map { position in
+        Stream(sequence: 0, id: "", position: position, rule: RuleID(""), created: created)
+      }
     }
   }
 
@@ -222,6 +232,7 @@ public struct Checkpoint: Sendable, Equatable {
     if state.hasLater { value["has_later"] = true }
     if state.mayLeaveGaps { value["may_leave_gaps"] = true }
     if let position = state.halted { value["halted_at"] = .string(position.description) }
+    if let position = state.hadTo { value["had_to"] = .string(position.description) }
     return value
   }
 
@@ -366,6 +377,12 @@ extension Checkpoint {
         throw broken("halted_at")
       }
       state.halted = position
+    }
+    if let member = value["had_to"] {
+      guard let position = member.stringValue.flatMap({ EventPosition($0) }) else {
+        throw broken("had_to")
+      }
+      state.hadTo = position
     }
     return state
   }

@@ -50,7 +50,7 @@ package struct ResumePlan: Sendable, Equatable {
     }
 
     package var description: String {
-      guard acknowledgedSequence > 0 || remedy != .refill else {
+      guard acknowledgedSequence > 0 || remedy != .refill || isMadeAgain || isMissing else {
         return "stream \(stream) is behind the others; it gets what it lacks up to \(to)"
           + (limit.map { ". \($0)" } ?? "")
       }
@@ -58,7 +58,10 @@ package struct ResumePlan: Sendable, Equatable {
         isMissing
         ? "it does not exist"
         : "it \(isMadeAgain ? "was made again and " : "")ends at sequence \(lastSequence)"
-      let lost = """
+      let lost =
+        acknowledgedSequence == 0 && (isMadeAgain || isMissing)
+        ? "stream \(stream) lost the messages that it had: \(end)"
+        : """
         stream \(stream) lost acknowledged messages: \(end), and \(acknowledgedSequence) was acknowledged
         """
       switch remedy {
@@ -206,7 +209,8 @@ extension ResumePlan {
     plan.foundAgainAt = checkpoint.foundAgainAt
     for stream in streams {
       let state = checkpoint.states[stream.name]
-      if let acked = checkpoint.streams[stream.name], stream.hasLost(acked) {
+      let acked = checkpoint.streams[stream.name] ?? state?.had
+      if let acked, stream.hasLost(acked) {
         let isKept = stream.isMemory || stream.onLoss != .refill
         if !isKept, let why = lostSnapshot(checkpoint, stream, acked) {
           return .needsSnapshot(why)
@@ -313,7 +317,9 @@ extension ResumePlan {
     switch stream.onLoss {
     case .continue:
       loss.remedy = .accepted
-      watermarks[name] = StoredWatermark(position: acked.position, rule: acked.rule)
+      if acked.sequence > 0 {
+        watermarks[name] = StoredWatermark(position: acked.position, rule: acked.rule)
+      }
       if let tail = stream.tail, tail.position > acked.position {
         watermarks[name] = StoredWatermark(position: tail.position, rule: tail.rule)
       }
