@@ -30,6 +30,8 @@ public struct NATSRights: Sendable {
   let api: [Right]
   /// Messages, by stream.
   let messages: [(stream: String, rights: [Right])]
+  /// Subjects of signals. A message that tried one would be taken for a signal.
+  let signals: [String]
   /// The checkpoint.
   let state: Right
   let inbox: String
@@ -51,6 +53,9 @@ public struct NATSRights: Sendable {
       if name != bucket, name != letters || configuration.deadLetterStream != nil {
         ask("STREAM.UPDATE.\(name)", .updating(stream: name), "change its settings")
       }
+    }
+    if !configuration.signalRules.isEmpty {
+      ask("STREAM.NAMES", .always, "see that no stream stores signals")
     }
     for stream in configuration.streams where configuration.mayRepeatIDs(stream.name) {
       ask(
@@ -84,6 +89,7 @@ public struct NATSRights: Sendable {
       messages.append((letters, [deadLetters]))
     }
     self.messages = messages
+    signals = configuration.signalRules.flatMap { configuration.subjectPatterns(of: $0) }
     let key = "$KV.\(configuration.bridge.stateBucket).\(configuration.bridge.name)"
     state = Right(
       subject: "\(key).>", probe: "\(key).checkpoint", need: .always, purpose: "keep the checkpoint"
@@ -99,7 +105,7 @@ public struct NATSRights: Sendable {
 
   /// Everything to allow publishing to.
   var subjects: [String] {
-    api.map(\.subject) + messages.flatMap { $0.rights.map(\.subject) } + [state.subject]
+    api.map(\.subject) + messages.flatMap { $0.rights.map(\.subject) } + signals + [state.subject]
   }
 
   /// Ready to paste into nats-server's configuration, for the bridge's user.

@@ -34,6 +34,8 @@ final class Pipeline: @unchecked Sendable {
   /// Acks can arrive, so that something may be sent.
   private var isOpen = false
   @exclusivity(unchecked) var lanes: [Lane] = []
+  /// Of rules that publish signals; nil where there are none.
+  @exclusivity(unchecked) var signals: SignalLane?
   var inboxPrefixLength = 0
   var subscription: UInt64 = 0
   var pumpScheduled = false
@@ -111,8 +113,10 @@ final class Pipeline: @unchecked Sendable {
     var maximumPayload: Int
     /// Acks arrive under it: `<inbox>.<lane>.<token>`.
     var inbox: String
-    /// Lane of each rule.
+    /// Lane of each rule; -1: its messages are signals.
     var laneOfRule: [Int]
+    /// Changes that an earlier leader may have signalled.
+    var signalFloor = EventFloor()
     var deadLetterLane: Int
     var ackTimeout: TimeAmount
     /// Reads no further than the entry there.
@@ -166,6 +170,10 @@ final class Pipeline: @unchecked Sendable {
       if readsFromLeader(specification.name) { specification.publisher.readsDirectly = false }
       return Lane(specification, maximumPayload: epoch.maximumPayload)
     }
+    signals =
+      epoch.laneOfRule.contains { $0 < 0 }
+      ? SignalLane(
+        rules: rules, maximumPayload: epoch.maximumPayload, floor: epoch.signalFloor) : nil
     inboxPrefixLength = epoch.inbox.utf8.count + 1
     subscription = epoch.connection.subscribeRaw("\(epoch.inbox).>", handler: self)
     epoch.connection.onWritabilityChange { [weak self] writable in
@@ -200,6 +208,7 @@ final class Pipeline: @unchecked Sendable {
     eventLoop.preconditionInEventLoop()
     guard let ended = epoch else { return }
     flightAtEnd = flight
+    abandonSignals()
     beforeEnd?()
     epoch = nil
     isOpen = false
@@ -462,7 +471,7 @@ final class Pipeline: @unchecked Sendable {
   private func flush(_ epoch: Epoch, _ pause: Pause) {
     guard holdsLease(epoch) else { return }
     let openEntry = feed.entryOpen ? feed.header?.position : nil
-    var wrote = false
+    var wrote = flushSignals(epoch)
     for lane in lanes {
       let publisher = lane.publisher
       // Full, and no ack is on its way: only the batch's end causes the ack that makes room.
