@@ -63,6 +63,8 @@ public final class BridgeService: Service {
   var eventLoop: any EventLoop { surroundings.eventLoop }
   let sourceOptions: MongoSourceOptions
   private let trigger = PumpTrigger()
+  /// Of the present tenure, by its epoch.
+  let signalFloor = Mutex<(epoch: UInt64, floor: EventFloor)?>(nil)
   private let unmarked = Mutex<Set<String>>([])
   private let claims = Mutex<[String: ProducerClaims]>([:])
   let fences = FenceBook()

@@ -38,6 +38,11 @@ extension BridgeConfiguration {
   /// How epochs are decided.
   package func epochSettings(_ options: RunOptions) -> EpochMachine.Settings {
     var settings = EpochMachine.Settings(options: options, start: start)
+    if hasSignalsOnly, options.from == nil, !options.snapshot {
+      // Nothing is stored, so there is nothing to continue.
+      settings.options.from = .now
+      settings.options.force = true
+    }
     settings.snapshotsOnLoss = source.onPositionLost == .snapshot
     settings.readsOplog = source.reader == .oplog
     return settings

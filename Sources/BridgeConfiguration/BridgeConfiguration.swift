@@ -1,3 +1,4 @@
+import JSON
 public import Mapping
 
 /// A complete, validated configuration.
@@ -9,7 +10,7 @@ public struct BridgeConfiguration: Sendable {
   public var bridge: BridgeSettings
   public var cutover: CutoverSettings
   public var streams: [StreamSpec]
-  /// In the order they are tried; each one's `streamIndex` is an index into `streams`.
+  /// In the order they are tried; each one's `route` has an index into `streams`.
   public var rules: [Rule]
   /// Of each rule, in the same order.
   public var schemas: [RuleSchema?]
@@ -102,8 +103,9 @@ public struct BridgeConfiguration: Sendable {
     let nats = NATSSettings.read(root.section("nats"))
     let bridge = BridgeSettings.read(root.section("bridge"))
     let cutover = CutoverSettings.read(root.section("cutover"))
-    let streams = StreamSpec.readAll(root)
-    root.unavailable("kv", "Leave it out; deliver to a stream")
+    let hasOtherRoutes = root.node("kv") != nil || root.namesSignals
+    var streams = StreamSpec.readAll(root, isRequired: !hasOtherRoutes)
+    streams += StreamSpec.readBuckets(root, stateBucket: bridge.stateBucket)
     let redaction = root.section("redaction")
     let redactionKey = redaction.secret("key")
     if let redactionKey, redactionKey.value.utf8.count < 16 {
@@ -113,13 +115,18 @@ public struct BridgeConfiguration: Sendable {
     }
     redaction.finish()
     let rules = RuleReading(
-      streams: streams, hasRedactionKey: redactionKey != nil, problems: root.problems
+      streams: streams, hasOtherRoutes: hasOtherRoutes, hasRedactionKey: redactionKey != nil,
+      problems: root.problems
     ).readAll(root)
     let unmatched: Unmatched = root.choice("unmatched", default: .ignore)
-    let deadLetter = DeadLetterSettings.read(root.section("dead_letter"), streams: streams)
+    let deadLetter = DeadLetterSettings.read(
+      root.section("dead_letter"), streams: streams, rules: rules.map(\.rule))
     let http = HTTPSettings.read(root.section("http"))
     let log = LogSettings.read(root.section("log"))
     root.finish()
+    for rule in rules where rule.rule.keyTTL != nil {
+      if let index = rule.rule.streamIndex { streams[index].settings["allow_msg_ttl"] = true }
+    }
     guard let source, let nats, let deadLetter, let http else { return nil }
     return BridgeConfiguration(
       file: root.problems.file, source: source, nats: nats, bridge: bridge,

@@ -21,8 +21,10 @@ extension BridgeConfiguration {
     next.rules = new.rules.map { rule in
       var rule = rule
       // Streams may be in another order.
-      let name = new.streams[rule.streamIndex].name
-      rule.streamIndex = streams.firstIndex { $0.name == name } ?? rule.streamIndex
+      if let index = rule.streamIndex {
+        let name = new.streams[index].name
+        rule.route = rule.route.moved(to: streams.firstIndex { $0.name == name } ?? index)
+      }
       return rule
     }
     next.schemas = new.schemas
@@ -43,9 +45,12 @@ extension BridgeConfiguration {
   private func streamDifferences(_ new: BridgeConfiguration) -> [String] {
     var names: [String] = []
     for (index, stream) in new.streams.enumerated() {
-      let place = "streams[\(index)]"
+      let buckets = new.streams.count { $0.bucket != nil }
+      let firstBucket = new.streams.count - buckets
+      let isBucket = stream.bucket != nil
+      let place = isBucket ? "kv[\(index - firstBucket)]" : "streams[\(index)]"
       guard let old = streams.first(where: { $0.name == stream.name }) else {
-        names.append("\(place).name")
+        names.append("\(place).\(isBucket ? "bucket" : "name")")
         continue
       }
       if old.subjects != stream.subjects { names.append("\(place).subjects") }
@@ -63,7 +68,10 @@ extension BridgeConfiguration {
       }
     }
     let kept = Set(new.streams.map(\.name))
-    if streams.contains(where: { !kept.contains($0.name) }) { names.append("streams") }
+    for stream in streams where !kept.contains(stream.name) {
+      let key = stream.bucket == nil ? "streams" : "kv"
+      if !names.contains(key) { names.append(key) }
+    }
     return names
   }
 }

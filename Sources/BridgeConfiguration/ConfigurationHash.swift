@@ -42,9 +42,12 @@ extension BridgeConfiguration {
       digest.add(rule.eventType ?? "")
       digest.add(rule.dataSchema ?? "")
       if schemas.indices.contains(index), let schema = schemas[index] { digest.add(schema.digest) }
-      if streams.indices.contains(rule.streamIndex) {
-        digest.add(streams[rule.streamIndex].name)
-        digest.add("\(mark.streams[rule.streamIndex])")
+      if let index = rule.streamIndex {
+        digest.add(streams[index].name)
+        digest.add("\(mark.streams[index])")
+        if let ttl = rule.keyTTL { digest.add("ttl \(ttl)") }
+      } else {
+        digest.add("core")
       }
       digest.add(rule.onInvalid.rawValue)
       if rule.onIDConflict != .deadLetter {

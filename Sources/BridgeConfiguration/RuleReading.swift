@@ -6,6 +6,8 @@ import Oplog
 /// Reads `rules`, with the streams they may publish to.
 struct RuleReading {
   let streams: [StreamSpec]
+  /// There is something else than streams to deliver to.
+  let hasOtherRoutes: Bool
   /// A key to hash with is configured.
   let hasRedactionKey: Bool
   let problems: ProblemList
@@ -47,6 +49,9 @@ struct RuleReading {
     let group = section.scalar("group")
     if let group { section.checkName(group, key: "group") }
     let isOutbox = section.node("outbox") != nil
+    let (delivery, target) = DeliveryReading(
+      streams: streams, hasOtherRoutes: hasOtherRoutes, problems: problems
+    ).read(section)
     let match = readMatch(section, isOutbox: isOutbox)
     let subject: Template?
     let id: MessageID?
@@ -59,6 +64,9 @@ struct RuleReading {
       }
       subject = try? Template(subject: "{documentKey._id}")
       id = .positional
+    } else if delivery == .kv {
+      subject = target.key
+      id = readID(section)
     } else {
       subject = template(section, "subject") { text throws(RuleSyntaxError) in
         try Template(subject: text)
@@ -70,12 +78,12 @@ struct RuleReading {
     }
     let payload = readPayload(section.section("payload"))
     let eventType = readEventType(section)
-    let onInvalid: OnInvalid = section.choice("on_invalid", default: .deadLetter)
+    let onInvalid = readOnInvalid(section, delivery)
     let onIDConflict: OnInvalid = section.choice("on_id_conflict", default: .deadLetter)
     let skipsEmptyUpdates = section.bool("skip_empty_updates", default: true)
     let continues = section.bool("continue", default: false)
     let takesSnapshots = section.bool("snapshot", default: true)
-    let streamIndex = readStream(section)
+    let streamIndex = target.route?.streamIndex
     let outbox =
       isOutbox
       ? PayloadReading(hasRedactionKey: hasRedactionKey, problems: problems)
@@ -87,16 +95,27 @@ struct RuleReading {
         "use cloudevents, cloudevents_structured or document")
     }
     let schema = readSchema(section, payload?.json)
-    readUnavailable(section)
+    if isOutbox, delivery != .jetstream {
+      problems.add(
+        section.position(of: "delivery"), "an outbox's documents go to a stream",
+        "leave delivery out, or outbox")
+    }
     section.finish()
 
     guard let match else { return nil }
-    if let subject, !isOutbox, let scalar = section.scalar("subject") {
+    if delivery == .kv, let key = target.key, let scalar = section.section("kv").scalar("key") {
+      checkKey(
+        key, in: scalar, operations: match.operations,
+        updatesHaveDocuments: payload.map { $0.fullDocument != .off } ?? true)
+    }
+    if let subject, !isOutbox, delivery != .kv, let scalar = section.scalar("subject") {
       checkPossible(
         subject, in: scalar, operations: match.operations,
         updatesHaveDocuments: payload.map { $0.fullDocument != .off } ?? true)
       if let streamIndex {
         checkCoverage(subject, in: scalar, match: match, stream: streams[streamIndex])
+      } else if delivery == .core {
+        checkNotStored(subject, in: scalar, match: match)
       }
     }
     if case .template(let template) = id, let scalar = section.scalar("id") {
@@ -104,7 +123,7 @@ struct RuleReading {
         template, in: scalar, operations: match.operations,
         updatesHaveDocuments: payload.map { $0.fullDocument != .off } ?? true)
     }
-    guard let name, let subject, let id, let payload, let streamIndex else { return nil }
+    guard let name, let subject, let id, let payload, let route = target.route else { return nil }
     var rule = Rule(
       name: name, group: group?.text, namespace: match.namespace, operations: match.operations,
       condition: match.condition, continues: continues, subject: subject, id: id,
@@ -113,8 +132,10 @@ struct RuleReading {
       fullDocument: payload.fullDocument,
       fullDocumentBeforeChange: payload.fullDocumentBeforeChange, eventType: eventType,
       dataSchema: schema?.identifier, onInvalid: onInvalid, onIDConflict: onIDConflict,
-      skipsEmptyUpdates: skipsEmptyUpdates, takesSnapshots: takesSnapshots,
-      streamIndex: streamIndex)
+      skipsEmptyUpdates: skipsEmptyUpdates, takesSnapshots: takesSnapshots && route != .core)
+    rule.route = route
+    rule.keyTTL = target.keyTTL
+    rule.maximumAge = target.maximumAge
     rule.disambiguatesPaths = payload.disambiguatesPaths
     return ReadRule(rule: rule, schema: schema, section: section)
   }
@@ -233,6 +254,60 @@ struct RuleReading {
       scalar.position(at: offset), "\(text) has no value in any \(list(names)) event",
       "use documentKey" + (operations.contains(.update) ? ", or updateDescription for updates" : "")
     )
+  }
+
+  /// A signal that can't be made is late by the time anybody looks: there are no dead letters of them.
+  private func readOnInvalid(_ section: Section, _ delivery: DeliveryReading.Delivery) -> OnInvalid
+  {
+    guard delivery == .core else { return section.choice("on_invalid", default: .deadLetter) }
+    let choice: OnInvalid = section.choice("on_invalid", default: .drop)
+    if choice == .deadLetter {
+      problems.add(
+        section.position(of: "on_invalid"),
+        "\(section.path("on_invalid")): signals have no dead letters", "use drop or halt")
+    }
+    return choice
+  }
+
+  /// A delete has to find the key that the others put.
+  private func checkKey(
+    _ key: Template, in scalar: ConfigScalar, operations: OperationSet, updatesHaveDocuments: Bool
+  ) {
+    for operation in operations.operations {
+      guard OperationSet.documents.contains(operation) else {
+        problems.add(
+          scalar.position, "a \(operation.configurationName) has no entry in a bucket",
+          "let match.operations name insert, update, replace and delete only")
+        return
+      }
+      guard
+        let path = key.impossiblePath(
+          for: OperationSet(operation), updatesHaveDocuments: updatesHaveDocuments)
+      else { continue }
+      let text = path.remainder.isEmpty ? path.field.name : "\(path.field.name).\(path.remainder)"
+      problems.add(
+        scalar.position(at: scalar.text.offset(of: text) ?? 0),
+        "\(text) has no value in a \(operation.configurationName) event",
+        "make the key of documentKey, which every event has")
+      return
+    }
+  }
+
+  /// No stream may take signals.
+  private func checkNotStored(_ subject: Template, in scalar: ConfigScalar, match: Match) {
+    let shapes = SubjectShape.shapes(
+      of: subject, operations: match.operations, namespace: match.namespace)
+    for shape in shapes {
+      for stream in streams {
+        guard let taken = stream.subjects.first(where: { subjectsOverlap($0, shape.pattern) })
+        else { continue }
+        problems.add(
+          scalar.position,
+          "stream \(stream.name) takes \(taken) and would store the signals at \(shape.pattern)",
+          "give signals subjects of their own")
+        return
+      }
+    }
   }
 
   private func checkCoverage(
@@ -372,33 +447,6 @@ struct RuleReading {
         "correct the schema; tailrace schema check says more")
       return nil
     }
-  }
-
-  // MARK: Delivery
-
-  private enum Delivery: String, CaseIterable { case jetstream }
-
-  private func readUnavailable(_ section: Section) {
-    section.unavailable("kv", "Leave it out; deliver to a stream")
-    _ = section.choice("delivery", default: Delivery.jetstream, unavailable: ["core", "kv"])
-  }
-
-  private func readStream(_ section: Section) -> Int? {
-    let names = streams.map(\.name)
-    guard let scalar = section.scalar("stream") else {
-      if section.node("stream") == nil, streams.count > 1 {
-        section.missing("stream", "name one: \(list(names))")
-      }
-      return streams.count == 1 ? 0 : nil
-    }
-    if let index = names.firstIndex(of: scalar.text) { return index }
-    let near = nearest(to: scalar.text, among: names)
-    problems.add(
-      scalar.position, "there is no stream \(scalar.text)",
-      near.map { "did you mean \($0)?" }
-        ?? (names.isEmpty
-          ? "define it under streams" : "define it under streams, or use \(list(names))"))
-    return nil
   }
 }
 

@@ -65,14 +65,14 @@ struct RuleWarnings {
   /// Two rules that give events of one stream the same ids.
   private func checkShared(_ read: ReadRule, _ earlier: ArraySlice<ReadRule>) {
     guard read.rule.outbox == nil, case .template(let template) = read.rule.id,
-      let scalar = read.section.scalar("id"), streams.indices.contains(read.rule.streamIndex)
+      let scalar = read.section.scalar("id"), let index = read.rule.streamIndex
     else { return }
     for other in earlier
-    where other.rule.streamIndex == read.rule.streamIndex && other.rule.outbox == nil {
+    where other.rule.streamIndex == index && other.rule.outbox == nil {
       guard case .template(let same) = other.rule.id, same.pieces == template.pieces,
         collide(other.rule, read.rule, template)
       else { continue }
-      let stream = streams[read.rule.streamIndex]
+      let stream = streams[index]
       problems.warn(
         .idShared, scalar.position,
         "rule \(other.rule.name) makes the same ids in the \(stream.ownership.rawValue) stream "

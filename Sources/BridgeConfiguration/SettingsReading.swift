@@ -179,7 +179,9 @@ extension CutoverSettings {
 }
 
 extension DeadLetterSettings {
-  static func read(_ section: Section, streams: [StreamSpec]) -> DeadLetterSettings? {
+  static func read(
+    _ section: Section, streams: [StreamSpec], rules: [Rule]
+  ) -> DeadLetterSettings? {
     let stream = section.scalar("stream")
     if let stream { StreamSpec.checkStreamName(stream, section: section, key: "stream") }
     let name = stream?.text ?? "TAILRACE_DLQ"
@@ -194,6 +196,17 @@ extension DeadLetterSettings {
     }
     let place = given?.position ?? section.position
     let shape = SubjectShape(pattern: subject.pattern)
+    for rule in rules where rule.route == .core {
+      guard
+        let signals = SubjectShape.patterns(of: rule).first(where: {
+          subjectsOverlap($0, subject.pattern)
+        })
+      else { continue }
+      section.problems.add(
+        place,
+        "the dead letters' stream would store the signals of rule \(rule.name) at \(signals)",
+        "choose a subject of its own for dead letters, such as dlq.{rule}")
+    }
     for spec in streams {
       if spec.name == name {
         if !spec.subjects.contains(where: { shape.isCovered(by: $0) }) {

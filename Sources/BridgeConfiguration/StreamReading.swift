@@ -2,9 +2,11 @@ import JSON
 import Mapping
 
 extension StreamSpec {
-  static func readAll(_ root: Section) -> [StreamSpec] {
+  static func readAll(_ root: Section, isRequired: Bool) -> [StreamSpec] {
     guard let node = root.node("streams") else {
-      root.missing("streams", "add one: streams: [{ name: CHANGES, subjects: [\"changes.>\"] }]")
+      if isRequired {
+        root.missing("streams", "add one: streams: [{ name: CHANGES, subjects: [\"changes.>\"] }]")
+      }
       return []
     }
     guard case .sequence(let items, _) = node else {
@@ -12,7 +14,7 @@ extension StreamSpec {
         node.position, "streams is \(node.kind), not a list", "write - name: … items")
       return []
     }
-    if items.isEmpty {
+    if items.isEmpty, isRequired {
       root.problems.add(
         node.position, "streams is empty", "add one: - { name: CHANGES, subjects: [\"changes.>\"] }"
       )

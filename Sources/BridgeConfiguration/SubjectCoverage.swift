@@ -35,6 +35,11 @@ struct SubjectShape {
     }
   }
 
+  /// The same of a rule, with `*` for tokens that vary.
+  static func patterns(of rule: Rule) -> [String] {
+    shapes(of: rule.subject, operations: rule.operations, namespace: rule.namespace).map(\.pattern)
+  }
+
   /// Templates contain no control characters.
   private static let varying = "\u{0}"
 
@@ -71,10 +76,10 @@ extension BridgeConfiguration {
   /// The subjects that a rule's messages can have, with `*` for tokens that vary: all of its stream's subjects
   /// if the events themselves name them.
   package func subjectPatterns(of rule: Rule) -> [String] {
-    guard rule.outbox == nil else { return streams[rule.streamIndex].subjects }
-    return SubjectShape.shapes(
-      of: rule.subject, operations: rule.operations, namespace: rule.namespace
-    ).map(\.pattern)
+    if let index = rule.streamIndex, rule.outbox != nil || rule.route.isBucket {
+      return streams[index].subjects
+    }
+    return SubjectShape.patterns(of: rule)
   }
 }
 

@@ -30,6 +30,12 @@ package struct ReplayMaker: ~Copyable {
     of event: ChangeEvent, replacing letter: DeadLetter
   ) throws(MappingError) -> ReplayedMessage {
     let rule = try make(event, letterID: letter.id, letterRule: letter.rule)
+    guard configuration.rules[rule].route != .core else {
+      throw MappingError(
+        .unmatched,
+        "rule \(configuration.rules[rule].name) publishes signals (delivery: core), which never come late"
+      )
+    }
     var fields = NATSHeaders(HeaderLines.fields(String(decoding: sink.headers, as: UTF8.self)))
     fields.append("\(HeaderName.replayed)", String(letter.sequence))
     let own = OwnMessage(MessageMarks(sink.headers))
@@ -37,7 +43,7 @@ package struct ReplayMaker: ~Copyable {
       subject: String(decoding: sink.subject, as: UTF8.self), headers: fields,
       body: Array(sink.body), id: own.storedID,
       rule: own.rule ?? "",
-      stream: configuration.streams[configuration.rules[rule].streamIndex].name)
+      stream: configuration.destination(of: configuration.rules[rule]))
   }
 
   /// Makes the message, and hands out its parts.

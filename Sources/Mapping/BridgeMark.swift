@@ -16,8 +16,9 @@ public struct BridgeMark: Sendable, Equatable {
     self.qualifiesLetterIDs = qualifiesLetterIDs
   }
 
-  func isNamed(streamIndex: Int) -> Bool {
-    streams.indices.contains(streamIndex) && streams[streamIndex]
+  func isNamed(streamIndex: Int?) -> Bool {
+    guard let streamIndex else { return false }
+    return streams.indices.contains(streamIndex) && streams[streamIndex]
   }
 }
 

@@ -2,8 +2,9 @@ import BSON
 
 // How values become part of a subject, an id or a header.
 //
-// Both ways are RFC 3986 percent-encoding of UTF-8 bytes with upper-case digits, so that any URL
-// decoder reverses them; they differ only in what stays as it is.
+// Subjects and headers: RFC 3986 percent-encoding of UTF-8 bytes with upper-case digits, so that any URL
+// decoder reverses them; they differ only in what stays as it is. Keys of KV buckets can't hold a percent
+// sign: there it is an equals sign.
 
 /// Subject tokens: letters, digits, `-`, `_` and `~` stay (RFC 3986's unreserved characters less
 /// the dot, which separates tokens). So a value is always exactly one token, never a wildcard.
@@ -23,9 +24,19 @@ func staysInHeader(_ byte: UInt8) -> Bool {
   byte > 0x20 && byte < 0x7F && byte != UInt8(ascii: "\"") && byte != UInt8(ascii: "%")
 }
 
+/// Keys of KV buckets: letters, digits, `-`, `_` and `/` stay (ADR-8's alphabet less the dot, which separates
+/// tokens, and `=`, which escapes).
+@inline(__always)
+func staysInKey(_ byte: UInt8) -> Bool {
+  let low: UInt64 = 0x03FF_A000_0000_0000  // 0-9 / -
+  let high: UInt64 = 0x07FF_FFFE_87FF_FFFE  // A-Z _ a-z
+  let word: UInt64 = byte < 64 ? low : byte < 128 ? high : 0
+  return (word >> UInt64(byte & 63)) & 1 == 1
+}
+
 /// Where a value is going.
 enum Escaping {
-  case token, header
+  case token, header, key
 }
 
 @inline(__always)
@@ -33,6 +44,7 @@ func stays(_ byte: UInt8, in place: Escaping) -> Bool {
   switch place {
   case .token: staysInToken(byte)
   case .header: staysInHeader(byte)
+  case .key: staysInKey(byte)
   }
 }
 
@@ -45,13 +57,16 @@ extension ByteWriter {
       while end < bytes.count, stays(bytes.readByte(at: end), in: place) { end &+= 1 }
       append(UnsafeRawBufferPointer(rebasing: bytes[at..<end]))
       guard end < bytes.count else { return }
-      append(percent: bytes.readByte(at: end))
+      append(
+        escape: place == .key ? UInt8(ascii: "=") : UInt8(ascii: "%"), bytes.readByte(at: end))
       at = end &+ 1
     }
   }
 
-  mutating func append(percent byte: UInt8) {
-    append(UInt8(ascii: "%"))
+  mutating func append(percent byte: UInt8) { append(escape: UInt8(ascii: "%"), byte) }
+
+  private mutating func append(escape sign: UInt8, _ byte: UInt8) {
+    append(sign)
     append(hexDigit(byte >> 4))
     append(hexDigit(byte & 15))
   }

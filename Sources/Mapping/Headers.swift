@@ -35,6 +35,13 @@ extension MappingPlan {
         into.append("\r\n")
       }
       if event.isSnapshot { into.append("Tailrace-Snapshot: true\r\n") }
+      if rule.isBucket, !asLetter {
+        if event.operation == .delete {
+          into.append("KV-Operation: PURGE\r\nNats-Rollup: sub\r\n")
+        } else {
+          into.append(bytes(rule.keyTTL))
+        }
+      }
       try MessageLimits.check(headerLines: into.count &- start)
     } catch {
       into.truncate(to: start)

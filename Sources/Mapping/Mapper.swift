@@ -272,6 +272,13 @@ public struct Mapper: ~Copyable {
       plan.rules[rule], event: event, match: match, scratch: &scratch, into: &into)
   }
 
+  /// Whether the rule's message of the event purges a key of its bucket: it has no body.
+  @inline(__always)
+  public func purges(rule: Int, event: borrowing ChangeEvent) -> Bool {
+    let isDelete = event.operation == .delete
+    return isDelete && plan.rules[rule].isBucket
+  }
+
   /// The message id alone, as `writeHeaders` writes it.
   public mutating func writeID(
     rule: Int, event: borrowing ChangeEvent, match: Int, into: inout ByteWriter

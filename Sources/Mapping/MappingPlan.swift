@@ -34,6 +34,12 @@ struct RulePlan {
   /// The condition looks into what an update changed.
   var conditionReadsUpdate: Bool
   var subject: TemplateRange
+  /// Of values in the subject.
+  var escaping: Escaping
+  /// Messages are entries of a KV bucket: a delete has none, it purges the key.
+  var isBucket: Bool
+  /// `Nats-TTL: <seconds> CRLF`, or empty.
+  var keyTTL: PoolRange
   /// Nil for positional ids.
   var id: TemplateRange?
   var envelope: Envelope
@@ -210,7 +216,10 @@ struct MappingPlan: ~Copyable {
         conditionNeedsImage: rule.fullDocument != .off
           && rule.condition?.reads(.fullDocument) == true,
         conditionReadsUpdate: rule.condition?.reads(.updateDescription) == true,
-        subject: subject, id: id,
+        subject: subject, escaping: rule.route.isBucket ? .key : .token,
+        isBucket: rule.route.isBucket,
+        keyTTL: keep { if let ttl = rule.keyTTL { $0.append("Nats-TTL: \(ttl)s\r\n") } },
+        id: id,
         envelope: rule.envelope, json: rule.json,
         idSuffix: keep {
           $0.append(":")

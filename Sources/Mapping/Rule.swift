@@ -74,8 +74,15 @@ public struct Rule: Sendable, Equatable {
   public var takesSnapshots: Bool
   /// An update of which `include` and `exclude` leave nothing has no message.
   public var skipsEmptyUpdates: Bool
-  /// Index into the configuration's streams.
-  public var streamIndex: Int
+  /// Where its messages go.
+  public var route: Route
+  /// Of a bucket: for how long the server keeps an entry, in whole seconds; nil: as the bucket says.
+  public var keyTTL: Int?
+  /// Of signals (`Route.core`): older events are dropped, milliseconds.
+  public var maximumAge: Int64 = 10_000
+
+  /// Index into the configuration's streams; nil: its messages are stored nowhere.
+  public var streamIndex: Int? { route.streamIndex }
 
   public init(
     name: String, group: String? = nil, namespace: NamespacePattern,
@@ -110,6 +117,6 @@ public struct Rule: Sendable, Equatable {
     self.onIDConflict = onIDConflict
     self.takesSnapshots = takesSnapshots
     self.skipsEmptyUpdates = skipsEmptyUpdates
-    self.streamIndex = streamIndex
+    route = .stream(StreamID(streamIndex))
   }
 }

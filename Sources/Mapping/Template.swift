@@ -79,7 +79,7 @@ public struct Template: Sendable, Equatable, CustomStringConvertible {
     }
   }
 
-  private init(text: String, pieces: [Piece]) {
+  init(text: String, pieces: [Piece]) {
     self.text = text
     self.pieces = pieces
   }
@@ -94,7 +94,7 @@ public struct Template: Sendable, Equatable, CustomStringConvertible {
       })
   }
 
-  private static func scalarPath(_ text: String, at: Int) throws(RuleSyntaxError) -> EventPath {
+  static func scalarPath(_ text: String, at: Int) throws(RuleSyntaxError) -> EventPath {
     let path = try EventPath(parsing: text, offset: at)
     if path.field.isDocument, path.remainder.isEmpty {
       let example = path.field == .updateDescription ? "updatedFields.status" : "_id"

@@ -39,7 +39,7 @@ extension MappingPlan {
       if let outbox = rule.outbox {
         return try writeSubject(outbox, event: event, into: &into)
       }
-      try write(rule.subject, escaping: .token, event: event, scratch: &scratch, into: &into)
+      try write(rule.subject, escaping: rule.escaping, event: event, scratch: &scratch, into: &into)
       if into.count &- start > SubjectToken.maximumLength {
         try checkLengths(UnsafeRawBufferPointer(rebasing: into.bytes[start...]))
       }
@@ -165,7 +165,7 @@ extension MappingPlan {
     default:
       guard element.leastTextLength <= longestLength else {
         throw MappingError(
-          escaping == .token ? .subjectInvalid : .idInvalid,
+          escaping == .header ? .idInvalid : .subjectInvalid,
           "\(pathText(field, remainder)) is \(element.value.count) bytes long; "
             + "at most \(longestLength) are allowed")
       }
@@ -222,7 +222,7 @@ extension MappingPlan {
   private func emptyValue(_ step: TemplateStep, _ escaping: Escaping) -> MappingError {
     let path = step.field.map { pathText($0, bytes(step.bytes)) } ?? ""
     return MappingError(
-      escaping == .token ? .subjectInvalid : .idInvalid, "\(path) is an empty string")
+      escaping == .header ? .idInvalid : .subjectInvalid, "\(path) is an empty string")
   }
 }
 

@@ -33,6 +33,8 @@ public struct NATSRights: Sendable {
   /// What only several instances need: the leader's subject, and fences of streams that others publish to as well.
   /// All of them are optional.
   let leadership: [Right]
+  /// Subjects of signals. A message that tried one would be taken for a signal.
+  let signals: [String]
   /// The checkpoint.
   let state: Right
   let inbox: String
@@ -54,6 +56,9 @@ public struct NATSRights: Sendable {
       if name != bucket, name != letters || configuration.deadLetterStream != nil {
         ask("STREAM.UPDATE.\(name)", .updating(stream: name), "change its settings")
       }
+    }
+    if !configuration.signalRules.isEmpty {
+      ask("STREAM.NAMES", .always, "see that no stream stores signals")
     }
     for stream in configuration.streams where configuration.mayRepeatIDs(stream.name) {
       ask(
@@ -103,6 +108,7 @@ public struct NATSRights: Sendable {
           subject: subject, probe: subject, need: .optional,
           purpose: "shut out an instance that was replaced from stream \(stream)")
       }
+    signals = configuration.signalRules.flatMap { configuration.subjectPatterns(of: $0) }
     let key = "$KV.\(configuration.bridge.stateBucket).\(configuration.bridge.name)"
     state = Right(
       subject: "\(key).>", probe: "\(key).checkpoint", need: .always, purpose: "keep the checkpoint"
@@ -118,7 +124,7 @@ public struct NATSRights: Sendable {
 
   /// Everything to allow publishing to.
   var subjects: [String] {
-    api.map(\.subject) + messages.flatMap { $0.rights.map(\.subject) } + [state.subject]
+    api.map(\.subject) + messages.flatMap { $0.rights.map(\.subject) } + signals + [state.subject]
   }
 
   /// Ready to paste into nats-server's configuration, for the bridge's user.

@@ -61,6 +61,12 @@ struct StartExaminer {
       if try await !planner.hasBucket() { try await server.checkNewBucket() }
       return nil
     }
+    for rule in configuration.signalRules {
+      await judge(SignalCapture.check(of: rule)) { planner, _ in
+        try await SignalCapture(planner).check(rule)
+        return nil
+      }
+    }
     await compare()
   }
 

@@ -30,7 +30,8 @@ package final class ExpectedMessages {
   private var maker: MessageMaker
   private var sink: BufferSink
   private let isShared: [Bool]
-  private let streamOfRule: [Int]
+  /// Nil: its messages are stored nowhere, and nothing is expected of them.
+  private let streamOfRule: [Int?]
   let deadLetterStream: Int
 
   private(set) lazy var alternatives = MessageAlternatives(
@@ -54,11 +55,13 @@ package final class ExpectedMessages {
     // Compared by the ids of the messages that they would have been.
     maker.qualifiesLetterIDs = false
     streamOfRule = configuration.rules.map(\.streamIndex)
-    deadLetterStream = configuration.indexOfDeadLetterStream
+    let letters = configuration.indexOfDeadLetterStream
+    deadLetterStream = letters
     sink = BufferSink(
-      rules: configuration.rules.map { limits[$0.streamIndex] }, letters: limits[deadLetterStream])
+      rules: configuration.rules.map { limits[$0.streamIndex ?? letters] },
+      letters: limits[letters])
     isShared = configuration.rules.map { rule in
-      configuration.streams[rule.streamIndex].ownership == .shared
+      rule.streamIndex.map { configuration.streams[$0].ownership } == .shared
         && (rule.id != .positional || rule.outbox != nil)
     }
   }
@@ -70,10 +73,11 @@ package final class ExpectedMessages {
     while !cursor.isDone {
       let match = cursor.match
       switch maker.step(event, &cursor, buffer: &sink) {
-      case .sent(let rule): emit(message(event, rule, match, stream: streamOfRule[rule]))
+      case .sent(let rule):
+        if let stream = streamOfRule[rule] { emit(message(event, rule, match, stream: stream)) }
       case .deadLetter(let rule, let error):
         emit(message(event, rule, match, stream: deadLetterStream, error))
-      case .dropped: dropped &+= 1
+      case .dropped(let rule, _): if streamOfRule[rule] != nil { dropped &+= 1 }
       case .halt:
         halts &+= 1
         maker.skip(event, &cursor)
@@ -97,8 +101,9 @@ package final class ExpectedMessages {
 
   /// Streams that may hold something of the rule: its own, and that of dead letters.
   func streams(of rule: Int?) -> [Int] {
-    guard let rule, streamOfRule[rule] != deadLetterStream else { return [deadLetterStream] }
-    return [streamOfRule[rule], deadLetterStream]
+    guard let rule else { return [deadLetterStream] }
+    guard let own = streamOfRule[rule] else { return [] }
+    return own == deadLetterStream ? [deadLetterStream] : [own, deadLetterStream]
   }
 
   /// What the rule may have made of an event in doubt, as far as it is not of documents. May be asked

@@ -27,7 +27,7 @@ package struct FoldPlan: Sendable {
   var givenNames: Set<String> { Set(rules.flatMap { $0.changes.renames.map(\.name) }) }
 
   /// Those that rules publish to.
-  var streams: Set<Int> { Set(rules.map(\.streamIndex)) }
+  var streams: Set<Int> { Set(rules.compactMap(\.streamIndex)) }
 
   package enum Answer: Sendable, Equatable {
     /// The stream's index.
@@ -56,6 +56,8 @@ package struct FoldPlan: Sendable {
     var taking: [Rule] = []
     for rule in rules
     where rule.namespace.matches(namespace) && !rule.operations.isDisjoint(with: left) {
+      // A signal beside a message changes nothing of it.
+      if rule.route == .core, rule.continues { continue }
       taking.append(rule)
       if rule.condition == nil, !rule.continues { left.subtract(rule.operations) }
     }
@@ -87,13 +89,14 @@ package struct FoldPlan: Sendable {
       guard rule.hasShape(of: first) else {
         return .not("rules \(first.name) and \(rule.name) give its documents different shapes")
       }
-      if rule.id != .positional, sharedStreams.contains(rule.streamIndex) {
+      if rule.id != .positional, let stream = rule.streamIndex, sharedStreams.contains(stream) {
         return .not(
           "rule \(rule.name) shares its ids with other producers, whose messages say no position")
       }
     }
-    if let why = unfitStreams[first.streamIndex] { return .not(why) }
-    return .foldable(stream: first.streamIndex)
+    guard let stream = first.streamIndex else { return .not("nothing of it is stored") }
+    if let why = unfitStreams[stream] { return .not(why) }
+    return .foldable(stream: stream)
   }
 
   /// Whether rules may publish nothing of a document of the collection, without a dead letter.
@@ -105,6 +108,7 @@ package struct FoldPlan: Sendable {
 
   /// What a rule's messages lack, whatever the collection.
   private static func obstacle(_ rule: Rule) -> String? {
+    if rule.route == .core { return "rule \(rule.name) publishes signals, which are not stored" }
     if rule.outbox != nil { return "rule \(rule.name) is an outbox" }
     if rule.envelope == .document || rule.envelope == .debezium {
       return "the envelope of rule \(rule.name) does not tell changes one by one"

@@ -125,7 +125,7 @@ final class JoinRun: @unchecked Sendable {
     if let doubt {
       found.open = deriver.open(
         event, rule: message.rule, match: message.match, doubt,
-        on: message.rule.map { configuration.rules[$0].streamIndex } ?? stream)
+        on: message.rule.flatMap { configuration.rules[$0].streamIndex } ?? stream)
     }
     return found
   }
@@ -204,7 +204,7 @@ final class JoinRun: @unchecked Sendable {
     guard let rule = message.rule, message.error == nil || isTooLarge,
       let stored = join.unexplained(event.position, rule: configuration.rules[rule].name)
     else { return false }
-    let home = configuration.rules[rule].streamIndex
+    guard let home = configuration.rules[rule].streamIndex else { return false }
     let alternatives = deriver.alternatives
     var now = OtherLimits.Stored(
       key: OtherLimits.Key(position: event.position, rule: rule), observed: stored, stream: stream,

@@ -94,7 +94,7 @@ extension VerifyJudge {
       // Where its own stream has lost something, it is judged there.
       courses[one.stream]?.reconciliation.hasHole(at: position) != true
     else { return false }
-    let home = verification.configuration.rules[rule].streamIndex
+    guard let home = verification.configuration.rules[rule].streamIndex else { return false }
     let letters = verification.configuration.indexOfDeadLetterStream
     let other = one.stream == letters ? home : letters
     guard other != one.stream, plan.streams.indices.contains(other) else { return false }
@@ -141,7 +141,7 @@ extension VerifyJudge {
     }
     let missing = letters.filter { letter in
       guard let rule = letter.rule, let position = letter.mismatch.position,
-        let floor = plan.streams[rules[rule].streamIndex].floor, position < floor
+        let home = rules[rule].streamIndex, let floor = plan.streams[home].floor, position < floor
       else { return true }
       // It may have been a message, and would be gone.
       report.notHeld &+= 1

@@ -38,6 +38,8 @@ struct VerifyJudge {
   private static let mostWaiting = 50_000
   private static let mostKeptBytes = 256 << 20
   private var heldOfSubject: [String: Int] = [:]
+  /// Of keys of buckets: the sequence of the purge that their entries begin with; 0: they begin with none.
+  var purgeOfSubject: [String: UInt64] = [:]
   /// Events that are in the dead-letter stream for reasons that only the server had.
   private var serverLetters: [EventOfRule: ServerReason] = [:]
   /// Events whose dead letters an operator has dropped; nil until something is missing.
@@ -354,6 +356,10 @@ struct VerifyJudge {
       report.resolvedDeadLetters &+= 1
     } else if place.perSubject > 0, try await isSuperseded(finding, place, by: successors) {
       report.superseded &+= 1
+    } else if try await isPurged(finding, hole, place) {
+      report.superseded &+= 1
+    } else if hasExpired(finding) {
+      report.notHeld &+= 1
     } else if place.mayBeCut, try await isAtFront(hole, of: place) {
       report.notHeld &+= 1
       if case .at = verification.options.from {

@@ -84,7 +84,7 @@ public struct VerifyReport: Sendable {
     self.level = level
     rules = configuration.rules.map { rule in
       Rule(
-        name: rule.name, group: rule.group, stream: configuration.streams[rule.streamIndex].name)
+        name: rule.name, group: rule.group, stream: configuration.destination(of: rule))
     }
     configurationHash = configuration.hash
   }

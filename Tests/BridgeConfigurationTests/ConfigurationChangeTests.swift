@@ -152,7 +152,7 @@ import Testing
       "source", "nats", "nats.tls", "bridge", "redaction", "dead_letter", "http", "log",
       "streams", "rules",
     ]
-    // Not available yet.
+    // Absent from the file.
     let reserved: Set = ["kv"]
     let known =
       Set(Self.fixed.map(\.key)).union(BridgeConfiguration.liveKeys).union(sections)
@@ -178,6 +178,17 @@ import Testing
         "\(change.key)")
       // The same file changes nothing.
       #expect(try refused(before, before).isEmpty && refused(after, after).isEmpty)
+    }
+  }
+
+  @Test func `buckets are made at a start`() throws {
+    for (before, after, key) in [
+      ("[{ bucket: b }]", "[{ bucket: b, history: 5 }]", "kv[0].max_msgs_per_subject"),
+      ("[{ bucket: b }]", "[{ bucket: b }, { bucket: c }]", "kv[1].bucket"),
+      ("[{ bucket: b }, { bucket: c }]", "[{ bucket: c }]", "kv"),
+    ] {
+      let problems = try refused(Self.file() + "\nkv: \(before)", Self.file() + "\nkv: \(after)")
+      #expect(problems.map(\.message) == ["\(key) can't change while the bridge runs"])
     }
   }
 

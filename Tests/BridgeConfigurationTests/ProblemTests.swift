@@ -145,7 +145,9 @@ struct ProblemTests {
         "bridge: {checkpoint_interval: 1ms}",
         "12:31: bridge.checkpoint_interval is 1ms, out of range"),
       ProblemCase(
-        "kv: [{bucket: presence}]", "12:1: kv is not available in this version of tailrace"),
+        "kv: [{bucket: TAILRACE}]", "12:15: TAILRACE is the bridge's own state bucket"),
+      ProblemCase("kv: [{bucket: a, history: 65}]", "12:27: kv[0].history can't be \"65\""),
+      ProblemCase("kv: [{bucket: a, size: 5}]", "12:18: unknown key size in kv[0]"),
       ProblemCase("unmatched: explode", "12:12: unmatched can't be \"explode\""),
       ProblemCase("unmatched: dead_leter", "12:12: unmatched can't be \"dead_leter\""),
       ProblemCase(
@@ -392,13 +394,22 @@ struct ProblemTests {
       ),
       ProblemCase(
         "name: r\nmatch: {namespace: a.b}\nsubject: changes.x\nkv: {bucket: b}",
-        "15:5: rules[1].kv is not available in this version of tailrace"),
+        "15:5: rules[1].kv: it is for delivery: kv"),
       ProblemCase(
         "name: r\nmatch: {namespace: a.b}\nsubject: changes.x\ndelivery: core",
-        "15:15: rules[1].delivery: core is not available in this version of tailrace"),
+        "14:14: stream CHANGES takes changes.> and would store the signals at changes.x"),
       ProblemCase(
-        "name: r\nmatch: {namespace: a.b}\nsubject: changes.x\ndelivery: kv",
-        "15:15: rules[1].delivery: kv is not available in this version of tailrace"),
+        "name: r\nmatch: {namespace: a.b}\ndelivery: kv\nkv: {bucket: b, key: \"{documentKey._id}\"}",
+        "15:18: there is no bucket b"),
+      ProblemCase(
+        "name: r\nmatch: {namespace: a.b}\nsubject: typing.x\ndelivery: core\non_invalid: dead_letter",
+        "16:5: rules[1].on_invalid: signals have no dead letters"),
+      ProblemCase(
+        "name: r\nmatch: {namespace: a.b}\nsubject: typing.x\ndelivery: core\nstream: CHANGES",
+        "16:5: rules[1].stream: signals are stored nowhere"),
+      ProblemCase(
+        "name: r\nmatch: {namespace: a.b}\nsubject: dlq.x\ndelivery: core",
+        "1:1: the dead letters' stream would store the signals of rule r at dlq.x"),
       ProblemCase(
         "name: r\nmatch: {namespace: a.b}\nsubject: changes.x\non_invalid: ignore",
         "15:17: rules[1].on_invalid can't be \"ignore\""),

@@ -9,7 +9,7 @@ struct BridgeMarkTests {
   /// Rule `one` in a stream of the bridge's own, `two` in a shared one.
   func mapper(qualified: Bool = false) throws -> Mapper {
     var two = try rule(name: "two", id: "{documentKey._id}.x")
-    two.streamIndex = 1
+    two.route = .stream(StreamID(1))
     return Mapper(
       rules: [try rule(name: "one", continues: true), two], sourceName: "rs0",
       mark: BridgeMark(bridge: "chat", streams: [false, true], qualifiesLetterIDs: qualified))

@@ -94,7 +94,8 @@ extension EpochRunner {
       start: checkpoint.resume, startTerm: checkpoint.term ?? -1, floor: floor,
       maximumPayload: connection.info.maxPayload, inbox: inbox,
       laneOfRule: configuration.rules.map { rule in
-        streams.firstIndex { $0.name == configuration.streams[rule.streamIndex].name } ?? 0
+        guard let index = rule.streamIndex else { return -1 }
+        return streams.firstIndex { $0.name == configuration.streams[index].name } ?? 0
       },
       deadLetterLane: streams.firstIndex { $0.name == configuration.deadLetter.stream } ?? 0,
       ackTimeout: .seconds(3), tenure: tenure, onEnd: onEnd)
@@ -159,6 +160,7 @@ extension EpochRunner {
       continuation.yield(.ended($0, $1))
       latch.end()
     }
+    prepared.signalFloor = try await signalFloor(tenure)
     prepared.alone = refusals.alone
     prepared.separatesEvents = refusals.separatesEvents
     prepared.refused = refusals.refused
@@ -184,7 +186,9 @@ extension EpochRunner {
       if let end = EpochEnd(error, streams: streams, inbox: inbox) {
         // At once: behind it come the refusals of what was sent after, which say less.
         pipeline.refused(end, on: connection)
-      } else if error.refused == nil {
+      } else if error.refused != nil {
+        noteRefusedSignal(error)
+      } else {
         // A refused request gets the refusal as its answer.
         service.refused(.nats, "the server refuses something", "\(error)")
       }

@@ -8,9 +8,12 @@ extension BridgeConfiguration {
   ///
   /// - Parameter maximumPayload: the server's `max_payload`.
   package func limits(rule: Int?, maximumPayload: Int) -> MessageLimits {
-    let stream =
-      rule.map { streams[rules[$0].streamIndex] }
-      ?? streams.first { $0.name == deadLetter.stream }
+    let stream: StreamSpec? =
+      if let rule {
+        rules[rule].streamIndex.map { streams[$0] }
+      } else {
+        streams.first { $0.name == deadLetter.stream }
+      }
     return MessageLimits(
       maximumPayload: maximumPayload, maximumMessage: stream?.maximumMessage,
       maximumBytes: stream?.maximumBytes)

@@ -23,7 +23,9 @@ extension LaneWriting where Self: ~Copyable {
   package var size: Int { publisher.ownSize }
   package var body: UnsafeRawBufferPointer { publisher.body }
 
-  package mutating func cancel() {
+  package mutating func cancel() { cancelInLane() }
+
+  mutating func cancelInLane() {
     publisher.cancelMessage()
     // The room for an oversized message isn't kept.
     publisher.output.shrink(to: keptOutput)

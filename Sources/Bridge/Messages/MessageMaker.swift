@@ -221,6 +221,10 @@ package struct MessageMaker: ~Copyable {
     sink.beginHeaders()
     try mapper.writeHeaders(rule: rule, event: event, match: message.match, into: &sink.output)
     sink.beginBody()
+    if mapper.purges(rule: rule, event: event) {
+      try sink.limits.check(message: sink.size)
+      return
+    }
     try mapper.writeBody(
       rule: rule, event: event, match: message.match, room: sink.limits.room(after: sink.size),
       into: &sink.output)

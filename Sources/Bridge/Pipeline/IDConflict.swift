@@ -181,7 +181,8 @@ extension BridgeConfiguration {
   /// Whether ids in the stream can repeat, or be shared with producers: some rule's aren't positional.
   package func mayRepeatIDs(_ stream: String) -> Bool {
     rules.contains { rule in
-      streams[rule.streamIndex].name == stream && (rule.id != .positional || rule.outbox != nil)
+      rule.streamIndex.map { streams[$0].name } == stream
+        && (rule.id != .positional || rule.outbox != nil)
     }
   }
 }

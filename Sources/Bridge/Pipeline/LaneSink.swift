@@ -15,6 +15,9 @@ struct LaneSink: LaneWriting, ~Copyable {
   private(set) var lane: Lane
   private(set) var publisher: PublishLane
   private(set) var standing = Standing.open
+  /// The admitted message is a signal, of which no stream knows.
+  private(set) var isSignal = false
+  private let signals: SignalLane?
 
   /// The stream's state regarding the message.
   enum Standing {
@@ -32,6 +35,10 @@ struct LaneSink: LaneWriting, ~Copyable {
     case takenEarlier
     /// A follower decides about it.
     case handedOver
+    /// A signal that was counted before.
+    case pastSignal
+    /// A signal that would come too late.
+    case lateSignal
   }
 
   init(_ pipeline: Pipeline, _ epoch: Pipeline.Epoch) {
@@ -39,9 +46,10 @@ struct LaneSink: LaneWriting, ~Copyable {
     self.epoch = epoch
     lane = pipeline.lanes[epoch.deadLetterLane]
     publisher = lane.publisher
+    signals = pipeline.signals
   }
 
-  var limits: MessageLimits { lane.limits }
+  var limits: MessageLimits { isSignal ? signals?.limits ?? lane.limits : lane.limits }
 
   /// A snapshot is published by some of the rules only.
   func leavesOut(rule: Int) -> Bool {
@@ -54,7 +62,10 @@ struct LaneSink: LaneWriting, ~Copyable {
     guard let rule = message.rule, !message.isLetter else {
       return admitLetter(message, of: event, &mapper)
     }
-    lane = pipeline.lanes[epoch.laneOfRule[rule]]
+    let index = epoch.laneOfRule[rule]
+    isSignal = index < 0
+    if isSignal { return admitSignal(rule, message, event) }
+    lane = pipeline.lanes[index]
     publisher = lane.publisher
     let position = event.position
     let letters = pipeline.lanes[epoch.deadLetterLane]
@@ -84,9 +95,27 @@ struct LaneSink: LaneWriting, ~Copyable {
     return standing == .open ? .write : .check
   }
 
+  private mutating func admitSignal(
+    _ rule: Int, _ message: PlannedMessage, _ event: borrowing ChangeEvent
+  ) -> Admission {
+    switch pipeline.admitSignal(rule, match: message.match, of: event) {
+    case .send:
+      standing = .open
+      return .write
+    case .past:
+      standing = .pastSignal
+      return .pass
+    case .late:
+      standing = .lateSignal
+      return .pass
+    case .wait: return .full
+    }
+  }
+
   private mutating func admitLetter(
     _ message: PlannedMessage, of event: borrowing ChangeEvent, _ mapper: inout Mapper
   ) -> Admission {
+    isSignal = false
     lane = pipeline.lanes[epoch.deadLetterLane]
     publisher = lane.publisher
     let position = event.position
@@ -114,6 +143,7 @@ struct LaneSink: LaneWriting, ~Copyable {
   }
 
   mutating func commit(_ message: PlannedMessage, of event: borrowing ChangeEvent) {
+    if isSignal, let signals, let rule = message.rule { return signals.endMessage(rule: rule) }
     publisher.endMessage()
     let rule = message.rule ?? Int(InFlightEvent.noRule)
     if pipeline.usesEarlierRules {
@@ -121,6 +151,39 @@ struct LaneSink: LaneWriting, ~Copyable {
     }
     if lane.lacksUpTo != nil { pipeline.noteLate(event.position, rule, lane) }
     pipeline.sent(event, rule: UInt16(clamping: rule), lane)
+  }
+
+  // MARK: - A signal's output, or the stream's
+
+  var output: ByteWriter {
+    _read {
+      if isSignal, let signals { yield signals.output } else { yield publisher.output }
+    }
+    _modify {
+      if isSignal, let signals { yield &signals.output } else { yield &publisher.output }
+    }
+  }
+
+  mutating func begin(_ message: PlannedMessage) {
+    if isSignal, let signals { signals.beginMessage() } else { publisher.beginMessage() }
+  }
+
+  mutating func beginHeaders() {
+    if isSignal, let signals { signals.beginHeaders() } else { publisher.beginHeaders() }
+  }
+
+  mutating func beginBody() {
+    if isSignal, let signals { signals.beginBody() } else { publisher.beginBody() }
+  }
+
+  var size: Int { if isSignal, let signals { signals.size } else { publisher.ownSize } }
+
+  var body: UnsafeRawBufferPointer {
+    if isSignal, let signals { signals.body } else { publisher.body }
+  }
+
+  mutating func cancel() {
+    if isSignal, let signals { signals.cancelMessage() } else { cancelInLane() }
   }
 
   // MARK: - What the stream has

@@ -23,7 +23,8 @@ extension Pipeline {
     let step = maker.step(event, &cursor, into: &sink)
     let isNew = pending?.isNew(match) ?? false
     switch step {
-    case .sent: flushIfLarge(sink.lane, epoch)
+    case .sent:
+      if sink.isSignal { flushSignalsIfMany(epoch) } else { flushIfLarge(sink.lane, epoch) }
     case .full: return false
     case .filtered(let rule): if isNew { counters.rules[rule].outcomes.filtered &+= 1 }
     case .unmatched: if isNew { counters.unmatched &+= 1 }
@@ -56,10 +57,13 @@ extension Pipeline {
   ) {
     let rule = message.rule ?? Int(InFlightEvent.noRule)
     switch sink.standing {
-    case .halted, .open: return
+    case .halted, .open, .pastSignal: return
     case .handedOver:
       // Counted when it is decided.
       if isNew { counters.derived &-= 1 }
+      return
+    case .lateSignal:
+      counters.rules[rule].outcomes.dropped &+= 1
       return
     case .takenEarlier:
       if isNew { counters.unmatched &+= 1 }
@@ -143,6 +147,11 @@ extension Pipeline {
       InFlightEvent(
         position: event.position, term: feed.header?.term ?? -1, rule: rule,
         wallTime: event.wallTime ?? 0))
+  }
+
+  private func flushSignalsIfMany(_ epoch: Epoch) {
+    guard let signals, signals.output.count > Self.flushBytes, holdsLease(epoch) else { return }
+    if flushSignals(epoch) { epoch.connection.flushWrites() }
   }
 
   /// Not while a message is being made: the socket may call back.

@@ -12,7 +12,7 @@ extension Pipeline {
   func flush(_ epoch: Epoch, _ pause: Pause) {
     guard holdsLease(epoch) else { return }
     let openEntry = feed.entryOpen ? feed.header?.position : nil
-    var wrote = false
+    var wrote = flushSignals(epoch)
     for lane in lanes {
       let publisher = lane.publisher
       // Full, and no ack is on its way: only the batch's end causes the ack that makes room.

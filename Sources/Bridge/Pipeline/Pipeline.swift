@@ -34,6 +34,8 @@ final class Pipeline: @unchecked Sendable {
   /// Acks can arrive, so that something may be sent.
   private var isOpen = false
   @exclusivity(unchecked) var lanes: [Lane] = []
+  /// Of rules that publish signals; nil where there are none.
+  @exclusivity(unchecked) var signals: SignalLane?
   var inboxPrefixLength = 0
   var subscription: UInt64 = 0
   var pumpScheduled = false
@@ -125,6 +127,10 @@ final class Pipeline: @unchecked Sendable {
       self.counted[specification.name] = counted
       return Lane(specification, maximumPayload: epoch.maximumPayload, counted: counted)
     }
+    signals =
+      epoch.laneOfRule.contains { $0 < 0 }
+      ? SignalLane(
+        rules: rules, maximumPayload: epoch.maximumPayload, floor: epoch.signalFloor) : nil
     inboxPrefixLength = epoch.inbox.utf8.count + 1
     subscription = epoch.connection.subscribeRaw("\(epoch.inbox).>", handler: self)
     epoch.connection.onWritabilityChange { [weak self] writable in
@@ -159,6 +165,7 @@ final class Pipeline: @unchecked Sendable {
     eventLoop.preconditionInEventLoop()
     guard let ended = epoch else { return }
     flightAtEnd = flight
+    abandonSignals()
     beforeEnd?()
     epoch = nil
     isOpen = false

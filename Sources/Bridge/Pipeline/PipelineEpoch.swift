@@ -22,8 +22,10 @@ extension Pipeline {
     var maximumPayload: Int
     /// Acks arrive under it: `<inbox>.<lane>.<token>`.
     var inbox: String
-    /// Lane of each rule.
+    /// Lane of each rule; -1: its messages are signals.
     var laneOfRule: [Int]
+    /// Changes that an earlier leader may have signalled.
+    var signalFloor = EventFloor()
     var deadLetterLane: Int
     var ackTimeout: TimeAmount
     /// Reads no further than the entry there.

@@ -7,6 +7,8 @@ package protocol MongoAnswering: Sendable {
   func setName() async throws(MongoError) -> String
   /// The newest entry that a majority has.
   func majorityPosition() async throws(MongoError) -> ResumePoint
+  /// The newest entry, whether a majority has it or not.
+  func newestPosition() async throws(MongoError) -> ResumePoint
   func oldestPosition() async throws(MongoError) -> ResumePoint
   /// The first entry at or after `position`; nil if there is none yet.
   func entry(atOrAfter position: OplogPosition) async throws(MongoError) -> ResumePoint?
@@ -22,6 +24,12 @@ package protocol MongoAnswering: Sendable {
   func transactionStart(from position: OplogPosition) async throws(MongoError) -> OplogPosition?
 }
 
+extension MongoAnswering {
+  package func newestPosition() async throws(MongoError) -> ResumePoint {
+    try await majorityPosition()
+  }
+}
+
 /// A replica set's own answers.
 package struct MongoServerAnswers: MongoAnswering {
   private let options: MongoSourceOptions
@@ -33,6 +41,9 @@ package struct MongoServerAnswers: MongoAnswering {
   }
   package func majorityPosition() async throws(MongoError) -> ResumePoint {
     try await MongoAdmin.majorityPosition(options)
+  }
+  package func newestPosition() async throws(MongoError) -> ResumePoint {
+    try await MongoAdmin.newestPosition(options)
   }
   package func oldestPosition() async throws(MongoError) -> ResumePoint {
     try await MongoAdmin.oldestPosition(options)

@@ -51,6 +51,7 @@ struct StartJudge: Sendable {
       for consumer in stream.consumers { try await server.check(consumer, of: stream.plan) }
     }
     if !plan.hasBucket { try await server.checkNewBucket() }
+    try await SignalCapture(setup.planner).check()
     try await server.checkRights(plan)
     try await server.checkRoom(plan)
   }

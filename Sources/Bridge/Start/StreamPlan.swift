@@ -158,12 +158,15 @@ package struct StreamPlanner: Sendable {
   func draft(_ stream: StreamSpec) async throws -> StreamPlan {
     var settings = stream.settings
     settings["subjects"] = .array(stream.subjects.map { .string($0) })
+    let lacking = BucketExpiry(configuration, stream).adapt(&settings, version: version)
     let isExclusive = stream.ownership == .exclusive
     let isDeadLetter = configuration.isForLettersAlone(stream.name)
-    return try await draft(
+    var plan = try await draft(
       stream.name, try await jetStream.stream(stream.name), settings,
       wanted: stream.forcedProtocol ?? (isDeadLetter && !isExclusive ? .single : nil),
       exclusive: isExclusive, isDeadLetter: isDeadLetter)
+    lacking.note(in: &plan)
+    return plan
   }
 
   /// The dead-letter stream is created if it is missing; an existing one keeps its settings, and gets a missing
@@ -336,7 +339,7 @@ extension StartRefusal {
 extension BridgeConfiguration {
   /// Whether a stream of the list takes dead letters and no rule's messages: it is treated as one that isn't listed.
   func isForLettersAlone(_ stream: String) -> Bool {
-    stream == deadLetter.stream && !rules.contains { streams[$0.streamIndex].name == stream }
+    stream == deadLetter.stream && !rules.contains { destination(of: $0) == stream }
   }
 
   /// Whether a stream that has this configuration on the server can serve this bridge.

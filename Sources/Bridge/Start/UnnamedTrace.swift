@@ -10,7 +10,8 @@ extension EpochSurvey {
   func doubtOfFirstStart() async throws(JetStreamError) -> String? {
     let ownership = MessageOwnership(configuration)
     for rule in configuration.rules {
-      let stream = configuration.streams[rule.streamIndex]
+      guard let index = rule.streamIndex else { continue }
+      let stream = configuration.streams[index]
       guard stream.ownership == .shared else { continue }
       for subject in configuration.subjectPatterns(of: rule) {
         guard let last = try await last(in: stream.name, subject),

@@ -1,5 +1,6 @@
 package import BridgeConfiguration
 import JSON
+import Mapping
 package import JetStream
 
 /// Compares, with the code by which a start decides. Changes nothing.
@@ -31,6 +32,16 @@ package struct StreamsComparer: Sendable {
       items.append(item(plan, nil))
     }
     items.append(try await stateBucket(replicas: replicas, asksServer))
+    for rule in configuration.signalRules {
+      var item = StreamsComparison.Item(kind: .signal, name: rule.name, action: .none)
+      do {
+        try await SignalCapture(planner).check(rule)
+      } catch let refusal as StartRefusal {
+        item.action = .refuse
+        item.refusal = refusal
+      }
+      items.append(item)
+    }
     return StreamsComparison(items: items)
   }
 

@@ -7,6 +7,8 @@ import NATS
 package struct StreamsComparison: Sendable {
   package enum Kind: String, Sendable {
     case stream, consumer, bucket
+    /// Of a rule: a stream would store them.
+    case signal
   }
 
   /// What has to be done for both to agree.

@@ -45,6 +45,21 @@ public enum MongoAdmin {
     }
   }
 
+  /// The newest entry, whether a majority has it or not.
+  public static func newestPosition(
+    _ options: MongoSourceOptions
+  ) async throws(MongoError) -> ResumePoint {
+    try await ask(options) { connection, server throws(MongoError) in
+      let hello = try connection.hello(server)
+      guard let newest = hello.lastWrite ?? hello.majority else {
+        throw MongoError(
+          domain: .reply, message: "\(server.host) doesn't say what it wrote last",
+          place: "hello", isTransient: true)
+      }
+      return newest
+    }
+  }
+
   /// The oldest entry of the oplog.
   public static func oldestPosition(
     _ options: MongoSourceOptions

@@ -15,7 +15,7 @@ package struct EventCoverage: ~Copyable {
     sink = BufferSink(configuration, maximumPayload: maximumPayload)
     coverage = Coverage(
       rules: configuration.rules.map {
-        Coverage.Rule(name: $0.name, stream: configuration.streams[$0.streamIndex].name)
+        Coverage.Rule(name: $0.name, stream: configuration.destination(of: $0))
       })
   }
 
