@@ -34,6 +34,11 @@ let pure: [Target] = [
   .target(name: "JSONSchema", dependencies: ["BSON", "JSON", "Patterns"], swiftSettings: strict),
   .target(
     name: "SchemaDiff", dependencies: ["JSON", "JSONSchema", "Patterns"], swiftSettings: strict),
+  .target(
+    name: "SchemaCatalog", dependencies: ["Cryptography", "JSON", "JSONSchema", "SchemaDiff"],
+    swiftSettings: strict),
+  .target(
+    name: "SchemaInference", dependencies: ["Bytes", "JSON", "JSONSchema"], swiftSettings: strict),
   .target(name: "Parity", dependencies: ["JSON", "Oplog"], swiftSettings: strict),
   .target(name: "SimulatedJetStream", dependencies: ["Bytes", "JSON"], swiftSettings: strict),
   .target(name: "SimulatedMongo", dependencies: ["BSON", "Oplog"], swiftSettings: strict),
@@ -104,8 +109,8 @@ let service: [Target] = [
     name: "Operator",
     dependencies: [
       "BSON", "Bridge", "BridgeConfiguration", "JSON", "JetStream", "Mapping", "MongoSource",
-      "NATS",
-      "Oplog", .product(name: "Logging", package: "swift-log"),
+      "JSONSchema", "NATS", "Oplog", "SchemaCatalog",
+      .product(name: "Logging", package: "swift-log"),
       .product(name: "NIOCore", package: "swift-nio"),
       .product(name: "NIOPosix", package: "swift-nio"),
     ], swiftSettings: closed),
@@ -124,7 +129,8 @@ let service: [Target] = [
     name: "tailrace",
     dependencies: [
       "BSON", "Bridge", "BridgeConfiguration", "DeadLetters", "JSON", "JSONSchema", "Mapping",
-      "MongoSource", "Operator", "Oplog", "Parity", "SchemaDiff", "Verification",
+      "MongoSource", "Operator", "Oplog", "Parity", "SchemaCatalog", "SchemaDiff",
+      "SchemaInference", "Verification",
       .product(name: "ArgumentParser", package: "swift-argument-parser"),
       .product(name: "Logging", package: "swift-log"),
       .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
@@ -184,6 +190,14 @@ let tests: [Target] = [
     name: "SchemaDiffTests",
     dependencies: ["BSON", "JSON", "JSONSchema", "SchemaDiff", "TestRandom"],
     resources: [.copy("Fixtures")], swiftSettings: strict),
+  .testTarget(
+    name: "SchemaCatalogTests",
+    dependencies: ["JSON", "JSONSchema", "SchemaCatalog", "SchemaDiff"],
+    swiftSettings: quick),
+  .testTarget(
+    name: "SchemaInferenceTests",
+    dependencies: ["JSON", "JSONSchema", "SchemaInference", "TestRandom"],
+    swiftSettings: strict),
   .testTarget(
     name: "ParityTests", dependencies: ["JSON", "Oplog", "Parity", "TestRandom"],
     swiftSettings: strict),

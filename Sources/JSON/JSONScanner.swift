@@ -12,6 +12,9 @@ package struct JSONScanner {
   @inlinable
   package init(_ text: UnsafeRawBufferPointer) { self.text = text }
 
+  /// How many bytes are behind.
+  @inlinable
+  package var offset: Int { at }
   @inlinable
   package var isAtEnd: Bool { at == text.count }
   /// The byte here; 0 at the end (a NUL in the text is no token either).

@@ -92,7 +92,7 @@ extension SchemaComparison {
     func tell(_ difference: Difference, _ breaks: String) {
       let place = difference.instance.isEmpty ? "the document" : difference.instance
       lines.append("  \(place): \(difference.message)  (\(difference.pointer))")
-      lines.append("    \(breaks): \(shortened(difference.witness.text()))")
+      lines.append("    \(breaks): \(shortened(difference.witness))")
     }
     for difference in direction.differences { tell(difference, breaks) }
     for caveat in direction.caveats {
@@ -105,8 +105,24 @@ extension SchemaComparison {
     return lines
   }
 
-  private static func shortened(_ text: String) -> String {
-    text.unicodeScalars.count <= 400
+  /// Long strings are told by their length; `json` has them in full.
+  private static func shortened(_ value: JSONValue) -> String {
+    let text = abbreviated(value).text()
+    return text.unicodeScalars.count <= 400
       ? text : String(String.UnicodeScalarView(text.unicodeScalars.prefix(399))) + "…"
+  }
+
+  private static func abbreviated(_ value: JSONValue) -> JSONValue {
+    switch value {
+    case .string(let text):
+      let count = text.unicodeScalars.count
+      guard count > 60 else { return value }
+      let start = String(String.UnicodeScalarView(text.unicodeScalars.prefix(8)))
+      return .string("\(start)… (\(count) characters)")
+    case .array(let items): return .array(items.map(abbreviated))
+    case .object(let members):
+      return .object(members.map { .init($0.key, abbreviated($0.value)) })
+    default: return value
+    }
   }
 }

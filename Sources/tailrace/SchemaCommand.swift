@@ -9,7 +9,10 @@ import MongoSource
 struct SchemaCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "schema", abstract: "JSON Schema outside of the bridge.",
-    subcommands: [SchemaCheck.self, SchemaDiffCommand.self, SchemaBowtie.self])
+    subcommands: [
+      SchemaCheck.self, SchemaDiffCommand.self, SchemaInferCommand.self, SchemaPublish.self,
+      SchemaList.self, SchemaShow.self, SchemaPull.self, SchemaBowtie.self,
+    ])
 }
 
 /// `tailrace schema check`.

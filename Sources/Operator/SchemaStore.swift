@@ -1,0 +1,237 @@
+public import Bridge
+public import BridgeConfiguration
+import JSON
+public import JSONSchema
+import JetStream
+public import Logging
+public import SchemaCatalog
+
+/// Published schemas, in a KV bucket: `tailrace schema publish|list|show|pull`.
+///
+/// A version is a key that is written once, by a compare-and-set against its never having been written. Nothing
+/// here changes or removes one.
+public struct SchemaStore: Sendable {
+  public static let bucket = "TAILRACE_SCHEMAS"
+
+  private let configuration: BridgeConfiguration
+  private let logger: Logger
+
+  public init(_ configuration: BridgeConfiguration, logger: Logger) {
+    self.configuration = configuration
+    self.logger = logger
+  }
+
+  /// A version as it is stored.
+  public struct Version: Sendable {
+    public var name: SchemaName
+    public var version: Int
+    public var bytes: [UInt8]
+    /// When it was published, RFC 3339.
+    public var time: String
+
+    public var hash: String { PublishedSchema.hash(of: bytes) }
+  }
+
+  /// All versions of a name, and what they owe to each other.
+  public struct History: Sendable {
+    public var name: SchemaName
+    public var policy: SchemaPolicy
+    public var versions: [Version]
+    /// The highest number that was ever given.
+    public var highest: Int
+  }
+
+  public enum Published: Sendable {
+    case new(Version)
+    case already(Version)
+    case refused(PublishDecision)
+  }
+
+  /// Why a schema can't be published that is otherwise fine.
+  public enum Failure: Error, Sendable {
+    case bridge(BridgeError)
+    case schema(SchemaError)
+  }
+
+  /// So often somebody else may publish under the same name at the same moment.
+  private static let attempts = 5
+
+  // MARK: Publishing
+
+  /// - Parameter policy: to be the name's policy from now on; nil leaves it.
+  public func publish(
+    _ schema: PublishedSchema, as name: SchemaName, policy: SchemaPolicy?
+  ) async throws(Failure) -> Published {
+    // Before anything is asked or made.
+    do throws(SchemaError) { _ = try schema.compiled() } catch { throw .schema(error) }
+    var outcome: Result<Published, Failure> = .failure(.bridge(.unavailable("nothing was done")))
+    do throws(BridgeError) {
+      try await configuration.withJetStream(logger) { jetStream throws(BridgeError) in
+        let bucket = KeyValueBucket(jetStream, name: Self.bucket)
+        try await ask { () throws(JetStreamError) in try await bucket.ensure(replicas: replicas) }
+        do throws(Failure) {
+          outcome = .success(try await publish(schema, name, policy, bucket))
+        } catch {
+          outcome = .failure(error)
+        }
+      }
+    } catch {
+      throw .bridge(error)
+    }
+    return try outcome.get()
+  }
+
+  private func publish(
+    _ schema: PublishedSchema, _ name: SchemaName, _ policy: SchemaPolicy?,
+    _ bucket: KeyValueBucket
+  ) async throws(Failure) -> Published {
+    for _ in 0..<Self.attempts {
+      let history: History
+      do throws(BridgeError) {
+        history = try await self.history(name, bucket)
+      } catch {
+        throw .bridge(error)
+      }
+      let decision: PublishDecision
+      do throws(SchemaError) {
+        decision = try PublishDecision(
+          schema, after: history.versions.map { ($0.version, $0.bytes) },
+          next: history.highest + 1, policy ?? history.policy)
+      } catch {
+        throw .schema(error)
+      }
+      do throws(BridgeError) {
+        switch decision {
+        case .refused: return .refused(decision)
+        case .isPublished(let version):
+          if let policy, policy != history.policy { try await save(policy, name, bucket) }
+          guard let present = history.versions.first(where: { $0.version == version }) else {
+            continue
+          }
+          return .already(present)
+        case .mayPublish(let version):
+          guard try await write(schema.bytes, name.key(version: version), 0, bucket) else {
+            continue
+          }
+          if let policy, policy != history.policy { try await save(policy, name, bucket) }
+          let entry = try await ask { () throws(JetStreamError) in
+            try await bucket.get(name.key(version: version))
+          }
+          return .new(
+            Version(name: name, version: version, bytes: schema.bytes, time: entry?.time ?? ""))
+        }
+      } catch {
+        throw .bridge(error)
+      }
+    }
+    throw .bridge(.unavailable("others publish \(name) all the time"))
+  }
+
+  /// False if somebody else has written the key meanwhile.
+  private func write(
+    _ bytes: [UInt8], _ key: String, _ revision: UInt64, _ bucket: KeyValueBucket
+  ) async throws(BridgeError) -> Bool {
+    do {
+      _ = try await bucket.put(key, bytes, expecting: revision)
+      return true
+    } catch {
+      if error.code == Self.wrongRevision { return false }
+      throw .unavailable("\(error)")
+    }
+  }
+
+  private static let wrongRevision = 10071
+
+  private func save(
+    _ policy: SchemaPolicy, _ name: SchemaName, _ bucket: KeyValueBucket
+  ) async throws(BridgeError) {
+    let revision = try await ask { () throws(JetStreamError) in
+      try await bucket.revision(name.policyKey)
+    }
+    guard try await write(policy.bytes, name.policyKey, revision, bucket) else {
+      throw .unavailable("somebody else has changed the policy of \(name) at the same moment")
+    }
+  }
+
+  private var replicas: Int {
+    configuration.streams.compactMap { $0.settings["num_replicas"]?.integer(Int.self) }.max() ?? 1
+  }
+
+  // MARK: Reading
+
+  /// All names; empty where nothing was published.
+  public func list() async throws(BridgeError) -> [History] {
+    try await configuration.withJetStream(logger) { jetStream throws(BridgeError) in
+      let bucket = KeyValueBucket(jetStream, name: Self.bucket)
+      var found: [History] = []
+      let names = Set(try await keys(bucket, "").compactMap { SchemaName.version(ofKey: $0)?.name })
+      for name in names.sorted(by: { $0.description < $1.description }) {
+        found.append(try await history(name, bucket))
+      }
+      return found
+    }
+  }
+
+  /// One name; without versions where nothing was published under it.
+  public func history(_ name: SchemaName) async throws(BridgeError) -> History {
+    try await configuration.withJetStream(logger) { jetStream throws(BridgeError) in
+      try await history(name, KeyValueBucket(jetStream, name: Self.bucket))
+    }
+  }
+
+  private func history(
+    _ name: SchemaName, _ bucket: KeyValueBucket
+  ) async throws(BridgeError) -> History {
+    var history = History(name: name, policy: SchemaPolicy(), versions: [], highest: 0)
+    var numbers: [Int] = []
+    for key in try await keys(bucket, "\(name).") {
+      guard let found = SchemaName.version(ofKey: key), found.name == name else { continue }
+      numbers.append(found.version)
+    }
+    history.highest = numbers.max() ?? 0
+    for number in numbers.sorted() {
+      let key = name.key(version: number)
+      let entry = try await ask { () throws(JetStreamError) in try await bucket.get(key) }
+      guard let entry else { continue }
+      history.versions.append(
+        Version(name: name, version: number, bytes: entry.value, time: entry.time))
+    }
+    let policy = try await ask { () throws(JetStreamError) in
+      try await bucket.get(name.policyKey)
+    }
+    if let policy {
+      guard let known = SchemaPolicy(policy.value) else {
+        throw .configuration(
+          "\(name.policyKey) in the bucket \(Self.bucket) is no policy that is understood here")
+      }
+      history.policy = known
+    }
+    return history
+  }
+
+  /// Keys that begin with a text, deleted ones too.
+  private func keys(
+    _ bucket: KeyValueBucket, _ start: String
+  ) async throws(BridgeError) -> [String] {
+    let subjects = "$KV.\(bucket.name)."
+    do {
+      let info = try await bucket.jetStream.request(
+        "STREAM.INFO.KV_\(bucket.name)", ["subjects_filter": .string("\(subjects)\(start)>")])
+      let found = info["state"]?["subjects"]?.objectValue ?? []
+      return found.map { String($0.key.dropFirst(subjects.count)) }
+    } catch {
+      if error.code == JetStreamCode.streamNotFound { return [] }
+      throw .unavailable("\(error)")
+    }
+  }
+
+  private func ask<T>(
+    _ question: () async throws(JetStreamError) -> T
+  ) async throws(BridgeError) -> T {
+    do {
+      return try await question()
+    } catch {
+      throw .unavailable("\(error)")
+    }
+  }
+}

@@ -1,0 +1,289 @@
+import JSON
+
+/// Writes what statistics say as a schema.
+struct SchemaDrafting {
+  let options: InferenceOptions
+  private var isStrict: Bool { options.isStrict }
+
+  /// With fewer values than this, what all have in common may be chance.
+  private static let enough = 20
+  /// So many different strings may be an enumeration, each seen so often on average.
+  private static let mostConstants = 20
+  private static let repetitions = 8
+
+  init(_ options: InferenceOptions) { self.options = options }
+
+  func schema(_ statistics: ValueStatistics, evidence: String? = nil) -> JSONValue {
+    .object(members(statistics, evidence: evidence))
+  }
+
+  /// - Parameter evidence: how often the place was there.
+  func members(_ value: ValueStatistics, evidence: String?) -> [JSONValue.Member] {
+    var members: [JSONValue.Member] = []
+    if options.withEvidence, let evidence {
+      members.append(.init("$comment", .string(evidence + details(value))))
+    }
+    guard value.count > 0, value.opaque == 0 else { return members }
+    var types = types(value)
+    if let objects = value.objects, objects.kinds != nil, types.count > 1 {
+      // What the kinds say is about objects only.
+      types.removeAll { $0 == "object" }
+      let other = ValueStatistics(depth: value.depth)
+      var memory = InferenceMemory()
+      other.merge(value, &memory)
+      other.objects = nil
+      members.append(
+        .init(
+          "anyOf",
+          .array([
+            .object(self.members(other, evidence: nil)),
+            .object([.init("type", "object")] + self.members(objects)),
+          ])))
+      return members
+    }
+    members.append(
+      .init("type", types.count == 1 ? .string(types[0]) : .array(types.map { .string($0) })))
+    if value.strings.count > 0 { members += strings(value, types) }
+    if value.numbers.count > 0 { members += numbers(value.numbers) }
+    if value.arrays > 0 { members += arrays(value) }
+    if let objects = value.objects { members += self.members(objects) }
+    return members
+  }
+
+  private func types(_ value: ValueStatistics) -> [String] {
+    var types: [String] = []
+    if value.objects != nil { types.append("object") }
+    if value.arrays > 0 { types.append("array") }
+    if value.strings.count > 0 { types.append("string") }
+    if value.numbers.count > 0 {
+      let isInteger =
+        value.numbers.fractions == 0 && (isStrict || value.numbers.count >= Self.enough)
+      types.append(isInteger ? "integer" : "number")
+    }
+    if value.trues + value.falses > 0 { types.append("boolean") }
+    if value.nulls > 0 { types.append("null") }
+    return types
+  }
+
+  // MARK: Strings
+
+  private func strings(_ value: ValueStatistics, _ types: [String]) -> [JSONValue.Member] {
+    let strings = value.strings
+    if let form = form(strings) { return form }
+    guard isStrict else { return [] }
+    if Set(types).isSubset(of: ["string", "null"]), let constants = constants(strings) {
+      let values = constants.map { JSONValue.string($0) }
+      if values.count == 1, types.count == 1 { return [.init("const", values[0])] }
+      return [.init("enum", .array(values + (types.count > 1 ? [.null] : [])))]
+    }
+    var members: [JSONValue.Member] = []
+    let isEnough = strings.count >= Self.enough
+    if isEnough, strings.shortest == strings.longest {
+      members.append(.init("minLength", .int(strings.shortest)))
+      members.append(.init("maxLength", .int(strings.longest)))
+    } else {
+      if strings.shortest > 0 { members.append(.init("minLength", 1)) }
+      members.append(.init("maxLength", .number(RoundNumber.notBelow(Double(strings.longest)))))
+    }
+    if isEnough, strings.forms.contains(.digits) {
+      members.append(.init("pattern", "^[0-9]+$"))
+    }
+    return members
+  }
+
+  private func form(_ strings: StringStatistics) -> [JSONValue.Member]? {
+    guard strings.count >= (isStrict ? 1 : Self.enough / 2) else { return nil }
+    if strings.forms.contains(.objectID) {
+      return [.init("pattern", .string(TextForms.objectIDPattern))]
+    }
+    guard let format = strings.forms.format else { return nil }
+    // Some words look like a URI.
+    if format == "uri", strings.count < 3 { return nil }
+    return [.init("format", .string(format))]
+  }
+
+  /// The values, if they look like all that there can be.
+  private func constants(_ strings: StringStatistics) -> [String]? {
+    guard let values = strings.values, values.count <= Self.mostConstants,
+      strings.count >= max(Self.enough, values.count * Self.repetitions)
+    else { return nil }
+    return values.map { String(decoding: $0.text, as: UTF8.self) }
+      .sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
+  }
+
+  // MARK: Numbers and arrays
+
+  private func numbers(_ numbers: NumberStatistics) -> [JSONValue.Member] {
+    guard isStrict, numbers.least.isFinite, numbers.greatest.isFinite else { return [] }
+    return [
+      .init("minimum", .number(RoundNumber.notAbove(numbers.least))),
+      .init("maximum", .number(RoundNumber.notBelow(numbers.greatest))),
+    ]
+  }
+
+  private func arrays(_ value: ValueStatistics) -> [JSONValue.Member] {
+    var members: [JSONValue.Member] = []
+    if isStrict, value.arrays >= Self.enough {
+      if value.shortestArray > 0 { members.append(.init("minItems", 1)) }
+      if value.longestArray > 0 {
+        members.append(
+          .init("maxItems", .number(RoundNumber.notBelow(Double(value.longestArray)))))
+      }
+    }
+    if let items = value.items {
+      members.append(.init("items", schema(items, evidence: "\(items.count) items")))
+    }
+    return members
+  }
+
+  // MARK: Objects
+
+  func members(_ objects: ObjectStatistics) -> [JSONValue.Member] {
+    guard let kinds = objects.kinds else { return record(objects) }
+    return isStrict ? strictKinds(kinds) : lenientKinds(kinds)
+  }
+
+  private func strictKinds(_ kinds: ObjectKinds) -> [JSONValue.Member] {
+    let name = String(decoding: kinds.name, as: UTF8.self)
+    var alternatives: [JSONValue] = []
+    for kind in kinds.kinds {
+      alternatives.append(.object(record(kind.statistics, name, is: kind.value)))
+    }
+    if let others = kinds.others {
+      let known = kinds.kinds.map { JSONValue.string(String(decoding: $0.value, as: UTF8.self)) }
+      let isKnown: JSONValue = .object([
+        .init("properties", .object([.init(name, .object([.init("enum", .array(known))]))])),
+        .init("required", .array([.string(name)])),
+      ])
+      alternatives.append(.object([.init("not", isKnown)] + record(others)))
+    }
+    return [.init("oneOf", .array(alternatives))]
+  }
+
+  /// Of kinds that were not seen, nothing is asked.
+  private func lenientKinds(_ kinds: ObjectKinds) -> [JSONValue.Member] {
+    let name = String(decoding: kinds.name, as: UTF8.self)
+    var members: [JSONValue.Member] = []
+    if kinds.others == nil {
+      members.append(.init("required", .array([.string(name)])))
+      members.append(
+        .init("properties", .object([.init(name, .object([.init("type", "string")]))])))
+    }
+    let conditions = kinds.kinds.map { kind in
+      let value = JSONValue.string(String(decoding: kind.value, as: UTF8.self))
+      let test: JSONValue = .object([
+        .init("properties", .object([.init(name, .object([.init("const", value)]))])),
+        .init("required", .array([.string(name)])),
+      ])
+      let record = JSONValue.object(record(kind.statistics, name, is: kind.value))
+      return JSONValue.object([.init("if", test), .init("then", record)])
+    }
+    members.append(.init("allOf", .array(conditions)))
+    return members
+  }
+
+  /// - Parameter value: what the member of this name is in all of them.
+  private func record(
+    _ objects: ObjectStatistics, _ name: String? = nil, is value: [UInt8]? = nil
+  ) -> [JSONValue.Member] {
+    let shape = ObjectShape(objects)
+    var members: [JSONValue.Member] = []
+    if options.withEvidence, name != nil {
+      members.append(.init("$comment", .string("\(objects.count) of this kind")))
+    }
+    let required = shape.fields.filter {
+      $0.presence == objects.count && (isStrict || objects.count >= Self.enough)
+    }
+    if !required.isEmpty {
+      members.append(
+        .init(
+          "required", .array(required.map { .string(String(decoding: $0.name, as: UTF8.self)) })))
+    }
+    var properties: [JSONValue.Member] = []
+    for field in shape.fields {
+      let key = String(decoding: field.name, as: UTF8.self)
+      if key == name, let value {
+        let constant = JSONValue.string(String(decoding: value, as: UTF8.self))
+        properties.append(.init(key, .object([.init("const", constant)])))
+      } else {
+        let evidence = "\(field.presence) of \(objects.count)"
+        properties.append(.init(key, schema(field.value, evidence: evidence)))
+      }
+    }
+    if !properties.isEmpty { members.append(.init("properties", .object(properties))) }
+    if let rest = shape.rest {
+      if isStrict, let pattern = shape.namePattern {
+        let names = shape.fields.map { JSONValue.string(String(decoding: $0.name, as: UTF8.self)) }
+        let form = JSONValue.object([.init("pattern", .string(pattern))])
+        members.append(
+          .init(
+            "propertyNames",
+            names.isEmpty
+              ? form
+              : .object([.init("anyOf", [.object([.init("enum", .array(names))]), form])])))
+      }
+      members.append(
+        .init(
+          "additionalProperties",
+          schema(rest, evidence: "\(rest.count) members under \(shape.restNames) names")))
+    } else if isStrict {
+      members.append(.init("additionalProperties", false))
+    }
+    return members
+  }
+
+  // MARK: Evidence
+
+  private func details(_ value: ValueStatistics) -> String {
+    var parts: [String] = []
+    func add(_ name: String, _ count: Int) { if count > 0 { parts.append("\(name) \(count)") } }
+    add("null", value.nulls)
+    add("true", value.trues)
+    add("false", value.falses)
+    if value.numbers.count > 0 {
+      add("integer", value.numbers.integers)
+      add("fraction", value.numbers.fractions)
+      parts.append("from \(value.numbers.least) to \(value.numbers.greatest)")
+    }
+    if value.strings.count > 0 {
+      add("string", value.strings.count)
+      parts.append("length \(value.strings.shortest) to \(value.strings.longest)")
+      if let values = value.strings.values, values.count <= Self.mostConstants {
+        parts.append("\(values.count) different")
+      }
+    }
+    if value.arrays > 0 {
+      add("array", value.arrays)
+      parts.append("of \(value.shortestArray) to \(value.longestArray) items")
+    }
+    add("object", value.objects?.count ?? 0)
+    return parts.isEmpty ? "" : ": " + parts.joined(separator: ", ")
+  }
+}
+
+/// Bounds that leave some room: 1, 2 or 5 times a power of ten.
+enum RoundNumber {
+  /// The least round number that is not below a value.
+  static func notBelow(_ value: Double) -> String {
+    // Above negative values there is 0.
+    if value <= 0 { return "0" }
+    for exponent in -20...308 {
+      for digit in [1, 2, 5] {
+        let text = text(digit, exponent)
+        if let number = Double(text), number >= value { return text }
+      }
+    }
+    return "1e309"
+  }
+
+  /// The greatest one that is not above.
+  static func notAbove(_ value: Double) -> String {
+    value >= 0 ? "0" : "-" + notBelow(-value)
+  }
+
+  private static func text(_ digit: Int, _ exponent: Int) -> String {
+    if exponent >= 16 { return "\(digit)e\(exponent)" }
+    if exponent >= 0 { return "\(digit)" + String(repeating: "0", count: exponent) }
+    return "0." + String(repeating: "0", count: -exponent - 1) + "\(digit)"
+  }
+}

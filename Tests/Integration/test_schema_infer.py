@@ -1,0 +1,174 @@
+"""Schemas of documents, from files and a collection, checked by jsonschema-rs; and how versions compare."""
+
+import datetime
+import json
+import random
+
+import bson
+import bson.json_util
+import jsonschema_rs
+import pytest
+from bridge import Bridge, configuration, tailrace, wait_until
+from load import client, make_collections, now
+
+ROOMS = ["GENERAL", "random", "support"]
+
+
+def message(rng, number):
+    """As a chat has them: of two kinds, with optional, nullable and nested fields."""
+    found = {"_id": bson.ObjectId(rng.randbytes(12)), "rid": rng.choice(ROOMS), "n": number,
+             "ts": datetime.datetime(2026, 11, 23, tzinfo=datetime.timezone.utc)
+             + datetime.timedelta(seconds=number),
+             "u": {"_id": str(rng.randrange(1 << 40)), "username": f"user{rng.randrange(900)}"},
+             "kind": rng.choice(["text", "file"])}
+    if found["kind"] == "text":
+        found["msg"] = "x" * rng.randrange(200)
+    else:
+        found |= {"url": f"https://example.org/{number}", "size": bson.Int64(rng.randrange(1 << 40))}
+    if rng.random() < 0.3:
+        found["editedBy"] = rng.choice([None, {"username": "a"}])
+    if rng.random() < 0.3:
+        found["reactions"] = {f":smile{rng.randrange(5000)}:": {"usernames": ["a", "b"]}}
+    return found
+
+
+def plain(document):
+    return json.loads(json.dumps(document, default=lambda value: (
+        str(value) if isinstance(value, bson.ObjectId)
+        else value.isoformat(timespec="milliseconds").replace("+00:00", "Z"))))
+
+
+def infer(*arguments, code=0, **options):
+    done = tailrace("schema", "infer", *arguments, **options)
+    assert done.returncode == code, (done.stdout[-2000:], done.stderr)
+    return json.loads(done.stdout) if code == 0 else done.stderr
+
+
+@pytest.mark.parametrize("strict", [[], ["--strict", "--evidence"]])
+def test_all_that_was_seen_is_valid(tmp_path, strict):
+    rng = random.Random(7)
+    documents = [message(rng, number) for number in range(2000)]
+    texts = [plain(document) for document in documents]
+    lines = tmp_path / "documents.ndjson"
+    lines.write_text("".join(json.dumps(text) + "\n\n" for text in texts))
+    dump = tmp_path / "dump.bson"
+    dump.write_bytes(b"".join(bson.encode(document) for document in documents))
+    schema = infer(lines, *strict)
+    assert infer(dump, *strict) == schema
+    assert infer("-", *strict, input=lines.read_text()) == schema
+    validator = jsonschema_rs.Draft202012Validator(schema, validate_formats=True)
+    assert all(validator.is_valid(text) for text in texts)
+    file = tmp_path / "schema.json"
+    file.write_text(json.dumps(schema))
+    for documents in [lines, dump]:
+        done = tailrace("schema", "check", file, documents)
+        assert done.returncode == 0, done.stdout[-2000:]
+    unseen = [plain(message(rng, number)) for number in range(2000)]
+    if not strict:
+        assert all(validator.is_valid(text) for text in unseen)
+    else:
+        assert not any(validator.is_valid(text | {"kind": "invented"}) for text in unseen)
+        assert "2000 documents" in schema["$comment"]
+
+
+def test_a_collection(lab, tmp_path, name):
+    rng = random.Random(8)
+    documents = [message(rng, number) for number in range(500)]
+    with client(lab) as mongo:
+        mongo[name].messages.insert_many(documents)
+    schema = infer("--from-mongodb", lab.uri, "--from-collection", f"{name}.messages", "--strict")
+    validator = jsonschema_rs.Draft202012Validator(schema)
+    assert all(validator.is_valid(plain(document)) for document in documents)
+    assert len(schema["oneOf"]) == 2
+    whole = infer("--from-mongodb", lab.uri, "--from-collection", f"{name}.messages", "--whole",
+                  "--evidence")
+    assert whole["$comment"].startswith("500 documents")
+    assert "no document" in infer(
+        "--from-mongodb", lab.uri, "--from-collection", f"{name}.none", code=64)
+
+
+def test_the_bodies_of_a_rule(lab, tmp_path, name):
+    bridge = Bridge(tmp_path, configuration(lab, name, rule={"name": "messages"}))
+    rng = random.Random(9)
+    entries = []
+    for number in range(50):
+        document = message(rng, number)
+        entries.append({
+            "ts": bson.Timestamp(1_700_000_000 + number, 1), "t": bson.Int64(1),
+            "wall": document["ts"], "v": bson.Int64(2), "op": "i", "ns": f"{name}.messages",
+            "ui": bson.Binary(bytes(16), 4), "o": document, "o2": {"_id": document["_id"]}})
+    lines = tmp_path / "oplog.json"
+    lines.write_text("".join(
+        bson.json_util.dumps(entry, json_options=bson.json_util.CANONICAL_JSON_OPTIONS) + "\n"
+        for entry in entries))
+    schema = infer("-c", bridge.file, "--rule", "messages", "--strict", lines, cwd=tmp_path)
+    assert schema["properties"]["operationType"] == {"type": "string", "const": "insert"}
+    assert len(schema["properties"]["fullDocument"]["oneOf"]) == 2
+    assert "there is no rule x" in infer("-c", bridge.file, "--rule", "x", lines, code=78, cwd=tmp_path)
+
+
+def test_the_oplog_and_a_stream(lab, jetstream, tmp_path, name):
+    make_collections(lab, name)
+    rng = random.Random(10)
+    with Bridge(tmp_path, configuration(lab, name, rule={"name": "messages"})) as bridge:
+        bridge.start().wait_ready()
+        since = now(lab)
+        with client(lab) as mongo:
+            mongo[name].messages.insert_many([message(rng, number) for number in range(40)])
+            mongo[name].messages.delete_many({"n": {"$lt": 10}})
+        wait_until(lambda: jetstream.holds(name, 50), "50 messages")
+        options = ["-c", bridge.file, "--rule", "messages", "--evidence"]
+        oplog = infer(*options, "--from-oplog", "--from", f"{since.time}.{since.inc}", cwd=tmp_path)
+        stream = infer(*options, "--from-stream", name, cwd=tmp_path)
+        assert oplog == stream
+        assert stream["$comment"].startswith("50 documents")
+        kinds = [part["if"]["properties"]["operationType"]["const"] for part in stream["allOf"]]
+        assert kinds == ["insert", "delete"]
+        file = tmp_path / "stream.json"
+        file.write_text(json.dumps(infer("-c", bridge.file, "--from-stream", name, "--strict",
+                                         cwd=tmp_path)))
+        validator = jsonschema_rs.Draft202012Validator(json.loads(file.read_text()))
+        assert all(validator.is_valid(message.json) for message in jetstream.messages(name))
+        assert "no such stream" in infer(
+            "-c", bridge.file, "--from-stream", "nothing", code=78, cwd=tmp_path)
+
+
+def test_what_cannot_be_read(tmp_path):
+    lines = tmp_path / "documents.ndjson"
+    lines.write_text('{"a":1}\n{"a":\n')
+    assert f"{lines}:2: invalid JSON" in infer(lines, code=64)
+    assert "can't be read" in infer(tmp_path / "nothing", code=64)
+    lines.write_text("\n")
+    assert "no document" in infer(lines, code=64)
+
+
+def test_versions(tmp_path):
+    def diff(old, new, *options):
+        files = [tmp_path / "old.json", tmp_path / "new.json"]
+        for file, schema in zip(files, [old, new]):
+            file.write_text(json.dumps(schema))
+        done = tailrace("schema", "diff", *files, *options)
+        assert not done.stderr, done.stderr
+        return done.returncode, done.stdout
+
+    text = {"type": "object", "properties": {"text": {"type": "string", "maxLength": 20}}}
+    shorter = {"type": "object", "properties": {"text": {"type": "string", "maxLength": 10}}}
+    code, said = diff(text, shorter)
+    assert code == 1 and "breaks producers" in said and "maxLength 10; OLD has maxLength 20" in said
+    assert diff(shorter, text)[0] == 0
+    assert diff(shorter, text, "--compatibility", "forward")[0] == 1
+    assert diff(text, text | {"title": "T"}, "--compatibility", "full")[0] == 0
+    code, said = diff(text, shorter, "--json")
+    report = json.loads(said)
+    difference = report["backward"]["differences"][0]
+    assert code == 1 and report["verdict"] == "incompatible"
+    assert difference["pointer"] == "/properties/text/maxLength" and difference["instance"] == "/text"
+    assert jsonschema_rs.is_valid(text, difference["witness"])
+    assert not jsonschema_rs.is_valid(shorter, difference["witness"])
+    # One more optional property.
+    more = {"type": "object", "properties": text["properties"] | {"n": {"type": "integer"}}}
+    assert diff(text, more)[0] == 0
+    assert diff(text, more, "--strict")[0] == 1
+    assert diff({"type": "string", "pattern": "^(?=a)b"}, False)[0] == 2
+    files = [tmp_path / "old.json", tmp_path / "none.json"]
+    assert tailrace("schema", "diff", *files).returncode == 78
