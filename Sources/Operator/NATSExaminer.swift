@@ -228,7 +228,8 @@ struct NATSExaminer: Sendable {
         ]))
       if case .refused = answer { lacking.append("\(right.subject), to \(right.purpose)") }
     }
-    let rest = lacking.isEmpty ? "" : "; not allowed, and optional: \(lacking.joined(separator: "; "))"
+    let rest =
+      lacking.isEmpty ? "" : "; not allowed, and optional: \(lacking.joined(separator: "; "))"
     return Diagnosis(
       "nats.permissions.leadership", .ok,
       "\(rights.leadership.count - lacking.count) subjects of several instances are allowed" + rest)

@@ -103,7 +103,9 @@ import Testing
       let connection = jetStream.connection
       for fence in [false, true] {
         var sequence: UInt64 = 0
-        if fence { sequence = try await jetStream.publish("fence.b", headers: [:], payload: [48]).sequence }
+        if fence {
+          sequence = try await jetStream.publish("fence.b", headers: [:], payload: [48]).sequence
+        }
         for mode in modes(version) where mode != .chain {
           let tag = "\(mode)-\(fence)"
           let lane = lane(mode, tag, sequence)

@@ -97,7 +97,8 @@ extension HealthProbe {
       } else if let asked = StatusBoard.age(leadership.askedAt), asked < 5,
         let (stream, why) = leadership.unfenced.min(by: { $0.key < $1.key })
       {
-        let others = leadership.unfenced.count > 1 ? " (and \(leadership.unfenced.count - 1) more)" : ""
+        let others =
+          leadership.unfenced.count > 1 ? " (and \(leadership.unfenced.count - 1) more)" : ""
         inputs.leaseProblem =
           "another instance stands by, and stream \(stream)\(others) has no fence: \(why)"
       }

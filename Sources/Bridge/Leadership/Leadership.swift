@@ -390,7 +390,9 @@ final class Leadership: Sendable {
         else { break }
         record.isReleased = true
         record.isDrained = isDrained
-        if (try? await store.write(record, expecting: found.revision, connection)) ?? nil != nil { break }
+        if (try? await store.write(record, expecting: found.revision, connection)) ?? nil != nil {
+          break
+        }
       }
     }
     await standDown()
