@@ -17,14 +17,15 @@ from several import Side, database  # noqa: E402
 # Files whose tests take FAULT_ROUNDS into account.
 FAULTS = ("test_cut_", "test_frozen_", "test_kill_", "test_stepdown", "test_term_")
 
-# Files that take a minute and more, about the longest first. They begin first: a worker that gets one of them
+# Files that take long, about the longest first. They begin first: a worker that gets one of them
 # at the end works while the others have nothing left.
 LONG = (
-    "three_instances", "refusals", "refused_starts", "reload", "memory_bounds", "verify_alterations", "instances",
-    "health", "verify", "example_matrix", "two_bridges", "snapshot", "stream_made_again", "producer_first",
-    "kill_nats_one_of_three", "kill_nats_single", "kill_tailrace", "kill_mongod_primary_of_three", "cut_network",
-    "rollback", "stepdown", "term_frozen", "kill_member_being_read", "frozen_member", "kill_mongod_single",
-    "term_mongod", "change_stream_reader", "large_transactions", "full_documents", "state_random",
+    "refused_starts", "snapshot", "reload", "three_instances", "lost_acked", "verify_alterations", "producer_first",
+    "two_bridges", "example_matrix", "memory_bounds", "verify", "cut_network", "stream_made_again", "rollback",
+    "kill_nats_one_of_three", "kill_mongod_primary_of_three", "kill_tailrace", "kill_nats_single", "stepdown",
+    "term_frozen", "kill_member_being_read", "frozen_member", "kill_mongod_single", "term_mongod",
+    "change_stream_reader", "large_transactions", "full_documents", "mongodb_role", "state_random",
+    "consumed_before_restart", "instances", "health",
 )
 PLACES = {f"test_{name}.py": place for place, name in enumerate(LONG)}
 
