@@ -65,7 +65,8 @@ def swift_tests():
 
 def integration_tests(python, choice):
     """Runs them; the exit code."""
-    workers = ["-n", os.environ.get("TEST_WORKERS", "4"), "--dist", "loadfile"]
+    # In the order that Tests/Integration/conftest.py chooses, not by the number of tests.
+    workers = ["-n", os.environ.get("TEST_WORKERS", "4"), "--dist", "loadfile", "--no-loadscope-reorder"]
     return run(python, "-m", "pytest", "-q", "--durations=20", "--junitxml", PYTHON_REPORT,
                *(workers if "no:xdist" not in choice else []), *choice)
 

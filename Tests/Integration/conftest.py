@@ -17,6 +17,18 @@ from several import Side, database  # noqa: E402
 # Files whose tests take FAULT_ROUNDS into account.
 FAULTS = ("test_cut_", "test_frozen_", "test_kill_", "test_stepdown", "test_term_")
 
+# Files that take long, about the longest first. They begin first: a worker that gets one of them
+# at the end works while the others have nothing left.
+LONG = (
+    "refused_starts", "snapshot", "reload", "three_instances", "lost_acked", "verify_alterations", "producer_first",
+    "two_bridges", "example_matrix", "memory_bounds", "verify", "cut_network", "stream_made_again", "rollback",
+    "kill_nats_one_of_three", "kill_mongod_primary_of_three", "kill_tailrace", "kill_nats_single", "stepdown",
+    "term_frozen", "kill_member_being_read", "frozen_member", "kill_mongod_single", "term_mongod",
+    "change_stream_reader", "large_transactions", "full_documents", "mongodb_role", "state_random",
+    "consumed_before_restart", "instances", "health",
+)
+PLACES = {f"test_{name}.py": place for place, name in enumerate(LONG)}
+
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "fault: kills servers or the bridge, again and again")
@@ -26,6 +38,7 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.path.name.startswith(FAULTS):
             item.add_marker(pytest.mark.fault)
+    items.sort(key=lambda item: PLACES.get(item.path.name, len(PLACES)))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -6,7 +6,7 @@ import time
 
 import pytest
 from bridge import Bridge, configuration, tailrace, wait_until
-from ids import check_checkpoint, ours, outcomes, produce, servers
+from ids import check_checkpoint, checkpointed, ours, outcomes, produce, servers
 from jetstream import JetStream
 from load import client, make_collections
 
@@ -119,4 +119,28 @@ def test_snapshot_within_the_window(lab, jetstream, tmp_path, name, publish):
         wait_until(lambda: jetstream.holds(name, 6011), f"the tail (the snapshot took {took:.1f} s)")
         check_checkpoint(lab, jetstream, bridge, name)
         assert jetstream.state(f"DLQ_{name}") is None or not jetstream.last_sequence(f"DLQ_{name}")
+        assert bridge.terminate() == 0
+
+
+@pytest.mark.parametrize("when", ["stopped", "running"])
+def test_deleted(lab, jetstream, tmp_path, name, when):
+    """All ids were a producer's, so the bridge stored nothing itself: that the stream is deleted is noticed all the
+    same."""
+    make_collections(lab, name)
+    ids = [f"{n}.created" for n in range(20)]
+    changes = configuration(lab, name, rule=template(name), stream={"ownership": "shared"})
+    with Bridge(tmp_path, changes) as bridge, client(lab) as mongo:
+        bridge.start().wait_ready()
+        produce(jetstream, f"{name}.messages.created", ids)
+        mongo[name].messages.insert_many([{"_id": n} for n in range(20)])
+        wait_until(lambda: outcomes(bridge)["duplicate"] == 20, "the producer's ids")
+        checkpointed(lab, bridge)
+        if when == "stopped":
+            assert bridge.terminate() == 0
+        jetstream.delete_stream(name)
+        if when == "stopped":
+            bridge.start().wait_ready()
+        wait_until(lambda: jetstream.holds(name, 20), "the stream filled again", seconds=30)
+        assert [message.id for message in jetstream.messages(name)] == ids
+        wait_until(lambda: bridge.json("/status")[1]["health"] in ("ok", "idle"), "the end of the gap")
         assert bridge.terminate() == 0
