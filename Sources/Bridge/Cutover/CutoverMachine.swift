@@ -188,6 +188,7 @@ extension CutoverRecord {
       }
     return CutoverRefusal(
       code: "wrong_phase",
-      description: "group \(group) is in phase \(phase.rawValue): \(name) does not apply; \(remedy)")
+      description: "group \(group) is in phase \(phase.rawValue): \(name) does not apply; \(remedy)"
+    )
   }
 }

@@ -59,7 +59,8 @@ struct LaneSink: LaneWriting, ~Copyable {
     let position = event.position
     let letters = pipeline.lanes[epoch.deadLetterLane]
     if letters.holdsBackOthers { return .full }
-    if !epoch.handedOver.isEmpty, epoch.handedOver[rule].contains(where: { $0.contains(position) }) {
+    if !epoch.handedOver.isEmpty, epoch.handedOver[rule].contains(where: { $0.contains(position) })
+    {
       // What can't be made is a dead letter all the same.
       standing = .handedOver
       return .check

@@ -83,11 +83,13 @@ extension CutoverOperator {
       let record = try await store.load(group).record
       switch record.phase {
       case .committed, .finalized:
-        return .done("group \(group) is in phase \(record.phase.rawValue), from \(Self.text(record.fence)) on")
+        return .done(
+          "group \(group) is in phase \(record.phase.rawValue), from \(Self.text(record.fence)) on")
       case .dual, .bridge:
         return .blocked([
           CutoverBlocker(
-            "timeout", "the group is back in phase \(record.phase.rawValue): \(record.change.reason)",
+            "timeout",
+            "the group is back in phase \(record.phase.rawValue): \(record.change.reason)",
             since: record.change.at)
         ])
       case .committing: break
@@ -97,15 +99,18 @@ extension CutoverOperator {
         step("fence at \(found)")
       }
       if record.hasExpired(now: CutoverTime.now) {
-        return try await giveUp(group, "timeout", "not everything up to the fence was settled in time")
+        return try await giveUp(
+          group, "timeout", "not everything up to the fence was settled in time")
       }
       guard record.isDrained, let fence else {
         try await Task.sleep(for: .milliseconds(100))
         continue
       }
       step("everything up to the fence is settled")
-      let start = verified ?? Self.later(
-        record.rewind ?? record.ranges.last?.from ?? fence, fence, configuration.cutover.window)
+      let start =
+        verified
+        ?? Self.later(
+          record.rewind ?? record.ranges.last?.from ?? fence, fence, configuration.cutover.window)
       if start < fence {
         let result = await verify(group, start, fence)
         guard result.isPass else { return try await giveUp(group, "verify", result.detail) }
