@@ -58,6 +58,9 @@ private func at(_ seconds: UInt32) -> OplogPosition {
     let end = try asked(done, .finalize)
     #expect(try end.asked(.finalize, by: "", reason: "", now: 0) == nil)
     #expect(try CutoverRecord(group: "g").asked(.cancel, by: "", reason: "", now: 0) == nil)
+    for record in [dual, done, back, end] {
+      #expect(try record.asked(.abort, by: "", reason: "", now: 0) == nil)
+    }
     #expect(told(dual, .boundary(at(99), resume: at(99))) == dual)
     #expect(told(dual, .fence(at(99))) == dual && told(dual, .drained) == dual)
     #expect(told(done, .failed) == done)
@@ -142,7 +145,7 @@ private func at(_ seconds: UInt32) -> OplogPosition {
   @Test func `random courses`() throws {
     var random = SeededRandom(seed: 11)
     var reached: Set<CutoverPhase> = []
-    for _ in 0..<20_000 {
+    for course in 0..<2_000 {
       var record = CutoverRecord(group: "g")
       var place: UInt32 = 10
       for _ in 0..<30 {
@@ -180,7 +183,7 @@ private func at(_ seconds: UInt32) -> OplogPosition {
           if let from = one.from { #expect(from <= end) }
           if let from = next.from { #expect(end <= from) }
         }
-        #expect(try CutoverRecord(parsing: record.json.utf8) == record)
+        if course % 50 == 0 { #expect(try CutoverRecord(parsing: record.json.utf8) == record) }
       }
     }
     #expect(reached == Set(CutoverPhase.allCases))

@@ -210,3 +210,144 @@ def test_from_the_bridge_to_its_producer(group):
                "it is reported as finalized")
     group.passed()
     assert "301.created" not in [m.id for m in group.jetstream.messages(group.name)]
+
+
+def test_given_back(group):
+    """cancel: the bridge publishes again, from a boundary on, whatever happens in between."""
+    group.bridge.start().wait_ready()
+    group.dual()
+    group.insert(1, 2, 3)
+    group.produce(2)
+    group.command("cancel")
+    group.insert(4, 5)
+    # Killed before, at, or behind the boundary.
+    group.bridge.kill()
+    group.insert(6)
+    group.bridge.start().wait_ready()
+    group.insert(7)
+    group.holds(1, 2, 3, 4, 5, 6, 7)
+    own = [m for m in group.jetstream.messages(group.name) if m.id != "2.created"]
+    assert "7.created" in [m.id for m in own if "Tailrace-Filled" not in m.headers]
+    group.command("cancel")
+    assert group.status()["phase"] == "bridge"
+    # And once more into dual, from another boundary.
+    group.dual()
+    group.insert(8, 9)
+    group.produce(9)
+    group.counts(by_producer=1, filled=1)
+    group.holds(*range(1, 10))
+    assert group.bridge.terminate() == 0
+
+
+def test_killed_in_dual(group):
+    """The bridge is killed again and again beside a producer that is silent for one event in ten, and wrong in one."""
+    group.bridge.start().wait_ready()
+    group.dual()
+    number, silent, wrong = 0, [], []
+    for _ in range(4):
+        for _ in range(8):
+            batch = list(range(number, number + 10))
+            number += 10
+            group.insert(*batch)
+            silent.append(batch[3])
+            wrong.append(batch[7])
+            group.produce(*[n for n in batch if n not in (batch[3], batch[7])])
+            group.produce(batch[7], text="wrong")
+        group.bridge.kill()
+        group.bridge.start().wait_ready()
+    group.counts(by_producer=number - len(silent) - len(wrong), filled=len(silent), mismatched=len(wrong))
+    group.holds(*range(number))
+    assert group.filled() == silent
+    assert group.bridge.terminate() == 0
+
+
+@pytest.mark.parametrize("victim", ["command", "bridge"])
+def test_killed_while_committing(group, victim):
+    """A commit whose command or bridge is killed at some moment: the group is in dual again by the deadline, or
+    committed; nothing is lost, and another commit succeeds."""
+    group.bridge.start().wait_ready()
+    group.dual()
+    group.insert(1)
+    group.produce(1)
+    group.counts(by_producer=1)
+    number = 2
+    for moment in (0.05, 0.3, 0.8):
+        if group.status()["phase"] == "committed":
+            group.command("rollback")
+        group.insert(number)
+        group.produce(number)
+        number += 1
+        wait_until(lambda: group.status()["can_commit"], "no blockers", seconds=30, every=0.2)
+        command = subprocess.Popen(
+            [BINARY, "cutover", "commit", "-c", group.bridge.file, "--group", "messages", "--timeout", "4s"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=group.folder)
+        # It is killed some time behind this step.
+        for line in command.stderr:
+            if line.startswith("committing"):
+                break
+        try:
+            command.wait(moment)
+        except subprocess.TimeoutExpired:
+            pass
+        group.insert(number)
+        number += 1
+        if victim == "command":
+            command.kill()
+        else:
+            group.bridge.kill()
+            group.bridge.start()
+        command.wait(30)
+        command.stderr.close()
+        group.bridge.wait_ready()
+        phase = wait_until(lambda: (p := group.status()["phase"]) in ("dual", "committed") and p,
+                           "a phase that lasts", seconds=30, every=0.2)
+        if phase == "dual":
+            wait_until(lambda: number - 1 in group.filled(), "it is filled in", seconds=20)
+        else:
+            wait_until(lambda: group.status()["counts"]["missed"] == 1, "it is missed", seconds=20)
+            group.command("rollback")
+            wait_until(lambda: number - 1 in group.filled(), "it is filled in", seconds=20)
+    group.holds(*range(1, number))
+    def committed():
+        group.insert(committed.next)
+        group.produce(committed.next)
+        committed.next += 1
+        done = tailrace("cutover", "commit", "-c", group.bridge.file, "--group", "messages", cwd=group.folder)
+        return done.returncode == 0
+    committed.next = number
+    wait_until(committed, "a commit", seconds=60, every=0.5)
+    group.holds(*range(1, committed.next))
+    assert group.bridge.terminate() == 0
+
+
+def test_what_can_not_be_cut_over(lab, jetstream, tmp_path, name):
+    with Group(lab, jetstream, tmp_path, name, rule={"id": "positional"},
+               stream={"ownership": "exclusive"}) as group:
+        group.bridge.start().wait_ready()
+        done = group.command("dual", code=78)
+        assert "positional" in done.stderr and "exclusive" in done.stderr
+        status = group.status()
+        assert [r["code"] for r in status["reasons"]] == ["positional_id", "exclusive_stream"]
+        assert tailrace("cutover", "dual", "-c", group.bridge.file, "--group", "others").returncode == 78
+        for verb in ("commit", "rollback", "finalize"):
+            group.command(verb, code=1)
+        group.command("cancel")
+        assert group.bridge.terminate() == 0
+
+
+def test_a_lost_record_is_not_forgotten(group):
+    """The state bucket is gone: a committed group's events are not published again behind anybody's back."""
+    group.bridge.start().wait_ready()
+    group.dual()
+    group.insert(1)
+    group.produce(1)
+    group.counts(by_producer=1)
+    assert group.bridge.terminate() == 0
+    group.jetstream.delete_stream(f"KV_STATE_{group.name}")
+    assert group.bridge.run() == 75
+    assert "its record is gone" in group.bridge.tail()
+    group.command("cancel")
+    group.bridge.start().wait_ready()
+    group.insert(2)
+    group.holds(1, 2)
+    assert group.bridge.terminate() == 0

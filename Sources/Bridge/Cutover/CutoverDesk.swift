@@ -31,7 +31,8 @@ final class CutoverDesk: Sendable {
 
   /// - Parameter isServed: false: no group is ever anywhere but in phase `bridge`.
   init(
-    isServed: Bool, instance: String, board: StatusBoard, monitor: any MongoWatching, mongo: any MongoAnswering,
+    isServed: Bool, instance: String, board: StatusBoard, monitor: any MongoWatching,
+    mongo: any MongoAnswering,
     logger: Logger
   ) {
     self.isServed = isServed

@@ -61,7 +61,7 @@ extension CutoverOperator {
     do {
       return try await complete(group, deadline, verified, store, verify, step)
     } catch {
-      _ = try? await change(group, .cancel, "the commit failed: \(error)")
+      _ = try? await change(group, .abort, "the commit failed: \(error)")
       throw error
     }
   }
@@ -121,7 +121,7 @@ extension CutoverOperator {
       var inDual = record
       inDual.phase = .dual
       let blockers = try await blockers(inDual, progress, store, nil)
-      if let blocker = blockers.first {
+      if let blocker = blockers.first(where: { Self.faults.contains($0.code) }) {
         return try await giveUp(group, blocker.code, blocker.detail)
       }
       switch try await change(
@@ -137,10 +137,13 @@ extension CutoverOperator {
     }
   }
 
+  /// Blockers that are still looked for when everything up to the fence is settled.
+  private static let faults: Set<String> = ["fills", "mismatches", "phantoms", "dead_letters"]
+
   private func giveUp(
     _ group: String, _ code: String, _ why: String
   ) async throws -> Outcome {
-    _ = try await change(group, .cancel, "the commit failed: \(why)")
+    _ = try await change(group, .abort, "the commit failed: \(why)")
     return .blocked([CutoverBlocker(code, "\(why); the group is back in phase dual")])
   }
 
