@@ -104,7 +104,8 @@ public final class BridgeService: Service {
       }, logger: logger, onChange: { [trigger] in trigger.fire() })
     monitor = surroundings.monitor(sourceOptions, logger: logger)
     cutover = CutoverDesk(
-      instance: surroundings.instance, board: board, monitor: monitor, mongo: mongo, logger: logger)
+      isServed: surroundings.servesCutover, instance: surroundings.instance, board: board,
+      monitor: monitor, mongo: mongo, logger: logger)
     snapshotChoice.rules = configuration.rules
   }
 

@@ -25,6 +25,9 @@ package protocol Surroundings: Sendable {
   func answers(_ options: MongoSourceOptions) -> any MongoAnswering
   func monitor(_ options: MongoSourceOptions, logger: Logger) -> any MongoWatching
 
+  /// Groups can be cut over: followers need threads, clocks and servers of the system.
+  var servesCutover: Bool { get }
+
   /// An epoch begins as decided, …
   func noteEpoch(_ decision: EpochDecision)
   /// … and has ended.
@@ -40,6 +43,7 @@ package protocol Surroundings: Sendable {
 }
 
 extension Surroundings {
+  package var servesCutover: Bool { true }
   package func noteEpoch(_ decision: EpochDecision) {}
   package func noteEpoch(endedBy end: EpochEnd) {}
   package func noteLeadership(epoch: UInt64?) {}

@@ -194,7 +194,8 @@ enum PlainNumber {
       case UInt8(ascii: "-"): isNegative = true
       case UInt8(ascii: "."): isFraction = true
       case UInt8(ascii: "e"), UInt8(ascii: "E"):
-        let power = String(decoding: UnsafeRawBufferPointer(rebasing: text[(at + 1)...]), as: UTF8.self)
+        let rest = UnsafeRawBufferPointer(rebasing: text[(at + 1)...])
+        let power = String(decoding: rest, as: UTF8.self)
         exponent &+= Int64(power) ?? (power.hasPrefix("-") ? -1 << 60 : 1 << 60)
         at = text.count
         continue

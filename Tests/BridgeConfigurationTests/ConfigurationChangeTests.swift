@@ -97,6 +97,8 @@ import Testing
     Change(
       key: "bridge.checkpoint_interval", before: "bridge: {}",
       after: "bridge: { checkpoint_interval: 2s }"),
+    Change(key: "cutover.grace", before: "cutover: {}", after: "cutover: { grace: 9s }"),
+    Change(key: "cutover.window", before: "cutover: {}", after: "cutover: { window: 9s }"),
     Change(key: "bridge.lease", before: "bridge: {}", after: "bridge: { lease: 9s }"),
     Change(
       key: "redaction.key", before: "redaction: { key: 0123456789abcdef }",
@@ -149,7 +151,7 @@ import Testing
   @Test func `the table has every key`() throws {
     let keys = try configuration(Self.file()).keysRead
     let sections: Set = [
-      "source", "nats", "nats.tls", "bridge", "redaction", "dead_letter", "http", "log",
+      "source", "nats", "nats.tls", "bridge", "cutover", "redaction", "dead_letter", "http", "log",
       "streams", "rules",
     ]
     // Absent from the file.

@@ -1,12 +1,8 @@
 """Groups on their way from the bridge to their producers: each business event is stored once, whoever was first, and
 what producers do wrong is seen."""
 
-import asyncio
 import json
-import re
-import signal
 import subprocess
-import time
 from collections import Counter
 
 import pytest
@@ -79,6 +75,18 @@ class Group:
             wait_until(same, "counts", seconds=20, every=0.2)
         except AssertionError:
             raise AssertionError(f"{found}, wanted {whole}\n{self.status()}") from None
+
+    def committable(self, first):
+        """Has the producer do what it should until nothing keeps the group from being committed; the next number."""
+        numbers = iter(range(first, first + 1000))
+
+        def ready():
+            number = self.last = next(numbers)
+            self.insert(number)
+            self.produce(number)
+            return self.status()["can_commit"]
+        wait_until(ready, "no blockers", seconds=60, every=0.3)
+        return self.last + 1
 
     def dual(self):
         self.command("dual")
@@ -164,49 +172,174 @@ def test_from_the_bridge_to_its_producer(group):
     group.command("commit", code=1)
     assert group.status()["phase"] == "dual"
     # Nothing of that within the window.
-    def committable():
-        group.insert(committable.next)
-        group.produce(committable.next)
-        committable.next += 1
-        return group.status()["can_commit"]
-    committable.next = 100
-    wait_until(committable, "no blockers", seconds=30, every=0.3)
+    end = group.committable(100)
     done = group.command("commit", "--timeout", "20s")
     assert "fence at" in done.stderr
     assert group.status()["phase"] == "committed"
     group.command("commit")
     # Committed: the bridge publishes nothing, and sees what is missing.
-    group.insert(200, 201)
-    group.produce(200)
+    group.insert(1000, 1001)
+    group.produce(1000)
     group.counts(by_producer=1, missed=1)
     missed = next(f for f in group.status()["findings"] if f["kind"] == "missed")
-    assert missed["id"] == "201.created" and missed["position"]
+    assert missed["id"] == "1001.created" and missed["position"]
     wait_until(lambda: group.bridge.json("/healthz")[1]["status"] == "degraded", "degraded")
-    assert 201 not in group.filled()
+    assert 1001 not in group.filled()
     # Back: what was missed is filled in, what is known is not sent again.
     group.command("rollback")
     group.command("rollback")
-    wait_until(lambda: group.filled() == [30, 31, 201], "201 is filled in", seconds=20)
-    everything = [1, 2, 3, *range(10, 22), 30, 31, 40, 50, 60, *range(100, committable.next), 200, 201]
-    group.holds(*everything)
-    wait_until(committable, "no blockers", seconds=30, every=0.3)
+    wait_until(lambda: group.filled() == [30, 31, 1001], "1001 is filled in", seconds=20)
+    group.holds(1, 2, 3, *range(10, 22), 30, 31, 40, 50, 60, *range(100, end), 1000, 1001)
+    group.committable(2000)
     group.command("commit", "--timeout", "20s")
     group.command("finalize")
     group.command("finalize")
     group.command("cancel", code=1)
     report = json.loads(group.command("status", "--json").stdout)
     assert report["all_finalized"]
-    group.insert(300)
+    group.insert(9000)
     group.passed()
-    assert group.filled() == [30, 31, 201]
+    assert group.filled() == [30, 31, 1001]
     assert group.audit() == [
         ("bridge", "dual"), ("dual", "committing"), ("committing", "committed"), ("committed", "dual"),
         ("dual", "committing"), ("committing", "committed"), ("committed", "finalized")]
     assert group.bridge.terminate() == 0
     # A later life reports it, and publishes nothing of it either.
     group.bridge.start().wait_ready()
-    group.insert(301)
+    group.insert(9001)
     wait_until(lambda: group.bridge.json("/status")[1]["cutover_groups"][0]["phase"] == "finalized",
                "it is reported as finalized")
     group.passed()
-    assert "301.created" not in [m.id for m in group.jetstream.messages(group.name)]
+    assert "9001.created" not in [m.id for m in group.jetstream.messages(group.name)]
+
+
+def test_given_back(group):
+    """cancel: the bridge publishes again, from a boundary on, whatever happens in between."""
+    group.bridge.start().wait_ready()
+    group.dual()
+    group.insert(1, 2, 3)
+    group.produce(2)
+    group.command("cancel")
+    group.insert(4, 5)
+    # Killed before, at, or behind the boundary.
+    group.bridge.kill()
+    group.insert(6)
+    group.bridge.start().wait_ready()
+    group.insert(7)
+    group.holds(1, 2, 3, 4, 5, 6, 7)
+    own = [m for m in group.jetstream.messages(group.name) if m.id != "2.created"]
+    assert "7.created" in [m.id for m in own if "Tailrace-Filled" not in m.headers]
+    group.command("cancel")
+    assert group.status()["phase"] == "bridge"
+    # And once more into dual, from another boundary.
+    group.dual()
+    group.insert(8, 9)
+    group.produce(9)
+    group.counts(by_producer=1, filled=1)
+    group.holds(*range(1, 10))
+    assert group.bridge.terminate() == 0
+
+
+def test_killed_in_dual(group):
+    """The bridge is killed again and again beside a producer that is silent for one event in ten, and wrong in one."""
+    group.bridge.start().wait_ready()
+    group.dual()
+    number, silent, wrong = 0, [], []
+    for _ in range(4):
+        for _ in range(8):
+            batch = list(range(number, number + 10))
+            number += 10
+            group.insert(*batch)
+            silent.append(batch[3])
+            wrong.append(batch[7])
+            group.produce(*[n for n in batch if n not in (batch[3], batch[7])])
+            group.produce(batch[7], text="wrong")
+        group.bridge.kill()
+        group.bridge.start().wait_ready()
+    group.counts(by_producer=number - len(silent) - len(wrong), filled=len(silent), mismatched=len(wrong))
+    group.holds(*range(number))
+    assert group.filled() == silent
+    assert group.bridge.terminate() == 0
+
+
+@pytest.mark.parametrize("victim", ["command", "bridge"])
+def test_killed_while_committing(group, victim):
+    """A commit whose command or bridge is killed at some moment: the group is in dual again by the deadline, or
+    committed; nothing is lost, and another commit succeeds."""
+    group.bridge.start().wait_ready()
+    group.dual()
+    group.insert(1)
+    group.produce(1)
+    group.counts(by_producer=1)
+    number = 2
+    for moment in (0.05, 0.3, 0.8):
+        if group.status()["phase"] == "committed":
+            group.command("rollback")
+        number = group.committable(number)
+        command = subprocess.Popen(
+            [BINARY, "cutover", "commit", "-c", group.bridge.file, "--group", "messages", "--timeout", "4s"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=group.folder)
+        # It is killed some time behind this step.
+        for line in command.stderr:
+            if line.startswith("committing"):
+                break
+        try:
+            command.wait(moment)
+        except subprocess.TimeoutExpired:
+            pass
+        group.insert(number)
+        number += 1
+        if victim == "command":
+            command.kill()
+        else:
+            group.bridge.kill()
+            group.bridge.start()
+        command.wait(30)
+        command.stderr.close()
+        group.bridge.wait_ready()
+        phase = wait_until(lambda: (p := group.status()["phase"]) in ("dual", "committed") and p,
+                           "a phase that lasts", seconds=30, every=0.2)
+        if phase == "dual":
+            wait_until(lambda: number - 1 in group.filled(), "it is filled in", seconds=20)
+        else:
+            wait_until(lambda: group.status()["counts"]["missed"] == 1, "it is missed", seconds=20)
+            group.command("rollback")
+            wait_until(lambda: number - 1 in group.filled(), "it is filled in", seconds=20)
+    group.holds(*range(1, number))
+    number = group.committable(number)
+    group.command("commit")
+    group.holds(*range(1, number))
+    assert group.bridge.terminate() == 0
+
+
+def test_what_can_not_be_cut_over(lab, jetstream, tmp_path, name):
+    with Group(lab, jetstream, tmp_path, name, rule={"id": "positional"},
+               stream={"ownership": "exclusive"}) as group:
+        group.bridge.start().wait_ready()
+        done = group.command("dual", code=78)
+        assert "positional" in done.stderr and "exclusive" in done.stderr
+        status = group.status()
+        assert [r["code"] for r in status["reasons"]] == ["positional_id", "exclusive_stream"]
+        assert tailrace("cutover", "dual", "-c", group.bridge.file, "--group", "others").returncode == 78
+        for verb in ("commit", "rollback", "finalize"):
+            group.command(verb, code=1)
+        group.command("cancel")
+        assert group.bridge.terminate() == 0
+
+
+def test_a_lost_record_is_not_forgotten(group):
+    """The state bucket is gone: a committed group's events are not published again behind anybody's back."""
+    group.bridge.start().wait_ready()
+    group.dual()
+    group.insert(1)
+    group.produce(1)
+    group.counts(by_producer=1)
+    assert group.bridge.terminate() == 0
+    group.jetstream.delete_stream(f"KV_STATE_{group.name}")
+    assert group.bridge.run() == 75
+    assert "its record is gone" in group.bridge.tail()
+    group.command("cancel")
+    group.bridge.start().wait_ready()
+    group.insert(2)
+    group.holds(1, 2)
+    assert group.bridge.terminate() == 0

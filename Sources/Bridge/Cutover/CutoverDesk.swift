@@ -17,19 +17,25 @@ final class CutoverDesk: Sendable {
     /// Ends the publishing epoch at the next boundary between two entries.
     var settle: (@Sendable () -> Void)?
     var needsBoundary = false
+    /// Groups without a record that the audit was asked about.
+    var checked: Set<String> = []
   }
 
   private let state = Mutex(State())
+  private let isServed: Bool
   private let instance: String
   private let board: StatusBoard
   private let monitor: any MongoWatching
   private let mongo: any MongoAnswering
   private let logger: Logger
 
+  /// - Parameter isServed: false: no group is ever anywhere but in phase `bridge`.
   init(
-    instance: String, board: StatusBoard, monitor: any MongoWatching, mongo: any MongoAnswering,
+    isServed: Bool, instance: String, board: StatusBoard, monitor: any MongoWatching,
+    mongo: any MongoAnswering,
     logger: Logger
   ) {
+    self.isServed = isServed
     self.instance = instance
     self.board = board
     self.monitor = monitor
@@ -55,11 +61,15 @@ final class CutoverDesk: Sendable {
     _ configuration: BridgeConfiguration, _ rules: RuleSet, _ tenure: Tenure,
     _ jetStream: JetStreamClient, count: @escaping @Sendable ([RuleID: Outcomes]) -> Void
   ) async throws -> [[HandedRange]] {
+    guard isServed else { return [] }
     let store = store(jetStream, configuration)
     let known = try await store.groups()
     var loaded: [String: CutoverStore.Loaded] = [:]
     for group in configuration.groups where known.contains(group) {
       loaded[group] = try await adopt(group, tenure, store)
+    }
+    for group in configuration.groups where !known.contains(group) {
+      loaded[group] = try await restored(group, store)
     }
     state.withLock { $0.loaded = loaded }
     note(loaded.mapValues(\.record), configuration)
@@ -86,11 +96,39 @@ final class CutoverDesk: Sendable {
     }
   }
 
+  /// A group without a record. A bucket that was deleted takes records with it: this leader's memory has them, else the
+  /// audit knows that there were some.
+  private func restored(
+    _ group: String, _ store: CutoverStore
+  ) async throws -> CutoverStore.Loaded? {
+    let remembered = state.withLock { state in
+      defer { state.checked.insert(group) }
+      return (state.loaded[group], isChecked: state.checked.contains(group))
+    }
+    if let entry = remembered.0, entry.record.number > 0 {
+      logger.error("the record of a group's cut-over was gone", metadata: ["group": "\(group)"])
+      return try await store.save(
+        entry.record, expecting: try await store.revision(of: group))
+    }
+    guard !remembered.isChecked, let phase = await store.auditedPhase(group), phase != .bridge
+    else { return nil }
+    throw BridgeError.positionLost(
+      """
+      group \(group) was in phase \(phase.rawValue), by \(CutoverStore.auditStream), and its record is gone from the \
+      state bucket: what the bridge has to publish of it is unknown. tailrace cutover cancel --group \(group) has the \
+      bridge publish all of it from where it resumes
+      """)
+  }
+
   private func follow(
     _ loaded: [String: CutoverStore.Loaded], _ configuration: BridgeConfiguration,
     _ rules: RuleSet, _ tenure: Tenure, _ store: CutoverStore,
     _ count: @escaping @Sendable ([RuleID: Outcomes]) -> Void
   ) async {
+    for group in state.withLock({ $0.followers.keys.filter { loaded[$0] == nil } }) {
+      await state.withLock { $0.followers.removeValue(forKey: group) }?
+        .follower.stop(within: .seconds(2))
+    }
     for (group, entry) in loaded {
       let known = state.withLock { $0.followers[group] }
       let isNeeded = entry.record.hasRanges && entry.record.phase != .finalized
@@ -130,12 +168,13 @@ final class CutoverDesk: Sendable {
   // MARK: - During an epoch
 
   /// Looks for requests while an epoch publishes.
-  func watch(_ configuration: BridgeConfiguration, _ jetStream: JetStreamClient) -> Task<Void, Never>
-  {
+  func watch(
+    _ configuration: BridgeConfiguration, _ jetStream: JetStreamClient
+  ) -> Task<Void, Never> {
     let store = store(jetStream, configuration)
     let groups = Set(configuration.groups)
     return Task { [self] in
-      while !Task.isCancelled {
+      while isServed, !Task.isCancelled {
         try? await jetStream.connection.eventLoop.sleep(for: Self.interval)
         guard let known = try? await store.groups() else { continue }
         for group in known.intersection(groups) {
@@ -157,8 +196,10 @@ final class CutoverDesk: Sendable {
       // A new follower, or the end of one, takes an epoch, too.
       let isFollowed = state.followers[group].map { !$0.follower.isOver } ?? false
       let isNeeded = found.record.hasRanges && found.record.phase != .finalized
-      guard found.record.needsBoundary || (isNeeded && !isFollowed && before != nil
-        && before?.record.phase != found.record.phase)
+      guard
+        found.record.needsBoundary
+          || (isNeeded && !isFollowed && before != nil
+            && before?.record.phase != found.record.phase)
       else { return nil }
       state.needsBoundary = true
       return state.settle
@@ -223,11 +264,15 @@ final class CutoverDesk: Sendable {
   // MARK: - The end
 
   /// Waits until every group that is followed is decided up to there.
-  func finish(through place: OplogPosition, within limit: Duration, _ eventLoop: any EventLoop) async {
+  func finish(through place: OplogPosition, within limit: Duration, _ eventLoop: any EventLoop)
+    async
+  {
     let deadline = ContinuousClock.now + limit
     while ContinuousClock.now < deadline {
       let followers = state.withLock { $0.followers.values.map(\.follower) }
-      if followers.allSatisfy({ $0.isOver || ($0.position.map { $0 >= place } ?? false) }) { return }
+      if followers.allSatisfy({ $0.isOver || ($0.position.map { $0 >= place } ?? false) }) {
+        return
+      }
       try? await eventLoop.sleep(for: .milliseconds(50))
     }
     logger.warning("not every group's events are decided up to the end")

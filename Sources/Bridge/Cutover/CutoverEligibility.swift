@@ -1,4 +1,5 @@
 public import BridgeConfiguration
+import JSON
 import Mapping
 import Oplog
 
@@ -53,6 +54,12 @@ public struct CutoverEligibility: Sendable, Equatable {
         "exclusive_stream", "its stream \(stream.name) is exclusive: nobody else may publish there",
         "set ownership: shared on stream \(stream.name), and restart the bridge")
     }
+    if let retention = stream.settings["retention"]?.stringValue, retention != "limits" {
+      add(
+        "consumed_stream",
+        "its stream \(stream.name) gives messages away when they are consumed (retention: \(retention)), so what it held can't be told",
+        "use a stream with retention: limits, and let a queue source it")
+    }
     let readsAfter = rule.fullDocument != .off && rule.operations.contains(.update)
     let readsBefore =
       rule.fullDocumentBeforeChange != .off
@@ -66,7 +73,8 @@ public struct CutoverEligibility: Sendable, Equatable {
     if let why = repetition(of: rule) {
       add(
         "id_not_unique", why,
-        "name something in the id that is different each time, such as {operationType} or a version")
+        "name something in the id that is different each time, such as {operationType} or a version"
+      )
     }
     if case .template(let id) = rule.id, rule.outbox == nil {
       let twin = configuration.rules.first { other in

@@ -8,6 +8,8 @@ package enum CutoverRequest: Sendable, Equatable {
   case commit(deadline: Int64)
   /// What is up to the fence has been verified.
   case confirm
+  /// The commit can't be completed. Unlike `cancel`, nothing where it is over already.
+  case abort
   /// Back to the phase before.
   case cancel
   /// Back to `dual`: events behind the position are decided once more.
@@ -75,6 +77,8 @@ extension CutoverRecord {
       next.rewind = nil
       return next
     case (.confirm, .committed), (.confirm, .finalized): return nil
+    case (.abort, .committing): return returnToDual(by, reason, now)
+    case (.abort, _): return nil
     case (.cancel, .committing): return returnToDual(by, reason, now)
     case (.cancel, .dual):
       var next = entering(.bridge, by, reason, now)
@@ -181,6 +185,7 @@ extension CutoverRecord {
             ? "rollback leads from committed to dual" : "cancel leads from committing to dual"
         )
       case .commit: ("commit", "it follows dual")
+      case .abort: ("abort", "")
       case .confirm: ("commit", "the commit was cancelled, or its time is over")
       case .cancel: ("cancel", phase == .committed ? "use rollback" : "it can't be undone")
       case .rollback: ("rollback", "it leads from committed to dual")
@@ -188,6 +193,7 @@ extension CutoverRecord {
       }
     return CutoverRefusal(
       code: "wrong_phase",
-      description: "group \(group) is in phase \(phase.rawValue): \(name) does not apply; \(remedy)")
+      description: "group \(group) is in phase \(phase.rawValue): \(name) does not apply; \(remedy)"
+    )
   }
 }

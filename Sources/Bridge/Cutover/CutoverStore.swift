@@ -41,6 +41,10 @@ package struct CutoverStore: Sendable {
     return Loaded(record: try CutoverRecord(parsing: entry.value), revision: entry.revision)
   }
 
+  package func revision(of group: String) async throws(JetStreamError) -> UInt64 {
+    try await bucket.revision(recordKey(group))
+  }
+
   /// Names of the groups that have a record.
   package func groups() async throws(JetStreamError) -> Set<String> {
     let prefix = "$KV.\(bucket.name).\(bridge).cutover."
@@ -125,6 +129,14 @@ package struct CutoverStore: Sendable {
       "Nats-Msg-Id": "\(bridge).\(record.group).\(record.number).\(record.change.at)"
     ])
     _ = try await jetStream.publish(subject, headers: headers, payload: Self.event(record).utf8)
+  }
+
+  /// The phase that the group's last audited change led to; nil: none is known.
+  package func auditedPhase(_ group: String) async -> CutoverPhase? {
+    let last = try? await bucket.jetStream.lastMessage(
+      in: Self.auditStream, subject: auditSubject(group))
+    guard let last, let event = try? JSONValue(parsing: last.payload) else { return nil }
+    return event["to"]?.stringValue.flatMap { CutoverPhase(rawValue: $0) }
   }
 
   private static func event(_ record: CutoverRecord) -> JSONValue {

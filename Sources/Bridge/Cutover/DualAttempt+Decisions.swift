@@ -72,11 +72,14 @@ extension DualAttempt {
         state.progress.counts.missed += 1
         outcome.dropped += 1
         state.progress.note(finding(.missed, decided, now))
+        // More and more rarely.
+        let count = state.progress.counts.missed
+        guard count & (count &- 1) == 0 else { break }
         setup.logger.error(
           "no producer has published an event's message",
           metadata: [
             "group": "\(setup.group)", "id": "\(decided.event.id)",
-            "position": "\(decided.event.position)",
+            "position": "\(decided.event.position)", "missed": "\(count)",
           ])
       case .mismatched:
         state.progress.counts.mismatched += 1

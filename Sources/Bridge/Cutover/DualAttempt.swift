@@ -133,6 +133,15 @@ struct DualAttempt: Sendable {
     _ stored: CutoverProgress?, _ record: CutoverRecord
   ) async throws -> CutoverProgress {
     if var progress = stored {
+      // A later range begins where the pipeline ended, whatever was decided of an earlier one.
+      let next = record.ranges.first { range in
+        range.from != nil && range.until.map { $0 > progress.position.entry } ?? true
+      }
+      if let from = next?.from, progress.position.entry < from {
+        progress.position = EventPosition(entry: from, index: .max)
+        progress.resume = next?.resume ?? from
+        progress.streams = [:]
+      }
       guard progress.generation != record.generation else { return progress }
       progress.begin(record.generation)
       guard let rewind = record.rewind else { return progress }
@@ -192,8 +201,13 @@ struct DualAttempt: Sendable {
       }
       guard let place else { continue }
       state.progress.streams[name] = place
+      let limits = MessageLimits(
+        maximumPayload: jetStream.connection.info.maxPayload,
+        maximumMessage: info.maximumMessageSize, maximumBytes: info.maximumBytes)
       streams.append(
-        DualWork.Stream(name: name, place: place, patterns: patterns(on: name), judgedFrom: judged))
+        DualWork.Stream(
+          name: name, place: place, patterns: patterns(on: name), limits: limits,
+          judgedFrom: judged))
     }
     return streams
   }
@@ -276,6 +290,8 @@ struct DualAttempt: Sendable {
   }
 
   private func firstEntry(_ wanted: OplogPosition) async throws -> OplogPosition {
+    // Change streams begin at any time, know themselves what is gone, and need no right to read the oplog.
+    guard configuration.source.reader == .oplog else { return wanted }
     if let why = try await setup.mongo.loss(of: wanted) {
       throw RangeFailure(description: why, cause: .lost)
     }

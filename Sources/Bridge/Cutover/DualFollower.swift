@@ -82,7 +82,8 @@ final class DualFollower: Sendable {
         let why = "\(error)"
         if why != last {
           setup.logger.warning(
-            "the group's cut-over is interrupted", metadata: ["group": "\(setup.group)", "reason": "\(why)"])
+            "the group's cut-over is interrupted",
+            metadata: ["group": "\(setup.group)", "reason": "\(why)"])
           last = why
         }
         setup.report(CutoverGroupFacts(group: setup.group, problem: why))

@@ -12,6 +12,7 @@ final class DualStreamReader: Sendable {
   private let now: @Sendable () -> Int64
   private let scan: StreamScan
   private let tasks = Mutex<[Task<Void, Never>]>([])
+  private let standsAt = Atomic<UInt64>(0)
   private let failure = Mutex<(any Error)?>(nil)
 
   /// How often a stream's end is asked for.
@@ -28,7 +29,8 @@ final class DualStreamReader: Sendable {
     self.now = now
     scan = StreamScan(
       jetStream, stream: stream.name, from: stream.place.next, through: .max, isGated: true,
-      follows: true, take: { [work, index] view, sequence in
+      follows: true,
+      take: { [work, index] view, sequence in
         work.observe(view, sequence, in: index)
       })
   }
@@ -49,9 +51,11 @@ final class DualStreamReader: Sendable {
             info.created == stream.place.created
           else { throw RangeFailure(description: "stream \(stream.name) was made again") }
           let last = info.lastSequence
-          try await jetStream.connection.eventLoop.submit { [work, index] in
+          let next = try await jetStream.connection.eventLoop.submit { [work, index] in
             work.noteEnd(of: index, last, at: asked)
+            return work.nextSequences[index]
           }.get()
+          try await closeHole(next, last, asked)
           try await Task.sleep(for: Self.interval)
         }
       } catch {
@@ -59,6 +63,16 @@ final class DualStreamReader: Sendable {
       }
     }
     tasks.withLock { $0 = [reading, asking] }
+  }
+
+  /// Messages that are gone are never delivered. Asked only where reading stands still before the stream's end.
+  private func closeHole(_ next: UInt64, _ last: UInt64, _ asked: Int64) async throws {
+    guard next <= last, standsAt.exchange(next, ordering: .relaxed) == next else { return }
+    let message = try await jetStream.nextMessage(in: stream.name, from: next)
+    if let message, message.sequence <= last { return }
+    try await jetStream.connection.eventLoop.submit { [work, index] in
+      work.noteHole(in: index, from: next, through: last, at: asked)
+    }.get()
   }
 
   private func fail(_ error: any Error) {

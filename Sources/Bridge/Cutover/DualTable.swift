@@ -233,6 +233,7 @@ package struct DualTable: Sendable {
   package mutating func handBack(after entry: OplogPosition) {
     for index in slots.indices[head...] where slots[index].event.position.entry > entry {
       decide(base + UInt64(index), .handedBack, nil)
+      slots[index].verdict = .handedBack
     }
   }
 

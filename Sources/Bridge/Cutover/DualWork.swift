@@ -20,6 +20,8 @@ final class DualWork: NATSRawHandler, @unchecked Sendable {
     var place: CutoverProgress.Place
     /// Subjects of messages that can only be the group's.
     var patterns: [String]
+    /// How large its messages may be.
+    var limits: MessageLimits
     /// Messages that were stored earlier may belong to events that aren't looked at. By the server's clock.
     var judgedFrom: Int64
   }
@@ -91,7 +93,13 @@ final class DualWork: NATSRawHandler, @unchecked Sendable {
       configuration.rules.filter { $0.group == setup.group }.map { Array($0.name.utf8) })
     grace = configuration.cutover.grace.milliseconds
     maker = MessageMaker(setup.rules)
-    sink = BufferSink(configuration, maximumPayload: setup.connection.info.maxPayload)
+    let ofStreams = setup.streams.map(\.limits)
+    let letters = configuration.limits(
+      rule: nil, maximumPayload: setup.connection.info.maxPayload)
+    // As the pipeline has them, so that both agree on what can be published.
+    sink = BufferSink(
+      rules: streamOfRule.map { ofStreams.indices.contains($0) ? ofStreams[$0] : letters },
+      letters: letters)
     sink.leftOut = configuration.rules.map { $0.group != setup.group }
     readThrough = names.map { _ in 0 }
     nextSequences = setup.streams.map(\.place.next)
@@ -189,6 +197,13 @@ final class DualWork: NATSRawHandler, @unchecked Sendable {
   /// The stream's last message was `last` at that time.
   func noteEnd(of stream: Int, _ last: UInt64, at time: Int64) {
     if nextSequences[stream] > last { readThrough[stream] = max(readThrough[stream], time) }
+  }
+
+  /// The stream holds nothing between what was read and `last`, which it had at that time: its newest messages are gone.
+  func noteHole(in stream: Int, from next: UInt64, through last: UInt64, at time: Int64) {
+    guard nextSequences[stream] == next else { return }
+    nextSequences[stream] = last + 1
+    noteEnd(of: stream, last, at: time)
   }
 
   // MARK: - Decisions
@@ -391,7 +406,8 @@ final class DualWork: NATSRawHandler, @unchecked Sendable {
       toCompare.append((number, event.stream, sequence))
     case .refused:
       refusal =
-        (try? JSONValue(parsing: message.payload))?["error"]?["description"]?.stringValue ?? "refused"
+        (try? JSONValue(parsing: message.payload))?["error"]?["description"]?.stringValue
+        ?? "refused"
       askLater(number)
     case .flow, .gap, .receipt, .unknown:
       refusal = "the stream's answer can't be read"

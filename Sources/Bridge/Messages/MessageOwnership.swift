@@ -94,7 +94,8 @@ package struct MessageOwnership: Sendable {
     acknowledged: Checkpoint.Stream?
   ) -> StreamObservation.Own? {
     let marks = MessageMarks(block)
-    guard !marks.isReplayed, !marks.isFilled, let position = marks.position, let rule = marks.rule else {
+    guard !marks.isReplayed, !marks.isFilled, let position = marks.position, let rule = marks.rule
+    else {
       return nil
     }
     if let newest, position.entry > newest { return nil }

@@ -142,7 +142,8 @@ package struct HealthReport: Sendable {
     let isIdle = isStandby || !input.hasWork && (input.eventAge ?? .infinity) > stallAfter
 
     // The bridge works, but an operator should look at it.
-    let notes = [input.reloadError, input.idConflicts, input.cutover, input.leaseProblem].compactMap { $0 }
+    let notes = [input.reloadError, input.idConflicts, input.cutover, input.leaseProblem].compactMap
+    { $0 }
 
     let pipeline: (status: String, detail: String)
     if let failure = input.failure {

@@ -61,7 +61,7 @@ extension CutoverOperator {
     do {
       return try await complete(group, deadline, verified, store, verify, step)
     } catch {
-      _ = try? await change(group, .cancel, "the commit failed: \(error)")
+      _ = try? await change(group, .abort, "the commit failed: \(error)")
       throw error
     }
   }
@@ -83,11 +83,13 @@ extension CutoverOperator {
       let record = try await store.load(group).record
       switch record.phase {
       case .committed, .finalized:
-        return .done("group \(group) is in phase \(record.phase.rawValue), from \(Self.text(record.fence)) on")
+        return .done(
+          "group \(group) is in phase \(record.phase.rawValue), from \(Self.text(record.fence)) on")
       case .dual, .bridge:
         return .blocked([
           CutoverBlocker(
-            "timeout", "the group is back in phase \(record.phase.rawValue): \(record.change.reason)",
+            "timeout",
+            "the group is back in phase \(record.phase.rawValue): \(record.change.reason)",
             since: record.change.at)
         ])
       case .committing: break
@@ -97,15 +99,18 @@ extension CutoverOperator {
         step("fence at \(found)")
       }
       if record.hasExpired(now: CutoverTime.now) {
-        return try await giveUp(group, "timeout", "not everything up to the fence was settled in time")
+        return try await giveUp(
+          group, "timeout", "not everything up to the fence was settled in time")
       }
       guard record.isDrained, let fence else {
         try await Task.sleep(for: .milliseconds(100))
         continue
       }
       step("everything up to the fence is settled")
-      let start = verified ?? Self.later(
-        record.rewind ?? record.ranges.last?.from ?? fence, fence, configuration.cutover.window)
+      let start =
+        verified
+        ?? Self.later(
+          record.rewind ?? record.ranges.last?.from ?? fence, fence, configuration.cutover.window)
       if start < fence {
         let result = await verify(group, start, fence)
         guard result.isPass else { return try await giveUp(group, "verify", result.detail) }
@@ -116,7 +121,7 @@ extension CutoverOperator {
       var inDual = record
       inDual.phase = .dual
       let blockers = try await blockers(inDual, progress, store, nil)
-      if let blocker = blockers.first {
+      if let blocker = blockers.first(where: { Self.faults.contains($0.code) }) {
         return try await giveUp(group, blocker.code, blocker.detail)
       }
       switch try await change(
@@ -132,10 +137,13 @@ extension CutoverOperator {
     }
   }
 
+  /// Blockers that are still looked for when everything up to the fence is settled.
+  private static let faults: Set<String> = ["fills", "mismatches", "phantoms", "dead_letters"]
+
   private func giveUp(
     _ group: String, _ code: String, _ why: String
   ) async throws -> Outcome {
-    _ = try await change(group, .cancel, "the commit failed: \(why)")
+    _ = try await change(group, .abort, "the commit failed: \(why)")
     return .blocked([CutoverBlocker(code, "\(why); the group is back in phase dual")])
   }
 

@@ -187,6 +187,18 @@ public struct CutoverOperator: Sendable {
           } catch {
             return .blocked([CutoverBlocker(error.code, error.description)])
           }
+          if request == .cancel, found.revision == 0, let lost = await store.auditedPhase(group),
+            lost != .bridge
+          {
+            // Its record is gone; an operator decides that the bridge publishes.
+            var fresh = found.record
+            fresh.number = 1_000_000 + UInt64(CutoverTime.now / 1000)
+            fresh.change = CutoverChange(
+              from: lost, to: .bridge, at: CutoverTime.now, by: by,
+              reason: reason.isEmpty ? "the record was lost" : reason)
+            guard let saved = try await store.save(fresh, expecting: 0) else { continue }
+            return .done("group \(group) is in phase \(saved.record.phase.rawValue) again")
+          }
           guard let next else {
             return .done("group \(group) is in phase \(found.record.phase.rawValue) already")
           }

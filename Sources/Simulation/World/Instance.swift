@@ -10,6 +10,8 @@ import SimulatedJetStream
 ///
 /// Sendable invariant: the simulator has one thread.
 final class SimulatedSurroundings: Surroundings, @unchecked Sendable {
+  /// Followers read by threads of their own.
+  let servesCutover = false
   private let world: World
   private let process: SimulatedProcess
   private let mongo: MongoEnd
