@@ -81,7 +81,7 @@ struct DualAttempt: Sendable {
       DualWork.Setup(
         configuration: configuration, rules: setup.rules, group: group, streams: streams,
         connection: jetStream.connection, record: state.loaded.record,
-        position: state.progress.position, now: now))
+        position: state.progress.position, tenure: setup.tenure, now: now))
     try await eventLoop.submit { work.begin() }.get()
     let readers = streams.enumerated().map { index, stream in
       DualStreamReader(jetStream, work, index, stream, now: now)
@@ -204,11 +204,15 @@ struct DualAttempt: Sendable {
       let limits = MessageLimits(
         maximumPayload: jetStream.connection.info.maxPayload,
         maximumMessage: info.maximumMessageSize, maximumBytes: info.maximumBytes)
+      let fence = try await StreamFences.present(
+        in: name, info, bridge: configuration.bridge.name, jetStream)
       streams.append(
         DualWork.Stream(
           name: name, place: place, patterns: patterns(on: name), limits: limits,
-          judgedFrom: judged))
+          fence: fence, isReplicated: info.replicas > 1, judgedFrom: judged))
     }
+    // A fence that was read while the lease is held is no successor's.
+    guard setup.tenure.mayPublish else { throw RangeFailure(description: "the lease has run out") }
     return streams
   }
 
@@ -315,6 +319,10 @@ struct DualAttempt: Sendable {
       ContinuousClock.now - state.savedAt > configuration.bridge.checkpointInterval
     let cycle = try await settle(work, readers, walker: walker, &state, savesPlaces: savesPlaces)
     guard let cycle else { return nil }
+    if cycle.hasMovedFence {
+      try await settle(work, readers, walker: walker, &state, savesPlaces: true)
+      return .again
+    }
     if cycle.isDrained, state.loaded.record.phase == .committing, !state.loaded.record.isDrained {
       try await reportDrained(&state)
     }

@@ -22,6 +22,9 @@ final class DualWork: NATSRawHandler, @unchecked Sendable {
     var patterns: [String]
     /// How large its messages may be.
     var limits: MessageLimits
+    /// What each message asserts.
+    var fence: LaneOptions.Fence?
+    var isReplicated: Bool
     /// Messages that were stored earlier may belong to events that aren't looked at. By the server's clock.
     var judgedFrom: Int64
   }
@@ -34,6 +37,8 @@ final class DualWork: NATSRawHandler, @unchecked Sendable {
     var connection: NATSConnection
     var record: CutoverRecord
     var position: EventPosition
+    /// Asked before anything is published.
+    var tenure: Tenure
     /// Milliseconds since 1970, by MongoDB's clock.
     var now: @Sendable () -> Int64
   }
@@ -67,12 +72,16 @@ final class DualWork: NATSRawHandler, @unchecked Sendable {
   /// Acks that name a message of somebody else: it has to be compared.
   private var toCompare: [(number: UInt64, stream: Int, sequence: UInt64)] = []
   private(set) var refusal: String?
+  private var hasMovedFence = false
   private var sliceEnd: NIODeadline?
 
   static let mostEvents = 65_536
   static let mostBytes = 64 << 20
   static let mostStrangers = 100_000
-  private static let mostInFlight = 1024
+  /// A replicated stream refuses an assertion of a subject while one like it is under way (10164).
+  private var mostInFlight: Int {
+    streams.contains { $0.fence != nil && $0.isReplicated } ? 1 : 1024
+  }
   private static let ackLimit = Duration.seconds(5)
 
   init(_ setup: Setup) {
@@ -223,6 +232,8 @@ final class DualWork: NATSRawHandler, @unchecked Sendable {
     var isDrained = false
     /// Nothing is left to be decided, ever.
     var isOver = false
+    /// A fence isn't the last one any more: the attempt has to begin again.
+    var hasMovedFence = false
   }
 
   func use(_ record: CutoverRecord) {
@@ -237,6 +248,7 @@ final class DualWork: NATSRawHandler, @unchecked Sendable {
     let now = setup.now()
     if mayPublish { fill(now) }
     var cycle = Cycle(settled: settled)
+    cycle.hasMovedFence = hasMovedFence
     for one in toCompare {
       guard let event = table.undecidedEvent(one.number) else { continue }
       cycle.compare.append((one.number, event, one.sequence))
@@ -362,8 +374,8 @@ final class DualWork: NATSRawHandler, @unchecked Sendable {
       inFlight[number] = nil
       table.ask(again: number)
     }
-    let room = Self.mostInFlight - inFlight.count
-    guard room > 0 else { return }
+    let room = mostInFlight - inFlight.count
+    guard room > 0, setup.tenure.mayPublish else { return }
     for (number, event) in table.due(
       at: now, readThrough: readThrough, limit: limit, most: room)
     {
@@ -377,6 +389,10 @@ final class DualWork: NATSRawHandler, @unchecked Sendable {
     var headers = NATSHeaders(HeaderLines.fields(String(decoding: event.headers, as: UTF8.self)))
     headers.append("\(HeaderName.filled)", "1")
     headers.append("Nats-Expected-Stream", streams[event.stream].name)
+    if let fence = streams[event.stream].fence {
+      headers.append("Nats-Expected-Last-Subject-Sequence", String(fence.sequence))
+      headers.append("Nats-Expected-Last-Subject-Sequence-Subject", fence.subject)
+    }
     do throws(NATSError) {
       try connection.enqueue(
         event.subject, reply: "\(inbox).\(number)", headers: headers, payload: event.body)
@@ -404,6 +420,10 @@ final class DualWork: NATSRawHandler, @unchecked Sendable {
       refusal = nil
       guard let event = table.undecidedEvent(number) else { return }
       toCompare.append((number, event.stream, sequence))
+    case .refused(JetStreamCode.wrongLastSequence, _):
+      // By the pipeline's next epoch, by a later leader, or it was removed.
+      hasMovedFence = true
+      table.ask(again: number)
     case .refused:
       refusal =
         (try? JSONValue(parsing: message.payload))?["error"]?["description"]?.stringValue

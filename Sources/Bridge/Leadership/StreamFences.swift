@@ -73,19 +73,33 @@ struct StreamFences: Sendable {
 
   /// Why the stream can't have one.
   private func obstacle(_ stream: PreparedStream) -> String? {
-    let version = jetStream.connection.info.version
-    if version < Self.firstServer {
+    if let why = Self.obstacle(stream.info.config, jetStream.connection.info.version) { return why }
+    return book.isGivenUp(stream.name) ? "its limits remove the fence again and again" : nil
+  }
+
+  private static func obstacle(_ config: JSONValue, _ version: NATSVersion) -> String? {
+    if version < firstServer {
       return "nats-server \(version) can't check it; 2.11.0 can"
     }
-    let config = stream.info.config
     if let retention = config["retention"]?.stringValue, retention != "limits" {
       return "its retention is \(retention): consumers remove messages, the fence among them"
     }
     if config["discard_new_per_subject"]?.boolValue ?? false {
       return "discard_new_per_subject: the fence's subject would be full after the first one"
     }
-    if book.isGivenUp(stream.name) { return "its limits remove the fence again and again" }
     return nil
+  }
+
+  /// The present fence of a stream, for who publishes there beside the pipeline; nil where the stream can't have one.
+  ///
+  /// The lease has to be looked at *after* this was read: who holds it then asserts no successor's fence.
+  static func present(
+    in stream: String, _ info: StreamInfo, bridge: String, _ jetStream: JetStreamClient
+  ) async throws(JetStreamError) -> LaneOptions.Fence? {
+    guard obstacle(info.config, jetStream.connection.info.version) == nil else { return nil }
+    let subject = FenceSubject.own(bridge: bridge, stream: stream)
+    let last = try await jetStream.lastMessage(in: stream, subject: subject)
+    return LaneOptions.Fence(subject: subject, sequence: last?.sequence ?? 0)
   }
 
   private func raise(
