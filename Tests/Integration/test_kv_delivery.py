@@ -194,7 +194,7 @@ def test_kills(tmp_path, name, setting):
         with Bridge(tmp_path, bucket(lab, name, **setting)) as bridge:
             ready(bridge)
             for turn in range(4):
-                writer = threading.Thread(target=churn, args=(lab, name, random.Random(turn), 400))
+                writer = threading.Thread(target=churn, args=(lab, name, random.Random(turn), 150))
                 writer.start()
                 began, pause = time.monotonic(), number.uniform(0.1, 0.5)
                 wait_until(lambda: time.monotonic() - began > pause, "a moment")
