@@ -56,6 +56,11 @@ extension StreamSpec {
     let ownership: StreamOwnership = section.choice("ownership", default: .exclusive)
     let onLoss: OnLoss = section.choice("on_loss", default: .refill)
     let publish: PublishProtocol = section.choice("publish", default: .auto)
+    if publish == .atomic {
+      section.problems.add(
+        section.position(of: "publish"), "an atomic batch can't put a key and purge it",
+        "use auto, fast or chain")
+    }
     section.finish()
     guard let name else { return nil }
     let window = min(ttl.map { $0 > 0 ? $0 : hour } ?? hour, 120_000_000_000)

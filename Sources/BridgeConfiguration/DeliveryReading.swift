@@ -120,6 +120,11 @@ extension BridgeConfiguration {
   /// Nothing that the bridge publishes is stored.
   package var hasSignalsOnly: Bool { !rules.isEmpty && rules.allSatisfy { $0.route == .core } }
 
+  /// Whether the stream of that name is a KV bucket of the configuration.
+  package func isBucket(_ stream: String) -> Bool {
+    streams.contains { $0.name == stream && $0.bucket != nil }
+  }
+
   /// The stream of the rule's messages, `core` where there is none.
   package func destination(of rule: Rule) -> String {
     rule.streamIndex.map { streams[$0].name } ?? "core"

@@ -36,6 +36,14 @@ package struct ReplayMaker: ~Copyable {
         "rule \(configuration.rules[rule].name) publishes signals (delivery: core), which never come late"
       )
     }
+    guard !configuration.rules[rule].route.isBucket else {
+      throw MappingError(
+        .unmatched,
+        """
+        rule \(configuration.rules[rule].name) puts entries into a bucket, and this one would replace what its key got \
+        since: tailrace snapshot --rule \(configuration.rules[rule].name) puts the present documents
+        """)
+    }
     var fields = NATSHeaders(HeaderLines.fields(String(decoding: sink.headers, as: UTF8.self)))
     fields.append("\(HeaderName.replayed)", String(letter.sequence))
     let own = OwnMessage(MessageMarks(sink.headers))

@@ -46,7 +46,9 @@ public struct Repair: Sendable {
       return Plan(report: report, missing: [], outOfOrder: 0)
     }
     let missing = verification.missing.filter {
+      // An entry of a bucket would replace what its key got since.
       $0.mismatch.stream != configuration.deadLetter.stream
+        && !configuration.isBucket($0.mismatch.stream)
     }
     var last: [String: EventPosition] = [:]
     try await configuration.withJetStream(logger) { jetStream throws(BridgeError) in

@@ -18,6 +18,8 @@ package enum HeaderName {
   package static let replayed: StaticString = "Tailrace-Replayed"
   /// Marks a message that the bridge published in a producer's place, after the grace.
   package static let filled: StaticString = "Tailrace-Filled"
+  package static let rollup: StaticString = "Nats-Rollup"
+  package static let timeToLive: StaticString = "Nats-TTL"
   package static let type: StaticString = "ce-type"
   package static let source: StaticString = "ce-source"
   package static let eventID: StaticString = "ce-id"
@@ -134,6 +136,10 @@ package struct MessageMarks {
       return event.count == value.count ? .event : .id(event)
     }
     guard line.starts(with: "Nats-") else { return .event }
+    // Of an entry of a bucket: they say what becomes of it, not how it was published.
+    if line.value(of: HeaderName.rollup) != nil || line.value(of: HeaderName.timeToLive) != nil {
+      return .event
+    }
     if line.value(of: "Nats-Stream-Source") != nil || line.value(of: "Nats-Stream") != nil {
       isCopy = true
     }

@@ -201,7 +201,8 @@ package struct StreamPlanner: Sendable {
       wanted
       ?? Self.choose(
         version: version, replicas: settings["num_replicas"]?.integer(Int.self) ?? 1,
-        exclusive: exclusive, mayRepeatIDs: configuration.mayRepeatIDs(name))
+        exclusive: exclusive, mayRepeatIDs: configuration.mayRepeatIDs(name),
+        isBucket: configuration.isBucket(name))
     let claim = StreamClaim.decide(
       present?.config ?? .object([]), bridge: bridge, isExclusive: exclusive,
       serverKeepsMetadata: version >= Self.firstMetadata)
@@ -270,9 +271,14 @@ package struct StreamPlanner: Sendable {
   /// Chosen by measurements (docs/publish-protocols.md): replicated streams gain most from atomic batches,
   /// single ones from fast ingest; the chain works with every older server. Fast ingest drops duplicates
   /// silently, so it is unsuitable for ids that may be duplicates, or another event's.
-  static func choose(version: NATSVersion, replicas: Int, exclusive: Bool, mayRepeatIDs: Bool)
-    -> JetStream.PublishProtocol
-  {
+  /// An atomic batch can't put a key and purge it (10111), so buckets have none.
+  static func choose(
+    version: NATSVersion, replicas: Int, exclusive: Bool, mayRepeatIDs: Bool, isBucket: Bool = false
+  ) -> JetStream.PublishProtocol {
+    if isBucket {
+      let isFast = version >= firstFast && replicas == 1 && !mayRepeatIDs
+      return isFast ? .fast : exclusive ? .chain : .single
+    }
     if version >= firstAtomic, replicas > 1 || !exclusive || mayRepeatIDs { return .atomic }
     if version >= firstFast { return .fast }
     return exclusive ? .chain : .single

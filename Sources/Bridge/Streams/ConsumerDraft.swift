@@ -126,7 +126,4 @@ extension StreamPlan {
     if let refusal { throw refusal }
     return self
   }
-
-  /// What a start leaves as it is, for its log, doctor and health.
-  package var withheld: [StreamLoss] { target == config ? [] : losses.filter(\.losesStored) }
 }

@@ -1,7 +1,7 @@
 package import BridgeConfiguration
 import JSON
-import Mapping
 package import JetStream
+import Mapping
 
 /// Compares, with the code by which a start decides. Changes nothing.
 package struct StreamsComparer: Sendable {
