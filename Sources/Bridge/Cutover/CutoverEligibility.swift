@@ -48,7 +48,13 @@ public struct CutoverEligibility: Sendable, Equatable {
         "its ids are positional: they are known only after the write, so producers can't use them",
         "give the rule an id that the application knows, such as id: \"{documentKey._id}.created\"")
     }
-    let stream = configuration.streams[rule.streamIndex]
+    guard case .stream(let index) = rule.route else {
+      add(
+        "no_stream", "its messages go to \(rule.route == .core ? "core subjects" : "a bucket"), not to a stream",
+        "give the rule a group of its own: only rules with delivery: jetstream are cut over")
+      return found
+    }
+    let stream = configuration.streams[index.index]
     if stream.ownership == .exclusive {
       add(
         "exclusive_stream", "its stream \(stream.name) is exclusive: nobody else may publish there",

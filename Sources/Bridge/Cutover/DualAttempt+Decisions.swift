@@ -46,7 +46,7 @@ extension DualAttempt {
   }
 
   private func streamName(_ event: DualTable.Event) -> String {
-    configuration.streams[configuration.rules[event.rule].streamIndex].name
+    configuration.rules[event.rule].streamIndex.map { configuration.streams[$0].name } ?? ""
   }
 
   // MARK: - Counting
@@ -103,7 +103,7 @@ extension DualAttempt {
   }
 
   private var streamNames: [String] {
-    Set(configuration.rules.filter { $0.group == setup.group }.map(\.streamIndex)).sorted()
+    Set(configuration.rules.filter { $0.group == setup.group }.compactMap(\.streamIndex)).sorted()
       .map { configuration.streams[$0].name }
   }
 

@@ -164,7 +164,8 @@ struct DualAttempt: Sendable {
     _ jetStream: JetStreamClient, _ state: inout State
   ) async throws -> [DualWork.Stream] {
     let record = state.loaded.record
-    let indices = Set(configuration.rules.filter { $0.group == group }.map(\.streamIndex)).sorted()
+    let indices = Set(configuration.rules.filter { $0.group == group }.compactMap(\.streamIndex))
+      .sorted()
     let names = indices.map { configuration.streams[$0].name }
     var infos: [StreamInfo] = []
     for name in names {
@@ -218,7 +219,9 @@ struct DualAttempt: Sendable {
 
   /// Those of the group alone: what else a subject's messages are can't be told.
   private func patterns(on stream: String) -> [String] {
-    let rules = configuration.rules.filter { configuration.streams[$0.streamIndex].name == stream }
+    let rules = configuration.rules.filter { rule in
+      rule.streamIndex.map { configuration.streams[$0].name } == stream
+    }
     let others = rules.filter { $0.group != group }.flatMap(configuration.subjectPatterns)
     return rules.filter { $0.group == group }.flatMap(configuration.subjectPatterns)
       .filter { pattern in !others.contains { subjectsOverlap($0, pattern) } }

@@ -95,7 +95,7 @@ final class DualWork: NATSRawHandler, @unchecked Sendable {
     let owner = MessageOwnership(configuration)
     ownership = names.map { owner.of($0) }
     streamOfRule = configuration.rules.map { rule in
-      names.firstIndex(of: configuration.streams[rule.streamIndex].name) ?? 0
+      rule.streamIndex.flatMap { names.firstIndex(of: configuration.streams[$0].name) } ?? 0
     }
     ruleNames = configuration.rules.map(\.name)
     ownRules = Set(

@@ -160,7 +160,7 @@ extension EpochRunner {
       continuation.yield(.ended($0, $1))
       latch.end()
     }
-    prepared.signalFloor = try await signalFloor(tenure)
+    prepared.signalFloor = try await signalFloor(kept.tenure)
     prepared.alone = refusals.alone
     prepared.separatesEvents = refusals.separatesEvents
     prepared.refused = refusals.refused
