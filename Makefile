@@ -1,6 +1,6 @@
 # One verb per need. Everything but a first demo builds in release mode, so that dependencies build once.
 .DEFAULT_GOAL := help
-.PHONY: help demo build test sim test-matrix differential fuzz lint bench soak sanitize clean need-python
+.PHONY: help demo build test rehearsal sim test-matrix differential fuzz lint bench soak sanitize clean need-python
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,6 +14,10 @@ build: need-python ## .build/release/tailrace
 
 test: need-python ## unit tests, then integration tests against real servers
 	@python3 scripts/test.py
+
+rehearsal: need-python build ## two groups go over to their producers under load and faults; REHEARSAL_RATE=2000, REHEARSAL_SECONDS=5
+	@REHEARSAL_RATE=$${REHEARSAL_RATE:-400} REHEARSAL_SECONDS=$${REHEARSAL_SECONDS:-5} \
+	  python3 scripts/test.py --rehearsal
 
 test-matrix: need-python build ## what depends on MongoDB, on every mongod that can be had; MATRIX_ARGS="6.0.27"
 	@python3 scripts/matrix.py $(MATRIX_ARGS)

@@ -4,6 +4,7 @@
     test.py             builds the program, then Tests/Integration beside the build of Swift's tests, then those
     test.py --faults    the fault tests of Tests/Integration only; builds nothing
     test.py --differential    test_differential.py only; builds nothing
+    test.py --rehearsal    test_rehearsal.py only, with what it has to tell; builds nothing
 
 FAULT_ROUNDS sets the rounds of each fault (3), FAULT_SEED repeats a run's choices,
 PYTEST_ADDOPTS is pytest's own. A failed part doesn't keep the next from running.
@@ -88,6 +89,7 @@ def main(arguments):
     choices = {
         (): ["Tests/Integration"],
         ("--faults",): ["-m", "fault", "Tests/Integration"],
+        ("--rehearsal",): ["-s", "-p", "no:xdist", "Tests/Integration/test_rehearsal.py"],
         ("--differential",): ["-s", "-p", "no:xdist", "Tests/Integration/test_differential.py"],
     }
     choice = choices.get(tuple(arguments))

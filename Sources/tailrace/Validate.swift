@@ -61,6 +61,7 @@ struct Validate: ParsableCommand {
           .init("warnings", .array(warnings.map(Self.json))),
           .init("rules", .int(configuration.rules.count)),
           .init("streams", .int(configuration.streams.count)),
+          .init("groups", .array(CutoverEligibility.all(in: configuration).map(Self.json))),
         ]).text(pretty: true))
       return
     }
@@ -69,6 +70,20 @@ struct Validate: ParsableCommand {
     print(
       "\(configuration.file): \(strict && !warnings.isEmpty ? "not valid (--strict)" : "valid"), "
         + "\(configuration.rules.count) rules to \(configuration.streams.count) streams\(found)")
+    let groups = CutoverEligibility.all(in: configuration)
+    let ready = groups.filter(\.isEligible).map(\.group)
+    print(
+      "cut-over: \(ready.count) of \(groups.count) groups can be handed to producers"
+        + (ready.isEmpty ? "" : " (\(ready.joined(separator: ", ")))")
+        + (ready.count < groups.count ? "; --json says what the others lack" : ""))
+  }
+
+  private static func json(_ group: CutoverEligibility) -> JSONValue {
+    [
+      "group": .string(group.group), "eligible": .bool(group.isEligible),
+      "rules": .array(group.rules.map { .string($0) }),
+      "reasons": .array(group.reasons.map { CutoverGroupReport.json($0) }),
+    ]
   }
 
   private func report(_ error: ConfigurationProblems, _ path: String) {

@@ -177,6 +177,11 @@ final class CutoverDesk: Sendable {
       while isServed, !Task.isCancelled {
         try? await jetStream.connection.eventLoop.sleep(for: Self.interval)
         guard let known = try? await store.groups() else { continue }
+        // What is gone is written again when the next epoch begins.
+        let isLost = state.withLock { state in
+          state.loaded.contains { $0.value.record.number > 0 && !known.contains($0.key) }
+        }
+        if isLost { state.withLock { $0.settle }?() }
         for group in known.intersection(groups) {
           guard let found = try? await store.load(group), !Task.isCancelled else { continue }
           look(at: found, group)

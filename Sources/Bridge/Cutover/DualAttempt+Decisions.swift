@@ -179,7 +179,13 @@ extension DualAttempt {
   /// Follows what operators and the pipeline have written. Nil: the attempt continues.
   func readRecord(_ work: DualWork, _ state: inout State) async throws -> End? {
     let found = try await state.store.load(setup.group)
-    if found.record.epoch > setup.tenure.epoch { return .again }
+    guard found.record.epoch <= setup.tenure.epoch else {
+      throw RangeFailure(description: "another instance leads")
+    }
+    guard found.record.number > 0 else {
+      // The leader writes it again.
+      throw RangeFailure(description: "the group's record is gone from the state bucket")
+    }
     if found.revision != state.loaded.revision {
       let before = state.loaded.record
       state.loaded = found

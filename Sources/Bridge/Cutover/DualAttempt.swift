@@ -65,6 +65,9 @@ struct DualAttempt: Sendable {
       )
     }
     let (stored, revision) = try await store.progress(group)
+    guard max(loaded.record.epoch, stored?.epoch ?? 0) <= setup.tenure.epoch else {
+      throw RangeFailure(description: "another instance leads")
+    }
     var state = State(
       store: store, loaded: loaded, progress: try await progress(stored, loaded.record),
       revision: revision)

@@ -30,13 +30,7 @@ public struct CutoverGroupReport: Sendable {
       "blockers": .array(blockers.map(Self.json)), "counts": counts.json,
       "lag_seconds": lag.map { .number(HealthReport.rounded($0)) } ?? .null,
       "eligible": .bool(reasons.isEmpty),
-      "reasons": .array(
-        reasons.map {
-          [
-            "code": .string($0.code), "rule": .string($0.rule), "detail": .string($0.detail),
-            "remedy": .string($0.remedy),
-          ]
-        }),
+      "reasons": .array(reasons.map(Self.json)),
     ]
     value["findings"] = .array(
       findings.map { finding in
@@ -48,6 +42,13 @@ public struct CutoverGroupReport: Sendable {
     value["by"] = change.map { .string($0.by) } ?? .null
     value["reason"] = change.map { .string($0.reason) } ?? .null
     return value
+  }
+
+  public static func json(_ reason: CutoverEligibility.Reason) -> JSONValue {
+    [
+      "code": .string(reason.code), "rule": .string(reason.rule),
+      "detail": .string(reason.detail), "remedy": .string(reason.remedy),
+    ]
   }
 
   public static func json(_ blocker: CutoverBlocker) -> JSONValue {
