@@ -13,10 +13,26 @@ struct DirectionSearch {
   /// Classes of the schemas that the search is within.
   private var path: [Int] = []
   private var questions = 0
+  /// How often a rule was found, or one that is left for the end.
+  private var found = 0
+  private var edges: [Edge] = []
+
+  /// A schema within itself. It is broken where it is broken below itself, if it is: that is known in the end.
+  private struct Edge {
+    var schema: SchemaID
+    var part: SchemaPart
+    var literal: Literal
+    var place: String
+    var anyway: Answer
+  }
+  /// What each schema of the writer's version says, part by part.
+  private var writerParts: [Set<Literal>] = []
 
   /// Beyond this, whole subschemas are judged without looking for the rule.
   private static let mostQuestions = 4_000
   private static let mostBranches = 24
+  /// So many parts of alternatives are each asked about, known or not.
+  private static let mostAlternativeParts = 60
 
   init(writer: CompiledSchema, reader: CompiledSchema, readerSide: Side, _ builder: TermBuilder) {
     self.writer = writer
@@ -33,6 +49,9 @@ struct DirectionSearch {
       return result
     }
     walk(root, "") { $0 }
+    for edge in edges where !isExplained(edge.schema) {
+      judge(edge.part, edge.literal, edge.place, edge.anyway)
+    }
     if result.differences.isEmpty, result.caveats.isEmpty, result.doubts.isEmpty {
       result.doubts.append(
         .init(pointer: "", instance: "", reason: "the whole is undecided, its parts are not"))
@@ -66,22 +85,23 @@ struct DirectionSearch {
       questions < Self.mostQuestions,
       !path.contains(solver.builder.classes[readerSide, schema])
     {
-      let before = result
+      let before = found
       walk(schema, place) { wrap(embed($0)) }
       // Nothing in it does it alone.
-      if result.differences.count == before.differences.count,
-        result.caveats.count == before.caveats.count, result.doubts.count == before.doubts.count
-      {
-        judge(part, literal, place, anyway)
-      }
+      if found == before { judge(part, literal, place, anyway) }
       return
     }
-    if case .subschema(let schema, _) = part.content, isExplained(schema) { return }
+    if case .subschema(let schema, _) = part.content {
+      found += 1
+      edges.append(
+        Edge(schema: schema, part: part, literal: literal, place: place, anyway: anyway))
+      return
+    }
     if refine(part, literal, place, wrap) { return }
     judge(part, literal, place, anyway)
   }
 
-  /// A schema that refers to itself is broken below itself where it is broken.
+  /// Whether a rule in the schema is told already.
   private func isExplained(_ schema: SchemaID) -> Bool {
     let start = solver.pointer(SchemaKey(side: readerSide, schema: schema))
     let pointers =
@@ -122,6 +142,7 @@ struct DirectionSearch {
     _ part: SchemaPart, _ place: String, _ value: JSONValue,
     _ list: WritableKeyPath<SchemaComparison.Direction, [SchemaComparison.Difference]>
   ) {
+    found += 1
     let message = RuleSentence.message(part, readerSide, solver)
     let known = result[keyPath: list].contains {
       $0.pointer == part.pointer && $0.message == message
@@ -133,6 +154,7 @@ struct DirectionSearch {
   }
 
   private mutating func doubt(_ part: SchemaPart, _ place: String, _ reason: String) {
+    found += 1
     result.doubts.append(.init(pointer: part.pointer, instance: place, reason: reason))
   }
 
@@ -147,15 +169,29 @@ struct DirectionSearch {
     guard case .rule = part.content, part.keyword == "anyOf" || part.keyword == "oneOf",
       let branches = branches(part), branches.count <= Self.mostBranches
     else { return false }
+    // What the writer's version of an alternative has, too, is hardly in the way.
+    return refine(part, branches, literal, place, wrap, skippingKnown: true)
+      || refine(part, branches, literal, place, wrap, skippingKnown: false)
+  }
+
+  private mutating func refine(
+    _ part: SchemaPart, _ branches: [SchemaID], _ literal: Literal, _ place: String,
+    _ wrap: @escaping (Literal) -> Literal, skippingKnown: Bool
+  ) -> Bool {
     var attempt = self
     attempt.result = SchemaComparison.Direction()
+    attempt.edges = []
     let own = solver.literal(part, readerSide)
     for branch in branches {
       let parts = solver.parts(readerSide, branch)
       guard parts.count > 1 else { continue }
       let literals = parts.map { solver.literal($0, readerSide) }
+      let known = skippingKnown ? counterpart(of: Set(literals)) : []
       for (index, inner) in parts.enumerated() {
-        guard attempt.questions < Self.mostQuestions else { return false }
+        guard skippingKnown || branches.count * parts.count <= Self.mostAlternativeParts,
+          attempt.questions < Self.mostQuestions
+        else { return false }
+        if known.contains(literals[index]) { continue }
         let rest = literals.indices.filter { $0 != index }.map { !literals[$0] }
         attempt.examine(inner, place) { [solver] in
           wrap(solver.builder.table.any([own] + rest + [$0]))
@@ -163,19 +199,34 @@ struct DirectionSearch {
       }
     }
     questions = attempt.questions
-    let found = attempt.result
-    guard !found.differences.isEmpty || !found.caveats.isEmpty, found.doubts.isEmpty else {
+    let told = attempt.result
+    guard !told.differences.isEmpty || !told.caveats.isEmpty, told.doubts.isEmpty else {
       return false
     }
     // Only if the parts say as much as the whole.
-    if found.differences.isEmpty,
+    if told.differences.isEmpty,
       case .found = search(literal, assumesDeclared: true)
     {
       return false
     }
-    result.differences += found.differences
-    result.caveats += found.caveats
+    result.differences += told.differences
+    result.caveats += told.caveats
+    edges += attempt.edges
+    found += 1
     return true
+  }
+
+  /// The parts of the writer's schema that has most of these.
+  private mutating func counterpart(of literals: Set<Literal>) -> Set<Literal> {
+    if writerParts.isEmpty {
+      let side: Side = readerSide == .new ? .old : .new
+      for schema in writer.model.schemas.indices {
+        writerParts.append(Set(solver.parts(side, schema).map { solver.literal($0, side) }))
+      }
+    }
+    return writerParts.max {
+      $0.intersection(literals).count < $1.intersection(literals).count
+    }?.intersection(literals) ?? []
   }
 
   private func branches(_ part: SchemaPart) -> [SchemaID]? {

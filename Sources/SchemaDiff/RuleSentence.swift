@@ -12,7 +12,9 @@ enum RuleSentence {
     let counterpart = classes.model(other)?.schemas.first {
       $0.pointer == classes.node(key)?.pointer && !part.keyword.isEmpty
     }
-    guard let present = keyword(part.keyword, counterpart), let brief = brief(present) else {
+    guard let present = keyword(part.keyword, counterpart), let brief = brief(present),
+      brief != rule
+    else {
       return "\(name(side)) asks: \(rule)"
     }
     return "\(name(side)) asks: \(rule); \(name(other)) has \(brief)"

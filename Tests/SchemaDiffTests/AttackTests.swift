@@ -48,6 +48,35 @@ import Testing
     #expect(undecided * 20 < counts.values.reduce(0, +), "\(counts)")
   }
 
+  /// Of a new optional property, wherever it is declared: values without it refute no verdict.
+  @Test func `an added optional property is compatible for those who don't write it`() throws {
+    var schemas = RandomSchemas(seed: Self.seed &+ 2)
+    var counts: [String: Int] = [:]
+    for number in 0..<(Self.pairs / 2) {
+      let old = schemas.schema()
+      let new = schemas.withProperty("fresh", in: old)
+      guard new != old, let compiledOld = try? CompiledSchema(old),
+        let compiledNew = try? CompiledSchema(new)
+      else { continue }
+      let backward = SchemaComparison(old: compiledOld, new: compiledNew).backward
+      counts[backward.word, default: 0] += 1
+      for difference in backward.differences + backward.caveats {
+        #expect(compiledOld.explain(difference.witness).isValid, "\(number): \(old) => \(new)")
+        #expect(!compiledNew.explain(difference.witness).isValid, "\(number): \(old) => \(new)")
+      }
+      guard backward.verdict == .compatible else { continue }
+      for _ in 0..<50 {
+        let value = schemas.value([old])
+        if compiledOld.explain(value).isValid, !compiledNew.explain(value).isValid {
+          Issue.record("\(number): \(value) refutes \(old) => \(new)")
+          break
+        }
+      }
+    }
+    print("added properties: verdicts \(counts)")
+    #expect(counts["yes*", default: 0] > counts["no", default: 0], "\(counts)")
+  }
+
   /// Each kind of decision the other way: a value that one version accepts and the other refuses is found by the
   /// comparison, too.
   @Test func `what values show is seen`() throws {

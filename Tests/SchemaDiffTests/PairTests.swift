@@ -1,3 +1,4 @@
+import BSON
 import Foundation
 import JSON
 import JSONSchema
@@ -47,6 +48,17 @@ extension SchemaComparison.Direction {
     case .undecided: "?"
     }
   }
+
+  /// As BSON; nil for numbers that no BSON type has exactly.
+  private func isValid(_ value: JSONValue, _ schema: CompiledSchema) throws -> Bool? {
+    guard value.text().firstMatch(of: /[0-9]{16}|[0-9][eE]/) == nil else { return nil }
+    var bson = ByteWriter()
+    try value.utf8.withUnsafeBytes { try bson.append(bsonOf: $0) }
+    return try Array(bson.bytes).withUnsafeBytes { bytes in
+      let element = try #require(try BSONView(bytes).first(""))
+      return SchemaValidator(schema).validate(value: element)
+    }
+  }
 }
 
 @Suite("Hand-judged pairs") struct PairTests {
@@ -66,7 +78,23 @@ extension SchemaComparison.Direction {
       for difference in direction.differences + direction.caveats {
         #expect(writer.explain(difference.witness).isValid, "\(difference)")
         #expect(!reader.explain(difference.witness).isValid, "\(difference)")
+        // The bridge's validator, which sees BSON, says the same.
+        #expect(try isValid(difference.witness, writer) != false, "\(difference)")
+        #expect(try isValid(difference.witness, reader) != true, "\(difference)")
       }
+    }
+  }
+
+  /// As BSON; nil for numbers that no BSON type has exactly.
+  private func isValid(_ value: JSONValue, _ schema: CompiledSchema) throws -> Bool? {
+    guard value.text().firstMatch(of: /\d{16}|e/.dotMatchesNewlines()) == nil else { return nil }
+    var bson = ByteWriter()
+    let document = JSONValue.object([.init("v", value)])
+    try document.utf8.withUnsafeBytes { try bson.append(bsonOf: $0) }
+    return try Array(bson.bytes).withUnsafeBytes { bytes in
+      let wrapped = try #require(try BSONView(bytes).first(""))
+      let element = try #require(try BSONView(wrapped.value).first("v"))
+      return SchemaValidator(schema).validate(value: element)
     }
   }
 }

@@ -181,6 +181,26 @@ struct RandomSchemas {
     return .object(members)
   }
 
+  /// The schema with one more optional property, beside others that it has.
+  func withProperty(_ name: String, in schema: JSONValue) -> JSONValue {
+    guard case .object(var members) = schema else { return schema }
+    for (index, member) in members.enumerated() {
+      switch member.key {
+      case "properties":
+        members[index].value[name] = ["type": "integer"]
+        return .object(members)
+      case "items", "then", "else":
+        members[index].value = withProperty(name, in: member.value)
+      case "anyOf", "allOf", "oneOf":
+        members[index].value = .array(
+          (member.value.arrayValue ?? []).map { withProperty(name, in: $0) })
+      default: continue
+      }
+      if members[index].value != member.value { return .object(members) }
+    }
+    return schema
+  }
+
   // MARK: Values
 
   /// A value that a schema may well accept, and with some luck just so.

@@ -87,7 +87,8 @@ public struct CutoverOperator: Sendable {
       let jetStream = store.bucket.jetStream
       facts.deadLetters = try await deadLetters(record.group, jetStream)
       for rule in configuration.rules where rule.group == record.group {
-        let name = configuration.streams[rule.streamIndex].name
+        guard let index = rule.streamIndex else { continue }
+        let name = configuration.streams[index].name
         guard let window = try await jetStream.stream(name)?.duplicateWindow else { continue }
         facts.duplicateWindow = min(facts.duplicateWindow ?? window, window)
       }
