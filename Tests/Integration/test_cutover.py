@@ -9,7 +9,8 @@ import pytest
 from bridge import BINARY, Bridge, configuration, tailrace, wait_until
 from load import client, make_collections, now
 
-GRACE = 0.6
+# A machine that does other things, too, has to be in time.
+GRACE = 1.5
 
 
 def document(number, **more):
@@ -82,8 +83,8 @@ class Group:
 
         def ready():
             number = self.last = next(numbers)
-            self.insert(number)
             self.produce(number)
+            self.insert(number)
             return self.status()["can_commit"]
         wait_until(ready, "no blockers", seconds=60, every=0.3)
         return self.last + 1
