@@ -55,7 +55,8 @@ final class Section {
 
   /// Keys of mappings and lists: no value means an empty mapping or list.
   private static let structures: Set = [
-    "source", "nats", "tls", "bridge", "cutover", "kv", "core", "redaction", "dead_letter", "http", "log",
+    "source", "nats", "tls", "bridge", "cutover", "kv", "core", "redaction", "dead_letter", "http",
+    "log",
     "payload",
     "consumers", "include", "exclude", "rename", "redact", "set", "outbox", "streams", "rules",
     "match", "subjects", "servers", "operations",

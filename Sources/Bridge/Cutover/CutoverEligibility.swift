@@ -49,8 +49,9 @@ public struct CutoverEligibility: Sendable, Equatable {
         "give the rule an id that the application knows, such as id: \"{documentKey._id}.created\"")
     }
     guard case .stream(let index) = rule.route else {
+      let destination = rule.route == .core ? "core subjects" : "a bucket"
       add(
-        "no_stream", "its messages go to \(rule.route == .core ? "core subjects" : "a bucket"), not to a stream",
+        "no_stream", "its messages go to \(destination), not to a stream",
         "give the rule a group of its own: only rules with delivery: jetstream are cut over")
       return found
     }
