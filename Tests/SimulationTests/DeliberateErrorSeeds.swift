@@ -39,7 +39,8 @@ struct DeliberateErrorSeed: Sendable, CustomTestStringConvertible {
   /// Errors that no history has found for certain.
   static let open: Set<String> = [
     "sequence_not_asserted", "open_entry_claimed", "gap_ignored", "first_of_batch_asserts",
-    "zero_ack_counted", "lapsed_lease_ignored",
+    "zero_ack_counted", "lapsed_lease_ignored", "no_fence", "fence_after_tail",
+    "lease_by_wall_clock", "checkpoint_not_fenced",
   ]
 
   private static let list = """
