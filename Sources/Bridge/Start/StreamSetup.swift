@@ -96,17 +96,27 @@ struct StreamSetup: Sendable {
     var prepared: [PreparedStream] = []
     for stream in setup.streams {
       let name = stream.plan.name
-      prepared.append(
-        try await make(stream.plan, cautious.contains(name)) {
-          if let spec = stream.spec { return try await planner.plan(spec) }
-          return try await planner.planLetters(replicas: setup.replicas)
-        })
-      for consumer in stream.consumers {
-        if consumer.replaces { try await jetStream.deleteConsumer(consumer.name, of: name) }
-        try await jetStream.makeConsumer(consumer.name, of: name, consumer.config)
-      }
+      let made = try await make(
+        stream, replicas: setup.replicas, cautious: cautious.contains(name))
+      prepared.append(made)
+      try await make(stream.consumers, of: name)
     }
     return prepared
+  }
+
+  // Out of line: Swift 6.3.1, optimizing, crashes where these calls, with their typed errors, are part of a loop in
+  // another function (`CoroSplit`).
+  @inline(never)
+  private func make(_ consumers: [ConsumerPlan], of stream: String) async throws(JetStreamError) {
+    for consumer in consumers {
+      if consumer.replaces { try await jetStream.deleteConsumer(consumer.name, of: stream) }
+      try await jetStream.makeConsumer(consumer.name, of: stream, consumer.config)
+    }
+  }
+
+  private func planAgain(_ stream: SetupPlan.Stream, replicas: Int) async throws -> StreamPlan {
+    if let spec = stream.spec { return try await planner.plan(spec) }
+    return try await planner.planLetters(replicas: replicas)
   }
 
   /// The streams as they will be once everything is created.
@@ -118,14 +128,17 @@ struct StreamSetup: Sendable {
     }
   }
 
-  /// - Parameter again: asked if another client created the stream meanwhile.
   private func make(
-    _ plan: StreamPlan, _ cautious: Bool, again: () async throws -> StreamPlan
+    _ stream: SetupPlan.Stream, replicas: Int, cautious: Bool
   ) async throws -> PreparedStream {
+    var plan = stream.plan
     // Existing streams that will be changed, as they are now.
-    let plan = plan.isSettled || plan.present == nil ? plan : try await again()
+    if !plan.isSettled, plan.present != nil {
+      plan = try await planAgain(stream, replicas: replicas)
+    }
     if let info = try await carryOut(plan) { return prepared(plan, info, cautious) }
-    let second = try await again()
+    // Another client created it meanwhile.
+    let second = try await planAgain(stream, replicas: replicas)
     guard let info = try await carryOut(second) else {
       throw JetStreamError(code: JetStreamCode.nameInUse, operation: "STREAM.CREATE.\(plan.name)")
     }
