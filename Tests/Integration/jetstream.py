@@ -96,11 +96,14 @@ class JetStream:
             raise
 
     def last_sequence(self, stream):
-        """0 when there is no stream; None when nobody can say, which is soon found out: a
+        """Of what isn't a fence. 0 when there is no stream; None when nobody can say, which is soon found out: a
         question that falls into a change of leaders is never answered."""
         try:
-            state = self.state(stream, seconds=0.5)
-            return state["last_seq"] if state else 0
+            state = self.api(f"STREAM.INFO.{stream}", {"subjects_filter": "tailrace.fence.>"},
+                             seconds=0.5)["state"]
+            return state["last_seq"] - sum((state.get("subjects") or {}).values())
+        except JetStreamError as error:
+            return 0 if error.code == 10059 else None
         except (OSError, nats.errors.Error, asyncio.TimeoutError, JetStreamError):
             return None
 

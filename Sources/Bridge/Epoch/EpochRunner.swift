@@ -147,7 +147,8 @@ struct EpochRunner: Sendable {
     let memory = machine.memory
     func mayHaveStragglers(_ stream: String) -> Bool {
       guard let endedCleanly = memory.endedCleanly else { return !tenure.followsCleanEnd }
-      return !endedCleanly && (memory.unanswered.map { $0[stream] != 0 } ?? true)
+      return !endedCleanly && memory.answered != stream
+        && (memory.unanswered.map { $0[stream] != 0 } ?? true)
     }
     var hasMoved = false
     do {

@@ -38,7 +38,9 @@ extension EpochMachine {
     memory.unanswered = remains.unanswered
     memory.cautious = []
     memory.endedCleanly = end.isClean
+    memory.answered = nil
     if case .publishFailed(let lane, let error) = end {
+      if error.code != 0 || error.meansDuplicate, !error.meansFenceMoved { memory.answered = lane }
       if error.meansDuplicate { memory.cautious = [lane] }
       // Where a fence is gone, it has to be moved: another that asserts none could be on its way.
       if error.code == JetStreamCode.wrongLastSequence, !error.meansFenceMoved {

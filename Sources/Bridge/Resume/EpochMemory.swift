@@ -24,6 +24,9 @@ package struct EpochMemory: Sendable {
   package var refusals = RefusalBook()
   /// When the process before this one was last active, by the servers' clock.
   package var heardAt: ServerTime?
+  /// The stream whose answer ended the last epoch: what was sent there is stored or refused by now, since a batch is
+  /// refused as a whole, and what came after it with it.
+  package var answered: String?
   /// Everything that the last epoch sent is acknowledged; nil before the first that published.
   package var endedCleanly: Bool?
   /// The first epoch has written its checkpoint, so this run's beginning is decided.
