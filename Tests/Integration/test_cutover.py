@@ -179,6 +179,8 @@ def test_from_the_bridge_to_its_producer(group):
     assert group.status()["phase"] == "committed"
     group.command("commit")
     # Committed: the bridge publishes nothing, and sees what is missing.
+    wait_until(lambda: group.bridge.json("/status")[1]["cutover_groups"][0]["phase"] == "committed",
+               "the bridge follows")
     group.insert(1000, 1001)
     group.produce(1000)
     group.counts(by_producer=1, missed=1)
