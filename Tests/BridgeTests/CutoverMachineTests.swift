@@ -145,9 +145,10 @@ private func at(_ seconds: UInt32) -> OplogPosition {
   @Test func `random courses`() throws {
     var random = SeededRandom(seed: 11)
     var reached: Set<CutoverPhase> = []
-    for course in 0..<2_000 {
-      var record = CutoverRecord(group: "g")
-      var place: UInt32 = 10
+    for course in 0..<500 {
+      // Seldom does chance alone lead as far.
+      var record = course % 10 == 0 ? try committed() : CutoverRecord(group: "g")
+      var place: UInt32 = 40
       for _ in 0..<30 {
         place += UInt32.random(in: 0...3, using: &random)
         let now = Int64(place) * 1000
