@@ -105,7 +105,7 @@ extension SchemaComparison {
     return lines
   }
 
-  /// Long strings are told by their length; `json` has them in full.
+  /// Long strings are given by their length; `json` has them in full.
   private static func shortened(_ value: JSONValue) -> String {
     let text = abbreviated(value).text()
     return text.unicodeScalars.count <= 400

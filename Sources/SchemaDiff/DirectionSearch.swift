@@ -101,7 +101,7 @@ struct DirectionSearch {
     judge(part, literal, place, anyway)
   }
 
-  /// Whether a rule in the schema is told already.
+  /// Whether a rule in the schema is reported already.
   private func isExplained(_ schema: SchemaID) -> Bool {
     let start = solver.pointer(SchemaKey(side: readerSide, schema: schema))
     let pointers =

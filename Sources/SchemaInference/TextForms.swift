@@ -15,7 +15,7 @@ struct TextForms: OptionSet, Sendable {
   static let digits = TextForms(rawValue: 1 << 7)
 
   static let all = TextForms(rawValue: 0xFF)
-  /// Those that are told by their length or first characters.
+  /// Those that their length or first characters distinguish.
   private static let formats: [(TextForms, StringFormat)] = [
     (.uuid, .uuid), (.dateTime, .dateTime), (.date, .date), (.email, .email), (.uri, .uri),
     (.ipv4, .ipv4),

@@ -136,7 +136,7 @@ package struct MessageMarks {
       return event.count == value.count ? .event : .id(event)
     }
     guard line.starts(with: "Nats-") else { return .event }
-    // Of an entry of a bucket: they say what becomes of it, not how it was published.
+    // Of an entry of a bucket: they decide how long it is kept, not how it was published.
     if line.value(of: HeaderName.rollup) != nil || line.value(of: HeaderName.timeToLive) != nil {
       return .event
     }

@@ -96,7 +96,7 @@ public struct Checkpoint: Sendable, Equatable {
         && !mayLeaveGaps && halted == nil && hadTo == nil
     }
 
-    /// The message that stands for them. Its sequence is not known.
+    /// The message that represents them. Its sequence is not known.
     var had: Stream? {
       hadTo.map { position in
         Stream(sequence: 0, id: "", position: position, rule: RuleID(""), created: created)

@@ -2,7 +2,7 @@ import BridgeConfiguration
 package import JSON
 import JetStream
 
-/// What becomes of a change that would lose something.
+/// How a change that would lose something is handled.
 package enum LossPolicy: Sendable {
   /// A start: it leaves streams as they are, and refuses to make a consumer again.
   case refuse

@@ -71,7 +71,7 @@ public struct CutoverReport: Sendable {
     ["groups": .array(groups.map(\.json)), "all_finalized": .bool(isAllFinalized)]
   }
 
-  /// A table, and below it what stands in the way.
+  /// A table, and below it the blockers.
   public var lines: [String] {
     let head = [
       "group", "phase", "since", "by producer", "filled", "mismatched", "phantom", "missed",
