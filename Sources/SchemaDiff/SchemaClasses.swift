@@ -12,7 +12,7 @@ struct SchemaKey: Hashable, Sendable {
 enum Side: UInt8, Hashable, Sendable { case old, new }
 
 /// Schemas that mean the same for their form, found by refinement: at first all with the same keywords are
-/// alike, then those are told apart whose subschemas are not alike. Handles schemas that refer to themselves.
+/// alike, then those are distinguished whose subschemas are not alike. Handles schemas that refer to themselves.
 struct SchemaClasses {
   private(set) var numbers: [SchemaKey: Int] = [:]
   /// One schema of each class.

@@ -82,7 +82,7 @@ final class DocumentIntake: @unchecked Sendable {
 
   /// A body of whomever; false if it isn't JSON.
   func take(anyBody body: [UInt8]) -> Bool {
-    // What is observed can't be taken back.
+    // What is observed can't be undone.
     guard (try? JSONValue(parsing: body)) != nil else {
       skipped += 1
       return false

@@ -50,7 +50,7 @@ def value(lab, name, key):
 
 
 class Watcher(threading.Thread):
-    """What a watcher of the whole bucket is told, in order."""
+    """What a watcher of the whole bucket receives, in order."""
 
     def __init__(self, lab, name):
         super().__init__(daemon=True)
@@ -223,7 +223,7 @@ def test_kills(tmp_path, name, setting):
 
 
 def test_entries_that_expire(lab, jetstream, tmp_path, name):
-    """By kv.ttl of the rule, each by itself, and watchers are told."""
+    """By kv.ttl of the rule, each by itself, and watchers hear of it."""
     make_collections(lab, name)
     with Bridge(tmp_path, bucket(lab, name, rule={"ttl": "2s"}, limit_marker_ttl="5m")) as bridge, \
             client(lab) as mongo:
