@@ -54,6 +54,15 @@ def counted(*reports):
     return total, failed, skipped
 
 
+def failures(*reports):
+    """The names of the tests that failed, from JUnit reports."""
+    for report in reports:
+        if report.exists():
+            for case in ElementTree.parse(report).getroot().iter("testcase"):
+                if case.find("failure") is not None or case.find("error") is not None:
+                    yield f"{case.get('classname')} {case.get('name')}"
+
+
 def swift_tests():
     """Runs them; the exit codes."""
     # Quiet about XCTest, which has no tests here. Those that start mongods run by themselves, and
@@ -115,6 +124,9 @@ def main(arguments):
     total, failed, skipped = counted(*SWIFT_REPORTS, PYTHON_REPORT)
     passed = total - failed - skipped
     verdict = "PASS" if not any(codes) else "FAIL"
+    # Once more, at the end: each part says it among thousands of lines.
+    for name in failures(PYTHON_REPORT, *SWIFT_REPORTS):
+        print(f"failed: {name}", flush=True)
     print(f"{verdict}: {total} tests ran in {time.monotonic() - began:.0f} s: {passed} passed, "
           f"{failed} failed, {skipped} skipped", flush=True)
     return 1 if any(codes) else 0
