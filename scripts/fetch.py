@@ -5,7 +5,8 @@
     fetch.py venv                  Python with the packages of requirements.txt
     fetch.py mongod [VERSION]      a mongod; VERSION is one of MONGOD below
     fetch.py nats-server [VERSION] a nats-server; VERSION is one of NATS below
-    fetch.py all                   packages, venv and every pinned server
+    fetch.py promtool              Prometheus' own checker of rules and metrics
+    fetch.py all                   packages, venv, every pinned server and promtool
 
 The path of what was asked for goes to stdout, progress to stderr. Exit codes: 0 there,
 64 usage, 69 could not be had (the message names the remedy).
@@ -55,6 +56,7 @@ NATS_DEFAULT = "2.15.1"
 # distribution -> the release that still has the package
 OPENSSL_1_1 = ("libssl1.1", {"debian": "bullseye", "ubuntu": "focal"})
 NATS_2_9 = ("nats-server", {"debian": "bookworm"})
+PROMETHEUS = ("prometheus", {"debian": "bookworm", "ubuntu": "noble"})
 
 
 class Unavailable(Exception):
@@ -420,6 +422,20 @@ def nats_server(version=None):
     return once(folder, build) / "nats-server"
 
 
+def promtool():
+    """Path of promtool, which checks metrics, and rules of alerts with their tests."""
+    own = shutil.which("promtool")
+    if own:
+        return Path(own)
+
+    def build(folder):
+        _foreign_package(*PROMETHEUS, folder / "package")
+        shutil.move(folder / "package/usr/bin/promtool", folder / "promtool")
+        shutil.rmtree(folder / "package")
+
+    return once(TOOLS / "promtool", build) / "promtool"
+
+
 def servers():
     """What tests and demo need besides the build; the path of Python."""
     python = venv()
@@ -435,13 +451,14 @@ def everything():
         mongod(version)
     for version in NATS:
         nats_server(version)
+    promtool()
     return TOOLS
 
 
 def main(arguments):
     targets = {
         "packages": packages, "venv": venv, "mongod": mongod, "nats-server": nats_server,
-        "all": everything,
+        "promtool": promtool, "all": everything,
     }
     most = 2 if arguments[:1] in (["mongod"], ["nats-server"]) else 1
     if not arguments or arguments[0] not in targets or len(arguments) > most:
