@@ -26,6 +26,10 @@ def rate(metric, labels=""):
     return f"rate({of(metric, labels)}[$__rate_interval])"
 
 
+def quantile(share, metric):
+    return f"histogram_quantile({share}, sum by (le) ({rate(metric + '_bucket')}))"
+
+
 # (title, what it tells, unit, [(expression, legend)], kind)
 ROWS = [
     ("Is it well?", [
@@ -57,6 +61,12 @@ ROWS = [
         ("Lag", "Oplog seconds between the newest majority entry and the oldest unsettled one", "s",
          [(of("tailrace_lag_seconds"), "{{instance}}")], "lines"),
         ("Oldest unsettled event", "", "s", [(of("tailrace_oldest_unsettled_seconds"), "{{instance}}")], "lines"),
+        ("Write to stored", "From the write in MongoDB to the ack", "s",
+         [(quantile("0.5", "tailrace_write_to_stored_seconds"), "p50"),
+          (quantile("0.99", "tailrace_write_to_stored_seconds"), "p99")], "lines"),
+        ("Ack", "From sending a message to its ack", "s",
+         [(quantile("0.5", "tailrace_publish_ack_seconds"), "p50"),
+          (quantile("0.99", "tailrace_publish_ack_seconds"), "p99")], "lines"),
         ("In flight", "Messages without an ack", "none", [(of("tailrace_in_flight"), "{{instance}}")], "lines"),
         ("Age of the checkpoint", "", "s", [(of("tailrace_checkpoint_age_seconds"), "{{instance}}")], "lines"),
     ]),
@@ -71,8 +81,18 @@ ROWS = [
           (of("tailrace_oplog_headroom_seconds"), "{{instance}}: behind the checkpoint")], "lines"),
         ("Streams", "Last acknowledged sequence", "none",
          [(f'max by (stream) ({of("tailrace_stream_last_sequence")})', "{{stream}}")], "lines"),
+        ("Sent", "To streams, protocol included", "Bps",
+         [(f'sum by (instance) ({rate("tailrace_sent_bytes_total")})', "{{instance}}")], "lines"),
+        ("Fill of the streams", "Of max_bytes, where one is set", "percentunit",
+         [(f'max by (stream) ({of("tailrace_stream_bytes")} / on (job, instance, stream) '
+           f'{of("tailrace_stream_max_bytes")})', "{{stream}}")], "lines"),
         ("Drift", "Settings that differ from the configuration", "none",
          [(of("tailrace_drift_settings"), "{{kind}} {{name}}")], "lines"),
+        ("Ends of epochs", "Why publishing was interrupted", "none",
+         [(f'sum by (reason) (increase({of("tailrace_epoch_ends_total")}[$__rate_interval]))', "{{reason}}")], "lines"),
+        ("Memory and processor", "", "none",
+         [(of("process_resident_memory_bytes"), "{{instance}}: bytes"),
+          (rate("process_cpu_seconds_total"), "{{instance}}: processors")], "lines"),
         ("Open transactions", "The checkpoint waits for them", "none",
          [(of("tailrace_open_transactions"), "{{instance}}")], "lines"),
     ]),

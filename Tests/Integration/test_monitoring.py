@@ -14,7 +14,7 @@ from load import client
 FOLDER = ROOT / "deploy" / "monitoring"
 METRICS = (ROOT / "docs" / "metrics.md").read_text()
 RUNBOOKS = (ROOT / "docs" / "runbooks.md").read_text()
-NAME = re.compile(r"\btailrace_[a-z_]+\b")
+NAME = re.compile(r"\b(?:tailrace|process)_[a-z_]+\b")
 # A histogram's samples carry these behind its name.
 SUFFIX = re.compile(r"_(bucket|sum|count)$")
 
@@ -30,8 +30,9 @@ def alerts():
 
 def documented():
     """The names in the tables' first columns."""
-    return {name for line in METRICS.splitlines() if line.startswith("| `tailrace_")
-            for name in NAME.findall(line.split("|")[1])}
+    tables = {name for line in METRICS.splitlines() if line.startswith("| `tailrace_")
+                for name in NAME.findall(line.split("|")[1])}
+    return tables | set(re.findall(r"`(process_[a-z_]+)`", METRICS))
 
 
 def dashboard_expressions():
@@ -106,8 +107,12 @@ def test_every_metric_is_documented_and_exists():
     written = set()
     for folder in ("Bridge", "Verification"):
         for file in (ROOT / "Sources" / folder).rglob("*.swift"):
-            written |= set(re.findall(r'"(tailrace_[a-z_]+)"', file.read_text()))
+            written |= set(re.findall(r'"((?:tailrace|process)_[a-z_]+)"', file.read_text()))
     assert written == documented()
+
+
+def bridge_value(page, name):
+    return float(re.search(rf"^{name} (\S+)$", page, re.M)[1])
 
 
 def test_metrics_page(promtool, lab, tmp_path, name):
@@ -117,10 +122,19 @@ def test_metrics_page(promtool, lab, tmp_path, name):
         mongo[name].things.insert_many([{"_id": number} for number in range(100)])
         wait_until(lambda: 'tailrace_events_total{outcome="published"} 100' in bridge.get("/metrics")[1],
                    "a hundred events published")
+        wait_until(lambda: f'tailrace_stream_messages{{stream="{name}"}} 100' in bridge.get("/metrics")[1],
+                   "the stream has told what it holds")
         page = bridge.get("/metrics")[1]
     done = subprocess.run([promtool, "check", "metrics"], input=page, capture_output=True, text=True)
     assert done.returncode == 0 and not done.stderr, done.stdout + done.stderr
     families = set(re.findall(r"^# TYPE (\S+)", page, re.M))
+    # Every message is in the histogram of delays, and in no range below what an ack takes at least.
+    assert "tailrace_write_to_stored_seconds_count 100\n" in page
+    assert 'tailrace_write_to_stored_seconds_bucket{le="+Inf"} 100\n' in page
+    assert bridge_value(page, "tailrace_publish_ack_seconds_count") >= 1
+    assert bridge_value(page, "tailrace_sent_bytes_total") > 100 * 100
+    assert f'tailrace_stream_messages{{stream="{name}"}} 100\n' in page
+    assert bridge_value(page, "process_resident_memory_bytes") > 1 << 20
     assert families <= documented()
     # Each sample belongs to a family that says what it is.
     samples = {SUFFIX.sub("", line.split("{")[0].split(" ")[0]) for line in page.splitlines() if line[:1] not in ("#", "")}

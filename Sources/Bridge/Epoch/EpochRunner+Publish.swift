@@ -239,8 +239,10 @@ extension EpochRunner {
       }
       let count = countLetters(on: connection)
       let drift = watchDrift(on: connection)
+      let storage = watchStorage(on: connection)
       defer {
         count.cancel()
+        storage?.cancel()
         drift?.cancel()
       }
       let end = try await follow(signals, latch, connection, &keeper)

@@ -46,11 +46,17 @@ struct EpochRunner: Sendable {
     if let kept {
       connection = kept
     } else {
-      connection = try await connect(machine.memory.servers)
+      do {
+        connection = try await connect(machine.memory.servers)
+      } catch {
+        board.update { $0.epochEnds[.notBegun, default: 0] += 1 }
+        throw error
+      }
       noteConnected(connection)
     }
     do {
       let end = try await run(on: connection, &machine)
+      board.update { $0.epochEnds[end.kind, default: 0] += 1 }
       if case .settled = end {
         // Nothing is wrong with it: the next epoch publishes by other rules, and that is all.
         service.keptConnection.withLock { $0 = connection }
@@ -60,6 +66,7 @@ struct EpochRunner: Sendable {
       await connection.close()
       return end
     } catch {
+      board.update { $0.epochEnds[.notBegun, default: 0] += 1 }
       noteDisconnected()
       await connection.close()
       throw error

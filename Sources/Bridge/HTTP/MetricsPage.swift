@@ -122,8 +122,10 @@ struct MetricsPage: Sendable {
     page.counter(
       "tailrace_messages_lost_by_server_total",
       "Acknowledged messages that a stream did not hold any more.", facts.lostMessages)
+    PublishMetrics.append(facts, to: &page)
     append(facts.feed, to: &page)
     if let snapshot = facts.snapshot { append(snapshot, to: &page) }
+    ProcessMetrics().append(to: &page)
     return page.text
   }
 

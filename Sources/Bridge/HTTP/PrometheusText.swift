@@ -30,6 +30,18 @@ package struct PrometheusText {
     sample(name, [:], Double(value))
   }
 
+  package mutating func histogram(_ name: String, _ help: String, _ values: Histogram) {
+    family(name, "histogram", help)
+    var upTo: UInt64 = 0
+    for (bound, count) in zip(values.bounds, values.counts) {
+      upTo &+= count
+      sample("\(name)_bucket", ["le": Self.number(bound)], Double(upTo))
+    }
+    sample("\(name)_bucket", ["le": "+Inf"], Double(values.total))
+    sample("\(name)_sum", [:], values.sum)
+    sample("\(name)_count", [:], Double(values.total))
+  }
+
   package static func number(_ value: Double) -> String {
     value == value.rounded() && abs(value) < 9e15 ? String(Int64(value)) : String(value)
   }

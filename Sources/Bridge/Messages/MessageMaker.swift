@@ -90,6 +90,12 @@ package struct MessageMaker: ~Copyable {
     letterSubject = rules.deadLetterSubject
   }
 
+  /// How long bodies take to validate.
+  var validationTimes: Histogram {
+    get { judge.durations }
+    nonmutating set { judge.durations = newValue }
+  }
+
   package init(_ configuration: BridgeConfiguration, sourceName: String) {
     self.init(configuration.ruleSet(sourceName: sourceName))
   }

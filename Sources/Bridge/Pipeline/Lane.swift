@@ -107,6 +107,8 @@ final class Lane {
   var isConfirming = false
   /// Since when something is in flight, or when something was last settled.
   var openSince = NIODeadline.now()
+  /// The message whose ack is timed: when it was written, and how many are in flight up to it.
+  @exclusivity(unchecked) var timed: (at: NIODeadline, left: Int)?
   /// The letter in flight is of an event with an id conflict. Nothing that follows it in its stream may be sent
   /// before its ack: else the stream's end would wrongly prove that the letter is stored.
   var holdsBackOthers = false

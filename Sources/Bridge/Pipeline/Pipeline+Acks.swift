@@ -45,7 +45,29 @@ extension Pipeline: NATSRawHandler {
     }
   }
 
+  /// One look at the clock for each ack, whatever number of messages it is for.
+  private func measure(_ lane: Lane, _ progress: LaneProgress, at now: NIODeadline) {
+    if let timed = lane.timed {
+      if timed.left > progress.acked {
+        lane.timed = (timed.at, timed.left - progress.acked)
+      } else {
+        measures.publishAck.add(Double((now - timed.at).nanoseconds) / 1e9)
+        lane.timed = nil
+      }
+    }
+    guard !lane.isDeadLetter else { return }
+    measures.acknowledged.add(Double(progress.acked))
+    let new = progress.acked - progress.duplicates
+    guard new > 0, let mongoAhead, let oldest = lane.inFlight.first, oldest.wallTime > 0 else {
+      return
+    }
+    let milliseconds = Int64(now.uptimeNanoseconds / 1_000_000) &+ mongoAhead &- oldest.wallTime
+    measures.writeToStored.add(max(0, Double(milliseconds) / 1000), times: UInt64(new))
+  }
+
   func settle(_ lane: Lane, _ progress: LaneProgress) {
+    let now = NIODeadline.now()
+    measure(lane, progress, at: now)
     var duplicates = progress.duplicates
     let lookedUpTo = usesEarlierRules ? epoch?.earlierRules?.to : nil
     for offset in 0..<progress.acked {
@@ -73,7 +95,7 @@ extension Pipeline: NATSRawHandler {
       if duplicates > 0 { duplicates -= 1 }
     }
     lane.awaitsFirst = false
-    lane.openSince = .now()
+    lane.openSince = now
     lane.waitingSince = lane.inFlight.isEmpty ? nil : lane.openSince
     if lane.inFlight.isEmpty { lane.holdsBackOthers = false }
   }

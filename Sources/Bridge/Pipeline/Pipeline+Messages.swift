@@ -147,6 +147,7 @@ extension Pipeline {
       InFlightEvent(
         position: event.position, term: feed.header?.term ?? -1, rule: rule,
         wallTime: event.wallTime ?? 0))
+    if lane.timed == nil { lane.timed = (.now(), lane.inFlight.count) }
   }
 
   private func flushSignalsIfMany(_ epoch: Epoch) {

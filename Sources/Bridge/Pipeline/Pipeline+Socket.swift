@@ -52,6 +52,7 @@ extension Pipeline {
 
   func write(_ lane: Lane, _ epoch: Epoch) {
     let bytes = lane.publisher.output.bytes
+    measures.bytes &+= UInt64(bytes.count)
     var buffer = ByteBufferAllocator().buffer(capacity: bytes.count)
     buffer.writeBytes(bytes)
     lane.publisher.output.removeAll()

@@ -55,6 +55,9 @@ final class Pipeline: @unchecked Sendable {
 
   // Across epochs.
   @exclusivity(unchecked) var counters: PipelineCounters
+  @exclusivity(unchecked) var measures = PublishMeasures()
+  /// Milliseconds by which MongoDB's clock (since 1970) is ahead of this machine's uptime; nil: not known yet.
+  @exclusivity(unchecked) var mongoAhead: Int64?
   /// Dead letters to be logged.
   var letterLog = DeadLetterLog()
   @exclusivity(unchecked) var derivedUpTo: EventPosition?
@@ -267,7 +270,9 @@ final class Pipeline: @unchecked Sendable {
     let qualifies = maker.qualifiesLetterIDs
     ruleSet = rules
     self.rules = rules.rules
+    let times = maker.validationTimes
     maker = MessageMaker(rules)
+    maker.validationTimes = times
     if qualifies { maker.qualifiesLetterIDs = true }
     ownership.use(rules.rules)
     feed.use(wishes)

@@ -66,8 +66,13 @@ final class PipelineReporter: @unchecked Sendable {
     }
     let rate = publishRate(outcomes.published, now)
     let sight = sight(now)
+    let published = measures()
+    if let wall = sight.polledWall {
+      pipeline.mongoAhead = wall - Int64(NIODeadline.now().uptimeNanoseconds / 1_000_000)
+    }
     let over = board.update { facts in
       facts.counters = counters
+      facts.measures = published
       if derived { facts.eventAt = now }
       if let rate { facts.rate = rate }
       if facts.firstPublishedAfter == nil, outcomes.published > 0 {
@@ -107,6 +112,12 @@ final class PipelineReporter: @unchecked Sendable {
     }
     tellOfLetters(pipeline.letterLog.due(at: now))
     lastDerived = counters.derived
+  }
+
+  private func measures() -> PublishMeasures {
+    var measures = pipeline.measures
+    measures.validation = pipeline.maker.validationTimes
+    return measures
   }
 
   private func tellOfLetters(_ lines: [DeadLetterLog.Line]) {

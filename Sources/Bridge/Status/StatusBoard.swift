@@ -31,6 +31,13 @@ package final class StatusBoard: Sendable {
     var natsSince: ContinuousClock.Instant?
     var publishing = false
     var counters: PipelineCounters?
+    var measures = PublishMeasures()
+    /// How epochs of this process ended, by kind.
+    var epochEnds: [EpochEnd.Kind: UInt64] = [:]
+    /// Refusals since the process began, by whom.
+    var refused: [Refusals.Scope: UInt64] = [:]
+    /// What streams hold, by name.
+    var storage: [String: StreamStorage] = [:]
     var streams: [Stream] = []
     var read: OplogPosition?
     var resume: OplogPosition?
@@ -133,7 +140,8 @@ package final class StatusBoard: Sendable {
   /// Records a refusal. Returns how often it occurred since it was last logged; nil: it need not be logged.
   func refuse(_ scope: Refusals.Scope, _ what: String, _ reason: String, code: Int = 0) -> Int? {
     let times = facts.withLock { facts in
-      facts.refusals.note(
+      facts.refused[scope, default: 0] += 1
+      return facts.refusals.note(
         scope, reason, code: code, frontier: facts.settlement.frontier, at: .now)
     }
     if times != nil { note(error: "\(what): \(scope): \(reason)") }
