@@ -88,8 +88,8 @@ let service: [Target] = [
   .target(
     name: "Bridge",
     dependencies: [
-      "BSON", "JSON", "JSONSchema", "Oplog", "Mapping", "MongoSource", "NATS", "JetStream",
-      "BridgeConfiguration", "DeliberateErrors", "Parity",
+      "BSON", "Cryptography", "JSON", "JSONSchema", "Oplog", "Mapping", "MongoSource", "NATS",
+      "JetStream", "BridgeConfiguration", "DeliberateErrors", "Parity",
       .product(name: "Logging", package: "swift-log"),
       .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
       .product(name: "NIOCore", package: "swift-nio"),

@@ -5,6 +5,7 @@
     fetch.py venv                  Python with the packages of requirements.txt
     fetch.py mongod [VERSION]      a mongod; VERSION is one of MONGOD below
     fetch.py nats-server [VERSION] a nats-server; VERSION is one of NATS below
+    fetch.py chromium              a browser, for the tests of the status page
     fetch.py promtool              Prometheus' own checker of rules and metrics
     fetch.py all                   packages, venv, every pinned server and promtool
 
@@ -118,10 +119,14 @@ PACKAGES = {
     "libcurl4": _loads("libcurl.so.4"),
 }
 
+# The same for what single tests need.
+TEST_PACKAGES = {"chromium": _on_path("chromium")}
+
 
 def packages(wanted=tuple(PACKAGES)):
     """Installs missing system packages when root, else names the command that does."""
-    missing = [name for name in wanted if not PACKAGES[name]()]
+    checks = PACKAGES | TEST_PACKAGES
+    missing = [name for name in wanted if not checks[name]()]
     if not missing:
         return
     command = ["apt-get", "install", "-y", "--no-install-recommends", *missing]
@@ -141,7 +146,7 @@ def packages(wanted=tuple(PACKAGES)):
                     "apt-get failed, see above. When it works again run:\n"
                     f"  apt-get update && {' '.join(command)}")
     importlib.invalidate_caches()
-    missing = [name for name in missing if not PACKAGES[name]()]
+    missing = [name for name in missing if not checks[name]()]
     if missing:
         raise Unavailable(f"installed, yet still not usable: {' '.join(missing)}")
 
@@ -436,6 +441,15 @@ def promtool():
     return once(TOOLS / "promtool", build) / "promtool"
 
 
+def chromium():
+    """Path of a browser without a window, for the tests of the status page."""
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if shutil.which(name):
+            return Path(shutil.which(name))
+    packages(["chromium"])
+    return Path(shutil.which("chromium"))
+
+
 def servers():
     """What tests and demo need besides the build; the path of Python."""
     python = venv()
@@ -458,7 +472,7 @@ def everything():
 def main(arguments):
     targets = {
         "packages": packages, "venv": venv, "mongod": mongod, "nats-server": nats_server,
-        "promtool": promtool, "all": everything,
+        "promtool": promtool, "chromium": chromium, "all": everything,
     }
     most = 2 if arguments[:1] in (["mongod"], ["nats-server"]) else 1
     if not arguments or arguments[0] not in targets or len(arguments) > most:

@@ -31,6 +31,21 @@ import Testing
     #expect(log.due(at: start + .seconds(61)).map(\.rule) == ["b"])
   }
 
+  @Test func `causes are counted whatever was logged`() {
+    var log = DeadLetterLog()
+    for index in [UInt32(4), 6, 5] {
+      log.note(rule: "a", error: "e", detail: "", position(index))
+      _ = log.due(at: start + .seconds(Int(index) * 100))
+    }
+    log.note(rule: "b", error: "e", detail: "", position(9))
+    _ = log.rest()
+    #expect(
+      log.totals == [
+        .init(rule: "a", error: "e", count: 3, first: position(4), newest: position(6)),
+        .init(rule: "b", error: "e", count: 1, first: position(9), newest: position(9)),
+      ])
+  }
+
   @Test func `what was not logged yet is logged at the end`() {
     var log = DeadLetterLog()
     log.note(rule: "a", error: "e", detail: "", position(0))

@@ -35,7 +35,8 @@ struct ProcessMetrics: Sendable {
     guard let stat = try? String(contentsOfFile: "/proc/self/stat", encoding: .utf8),
       let name = stat.lastIndex(of: ")"),
       let boot = try? String(contentsOfFile: "/proc/stat", encoding: .utf8).split(separator: "\n")
-        .first(where: { $0.hasPrefix("btime ") })?.split(separator: " ").last.flatMap({ Double($0) })
+        .first(where: { $0.hasPrefix("btime ") })?.split(separator: " ").last.flatMap({ Double($0) }
+        )
     else { return nil }
     // The 22nd field; behind the name, which may contain anything, comes the third.
     let fields = stat[stat.index(after: name)...].split(separator: " ")

@@ -17,7 +17,8 @@ enum PublishMetrics {
     page.counter(
       "tailrace_sent_bytes_total", "Bytes written to NATS for streams, headers included.",
       facts.measures.bytes)
-    page.family("tailrace_epoch_ends_total", "counter", "How epochs of publishing ended, by reason.")
+    page.family(
+      "tailrace_epoch_ends_total", "counter", "How epochs of publishing ended, by reason.")
     for kind in EpochEnd.Kind.allCases {
       page.sample(
         "tailrace_epoch_ends_total", ["reason": kind.rawValue],
@@ -26,6 +27,13 @@ enum PublishMetrics {
     page.family("tailrace_refusals_total", "counter", "Refusals since the process began, by whom.")
     for (scope, count) in facts.refused.sorted(by: { $0.key < $1.key }) {
       page.sample("tailrace_refusals_total", ["by": scope.description], Double(count))
+    }
+    page.family(
+      "tailrace_dead_letters_total", "counter", "Dead letters of this process, by rule and error.")
+    for letters in facts.letters {
+      page.sample(
+        "tailrace_dead_letters_total", ["rule": letters.rule, "error": letters.error],
+        Double(letters.count))
     }
     append(facts.storage, to: &page)
   }

@@ -10,6 +10,8 @@ package struct HTTPPage: Sendable {
   package var status: HTTPResponseStatus
   package var type: String
   package var body: String
+  /// What a browser may do with it; by default nothing but show it.
+  package var policy = "default-src 'none'; frame-ancestors 'none'"
 
   package static func json(_ status: HTTPResponseStatus, _ value: JSONValue) -> HTTPPage {
     HTTPPage(status: status, type: "application/json", body: value.text(pretty: true) + "\n")
@@ -19,8 +21,8 @@ package struct HTTPPage: Sendable {
     HTTPPage(status: status, type: "text/plain; charset=utf-8", body: body)
   }
 
-  package static func html(_ body: String) -> HTTPPage {
-    HTTPPage(status: .ok, type: "text/html; charset=utf-8", body: body)
+  package static func html(_ body: String, policy: String) -> HTTPPage {
+    HTTPPage(status: .ok, type: "text/html; charset=utf-8", body: body, policy: policy)
   }
 
   package static func metrics(_ body: String) -> HTTPPage {

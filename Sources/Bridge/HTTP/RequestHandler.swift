@@ -86,6 +86,10 @@ final class RequestHandler: ChannelDuplexHandler {
     headers.add(name: "Content-Type", value: answer.page.type)
     headers.add(name: "Content-Length", value: "\(body.readableBytes)")
     headers.add(name: "Cache-Control", value: "no-store")
+    headers.add(name: "Content-Security-Policy", value: answer.page.policy)
+    headers.add(name: "X-Content-Type-Options", value: "nosniff")
+    headers.add(name: "X-Frame-Options", value: "DENY")
+    headers.add(name: "Referrer-Policy", value: "no-referrer")
     headers.add(name: "Date", value: Self.date(time(nil)))
     headers.add(name: "Server", value: "tailrace")
     if isLast {

@@ -1,43 +1,44 @@
-/// `/`: the status for people, one self-contained page that refreshes itself.
+import Cryptography
+import Foundation
+
+/// `/`: the status for people. One page without a framework or an external file, that refreshes itself from
+/// `/healthz`, `/status` and `/history`; its style and its script are in the files beside this one.
 enum StatusPage {
   static let html = """
     <!doctype html>
     <html lang="en"><head><meta charset="utf-8"><title>tailrace</title>
-    <meta name="viewport" content="width=device-width,initial-scale=1">
-    <style>
-    body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem;color:#1b1f24;background:#fff}
-    h1{font-size:1.3rem}h2{font-size:1rem;margin:1.6rem 0 .4rem}
-    table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.25rem .6rem;border-bottom:1px solid #d8dee4}
-    td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
-    .s{display:inline-block;padding:.1rem .6rem;border-radius:1rem;color:#fff;background:#57606a}
-    .ok,.idle{background:#1a7f37}.degraded{background:#9a6700}.stalled,.gap,.failed,.fail{background:#cf222e}
-    @media(prefers-color-scheme:dark){body{background:#0d1117;color:#e6edf3}td,th{border-color:#30363d}}
-    </style></head><body>
-    <h1>tailrace <span id="bridge"></span> <span id="health" class="s">…</span></h1>
-    <p id="line"></p><h2>Checks</h2><table id="checks"></table><h2>Cut-over</h2><table id="cutover"></table><h2>Rules</h2><table id="rules"></table>
-    <h2>Streams</h2><table id="streams"></table><h2>Last errors</h2><table id="errors"></table>
-    <p>Also: <a href="/healthz">/healthz</a> <a href="/status">/status</a> <a href="/metrics">/metrics</a></p>
-    <script>
-    const $=i=>document.getElementById(i);
-    function rows(t,head,data){t.replaceChildren();const h=t.insertRow();
-     for(const x of head){const c=document.createElement('th');c.textContent=x;h.append(c)}
-     for(const r of data){const w=t.insertRow();for(const x of r){const c=w.insertCell();
-      if(typeof x==='number')c.className='n';c.textContent=x===null?'–':x}}}
-    async function load(){try{
-     const h=await(await fetch('/healthz')).json(),s=await(await fetch('/status')).json();
-     $('health').textContent=h.status;$('health').className='s '+h.status;$('bridge').textContent=s.bridge;
-     $('line').textContent=`${s.role}, ${s.phase}, epoch ${s.epoch}, position ${s.position}, lag ${s.lag_seconds??'?'} s, oldest unsettled ${s.oldest_unsettled_seconds??'?'} s, `+
-      `${Math.round(s.rate_per_second)} events/s, ${s.in_flight} in flight, oplog headroom ${s.oplog_window.headroom_seconds??'?'} s`;
-     rows($('checks'),['check','status','detail'],Object.entries(h.checks).map(([k,v])=>[k,v.status,v.detail]));
-     rows($('cutover'),['group','phase','by producer','filled','mismatched','phantom','missed','problem'],
-      s.cutover_groups.map(g=>[g.group,g.phase,g.counts.by_producer,g.counts.filled,g.counts.mismatched,g.counts.phantom,g.counts.missed,g.problem]));
-     rows($('rules'),['rule','published','duplicate','dead letters','dropped','last error'],
-      s.rules.map(r=>[r.name,r.published,r.duplicate,r.dead_lettered,r.dropped,r.last_error]));
-     rows($('streams'),['stream','protocol','last sequence','in flight','last position','refused'],
-      s.streams.map(r=>[r.name,r.protocol,r.last_sequence,r.in_flight,r.last_position,r.refusal?r.refusal.reason:null]));
-     rows($('errors'),['seconds ago','error'],s.last_errors.map(e=>[Math.round(e.age_seconds),e.error]));
-    }catch(e){$('health').textContent='unreachable';$('health').className='s failed'}}
-    load();setInterval(load,2000);
-    </script></body></html>
+    <meta name="viewport" content="width=device-width,initial-scale=1"><meta name="color-scheme" content="light dark">
+    <style>\(style)</style></head><body>
+    <a class="skip" href="#checks-title">Skip to the checks</a>
+    <header><h1>tailrace <span id="bridge"></span></h1><p id="health" class="pill" role="status" aria-live="polite">loading</p></header>
+    <main>
+    <section aria-labelledby="now-title"><h2 id="now-title" class="hidden">Now</h2>
+    <p id="words">The status is being read.</p><p id="reason" hidden></p><p id="help" hidden></p>
+    <dl id="facts"></dl></section>
+    <section aria-labelledby="hour-title"><h2 id="hour-title">The last hour</h2><div id="charts"></div></section>
+    <section aria-labelledby="checks-title"><h2 id="checks-title" tabindex="-1">Checks</h2><div id="checks"></div></section>
+    <section aria-labelledby="streams-title"><h2 id="streams-title">Streams</h2><div id="streams"></div></section>
+    <section aria-labelledby="rules-title"><h2 id="rules-title">Rules</h2><div id="rules"></div></section>
+    <section aria-labelledby="letters-title"><h2 id="letters-title">Dead letters</h2><p id="standing"></p><div id="letters"></div></section>
+    <section aria-labelledby="cutover-title"><h2 id="cutover-title">Cut-over</h2><div id="cutover"></div></section>
+    <section aria-labelledby="errors-title"><h2 id="errors-title">Last errors</h2><div id="errors"></div></section>
+    </main>
+    <footer><p id="version"></p><nav aria-label="Other answers"><a href="/healthz">/healthz</a> <a href="/status">/status</a> \
+    <a href="/history">/history</a> <a href="/metrics">/metrics</a></nav></footer>
+    <script>\(script)</script></body></html>
     """
+
+  /// What the page may do: run its own script, and ask the server that it came from. Whatever text from outside
+  /// might bring along is not run.
+  static let policy = """
+    default-src 'none'; script-src '\(hash(of: script))'; style-src '\(hash(of: style))'; connect-src 'self'; \
+    base-uri 'none'; form-action 'none'; frame-ancestors 'none'
+    """
+
+  private static func hash(of text: String) -> String {
+    let digest = Array(text.utf8).withUnsafeBytes { text in
+      SHA256.withDigest(of: text) { Data($0) }
+    }
+    return "sha256-" + digest.base64EncodedString()
+  }
 }

@@ -41,7 +41,7 @@ struct StatusReport: Sendable {
     value["config_hash"] = facts.rules.map { .string($0.hash) } ?? .null
     value["rule_set"] = facts.rules.map(ruleSet) ?? .null
     value["reload"] = facts.reload.map(reload) ?? .null
-    value["streams"] = .array(facts.streams.map { stream($0, facts.refusals[.stream($0.name)]) })
+    value["streams"] = .array(facts.streams.map { stream($0, facts) })
     value["drift"] = .array(
       facts.drift.items.map {
         ["kind": .string($0.kind), "name": .string($0.name), "detail": .string($0.summary)]
@@ -75,6 +75,14 @@ struct StatusReport: Sendable {
         ).json
       } ?? .null
     value["dead_letters_standing"] = facts.standingLetters.map { .int($0) } ?? .null
+    value["dead_letters"] = .array(
+      facts.letters.map {
+        [
+          "rule": .string($0.rule), "error": .string($0.error), "count": .int($0.count),
+          "first_position": .string($0.first.description),
+          "newest_position": .string($0.newest.description),
+        ]
+      })
     value["unsupported_time_series"] = .array(
       facts.feed.timeSeries.map {
         ["collection": .string($0.collection), "operations": .int($0.operations)]
@@ -132,13 +140,23 @@ struct StatusReport: Sendable {
     .object(outcomes.named.map { JSONValue.Member($0.name, .int($0.count)) })
   }
 
-  private func stream(_ stream: StatusBoard.Stream, _ refused: Refusals.Refusal?) -> JSONValue {
+  private func stream(_ stream: StatusBoard.Stream, _ facts: StatusBoard.Facts) -> JSONValue {
     [
       "name": .string(stream.name), "protocol": .string(stream.mode),
       "in_flight": .int(stream.inFlight), "last_sequence": .int(stream.sequence),
       "last_position": stream.position.map { .string($0.description) } ?? .null,
       "waiting_seconds": optional(StatusBoard.age(stream.waitingSince)),
-      "refusal": refused.map { refusal($0) } ?? .null,
+      "refusal": facts.refusals[.stream(stream.name)].map { refusal($0) } ?? .null,
+      "holds": facts.storage[stream.name].map(storage) ?? .null,
+    ]
+  }
+
+  private func storage(_ storage: StreamStorage) -> JSONValue {
+    [
+      "messages": .int(storage.messages), "bytes": .int(storage.bytes),
+      "max_messages": storage.maximumMessages.map { .int($0) } ?? .null,
+      "max_bytes": storage.maximumBytes.map { .int($0) } ?? .null,
+      "discard": .string(storage.discardsOld ? "old" : "new"),
     ]
   }
 

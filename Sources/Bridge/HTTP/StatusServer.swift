@@ -1,4 +1,5 @@
 import BridgeConfiguration
+import Foundation
 public import Logging
 import MongoSource
 import NIOHTTP1
@@ -43,7 +44,16 @@ public struct StatusServer: Service {
     }
     pages["/status"] = { .json(.ok, status.json) }
     pages["/metrics"] = { .metrics(metrics.render()) }
-    pages["/"] = { .html(StatusPage.html) }
+    let history = StatusHistory()
+    pages["/history"] = { .json(.ok, history.json) }
+    pages["/"] = { .html(StatusPage.html, policy: StatusPage.policy) }
+    let sampling = Task {
+      while !Task.isCancelled {
+        sample(probe, into: history)
+        try? await Task.sleep(for: .seconds(StatusHistory.interval))
+      }
+    }
+    defer { sampling.cancel() }
     let http = service.configuration.http
     var server = ReadOnlyServer(
       host: http.listen.host, port: http.listen.port, key: "http.listen", pages: pages,
@@ -56,5 +66,15 @@ public struct StatusServer: Service {
       logger.info("http", metadata: ["listen": "\(address)"])
       listening.open()
     }
+  }
+
+  private func sample(_ probe: HealthProbe, into history: StatusHistory) {
+    let facts = probe.board.snapshot
+    let inputs = probe.inputs()
+    let health = HealthReport.judge(inputs)
+    history.add(
+      at: Int64(Date.now.timeIntervalSince1970),
+      published: facts.counters?.outcomes.published ?? 0, delays: facts.measures.writeToStored,
+      lag: health.lag, oldestUnsettled: health.oldestUnsettled, headroom: inputs.headroom)
   }
 }

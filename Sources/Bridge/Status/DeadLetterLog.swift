@@ -1,7 +1,7 @@
 package import Oplog
 
-/// Log lines about dead letters: each cause (a rule and an error) at once, and then once a minute with its
-/// count. A pure value.
+/// Dead letters by cause, which is a rule and an error: counted since the process began, and logged, each cause at
+/// once, and then once a minute with its count. A pure value.
 package struct DeadLetterLog: Sendable {
   package struct Line: Sendable, Equatable {
     package var rule: String
@@ -18,7 +18,17 @@ package struct DeadLetterLog: Sendable {
     var error: String
   }
 
+  /// A cause since the process began.
+  package struct Total: Sendable, Equatable {
+    package var rule: String
+    package var error: String
+    package var count: UInt64
+    package var first: EventPosition
+    package var newest: EventPosition
+  }
+
   private struct Course {
+    var total: Total
     var line: Line?
     var toldAt: ContinuousClock.Instant?
   }
@@ -35,13 +45,19 @@ package struct DeadLetterLog: Sendable {
     rule: String, error: String, detail: @autoclosure () -> String, _ position: EventPosition
   ) {
     let cause = Cause(rule: rule, error: error)
-    if courses[cause] == nil { order.append(cause) }
-    if courses[cause]?.line != nil {
-      courses[cause]?.line?.count += 1
+    var course =
+      courses[cause]
+      ?? Course(
+        total: Total(rule: rule, error: error, count: 0, first: position, newest: position))
+    if course.total.count == 0 { order.append(cause) }
+    course.total.count += 1
+    course.total.newest = max(course.total.newest, position)
+    if course.line != nil {
+      course.line?.count += 1
     } else {
-      courses[cause, default: Course()].line = Line(
-        rule: rule, error: error, count: 1, first: position, detail: detail())
+      course.line = Line(rule: rule, error: error, count: 1, first: position, detail: detail())
     }
+    courses[cause] = course
   }
 
   /// The lines that are due.
@@ -52,10 +68,14 @@ package struct DeadLetterLog: Sendable {
         course.toldAt.map({ now - $0 >= Self.interval }) ?? true
       else { continue }
       lines.append(line)
-      courses[cause] = Course(line: nil, toldAt: now)
+      courses[cause]?.line = nil
+      courses[cause]?.toldAt = now
     }
     return lines
   }
+
+  /// In the order of their first occurrence.
+  package var totals: [Total] { order.compactMap { courses[$0]?.total } }
 
   /// The remaining lines, at the end.
   package mutating func rest() -> [Line] {

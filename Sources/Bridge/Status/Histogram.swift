@@ -30,6 +30,33 @@ package struct Histogram: Sendable {
   }
 
   package var total: UInt64 { counts.reduce(0, &+) }
+
+  /// What was counted since an earlier state of it.
+  package func since(_ earlier: Histogram?) -> Histogram {
+    guard let earlier, earlier.bounds == bounds, earlier.total <= total else { return self }
+    var difference = self
+    for range in counts.indices { difference.counts[range] &-= earlier.counts[range] }
+    difference.sum -= earlier.sum
+    return difference
+  }
+
+  /// The value below which that share of all is, between its range's bounds in proportion; of the last range, its
+  /// lower bound. Nil if there is none.
+  package func quantile(_ share: Double) -> Double? {
+    let total = total
+    guard total > 0 else { return nil }
+    let rank = share * Double(total)
+    var below: UInt64 = 0
+    for (range, count) in counts.enumerated() where count > 0 {
+      if Double(below &+ count) >= rank {
+        guard range < bounds.count else { return bounds.last }
+        let low = range == 0 ? 0 : bounds[range - 1]
+        return low + (bounds[range] - low) * (rank - Double(below)) / Double(count)
+      }
+      below &+= count
+    }
+    return bounds.last
+  }
 }
 
 /// Times and sizes of what is published, since the process began. Owned by the pipeline's event loop; copied to

@@ -67,12 +67,14 @@ final class PipelineReporter: @unchecked Sendable {
     let rate = publishRate(outcomes.published, now)
     let sight = sight(now)
     let published = measures()
+    let letters = pipeline.letterLog.totals
     if let wall = sight.polledWall {
       pipeline.mongoAhead = wall - Int64(NIODeadline.now().uptimeNanoseconds / 1_000_000)
     }
     let over = board.update { facts in
       facts.counters = counters
       facts.measures = published
+      facts.letters = letters
       if derived { facts.eventAt = now }
       if let rate { facts.rate = rate }
       if facts.firstPublishedAfter == nil, outcomes.published > 0 {

@@ -73,7 +73,9 @@ package final class StatusBoard: Sendable {
     var snapshotBase: Outcomes?
     /// … and the outcomes of its documents in this process.
     var snapshotOutcomes: Outcomes?
-    /// Dead letters of this bridge in their stream.
+    /// Dead letters of this process by cause …
+    var letters: [DeadLetterLog.Total] = []
+    /// … and those of this bridge in their stream.
     var standingLetters: UInt64?
     /// What differs between the configuration and the servers' streams.
     var drift = Drift()

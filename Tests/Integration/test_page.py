@@ -1,0 +1,156 @@
+"""The page at / in a browser: what people see of each health status, on a screen and on a phone, by keyboard and by
+screen reader."""
+
+import http.client
+import os
+import signal
+from pathlib import Path
+
+import fetch
+import pytest
+from bridge import Bridge, configuration, wait_until
+from browser import Browser
+from lab import Lab
+from load import client, make_collections
+from test_memory_stream_lost import insert, two_streams
+
+# Where pictures are kept; docs shows two of them.
+PICTURES = os.environ.get("PAGE_PICTURES")
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    return fetch.chromium()
+
+
+@pytest.fixture
+def browser(chromium, tmp_path):
+    with Browser(chromium, tmp_path) as browser:
+        browser.look()
+        yield browser
+
+
+def picture(browser, folder, name):
+    file = Path(PICTURES or folder) / f"{name}.png"
+    browser.screenshot(file)
+    assert file.stat().st_size > 5000
+
+
+def shows(browser, status):
+    """Waits until the page says so; its words."""
+    wait_until(lambda: browser.text("#health") == status, f"the page says {status}", every=0.2)
+    return browser.text("#words")
+
+
+def address(bridge):
+    return f"http://{bridge.configuration['http']['listen']}/"
+
+
+def test_page_in_every_status(browser, tmp_path, name):
+    with Lab() as lab, client(lab) as mongo:
+        make_collections(lab, name)
+        whole = configuration(lab, name, stream={"max_msgs": 60, "discard": "new"}, bridge={
+            "name": name, "state_bucket": "STATE", "lease": "2s"})
+        with Bridge(tmp_path, whole) as bridge:
+            bridge.start().wait_ready()
+            browser.open(address(bridge))
+            assert "delivered" in shows(browser, "idle")
+            mongo[name].rooms.insert_many([{"_id": number} for number in range(50)])
+            assert "delivered" in shows(browser, "ok")
+            wait_until(lambda: browser.run("document.querySelectorAll('#streams tbody tr').length") >= 1, "a stream")
+            wait_until(lambda: "50 of 60" in browser.text("#streams"), "the stream's fill")
+            assert browser.text("#rules tbody td") == "50"
+            assert browser.run("document.querySelectorAll('#charts svg').length") == 4
+            picture(browser, tmp_path, "ok")
+
+            good = bridge.file.read_text()
+            bridge.file.write_text("rules: []\n")
+            bridge.process.send_signal(signal.SIGHUP)
+            shows(browser, "degraded")
+            assert "the configuration is not reloaded" in browser.text("#reason")
+            picture(browser, tmp_path, "degraded")
+            bridge.file.write_text(good)
+            bridge.process.send_signal(signal.SIGHUP)
+
+            mongo[name].rooms.insert_many([{"_id": f"x{number}"} for number in range(50)])
+            assert "not delivered" in shows(browser, "stalled")
+            assert "maximum messages exceeded" in browser.text("#reason")
+            assert "stalled" in browser.text("#help")
+            picture(browser, tmp_path, "stalled")
+
+            bridge.kill()
+            assert "does not answer" in shows(browser, "unreachable")
+            picture(browser, tmp_path, "unreachable")
+    # The bridge that is gone can't be asked; nothing else went wrong on the page.
+    assert not [problem for problem in browser.problems if "ERR_CONNECTION" not in str(problem)]
+
+
+def test_page_of_a_gap(browser, tmp_path, name):
+    with Lab() as lab:
+        bridge, jetstream, other = two_streams(lab, tmp_path, name, {"on_loss": "halt"})
+        with bridge:
+            bridge.start().wait_ready()
+            insert(lab, name, "rooms", range(10))
+            wait_until(lambda: jetstream.holds(name, 10), "10 messages")
+            lab.restart("nats")
+            insert(lab, name, "rooms", range(10, 13))
+            browser.open(address(bridge))
+            assert "missing" in shows(browser, "gap")
+            assert "on_loss" in browser.text("#reason")
+            picture(browser, tmp_path, "gap")
+    assert not browser.problems
+
+
+def test_page_on_a_phone_by_keyboard_and_screen_reader(browser, lab, tmp_path, name):
+    make_collections(lab, name)
+    hostile = "<img src=x onerror=alert(1)>"
+    rule = {"name": hostile, "match": {"namespace": f"{name}.*", "operations": ["insert"]},
+            "subject": name + ".{fullDocument.missing}"}
+    with Bridge(tmp_path, configuration(lab, name, rule=rule)) as bridge, client(lab) as mongo:
+        bridge.start().wait_ready()
+        mongo[name].rooms.insert_many([{"_id": number} for number in range(3)])
+        browser.look(width=360, height=780, dark=True, phone=True)
+        browser.open(address(bridge))
+        wait_until(lambda: hostile in (browser.text("#letters") or ""), "the letters by cause")
+        # Text from a configuration or a document is text, whatever it looks like.
+        assert browser.run("document.querySelectorAll('main img').length") == 0
+        assert browser.text("#letters tbody td:nth-child(3)") == "3"
+        # Nothing is wider than the screen: tables scroll by themselves.
+        assert browser.run("document.documentElement.scrollWidth") <= 360
+        background = browser.run("getComputedStyle(document.body).backgroundColor")
+        assert background == "rgb(13, 17, 23)"
+        picture(browser, tmp_path, "phone")
+
+        browser.press("Tab", 9)
+        assert browser.run("document.activeElement.textContent") == "Skip to the checks"
+        browser.press("Enter", 13)
+        reached = []
+        for _ in range(12):
+            browser.press("Tab", 9)
+            reached.append(browser.run("document.activeElement.getAttribute('aria-label') ?? document.activeElement.textContent"))
+        assert "Checks" in reached and "/metrics" in reached, reached
+
+        seen = browser.accessible()
+        roles = {role for role, _ in seen}
+        assert {"banner", "main", "contentinfo", "navigation", "heading", "table", "columnheader", "status"} <= roles
+        pictures = [text for role, text in seen if role in ("image", "img")]
+        assert len(pictures) == 4 and all(": now " in text for text in pictures)
+        headings = [text for role, text in seen if role == "heading"]
+        assert {"Checks", "Streams", "Rules", "Dead letters", "Cut-over", "Last errors"} <= set(headings)
+    assert not browser.problems
+
+
+def test_headers_for_browsers(lab, tmp_path, name):
+    with Bridge(tmp_path, configuration(lab, name)) as bridge:
+        bridge.start().wait_ready()
+        host, port = bridge.configuration["http"]["listen"].split(":")
+        for path in ("/", "/status", "/metrics", "/nothing"):
+            connection = http.client.HTTPConnection(host, int(port), timeout=5)
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            policy = answer.headers["Content-Security-Policy"]
+            assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy
+            assert "unsafe" not in policy
+            assert answer.headers["X-Content-Type-Options"] == "nosniff"
+            assert answer.headers["X-Frame-Options"] == "DENY"
+            connection.close()
