@@ -10,7 +10,7 @@ def test_no_quorum(tmp_path, name):
     """Two of three servers stop, and come back."""
     with Lab(nats=3) as lab:
         case = Case(name, ("no ack", "no answer", "does not answer", "temporarily unavailable",
-                           "none of", "connection refused", "no leader"), lab.nats_url,
+                           "none of", "connection refused", "no leader", "no quorum"), lab.nats_url,
                     {"stream": {"num_replicas": 3}})
 
         def refuse():
