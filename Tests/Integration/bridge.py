@@ -24,15 +24,18 @@ BINARY = Path(os.environ.get("TAILRACE_BINARY", ROOT / ".build" / "release" / "t
 OPERATIONS = ["insert", "update", "replace", "delete"]
 
 
-def wait_until(check, what, seconds=PATIENCE, every=0.02):
-    """The first true answer of `check`; fails with `what` when there is none in time."""
-    deadline = time.monotonic() + seconds
+def wait_until(check, what, seconds=PATIENCE, every=None):
+    """The first true answer of `check`; fails with `what` when there is none in time.
+
+    Asks every so many seconds. By default the longer it takes, the more rarely: asking costs processor time."""
+    began = time.monotonic()
     while True:
         answer = check()
         if answer:
             return answer
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(every)
+        waited = time.monotonic() - began
+        assert waited < seconds, f"not within {seconds} s: {what}"
+        time.sleep(min(max(waited / 10, 0.02), 0.2) if every is None else every)
 
 
 def configuration(lab, name, **changes):

@@ -5,6 +5,7 @@ import json
 import os
 import shlex
 import subprocess
+import tempfile
 from pathlib import Path
 
 from lab import die_with_parent
@@ -13,7 +14,10 @@ from lab import die_with_parent
 class Browser:
     """One page. What it reports as wrong (exceptions, refusals by its policy, failed requests) is in `problems`."""
 
-    def __init__(self, program, folder):
+    def __init__(self, program):
+        # Not in a test's own folder, whose logs are shown when it fails.
+        self.home = tempfile.TemporaryDirectory(prefix="tailrace-browser-", ignore_cleanup_errors=True)
+        folder = self.home.name
         read, self.write = os.pipe()
         self.read, write = os.pipe()
         options = [
@@ -22,7 +26,7 @@ class Browser:
             "--hide-scrollbars", f"--user-data-dir={Path(folder) / 'profile'}", "--remote-debugging-pipe"]
         log = open(Path(folder) / "chromium.log", "wb")
         self.process = subprocess.Popen(
-            ["sh", "-c", f"exec {shlex.join(map(str, options))} 3<&{read} 4>&{write}"], pass_fds=(read, write),
+            ["bash", "-c", f"exec {shlex.join(map(str, options))} 3<&{read} 4>&{write}"], pass_fds=(read, write),
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=die_with_parent,
             env=os.environ | {"HOME": str(folder)})
         log.close()
@@ -45,6 +49,7 @@ class Browser:
         self.process.wait()
         os.close(self.read)
         os.close(self.write)
+        self.home.cleanup()
 
     def call(self, method, **parameters):
         self.number += 1

@@ -8,11 +8,11 @@ struct ProcessMetrics: Sendable {
   var residentBytes: UInt64?
   var virtualBytes: UInt64?
   var openFiles: Int?
-  var maximumFiles: UInt64?
+  var maximumFiles: Int
 
   init() {
     var usage = rusage()
-    getrusage(RUSAGE_SELF, &usage)
+    getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
     func seconds(_ time: timeval) -> Double { Double(time.tv_sec) + Double(time.tv_usec) / 1e6 }
     cpuSeconds = seconds(usage.ru_utime) + seconds(usage.ru_stime)
     let pages = Self.numbers("/proc/self/statm")
@@ -26,8 +26,7 @@ struct ProcessMetrics: Sendable {
     openFiles = (try? FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd")).map {
       max(0, $0.count - 1)
     }
-    var limit = rlimit()
-    if getrlimit(__rlimit_resource_t(7), &limit) == 0 { maximumFiles = UInt64(limit.rlim_cur) }
+    maximumFiles = OpenConnections.descriptors
   }
 
   /// Seconds since 1970, from the boot's time and the ticks since then; it never changes.
@@ -59,6 +58,6 @@ struct ProcessMetrics: Sendable {
     gauge("process_resident_memory_bytes", "Memory in use.", residentBytes.map { Double($0) })
     gauge("process_virtual_memory_bytes", "Memory mapped.", virtualBytes.map { Double($0) })
     gauge("process_open_fds", "Open file descriptors.", openFiles.map { Double($0) })
-    gauge("process_max_fds", "How many may be open.", maximumFiles.map { Double($0) })
+    page.gauge("process_max_fds", "How many may be open.", Double(maximumFiles))
   }
 }

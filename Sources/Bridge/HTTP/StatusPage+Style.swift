@@ -5,7 +5,7 @@ extension StatusPage {
     *{box-sizing:border-box}
     body{font:15px/1.45 system-ui,sans-serif;margin:0 auto;max-width:72rem;padding:1rem;color:var(--ink);background:var(--paper)}
     header{display:flex;flex-wrap:wrap;align-items:center;gap:.4rem 1rem}
-    h1{font-size:1.3rem;margin:0}h2{font-size:1rem;margin:1.6rem 0 .4rem}
+    h1{font-size:1.3rem;margin:0;overflow-wrap:anywhere;min-width:0}h2{font-size:1rem;margin:1.6rem 0 .4rem}
     .hidden,.skip:not(:focus){position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
     .pill{margin:0;padding:.1rem .7rem;border-radius:1rem;color:#fff;background:var(--soft);font-weight:600}
     .pill.ok,.pill.idle{background:var(--good)}.pill.degraded{background:var(--warn)}
@@ -24,6 +24,7 @@ extension StatusPage {
     table{border-collapse:collapse;width:100%}
     td,th{text-align:left;vertical-align:top;padding:.25rem .6rem;border-bottom:1px solid var(--line)}
     th{font-weight:600;color:var(--soft);font-size:.85rem}
+    tbody th{white-space:nowrap}
     td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}td.wide{min-width:14rem;overflow-wrap:anywhere}
     .fail,.stalled-text{color:var(--bad);font-weight:600}.degraded{color:var(--warn)}.pill.degraded{color:#fff}
     meter{width:6rem}footer{margin-top:2rem;color:var(--soft);border-top:1px solid var(--line)}a{color:var(--blue)}

@@ -25,6 +25,16 @@ package struct DeadLetterLog: Sendable {
     package var count: UInt64
     package var first: EventPosition
     package var newest: EventPosition
+
+    package init(
+      rule: String, error: String, count: UInt64, first: EventPosition, newest: EventPosition
+    ) {
+      self.rule = rule
+      self.error = error
+      self.count = count
+      self.first = first
+      self.newest = newest
+    }
   }
 
   private struct Course {
