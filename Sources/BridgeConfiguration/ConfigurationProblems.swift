@@ -51,7 +51,8 @@ final class ProblemList {
 
   func add(_ at: TextPosition, _ message: String, _ remedy: String) {
     let problem = ConfigurationProblem(
-      file: file, line: at.line, column: at.column, message: message, remedy: sentence(remedy))
+      file: file, line: at.line, column: at.column, message: message.printable(),
+      remedy: sentence(remedy).printable())
     // An alias (`*name`) brings the same text to several places.
     if !problems.contains(problem) { problems.append(problem) }
   }
@@ -64,8 +65,8 @@ final class ProblemList {
     _ id: ConfigurationWarning.ID, _ at: TextPosition, _ message: String, _ remedy: String
   ) {
     let warning = ConfigurationWarning(
-      id: id, file: file, line: at.line, column: at.column, message: message,
-      remedy: sentence(remedy))
+      id: id, file: file, line: at.line, column: at.column, message: message.printable(),
+      remedy: sentence(remedy).printable())
     if !found.contains(warning) { found.append(warning) }
   }
 

@@ -47,10 +47,11 @@ struct LineLogHandler: LogHandler {
         "message": .string("\(event.message)"),
       ]
       for (key, text) in all { value[key] = .string("\(text)") }
-      line = value.text()
+      line = value.text().printableJSON
     } else {
-      line = "\(time) \(event.level.rawValue) \(event.message)"
-      for (key, text) in all { line += " \(key)=\(text)" }
+      // Names, documents and servers' words are in it: one message is one line, and nothing drives a terminal.
+      line = "\(time) \(event.level.rawValue) \(printable("\(event.message)"))"
+      for (key, text) in all { line += " \(key)=\(printable("\(text)"))" }
     }
     StandardError.write(line + "\n")
   }

@@ -1,4 +1,5 @@
 import Bridge
+import BridgeConfiguration
 import Foundation
 
 /// A line of results on standard output. In this program it takes the place of Swift's own `print`,
@@ -49,27 +50,17 @@ enum OutputExit {
   static let lost: Int32 = 74
 }
 
-/// Text that others have written, for people: control characters, and those that turn the direction of
-/// writing, as `\u{1B}`, so that none reaches a terminal.
+/// Text that others have written, so that it can't drive a terminal.
 func printable(_ text: String, keepingLines: Bool = false) -> String {
-  var result = ""
-  for scalar in text.unicodeScalars {
-    let isLine = scalar == "\n" && keepingLines
-    if !isLine, scalar.properties.generalCategory == .control || scalar.properties.isBidiControl {
-      result += "\\u{\(String(scalar.value, radix: 16, uppercase: true))}"
-    } else {
-      result.unicodeScalars.append(scalar)
-    }
-  }
-  return result
+  text.printable(keepingLines: keepingLines)
 }
 
-/// An error, on standard error.
-func printError(_ text: String) {
-  StandardError.write("tailrace: \(text)\n")
+/// An error, on standard error. It may quote names and documents: without `lines`, all of it is one line.
+func printError(_ text: String, lines: Bool = false) {
+  StandardError.write("tailrace: \(printable(text, keepingLines: lines))\n")
 }
 
 /// How far something is, on standard error.
 func printNote(_ text: String) {
-  StandardError.write("\(text)\n")
+  StandardError.write("\(printable(text, keepingLines: true))\n")
 }

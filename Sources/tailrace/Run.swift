@@ -203,16 +203,17 @@ func serve(
   // The bridge itself is done by then: this is for whoever holds on to the HTTP port.
   if let reload { group.services.insert(.init(service: reload), at: 0) }
   group.maximumGracefulShutdownDuration = .seconds(10)
-  logger.info("tailrace \(TailraceVersion.current)", metadata: ["bridge": "\(bridge.name)"])
+  logger.info("tailrace \(TailraceVersion.current)", metadata: bridge.startMetadata)
   do {
     try await ServiceGroup(configuration: group).run()
     logger.info("done")
   } catch let error as BridgeError {
-    printError(error.description)
+    // As the other lines are written, so that who reads them sees the last one, too.
+    logger.critical("\(error)", metadata: ["exit_code": "\(error.exitCode)"])
     throw ExitCode(error.exitCode)
   } catch {
     if bridge.isStopping { return logger.info("done") }
-    printError("\(error)")
+    logger.critical("\(error)", metadata: ["exit_code": "70"])
     throw ExitCode(70)
   }
 }
@@ -224,7 +225,7 @@ func loadConfiguration(_ path: String, _ environment: [String: String]) throws
   do {
     return try BridgeConfiguration.load(path: path, environment: environment)
   } catch {
-    printError(error.description)
+    printError(error.description, lines: true)
     throw ExitCode(78)
   }
 }

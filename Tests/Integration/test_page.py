@@ -52,7 +52,8 @@ def address(bridge):
     return f"http://{bridge.configuration['http']['listen']}/"
 
 
-def test_page_in_every_status(browser, tmp_path, name):
+def test_page_in_every_status(browser, tmp_path):
+    name = "chat"
     with Lab() as lab, client(lab) as mongo:
         make_collections(lab, name)
         whole = configuration(lab, name, stream={"max_msgs": 60, "discard": "new"}, bridge={

@@ -233,6 +233,13 @@ extension EpochRunner {
       // be stored now and then, and no better known.
       try await connection.flush(timeout: .seconds(5))
       try await service.eventLoop.submit { [pipeline] in pipeline.open(on: connection) }.get()
+      logger.log(
+        level: service.attemptLevel, "publishing",
+        metadata: [
+          "config_hash": "\(rules.hash)", "epoch": "\(kept.tenure.epoch)",
+          "streams":
+            "\(streams.map { "\($0.name) (\($0.mode.rawValue))" }.joined(separator: ", "))",
+        ])
       board.update {
         $0.phase = "running"
         $0.publishing = true

@@ -1,7 +1,7 @@
 extension StatusPage {
   static let style = """
-    :root{--ink:#1b1f24;--soft:#57606a;--paper:#fff;--line:#d8dee4;--panel:#f6f8fa;--good:#1a7f37;--warn:#9a6700;--bad:#cf222e;--blue:#0969da}
-    @media(prefers-color-scheme:dark){:root{--ink:#e6edf3;--soft:#9198a1;--paper:#0d1117;--line:#30363d;--panel:#161b22;--good:#238636;--warn:#9e6a03;--bad:#da3633;--blue:#58a6ff}}
+    :root{--ink:#1b1f24;--soft:#57606a;--paper:#fff;--line:#d8dee4;--panel:#f6f8fa;--good:#1a7f37;--warn:#9a6700;--bad:#cf222e;--blue:#0969da;--warn-text:#7d4e00;--bad-text:#b31d28}
+    @media(prefers-color-scheme:dark){:root{--ink:#e6edf3;--soft:#9198a1;--paper:#0d1117;--line:#30363d;--panel:#161b22;--good:#238636;--warn:#9e6a03;--bad:#da3633;--blue:#58a6ff;--warn-text:#d29922;--bad-text:#ff7b72}}
     *{box-sizing:border-box}
     body{font:15px/1.45 system-ui,sans-serif;margin:0 auto;max-width:72rem;padding:1rem;color:var(--ink);background:var(--paper)}
     header{display:flex;flex-wrap:wrap;align-items:center;gap:.4rem 1rem}
@@ -26,7 +26,7 @@ extension StatusPage {
     th{font-weight:600;color:var(--soft);font-size:.85rem}
     tbody th{white-space:nowrap}
     td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}td.wide{min-width:14rem;overflow-wrap:anywhere}
-    .fail,.stalled-text{color:var(--bad);font-weight:600}.degraded{color:var(--warn)}.pill.degraded{color:#fff}
+    .fail{color:var(--bad-text);font-weight:600}.degraded{color:var(--warn-text)}.pill.degraded{color:#fff}
     meter{width:6rem}footer{margin-top:2rem;color:var(--soft);border-top:1px solid var(--line)}a{color:var(--blue)}
     """
 }

@@ -1,10 +1,22 @@
 import BridgeConfiguration
 import JetStream
-import Logging
+public import Logging
 import Oplog
 
 /// Reports of decisions to the log, health and `/status`.
 extension BridgeService {
+  /// What runs, for the first line of a log: without a secret.
+  public var startMetadata: Logger.Metadata {
+    let settings = configuration
+    return [
+      "bridge": "\(settings.bridge.name)", "instance": "\(board.instance)",
+      "rules": "\(settings.rules.count)",
+      "mongodb": "\(settings.source.uri.hosts.joined(separator: ","))",
+      "reader": "\(reader.name)",
+      "nats": "\(settings.nats.servers.map(\.description).joined(separator: ","))",
+    ]
+  }
+
   func report(_ remark: EpochRemark) {
     switch remark {
     case .info(let what, let details): logger.info("\(what)", metadata: metadata(details))
@@ -34,7 +46,7 @@ extension BridgeService {
   }
 
   /// The lines that every epoch logs at its beginning aren't repeated for each retry of a refused request.
-  private var attemptLevel: Logger.Level { board.snapshot.refusals.all.isEmpty ? .info : .debug }
+  var attemptLevel: Logger.Level { board.snapshot.refusals.all.isEmpty ? .info : .debug }
 
   /// A cause that repeats is logged once a minute, with its count.
   func refused(

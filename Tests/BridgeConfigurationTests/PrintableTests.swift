@@ -1,0 +1,23 @@
+import BridgeConfiguration
+import Foundation
+import Testing
+
+@Suite struct PrintableTests {
+  @Test func controlCharactersAreSpelled() {
+    #expect(
+      "a\u{1B}[31mb\nc\td\u{9B}\u{202E}é😀".printable()
+        == #"a\u{1B}[31mb\u{A}c\u{9}d\u{9B}\u{202E}é😀"#)
+    #expect("a\nb\r\n".printable(keepingLines: true) == "a\nb\\u{D}\n")
+    #expect("plain text".printable() == "plain text")
+  }
+
+  /// A JSON text keeps its meaning, and shows none of them.
+  @Test func jsonKeepsItsMeaning() throws {
+    let value = ["key\u{85}": "a\u{7F}\u{9B}b\u{202E}c é 😀"]
+    let text = try String(decoding: JSONEncoder().encode(value), as: UTF8.self)
+    let shown = text.printableJSON
+    #expect(try JSONDecoder().decode([String: String].self, from: Data(shown.utf8)) == value)
+    #expect(!shown.unicodeScalars.contains { $0.properties.generalCategory == .control })
+    #expect(shown.contains(#"\u009b"#) && shown.contains(#"\u202e"#) && shown.contains("😀"))
+  }
+}
