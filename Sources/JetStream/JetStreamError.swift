@@ -61,7 +61,11 @@ public struct JetStreamError: Error, Sendable, CustomStringConvertible {
     switch code {
     case 10071: ("the stream's last sequence is not the expected one", .reread)
     case 10070: ("the stream's last message id is not the expected one", .reread)
-    case 10164: ("an earlier write to the subject is not confirmed: if that lasts, the stream has no quorum", .backOff)
+    case 10164:
+      (
+        "an earlier write to the subject is not confirmed: if that lasts, the stream has no quorum",
+        .backOff
+      )
     case 10158, 10201: ("a message id is a duplicate that is not settled yet", .reread)
     case 10167: ("the server's ingest queue is full", .backOff)
     case 10174: ("atomic batches are not enabled on the stream: set allow_atomic", .reread)

@@ -20,12 +20,14 @@ FAULTS = ("test_cut_", "test_frozen_", "test_kill_", "test_stepdown", "test_term
 # Files that take long, about the longest first. They begin first: a worker that gets one of them
 # at the end works while the others have nothing left.
 LONG = (
-    "refused_starts", "snapshot", "reload", "three_instances", "lost_acked", "verify_alterations", "producer_first",
-    "two_bridges", "example_matrix", "memory_bounds", "verify", "cut_network", "stream_made_again", "rollback",
-    "kill_nats_one_of_three", "kill_mongod_primary_of_three", "kill_tailrace", "kill_nats_single", "stepdown",
-    "term_frozen", "kill_member_being_read", "frozen_member", "kill_mongod_single", "term_mongod",
-    "change_stream_reader", "large_transactions", "full_documents", "mongodb_role", "state_random",
-    "consumed_before_restart", "instances", "health",
+    "refused_starts", "reload", "snapshot", "three_instances", "memory_bounds", "cutover", "verify_faults",
+    "verify", "verify_course", "verify_alterations", "lost_acked", "kill_nats_one_of_three",
+    "stream_made_again", "refusals_of_servers", "basics", "verify_letters", "limits", "producer_first",
+    "cut_network", "dry_run_gone", "id_conflict", "kill_mongod_primary_of_three", "foreign_message",
+    "kill_tailrace", "rehearsal", "example_matrix", "kill_nats_single", "two_bridges", "page",
+    "verify_ids_again", "large_transactions", "core_delivery", "verify_consumed", "kv_delivery",
+    "verify_doubts", "rollback", "operator_servers_gone", "frozen_member", "term_frozen", "full_documents",
+    "kill_mongod_single",
 )
 PLACES = {f"test_{name}.py": place for place, name in enumerate(LONG)}
 

@@ -10,7 +10,7 @@ from bridge import Bridge, configuration
 from jetstream import JetStream
 from load import Writer, check, make_collections, now
 
-ROUNDS = int(os.environ.get("FAULT_ROUNDS", "3"))
+ROUNDS = int(os.environ.get("FAULT_ROUNDS", "2"))
 PROGRESS_SECONDS = 10
 
 

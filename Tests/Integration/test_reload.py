@@ -16,7 +16,7 @@ from lab import Lab
 from load import Writer, check, client, expected, make_collections, now
 from test_large_transactions import transaction
 
-ROUNDS = int(os.environ.get("FAULT_ROUNDS", "3"))
+ROUNDS = int(os.environ.get("FAULT_ROUNDS", "2"))
 
 
 def rule(name, rule_name, collection="*", **more):

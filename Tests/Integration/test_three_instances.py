@@ -16,7 +16,7 @@ from jetstream import JetStream
 from lab import Lab, free_ports
 from load import client, make_collections
 
-SECONDS = float(os.environ.get("INSTANCE_SECONDS", "25"))
+SECONDS = float(os.environ.get("INSTANCE_SECONDS", "20"))
 SEED = int(os.environ.get("INSTANCE_SEED", random.randrange(1 << 30)))
 
 
