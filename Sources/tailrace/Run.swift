@@ -202,6 +202,12 @@ func serve(
     gracefulShutdownSignals: [.sigterm, .sigint], logger: quiet)
   // The bridge itself is done by then: this is for whoever holds on to the HTTP port.
   if let reload { group.services.insert(.init(service: reload), at: 0) }
+  if let notice = SystemdNotice(
+    for: bridge, listening: server.listening, environment: ProcessInfo.processInfo.environment,
+    logger: quiet)
+  {
+    group.services.append(.init(service: notice, successTerminationBehavior: .ignore))
+  }
   group.maximumGracefulShutdownDuration = .seconds(10)
   logger.info("tailrace \(TailraceVersion.current)", metadata: bridge.startMetadata)
   do {

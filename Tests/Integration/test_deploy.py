@@ -26,7 +26,7 @@ def test_systemd_unit(tmp_path):
 def test_systemd_unit_is_hardened():
     text = (DEPLOY / "tailrace.service").read_text()
     for line in ["DynamicUser=yes", "NoNewPrivileges=yes", "ProtectSystem=strict",
-                 "RestartPreventExitStatus=75 78", "CapabilityBoundingSet=",
+                 "RestartPreventExitStatus=75 78", "Type=notify", "WatchdogSec=30", "CapabilityBoundingSet=",
                  "ExecReload=/bin/kill -HUP $MAINPID"]:
         assert f"\n{line}\n" in text
 
