@@ -37,10 +37,14 @@ public struct MappingError: Error, Equatable, Sendable, CustomStringConvertible 
   public var code: MappingErrorCode
   /// What happened and where, for people; may quote data of the event.
   public var detail: String
+  /// The same without values of the event's documents, for where anybody may read it. Names of fields stay.
+  public var outline: String
 
-  public init(_ code: MappingErrorCode, _ detail: String) {
+  /// - Parameter outline: where `detail` quotes values.
+  public init(_ code: MappingErrorCode, _ detail: String, outline: String? = nil) {
     self.code = code
     self.detail = detail
+    self.outline = outline ?? detail
   }
 
   /// Invalid UTF-8 or too deep nesting is a fault of one document; any other invalid bytes are a fault of the
@@ -51,6 +55,7 @@ public struct MappingError: Error, Equatable, Sendable, CustomStringConvertible 
     default: code = .corrupt
     }
     self.detail = "\(place): \(error)"
+    self.outline = detail
   }
 
   public var description: String { "\(code.rawValue): \(detail)" }

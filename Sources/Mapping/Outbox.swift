@@ -94,7 +94,8 @@ extension MappingPlan {
     }
     throw MappingError(
       .subjectInvalid,
-      "the rule's stream does not take \(String(decoding: subject, as: UTF8.self))")
+      "the rule's stream does not take \(String(decoding: subject, as: UTF8.self))",
+      outline: "the rule's stream does not take the subject in \(text(of: outbox.subject))")
   }
 
   private static func isSubject(_ subject: UnsafeRawBufferPointer) -> Bool {

@@ -12,6 +12,9 @@ struct StatusReport: Sendable {
 
   private var configuration: BridgeConfiguration { service.configuration }
 
+  /// Only who has the token reads it: it may quote documents.
+  private var isGuarded: Bool { configuration.http.token != nil }
+
   var json: JSONValue {
     let facts = probe.board.snapshot
     let inputs = probe.inputs()
@@ -117,7 +120,8 @@ struct StatusReport: Sendable {
     value["invalid"] = .int(rule.invalid)
     value["schema_invalid"] = .int(rule.schemaInvalid)
     value["id_conflicts"] = .int(rule.idConflicts)
-    value["last_error"] = rule.lastError.map { .string($0) } ?? .null
+    value["last_error"] =
+      rule.lastError.map { .string(isGuarded ? $0.detail : $0.outline) } ?? .null
     return value
   }
 

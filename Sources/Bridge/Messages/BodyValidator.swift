@@ -114,7 +114,16 @@ package final class BodyValidator {
     _ violations: [SchemaViolation], _ fault: SchemaFault?
   ) -> MappingError {
     if let fault, fault.isBound { return MappingError(.tooComplex, "the body: \(fault)") }
-    return MappingError(.schemaInvalid, text(violations))
+    return MappingError(.schemaInvalid, text(violations), outline: outline(violations))
+  }
+
+  /// Where which keyword is violated, without the values that violate it: of the first few.
+  private static func outline(_ violations: [SchemaViolation]) -> String {
+    let shown = violations.prefix(5).map { violation in
+      let place = violation.instanceLocation.isEmpty ? "the body" : violation.instanceLocation
+      return "\(place) violates \(violation.keywordLocation)".prefix(500)
+    }
+    return shown.joined(separator: "; ") + (violations.count > shown.count ? "; …" : "")
   }
 
   /// The sentences of the standard's basic output, at least the first one.

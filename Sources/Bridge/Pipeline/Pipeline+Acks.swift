@@ -112,7 +112,9 @@ extension Pipeline: NATSRawHandler {
           lane.name, ruleSet.id(rule), event.position, id: conflict.id, conflict.detail)
       else { continue }
       counters.rules[rule].idConflicts &+= 1
-      counters.rules[rule].lastError = conflict.detail
+      counters.rules[rule].lastError = (
+        conflict.detail, "the stream has the id of an event for another event"
+      )
       counters.lastConflict = .now
       // Once per rule, and then more and more rarely.
       let count = counters.rules[rule].idConflicts

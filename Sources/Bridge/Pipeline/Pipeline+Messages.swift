@@ -82,7 +82,7 @@ extension Pipeline {
   ) {
     // Conflicts were counted when they were found; events that the stream is past, by an earlier process.
     guard error.code != .idConflict, sink.standing != .held else { return }
-    counters.rules[rule].lastError = error.detail
+    counters.rules[rule].lastError = (error.detail, error.outline)
     guard pending?.isNew(match) == true, pending?.invalidMatch != match else { return }
     pending?.invalidMatch = match
     counters.rules[rule].invalid &+= 1

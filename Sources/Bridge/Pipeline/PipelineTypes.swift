@@ -96,7 +96,8 @@ struct PipelineCounters: Sendable {
     var schemaInvalid: UInt64 = 0
     /// Events whose id their stream had for another event.
     var idConflicts: UInt64 = 0
-    var lastError: String?
+    /// The last one's text, which may quote documents, and the same without their values.
+    var lastError: (detail: String, outline: String)?
   }
 
   /// Oplog entries read, those without events included.
