@@ -69,7 +69,10 @@ def test_kubernetes(tmp_path):
 def test_compose():
     whole = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
     services = whole["services"]
-    assert set(services) == {"mongodb", "mongodb-init", "nats", "tailrace"}
+    assert set(services) == {"mongodb", "mongodb-init", "nats", "tailrace", "tailrace-standby"}
+    # Two instances of one bridge: everything but their ports is the same.
+    one, other = dict(services["tailrace"]), dict(services["tailrace-standby"])
+    assert one.pop("ports") != other.pop("ports") and one == other
     build = services["tailrace"]["build"]
     assert (DEPLOY / build["context"]).resolve() == ROOT
     assert (ROOT / build["dockerfile"]).exists()
