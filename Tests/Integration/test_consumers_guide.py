@@ -1,0 +1,117 @@
+"""The example of docs/consumers.md: a copy of two collections that is exact, whatever is killed meanwhile."""
+
+import json
+import random
+import sqlite3
+import subprocess
+import sys
+
+from bridge import ROOT, Bridge, configuration, wait_until
+from lab import Lab, die_with_parent
+from load import client
+
+EXAMPLE = ROOT / "examples" / "python" / "read_model.py"
+
+
+class Copy:
+    def __init__(self, lab, folder, stream):
+        self.file = folder / "copy.db"
+        self.arguments = [sys.executable, str(EXAMPLE), lab.nats_url, stream, "copies", str(self.file)]
+        self.log = open(folder / "copies.log", "wb")
+        self.processes = []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for process in self.processes:
+            process.kill()
+            process.wait()
+        self.log.close()
+
+    def start(self):
+        self.processes.append(subprocess.Popen(self.arguments, stdout=self.log, stderr=self.log,
+                                               preexec_fn=die_with_parent))
+
+    def kill_one(self, dice):
+        process = self.processes.pop(dice.randrange(len(self.processes)))
+        process.kill()
+        process.wait()
+
+    def documents(self):
+        with sqlite3.connect(self.file, timeout=30) as copy:
+            return {tuple(json.loads(key)): json.loads(body) for key, body in copy.execute(
+                "SELECT key, body FROM documents WHERE body IS NOT NULL")}
+
+    def set_aside(self):
+        with sqlite3.connect(self.file, timeout=30) as copy:
+            return copy.execute("SELECT id, reason FROM set_aside").fetchall()
+
+
+def write(dice, database, steps, keys):
+    for _ in range(steps):
+        collection = database[dice.choice(["rooms", "users"])]
+        known = keys.setdefault(collection.name, [])
+        kind = dice.random()
+        if kind < 0.3 or not known:
+            known.append(len(known) if len(known) not in known else max(known) + 1)
+            collection.insert_one({"_id": known[-1], "n": dice.randrange(9), "list": [1, 2], "in": {"a": {"b": 1}}})
+            continue
+        key = {"_id": dice.choice(known)}
+        if kind < 0.8:
+            collection.update_one(key, dice.choice([
+                {"$set": {"in.a.b": dice.random()}}, {"$set": {"new": {"x": [1]}}}, {"$unset": {"n": 1}},
+                {"$push": {"list": dice.randrange(99)}}, {"$set": {"list.0": "first"}}, {"$inc": {"count": 1}},
+                {"$push": {"list": {"$each": [], "$slice": 1}}}]))
+        elif kind < 0.9:
+            collection.replace_one(key, {"replaced": dice.random(), "list": [], "in": {"a": {}}})
+        else:
+            collection.delete_one(key)
+            known.remove(key["_id"])
+
+
+def test_a_copy_is_exact(tmp_path, name):
+    seed = random.randrange(1 << 30)
+    print(f"seed {seed}")
+    dice = random.Random(seed)
+    keys = {}
+    with Lab() as lab, client(lab) as mongo:
+        write(dice, mongo[name], 40, keys)
+        whole = configuration(lab, name, source={"start": "snapshot"})
+        whole["rules"][0]["payload"]["full_document"] = "off"
+        with Bridge(tmp_path, whole) as bridge, Copy(lab, tmp_path, name) as copy:
+            bridge.start().wait_ready()
+            for _ in range(3):
+                copy.start()
+            for round in range(3):
+                write(dice, mongo[name], 40, keys)
+                copy.kill_one(dice)
+                copy.start()
+                if round == 1:
+                    lab.restart("nats")
+                if round == 2:
+                    bridge.kill()
+                    bridge.start()
+
+            def expected():
+                return {(collection, document["_id"]): document for collection in ("rooms", "users")
+                        for document in mongo[name][collection].find()}
+
+            wait_until(lambda: copy.file.exists() and copy.documents() == expected(), "the copy has everything")
+            assert copy.set_aside() == []
+
+
+def test_a_poison_message_is_set_aside(lab, jetstream, tmp_path, name):
+    with Bridge(tmp_path, configuration(lab, name)) as bridge, Copy(lab, tmp_path, name) as copy, client(lab) as mongo:
+        bridge.start().wait_ready()
+        # An update of something that the copy has never seen: it began without a snapshot.
+        mongo[name].rooms.insert_one({"_id": 1})
+        wait_until(lambda: jetstream.last_sequence(name) == 1, "the insert")
+        jetstream.purge(name)
+        mongo[name].rooms.update_one({"_id": 1}, {"$set": {"n": 1}})
+        mongo[name].rooms.insert_one({"_id": 2})
+        copy.start()
+        wait_until(lambda: copy.file.exists() and ("rooms", 2) in copy.documents(), "what is behind it arrives")
+        (identity, reason), = copy.set_aside()
+        assert identity and "begin with a snapshot" in reason
+        assert ("rooms", 1) not in copy.documents()
