@@ -14,6 +14,10 @@ struct LaneSink: LaneWriting, ~Copyable {
   /// Of the admitted message.
   private(set) var lane: Lane
   private(set) var publisher: PublishLane
+  /// Where that one is among the pipeline's; -1: not looked up by its index.
+  private var index: Int
+  /// Of dead letters.
+  private let letters: Lane
   private(set) var standing = Standing.open
   /// The admitted message is a signal, of which no stream knows.
   private(set) var isSignal = false
@@ -44,7 +48,9 @@ struct LaneSink: LaneWriting, ~Copyable {
   init(_ pipeline: Pipeline, _ epoch: Pipeline.Epoch) {
     self.pipeline = pipeline
     self.epoch = epoch
-    lane = pipeline.lanes[epoch.deadLetterLane]
+    index = epoch.deadLetterLane
+    letters = pipeline.lanes[index]
+    lane = letters
     publisher = lane.publisher
     signals = pipeline.signals
   }
@@ -65,10 +71,8 @@ struct LaneSink: LaneWriting, ~Copyable {
     let index = epoch.laneOfRule[rule]
     isSignal = index < 0
     if isSignal { return admitSignal(rule, message, event) }
-    lane = pipeline.lanes[index]
-    publisher = lane.publisher
+    use(index)
     let position = event.position
-    let letters = pipeline.lanes[epoch.deadLetterLane]
     if letters.holdsBackOthers { return .full }
     if !epoch.handedOver.isEmpty, epoch.handedOver[rule].contains(where: { $0.contains(position) })
     {
@@ -96,6 +100,15 @@ struct LaneSink: LaneWriting, ~Copyable {
     return standing == .open ? .write : .check
   }
 
+  /// Most events go where the one before went: nothing is counted up and down then.
+  @inline(__always)
+  private mutating func use(_ index: Int) {
+    guard index != self.index else { return }
+    self.index = index
+    lane = pipeline.lanes[index]
+    publisher = lane.publisher
+  }
+
   private mutating func admitSignal(
     _ rule: Int, _ message: PlannedMessage, _ event: borrowing ChangeEvent
   ) -> Admission {
@@ -117,8 +130,7 @@ struct LaneSink: LaneWriting, ~Copyable {
     _ message: PlannedMessage, of event: borrowing ChangeEvent, _ mapper: inout Mapper
   ) -> Admission {
     isSignal = false
-    lane = pipeline.lanes[epoch.deadLetterLane]
-    publisher = lane.publisher
+    use(epoch.deadLetterLane)
     let position = event.position
     if message.rule == nil, let earlier = epoch.earlierRules, position <= earlier.to,
       lane.isLookedUp(position), earlier.hasTaken(position) != nil
@@ -243,6 +255,7 @@ struct LaneSink: LaneWriting, ~Copyable {
       return false
     case .stored(let stored):
       lane = pipeline.lanes.first { $0.name == stored.stream } ?? lane
+      index = -1
       publisher = lane.publisher
       standing = .storedEarlier
       return true
