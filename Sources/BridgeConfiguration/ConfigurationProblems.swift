@@ -1,7 +1,7 @@
 import Mapping
 
 /// One error in a configuration: position, message, and remedy.
-public struct ConfigurationProblem: Error, Sendable, Equatable, CustomStringConvertible {
+public struct ConfigurationProblem: Error, Sendable, Hashable, CustomStringConvertible {
   public var file: String
   /// From 1; 0 if the file itself is the problem.
   public var line: Int
@@ -40,7 +40,9 @@ struct TextPosition: Equatable, Comparable {
 final class ProblemList {
   let file: String
   private var problems: [ConfigurationProblem] = []
+  private var known: Set<ConfigurationProblem> = []
   private var found: [ConfigurationWarning] = []
+  private var knownWarnings: Set<ConfigurationWarning> = []
 
   /// Keys that were searched, present or not.
   private(set) var keysRead: Set<String> = []
@@ -54,7 +56,7 @@ final class ProblemList {
       file: file, line: at.line, column: at.column, message: message.printable(),
       remedy: sentence(remedy).printable())
     // An alias (`*name`) brings the same text to several places.
-    if !problems.contains(problem) { problems.append(problem) }
+    if known.insert(problem).inserted { problems.append(problem) }
   }
 
   func add(_ error: RuleSyntaxError, in scalar: ConfigScalar) {
@@ -67,7 +69,7 @@ final class ProblemList {
     let warning = ConfigurationWarning(
       id: id, file: file, line: at.line, column: at.column, message: message.printable(),
       remedy: sentence(remedy).printable())
-    if !found.contains(warning) { found.append(warning) }
+    if knownWarnings.insert(warning).inserted { found.append(warning) }
   }
 
   var isEmpty: Bool { problems.isEmpty }

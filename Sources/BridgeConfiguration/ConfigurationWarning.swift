@@ -1,5 +1,5 @@
 /// Something in a configuration that is legal and almost certainly unintended.
-public struct ConfigurationWarning: Sendable, Equatable, CustomStringConvertible {
+public struct ConfigurationWarning: Sendable, Hashable, CustomStringConvertible {
   /// Stable names, for scripts; docs/commands.md explains them.
   public enum ID: String, Sendable, CaseIterable {
     case templateAbsent = "template.absent"

@@ -11,7 +11,7 @@ enum SmallFile {
   static let limit = 8 << 20
 
   struct Failure: Error {
-    enum Kind { case missing, folder, forbidden, large, encoding, other }
+    enum Kind { case missing, folder, forbidden, special, large, encoding, other }
 
     var kind: Kind
     /// The system's reason.
@@ -26,6 +26,7 @@ enum SmallFile {
       case .missing: missing
       case .folder: "Name a file in that folder."
       case .forbidden: "Let the user who runs tailrace read it: file, and folders above it."
+      case .special: "Name a regular file; a configuration may also come through a pipe: -c -."
       case .large: "Name the right file: no file of this kind has more than 8 MiB."
       case .encoding: "Save it as UTF-8."
       case .other: "See that it is a file that can be read."
@@ -34,9 +35,16 @@ enum SmallFile {
   }
 
   static func read(_ path: String) throws(Failure) -> String {
-    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    // A pipe would wait for somebody who writes, at the start or in the middle of a reconnect.
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
     guard descriptor >= 0 else { throw lastFailure() }
     defer { close(descriptor) }
+    var status = stat()
+    guard fstat(descriptor, &status) == 0 else { throw lastFailure() }
+    let kind = status.st_mode & S_IFMT
+    guard kind == S_IFREG || kind == S_IFDIR else {
+      throw Failure(kind: .special, reason: "it is a pipe or a device, not a regular file")
+    }
     return try read(descriptor)
   }
 
@@ -96,6 +104,8 @@ enum SmallFile {
     let kind: Failure.Kind
     switch code {
     case ENOENT, ENOTDIR, ENAMETOOLONG: kind = .missing
+    // A socket can't be opened.
+    case ENXIO: kind = .special
     case EISDIR: kind = .folder
     case EACCES, EPERM: kind = .forbidden
     default: kind = .other

@@ -47,6 +47,13 @@ import Testing
         + "secret itself, write it as token.")
   }
 
+  @Test("as many mistakes as lines are all told, at once") func manyMistakes() {
+    let count = 20_000
+    let keys = (0..<count).map { "key\($0): 1" }.joined(separator: "\n")
+    let list = problemList(base + keys)
+    #expect(list.count == count && list[count - 1].line == 11 + count)
+  }
+
   @Test("each obstacle has a remedy that fits") func obstacles() throws {
     let folder = FileManager.default.temporaryDirectory
       .appendingPathComponent("tailrace-\(UUID().uuidString)")
@@ -57,10 +64,18 @@ import Testing
       try Data(bytes).write(to: file)
       return file.path
     }
+    // Nobody will ever write into it.
+    let pipe = folder.path + "/pipe"
+    try #require(mkfifo(pipe, 0o600) == 0)
     let cases: [(path: String, place: String, reason: String, remedy: String)] = [
       (folder.path, "", "Is a directory", "Name a file in that folder."),
       (folder.path + "/no", "", "No such file", "Name the file"),
-      ("/dev/zero", "", "larger than 8 MiB", "Name the right file"),
+      ("/dev/zero", "", "a pipe or a device", "Name a regular file"),
+      (pipe, "", "a pipe or a device", "Name a regular file"),
+      (
+        try write(Array(repeating: 0x20, count: 9 << 20), "large"), "", "larger than 8 MiB",
+        "Name the right file"
+      ),
       (
         try write(Array("a: b\nc: \u{e9}".utf8) + [0x78, 0xE9, 0x78], "l1"), ":2:6",
         "line 2, column 6", "UTF-8"
