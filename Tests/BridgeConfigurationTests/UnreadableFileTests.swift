@@ -70,8 +70,8 @@ import Testing
     let cases: [(path: String, place: String, reason: String, remedy: String)] = [
       (folder.path, "", "Is a directory", "Name a file in that folder."),
       (folder.path + "/no", "", "No such file", "Name the file"),
-      ("/dev/zero", "", "a pipe or a device", "Name a regular file"),
-      (pipe, "", "a pipe or a device", "Name a regular file"),
+      ("/dev/zero", "", "larger than 8 MiB", "Name the right file"),
+      (pipe, "", "it is a pipe", "Name a regular file"),
       (
         try write(Array(repeating: 0x20, count: 9 << 20), "large"), "", "larger than 8 MiB",
         "Name the right file"
