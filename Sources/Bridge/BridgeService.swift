@@ -247,6 +247,8 @@ public final class BridgeService: Service {
         }
       } catch is EpochRunner.LeaseTaken {
         continue
+      } catch is StartJudge.Outdated {
+        continue
       } catch {
         if case BridgeError.displaced(let why) = error, isContinuous {
           if stopRequest.isRequested { return }

@@ -11,6 +11,8 @@ public struct LaneProgress: Equatable, Sendable {
   public var sequence: UInt64 = 0
   /// For each acknowledged message whether the stream had it already. Empty: the first `duplicates` did.
   public var wereStored: [Bool] = []
+  /// The highest sequence of a message that the stream had already, as far as the server has told it.
+  public var originals: UInt64 = 0
   /// Nothing is settled yet, but the server is at work: the lane may have more to send, or room.
   public var moved = false
   /// Ids that the stream holds for other events. Nothing of these messages, or of those in flight with

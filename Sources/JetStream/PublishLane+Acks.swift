@@ -141,9 +141,11 @@ extension PublishLane {
     if duplicate, options.exclusive { expectedSequence = last }
     linesAcked &+= 1
     let count = take(1, lastSequence: last)
-    return LaneProgress(
+    var progress = LaneProgress(
       acked: count, duplicates: duplicate ? 1 : 0, lastStored: duplicate ? nil : 0,
       sequence: duplicate ? 0 : sequence)
+    if duplicate { progress.originals = sequence }
+    return progress
   }
 
   private func ackAtomic(_ token: UnsafeRawBufferPointer, _ sequence: UInt64, _ count: UInt64?)

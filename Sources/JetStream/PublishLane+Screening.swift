@@ -458,6 +458,9 @@ extension PublishLane {
       lastStored: done.messages.lastIndex { $0.isOurs })
     progress.sequence = done.lastSequence
     progress.wereStored = done.messages.map { !$0.isOurs }
+    progress.originals = done.messages.reduce(0) { highest, message in
+      if case .held(let sequence) = message.fate { max(highest, sequence) } else { highest }
+    }
     release(count)
     acked &+= UInt64(count)
     staged.removeAll()

@@ -7,10 +7,12 @@ import DeliberateErrors
   import Musl
 #endif
 
-/// `simulate [--seed N | --first N] [--seeds N | --minutes N] [--error NAME] [--instances 1…3] [--bridges 1…2] [--lines N] [--brief] [--whole] [--twice] [--facts]`
+/// `simulate [--seed N | --first N] [--seeds N | --minutes N] [--error NAME] [--instances 1…3] [--bridges 1…2] [--lines N] [--brief] [--story] [--whole] [--twice] [--facts]`
 ///
 /// Runs histories until one fails: exit code 1, with the shortest list of faults that was found and what happened.
 /// In a long run a state that no history has reached is a failure as well.
+///
+/// `--story`: one run, with a line for whatever happens, and the verdict.
 ///
 /// `simulate --scenarios [--first N] [--seeds N]`: what the histories of seeds are made of; none is run.
 /// `simulate --find-errors [--first N] [--seeds N] [--error NAME]`: a seed that finds each deliberate error.
@@ -53,6 +55,11 @@ package struct Command {
         continue
       }
       if name == "--brief" {
+        isBrief = true
+        continue
+      }
+      if name == "--story" {
+        History.tellsStory = true
         isBrief = true
         continue
       }

@@ -253,24 +253,27 @@ import Testing
 
   @Test func `a stream that had all messages is remembered until it stores one`() async throws {
     let kept = try Kept()
+    kept.server.change { $0.lastSequence = 2 }
     var mark = Self.mark(11)
-    mark.hadTo = ["S": EventPosition(entry: Self.at(11), index: 0)]
+    mark.had = ["S": MetMessages(to: EventPosition(entry: Self.at(11), index: 0), through: 2)]
     try await kept.keeper.save(mark)
     #expect(kept.server.asked() == ["stream", "save"])
-    #expect(kept.stored?.states["S"]?.hadTo == mark.hadTo["S"])
+    #expect(kept.stored?.states["S"]?.had?.position == mark.had["S"]?.to)
     #expect(kept.stored?.streams.isEmpty == true)
     #expect(kept.marks.written.withLock { $0 } == ["S: from 5.1"])
     // Nothing newer, from a lane that met none.
     try await kept.keeper.save(Self.mark(12))
-    #expect(kept.stored?.states["S"]?.hadTo == mark.hadTo["S"])
+    #expect(kept.stored?.states["S"]?.had?.position == mark.had["S"]?.to)
     Self.store(kept.server, 3, of: 13)
     try await kept.keeper.save(Self.mark(13, acked: 3))
     #expect(kept.stored?.states["S"]?.hadTo == nil)
     #expect(kept.stored?.streams["S"]?.sequence == 3)
-    // One that was made again is not believed.
-    let other = try Kept()
-    other.server.change { $0.created = "c2" }
-    await #expect(throws: JetStreamError.self) { try await other.keeper.save(mark) }
+    // One that was made again is not believed, nor one that ends before them.
+    for (created, last) in [("c2", UInt64(2)), ("c1", 1)] {
+      let other = try Kept()
+      other.server.change { ($0.created, $0.lastSequence) = (created, last) }
+      await #expect(throws: JetStreamError.self) { try await other.keeper.save(mark) }
+    }
   }
 
   /// What the stream holds where it acknowledged sequence 3 for the event at 11.

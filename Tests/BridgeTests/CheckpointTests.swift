@@ -33,10 +33,12 @@ import Testing
     state.refillTo = other.settled
     state.halted = other.resume
     state.mayLeaveGaps = true
-    state.hadTo = other.settled
+    (state.hadTo, state.hadThrough) = (other.settled, 12)
     other.states["CHAT"] = state
     #expect(try Checkpoint(parsing: other.json.utf8) == other)
-    for member in ["base", "searched", "refill_to", "halted_at", "had_to", "created"] {
+    for member in [
+      "base", "searched", "refill_to", "halted_at", "had_to", "had_through", "created",
+    ] {
       var broken = other.json
       broken["states"]?["CHAT"]?[member] = .bool(true)
       #expect(throws: CheckpointError.self) { try Checkpoint(parsing: broken.utf8) }

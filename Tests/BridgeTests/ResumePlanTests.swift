@@ -249,6 +249,33 @@ struct Unexpected: Error { var what: String }
     }
   }
 
+  /// They were looked up behind the acknowledged message: another one that ends before them has lost some.
+  @Test func `a stream that ends before messages that were looked up is filled`() throws {
+    var known = checkpoint("200.5", ["A": (3, "110.1.0")])
+    known.states["A"] = Checkpoint.StreamState(created: "c1")
+    known.states["A"]?.hadTo = position("200.4.0")
+    known.states["A"]?.hadThrough = 9
+    let state = try #require(known.states["A"])
+    var ends = stream(last: 8, tail: "200.4.0", at: 6)
+    let firm = StreamObservation.Own(
+      sequence: 3, position: position("110.1.0"), rule: "r", id: "id")
+    let left = StreamObservation.Own(
+      sequence: 6, position: position("200.4.0"), rule: "r", id: "id")
+    ends.patchwork = StreamObservation.Patchwork(before: firm, behind: [left])
+    let plan = try resume(ResumePlan.decide(checkpoint: known, streams: [ends]))
+    #expect(plan.losses.count == 1 && plan.start == entry("110.1"))
+    #expect(plan.watermarks["A"]?.position == firm.position && plan.held["A"] == [left])
+    #expect(plan.rereads("A", state))
+    // Nothing is lost where it has them all; and once its own end shows them, that is all that counts.
+    let whole = try resume(
+      ResumePlan.decide(
+        checkpoint: known, streams: [stream(last: 9, tail: "200.4.0", at: 8)]))
+    #expect(whole.losses.isEmpty && !whole.rereads("A", state))
+    let later = try resume(
+      ResumePlan.decide(checkpoint: known, streams: [stream(last: 10, tail: "200.5.0")]))
+    #expect(later.losses.isEmpty && later.rereads("A", state))
+  }
+
   @Test func `the checkpoint's sequence holds something else: lost and overwritten`() throws {
     var observed = stream(last: 12, tail: "190.1.0", at: 3)
     observed.checkpointOverwritten = true

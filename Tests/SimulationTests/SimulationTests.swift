@@ -31,6 +31,14 @@ import Testing
     #expect(result.code == 0, "\(result.output)")
   }
 
+  /// An instance is frozen while it judges its start, for longer than the oplog reaches back: another one leads by then,
+  /// and the checkpoint is newer.
+  @Test(arguments: [1_443_338_507])
+  func `a history of three instances holds`(seed: Int) throws {
+    let result = try simulate("--seed", "\(seed)", "--brief", "--instances", "3", "--bridges", "1")
+    #expect(result.code == 0, "\(result.output)")
+  }
+
   /// A bridge that makes the mistake is found out, and says by what.
   @Test(arguments: DeliberateErrorSeed.all)
   func `a deliberate error is found`(_ one: DeliberateErrorSeed) throws {

@@ -177,12 +177,9 @@ package struct CheckpointWriter<Store: CheckpointServer>: Sendable {
       next.streams[lane.name] = Checkpoint.Stream(
         sequence: acked.sequence, id: "", position: acked.position, rule: acked.rule,
         created: lane.created)
-      next.states[lane.name]?.hadTo = nil
+      next.states[lane.name]?.forgetHad()
     }
-    for (name, position) in mark.hadTo where next.streams[name] == nil {
-      let known = next.states[name]?.hadTo ?? position
-      next.states[name]?.hadTo = max(known, position)
-    }
+    for (name, met) in mark.had { next.states[name]?.note(met) }
     return next
   }
 
@@ -234,7 +231,7 @@ package struct CheckpointWriter<Store: CheckpointServer>: Sendable {
     for (name, state) in current.states where state.halted == nil {
       guard
         isDue || next.streams[name] != current.streams[name]
-          || next.states[name]?.hadTo != state.hadTo
+          || next.states[name]?.had != state.had
       else { continue }
       guard let info = try await store.stream(name) else {
         throw mismatch(name, "the stream was deleted")
@@ -251,6 +248,11 @@ package struct CheckpointWriter<Store: CheckpointServer>: Sendable {
         throw mismatch(
           name,
           "sequence \(acked.sequence) was acknowledged, the stream ends at \(info.lastSequence)")
+      }
+      if let had = next.states[name]?.had, info.lastSequence < had.sequence {
+        throw mismatch(
+          name,
+          "it had messages up to sequence \(had.sequence), the stream ends at \(info.lastSequence)")
       }
     }
   }

@@ -40,6 +40,7 @@ extension EpochRunner {
       // What an earlier protocol may have left out is in question until something later is acknowledged.
       state.mayLeaveGaps = stream.mayLeaveGaps || plan.lacksUpTo[name] != nil
       state.halted = plan.halted[name]
+      if plan.rereads(name, state) { state.forgetHad() }
       states[name] = state
     }
     return states

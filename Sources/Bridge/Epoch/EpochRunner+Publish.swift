@@ -44,7 +44,10 @@ extension EpochRunner {
         lane.unseenAfter = plan.unseen[stream.name]?.after ?? 0
         lane.isRefilling = plan.refilling[stream.name] != nil
         lane.isHalted = plan.halted[stream.name] != nil
-        lane.held = Set((plan.held[stream.name] ?? []).map(watermark))
+        for held in plan.held[stream.name] ?? [] {
+          let place = ResumePlan.StoredWatermark(position: held.position, rule: held.rule)
+          lane.held[watermark(place)] = held.sequence
+        }
         lane.lacksUpTo = plan.lacksUpTo[stream.name].map(watermark)
         lane.hasEarlierRules = plan.earlierRules?.streams.contains(stream.name) ?? false
       case .snapshot(let plan): lane.stored = plan.stored[stream.name] ?? []

@@ -293,7 +293,10 @@ struct EpochRunner: Sendable {
   private func newest(
     _ remembered: Checkpoint?, _ stored: Checkpoint?, _ tenure: Tenure
   ) throws -> Checkpoint? {
-    if let stored, stored.instance != board.instance, stored.epoch ?? 0 > tenure.epoch {
+    if let stored, let epoch = stored.epoch, stored.instance != board.instance,
+      epoch > tenure.epoch
+    {
+      leadership.note(epoch: epoch)
       throw BridgeError.displaced(
         "instance \(stored.instance) has taken over bridge \(configuration.bridge.name)")
     }

@@ -82,8 +82,17 @@ package struct StreamTail: Sendable {
     if floor <= info.lastSequence {
       observation.tail = try await lastOwn(in: stream.name, from: info.lastSequence, downTo: floor)
     }
-    if let acked = checkpoint?.streams[stream.name] {
-      observation.patchwork = try await patchwork(observation, acked, state)
+    let acked = checkpoint?.streams[stream.name]
+    if let had = state?.had, info.lastSequence < had.sequence,
+      acked.map({ $0.sequence <= info.lastSequence }) ?? true
+    {
+      // Messages were sent late: of what is left behind the acknowledged one, none proves another.
+      observation.patchwork = try await patchwork(
+        in: stream.name, first: info.firstSequence, last: info.lastSequence,
+        behind: acked?.position
+      ).found
+    } else if let known = acked ?? checkpoint?.states[stream.name]?.had {
+      observation.patchwork = try await patchwork(observation, known, state)
     } else if state?.hasLater ?? false {
       observation.patchwork = try await patchwork(
         in: stream.name, first: info.firstSequence, last: info.lastSequence, behind: nil

@@ -92,6 +92,12 @@ final class Leadership: Sendable {
   /// … and the present tenure isn't the first.
   var hasLedBefore: Bool { state.withLock { $0.tenures > ($0.tenure == nil ? 0 : 1) } }
 
+  /// An epoch that was found in a checkpoint. Where the lease was lost with its bucket and a former leader has written
+  /// its checkpoint into the next one, the lease counts from there, and not from 1.
+  func note(epoch: UInt64) {
+    state.withLock { $0.highestEpoch = max($0.highestEpoch, epoch) }
+  }
+
   /// What this instance publishes by, or would.
   func use(configurationHash: String) {
     state.withLock { $0.configurationHash = configurationHash }

@@ -35,8 +35,8 @@ struct LaneSpecification: Sendable {
   var isRefilling = false
   /// Nothing is published to the stream until an operator decides.
   var isHalted = false
-  /// What the stream holds behind the watermark, if a later message doesn't prove the earlier ones.
-  var held: Set<Lane.StoredWatermark> = []
+  /// What the stream holds behind the watermark, if a later message doesn't prove the earlier ones; and where.
+  var held: [Lane.StoredWatermark: UInt64] = [:]
   /// The last of those, if the stream's protocol may have left some out: they are sent late.
   var lacksUpTo: Lane.StoredWatermark?
   /// In a snapshot: ids of messages that the stream holds although the snapshot's marker is before
@@ -82,8 +82,8 @@ final class Lane {
   @exclusivity(unchecked) private(set) var unseen: UInt64
   private var unseenSequence: UInt64
   let isRefilling: Bool
-  /// What it holds behind the watermark.
-  private let held: Set<StoredWatermark>
+  /// What it holds behind the watermark, and where.
+  private let held: [StoredWatermark: UInt64]
   /// The highest position in it.
   private let heldTo: EventPosition?
   let isHalted: Bool
@@ -94,9 +94,9 @@ final class Lane {
   /// For a resumed snapshot: ids of messages that the stream holds already and that were not derived yet.
   @exclusivity(unchecked) var stored: Set<[UInt8]>
   /// The last of our messages known to be stored.
-  var acked: Acked?
-  /// The last event whose message the stream had already, while none was acknowledged as stored.
-  var hadTo: EventPosition?
+  private(set) var acked: Acked?
+  /// What it had already behind that.
+  private(set) var had: MetMessages?
   /// No message of ours was ever stored here: the first is awaited before the next entry begins.
   var awaitsFirst: Bool
   /// The entry of the message written last.
@@ -144,7 +144,7 @@ final class Lane {
     unseenSequence = specification.unseenAfter
     isRefilling = specification.isRefilling
     held = specification.held
-    heldTo = held.map(\.position).max()
+    heldTo = held.keys.map(\.position).max()
     isHalted = specification.isHalted
     hasEarlierRules = specification.hasEarlierRules
     lacksUpTo = specification.lacksUpTo
@@ -171,11 +171,32 @@ final class Lane {
     return watermark.map { position < $0.position && !hasEarlierRules } ?? false
   }
 
+  /// The stream's last message of ours.
+  func acknowledge(_ message: Acked) {
+    acked = message
+    had = nil
+  }
+
+  /// A message was met that the stream has, at that sequence (0: somewhere), and that is not its last.
+  func met(_ position: EventPosition, at sequence: UInt64) {
+    if let acked, sequence <= acked.sequence { return }
+    if had == nil { had = MetMessages(to: position, through: sequence) }
+    had?.add(position, at: sequence)
+  }
+
+  /// The same of one that was looked up.
+  func metHeld(_ position: EventPosition, rule: Int) {
+    guard let heldTo, position <= heldTo,
+      let sequence = held[StoredWatermark(position: position, rule: rule)]
+    else { return }
+    met(position, at: sequence)
+  }
+
   /// The next of the stored and removed messages was derived.
   func metUnseen(_ position: EventPosition, rule: RuleID) {
     unseen -= 1
     unseenSequence &+= 1
-    acked = Acked(sequence: unseenSequence, position: position, rule: rule)
+    acknowledge(Acked(sequence: unseenSequence, position: position, rule: rule))
   }
 
   /// No further message can be among those; returns how many weren't derived.
@@ -196,7 +217,7 @@ final class Lane {
   func holds(_ position: EventPosition, rule: Int) -> Bool {
     if let floor, position < floor { return true }
     if let heldTo, position <= heldTo,
-      held.contains(StoredWatermark(position: position, rule: rule))
+      held[StoredWatermark(position: position, rule: rule)] != nil
     {
       return true
     }

@@ -74,16 +74,17 @@ extension Pipeline: NATSRawHandler {
       guard let event = lane.inFlight.first else { break }
       lane.inFlight.removeFirst()
       let rule = Int(event.rule)
-      // A message that the stream had already, or gets late, doesn't show where its end is.
-      if offset == progress.lastStored, !lane.isLate(event.position) {
-        lane.acked = Lane.Acked(
-          sequence: progress.sequence, position: event.position,
-          rule: ruleSet.id(rule))
-      }
       let isDuplicate =
         progress.wereStored.isEmpty ? duplicates > 0 : progress.wereStored[offset]
-      if isDuplicate, lane.acked == nil {
-        lane.hadTo = max(lane.hadTo ?? event.position, event.position)
+      // A message that the stream had already, or gets late, doesn't show where its end is.
+      if isDuplicate {
+        lane.met(event.position, at: progress.originals)
+      } else if lane.isLate(event.position) {
+        lane.met(event.position, at: progress.sequence)
+      } else if offset == progress.lastStored {
+        lane.acknowledge(
+          Lane.Acked(
+            sequence: progress.sequence, position: event.position, rule: ruleSet.id(rule)))
       }
       if let lookedUpTo, event.position <= lookedUpTo, lane.isLookedUp(event.position) {
         countEarlier(lane, event.position, rule, isNew: false, duplicate: isDuplicate)
@@ -224,7 +225,7 @@ extension Pipeline: NATSRawHandler {
       resume: resume.position, term: resume.term < 0 ? nil : resume.term,
       settled: EventPosition(entry: done.position, index: isWhole ? .max : 0),
       token: feed.token(notBehind: resume.position), origin: epoch.origin,
-      lanes: settledLanes, hadTo: hadTo,
+      lanes: settledLanes, had: had,
       unanswered: Dictionary(
         lanes.map { ($0.name, $0.inFlight.count + Int(clamping: $0.unseen)) },
         uniquingKeysWith: { first, _ in first }),
@@ -232,10 +233,10 @@ extension Pipeline: NATSRawHandler {
       read: feed.lastEntry?.position)
   }
 
-  /// The streams that had all messages so far, and up to where.
-  private var hadTo: [String: EventPosition] {
-    var all: [String: EventPosition] = [:]
-    for lane in lanes where !lane.isHalted && lane.acked == nil { all[lane.name] = lane.hadTo }
+  /// What streams had already behind the last acknowledged message.
+  private var had: [String: MetMessages] {
+    var all: [String: MetMessages] = [:]
+    for lane in lanes where !lane.isHalted { all[lane.name] = lane.had }
     return all
   }
 
@@ -258,7 +259,7 @@ extension Pipeline: NATSRawHandler {
     return PipelineMark(
       resume: epoch.start, term: epoch.startTerm < 0 ? nil : epoch.startTerm,
       snapshot: self.epoch?.snapshot ?? snapshot, origin: epoch.origin,
-      lanes: settledLanes, hadTo: hadTo, inFlight: lanes.reduce(0) { $0 + $1.inFlight.count },
+      lanes: settledLanes, had: had, inFlight: lanes.reduce(0) { $0 + $1.inFlight.count },
       read: feed.lastEntry?.position)
   }
 

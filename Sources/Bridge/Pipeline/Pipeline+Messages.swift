@@ -69,8 +69,10 @@ extension Pipeline {
       if isNew { counters.unmatched &+= 1 }
       return
     case .storedEarlier:
+      // Somewhere before the end that the stream had when they were looked up.
+      sink.lane.met(event.position, at: sink.lane.publisher.options.baseSequence)
       return countEarlier(sink.lane, event.position, rule, isNew: isNew, duplicate: nil)
-    case .held: break
+    case .held: sink.lane.metHeld(event.position, rule: rule)
     case .unseen: sink.lane.metUnseen(event.position, rule: ruleSet.id(rule))
     }
     countStored(sink.lane, event.position, rule)

@@ -160,8 +160,8 @@ package struct PipelineMark: Sendable {
   var snapshot: Checkpoint.Snapshot?
   var origin: Checkpoint.Origin
   var lanes: [(name: String, created: String, acked: Lane.Acked?)]
-  /// By stream that had all messages already: the last event of those.
-  package var hadTo: [String: EventPosition] = [:]
+  /// By stream: what it had already behind `lanes`' last acknowledged message.
+  package var had: [String: MetMessages] = [:]
   /// By stream: messages that it may hold behind the last one that is known to be stored.
   var unanswered: [String: Int] = [:]
   var inFlight: Int
@@ -171,7 +171,7 @@ package struct PipelineMark: Sendable {
     resume: OplogPosition, term: Int64? = nil, settled: EventPosition? = nil,
     token: ResumeToken? = nil, snapshot: Checkpoint.Snapshot? = nil, origin: Checkpoint.Origin,
     lanes: [(name: String, created: String, acked: AcknowledgedMessage?)],
-    hadTo: [String: EventPosition] = [:], unanswered: [String: Int] = [:], inFlight: Int = 0,
+    had: [String: MetMessages] = [:], unanswered: [String: Int] = [:], inFlight: Int = 0,
     read: OplogPosition? = nil
   ) {
     self.resume = resume
@@ -181,7 +181,7 @@ package struct PipelineMark: Sendable {
     self.snapshot = snapshot
     self.origin = origin
     self.lanes = lanes
-    self.hadTo = hadTo
+    self.had = had
     self.unanswered = unanswered
     self.inFlight = inFlight
     self.read = read

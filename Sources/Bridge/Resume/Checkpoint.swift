@@ -85,22 +85,17 @@ public struct Checkpoint: Sendable, Equatable {
     public var mayLeaveGaps = false
     /// The stream was halted (`on_loss`) at this position, and lacks everything after it.
     public var halted: OplogPosition?
-    /// It had the messages of events up to here already, by their ids, and has none that was acknowledged as
-    /// stored: a stream that was made again since has lost them.
+    /// It had the messages of events up to here already, by their ids or as they were looked up, behind what was
+    /// acknowledged as stored: a stream that was made again since has lost them, …
     public var hadTo: EventPosition?
+    /// … and one that ends before this sequence some of them. Nil: where they are is not known.
+    public var hadThrough: UInt64?
 
     public init(created: String) { self.created = created }
 
     var isEmpty: Bool {
       base == nil && searched == nil && uncounted == nil && refillTo == nil && !hasLater
         && !mayLeaveGaps && halted == nil && hadTo == nil
-    }
-
-    /// The message that represents them. Its sequence is not known.
-    var had: Stream? {
-      hadTo.map { position in
-        Stream(sequence: 0, id: "", position: position, rule: RuleID(""), created: created)
-      }
     }
   }
 
@@ -233,6 +228,7 @@ public struct Checkpoint: Sendable, Equatable {
     if state.mayLeaveGaps { value["may_leave_gaps"] = true }
     if let position = state.halted { value["halted_at"] = .string(position.description) }
     if let position = state.hadTo { value["had_to"] = .string(position.description) }
+    if let hadThrough = state.hadThrough { value["had_through"] = .int(hadThrough) }
     return value
   }
 
@@ -384,6 +380,7 @@ extension Checkpoint {
       }
       state.hadTo = position
     }
+    state.hadThrough = try number("had_through")
     return state
   }
 }

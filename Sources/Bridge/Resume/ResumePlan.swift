@@ -117,7 +117,7 @@ package struct ResumePlan: Sendable, Equatable {
   /// By stream: up to where events are being written again, in order.
   package var refilling: [String: EventPosition] = [:]
   /// By stream: what it holds behind its watermark, if a later message doesn't prove the earlier ones.
-  package var held: [String: [StoredWatermark]] = [:]
+  package var held: [String: [StreamObservation.Own]] = [:]
   /// By stream: the last of those messages, if its protocol may have left some out.
   package var lacksUpTo: [String: StoredWatermark] = [:]
   /// By stream: since when nothing is published there.
@@ -209,8 +209,8 @@ extension ResumePlan {
     plan.foundAgainAt = checkpoint.foundAgainAt
     for stream in streams {
       let state = checkpoint.states[stream.name]
-      let acked = checkpoint.streams[stream.name] ?? state?.had
-      if let acked, stream.hasLost(acked) {
+      let known = [checkpoint.streams[stream.name], state?.had].compactMap(\.self)
+      if let acked = known.first(where: stream.hasLost) {
         let isKept = stream.isMemory || stream.onLoss != .refill
         if !isKept, let why = lostSnapshot(checkpoint, stream, acked) {
           return .needsSnapshot(why)
@@ -365,9 +365,7 @@ extension ResumePlan {
     watermarks[stream.name] = patchwork.before.map {
       StoredWatermark(position: $0.position, rule: $0.rule)
     }
-    held[stream.name] = patchwork.behind.map {
-      StoredWatermark(position: $0.position, rule: $0.rule)
-    }
+    held[stream.name] = patchwork.behind
   }
 
   enum Reach: Equatable {

@@ -147,7 +147,7 @@ extension ResumePlan {
     watermarks[name] = tail.firm.map { StoredWatermark(position: $0.position, rule: $0.rule) }
     found[name] = tail.firm.map { Checkpoint.Stream($0, created: stream.created) }
     guard let newest = tail.newest else { return }
-    held[name] = tail.own.map { StoredWatermark(position: $0.position, rule: $0.rule) }
+    held[name] = tail.own
     lacksUpTo[name] = StoredWatermark(position: newest.position, rule: newest.rule)
   }
 }

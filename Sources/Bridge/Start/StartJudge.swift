@@ -24,7 +24,10 @@ struct StartJudge: Sendable {
 
   private var configuration: BridgeConfiguration { survey.configuration }
 
-  /// - Throws: `StartRefusal`, `BridgeError`, or `JetStreamError` for what may be temporary.
+  /// The checkpoint was replaced while it was judged: another instance leads, or has led meanwhile.
+  struct Outdated: Error {}
+
+  /// - Throws: `StartRefusal`, `BridgeError`, `Outdated`, or `JetStreamError` for what may be temporary.
   func judge(_ machine: EpochMachine) async throws -> JudgedStart {
     var plan = try await setup.plan()
     try await Self.ask(setup, about: plan)
@@ -36,8 +39,15 @@ struct StartJudge: Sendable {
     }
     let streams = setup.expected(
       plan, cautious: machine.memory.cautious, now: Date.now.formatted(.iso8601))
-    let decision = try await survey.decide(machine, streams, checkpoint)
-    try await checkPosition(decision, machine.settings)
+    let decision: EpochDecision
+    do {
+      decision = try await survey.decide(machine, streams, checkpoint)
+      try await checkPosition(decision, machine.settings)
+    } catch BridgeError.positionLost(let why) {
+      // A process without the lease may have been frozen for as long as the oplog reaches back.
+      guard try await store.revision() == revision else { throw Outdated() }
+      throw BridgeError.positionLost(why)
+    }
     return JudgedStart(
       setup: plan, streams: streams, checkpoint: checkpoint, revision: revision,
       decision: decision)

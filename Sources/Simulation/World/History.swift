@@ -27,7 +27,13 @@ final class History {
   nonisolated(unsafe) static var tellsAll = false
   private var tellsAll: Bool { Self.tellsAll }
 
+  /// Every line is printed as it comes, in the first and only run of a history.
+  ///
+  /// Invariant: written by the command before the simulation begins.
+  nonisolated(unsafe) static var tellsStory = false
+
   func note(_ time: Int64, _ text: @autoclosure () -> String) {
+    if Self.tellsStory { print(Nano.text(time), text()) }
     guard keepsLines else { return }
     if lines.count == Self.most {
       lines[first] = Line(time: time, text: text())

@@ -314,7 +314,7 @@ struct HistoryLogHandler: LogHandler {
   init(_ world: World, _ process: SimulatedProcess) {
     self.world = world
     self.process = process
-    logLevel = world.history.keepsLines ? .debug : .critical
+    logLevel = world.history.keepsLines || History.tellsStory ? .debug : .critical
   }
 
   subscript(metadataKey key: String) -> Logger.Metadata.Value? {
