@@ -52,16 +52,7 @@ enum OutputExit {
 /// Text that others have written, for people: control characters, and those that turn the direction of
 /// writing, as `\u{1B}`, so that none reaches a terminal.
 func printable(_ text: String, keepingLines: Bool = false) -> String {
-  var result = ""
-  for scalar in text.unicodeScalars {
-    let isLine = scalar == "\n" && keepingLines
-    if !isLine, scalar.properties.generalCategory == .control || scalar.properties.isBidiControl {
-      result += "\\u{\(String(scalar.value, radix: 16, uppercase: true))}"
-    } else {
-      result.unicodeScalars.append(scalar)
-    }
-  }
-  return result
+  TerminalText.printable(text, keepingLines: keepingLines)
 }
 
 /// An error, on standard error.
