@@ -156,6 +156,11 @@ import Testing
     #expect(try judge(age).code == "expired")
     let young = try Self.facts(stream: stream(#""max_age":1901000000000"#))
     #expect(try judge(young).state == .missing)
+    var entry = try #require(try Self.derive("d.c", #"{"_id":1,"rid":"a"}"#).outcomes.first)
+    entry.timeToLive = 1893
+    #expect(Absence.judge(entry, at: Self.position(100), try Self.facts()).code == "expired")
+    entry.timeToLive = 1901
+    #expect(Absence.judge(entry, at: Self.position(100), try Self.facts()).state == .missing)
     let cut = stream(#""max_msgs":5"#, first: 5)
     let before = try judge(
       try Self.facts({ facts, _ in facts.firstOwn = Self.position(101) }, stream: cut))

@@ -212,6 +212,19 @@ def test_one_side_alone(lab, jetstream, tmp_path, name):
         assert explain(bridge, "order-7")["events"][0]["others"][0]["seq"] == 4
         assert "no event of the oplog makes" in explain(bridge, "order-8", code=2)["notes"][-1]
 
+        # A dead letter has its event with it.
+        jetstream.api(f"STREAM.CREATE.DLQ_{name}", {"name": f"DLQ_{name}", "subjects": [f"dlq_{name}.*"]})
+        jetstream.publish(f"dlq_{name}.all", json.dumps({
+            "operationType": "insert", "clusterTime": {"$timestamp": {"t": 5, "i": 6}},
+            "ns": {"db": name, "coll": "rooms"}, "documentKey": {"_id": 1}, "fullDocument": {"_id": 1}}).encode(), {
+            "Nats-Msg-Id": "rs0:5.6.0", "Tailrace-Position": "5.6.0", "Tailrace-Rule": "all",
+            "Tailrace-Bridge": name, "Tailrace-Error": "schema_invalid", "Tailrace-Error-Detail": "by then"})
+        (event,) = explain(bridge, "5.6.0")["events"]
+        assert event["source"] == "dead_letter" and event["rules"][0]["takes"]
+        (one,) = event["outcomes"]
+        assert [(s["stream"], s["error"]) for s in one["stored"]] == [(f"DLQ_{name}", "schema_invalid")]
+        assert one["differences"] == ["these rules make a message of it, and a dead letter is stored"]
+
         gone = f"127.0.0.1:{free_ports(1)[0]}"
         file = tmp_path / "gone.yaml"
         file.write_text(yaml.safe_dump(whole | {"source": {

@@ -80,7 +80,7 @@ extension Absence {
     guard let stream = facts.stream else {
       return Absence(.missing, "no_stream", "there is no stream \(outcome.stream ?? "")")
     }
-    if let absence = byLimits(position, stream, facts) { return absence }
+    if let absence = byLimits(outcome, position, stream, facts) { return absence }
     if let absence = byConfiguration(position, checkpoint, facts) { return absence }
     if case .deadLetter = outcome.kind {
       return Absence(
@@ -167,13 +167,20 @@ extension Absence {
   }
 
   private static func byLimits(
-    _ position: EventPosition, _ stream: StreamInfo, _ facts: AbsenceFacts
+    _ outcome: DerivedOutcome, _ position: EventPosition, _ stream: StreamInfo,
+    _ facts: AbsenceFacts
   ) -> Absence? {
     let name = stream.config["name"]?.stringValue ?? ""
     if let age = stream.maxAgeSeconds, Int(position.entry.seconds) + Int(age) <= facts.now {
       return Absence(
         .gone, "expired",
         "stream \(name) keeps messages for \(HealthReport.duration(Double(age))) (max_age), and it is older"
+      )
+    }
+    if let time = outcome.timeToLive, Int(position.entry.seconds) + time <= facts.now {
+      return Absence(
+        .gone, "expired",
+        "the rule's entries live for \(HealthReport.duration(Double(time))) (kv.ttl), and it is older"
       )
     }
     if let retention = stream.config["retention"]?.stringValue, retention != "limits" {

@@ -82,6 +82,8 @@ package struct DerivedOutcome: Sendable, Equatable {
   package var headers: [(name: String, value: String)] = []
   package var body: [UInt8] = []
   package var schema: SchemaVerdict?
+  /// Seconds for which its bucket keeps it, where the rule says so.
+  package var timeToLive: Int?
   /// A document that the rule wants can't be had as it was: the published message may have been another one.
   package var isUncertain = false
 
@@ -94,6 +96,7 @@ package struct DerivedOutcome: Sendable, Equatable {
     self.kind = kind
     self.rule = rule?.name
     group = rule?.group
+    timeToLive = rule?.keyTTL
     self.stream = stream
   }
 

@@ -209,6 +209,7 @@ extension Explanation.Event {
       let when = derived.wallTime.map { "written \(CutoverTime.text($0)), " } ?? ""
       lines.append(
         "  \(when)read from \(source == "oplog" ? "the oplog" : "its dead letter")")
+      lines.append("  event     \(derived.text)")
       lines.append("  rules")
       let width = derived.rules.map(\.name.count).max() ?? 0
       for (number, rule) in derived.rules.enumerated() {

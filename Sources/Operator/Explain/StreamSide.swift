@@ -102,7 +102,10 @@ struct StreamSide: Sendable {
       guard let info = infos[name] else { continue }
       let near = try await search.neighbours(of: event.position, in: name, info)
       if name == outcome.stream, near.behind != nil { isPassed = true }
-      result.stored += near.found.filter { isOf(outcome, $0) }.map { Explanation.Stored($0) }
+      let found =
+        near.isOpen
+        ? try await search.scan(name, info, id: nil, position: event.position) : near.found
+      result.stored += found.filter { isOf(outcome, $0) }.map { Explanation.Stored($0) }
     }
     if result.stored.isEmpty {
       var facts = try await facts(outcome, event, rule)
@@ -111,7 +114,8 @@ struct StreamSide: Sendable {
     }
     // What was published late, or by a producer, comes out of the order.
     if let absence = result.absence,
-      [.missing, .unknown, .pending].contains(absence.state), absence.code != "no_checkpoint",
+      [.missing, .unknown, .pending].contains(absence.state) || absence.code == "finalized",
+      absence.code != "no_checkpoint",
       absence.code != "not_published_yet" || groups[outcome.group ?? ""]?.hasRanges == true
     {
       note("reading the streams' headers for \(outcome.id)")

@@ -180,7 +180,12 @@ public final class Tap: Sendable {
       } catch {
         // It is looked for again.
         if error.code == JetStreamCode.streamNotFound { return nil }
-        return .unavailable("NATS: \(error)")
+        guard error.message.lowercased().contains("permissions violation") else {
+          return .unavailable("NATS: \(error)")
+        }
+        // Waiting gives nobody a right.
+        return .configuration(
+          "tap needs the rights of docs/permissions.md to read stream \(name): \(error.message)")
       }
     }
     return await withTaskGroup(of: BridgeError?.self) { group in
