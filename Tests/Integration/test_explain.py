@@ -1,6 +1,7 @@
 """`tailrace explain`: where an event is, or why it is nowhere, against what pymongo wrote and nats-py reads."""
 
 import json
+import time
 
 import yaml
 from bridge import Bridge, configuration, tailrace, wait_until
@@ -111,6 +112,8 @@ def test_from_entry_to_sequence(lab, jetstream, tmp_path, name):
         assert "lies in the future" in future["notes"][0]
         assert "there is no entry at" in explain(bridge, f"{first.position[0]}.99999", code=2)["notes"][0]
         assert "it begins with" in explain(bridge, "1.1", code=0)["notes"][0], "before the bridge began"
+        explain(bridge, "4294967295.4294967295.4294967295")
+        explain(bridge, "0.0.0")
         for arguments in ((), ("--document", "x"), ("1.1", "--document", "a.b", "c"), ("1.1", "--limit", "0")):
             run(bridge, *arguments, code=64)
 
@@ -154,6 +157,13 @@ def test_transactions(lab, jetstream, tmp_path, name):
         assert "2 more events of the entry" in answer["notes"][0]
         assert outcome(bridge, text(third.position))["stored"][0]["seq"] == 3
         assert "has no event" in explain(bridge, text((*third.position[:2], 12)))["notes"][0]
+        # As the server's change stream shows it, where the bridge reads that.
+        file = tmp_path / "stream.yaml"
+        whole = bridge.configuration
+        file.write_text(yaml.safe_dump(whole | {"source": whole["source"] | {"reader": "change_stream"}}))
+        (same,), (event,) = (explain(bridge, text(third.position), file=one)["events"] for one in (None, file))
+        assert event["outcomes"] == same["outcomes"] and event["rules"] == same["rules"]
+        assert explain(bridge, "--document", f"{name}.rooms", "2", file=file)["events"] == [event]
 
 
 def test_dead_letters(lab, jetstream, tmp_path, name):
@@ -318,3 +328,12 @@ def test_what_must_not_differ(lab, jetstream, tmp_path, name):
         assert wrong["differences"] == [f"the stored id is {two.id}x", 
             "the stored body has nothing at '/operationType', not \"insert\""]
         assert "    WRONG    the stored body" in run(bridge, text(two.position), code=1).stdout
+
+        # And one of an entry that never was.
+        orphan = f"{two.position[0]}.99999.0"
+        jetstream.publish(two.subject, two.body, {
+            "Nats-Msg-Id": f"rs0:{orphan}", "Tailrace-Position": orphan, "Tailrace-Rule": "all"})
+        wait_until(lambda: time.time() > two.position[0] + 1, "a later second")
+        settle(lab)
+        (event,) = explain(bridge, orphan, code=1)["events"]
+        assert event["orphan"] and event["others"][0]["seq"] == 4

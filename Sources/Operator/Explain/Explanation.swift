@@ -15,6 +15,9 @@ public struct Explanation: Sendable {
     package var outcomes: [Outcome] = []
     /// Messages of it in the streams that no outcome explains.
     package var others: [Stored] = []
+    /// A stream has messages of it, and the oplog has entries before and behind it, but none there: it was rolled
+    /// back, or the messages are of another history.
+    package var isOrphan = false
   }
 
   /// What a rule makes of an event, and where that is.
@@ -56,6 +59,7 @@ public struct Explanation: Sendable {
   /// 69: a server that would say is unavailable.
   public var exitCode: Int32 {
     let outcomes = events.flatMap(\.outcomes)
+    if events.contains(where: \.isOrphan) { return 1 }
     if outcomes.contains(where: { $0.isWrong || $0.absence?.state == .missing }) { return 1 }
     if isUnavailable { return 69 }
     if outcomes.contains(where: { $0.absence?.state == .unknown }) { return 2 }
@@ -105,6 +109,7 @@ extension Explanation.Event {
     }
     value["outcomes"] = .array(outcomes.map(\.json))
     value["others"] = .array(others.map(\.json))
+    value["orphan"] = .bool(isOrphan)
     return value
   }
 }
@@ -219,6 +224,11 @@ extension Explanation.Event {
       }
     } else {
       lines.append("\(position?.description ?? "no position")  the oplog does not show its event")
+    }
+    if isOrphan {
+      lines.append(
+        "  WRONG  the oplog has no entry there, only before and behind it: rolled back, or of another history"
+      )
     }
     for outcome in outcomes { lines += outcome.lines }
     for message in others {

@@ -97,8 +97,7 @@ public struct StatusScreen: Sendable {
     fact(
       "nats",
       [
-        now.flag("nats", "connected") ? "connected" : "not connected", now.text("nats", "server"),
-        now.text("nats", "detail"),
+        now.flag("nats", "connected") ? nil : "not connected", now.text("nats", "detail"),
       ])
     if let snapshot = now.text("snapshot", "phase") {
       fact(
