@@ -19,7 +19,8 @@ public enum TerminalText {
   private static func escape(
     _ text: String, keepingLines: Bool, _ written: (Unicode.Scalar) -> String
   ) -> String {
-    guard text.unicodeScalars.contains(where: isUnfit) else { return text }
+    // Nearly all texts.
+    if text.utf8.allSatisfy({ $0 >= 0x20 && $0 < 0x7F }) { return text }
     var result = ""
     for scalar in text.unicodeScalars {
       if isUnfit(scalar), !(keepingLines && scalar == "\n") {

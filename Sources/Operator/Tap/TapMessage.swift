@@ -22,12 +22,23 @@ public struct TapMessage: Sendable {
     self.stream = stream
     self.sequence = sequence
     self.subject = subject
-    let text = String(decoding: headerBlock, as: UTF8.self)
-    // The version line has no colon, but for a status, which stored messages lack.
-    headers = HeaderLines.fields(text)
+    headers = Self.fields(headerBlock)
     own = OwnMessage(headerBlock)
     self.body = body
     self.storedAt = storedAt
+  }
+
+  /// By bytes, which costs a tenth of what characters would. The version line has no colon, but for a status, which
+  /// stored messages lack.
+  private static func fields(_ block: [UInt8]) -> [(name: String, value: String)] {
+    block.split(separator: UInt8(ascii: "\n")).compactMap { line in
+      guard let colon = line.firstIndex(of: UInt8(ascii: ":")) else { return nil }
+      var value = line[(colon + 1)...].drop { $0 == UInt8(ascii: " ") }
+      if value.last == UInt8(ascii: "\r") { value.removeLast() }
+      return (
+        String(decoding: line[..<colon], as: UTF8.self), String(decoding: value, as: UTF8.self)
+      )
+    }
   }
 
   package var size: Int { subject.utf8.count + body.count + 64 * (headers.count + 4) }
@@ -57,11 +68,10 @@ public struct TapMessage: Sendable {
 
   private var jsonBody: String {
     guard !body.isEmpty else { return "null" }
-    guard let value = try? JSONValue(parsing: body) else {
-      return JSONValue.string(String(decoding: body, as: UTF8.self)).text()
-    }
-    let hasLines = body.contains { $0 == 0x0A || $0 == 0x0D }
-    return hasLines ? value.text() : String(decoding: body, as: UTF8.self)
+    let text = String(decoding: body, as: UTF8.self)
+    guard JSONDigest(body) != nil else { return JSONValue.string(text).text() }
+    guard body.contains(where: { $0 == 0x0A || $0 == 0x0D }) else { return text }
+    return (try? JSONValue(parsing: body))?.text() ?? JSONValue.string(text).text()
   }
 }
 
