@@ -108,8 +108,8 @@ let service: [Target] = [
   .target(
     name: "Operator",
     dependencies: [
-      "BSON", "Bridge", "BridgeConfiguration", "JSON", "JetStream", "Mapping", "MongoSource",
-      "JSONSchema", "NATS", "Oplog", "SchemaCatalog",
+      "BSON", "Bridge", "BridgeConfiguration", "DeadLetters", "JSON", "JetStream", "Mapping",
+      "MongoSource", "JSONSchema", "NATS", "Oplog", "SchemaCatalog",
       .product(name: "Logging", package: "swift-log"),
       .product(name: "NIOCore", package: "swift-nio"),
       .product(name: "NIOPosix", package: "swift-nio"),

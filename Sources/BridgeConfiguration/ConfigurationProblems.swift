@@ -53,8 +53,8 @@ final class ProblemList {
 
   func add(_ at: TextPosition, _ message: String, _ remedy: String) {
     let problem = ConfigurationProblem(
-      file: file, line: at.line, column: at.column, message: message.printable(),
-      remedy: sentence(remedy).printable())
+      file: file, line: at.line, column: at.column, message: TerminalText.printable(message),
+      remedy: TerminalText.printable(sentence(remedy)))
     // An alias (`*name`) brings the same text to several places.
     if known.insert(problem).inserted { problems.append(problem) }
   }
@@ -67,8 +67,8 @@ final class ProblemList {
     _ id: ConfigurationWarning.ID, _ at: TextPosition, _ message: String, _ remedy: String
   ) {
     let warning = ConfigurationWarning(
-      id: id, file: file, line: at.line, column: at.column, message: message.printable(),
-      remedy: sentence(remedy).printable())
+      id: id, file: file, line: at.line, column: at.column, message: TerminalText.printable(message),
+      remedy: TerminalText.printable(sentence(remedy)))
     if knownWarnings.insert(warning).inserted { found.append(warning) }
   }
 

@@ -29,7 +29,7 @@ public struct Mapper: ~Copyable {
   let plan: MappingPlan
   let rules: [Rule]
   private var cache = NamespaceCache()
-  private var scratch = Scratch()
+  var scratch = Scratch()
 
   /// Dead letters have ids of their own (`DeadLetterID`): another message has, or may have, those of the messages
   /// that they would have been.
@@ -118,7 +118,7 @@ public struct Mapper: ~Copyable {
     return nil
   }
 
-  private func concerns(
+  func concerns(
     _ event: borrowing ChangeEvent, _ target: RenameTarget, rule: Int
   ) -> Bool {
     let namespace = rules[rule].namespace
@@ -190,13 +190,13 @@ public struct Mapper: ~Copyable {
 
   /// Documents that were fetched for another rule aren't shown to this one: what a rule
   /// makes of an event must not depend on its neighbours.
-  private func hidesImages(of event: borrowing ChangeEvent, from rule: Int) -> Bool {
+  func hidesImages(of event: borrowing ChangeEvent, from rule: Int) -> Bool {
     let hasBefore = event.fullDocumentBeforeChange != nil
     guard event.image != nil || hasBefore else { return false }
     return !plan.rules[rule].wantsImage || (hasBefore && !plan.rules[rule].wantsBeforeChange)
   }
 
-  private func withOwnImages(_ event: borrowing ChangeEvent, _ rule: Int) -> ChangeEvent {
+  func withOwnImages(_ event: borrowing ChangeEvent, _ rule: Int) -> ChangeEvent {
     var own = copy event
     if event.image != nil, !plan.rules[rule].wantsImage {
       own.image = nil

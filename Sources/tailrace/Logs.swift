@@ -47,7 +47,7 @@ struct LineLogHandler: LogHandler {
         "message": .string("\(event.message)"),
       ]
       for (key, text) in all { value[key] = .string("\(text)") }
-      line = value.text().printableJSON
+      line = TerminalText.printableJSON(value.text())
     } else {
       // Names, documents and servers' words are in it: one message is one line, and nothing drives a terminal.
       line = "\(time) \(event.level.rawValue) \(printable("\(event.message)"))"

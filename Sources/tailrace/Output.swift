@@ -52,7 +52,7 @@ enum OutputExit {
 
 /// Text that others have written, so that it can't drive a terminal.
 func printable(_ text: String, keepingLines: Bool = false) -> String {
-  text.printable(keepingLines: keepingLines)
+  TerminalText.printable(text, keepingLines: keepingLines)
 }
 
 /// An error, on standard error. It may quote names and documents: without `lines`, all of it is one line.

@@ -16,9 +16,9 @@ struct Tailrace: AsyncParsableCommand {
     version: TailraceVersion.current,
     subcommands: [
       Run.self, SnapshotCommand.self, Validate.self, Decode.self, CheckpointCommand.self,
-      DoctorCommand.self,
-      CutoverCommand.self, DLQCommand.self, SchemaCommand.self, StreamsCommand.self,
-      VerifyCommand.self,
+      DoctorCommand.self, ExplainCommand.self,
+      CutoverCommand.self, DLQCommand.self, SchemaCommand.self, StatusCommand.self,
+      StreamsCommand.self, TapCommand.self, VerifyCommand.self,
     ])
 
   static func main() async {

@@ -159,7 +159,8 @@ package enum CutoverTime {
 
   /// RFC 3339 in UTC, with milliseconds.
   package static func text(_ milliseconds: Int64) -> String {
-    Date(timeIntervalSince1970: Double(milliseconds) / 1000)
+    // Half of one more: what is not exact in binary is cut off.
+    Date(timeIntervalSince1970: (Double(milliseconds) + 0.5) / 1000)
       .formatted(Date.ISO8601FormatStyle(includingFractionalSeconds: true))
   }
 }

@@ -32,6 +32,7 @@ struct StatusReport: Sendable {
       "oldest_unsettled_seconds": optional(health.oldestUnsettled),
       "in_flight": .int(facts.inFlight),
     ]
+    value["checks"] = health.json["checks"]
     value["lease"] = lease(facts.leadership)
     value["oldest_unsettled_position"] =
       inputs.oldest.map { .string($0.description) } ?? .null

@@ -61,8 +61,8 @@ public struct SystemdNotice: Service {
       board: service.board, reader: service.reader, monitor: service.monitor)
     let report = probe.report()
     let detail = report.checks.first { $0.name == "pipeline" }?.detail ?? ""
-    return "\(report.status.rawValue), \(service.board.snapshot.leadership.role): \(detail)"
-      .printable()
+    let role = service.board.snapshot.leadership.role
+    return TerminalText.printable("\(report.status.rawValue), \(role): \(detail)")
   }
 
   /// A datagram socket's address; each message opens a socket of its own, since they are few.
