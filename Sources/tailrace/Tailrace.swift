@@ -9,8 +9,8 @@ struct Tailrace: AsyncParsableCommand {
     abstract:
       "Carries a system off oplog tailing onto NATS JetStream: nothing lost, doubled or reordered.",
     discussion: """
-      Exit codes: 0 done, 1 failed check, 64 usage, 69 a server is unavailable, 70 halted on \
-      something it can't understand, 74 results could not be written to standard output, 75 position \
+      Exit codes: 0 done, 1 failed check, 2 it can't be said, 64 usage, 69 a server is unavailable, 70 halted \
+      on something it can't understand, 74 results could not be written to standard output, 75 position \
       lost (an operator must decide), 78 configuration.
       """,
     version: TailraceVersion.current,

@@ -199,6 +199,9 @@ import Testing
     #expect(try judge(try Self.facts { $1.states["S"] = refill }, at: 101).code == "missing")
     let dropped = try judge(try Self.facts { facts, _ in facts.isDroppedLetter = true })
     #expect(dropped.code == "letter_dropped" && dropped.state == .gone)
+    // Whatever the checkpoint says yet.
+    let soon = try judge(try Self.facts { facts, _ in facts.isDroppedLetter = true }, at: 1000)
+    #expect(soon.code == "letter_dropped")
   }
 
   @Test(arguments: [

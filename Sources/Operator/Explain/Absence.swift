@@ -72,11 +72,11 @@ extension Absence {
         "it happened before the bridge began: what comes \(origin.inclusive ? "from" : "behind") \(origin.position) on is published (a snapshot shows what was there)"
       )
     }
-    if let absence = byGroup(outcome, position, checkpoint, facts) { return absence }
-    if let absence = byProgress(outcome, position, checkpoint, facts) { return absence }
     if facts.isDroppedLetter {
       return Absence(.gone, "letter_dropped", "an operator dropped its dead letter")
     }
+    if let absence = byGroup(outcome, position, checkpoint, facts) { return absence }
+    if let absence = byProgress(outcome, position, checkpoint, facts) { return absence }
     guard let stream = facts.stream else {
       return Absence(.missing, "no_stream", "there is no stream \(outcome.stream ?? "")")
     }
