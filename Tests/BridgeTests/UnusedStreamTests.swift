@@ -101,6 +101,19 @@ private func place(_ seconds: UInt32, _ index: UInt32) -> EventPosition {
     #expect(same.floors["A"] == place(300, .max) && same.floors["B"] == place(300, 0))
   }
 
+  @Test func `an exclusive stream that holds nothing but what others published is filled`() throws {
+    for mark in [StreamMark.used(from: entry(200), inclusive: false), nil] {
+      var lost = stream("A", mark)
+      (lost.firstSequence, lost.lastSequence, lost.messages) = (1, 3, 3)
+      let other = stream("B", .used(from: entry(200), inclusive: false), tail: 500)
+      let found = try plan([lost, other], start: .oldest)
+      #expect(found.refilling["A"] == place(500, 0) && found.watermarks["A"] == nil)
+      // What is gone may have been the bridge's.
+      lost.messages = 2
+      #expect(throws: BridgeError.self) { try plan([lost, other], start: .oldest) }
+    }
+  }
+
   @Test func `marks that don't say where it began leave it to the configuration`() throws {
     let old = [stream("A", .unused(nil)), stream("Q", .unused(nil))]
     #expect(try plan(old).isFresh && plan(old).start == entry(900))

@@ -31,7 +31,7 @@ extension ResumePlan {
       if stream.onLoss == .continue, stream.hasNothingYet { continue }
       switch stream.mark {
       case .used(let from, let inclusive):
-        guard stream.onLoss == .refill, stream.hasNothingYet else {
+        guard stream.onLoss == .refill, stream.hasNothingOfOurs else {
           return .refuse(lostTrack(stream, tails))
         }
         lost.append((stream, Checkpoint.Origin(position: from, inclusive: inclusive)))
@@ -42,7 +42,7 @@ extension ResumePlan {
           snapshot among them, which the oplog can't bring back. Publish another one: tailrace snapshot
           """)
       case .unused, nil:
-        if stream.exclusive, !stream.hasNothingYet { return .refuse(lostTrack(stream, tails)) }
+        if stream.exclusive, !stream.hasNothingOfOurs { return .refuse(lostTrack(stream, tails)) }
         if !stream.neverHeldOurs { untraceable = stream }
         if !stream.isOlderThanAnyLoss(streams) { unproven.append(stream) }
       }
@@ -200,6 +200,10 @@ extension StreamObservation {
     guard tail == nil, case .unused(.position(let origin)) = mark else { return nil }
     return origin
   }
+
+  /// Nothing of ours is in it, or has been in it since it was made. On an exclusive stream what others have published
+  /// against the rules does not hide that; on a shared one, messages may be ours that name nobody.
+  fileprivate var hasNothingOfOurs: Bool { hasNothingYet || (exclusive && neverHeldOurs) }
 
   /// Where the bridge began, by the stream's mark, or else by its first message of ours.
   fileprivate var origin: Checkpoint.Origin? {

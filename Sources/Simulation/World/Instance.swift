@@ -160,7 +160,8 @@ final class Instance {
     let life = process.enter(at: world.now) {
       let surroundings = SimulatedSurroundings(
         world, process, mongo, uplink,
-        Publishers.Publisher(instance: number, process: process.name), bridge: bridge)
+        Publishers.Publisher(instance: number, bridge: bridge, process: process.name),
+        bridge: bridge)
       let service = BridgeService(
         configuration: configuration, options: RunOptions(), logger: logger(process),
         on: surroundings)

@@ -44,6 +44,8 @@ final class Network: @unchecked Sendable {
     var isOpenAtServer = true
     var isOpenAtClient = true
     var bytesInFlight = 0
+    /// Some of what was sent to the server has waited for a fault's end.
+    var wasHeld = false
 
     init(
       _ number: Int, node: Int, _ process: SimulatedProcess, _ uplink: Uplink,
@@ -190,10 +192,19 @@ final class Network: @unchecked Sendable {
   }
 
   private func flowToServer(_ link: Link) {
+    if link.holds(.toServer), !link.toServer.arrived.isEmpty { link.wasHeld = true }
+    defer { if link.toServer.arrived.isEmpty { link.wasHeld = false } }
     while !link.holds(.toServer), let packet = link.toServer.arrived.popFirst() {
       guard link.isOpenAtServer, !link.toServer.isCut else { continue }
       switch packet {
       case .bytes(let bytes, let origin):
+        if isLost(link, origin) {
+          blackHole(link, [.toServer])
+          disconnect(link)
+          link.toClient.arrived.append(.end)
+          flowToClient(link)
+          continue
+        }
         if History.tellsAll { print(String(buffer: bytes)) }
         bytes.withUnsafeReadableBytes { nats.receive($0, on: link.number, origin: origin) }
         world.history.note(world.now, 11, UInt64(link.number), UInt64(bytes.readableBytes))
@@ -205,6 +216,13 @@ final class Network: @unchecked Sendable {
         handled()
       }
     }
+  }
+
+  /// Where shared streams can have no fence, what a cut held back of a former leader, or of a connection that its client
+  /// has given up, never arrives: else it could be stored twice, or out of order (guarantees.md).
+  private func isLost(_ link: Link, _ origin: Int) -> Bool {
+    guard !world.scenario.hasFences, link.wasHeld else { return false }
+    return !link.isOpenAtClient || link.process.isGhost || world.publishers.isReplaced(origin)
   }
 
   private func makeWritable(_ link: Link) {

@@ -4,6 +4,7 @@ final class Publishers {
   struct Publisher: Equatable {
     /// Of the world.
     var instance: Int
+    var bridge: Int
     var process: String
     /// Nil: it didn't lead then, or bridges don't say.
     var epoch: UInt64?
@@ -14,17 +15,29 @@ final class Publishers {
   }
 
   private var all: [Publisher?] = [nil]
+  /// By bridge: the last bucket, and the highest epoch in it.
+  private var newest: [Int: (bucket: Int64, epoch: UInt64)] = [:]
   /// Some process has said that it leads: from then on the judge expects that of every publisher.
   private(set) var knowLeadership = false
 
   /// - Returns: the number of what this process sends from now on.
   func add(_ publisher: Publisher) -> Int {
-    if publisher.epoch != nil { knowLeadership = true }
+    if let epoch = publisher.epoch {
+      knowLeadership = true
+      let next = (bucket: publisher.bucket, epoch: epoch)
+      if newest[publisher.bridge].map({ $0 < next }) ?? true { newest[publisher.bridge] = next }
+    }
     all.append(publisher)
     return all.count - 1
   }
 
   subscript(origin: Int) -> Publisher? { all.indices.contains(origin) ? all[origin] : nil }
+
+  /// Whether another process, or this one once more, has come to lead since.
+  func isReplaced(_ origin: Int) -> Bool {
+    guard let publisher = self[origin], let newest = newest[publisher.bridge] else { return false }
+    return (publisher.bucket, publisher.epoch ?? 0) < newest
+  }
 
   /// Whether a message of one publisher may follow, in a stream, the last one of another.
   ///

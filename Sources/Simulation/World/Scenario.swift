@@ -147,6 +147,9 @@ package struct Scenario: Sendable {
     listsLetters = chance.one(in: 4)
   }
 
+  /// Servers know what keeps late messages of a former leader out of shared streams.
+  var hasFences: Bool { server >= ServerVersion(2, 11, 0) }
+
   /// What never breaks.
   var without: [Fault] {
     Fault.allCases.filter {
