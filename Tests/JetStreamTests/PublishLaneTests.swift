@@ -241,9 +241,9 @@ func ack(
   {
     let lane = makeLane(.single)
     send(lane, 0)
-    #expect(
-      try ack(lane, "0", #"{"stream":"T","seq":4,"duplicate":true}"#)
-        == LaneProgress(acked: 1, duplicates: 1))
+    var had = LaneProgress(acked: 1, duplicates: 1)
+    had.originals = 4
+    #expect(try ack(lane, "0", #"{"stream":"T","seq":4,"duplicate":true}"#) == had)
     #expect(lane.lastSequence == 10)
     send(lane, 1)
     #expect(try lines(lane.output.bytes)[1].headers.last == "Nats-Expected-Last-Sequence: 10")
