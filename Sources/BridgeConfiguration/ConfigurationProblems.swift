@@ -67,7 +67,8 @@ final class ProblemList {
     _ id: ConfigurationWarning.ID, _ at: TextPosition, _ message: String, _ remedy: String
   ) {
     let warning = ConfigurationWarning(
-      id: id, file: file, line: at.line, column: at.column, message: TerminalText.printable(message),
+      id: id, file: file, line: at.line, column: at.column,
+      message: TerminalText.printable(message),
       remedy: TerminalText.printable(sentence(remedy)))
     if knownWarnings.insert(warning).inserted { found.append(warning) }
   }

@@ -16,7 +16,7 @@ struct TapCommand: AsyncParsableCommand {
 
   @OptionGroup var file: ConfigurationOption
   @Option(name: .customLong("rule"), help: "Of this rule; repeatable.") var rules: [String] = []
-  @Option(help: "To subjects that match: * stands for one token, > for the rest.")
+  @Option(help: "To subjects that match: * is any token, > is the rest.")
   var subject: String?
   @Option(help: "End after so many.") var count: Int?
   @Flag(help: "Begin with what the streams hold already.") var fromStart = false

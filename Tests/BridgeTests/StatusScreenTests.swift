@@ -76,7 +76,7 @@ import Testing
     #expect(screen.contains("200 a second"), "\(screen)")
     let rule = screen.split(separator: "\n").first { $0.hasPrefix("created") }
     #expect(rule?.split(separator: " ").prefix(3) == ["created", "400", "175"])
-    // Another process begins to count anew.
+    // Another process begins to count from zero.
     let other = text(
       StatusScreen(now, since: Self.document("ok", uptime: 98, instance: "two", derived: 100)))
     #expect(other.contains("3.0 a second"))
