@@ -5,7 +5,8 @@ import time
 
 import yaml
 from bridge import Bridge, configuration, tailrace, wait_until
-from lab import free_ports
+from jetstream import JetStream
+from lab import Lab, free_ports
 from load import client, make_collections, now, settle
 from test_cutover import Group
 
@@ -143,27 +144,30 @@ def test_from_entry_to_sequence(lab, jetstream, tmp_path, name):
         assert outcome(bridge, first.id)["absence"]["code"] == "before_stream"
 
 
-def test_transactions(lab, jetstream, tmp_path, name):
-    make_collections(lab, name)
-    with Bridge(tmp_path, configuration(lab, name)) as bridge:
-        bridge.start().wait_ready()
-        with client(lab) as mongo, mongo.start_session() as session, session.start_transaction():
-            for n in range(12):
-                mongo[name].rooms.insert_one({"_id": n}, session=session)
-        wait_until(lambda: jetstream.holds(name, 12), "12 messages")
-        third = jetstream.messages(name)[2]
-        answer = explain(bridge, text(third.position[:2]))
-        assert [event["outcomes"][0]["stored"][0]["seq"] for event in answer["events"]] == list(range(1, 11))
-        assert "2 more events of the entry" in answer["notes"][0]
-        assert outcome(bridge, text(third.position))["stored"][0]["seq"] == 3
-        assert "has no event" in explain(bridge, text((*third.position[:2], 12)))["notes"][0]
-        # As the server's change stream shows it, where the bridge reads that.
-        file = tmp_path / "stream.yaml"
-        whole = bridge.configuration
-        file.write_text(yaml.safe_dump(whole | {"source": whole["source"] | {"reader": "change_stream"}}))
-        (same,), (event,) = (explain(bridge, text(third.position), file=one)["events"] for one in (None, file))
-        assert event["outcomes"] == same["outcomes"] and event["rules"] == same["rules"]
-        assert explain(bridge, "--document", f"{name}.rooms", "2", file=file)["events"] == [event]
+def test_transactions(tmp_path, name):
+    """Servers of its own: a change stream can't be read past what is too large for it, which others write."""
+    with Lab() as lab:
+        jetstream = JetStream(lab.nats_url)
+        make_collections(lab, name)
+        with Bridge(tmp_path, configuration(lab, name)) as bridge:
+            bridge.start().wait_ready()
+            with client(lab) as mongo, mongo.start_session() as session, session.start_transaction():
+                for n in range(12):
+                    mongo[name].rooms.insert_one({"_id": n}, session=session)
+            wait_until(lambda: jetstream.holds(name, 12), "12 messages")
+            third = jetstream.messages(name)[2]
+            answer = explain(bridge, text(third.position[:2]))
+            assert [event["outcomes"][0]["stored"][0]["seq"] for event in answer["events"]] == list(range(1, 11))
+            assert "2 more events of the entry" in answer["notes"][0]
+            assert outcome(bridge, text(third.position))["stored"][0]["seq"] == 3
+            assert "has no event" in explain(bridge, text((*third.position[:2], 12)))["notes"][0]
+            # As the server's change stream shows it, where the bridge reads that.
+            file = tmp_path / "stream.yaml"
+            whole = bridge.configuration
+            file.write_text(yaml.safe_dump(whole | {"source": whole["source"] | {"reader": "change_stream"}}))
+            (same,), (event,) = (explain(bridge, text(third.position), file=one)["events"] for one in (None, file))
+            assert event["outcomes"] == same["outcomes"] and event["rules"] == same["rules"]
+            assert explain(bridge, "--document", f"{name}.rooms", "2", file=file)["events"] == [event]
 
 
 def test_dead_letters(lab, jetstream, tmp_path, name):
