@@ -21,22 +21,27 @@ def identities(uri):
 
 
 def produce(url, subject, ids):
-    """Without waiting for acks; returns when the server has read all."""
+    """Waits for the ack of every 500th: servers drop what is sent ahead of their queue without one."""
     place = urlparse(url.split(",")[0])
     with socket.create_connection((place.hostname, place.port)) as connection:
-        connection.sendall(b'CONNECT {"verbose":false,"headers":true}\r\n')
+        connection.sendall(b'CONNECT {"verbose":false,"headers":true}\r\nSUB produced.acks 1\r\n')
         body = b'{"produced":true,"text":"' + b"x" * 220 + b'"}'
         for first in range(0, len(ids), 500):
             lines = []
-            for number in ids[first:first + 500]:
+            chunk = ids[first:first + 500]
+            for number in chunk:
                 head = f"NATS/1.0\r\nNats-Msg-Id: {number}.created\r\n\r\n".encode()
-                lines.append(f"HPUB {subject} {len(head)} {len(head) + len(body)}\r\n".encode()
+                reply = "produced.acks " if number is chunk[-1] else ""
+                lines.append(f"HPUB {subject} {reply}{len(head)} {len(head) + len(body)}\r\n".encode()
                              + head + body + b"\r\n")
             connection.sendall(b"".join(lines))
-        connection.sendall(b"PING\r\n")
-        answer = b""
-        while b"PONG" not in answer:
-            answer = answer[-8:] + connection.recv(65536)
+            answer = b""
+            while b'"stream"' not in answer:
+                answer += connection.recv(65536)
+                if b'"error"' in answer:
+                    raise RuntimeError(f"the producer's message is refused: {answer[-300:]!r}")
+                if b"PING" in answer:
+                    connection.sendall(b"PONG\r\n")
 
 
 def catch_up_stored(folder, lab, name, start, ids, share, publish, replicas, ownership):
