@@ -203,8 +203,7 @@ func serve(
   // The bridge itself is done by then: this is for whoever holds on to the HTTP port.
   if let reload { group.services.insert(.init(service: reload), at: 0) }
   if let notice = SystemdNotice(
-    for: bridge, listening: server.listening, environment: ProcessInfo.processInfo.environment,
-    logger: quiet)
+    for: bridge, listening: server.listening, environment: ProcessInfo.processInfo.environment)
   {
     group.services.append(.init(service: notice, successTerminationBehavior: .ignore))
   }

@@ -34,6 +34,14 @@ struct EpochRunner: Sendable {
   var logger: Logger { service.logger }
 
   func run(_ machine: inout EpochMachine) async throws -> EpochEnd {
+    var kind = EpochEnd.Kind.notBegun
+    defer { board.update { $0.epochEnds[kind, default: 0] += 1 } }
+    let end = try await connectAndPublish(&machine)
+    kind = end.kind
+    return end
+  }
+
+  private func connectAndPublish(_ machine: inout EpochMachine) async throws -> EpochEnd {
     let kept = service.keptConnection.withLock { kept in
       defer { kept = nil }
       return kept
@@ -46,17 +54,11 @@ struct EpochRunner: Sendable {
     if let kept {
       connection = kept
     } else {
-      do {
-        connection = try await connect(machine.memory.servers)
-      } catch {
-        board.update { $0.epochEnds[.notBegun, default: 0] += 1 }
-        throw error
-      }
+      connection = try await connect(machine.memory.servers)
       noteConnected(connection)
     }
     do {
       let end = try await run(on: connection, &machine)
-      board.update { $0.epochEnds[end.kind, default: 0] += 1 }
       if case .settled = end {
         // Nothing is wrong with it: the next epoch publishes by other rules, and that is all.
         service.keptConnection.withLock { $0 = connection }
@@ -66,7 +68,6 @@ struct EpochRunner: Sendable {
       await connection.close()
       return end
     } catch {
-      board.update { $0.epochEnds[.notBegun, default: 0] += 1 }
       noteDisconnected()
       await connection.close()
       throw error

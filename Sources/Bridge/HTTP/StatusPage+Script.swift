@@ -90,7 +90,8 @@ extension StatusPage {
       s.cutover_groups.map(g=>[g.group,g.phase,g.counts.by_producer,g.counts.filled,g.counts.mismatched,g.counts.phantom,g.counts.missed,g.problem]),"No groups.");
      table("errors","Last errors",["Ago","Error"],s.last_errors.map(e=>[time(e.age_seconds),e.error]),"None.")}
     async function json(path){const answer=await fetch(path,{cache:"no-store"});return answer.json()}
-    async function load(){try{show(...await Promise.all(["/healthz","/status","/history"].map(json)))}
+    async function load(){try{const [s,past]=await Promise.all(["/status","/history"].map(json));
+     show({status:s.health,checks:s.checks},s,past)}
      catch(problem){tell("unreachable",String(problem))}}
     load();setInterval(load,2000);
     """#

@@ -2,7 +2,7 @@ import Cryptography
 import Foundation
 
 /// `/`: the status for people. One page without a framework or an external file, that refreshes itself from
-/// `/healthz`, `/status` and `/history`; its style and its script are in the files beside this one.
+/// `/status` and `/history`; its style and its script are in the files beside this one.
 enum StatusPage {
   static let html = """
     <!doctype html>

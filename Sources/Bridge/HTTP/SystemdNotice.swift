@@ -1,5 +1,4 @@
 import BridgeConfiguration
-public import Logging
 import NIOCore
 public import ServiceLifecycle
 
@@ -22,18 +21,15 @@ public struct SystemdNotice: Service {
   private let socket: Socket
   private let interval: Duration
   private let watches: Bool
-  private let logger: Logger
 
   /// Nil where no supervisor wants to know.
   public init?(
-    for service: BridgeService, listening: ListeningGate, environment: [String: String],
-    logger: Logger
+    for service: BridgeService, listening: ListeningGate, environment: [String: String]
   ) {
     guard let path = environment["NOTIFY_SOCKET"], let socket = Socket(path) else { return nil }
     self.service = service
     self.listening = listening
     self.socket = socket
-    self.logger = logger
     let watchdog = environment["WATCHDOG_USEC"].flatMap { Int64($0) } ?? 0
     let isMeant = environment["WATCHDOG_PID"].map { $0 == "\(getpid())" } ?? true
     watches = watchdog > 0 && isMeant

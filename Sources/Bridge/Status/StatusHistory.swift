@@ -27,16 +27,15 @@ final class StatusHistory: Sendable {
 
   private let course = Mutex(Course())
 
-  /// Adds the differences since the last sample.
-  ///
-  /// - Parameter seconds: since the last one.
+  /// Adds the differences since the last sample, an interval ago.
   func add(
     at: Int64, published: UInt64, delays: Histogram, lag: Double?, oldestUnsettled: Double?,
-    headroom: Double?, seconds: Double = Double(interval)
+    headroom: Double?
   ) {
     course.withLock { course in
       let since = delays.since(course.delays)
-      let rate = Double(published &- min(course.published ?? published, published)) / seconds
+      let new = published &- min(course.published ?? published, published)
+      let rate = Double(new) / Double(Self.interval)
       course.samples.append(
         Sample(
           at: at, rate: rate, lag: lag, oldestUnsettled: oldestUnsettled,
