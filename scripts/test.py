@@ -27,6 +27,8 @@ import fetch
 
 SWIFT_REPORTS = [fetch.ROOT / ".build" / f"swift-tests-{part}.xml" for part in (1, 2, 3)]
 PYTHON_REPORT = fetch.ROOT / ".build" / "integration-tests.xml"
+# Of each failure, in the summary.
+MOST_LINES = 6
 
 
 def run(*command, behind=False):
@@ -56,12 +58,15 @@ def counted(*reports):
 
 
 def failures(*reports):
-    """The names of the tests that failed, from JUnit reports."""
+    """The tests that failed, and the beginning of what they say, from JUnit reports."""
     for report in reports:
-        if report.exists():
-            for case in ElementTree.parse(report).getroot().iter("testcase"):
-                if case.find("failure") is not None or case.find("error") is not None:
-                    yield f"{case.get('classname')} {case.get('name')}"
+        if not report.exists():
+            continue
+        for case in ElementTree.parse(report).getroot().iter("testcase"):
+            for failure in (*case.iter("failure"), *case.iter("error")):
+                said = (failure.get("message") or failure.text or "").strip().splitlines()
+                yield "\n  ".join([f"{case.get('classname')} {case.get('name')}"]
+                                  + [line[:300] for line in said[:MOST_LINES]])
 
 
 def swift_tests():

@@ -10,7 +10,8 @@ from bridge import BINARY, Bridge, configuration, tailrace, wait_until
 from load import client, make_collections, now
 
 # A machine that does other things, too, has to be in time.
-GRACE = 1.5
+GRACE = 3
+WINDOW = 8
 
 
 def document(number, **more):
@@ -31,7 +32,7 @@ class Group:
         } | changes.pop("rule", {})
         self.configuration = configuration(
             lab, name, rule=rule, stream={"ownership": "shared"} | changes.pop("stream", {}),
-            cutover={"grace": f"{int(GRACE * 1000)}ms", "window": "6s"}, **changes)
+            cutover={"grace": f"{int(GRACE * 1000)}ms", "window": f"{WINDOW}s"}, **changes)
         self.bridge = Bridge(folder, self.configuration)
         self.mongo = client(lab)
 
@@ -73,7 +74,7 @@ class Group:
             found.update(self.status()["counts"])
             return found == whole
         try:
-            wait_until(same, "counts", seconds=20, every=0.2)
+            wait_until(same, "counts", every=0.2)
         except AssertionError:
             raise AssertionError(f"{found}, wanted {whole}\n{self.status()}") from None
 
@@ -86,12 +87,26 @@ class Group:
             self.produce(number)
             self.insert(number)
             return self.status()["can_commit"]
-        wait_until(ready, "no blockers", seconds=60, every=0.3)
+        wait_until(ready, "no blockers", every=0.3)
         return self.last + 1
+
+    def commit(self, first):
+        """Commits it, the producer being right; the next number. A machine that is slow for a while may bring a
+        blocker back between two looks: an operator tries again then, and so does this."""
+        numbers = [first]
+
+        def committed():
+            numbers.append(self.committable(numbers[-1]))
+            done = tailrace("cutover", "commit", "-c", self.bridge.file, "--group", "messages",
+                            "--timeout", "60s", cwd=self.folder)
+            assert done.returncode in (0, 1), f"{done.returncode}\n{done.stdout}\n{done.stderr}"
+            return done.returncode == 0 and done
+        self.committing = wait_until(committed, "it is committed", every=0)
+        return numbers[-1]
 
     def dual(self):
         self.command("dual")
-        wait_until(lambda: self.followed(), "dual is followed", seconds=20)
+        wait_until(lambda: self.followed(), "dual is followed")
 
     def followed(self):
         group = self.bridge.json("/status")[1]["cutover_groups"][0]
@@ -121,8 +136,11 @@ class Group:
 
     def audit(self):
         subject = f"tailrace.audit.{self.name}.cutover.messages"
-        return [(m.json["from"], m.json["to"]) for m in self.jetstream.messages("TAILRACE_AUDIT")
-                if m.subject == subject]
+        steps = [(m.json["from"], m.json["to"]) for m in self.jetstream.messages("TAILRACE_AUDIT")
+                 if m.subject == subject]
+        # But for commits that were tried again.
+        failed = {n for n, step in enumerate(steps) if step == ("committing", "dual")}
+        return [step for n, step in enumerate(steps) if n not in failed and n + 1 not in failed]
 
     def verify(self):
         done = tailrace("verify", "-c", self.bridge.file, "--json", cwd=self.folder)
@@ -173,9 +191,8 @@ def test_from_the_bridge_to_its_producer(group):
     group.command("commit", code=1)
     assert group.status()["phase"] == "dual"
     # Nothing of that within the window.
-    end = group.committable(100)
-    done = group.command("commit", "--timeout", "20s")
-    assert "fence at" in done.stderr
+    end = group.commit(100)
+    assert "fence at" in group.committing.stderr
     assert group.status()["phase"] == "committed"
     group.command("commit")
     # Committed: the bridge publishes nothing, and sees what is missing.
@@ -191,10 +208,9 @@ def test_from_the_bridge_to_its_producer(group):
     # Back: what was missed is filled in, what is known is not sent again.
     group.command("rollback")
     group.command("rollback")
-    wait_until(lambda: group.filled() == [30, 31, 1001], "1001 is filled in", seconds=20)
+    wait_until(lambda: group.filled() == [30, 31, 1001], "1001 is filled in")
     group.holds(1, 2, 3, *range(10, 22), 30, 31, 40, 50, 60, *range(100, end), 1000, 1001)
-    group.committable(2000)
-    group.command("commit", "--timeout", "20s")
+    group.commit(2000)
     group.command("finalize")
     group.command("finalize")
     group.command("cancel", code=1)
@@ -304,16 +320,15 @@ def test_killed_while_committing(group, victim):
         command.stderr.close()
         group.bridge.wait_ready()
         phase = wait_until(lambda: (p := group.status()["phase"]) in ("dual", "committed") and p,
-                           "a phase that lasts", seconds=30, every=0.2)
+                           "a phase that lasts", every=0.2)
         if phase == "dual":
-            wait_until(lambda: number - 1 in group.filled(), "it is filled in", seconds=20)
+            wait_until(lambda: number - 1 in group.filled(), "it is filled in")
         else:
-            wait_until(lambda: group.status()["counts"]["missed"] == 1, "it is missed", seconds=20)
+            wait_until(lambda: group.status()["counts"]["missed"] == 1, "it is missed")
             group.command("rollback")
-            wait_until(lambda: number - 1 in group.filled(), "it is filled in", seconds=20)
+            wait_until(lambda: number - 1 in group.filled(), "it is filled in")
     group.holds(*range(1, number))
-    number = group.committable(number)
-    group.command("commit")
+    number = group.commit(number)
     group.holds(*range(1, number))
     assert group.bridge.terminate() == 0
 

@@ -24,6 +24,8 @@ from pymongo.write_concern import WriteConcern
 RATE = int(os.environ.get("REHEARSAL_RATE", 60))
 SECONDS = float(os.environ.get("REHEARSAL_SECONDS", 2))
 NAME = "rehearsal"
+# A machine that does other things, too, has to be in time.
+GRACE = 3
 # By group: its collection, and what its events are called.
 GROUPS = {"messages": "created", "rooms": "opened"}
 
@@ -37,6 +39,8 @@ class Application(threading.Thread):
         self.publishes, self.fails = set(), set()
         self.written = defaultdict(list)
         self.silent, self.wrong = set(), set()
+        # By group: how many messages were not published within the grace.
+        self.late = Counter()
         self.stopping = threading.Event()
         self.failure = None
 
@@ -57,10 +61,11 @@ class Application(threading.Thread):
                     documents = [{"_id": number + n, "room": f"r{(number + n) % 4}", "n": number + n}
                                  for n in range(max(1, RATE // 20))]
                     number += len(documents)
+                    written = time.monotonic()
                     await asyncio.to_thread(self.insert, mongo, group, documents)
                     self.written[group] += documents
                     for document in documents if group in self.publishes else []:
-                        task = asyncio.create_task(self.publish(group, document))
+                        task = asyncio.create_task(self.publish(group, document, written))
                         sending.add(task)
                         task.add_done_callback(sending.discard)
                 await asyncio.sleep(max(0, 0.1 - (time.monotonic() - began)))
@@ -81,7 +86,7 @@ class Application(threading.Thread):
             except (AutoReconnect, OperationFailure, PyMongoError):
                 time.sleep(0.1)
 
-    async def publish(self, group, document):
+    async def publish(self, group, document, written):
         id = f"{document['_id']}.{GROUPS[group]}"
         body = dict(reversed(document.items()))
         if group in self.fails:
@@ -98,6 +103,7 @@ class Application(threading.Thread):
                     f"{NAME}.{group}.{document['room']}.{GROUPS[group]}", json.dumps(body).encode(), timeout=1,
                     headers={"Nats-Msg-Id": id})
                 if "seq" in json.loads(answer.data):
+                    self.late[group] += time.monotonic() - written > GRACE
                     return
             except nats.errors.Error:
                 pass
@@ -121,7 +127,7 @@ class Rehearsal:
         } for group, verb in GROUPS.items()]
         self.bridge = Bridge(folder, configuration(
             lab, NAME, rules=rules, stream={"ownership": "shared"},
-            cutover={"grace": "1500ms", "window": f"{max(3, int(SECONDS))}s"}))
+            cutover={"grace": f"{GRACE}s", "window": f"{max(5, int(SECONDS))}s"}))
         self.application = Application(lab)
         self.steps = []
 
@@ -131,7 +137,7 @@ class Rehearsal:
 
     def cutover(self, verb, group, *arguments, code=0):
         done = tailrace("cutover", verb, "-c", self.bridge.file, "--group", group, *arguments)
-        assert done.returncode == code, f"{verb} {group}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert code is None or done.returncode == code, f"{verb} {group}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         if verb != "status":
             self.note(f"cutover {verb} --group {group}: {(done.stdout or done.stderr).strip()}")
         return done
@@ -146,10 +152,15 @@ class Rehearsal:
         wait_until(lambda: check(self.counts(group)), f"{group}: {what}", every=0.3)
 
     def commit(self, group):
-        wait_until(lambda: self.status(group)["can_commit"], f"{group}: no blockers", every=0.5)
-        began = time.monotonic()
-        self.cutover("commit", group, "--timeout", "30s")
-        self.note(f"committed within {time.monotonic() - began:.1f} s")
+        """A machine that is slow for a while may bring a blocker back: then it is tried again."""
+        def committed():
+            wait_until(lambda: self.status(group)["can_commit"], f"{group}: no blockers", every=0.5)
+            began = time.monotonic()
+            done = self.cutover("commit", group, "--timeout", "60s", code=None)
+            assert done.returncode in (0, 1), done.stderr
+            self.note(f"{'committed' if done.returncode == 0 else 'blocked'} within {time.monotonic() - began:.1f} s")
+            return done.returncode == 0
+        wait_until(committed, f"{group}: committed")
 
 
 def move(rehearsal, group, fault, goes_back):
@@ -164,6 +175,7 @@ def move(rehearsal, group, fault, goes_back):
     seen = rehearsal.counts(group)
     rehearsal.note(f"the producer is wrong and silent: {seen}")
     application.fails.discard(group)
+    late = application.late[group]
     rehearsal.commit(group)
     if goes_back:
         # The producer is gone for a while.
@@ -172,9 +184,11 @@ def move(rehearsal, group, fault, goes_back):
         application.publishes.add(group)
         rehearsal.cutover("rollback", group)
         rehearsal.wait(group, "what was missed is filled in", lambda c: c["filled"])
+        late = application.late[group]
         rehearsal.commit(group)
     time.sleep(SECONDS)
-    assert rehearsal.counts(group)["missed"] == 0
+    # It is counted once it is published.
+    rehearsal.wait(group, "only late ones are missed", lambda c: c["missed"] <= application.late[group] - late)
     rehearsal.cutover("finalize", group)
 
 
