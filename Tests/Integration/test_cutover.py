@@ -121,8 +121,12 @@ class Group:
         end = now(self.lab)
         end = (end.time, end.inc)
         self.note()
-        wait_until(lambda: tuple(map(int, self.bridge.json("/status")[1]["position"].split("."))) >= end,
-                   "the pipeline is past it")
+
+        def reached():
+            # A bridge that has just begun has no position yet.
+            position = self.bridge.json("/status")[1]["position"] or "0.0"
+            return tuple(map(int, position.split("."))) >= end
+        wait_until(reached, "the pipeline is past it")
 
     def holds(self, *numbers):
         """Exactly these, once each."""
