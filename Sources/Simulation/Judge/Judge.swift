@@ -246,7 +246,8 @@ final class Judge {
           || world.now - stream.movedAt < 3 * Nano.second
       })
     if let wrong = health[instance.number, default: HealthJudge()].look(sight) {
-      let text = "\(instance.name): \(wrong)"
+      let words = report.checks.filter { $0.status != "ok" }.map(\.detail).joined(separator: "; ")
+      let text = "\(instance.name): \(wrong) (\(words))"
       world.fail(missingText.isEmpty ? text : "\(text): \(missingText)")
     }
   }

@@ -90,8 +90,10 @@ struct StreamJudge {
       if let wrong = take(message, truth, bridge: bridge, now: now, claimed) {
         return "\(wrong) (\(publishers.text(message.origin, after: origin)))"
       }
+      // Others' messages are no progress of this bridge.
+      guard stored + repeated > before else { continue }
       movedAt = now
-      if stored + repeated > before, let wrong = follow(message, publishers) { return wrong }
+      if let wrong = follow(message, publishers) { return wrong }
     }
     through = max(through, stream.store.lastSequence)
     return nil
