@@ -11,7 +11,7 @@ struct StreamsCommand: AsyncParsableCommand {
     commandName: "streams",
     abstract:
       "Streams, consumers and buckets: what differs from the configuration, and making it agree.",
-    subcommands: [Plan.self, Apply.self])
+    subcommands: [Plan.self, Apply.self, Size.self])
 
   private static func perform<T>(
     _ file: ConfigurationOption, _ body: (StreamsOperator) async throws(BridgeError) -> T
