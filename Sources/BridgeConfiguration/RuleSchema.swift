@@ -1,4 +1,5 @@
 import BSON
+public import JSON
 public import JSONSchema
 import Mapping
 
@@ -14,6 +15,8 @@ public struct RuleSchema: Sendable {
   public var identifier: String?
   /// A hash of the schema and everything it may refer to.
   public var digest: String
+  /// The schema by itself, with everything that it refers to.
+  public var bundled: JSONValue
   /// Keywords in it without effect.
   var unknownKeywords: [(document: String, keyword: UnknownKeyword)]
 
@@ -27,6 +30,7 @@ public struct RuleSchema: Sendable {
     plain = style == .simplified ? compiled : try file.compile(SchemaOptions(style: .simplified))
     identifier = file.id.flatMap { $0.contains(":") ? $0 : nil }
     digest = file.digest
+    bundled = file.bundled
     unknownKeywords = file.unknownKeywords
   }
 }

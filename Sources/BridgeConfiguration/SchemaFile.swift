@@ -56,6 +56,32 @@ public struct SchemaFile: Sendable {
     }
   }
 
+  /// The document by itself: once it was compiled, with the neighbouring schemas that it refers to in `$defs`
+  /// (draft-07: `definitions`), each under its URI.
+  ///
+  /// Source: JSON Schema 2020-12, section 9.3, compound schema documents.
+  var bundled: JSONValue {
+    let others = folder.asked.filter { $0.document != document }
+    guard !others.isEmpty, case .object(var members) = document else { return document }
+    let draft = document["$schema"]?.stringValue.flatMap { SchemaDraft(metaschema: $0) }
+    let keyword = draft == .draft7 ? "definitions" : "$defs"
+    var embedded: [JSONValue.Member] = []
+    if case .object(let own)? = document[keyword] { embedded = own }
+    for other in others {
+      guard case .object(let inner) = other.document, let uri = folder.bundleURI(of: other.document)
+      else { continue }
+      embedded.append(
+        .init(
+          uri, .object([.init("$id", .string(uri))] + inner.filter { $0.key != "$id" })))
+    }
+    members.removeAll { $0.key == keyword }
+    members.append(.init(keyword, .object(embedded)))
+    if id == nil, let uri = folder.bundleURI(of: document) {
+      members.insert(.init("$id", .string(uri)), at: 0)
+    }
+    return .object(members)
+  }
+
   /// A hash of its text, and of its folder's schemas if it uses any.
   var digest: String { "\(text.utf8.count):\(text)\(folder.digest)" }
 }
@@ -98,6 +124,17 @@ final class SchemaFolder: Sendable {
   var asked: [(name: String, document: JSONValue)] { contents.withLock { $0?.asked ?? [] } }
 
   var digest: String { contents.withLock { $0?.digest ?? "" } }
+
+  /// What a document that was asked for is called beside the others, wherever they are: its own `$id`, or its path
+  /// in the folder, from which relative references lead to its neighbours.
+  func bundleURI(of document: JSONValue) -> String? {
+    if let id = document["$id"]?.stringValue { return id }
+    let prefix = Self.uri(of: root.path) + (root.hasDirectoryPath ? "" : "/")
+    return contents.withLock { contents in
+      contents?.documents.first { $0.value == document && $0.key.hasPrefix(prefix) }
+        .map { (base ?? "file:///") + $0.key.dropFirst(prefix.count) }
+    }
+  }
 
   private func read() -> Contents {
     // Links are not followed: references must lead to files in the folder itself.

@@ -1,6 +1,7 @@
 import Bridge
 public import BridgeConfiguration
 import Foundation
+public import JSON
 
 /// Recorded events and the messages they must become: tests of a mapping that need no server.
 ///
@@ -46,6 +47,10 @@ public struct Samples {
 
   /// All pairs, by name. `writing`: what is made becomes the record.
   public func check(writing: Bool) throws -> [Outcome] {
+    try names().map { try check($0, writing: writing) }
+  }
+
+  private func names() throws -> [String] {
     let files: [String]
     do {
       files = try FileManager.default.contentsOfDirectory(atPath: folder)
@@ -57,7 +62,23 @@ public struct Samples {
     guard !names.isEmpty else {
       throw Unreadable(description: "\(folder) holds no file NAME\(Self.eventsSuffix)")
     }
-    return try names.map { try check($0, writing: writing) }
+    return names
+  }
+
+  /// The messages that the recorded events become, by rule; dead letters are left out. Each as
+  /// `tailrace decode --messages` prints it.
+  public func messagesByRule() throws -> [String: [JSONValue]] {
+    var found: [String: [JSONValue]] = [:]
+    for name in try names() {
+      for line in try messages(name).messages {
+        guard let message = try? JSONValue(parsing: line),
+          let rule = message["headers"]?["Tailrace-Rule"]?.stringValue,
+          message["headers"]?["Tailrace-Error"] == nil
+        else { continue }
+        found[rule, default: []].append(message)
+      }
+    }
+    return found
   }
 
   private func check(_ name: String, writing: Bool) throws -> Outcome {

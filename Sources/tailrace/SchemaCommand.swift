@@ -11,7 +11,7 @@ struct SchemaCommand: AsyncParsableCommand {
     commandName: "schema", abstract: "JSON Schema outside of the bridge.",
     subcommands: [
       SchemaCheck.self, SchemaDiffCommand.self, SchemaInferCommand.self, SchemaPublish.self,
-      SchemaList.self, SchemaShow.self, SchemaPull.self, SchemaBowtie.self,
+      SchemaList.self, SchemaShow.self, SchemaPull.self, SchemaAsyncAPI.self, SchemaBowtie.self,
     ])
 }
 
