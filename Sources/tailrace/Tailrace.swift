@@ -16,7 +16,7 @@ struct Tailrace: AsyncParsableCommand {
     version: TailraceVersion.current,
     subcommands: [
       Run.self, SnapshotCommand.self, Validate.self, Decode.self, CheckpointCommand.self,
-      DoctorCommand.self, ExplainCommand.self,
+      DoctorCommand.self, ExplainCommand.self, InitCommand.self,
       CutoverCommand.self, DLQCommand.self, SchemaCommand.self, StatusCommand.self,
       StreamsCommand.self, TapCommand.self, VerifyCommand.self,
     ])

@@ -1,0 +1,83 @@
+/// The configuration that `tailrace init` writes: whole, commented, and for a person to edit.
+public struct StartingConfiguration: Sendable {
+  /// The database whose changes it takes.
+  public var database: String
+
+  public init(database: String) { self.database = database }
+
+  /// Names are ASCII here, so that they are tokens of subjects and names of streams as they are; `$` would begin a
+  /// variable.
+  public static func isPlain(_ database: String) -> Bool {
+    !database.isEmpty && database.utf8.count <= 63
+      && database.unicodeScalars.allSatisfy { scalar in
+        scalar.isASCII
+          && (scalar.properties.isAlphabetic || ("0"..."9").contains(scalar) || scalar == "_"
+            || scalar == "-")
+      }
+  }
+
+  public var yaml: String {
+    """
+    # tailrace: changes of the database \(database) arrive in the stream \(stream).
+    #
+    #   tailrace validate                    checks this file
+    #   tailrace doctor                      checks the servers, and the rights on them
+    #   tailrace run --dry-run --from oldest reads the oplog, publishes nothing, and reports
+    #   tailrace run                         runs it
+    #
+    # ${NAME} and ${NAME:-default} come from the environment. Any secret can come from a file: uri_file.
+
+    source:
+      # A replica set. The user needs the rights in docs/permissions.md.
+      uri: ${MONGODB_URI:-mongodb://127.0.0.1:27017/?replicaSet=rs0}
+      # Only what no failover can take back.
+      read_concern: majority
+      # Where to begin the first time: now, oldest, snapshot, or <seconds>.<increment>.
+      start: now
+
+    nats:
+      servers: ["${NATS_URL:-nats://127.0.0.1:4222}"]
+      # One of these, where the server asks for it:
+      # credentials_file: /etc/tailrace/tailrace.creds
+      # nkey_seed_file: /etc/tailrace/tailrace.nk
+      # token_file: /etc/tailrace/nats-token
+
+    bridge:
+      # Its identity: two processes with one name are leader and standby.
+      name: \(database)
+
+    streams:
+      - name: \(stream)
+        subjects: ["\(database).>"]
+        # 3 in a cluster of three servers or more.
+        num_replicas: ${NATS_REPLICAS:-1}
+        max_age: 7d
+        # How long servers recognise a message's id.
+        duplicate_window: 10m
+
+    # The first rule that matches takes the event.
+    rules:
+      - name: everything
+        match:
+          namespace: "\(database).*"
+          operations: [insert, update, replace, delete]
+        # For a collection orders: \(database).orders.insert.<_id>
+        subject: "\(database).{ns.coll}.{operationType}.{documentKey._id}"
+        payload:
+          # cloudevents, document, change_event, cloudevents_structured, debezium
+          envelope: cloudevents
+          # What must not leave the database:
+          # exclude: [fullDocument.password]
+        # Bodies that break it become dead letters. tailrace schema infer writes one.
+        # schema: schemas/everything.json
+        stream: \(stream)
+
+    http:
+      # The page, /healthz, /metrics. Loopback only.
+      listen: 127.0.0.1:8080
+
+    """
+  }
+
+  private var stream: String { database.uppercased() }
+}
