@@ -215,10 +215,12 @@ package final class StreamScan: NATSRawHandler, @unchecked Sendable {
     guard end != nil else { return }
     if let status = message.status {
       guard status != 100 else { return }  // A heartbeat.
-      // 404 and 408 end a request that found nothing more, a 409 one that has had its bytes.
+      // 404 and 408 end a request that found nothing more, a 409 one that has had its bytes, or (of those with a
+      // limit of bytes, from 2.10 on) its messages.
       let headers = NATSHeaders(parsing: message.headers) ?? [:]
-      let isFull = status == 409 && headers.statusDescription?.contains("Size Exceeds") ?? false
-      if isFull || status == 404 || status == 408 {
+      let words = headers.statusDescription ?? ""
+      let hasHadAll = words.contains("Size Exceeds") || words.contains("Batch Completed")
+      if status == 404 || status == 408 || (status == 409 && hasHadAll) {
         if follows { moved = true }
         ended(headers)
       } else {
