@@ -2,6 +2,7 @@ import ArgumentParser
 import Bridge
 import BridgeConfiguration
 import Foundation
+import JSON
 import Operator
 
 /// `tailrace schema asyncapi`.
