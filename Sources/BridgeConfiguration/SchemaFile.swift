@@ -70,9 +70,11 @@ public struct SchemaFile: Sendable {
     for other in others {
       guard case .object(let inner) = other.document, let uri = folder.bundleURI(of: other.document)
       else { continue }
-      embedded.append(
-        .init(
-          uri, .object([.init("$id", .string(uri))] + inner.filter { $0.key != "$id" })))
+      // Draft-07 ignores everything beside a $ref.
+      let own =
+        draft == .draft7 && inner.contains { $0.key == "$ref" }
+        ? [.init("allOf", .array([other.document]))] : inner.filter { $0.key != "$id" }
+      embedded.append(.init(uri, .object([.init("$id", .string(uri))] + own)))
     }
     members.removeAll { $0.key == keyword }
     members.append(.init(keyword, .object(embedded)))

@@ -14,8 +14,9 @@ def size(*arguments):
 
 @pytest.mark.parametrize("storage", ["file", "memory"])
 @pytest.mark.parametrize("body, id", [(0, 0), (1, 7), (400, 30), (70_000, 120)])
-def test_a_stored_message_is_as_large_as_calculated(jetstream, name, storage, body, id):
-    subject = f"{name}.room".ljust(40, "x")
+def test_stored_size(jetstream, name, storage, body, id):
+    """A stored message is as large as calculated."""
+    subject = f"{name}.room".ljust(60, "x")
     jetstream.api(f"STREAM.CREATE.{name}", {
         "name": name, "subjects": [f"{name}.>"], "storage": storage, "num_replicas": 1})
     for number in range(3):
