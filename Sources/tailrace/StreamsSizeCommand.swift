@@ -25,6 +25,7 @@ extension StreamsCommand {
     @Option(help: "Consumers that are delivered everything.") var consumers = 4
     @Option(help: "Messages a second that one stream takes on your servers (make bench).")
     var streamRate: Double = 20_000
+    @Flag(help: "The streams have storage: memory.") var memory = false
     @Flag(help: "Machine-readable output.") var json = false
 
     func run() throws {
@@ -37,7 +38,7 @@ extension StreamsCommand {
     }
 
     private func sizing() throws -> StreamSizing {
-      StreamSizing(
+      var size = StreamSizing(
         rate: try within("--events", events, 0.001...1e9),
         peak: try within("--peak", peak ?? min(3 * events, 1e9), events...1e9),
         body: try length("--bytes", bytes, upTo: 64 << 20),
@@ -50,6 +51,8 @@ extension StreamsCommand {
         subjects: Int(try within("--subjects", Double(subjects), 0...1e12)),
         consumers: Int(try within("--consumers", Double(consumers), 0...100_000)),
         streamRate: try within("--stream-rate", streamRate, 1...1e9))
+      size.isInMemory = memory
+      return size
     }
 
     private func within(

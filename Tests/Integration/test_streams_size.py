@@ -26,7 +26,8 @@ def test_stored_size(jetstream, name, storage, body, id):
     # The version line, the header's, and the empty one.
     headers = len("NATS/1.0\r\n") + len("Nats-Msg-Id: \r\n") + id + 2 if id else 0
     calculated = size("--events", "1", "--retention", "3s", "--bytes", str(body), "--headers", str(headers),
-                      "--subject", str(len(subject)), "--replicas", "1")
+                      "--subject", str(len(subject)), "--replicas", "1",
+                      *(["--memory"] if storage == "memory" else []))
     assert calculated["message_bytes"] * 3 == state["bytes"]
     assert calculated["messages"] == 3 and calculated["bytes"] == state["bytes"]
 

@@ -10,8 +10,8 @@ extension StreamSizing {
     return [
       "load       \(Self.count(rate)) messages/s, \(Self.count(peak)) at the peak",
       "message    \(storedSize) bytes stored: \(body) of the body, \(headers) of headers, \(subject) of the subject, \(storedSize - body - headers - subject) of the record",
-      "storage    \(Self.amount(bytesPerReplica)) on each of \(replicas) replicas, \(Self.amount(bytesOfAll)) in all: \(Self.count(messages)) messages",
-      "memory     \(Self.amount(memoryPerReplica)) on each replica: \(Self.amount(subjectMemory)) for \(Self.count(Double(subjects))) subjects, \(Self.amount(idMemory)) for ids, doubled, and 64.0 MiB",
+      "\(isInMemory ? "in memory " : "storage   ") \(Self.amount(bytesPerReplica)) on each of \(replicas) replicas, \(Self.amount(bytesOfAll)) in all: \(Self.count(messages)) messages",
+      "memory     \(Self.amount(memoryPerReplica)) on each replica: \(Self.amount(subjectMemory)) for \(Self.count(Double(subjects))) subjects, \(Self.amount(idMemory)) for ids\(isInMemory ? ", and the messages" : ""), doubled, and 64.0 MiB",
       "network    \(each.joined(separator: ", ")), at the peak",
       streams == 1
         ? "streams    1 takes it"

@@ -12,6 +12,8 @@ package struct StreamSizing: Sendable, Equatable {
   package var id: Int
   /// How long messages are kept, in seconds.
   package var retention: Double
+  /// Messages are kept in memory, not in files.
+  package var isInMemory = false
   package var replicas: Int
   /// In seconds.
   package var duplicateWindow: Double
@@ -47,10 +49,12 @@ package struct StreamSizing: Sendable, Equatable {
 
   // MARK: - Storage
 
-  /// What a stored message takes of `max_bytes` and of the disk: a record's head (22 bytes), the length of the headers
-  /// (4, if there are any) and a checksum (8). nats-server 2.9 to 2.15, file and memory storage alike.
+  /// What a stored message takes of `max_bytes`, and of the disk: in a file, a record's head (22 bytes), the length of
+  /// the headers (4, if there are any) and a checksum (8); in memory, a sequence and a time (16). nats-server 2.9 to
+  /// 2.15.
   package var storedSize: Int {
-    22 + subject + (headers > 0 ? 4 + headers : 0) + body + 8
+    let record = isInMemory ? 16 : 30 + (headers > 0 ? 4 : 0)
+    return record + subject + headers + body
   }
 
   package var messages: Double { rate * retention }
@@ -71,7 +75,9 @@ package struct StreamSizing: Sendable, Equatable {
   }
 
   /// Go's collector lets a heap double before it cleans up; and a server has its buffers and caches.
-  package var memoryPerReplica: Double { 2 * (subjectMemory + idMemory) + 64 * 1024 * 1024 }
+  package var memoryPerReplica: Double {
+    2 * (subjectMemory + idMemory + (isInMemory ? bytesPerReplica : 0)) + 64 * 1024 * 1024
+  }
 
   // MARK: - Network
 
