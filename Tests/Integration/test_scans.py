@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import threading
+from contextlib import contextmanager
 
 import nats
 import pytest
@@ -13,28 +15,32 @@ from load import client, make_collections
 COUNT = 7_000
 
 
-class Consumers:
-    """Counts consumers that are made on a stream, by what the server reports of it."""
+@contextmanager
+def consumers(url, stream):
+    """The consumers that are made on a stream meanwhile, by what the server reports of it."""
+    made, ready, over = [], threading.Event(), threading.Event()
 
-    def __init__(self, url, stream):
-        self.url, self.stream = url, stream
-
-    def during(self, work):
-        return asyncio.run(self.count(work))
-
-    async def count(self, work):
-        made = []
-
+    async def listen():
         async def noted(message):
             made.append(json.loads(message.data)["consumer"])
-        nc = await nats.connect(self.url.split(",")[0])
-        await nc.subscribe(f"$JS.EVENT.ADVISORY.CONSUMER.CREATED.{self.stream}.*", cb=noted)
+        nc = await nats.connect(url.split(",")[0])
+        await nc.subscribe(f"$JS.EVENT.ADVISORY.CONSUMER.CREATED.{stream}.*", cb=noted)
         await nc.flush()
-        result = await asyncio.to_thread(work)
+        ready.set()
+        await asyncio.to_thread(over.wait)
         await nc.flush()
-        await asyncio.sleep(0.1)  # what is delivered is handed on
+        await asyncio.sleep(0.1)  # what has come is handed on
         await nc.close()
-        return result, made
+
+    # Not the work itself: a process ends with the thread that has started it.
+    thread = threading.Thread(target=lambda: asyncio.run(listen()), daemon=True)
+    thread.start()
+    assert ready.wait(60)
+    try:
+        yield made
+    finally:
+        over.set()
+        thread.join(60)
 
 
 @pytest.mark.parametrize("version", ["2.9.10", "2.10.26", None])
@@ -51,12 +57,13 @@ def test_one_consumer_a_scan(lab, tmp_path, name, version):
                                                 "duplicate_window": 120_000_000_000})
         produce(jetstream, f"{name}.messages.insert", [f"{n}.other" for n in range(COUNT)])
         with Bridge(tmp_path, settings) as bridge, client(other) as mongo:
-            consumers = Consumers(other.nats_url, name)
-            _, made = consumers.during(lambda: bridge.start().wait_ready())
-            assert len(made) <= 4, made
+            with consumers(other.nats_url, name) as made:
+                bridge.start().wait_ready()
+            assert 1 <= len(made) <= 4, made
             mongo[name].messages.insert_one({"_id": 1})
             wait_until(lambda: jetstream.holds(name, COUNT + 1), "the event")
             assert bridge.terminate() == 0
-            done, made = consumers.during(lambda: tailrace("verify", "-c", bridge.file, "--json"))
+            with consumers(other.nats_url, name) as made:
+                done = tailrace("verify", "-c", bridge.file, "--json")
             assert json.loads(done.stdout)["verdict"] == "PASS", done.stdout
             assert 1 <= len(made) <= 2, made
