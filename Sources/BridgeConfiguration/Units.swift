@@ -1,8 +1,10 @@
 // Durations (`500ms 30s 10m 7d`) and sizes (`64KiB 10MiB`).
 
 package enum Units {
-  package static let durationRemedy = "write a number and a unit (ms, s, m, h, d), such as 500ms or 7d"
-  package static let sizeRemedy = "write bytes, or a number and a unit (B, KiB, MiB, GiB), such as 64KiB"
+  package static let durationRemedy =
+    "write a number and a unit (ms, s, m, h, d), such as 500ms or 7d"
+  package static let sizeRemedy =
+    "write bytes, or a number and a unit (B, KiB, MiB, GiB), such as 64KiB"
 
   /// Nanoseconds. Several parts may follow each other, largest first or not: `1h30m`.
   static func nanoseconds(_ text: String) -> Int64? {

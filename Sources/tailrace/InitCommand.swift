@@ -18,7 +18,8 @@ struct InitCommand: ParsableCommand {
   func validate() throws {
     guard StartingConfiguration.isPlain(database) else {
       throw ValidationError(
-        "--database '\(printable(database))': letters, digits, _ and -, up to 63; rules for other names are in docs/mapping.md")
+        "--database '\(printable(database))': letters, digits, _ and -, up to 63; rules for other names are in docs/mapping.md"
+      )
     }
   }
 

@@ -190,7 +190,8 @@ public struct AsyncAPIDocument {
       }
       let key = keys.take(String(part))
       address += "{\(key)}"
-      parameters.append(.init(key, .object([.init("description", .string("\(part) of the event"))])))
+      parameters.append(
+        .init(key, .object([.init("description", .string("\(part) of the event"))])))
     }
     var members: [JSONValue.Member] = [
       .init("address", .string(address)),

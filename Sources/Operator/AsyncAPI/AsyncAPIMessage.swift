@@ -57,7 +57,7 @@ struct AsyncAPIMessage {
 
   private var headers: JSONValue {
     var properties = [
-      Self.header("Nats-Msg-Id", "The message's id, by which servers and consumers tell repetitions"),
+      Self.header("Nats-Msg-Id", "By which servers and consumers tell repetitions"),
       Self.header(
         "Tailrace-Position", "<seconds>.<increment>.<index>: its place in the oplog",
         pattern: "^[0-9]+\\.[0-9]+\\.[0-9]+$"),
