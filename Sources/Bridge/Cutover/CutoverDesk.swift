@@ -17,12 +17,15 @@ final class CutoverDesk: Sendable {
     /// Ends the publishing epoch at the next boundary between two entries.
     var settle: (@Sendable () -> Void)?
     var needsBoundary = false
+    /// Called once no group needs the bridge.
+    var onAllFinalized: (@Sendable () -> Void)?
     /// Groups without a record that the audit was asked about.
     var checked: Set<String> = []
   }
 
   private let state = Mutex(State())
-  private let isServed: Bool
+  private let memory = ProgressMemory()
+  let isServed: Bool
   private let instance: String
   private let board: StatusBoard
   private let monitor: any MongoWatching
@@ -43,7 +46,10 @@ final class CutoverDesk: Sendable {
     self.logger = logger
   }
 
-  private func store(_ jetStream: JetStreamClient, _ configuration: BridgeConfiguration)
+  /// As read or written last.
+  var records: [CutoverRecord] { state.withLock { $0.loaded.values.map(\.record) } }
+
+  func store(_ jetStream: JetStreamClient, _ configuration: BridgeConfiguration)
     -> CutoverStore
   {
     CutoverStore(
@@ -66,32 +72,36 @@ final class CutoverDesk: Sendable {
     let known = try await store.groups()
     var loaded: [String: CutoverStore.Loaded] = [:]
     for group in configuration.groups where known.contains(group) {
-      loaded[group] = try await adopt(group, tenure, store)
+      loaded[group] = try await adopt(group, tenure, store, configuration)
     }
     for group in configuration.groups where !known.contains(group) {
       loaded[group] = try await restored(group, store)
     }
     state.withLock { $0.loaded = loaded }
     note(loaded.mapValues(\.record), configuration)
+    noteFinalized(configuration)
     await follow(loaded, configuration, rules, tenure, store, count)
     guard loaded.values.contains(where: { $0.record.hasRanges }) else { return [] }
-    return rules.rules.map { loaded[$0.group]?.record.ranges.filter { $0.from != nil } ?? [] }
+    return rules.rules.map { loaded[$0.group]?.record.leftOut ?? [] }
   }
 
   /// Whoever led before can't change the record any more.
   private func adopt(
-    _ group: String, _ tenure: Tenure, _ store: CutoverStore
+    _ group: String, _ tenure: Tenure, _ store: CutoverStore,
+    _ configuration: BridgeConfiguration
   ) async throws -> CutoverStore.Loaded {
     while true {
       let found = try await store.load(group)
-      guard found.record.epoch < tenure.epoch else {
-        guard found.record.epoch == tenure.epoch else {
-          throw BridgeError.displaced("another instance leads by epoch \(found.record.epoch)")
-        }
-        return found
+      guard found.record.epoch <= tenure.epoch else {
+        throw BridgeError.displaced("another instance leads by epoch \(found.record.epoch)")
       }
       var next = found.record
       next.epoch = tenure.epoch
+      // Of an earlier version.
+      if next.bindsRules, next.contract == nil {
+        next.contract = RuleContract(group, in: configuration)
+      }
+      guard next != found.record else { return found }
       if let saved = try await store.save(next, expecting: found.revision) { return saved }
     }
   }
@@ -142,7 +152,7 @@ final class CutoverDesk: Sendable {
       let follower = DualFollower(
         DualFollower.Setup(
           group: group, configuration: configuration, rules: rules, tenure: tenure,
-          instance: instance, monitor: monitor, mongo: mongo, logger: logger,
+          instance: instance, monitor: monitor, mongo: mongo, logger: logger, memory: memory,
           report: { [board] facts in
             board.update { $0.note(facts) }
           }, count: count))
@@ -163,6 +173,25 @@ final class CutoverDesk: Sendable {
         facts.cutover[group] = known
       }
     }
+  }
+
+  /// - Parameter body: called once no group of the configuration needs the bridge any more; on any thread.
+  func onAllFinalized(_ body: @escaping @Sendable () -> Void) {
+    state.withLock { $0.onAllFinalized = body }
+  }
+
+  private func noteFinalized(_ configuration: BridgeConfiguration) {
+    let body = state.withLock { state -> (@Sendable () -> Void)? in
+      let groups = configuration.groups
+      guard !groups.isEmpty,
+        groups.allSatisfy({ state.loaded[$0]?.record.phase == .finalized })
+      else { return nil }
+      defer { state.onAllFinalized = nil }
+      return state.onAllFinalized
+    }
+    guard let body else { return }
+    logger.notice("all groups are finalized: the bridge has nothing left to publish")
+    body()
   }
 
   // MARK: - During an epoch
@@ -186,6 +215,7 @@ final class CutoverDesk: Sendable {
           guard let found = try? await store.load(group), !Task.isCancelled else { continue }
           look(at: found, group)
         }
+        noteFinalized(configuration)
       }
     }
   }
@@ -200,11 +230,11 @@ final class CutoverDesk: Sendable {
       state.loaded[group] = found
       // A new follower, or the end of one, takes an epoch, too.
       let isFollowed = state.followers[group].map { !$0.follower.isOver } ?? false
-      let isNeeded = found.record.hasRanges && found.record.phase != .finalized
+      let isFinal = found.record.phase == .finalized
+      let isNeeded = isFinal || (found.record.hasRanges && !isFollowed)
       guard
         found.record.needsBoundary
-          || (isNeeded && !isFollowed && before != nil
-            && before?.record.phase != found.record.phase)
+          || (isNeeded && before != nil && before?.record.phase != found.record.phase)
       else { return nil }
       state.needsBoundary = true
       return state.settle
@@ -246,10 +276,20 @@ final class CutoverDesk: Sendable {
     for (group, entry) in waiting {
       // An operator may have changed it since, and another leader taken it.
       guard entry.record.epoch <= tenure.epoch, tenure.mayPublish else { continue }
+      let boundary: OplogPosition
+      do {
+        boundary = try await self.boundary(of: entry.record, place)
+      } catch {
+        // Asked for again at once.
+        logger.warning(
+          "a group's boundary is not known", metadata: ["group": "\(group)", "error": "\(error)"])
+        continue
+      }
       var next = entry.record.told(
-        .boundary(place, resume: resume), by: "instance \(instance)", reason: "",
+        .boundary(boundary, resume: resume), by: "instance \(instance)", reason: "",
         now: CutoverTime.now)
       next?.epoch = tenure.epoch
+      if next?.bindsRules ?? false { next?.contract = RuleContract(group, in: configuration) }
       guard let next else { continue }
       do {
         guard let saved = try await store.save(next, expecting: entry.revision) else { continue }
@@ -257,13 +297,24 @@ final class CutoverDesk: Sendable {
         logger.notice(
           "the pipeline has settled a group's boundary",
           metadata: [
-            "group": "\(group)", "phase": "\(saved.record.phase.rawValue)", "at": "\(place)",
+            "group": "\(group)", "phase": "\(saved.record.phase.rawValue)", "at": "\(boundary)",
           ])
       } catch {
         logger.warning(
           "a group's boundary is not written", metadata: ["group": "\(group)", "error": "\(error)"])
       }
     }
+  }
+
+  /// A group is handed over where the pipeline has settled. It is given back where the oplog ends: producers, and the
+  /// follower, may have published everything up to there, however far behind the pipeline is.
+  private func boundary(
+    of record: CutoverRecord, _ place: OplogPosition
+  ) async throws -> OplogPosition {
+    guard record.ranges.last?.from != nil else { return place }
+    let newest = try await mongo.majorityPosition().position
+    let follower = state.withLock { $0.followers[record.group]?.follower.frontier }
+    return max(place, newest, follower ?? place)
   }
 
   // MARK: - The end
@@ -289,6 +340,7 @@ final class CutoverDesk: Sendable {
       defer { state.followers = [:] }
       return state.followers.values.map(\.follower)
     }
+    defer { memory.clear() }
     await withTaskGroup(of: Void.self) { group in
       for follower in followers { group.addTask { await follower.stop(within: .seconds(2)) } }
     }

@@ -162,6 +162,13 @@ package struct CutoverProgress: Sendable, Equatable {
     }
   }
 
+  /// An event that was missed has a message after all.
+  package mutating func noteLate(_ id: String, isRight: Bool) {
+    if counts.missed > 0 { counts.missed -= 1 }
+    if isRight { counts.byProducer += 1 } else { counts.mismatched += 1 }
+    findings.removeAll { $0.kind == .missed && $0.id == id }
+  }
+
   /// Counting begins again.
   package mutating func begin(_ generation: UInt64) {
     self.generation = generation

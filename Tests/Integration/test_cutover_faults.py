@@ -1,0 +1,210 @@
+"""Cut-overs under attack: producers that crash, repeat themselves, or come too late; bridges, commands and servers that
+are killed at any moment; state that is lost. Each event is stored once, and each group is always in a phase."""
+
+import time
+
+import pytest
+from bridge import Bridge, tailrace, wait_until
+from jetstream import JetStream
+from lab import Lab
+from load import now
+from rollback import PARAMETERS, Rollback
+from test_cutover import Group, document
+
+
+@pytest.fixture
+def make(lab, jetstream, tmp_path, name):
+    """A group, with its stream's settings."""
+    made = []
+
+    def make(**changes):
+        made.append(Group(lab, jetstream, tmp_path, name, **changes))
+        return made[-1]
+    yield make
+    for group in made:
+        group.__exit__(None, None, None)
+
+
+def forgotten(group, seconds=1):
+    """Waits until the server's dedup window knows nothing of what was published before."""
+    began = time.monotonic()
+    wait_until(lambda: time.monotonic() > began + seconds + 0.3, "the dedup window is over")
+
+
+def test_cancelled_while_the_bridge_is_down(make):
+    """What producers published meanwhile is not published again, though the server has forgotten its ids."""
+    group = make(stream={"duplicate_window": "1s"})
+    group.bridge.start().wait_ready()
+    group.dual()
+    group.insert(1)
+    group.produce(1)
+    group.counts(by_producer=1)
+    group.bridge.kill()
+    group.insert(*range(2, 12))
+    group.produce(*range(2, 11))
+    forgotten(group)
+    group.command("cancel")
+    group.bridge.start().wait_ready()
+    group.insert(12)
+    group.holds(*range(1, 13))
+    # The one that nobody published is the follower's to fill in, as all up to the boundary are.
+    assert group.filled() == [11]
+    assert group.bridge.terminate() == 0
+
+
+def test_producers_that_crash(make):
+    """Between the write and its message, and the other way round; after a retry that the first attempt didn't need."""
+    group = make()
+    group.bridge.start().wait_ready()
+    group.dual()
+    group.insert(1, 2, 3)
+    group.produce(1)
+    acks = group.produce(1, 1)
+    assert all(ack.duplicate for ack in acks)
+    group.produce(4)
+    group.counts(by_producer=1, filled=2)
+    wait_until(lambda: group.note() and group.status()["counts"]["phantom"] == 1, "the phantom")
+    # It was no phantom, but very early: the write comes in the end.
+    group.insert(4)
+    group.counts(by_producer=2, filled=2, phantom=1)
+    group.holds(1, 2, 3, 4)
+    assert group.bridge.terminate() == 0
+
+
+def test_an_early_message_is_known_beyond_the_window(make):
+    """A message without a write is found; the write comes when the server has forgotten the message's id."""
+    group = make(stream={"duplicate_window": "1s"})
+    group.bridge.start().wait_ready()
+    group.dual()
+    group.produce(1)
+    wait_until(lambda: group.note() and group.status()["counts"]["phantom"] == 1, "the phantom")
+    forgotten(group)
+    group.insert(1)
+    group.counts(by_producer=1, phantom=1)
+    group.holds(1)
+    # And so it is by another leader.
+    group.produce(2)
+    wait_until(lambda: group.note() and group.status()["counts"]["phantom"] == 2, "the second one")
+    group.bridge.kill()
+    forgotten(group)
+    group.bridge.start().wait_ready()
+    group.insert(2)
+    group.counts(by_producer=2, phantom=2)
+    group.holds(1, 2)
+    assert group.bridge.terminate() == 0
+
+
+def test_late_producers(make):
+    """After the grace, the bridge was faster: the server says so. Long after it, a message is stored twice, which is
+    said of it; and what was missed once committed is no longer missed when it comes."""
+    group = make(stream={"duplicate_window": "1s"})
+    group.bridge.start().wait_ready()
+    group.dual()
+    group.insert(1)
+    group.counts(filled=1)
+    group.holds(1)
+    forgotten(group)
+    group.produce(1)
+    wait_until(lambda: group.note() and group.status()["counts"]["phantom"] == 1, "the second message")
+    finding = next(f for f in group.status()["findings"] if f["kind"] == "phantom")
+    assert finding["id"] == "1.created" and "twice" in finding["detail"]
+    end = group.committable(10)
+    group.command("commit", "--timeout", "20s")
+    group.insert(1000, 1001)
+    wait_until(lambda: group.status()["counts"]["missed"] == 2, "both are missed")
+    group.produce(1000)
+    wait_until(lambda: group.status()["counts"]["missed"] == 1, "one has come")
+    late = [f for f in group.status()["findings"] if f["kind"] == "missed"]
+    assert [f["id"] for f in late] == ["1001.created"]
+    assert group.status()["counts"]["phantom"] == 0
+    group.command("rollback")
+    wait_until(lambda: group.filled() == [1, 1001], "1001 is filled in", seconds=20)
+    ids = [m.id for m in group.jetstream.messages(group.name)]
+    assert sorted(ids) == sorted(f"{n}.created" for n in [1, 1, *range(10, end), 1000, 1001])
+    assert group.bridge.terminate() == 0
+
+
+def test_lost_state(make):
+    """The state bucket is deleted while the bridge runs: in dual, and once committed."""
+    group = make(stream={"duplicate_window": "1s"})
+    group.bridge.start().wait_ready()
+    group.dual()
+    group.insert(1, 2)
+    group.produce(1)
+    group.counts(by_producer=1, filled=1)
+    forgotten(group)
+    group.jetstream.delete_stream(f"KV_STATE_{group.name}")
+    group.insert(3, 4)
+    group.produce(3)
+    wait_until(lambda: group.filled() == [2, 4], "4 is filled in")
+    wait_until(lambda: group.jetstream.state(f"KV_STATE_{group.name}"), "the bucket is there")
+    # Nothing was counted twice.
+    group.counts(by_producer=2, filled=2)
+    end = group.committable(10)
+    group.command("commit", "--timeout", "20s")
+    group.jetstream.delete_stream(f"KV_STATE_{group.name}")
+    group.insert(1000)
+    wait_until(lambda: group.jetstream.state(f"KV_STATE_{group.name}"), "the bucket is there")
+    wait_until(lambda: group.status()["phase"] == "committed", "committed still")
+    wait_until(lambda: group.status()["counts"]["missed"] == 1, "1000 is missed")
+    group.holds(1, 2, 3, 4, *range(10, end))
+    assert group.bridge.terminate() == 0
+
+
+def test_messages_that_have_expired_are_not_published_again(make):
+    """A rollback over what the stream no longer holds: nobody can tell who published that."""
+    group = make(stream={"max_age": "3s", "duplicate_window": "1s"})
+    group.bridge.start().wait_ready()
+    group.dual()
+    group.committable(10)
+    group.command("commit", "--timeout", "20s")
+    group.insert(*range(1000, 1010))
+    group.produce(*range(1000, 1010))
+    last = group.produce(1010)[0].seq
+    group.insert(1010)
+    wait_until(lambda: group.jetstream.state(group.name)["first_seq"] > last, "they have expired", seconds=30)
+    done = group.command("rollback")
+    assert "no longer holds" in done.stdout, done.stdout
+    group.insert(2000)
+    wait_until(lambda: group.filled() == [2000], "2000 is filled in", seconds=20)
+    assert group.bridge.terminate() == 0
+
+
+def test_rolled_back_writes(tmp_path, name):
+    """Producers publish for writes that MongoDB undoes: nothing of the bridge's comes of them, and they are found."""
+    with Lab(mongod=3, parameters=PARAMETERS) as lab:
+        rule = {"match": {"namespace": f"{name}.rooms", "operations": ["insert"]},
+                "subject": name + ".{documentKey._id}.created"}
+        jetstream = JetStream(lab.nats_url)
+        with Group(lab, jetstream, tmp_path, name, rule=rule) as group:
+            rooms = group.mongo[name].rooms
+
+            def publish(*keys):
+                for key in keys:
+                    jetstream.publish(f"{name}.{key}.created", b'{"_id": "%s"}' % key.encode(),
+                                      {"Nats-Msg-Id": f"{key}.created"})
+
+            group.bridge.start().wait_ready()
+            group.dual()
+            rooms.insert_one({"_id": "before"})
+            publish("before")
+            rollback = Rollback(lab, name)
+            rollback.stop_replication()
+            rollback.write_phantoms(3)
+            publish(*rollback.ids)
+            rollback.depose("killed")
+            # The application repeats one of them; its message is there already.
+            again, *gone = rollback.ids
+            wait_until(lambda: lab.primary() is not None, "a primary")
+            rooms.insert_many([{"_id": again}, {"_id": "after"}])
+            publish("after")
+            rollback.ids = gone
+            rollback.bring_back()
+            wait_until(lambda: group.note() and group.status()["counts"]["phantom"] >= 2, "both phantoms")
+            counts = group.status()["counts"]
+            # Depending on how long the election took, the repeated one came first as a phantom.
+            assert (counts["filled"], counts["mismatched"], counts["missed"]) == (0, 0, 0), group.status()
+            assert counts["by_producer"] == 3 and counts["phantom"] in (2, 3)
+            ids = sorted(m.id for m in jetstream.messages(name))
+            assert ids == sorted(f"{key}.created" for key in ["before", again, *gone, "after"])
+            assert group.bridge.terminate() == 0
