@@ -269,7 +269,7 @@ package struct DualTable: Sendable {
     return Decided(event: slot.event, verdict: verdict, sequence: slot.sequence)
   }
 
-  /// Messages whose events should have come by now: the next one leaves.
+  /// Messages whose events should have come by now: the next one leaves. Whether it is a phantom, `mayBePhantom` tells.
   ///
   /// - Parameter passed: every event up to this time is here. Milliseconds since 1970, by MongoDB's clock.
   package mutating func nextStranger(passed: Int64) -> (stream: Int, id: String, Stored)? {
@@ -282,7 +282,6 @@ package struct DualTable: Sendable {
       guard one.horizon <= passed else { return nil }
       leaveWaiting()
       stored[one.key] = nil
-      guard message.mayBePhantom else { continue }
       return (one.key.stream, one.key.id.hasPrefix("\u{0}") ? "" : one.key.id, message)
     }
     return nil

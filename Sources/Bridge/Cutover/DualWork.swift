@@ -332,7 +332,7 @@ final class DualWork: @unchecked Sendable {
         if !id.isEmpty {
           memory.note(.phantom(sequence: message.sequence), stream: stream, id: id)
         }
-        cycle.phantoms.append((stream, id, message))
+        if message.mayBePhantom { cycle.phantoms.append((stream, id, message)) }
       }
       let whole = EventPosition(entry: frontier, index: .max)
       if table.events == 0, whole > settled { settled = whole }
