@@ -20,6 +20,11 @@ public struct RuleContract: Sendable, Equatable {
   public struct Difference: Sendable, Equatable {
     public var rule: String
     public var key: String
+
+    public init(rule: String, key: String) {
+      self.rule = rule
+      self.key = key
+    }
   }
 
   /// In the order of the rules' names.

@@ -1,5 +1,6 @@
-"""Every transition of a cut-over, with kill -9 of the command, the bridge, or the NATS server in its midst: the group is
-in a defined phase afterwards, the command can be repeated, and each event is stored once."""
+"""Every transition of a cut-over, with kill -9 of the command, the leading bridge (a standby takes over), or the NATS
+server in its midst: the group is in a defined phase afterwards, the command can be repeated, and each event is stored
+once."""
 
 import asyncio
 import json
@@ -11,7 +12,6 @@ from collections import Counter, defaultdict
 
 import nats
 import nats.errors
-import pytest
 from bridge import BINARY, Bridge, configuration, tailrace, wait_until
 from jetstream import JetStream
 from lab import Lab
@@ -93,15 +93,35 @@ class Course:
             "subject": name + "." + group + ".{documentKey._id}", "id": group + ".{documentKey._id}",
             "payload": {"envelope": "document"}, "stream": name,
         } for group in VICTIMS]
-        self.bridge = Bridge(folder, configuration(
-            lab, name, rules=rules, stream={"ownership": "shared"},
-            cutover={"grace": "1s", "window": "1s"}))
+        self.bridges = []
+        for instance in ("one", "two"):
+            (folder / instance).mkdir()
+            self.bridges.append(Bridge(folder / instance, configuration(
+                lab, name, rules=rules, stream={"ownership": "shared"},
+                cutover={"grace": "1s", "window": "1s"})))
+        self.file = self.bridges[0].file
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *failure):
+        for bridge in self.bridges:
+            bridge.__exit__(*failure)
+
+    def start(self):
+        """Both instances; one of them leads."""
+        for bridge in self.bridges:
+            bridge.start().wait_ready()
+
+    def leader(self):
+        return wait_until(lambda: next(
+            (one for one in self.bridges if one.json("/status")[1].get("role") == "leader"), None), "a leader")
 
     def command(self, verb, group, *arguments):
-        return [BINARY, "cutover", verb, "-c", self.bridge.file, "--group", group, *arguments]
+        return [BINARY, "cutover", verb, "-c", self.file, "--group", group, *arguments]
 
     def status(self, group):
-        done = tailrace("cutover", "status", "-c", self.bridge.file, "--group", group, "--json")
+        done = tailrace("cutover", "status", "-c", self.file, "--group", group, "--json")
         return json.loads(done.stdout)["groups"][0] if done.returncode == 0 else {}
 
     def phase(self, group):
@@ -111,8 +131,10 @@ class Course:
         if victim == "command":
             command.kill()
         elif victim == "bridge":
-            self.bridge.kill()
-            self.bridge.start()
+            # The other one takes over.
+            leader = self.leader()
+            leader.kill()
+            leader.start()
         else:
             self.lab.kill("nats")
             self.lab.start("nats")
@@ -135,7 +157,8 @@ class Course:
                 except subprocess.TimeoutExpired:
                     pass
                 self.kill(victim, command)
-            self.bridge.wait_ready()
+            for bridge in self.bridges:
+                bridge.wait_ready()
             phase = wait_until(lambda: (p := self.phase(group)) and p != "committing" and p,
                                f"{group}: a phase that lasts", every=0.2)
             assert phase in (before, target), f"{verb}, {victim} killed: {phase}"
@@ -155,13 +178,12 @@ class Course:
 def test_every_transition_with_every_victim(tmp_path, name):
     dice = random.Random(16)
     with Lab() as lab:
-        course = Course(lab, tmp_path, name)
         application = Application(lab, name)
-        with course.bridge as bridge:
+        with Course(lab, tmp_path, name) as course:
             with client(lab) as mongo:
                 for group in VICTIMS:
                     mongo[name].create_collection(group)
-            bridge.start().wait_ready()
+            course.start()
             application.start()
             try:
                 for verb, target, kills in COURSE:
@@ -180,8 +202,8 @@ def test_every_transition_with_every_victim(tmp_path, name):
                         assert course.own(group, course.status(group)["fence"]) == []
             finally:
                 application.stop()
-            assert json.loads(tailrace("cutover", "status", "-c", bridge.file, "--json").stdout)["all_finalized"]
-            assert bridge.terminate() == 0
+            assert json.loads(tailrace("cutover", "status", "-c", course.file, "--json").stdout)["all_finalized"]
+            assert [bridge.terminate() for bridge in course.bridges] == [0, 0]
         found = Counter(m.id for m in course.jetstream.messages(name))
         wanted = Counter(id for ids in application.written.values() for id in ids)
         assert found == wanted, (

@@ -329,7 +329,7 @@ final class DualWork: @unchecked Sendable {
     if let frontier {
       let passed = Int64(frontier.seconds) * 1000
       while let (stream, id, message) = table.nextStranger(passed: passed) {
-        if !id.isEmpty {
+        if !id.isEmpty, !message.isOwn {
           memory.note(.phantom(sequence: message.sequence), stream: stream, id: id)
         }
         if message.mayBePhantom { cycle.phantoms.append((stream, id, message)) }
