@@ -13,6 +13,8 @@ import Synchronization
 final class CutoverDesk: Sendable {
   private struct State {
     var loaded: [String: CutoverStore.Loaded] = [:]
+    /// As followers have read or written them, which may be newer.
+    var followed: [String: CutoverRecord] = [:]
     var followers: [String: (follower: DualFollower, epoch: UInt64, version: UInt64)] = [:]
     /// Ends the publishing epoch at the next boundary between two entries.
     var settle: (@Sendable () -> Void)?
@@ -71,11 +73,8 @@ final class CutoverDesk: Sendable {
     let store = store(jetStream, configuration)
     let known = try await store.groups()
     var loaded: [String: CutoverStore.Loaded] = [:]
-    for group in configuration.groups where known.contains(group) {
+    for group in configuration.groups where known.contains(group) || mayHaveHadRecord(group) {
       loaded[group] = try await adopt(group, tenure, store, configuration)
-    }
-    for group in configuration.groups where !known.contains(group) {
-      loaded[group] = try await restored(group, store)
     }
     state.withLock { $0.loaded = loaded }
     note(loaded.mapValues(\.record), configuration)
@@ -85,17 +84,26 @@ final class CutoverDesk: Sendable {
     return rules.rules.map { loaded[$0.group]?.record.leftOut ?? [] }
   }
 
-  /// Whoever led before can't change the record any more.
+  /// This leader has seen one, or has not asked yet whether there was one.
+  private func mayHaveHadRecord(_ group: String) -> Bool {
+    state.withLock { ($0.loaded[group]?.record.number ?? 0) > 0 || !$0.checked.contains(group) }
+  }
+
+  /// The group's record, which whoever led before can't change any more; nil: it never had one.
   private func adopt(
     _ group: String, _ tenure: Tenure, _ store: CutoverStore,
     _ configuration: BridgeConfiguration
-  ) async throws -> CutoverStore.Loaded {
+  ) async throws -> CutoverStore.Loaded? {
     while true {
       let found = try await store.load(group)
       guard found.record.epoch <= tenure.epoch else {
         throw BridgeError.displaced("another instance leads by epoch \(found.record.epoch)")
       }
       var next = found.record
+      if next.number == 0 {
+        guard let lost = try await lost(group, store) else { return nil }
+        next = lost
+      }
       next.epoch = tenure.epoch
       // Of an earlier version.
       if next.bindsRules, next.contract == nil {
@@ -106,28 +114,32 @@ final class CutoverDesk: Sendable {
     }
   }
 
-  /// A group without a record. A bucket that was deleted takes records with it: this leader's memory has them, else the
-  /// audit knows that there were some.
-  private func restored(
-    _ group: String, _ store: CutoverStore
-  ) async throws -> CutoverStore.Loaded? {
-    let remembered = state.withLock { state in
-      defer { state.checked.insert(group) }
-      return (state.loaded[group], isChecked: state.checked.contains(group))
+  /// The record of a group that has none; nil: it never had one. A bucket that was deleted takes records with it: this
+  /// leader's memory has them, else the audit knows that there were some.
+  private func lost(_ group: String, _ store: CutoverStore) async throws -> CutoverRecord? {
+    let (remembered, isChecked) = state.withLock { state in
+      let known = [state.loaded[group]?.record, state.followed[group]].compactMap { $0 }
+      return (known.max { $0.number < $1.number }, !state.checked.insert(group).inserted)
     }
-    if let entry = remembered.0, entry.record.number > 0 {
+    let number = remembered?.number ?? 0
+    if number == 0, isChecked { return nil }
+    let audited = await store.audited(group)
+    if let remembered, number > 0, audited.map({ $0.number <= number }) ?? true {
       logger.error("the record of a group's cut-over was gone", metadata: ["group": "\(group)"])
-      return try await store.save(
-        entry.record, expecting: try await store.revision(of: group))
+      return remembered
     }
-    guard !remembered.isChecked, let phase = await store.auditedPhase(group), phase != .bridge
-    else { return nil }
+    guard let phase = audited?.phase, phase != .bridge || number > 0 else { return nil }
     throw BridgeError.positionLost(
       """
       group \(group) was in phase \(phase.rawValue), by \(CutoverStore.auditStream), and its record is gone from the \
       state bucket: what the bridge has to publish of it is unknown. tailrace cutover cancel --group \(group) has the \
       bridge publish all of it from where it resumes
       """)
+  }
+
+  /// As a follower has read it.
+  private func remember(_ record: CutoverRecord) {
+    state.withLock { $0.followed[record.group] = record }
   }
 
   private func follow(
@@ -155,7 +167,7 @@ final class CutoverDesk: Sendable {
           instance: instance, monitor: monitor, mongo: mongo, logger: logger, memory: memory,
           report: { [board] facts in
             board.update { $0.note(facts) }
-          }, count: count))
+          }, read: { [weak self] in self?.remember($0) }, count: count))
       state.withLock { $0.followers[group] = (follower, tenure.epoch, rules.version) }
       follower.start()
     }
@@ -212,7 +224,10 @@ final class CutoverDesk: Sendable {
         }
         if isLost { state.withLock { $0.settle }?() }
         for group in known.intersection(groups) {
-          guard let found = try? await store.load(group), !Task.isCancelled else { continue }
+          guard let found = try? await store.load(group), !Task.isCancelled,
+            // Deleted since the names were read.
+            found.record.number > 0
+          else { continue }
           look(at: found, group)
         }
         noteFinalized(configuration)
@@ -337,7 +352,10 @@ final class CutoverDesk: Sendable {
   /// Followers write down what they know, and end.
   func stop() async {
     let followers = state.withLock { state in
-      defer { state.followers = [:] }
+      // Another instance may lead next, and change everything.
+      defer {
+        (state.followers, state.loaded, state.followed, state.checked) = ([:], [:], [:], [])
+      }
       return state.followers.values.map(\.follower)
     }
     defer { memory.clear() }

@@ -215,6 +215,7 @@ extension DualAttempt {
     if found.revision != state.loaded.revision {
       let before = state.loaded.record
       state.loaded = found
+      setup.read(found.record)
       try? await state.store.audit(found.record)
       guard found.record.hasRanges, found.record.phase != .finalized else { return .over }
       if found.record.generation != before.generation {
@@ -260,6 +261,7 @@ extension DualAttempt {
     else { return }
     if let saved = try await state.store.save(next, expecting: state.loaded.revision) {
       state.loaded = saved
+      setup.read(saved.record)
     }
   }
 
@@ -273,6 +275,7 @@ extension DualAttempt {
       let saved = try await state.store.save(next, expecting: state.loaded.revision)
     else { return }
     state.loaded = saved
+    setup.read(saved.record)
     try await eventLoop.submit { work.use(saved.record) }.get()
   }
 }

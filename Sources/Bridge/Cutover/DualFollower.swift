@@ -27,6 +27,8 @@ final class DualFollower: Sendable {
     var memory: ProgressMemory
     /// Called with what the group's state is, now and then.
     var report: @Sendable (CutoverGroupFacts) -> Void
+    /// Called with the group's record, as it was read or written.
+    var read: @Sendable (CutoverRecord) -> Void
     /// Called with decided events, by rule.
     var count: @Sendable ([RuleID: Outcomes]) -> Void
   }

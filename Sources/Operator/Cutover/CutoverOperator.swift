@@ -149,8 +149,10 @@ public struct CutoverOperator: Sendable {
       return try await change(
         group, .rollback(to: OplogPosition(seconds: 0, increment: 0)), "rolled back")
     }
-    let place = OplogPosition(
+    var place = OplogPosition(
       seconds: fence.seconds - min(fence.seconds, margin), increment: 0)
+    // Before that, the pipeline has published.
+    if let from = record.ranges.last?.from { place = max(place, from) }
     do {
       if let why = try await MongoServerAnswers(configuration.mongoSourceOptions).loss(of: place) {
         throw BridgeError.positionLost(
