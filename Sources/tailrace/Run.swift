@@ -86,7 +86,8 @@ struct Run: AsyncParsableCommand {
     case "finalized": options.endsWhenFinalized = true
     case let text?:
       guard let position = OplogPosition(text) else {
-        throw ValidationError("--until takes now, finalized or <seconds>.<increment>, not '\(text)'")
+        throw ValidationError(
+          "--until takes now, finalized or <seconds>.<increment>, not '\(text)'")
       }
       options.until = .at(position)
     }

@@ -3,10 +3,9 @@ import Testing
 
 /// Which changes of a rule its group's producers would notice.
 @Suite struct RuleContractTests {
-  private static func contract(_ rules: String, streams: String? = nil) throws -> RuleContract {
-    let streams = streams ?? #"[{ name: S, subjects: ["s.>"] }, { name: T, subjects: ["t.>"] }]"#
-    let text = "streams: \(streams)\nrules: [\(rules)]"
-    return RuleContract("g", in: try configuration(text))
+  private static func contract(_ rules: String) throws -> RuleContract {
+    let streams = #"[{ name: S, subjects: ["s.>"] }, { name: T, subjects: ["t.>"] }]"#
+    return RuleContract("g", in: try configuration("streams: \(streams)\nrules: [\(rules)]"))
   }
 
   private static func rule(_ more: String = "", match: String = "namespace: a.b") -> String {
@@ -14,10 +13,15 @@ import Testing
     var keys = ["subject": "s.x", "stream": "S", "id": "'{documentKey._id}.x'"]
     var rest: [String] = []
     for part in more.split(separator: "|") {
-      let (key, value) = (part.split(separator: ":")[0], part.drop { $0 != ":" }.dropFirst(2))
-      if keys[String(key)] != nil { keys[String(key)] = String(value) } else { rest.append(String(part)) }
+      let key = String(part.split(separator: ":")[0])
+      if keys[key] != nil {
+        keys[key] = String(part.drop { $0 != ":" }.dropFirst(2))
+      } else {
+        rest.append(String(part))
+      }
     }
-    return "{ \((fixed + keys.sorted { $0.key < $1.key }.map { "\($0.key): \($0.value)" } + rest).joined(separator: ", ")) }"
+    let all = fixed + keys.sorted { $0.key < $1.key }.map { "\($0.key): \($0.value)" } + rest
+    return "{ \(all.joined(separator: ", ")) }"
   }
 
   private static let before = #"{ name: q, match: { namespace: "a.*" }, subject: s.q, stream: S }"#
@@ -29,27 +33,34 @@ import Testing
     ("payload: { exclude: [fullDocument.a] }", ["payload"]),
     ("payload: { redact: { fullDocument.a: mask } }", ["payload"]),
     ("skip_empty_updates: false", ["match"]),
-    ("on_invalid: drop", []), ("on_id_conflict: drop", []), ("event_type: y", []), ("snapshot: false", []),
+    ("on_invalid: drop", []), ("on_id_conflict: drop", []), ("event_type: y", []),
+    ("snapshot: false", []),
   ])
   func `keys of a rule`(_ change: String, _ keys: [String]) throws {
     let found = try Self.contract(Self.rule()).differences(to: Self.contract(Self.rule(change)))
     #expect(found.map(\.key) == keys && found.allSatisfy { $0.rule == "r" })
   }
 
-  @Test(arguments: ["namespace: a.c", "namespace: a.b, operations: [insert]", "namespace: a.b, where: { fullDocument.a: 1 }"])
+  @Test(arguments: [
+    "namespace: a.c", "namespace: a.b, operations: [insert]",
+    "namespace: a.b, where: { fullDocument.a: 1 }",
+  ])
   func `what it matches`(_ match: String) throws {
-    let found = try Self.contract(Self.rule()).differences(to: Self.contract(Self.rule(match: match)))
+    let found = try Self.contract(Self.rule()).differences(
+      to: Self.contract(Self.rule(change)))
     #expect(found.map(\.key) == ["match"])
   }
 
   @Test func `rules before it that take its events`() throws {
-    let alone = try Self.contract(Self.rule())
-    #expect(alone.differences(to: try Self.contract("\(Self.before), \(Self.rule())")).map(\.key) == ["match"])
-    #expect(alone.differences(to: try Self.contract("\(Self.rule()), \(Self.before)")) == [])
-    let passing = #"{ name: q, match: { namespace: "a.*" }, continue: true, subject: s.q, stream: S }"#
-    #expect(alone.differences(to: try Self.contract("\(passing), \(Self.rule())")) == [])
-    let other = #"{ name: q, match: { namespace: "c.*" }, subject: s.q, stream: S }"#
-    #expect(alone.differences(to: try Self.contract("\(other), \(Self.rule())")) == [])
+    func changed(_ rules: String) throws -> [String] {
+      try Self.contract(Self.rule()).differences(to: Self.contract(rules)).map(\.key)
+    }
+    #expect(try changed("\(Self.before), \(Self.rule())") == ["match"])
+    #expect(try changed("\(Self.rule()), \(Self.before)") == [])
+    let passing = Self.before.replacing("subject", with: "continue: true, subject")
+    #expect(try changed("\(passing), \(Self.rule())") == [])
+    let other = Self.before.replacing("a.*", with: "c.*")
+    #expect(try changed("\(other), \(Self.rule())") == [])
   }
 
   @Test func `rules that come and go`() throws {

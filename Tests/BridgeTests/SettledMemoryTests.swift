@@ -14,19 +14,22 @@ import Testing
 
   @Test func `the oldest are forgotten first, and those that were taken don't count`() {
     var memory = SettledMemory(most: 100)
-    for number in 0..<10_000 {
+    for number in 0..<9_999 {
       memory.note(.missed(subject: "s", digest: nil), stream: 0, id: "\(number)")
       if number % 3 == 0 { memory.forget(stream: 0, id: "\(number)") }
       #expect(memory.count <= 100)
     }
     #expect(memory.count == 100)
-    let kept = (0..<10_000).filter { memory.fact(stream: 0, id: "\($0)") != nil }
-    #expect(kept == (0..<10_000).filter { $0 % 3 != 0 }.suffix(100))
+    let kept = (0..<9_999).filter { memory.fact(stream: 0, id: "\($0)") != nil }
+    #expect(kept == (0..<9_999).filter { $0 % 3 != 0 }.suffix(100))
   }
 
   @Test func `one that is noted again is as new as then`() {
     var memory = SettledMemory(most: 3)
-    for id in ["a", "b", "c", "a", "d", "e"] { memory.note(.filled(sequence: 1), stream: 0, id: id) }
-    #expect(["a", "b", "c", "d", "e"].filter { memory.fact(stream: 0, id: $0) != nil } == ["a", "d", "e"])
+    for id in ["a", "b", "c", "a", "d", "e"] {
+      memory.note(.filled(sequence: 1), stream: 0, id: id)
+    }
+    let kept = ["a", "b", "c", "d", "e"].filter { memory.fact(stream: 0, id: $0) != nil }
+    #expect(kept == ["a", "d", "e"])
   }
 }

@@ -246,7 +246,8 @@ extension DualAttempt {
   /// The newest entry that a majority has, and nothing before what was taken: a new primary may know less than was read.
   private func fence(_ state: State) async throws -> OplogPosition {
     // The oplog shows where it was, and moves even where nobody writes.
-    await setup.mongo.appendNote("tailrace \(configuration.bridge.name): fence of group \(setup.group)")
+    await setup.mongo.appendNote(
+      "tailrace \(configuration.bridge.name): fence of group \(setup.group)")
     let newest = try await setup.mongo.majorityPosition().position
     return max(newest, state.progress.position.entry, state.frontier ?? newest)
   }

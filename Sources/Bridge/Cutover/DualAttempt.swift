@@ -119,7 +119,8 @@ struct DualAttempt: Sendable {
   /// The bucket was deleted: it is no older than what was there.
   private func remembered(for record: CutoverRecord) -> CutoverProgress? {
     guard let known = setup.memory[group], known.generation == record.generation else { return nil }
-    setup.logger.error("the progress of a group's cut-over was gone", metadata: ["group": "\(group)"])
+    setup.logger.error(
+      "the progress of a group's cut-over was gone", metadata: ["group": "\(group)"])
     return known
   }
 
@@ -438,7 +439,9 @@ extension StreamInfo {
       config["discard"]?.stringValue != "new"
       && (config.streamLimit("max_msgs") != nil || maximumBytes != nil)
     guard age != nil || isBounded, firstSequence > beginning else { return nil }
-    if messages > 0, let first = raw["state"]?["first_ts"]?.stringValue.flatMap({ ServerTime($0) }) {
+    if messages > 0,
+      let first = raw["state"]?["first_ts"]?.stringValue.flatMap({ ServerTime($0) })
+    {
       return (Int64(first.seconds) + 1) * 1000
     }
     return age.map { CutoverTime.now - $0 }
