@@ -47,7 +47,7 @@ import Testing
   ])
   func `what it matches`(_ match: String) throws {
     let found = try Self.contract(Self.rule()).differences(
-      to: Self.contract(Self.rule(change)))
+      to: Self.contract(Self.rule(match: match)))
     #expect(found.map(\.key) == ["match"])
   }
 
