@@ -164,7 +164,9 @@ package struct CutoverProgress: Sendable, Equatable {
 
   /// An event that was missed has a message after all.
   package mutating func noteLate(_ id: String, isRight: Bool) {
-    if counts.missed > 0 { counts.missed -= 1 }
+    // Of the present phase.
+    guard counts.missed > 0 else { return }
+    counts.missed -= 1
     if isRight { counts.byProducer += 1 } else { counts.mismatched += 1 }
     findings.removeAll { $0.kind == .missed && $0.id == id }
   }
