@@ -154,6 +154,15 @@ let simulation: [Target] = [
   .executableTarget(name: "simulate", dependencies: ["Simulation"], swiftSettings: strict),
 ]
 
+/// Programs of the documentation. In no product.
+let examples: [Target] = [
+  .executableTarget(
+    name: "Producer",
+    dependencies: [
+      "JSON", "JSONSchema", "JetStream", "NATS", .product(name: "Logging", package: "swift-log"),
+    ], path: "examples/swift/Producer", swiftSettings: strict)
+]
+
 /// Swift's tests use public and package API only, so they run in release mode like everything else.
 ///
 /// Those that mostly wait, or leave the work to what they test, compile in half the time without optimization.
@@ -271,5 +280,5 @@ let package = Package(
     .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.6.0"),
     .package(url: "https://github.com/jpsim/Yams", from: "6.0.0"),
   ],
-  targets: cryptography + pure + ends + service + simulation + tests
+  targets: cryptography + pure + ends + service + simulation + examples + tests
 )

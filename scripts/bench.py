@@ -29,6 +29,7 @@ import lab as labs  # re-runs this program in .tools/venv when needed
 
 import pymongo
 from benchmark.backlog import fill
+from benchmark.cutover import commits, decided
 from benchmark.latency import RATE, latency
 from benchmark.reference import Reference
 from benchmark.simulation import histories
@@ -147,6 +148,30 @@ def measure_takeover(options, folder, report):
     report(f"\nFrom the signal to the first new event that the standby stores, seconds, "
            f"{options.rounds} rounds:\n")
     report(table(["the leader gets", "median", "worst"], rows))
+
+
+def measure_cutover(options, folder, report):
+    with labs.Lab(oplog_mb=2000, cache_gb=2) as lab:
+        rows = []
+        for share, label in ((1, "producers have published all"), (0.9, "… nine of ten"), (0, "… nothing")):
+            rates = []
+            for number in range(options.repetitions):
+                rates.append(decided(folder, lab, f"D{number}x{round(share * 100)}", options.cutover_events, share))
+                say(f"dual, {label}: {rates[-1]:,.0f} events/s")
+            rows.append([label, f"{statistics.median(rates):,.0f}"])
+        times = []
+        for number in range(options.repetitions):
+            times.append(commits(folder, lab, f"C{number}", 2000, 10))
+            say("commit at 2,000 events/s: {:.2f} s, {:.2f} s of them committing ({:,.0f} events/s)"
+                .format(*times[-1]))
+    report(f"\nEvents that a follower decides in phase dual, of a backlog of {options.cutover_events:,}; each is then "
+           f"in the stream once:\n")
+    report(table(["", "events/s"], rows))
+    report("\n`cutover commit` of a group at 2,000 events a second, with a window of 10 s, seconds; nothing was lost, "
+           "doubled or missed:\n")
+    report(table(["", "median", "worst"], [
+        [label, f"{statistics.median(one[at] for one in times):.2f}", f"{max(one[at] for one in times):.2f}"]
+        for at, label in ((0, "the whole command"), (1, "from `committing` on"))]))
 
 
 def other_validator(folder):
@@ -375,6 +400,9 @@ def main():
                         help="instead: streams that have some of the ids already")
     parser.add_argument("--takeover", action="store_true",
                         help="instead: how long nothing is stored when a leader ends")
+    parser.add_argument("--cutover", action="store_true",
+                        help="instead: how fast events are decided in dual, and how long a commit takes")
+    parser.add_argument("--cutover-events", type=int, default=50_000, metavar="N")
     parser.add_argument("--rounds", type=int, default=20, help="of each kind of --takeover")
     parser.add_argument("--schema", action="store_true",
                         help="instead: catch-up with and without a schema on every rule, in turn")
@@ -405,8 +433,8 @@ def main():
     try:
         report(f"{machine()}\n")
         what = {"protocols": measure_protocols, "stored": measure_stored, "schema": measure_schema,
-                "parts": measure_parts, "takeover": measure_takeover, "verify": measure_verify,
-                "sim": measure_sim, "against": measure_against,
+                "parts": measure_parts, "takeover": measure_takeover, "cutover": measure_cutover,
+                "verify": measure_verify, "sim": measure_sim, "against": measure_against,
                 "results": measure}
         part = next((name for name in what if getattr(options, name, False)), "results")
         what[part](options, folder, report)

@@ -97,8 +97,8 @@ def prepare():
     os.environ["TAILRACE_BINARY"] = str(program(configuration))
 
 
-def program(configuration):
-    return fetch.ROOT / ".build" / configuration / "tailrace"
+def program(configuration, name="tailrace"):
+    return fetch.ROOT / ".build" / configuration / name
 
 
 def clock(seconds):

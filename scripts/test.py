@@ -26,6 +26,8 @@ import building
 import fetch
 
 SWIFT_REPORTS = [fetch.ROOT / ".build" / f"swift-tests-{part}.xml" for part in (1, 2, 3)]
+# The example of a producer in Swift, which test_producers.py runs.
+EXAMPLE = "Producer"
 PYTHON_REPORT = fetch.ROOT / ".build" / "integration-tests.xml"
 # Of each failure, in the summary.
 MOST_LINES = 6
@@ -102,6 +104,7 @@ def everything(python, choice):
         # The build may link the program again.
         if "TAILRACE_BINARY" not in os.environ:
             os.environ["TAILRACE_BINARY"] = shutil.copy2(building.program("release"), folder)
+            shutil.copy2(building.program("release", EXAMPLE), folder)
         with ThreadPoolExecutor(1) as beside:
             build = beside.submit(building.build, "--build-tests", behind=True)
             codes = [integration_tests(python, choice), build.result()]
@@ -127,6 +130,8 @@ def main(arguments):
         with ThreadPoolExecutor(1) as background:
             servers = background.submit(fetch.servers)
             code = building.build("--product", "tailrace") if whole else 0
+            if whole and code == 0:
+                code = building.build("--product", EXAMPLE)
             python = servers.result()
     except fetch.Unavailable as problem:
         fetch.say(problem)

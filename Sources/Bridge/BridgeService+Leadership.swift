@@ -86,6 +86,7 @@ extension BridgeService {
   private func preflight() async throws {
     let connection = try await connect(try configuration.natsOptions())
     do {
+      try await cutover.examine(configuration, JetStreamClient(connection))
       let setup = StreamSetup(configuration, JetStreamClient(connection), logger: logger)
       try await StartJudge.ask(setup, about: try await setup.plan())
       await connection.close()

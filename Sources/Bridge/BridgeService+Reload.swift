@@ -21,16 +21,16 @@ extension BridgeService {
     } catch {
       file = .failure(error)
     }
-    switch ReloadDecision(running: configuration, read: file) {
+    var decision = ReloadDecision(running: configuration, read: file)
+    if case .changeRules(let next) = decision {
+      let errors = cutover.refusals(of: next, instead: configuration)
+      if !errors.isEmpty { decision = .reject(ReloadReport(.refused, errors: errors)) }
+    }
+    switch decision {
     case .reject(let report):
       // What waited was in a file that is no longer there.
       pendingRules.set(nil)
-      for error in report.errors {
-        logger.error(
-          "the configuration is not reloaded", metadata: ["reason": "\(error)"])
-        board.note(error: "the configuration is not reloaded: \(error)")
-      }
-      board.note(report)
+      reject(report)
     case .keepRules(let next):
       pendingRules.set(nil)
       use(next)
@@ -46,9 +46,23 @@ extension BridgeService {
     }
   }
 
+  private func reject(_ report: ReloadReport) {
+    for error in report.errors {
+      logger.error("the configuration is not reloaded", metadata: ["reason": "\(error)"])
+      board.note(error: "the configuration is not reloaded: \(error)")
+    }
+    board.note(report)
+  }
+
   /// Takes over the rules that wait, if there are any: the next epoch publishes by them.
   func adoptPendingRules(after rules: RuleSet, _ pipeline: Pipeline) async throws -> RuleSet {
     guard let next = pendingRules.take() else { return rules }
+    // A group may have been handed over meanwhile.
+    let errors = cutover.refusals(of: next, instead: configuration)
+    guard errors.isEmpty else {
+      reject(ReloadReport(.refused, errors: errors))
+      return rules
+    }
     let new = next.ruleSet(sourceName: rules.sourceName, version: rules.version + 1)
     let wishes = wishes(next)
     try await eventLoop.submit { pipeline.use(new, wishes) }.get()

@@ -23,6 +23,8 @@ public struct RunOptions: Sendable {
   /// Overrides `source.start`; where there is a place to resume at, only together with `force`.
   public var from: Start?
   public var until: Until = .forever
+  /// Ends the run, as SIGTERM does, once every group is finalized.
+  public var endsWhenFinalized = false
   public var force = false
   /// Publishes the documents that are there, after what the tail still has to, and ends. With
   /// `force` at once, from the beginning, and whatever the checkpoint says.
@@ -123,6 +125,7 @@ public final class BridgeService: Service {
   }
 
   public func run() async throws {
+    if options.endsWhenFinalized { cutover.onAllFinalized { [weak self] in self?.stop() } }
     monitor.start()
     let outcome: Result<Void, any Error>
     do {

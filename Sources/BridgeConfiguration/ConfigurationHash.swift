@@ -63,7 +63,7 @@ extension BridgeConfiguration {
 }
 
 /// FNV-1a, 64 bits, over texts with their lengths, so that no two lists of texts run together.
-private struct FNV1a {
+struct FNV1a {
   private var state: UInt64 = 0xCBF2_9CE4_8422_2325
 
   private mutating func add(byte: UInt8) { state = (state ^ UInt64(byte)) &* 0x100_0000_01B3 }

@@ -40,6 +40,8 @@ public struct VerifyReport: Sendable {
   public private(set) var verdict = Verdict.inconclusive
   /// Why it is INCONCLUSIVE.
   public internal(set) var reasons: [String] = []
+  /// The range holds no events and no messages, which is the only reason.
+  public internal(set) var foundNothing = false
   /// What else there is to know.
   public internal(set) var notes: [String] = []
   public internal(set) var counts = MismatchCounts()
@@ -199,6 +201,7 @@ public struct VerifyReport: Sendable {
       )
     }
     if expected == 0, observed == 0, reasons.isEmpty, counts.total == 0 {
+      foundNothing = true
       addReason("nothing happened in the range: there was nothing to compare")
     }
     if unprovenCount > 0, let unproven {

@@ -201,6 +201,8 @@ struct CutoverCommand: AsyncParsableCommand {
           "verify is not PASS: \(first.kind.rawValue) \(first.id): \(first.detail)"
         )
       }
+      // Between what was verified before and the fence, nothing may have been written.
+      if report.foundNothing { return (true, "nothing was written") }
       if !report.reasons.isEmpty {
         return (false, "verify is inconclusive: \(report.reasons.joined(separator: "; "))")
       }

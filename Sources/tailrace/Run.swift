@@ -22,7 +22,11 @@ struct Run: AsyncParsableCommand {
   )
   var from: String?
 
-  @Option(help: "Stop at now or at <seconds>.<increment>, once all of it is acknowledged.")
+  @Option(
+    help: """
+      Stop at now or at <seconds>.<increment>, once all of it is acknowledged; or finalized: once every group has \
+      been cut over.
+      """)
   var until: String?
 
   @Flag(help: "With --from: leave the present position.")
@@ -56,6 +60,9 @@ struct Run: AsyncParsableCommand {
     guard (1...(1 << 30)).contains(maximumPayload) else {
       throw ValidationError("--max-payload takes bytes, 1 to \(1 << 30), not \(maximumPayload)")
     }
+    if dryRun, until == "finalized" {
+      throw ValidationError("--until finalized does not go with --dry-run")
+    }
     if !dryRun, follow || json { throw ValidationError("--follow and --json go with --dry-run") }
   }
 
@@ -76,9 +83,11 @@ struct Run: AsyncParsableCommand {
     switch until {
     case nil: break
     case "now": options.until = .now
+    case "finalized": options.endsWhenFinalized = true
     case let text?:
       guard let position = OplogPosition(text) else {
-        throw ValidationError("--until takes now or <seconds>.<increment>, not '\(text)'")
+        throw ValidationError(
+          "--until takes now, finalized or <seconds>.<increment>, not '\(text)'")
       }
       options.until = .at(position)
     }

@@ -132,12 +132,39 @@ private func at(_ seconds: UInt32) -> OplogPosition {
   }
 
   @Test func `a record is read as it was written`() throws {
-    for record in [CutoverRecord(group: "g"), try inDual(), try committed()] {
+    var bound = try inDual()
+    bound.contract = RuleContract(rules: ["r": ["id": "1", "stream": "S"], "s": [:]])
+    for record in [CutoverRecord(group: "g"), try inDual(), try committed(), bound] {
       #expect(try CutoverRecord(parsing: record.json.utf8) == record)
     }
     #expect(throws: CutoverRecord.Unreadable.self) {
       try CutoverRecord(parsing: Array(#"{"group":"g","phase":"later"}"#.utf8))
     }
+  }
+
+  @Test func `rules are bound until the group is given back, or finalized`() throws {
+    var record = try asked(CutoverRecord(group: "g"), .dual)
+    #expect(!record.bindsRules, "the pipeline still publishes")
+    record = told(record, .boundary(at(10), resume: at(9)))
+    record.contract = RuleContract(rules: ["r": [:]])
+    #expect(record.bindsRules)
+    #expect(try asked(record, .commit(deadline: 5000)).bindsRules && committed().bindsRules)
+    #expect(try !asked(committed(), .finalize).bindsRules)
+    record = try asked(record, .cancel)
+    #expect(record.bindsRules && record.contract != nil)
+    record = told(record, .boundary(at(30), resume: at(30)))
+    #expect(!record.bindsRules && record.contract == nil)
+  }
+
+  @Test func `of a finalized group nothing is derived behind the fence`() throws {
+    func final(_ record: CutoverRecord, _ seconds: UInt32) -> [Bool] {
+      record.leftOut.filter { $0.contains(EventPosition(entry: at(seconds), index: 0)) }
+        .map(\.isFinal)
+    }
+    let record = try committed()
+    #expect(final(record, 10) == [] && final(record, 20) == [false] && final(record, 21) == [false])
+    let last = try asked(record, .finalize)
+    #expect(final(last, 10) == [] && final(last, 20) == [false] && final(last, 21) == [true])
   }
 
   /// Any requests and reports in any order: phases change along the lines of the interface only, and ranges are in order

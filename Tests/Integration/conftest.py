@@ -20,7 +20,8 @@ FAULTS = ("test_cut_", "test_frozen_", "test_kill_", "test_stepdown", "test_term
 # Files that take long, about the longest first. They begin first: a worker that gets one of them
 # at the end works while the others have nothing left.
 LONG = (
-    "refused_starts", "reload", "snapshot", "three_instances", "memory_bounds", "cutover", "verify_faults",
+    "refused_starts", "reload", "snapshot", "three_instances", "memory_bounds", "cutover", "cutover_faults",
+    "cutover_kills", "verify_faults",
     "verify", "verify_course", "verify_alterations", "lost_acked", "kill_nats_one_of_three",
     "stream_made_again", "refusals_of_servers", "basics", "verify_letters", "limits", "producer_first",
     "cut_network", "dry_run_gone", "id_conflict", "kill_mongod_primary_of_three", "foreign_message",

@@ -13,16 +13,21 @@ import Synchronization
 final class CutoverDesk: Sendable {
   private struct State {
     var loaded: [String: CutoverStore.Loaded] = [:]
+    /// As followers have read or written them, which may be newer.
+    var followed: [String: CutoverRecord] = [:]
     var followers: [String: (follower: DualFollower, epoch: UInt64, version: UInt64)] = [:]
     /// Ends the publishing epoch at the next boundary between two entries.
     var settle: (@Sendable () -> Void)?
     var needsBoundary = false
+    /// Called once no group needs the bridge.
+    var onAllFinalized: (@Sendable () -> Void)?
     /// Groups without a record that the audit was asked about.
     var checked: Set<String> = []
   }
 
   private let state = Mutex(State())
-  private let isServed: Bool
+  private let memory = ProgressMemory()
+  let isServed: Bool
   private let instance: String
   private let board: StatusBoard
   private let monitor: any MongoWatching
@@ -43,7 +48,10 @@ final class CutoverDesk: Sendable {
     self.logger = logger
   }
 
-  private func store(_ jetStream: JetStreamClient, _ configuration: BridgeConfiguration)
+  /// As read or written last.
+  var records: [CutoverRecord] { state.withLock { $0.loaded.values.map(\.record) } }
+
+  func store(_ jetStream: JetStreamClient, _ configuration: BridgeConfiguration)
     -> CutoverStore
   {
     CutoverStore(
@@ -65,59 +73,73 @@ final class CutoverDesk: Sendable {
     let store = store(jetStream, configuration)
     let known = try await store.groups()
     var loaded: [String: CutoverStore.Loaded] = [:]
-    for group in configuration.groups where known.contains(group) {
-      loaded[group] = try await adopt(group, tenure, store)
-    }
-    for group in configuration.groups where !known.contains(group) {
-      loaded[group] = try await restored(group, store)
+    for group in configuration.groups where known.contains(group) || mayHaveHadRecord(group) {
+      loaded[group] = try await adopt(group, tenure, store, configuration)
     }
     state.withLock { $0.loaded = loaded }
     note(loaded.mapValues(\.record), configuration)
+    noteFinalized(configuration)
     await follow(loaded, configuration, rules, tenure, store, count)
     guard loaded.values.contains(where: { $0.record.hasRanges }) else { return [] }
-    return rules.rules.map { loaded[$0.group]?.record.ranges.filter { $0.from != nil } ?? [] }
+    return rules.rules.map { loaded[$0.group]?.record.leftOut ?? [] }
   }
 
-  /// Whoever led before can't change the record any more.
+  /// This leader has seen one, or has not asked yet whether there was one.
+  private func mayHaveHadRecord(_ group: String) -> Bool {
+    state.withLock { ($0.loaded[group]?.record.number ?? 0) > 0 || !$0.checked.contains(group) }
+  }
+
+  /// The group's record, which whoever led before can't change any more; nil: it never had one.
   private func adopt(
-    _ group: String, _ tenure: Tenure, _ store: CutoverStore
-  ) async throws -> CutoverStore.Loaded {
+    _ group: String, _ tenure: Tenure, _ store: CutoverStore,
+    _ configuration: BridgeConfiguration
+  ) async throws -> CutoverStore.Loaded? {
     while true {
       let found = try await store.load(group)
-      guard found.record.epoch < tenure.epoch else {
-        guard found.record.epoch == tenure.epoch else {
-          throw BridgeError.displaced("another instance leads by epoch \(found.record.epoch)")
-        }
-        return found
+      guard found.record.epoch <= tenure.epoch else {
+        throw BridgeError.displaced("another instance leads by epoch \(found.record.epoch)")
       }
       var next = found.record
+      if next.number == 0 {
+        guard let lost = try await lost(group, store) else { return nil }
+        next = lost
+      }
       next.epoch = tenure.epoch
+      // Of an earlier version.
+      if next.bindsRules, next.contract == nil {
+        next.contract = RuleContract(group, in: configuration)
+      }
+      guard next != found.record else { return found }
       if let saved = try await store.save(next, expecting: found.revision) { return saved }
     }
   }
 
-  /// A group without a record. A bucket that was deleted takes records with it: this leader's memory has them, else the
-  /// audit knows that there were some.
-  private func restored(
-    _ group: String, _ store: CutoverStore
-  ) async throws -> CutoverStore.Loaded? {
-    let remembered = state.withLock { state in
-      defer { state.checked.insert(group) }
-      return (state.loaded[group], isChecked: state.checked.contains(group))
+  /// The record of a group that has none; nil: it never had one. A bucket that was deleted takes records with it: this
+  /// leader's memory has them, else the audit knows that there were some.
+  private func lost(_ group: String, _ store: CutoverStore) async throws -> CutoverRecord? {
+    let (remembered, isChecked) = state.withLock { state in
+      let known = [state.loaded[group]?.record, state.followed[group]].compactMap { $0 }
+      return (known.max { $0.number < $1.number }, !state.checked.insert(group).inserted)
     }
-    if let entry = remembered.0, entry.record.number > 0 {
+    let number = remembered?.number ?? 0
+    if number == 0, isChecked { return nil }
+    let audited = await store.audited(group)
+    if let remembered, number > 0, audited.map({ $0.number <= number }) ?? true {
       logger.error("the record of a group's cut-over was gone", metadata: ["group": "\(group)"])
-      return try await store.save(
-        entry.record, expecting: try await store.revision(of: group))
+      return remembered
     }
-    guard !remembered.isChecked, let phase = await store.auditedPhase(group), phase != .bridge
-    else { return nil }
+    guard let phase = audited?.phase, phase != .bridge || number > 0 else { return nil }
     throw BridgeError.positionLost(
       """
       group \(group) was in phase \(phase.rawValue), by \(CutoverStore.auditStream), and its record is gone from the \
       state bucket: what the bridge has to publish of it is unknown. tailrace cutover cancel --group \(group) has the \
       bridge publish all of it from where it resumes
       """)
+  }
+
+  /// As a follower has read it.
+  private func remember(_ record: CutoverRecord) {
+    state.withLock { $0.followed[record.group] = record }
   }
 
   private func follow(
@@ -142,10 +164,10 @@ final class CutoverDesk: Sendable {
       let follower = DualFollower(
         DualFollower.Setup(
           group: group, configuration: configuration, rules: rules, tenure: tenure,
-          instance: instance, monitor: monitor, mongo: mongo, logger: logger,
+          instance: instance, monitor: monitor, mongo: mongo, logger: logger, memory: memory,
           report: { [board] facts in
             board.update { $0.note(facts) }
-          }, count: count))
+          }, read: { [weak self] in self?.remember($0) }, count: count))
       state.withLock { $0.followers[group] = (follower, tenure.epoch, rules.version) }
       follower.start()
     }
@@ -163,6 +185,25 @@ final class CutoverDesk: Sendable {
         facts.cutover[group] = known
       }
     }
+  }
+
+  /// - Parameter body: called once no group of the configuration needs the bridge any more; on any thread.
+  func onAllFinalized(_ body: @escaping @Sendable () -> Void) {
+    state.withLock { $0.onAllFinalized = body }
+  }
+
+  private func noteFinalized(_ configuration: BridgeConfiguration) {
+    let body = state.withLock { state -> (@Sendable () -> Void)? in
+      let groups = configuration.groups
+      guard !groups.isEmpty,
+        groups.allSatisfy({ state.loaded[$0]?.record.phase == .finalized })
+      else { return nil }
+      defer { state.onAllFinalized = nil }
+      return state.onAllFinalized
+    }
+    guard let body else { return }
+    logger.notice("all groups are finalized: the bridge has nothing left to publish")
+    body()
   }
 
   // MARK: - During an epoch
@@ -183,9 +224,13 @@ final class CutoverDesk: Sendable {
         }
         if isLost { state.withLock { $0.settle }?() }
         for group in known.intersection(groups) {
-          guard let found = try? await store.load(group), !Task.isCancelled else { continue }
+          guard let found = try? await store.load(group), !Task.isCancelled,
+            // Deleted since the names were read.
+            found.record.number > 0
+          else { continue }
           look(at: found, group)
         }
+        noteFinalized(configuration)
       }
     }
   }
@@ -200,11 +245,11 @@ final class CutoverDesk: Sendable {
       state.loaded[group] = found
       // A new follower, or the end of one, takes an epoch, too.
       let isFollowed = state.followers[group].map { !$0.follower.isOver } ?? false
-      let isNeeded = found.record.hasRanges && found.record.phase != .finalized
+      let isFinal = found.record.phase == .finalized
+      let isNeeded = isFinal || (found.record.hasRanges && !isFollowed)
       guard
         found.record.needsBoundary
-          || (isNeeded && !isFollowed && before != nil
-            && before?.record.phase != found.record.phase)
+          || (isNeeded && before != nil && before?.record.phase != found.record.phase)
       else { return nil }
       state.needsBoundary = true
       return state.settle
@@ -246,10 +291,20 @@ final class CutoverDesk: Sendable {
     for (group, entry) in waiting {
       // An operator may have changed it since, and another leader taken it.
       guard entry.record.epoch <= tenure.epoch, tenure.mayPublish else { continue }
+      let boundary: OplogPosition
+      do {
+        boundary = try await self.boundary(of: entry.record, place)
+      } catch {
+        // Asked for again at once.
+        logger.warning(
+          "a group's boundary is not known", metadata: ["group": "\(group)", "error": "\(error)"])
+        continue
+      }
       var next = entry.record.told(
-        .boundary(place, resume: resume), by: "instance \(instance)", reason: "",
+        .boundary(boundary, resume: resume), by: "instance \(instance)", reason: "",
         now: CutoverTime.now)
       next?.epoch = tenure.epoch
+      if next?.bindsRules ?? false { next?.contract = RuleContract(group, in: configuration) }
       guard let next else { continue }
       do {
         guard let saved = try await store.save(next, expecting: entry.revision) else { continue }
@@ -257,13 +312,24 @@ final class CutoverDesk: Sendable {
         logger.notice(
           "the pipeline has settled a group's boundary",
           metadata: [
-            "group": "\(group)", "phase": "\(saved.record.phase.rawValue)", "at": "\(place)",
+            "group": "\(group)", "phase": "\(saved.record.phase.rawValue)", "at": "\(boundary)",
           ])
       } catch {
         logger.warning(
           "a group's boundary is not written", metadata: ["group": "\(group)", "error": "\(error)"])
       }
     }
+  }
+
+  /// A group is handed over where the pipeline has settled. It is given back where the oplog ends: producers, and the
+  /// follower, may have published everything up to there, however far behind the pipeline is.
+  private func boundary(
+    of record: CutoverRecord, _ place: OplogPosition
+  ) async throws -> OplogPosition {
+    guard record.ranges.last?.from != nil else { return place }
+    let newest = try await mongo.majorityPosition().position
+    let follower = state.withLock { $0.followers[record.group]?.follower.frontier }
+    return max(place, newest, follower ?? place)
   }
 
   // MARK: - The end
@@ -286,9 +352,13 @@ final class CutoverDesk: Sendable {
   /// Followers write down what they know, and end.
   func stop() async {
     let followers = state.withLock { state in
-      defer { state.followers = [:] }
+      // Another instance may lead next, and change everything.
+      defer {
+        (state.followers, state.loaded, state.followed, state.checked) = ([:], [:], [:], [])
+      }
       return state.followers.values.map(\.follower)
     }
+    defer { memory.clear() }
     await withTaskGroup(of: Void.self) { group in
       for follower in followers { group.addTask { await follower.stop(within: .seconds(2)) } }
     }

@@ -1,5 +1,6 @@
 public import BridgeConfiguration
 import JSON
+import JetStream
 import Mapping
 import Oplog
 
@@ -66,6 +67,12 @@ public struct CutoverEligibility: Sendable, Equatable {
         "consumed_stream",
         "its stream \(stream.name) gives messages away when they are consumed (retention: \(retention)), so what it held can't be told",
         "use a stream with retention: limits, and let a queue source it")
+    }
+    if let most = stream.settings.streamLimit("max_msgs_per_subject") {
+      add(
+        "replaced_messages",
+        "its stream \(stream.name) keeps \(most) message\(most == 1 ? "" : "s") a subject, so what it held before can't be told",
+        "use a stream without max_msgs_per_subject, and let one with it source that")
     }
     let readsAfter = rule.fullDocument != .off && rule.operations.contains(.update)
     let readsBefore =

@@ -115,6 +115,7 @@ extension CutoverRecord {
       } else if let from = ranges[last].from {
         // A leader that reads again from before its predecessor's boundary gives nothing back there.
         next.ranges[last].until = max(place, from)
+        next.contract = nil
       }
       return next
     case .fence(let place):

@@ -24,6 +24,8 @@ package struct HandedRange: Sendable, Equatable {
   package var resume: OplogPosition?
   /// The pipeline publishes again behind this entry. Nil: not so far.
   package var until: OplogPosition?
+  /// The group is finalized: nobody decides about its events. Not stored.
+  package var isFinal = false
 
   package init(
     from: OplogPosition? = nil, resume: OplogPosition? = nil, until: OplogPosition? = nil

@@ -162,6 +162,15 @@ package struct CutoverProgress: Sendable, Equatable {
     }
   }
 
+  /// An event that was missed has a message after all.
+  package mutating func noteLate(_ id: String, isRight: Bool) {
+    // Of the present phase.
+    guard counts.missed > 0 else { return }
+    counts.missed -= 1
+    if isRight { counts.byProducer += 1 } else { counts.mismatched += 1 }
+    findings.removeAll { $0.kind == .missed && $0.id == id }
+  }
+
   /// Counting begins again.
   package mutating func begin(_ generation: UInt64) {
     self.generation = generation

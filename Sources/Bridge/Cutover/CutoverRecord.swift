@@ -1,3 +1,4 @@
+package import BridgeConfiguration
 package import JSON
 package import Oplog
 
@@ -25,6 +26,8 @@ package struct CutoverRecord: Sendable, Equatable {
   package var number: UInt64 = 0
   /// Of the leader that read it last.
   package var epoch: UInt64 = 0
+  /// The group's rules as they were when it was handed over; nil: it isn't, or an earlier version wrote this.
+  package var contract: RuleContract?
 
   package init(group: String) {
     self.group = group
@@ -42,6 +45,28 @@ package struct CutoverRecord: Sendable, Equatable {
     if last.from == nil { return true }
     return phase == .bridge && last.until == nil
   }
+
+  /// What the pipeline leaves out.
+  package var leftOut: [HandedRange] {
+    var found = ranges.filter { $0.from != nil }
+    guard phase == .finalized, let fence, var last = found.popLast() else { return found }
+    last.until = fence
+    var final = HandedRange(from: fence)
+    final.isFinal = true
+    return found + [last, final]
+  }
+
+  /// The group's rules must be what they were when it was handed over.
+  package var bindsRules: Bool {
+    switch phase {
+    case .bridge: ranges.last.map { $0.from != nil && $0.until == nil } ?? false
+    case .dual: hasOpenRange
+    case .committing, .committed: true
+    case .finalized: false
+    }
+  }
+
+  private var hasOpenRange: Bool { ranges.last?.from != nil }
 
   /// Events are, or may have to be, decided by their ids.
   package var hasRanges: Bool { ranges.contains { $0.from != nil } }
@@ -90,7 +115,26 @@ extension CutoverRecord {
       "fence": Self.optional(fence), "deadline_ms": deadline.map { .int($0) } ?? .null,
       "drained": .bool(isDrained), "generation": .int(generation),
       "rewind": Self.optional(rewind), "epoch": .int(epoch),
+      "rules": contract.map(Self.json) ?? .null,
     ]
+  }
+
+  private static func json(_ contract: RuleContract) -> JSONValue {
+    func object<T>(_ values: [String: T], _ json: (T) -> JSONValue) -> JSONValue {
+      .object(values.sorted { $0.key < $1.key }.map { JSONValue.Member($0.key, json($0.value)) })
+    }
+    return object(contract.rules) { parts in object(parts) { .string($0) } }
+  }
+
+  private static func contract(_ json: JSONValue?) -> RuleContract? {
+    guard let members = json?.objectValue else { return nil }
+    var rules: [String: [String: String]] = [:]
+    for member in members {
+      var parts: [String: String] = [:]
+      for part in member.value.objectValue ?? [] { parts[part.key] = part.value.stringValue }
+      rules[member.key] = parts
+    }
+    return RuleContract(rules: rules)
   }
 
   private static func optional(_ position: OplogPosition?) -> JSONValue {
@@ -142,5 +186,6 @@ extension CutoverRecord {
     isDrained = json["drained"]?.boolValue ?? false
     rewind = try position(json["rewind"])
     epoch = json["epoch"]?.integer() ?? 0
+    contract = Self.contract(json["rules"])
   }
 }

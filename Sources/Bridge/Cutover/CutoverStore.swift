@@ -132,11 +132,16 @@ package struct CutoverStore: Sendable {
   }
 
   /// The phase that the group's last audited change led to; nil: none is known.
-  package func auditedPhase(_ group: String) async -> CutoverPhase? {
+  package func auditedPhase(_ group: String) async -> CutoverPhase? { await audited(group)?.phase }
+
+  /// The group's last audited change: the phase that it led to, and its number; nil: none is known.
+  func audited(_ group: String) async -> (phase: CutoverPhase, number: UInt64)? {
     let last = try? await bucket.jetStream.lastMessage(
       in: Self.auditStream, subject: auditSubject(group))
-    guard let last, let event = try? JSONValue(parsing: last.payload) else { return nil }
-    return event["to"]?.stringValue.flatMap { CutoverPhase(rawValue: $0) }
+    guard let last, let event = try? JSONValue(parsing: last.payload),
+      let phase = event["to"]?.stringValue.flatMap({ CutoverPhase(rawValue: $0) })
+    else { return nil }
+    return (phase, event["number"]?.integer() ?? 0)
   }
 
   private static func event(_ record: CutoverRecord) -> JSONValue {

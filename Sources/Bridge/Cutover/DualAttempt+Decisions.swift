@@ -52,7 +52,8 @@ extension DualAttempt {
   // MARK: - Counting
 
   func note(_ cycle: DualWork.Cycle, _ state: inout State) async throws {
-    guard !cycle.decided.isEmpty || !cycle.phantoms.isEmpty else { return }
+    let hasFound = !cycle.phantoms.isEmpty || !cycle.late.isEmpty || !cycle.doubled.isEmpty
+    guard !cycle.decided.isEmpty || hasFound else { return }
     let now = CutoverTime.now
     var outcomes: [RuleID: Outcomes] = [:]
     for decided in cycle.decided {
@@ -60,6 +61,9 @@ extension DualAttempt {
       var outcome = outcomes[rule] ?? Outcomes()
       switch decided.verdict {
       case .handedBack: continue
+      case .expired:
+        outcome.dropped += 1
+        noteExpired(decided.event, &state)
       case .byProducer:
         state.progress.counts.byProducer += 1
         state.progress.lastByProducer = now
@@ -90,6 +94,16 @@ extension DualAttempt {
       }
       outcomes[rule] = outcome
     }
+    for (id, isRight) in cycle.late { state.progress.noteLate(id, isRight: isRight) }
+    for (stream, id, message, first) in cycle.doubled {
+      state.progress.counts.phantom += 1
+      state.progress.note(
+        CutoverFinding(
+          .phantom, id: id, stream: streamNames[stream], sequence: message.sequence, at: now,
+          detail:
+            "it is stored twice: the bridge had filled it in (sequence \(first)), and its producer published it later than the server knows ids for"
+        ))
+    }
     for (stream, id, message) in cycle.phantoms {
       state.progress.counts.phantom += 1
       state.progress.note(
@@ -100,6 +114,18 @@ extension DualAttempt {
             : "no change explains it (subject \(message.subject))"))
     }
     for (rule, outcome) in outcomes { state.uncounted[rule, default: Outcomes()] += outcome }
+  }
+
+  /// Logged more and more rarely.
+  private func noteExpired(_ event: DualTable.Event, _ state: inout State) {
+    state.expired += 1
+    guard state.expired & (state.expired &- 1) == 0 else { return }
+    setup.logger.error(
+      "an event is too old to be filled in: its stream no longer holds what was stored at the time",
+      metadata: [
+        "group": "\(setup.group)", "id": "\(event.id)", "position": "\(event.position)",
+        "stream": "\(streamName(event))", "events": "\(state.expired)",
+      ])
   }
 
   private var streamNames: [String] {
@@ -189,6 +215,7 @@ extension DualAttempt {
     if found.revision != state.loaded.revision {
       let before = state.loaded.record
       state.loaded = found
+      setup.read(found.record)
       try? await state.store.audit(found.record)
       guard found.record.hasRanges, found.record.phase != .finalized else { return .over }
       if found.record.generation != before.generation {
@@ -209,11 +236,20 @@ extension DualAttempt {
         record.told(
           .failed, by: by, reason: "the commit was not completed in time", now: now), work, &state)
     } else if record.fence == nil {
-      let fence = try await setup.mongo.majorityPosition().position
+      let fence = try await fence(state)
       try await write(
         record.told(.fence(fence), by: by, reason: "", now: now), work, &state)
     }
     return nil
+  }
+
+  /// The newest entry that a majority has, and nothing before what was taken: a new primary may know less than was read.
+  private func fence(_ state: State) async throws -> OplogPosition {
+    // The oplog shows where it was, and moves even where nobody writes.
+    await setup.mongo.appendNote(
+      "tailrace \(configuration.bridge.name): fence of group \(setup.group)")
+    let newest = try await setup.mongo.majorityPosition().position
+    return max(newest, state.progress.position.entry, state.frontier ?? newest)
   }
 
   func reportDrained(_ state: inout State) async throws {
@@ -226,6 +262,7 @@ extension DualAttempt {
     else { return }
     if let saved = try await state.store.save(next, expecting: state.loaded.revision) {
       state.loaded = saved
+      setup.read(saved.record)
     }
   }
 
@@ -239,6 +276,7 @@ extension DualAttempt {
       let saved = try await state.store.save(next, expecting: state.loaded.revision)
     else { return }
     state.loaded = saved
+    setup.read(saved.record)
     try await eventLoop.submit { work.use(saved.record) }.get()
   }
 }

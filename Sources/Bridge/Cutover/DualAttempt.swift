@@ -21,6 +21,7 @@ struct DualAttempt: Sendable {
   let setup: DualFollower.Setup
   let eventLoop: any EventLoop
   private let onReached: @Sendable (OplogPosition) -> Void
+  private let onTaken: @Sendable (OplogPosition) -> Void
 
   private var group: String { setup.group }
   var configuration: BridgeConfiguration { setup.configuration }
@@ -28,10 +29,12 @@ struct DualAttempt: Sendable {
 
   init(
     _ setup: DualFollower.Setup, on eventLoop: any EventLoop,
+    onTaken: @escaping @Sendable (OplogPosition) -> Void,
     onReached: @escaping @Sendable (OplogPosition) -> Void
   ) {
     self.setup = setup
     self.eventLoop = eventLoop
+    self.onTaken = onTaken
     self.onReached = onReached
   }
 
@@ -64,7 +67,8 @@ struct DualAttempt: Sendable {
           "the rules of group \(group) can't be cut over: \(eligibility.reasons.map { "\($0.rule): \($0.detail)" }.joined(separator: "; "))"
       )
     }
-    let (stored, revision) = try await store.progress(group)
+    let (found, revision) = try await store.progress(group)
+    let stored = found ?? remembered(for: loaded.record)
     guard max(loaded.record.epoch, stored?.epoch ?? 0) <= setup.tenure.epoch else {
       throw RangeFailure(description: "another instance leads")
     }
@@ -84,7 +88,9 @@ struct DualAttempt: Sendable {
       DualWork.Setup(
         configuration: configuration, rules: setup.rules, group: group, streams: streams,
         connection: jetStream.connection, record: state.loaded.record,
-        position: state.progress.position, tenure: setup.tenure, now: now))
+        position: state.progress.position, findings: state.progress.findings,
+        missed: Set((stored?.findings ?? []).filter { $0.kind == .missed }.map(\.id)),
+        tenure: setup.tenure, now: now))
     try await eventLoop.submit { work.begin() }.get()
     let readers = streams.enumerated().map { index, stream in
       DualStreamReader(jetStream, work, index, stream, now: now)
@@ -110,6 +116,14 @@ struct DualAttempt: Sendable {
     }
   }
 
+  /// The bucket was deleted: it is no older than what was there.
+  private func remembered(for record: CutoverRecord) -> CutoverProgress? {
+    guard let known = setup.memory[group], known.generation == record.generation else { return nil }
+    setup.logger.error(
+      "the progress of a group's cut-over was gone", metadata: ["group": "\(group)"])
+    return known
+  }
+
   private func finish(_ work: DualWork, _ readers: [DualStreamReader], _ live: LiveChanges) async {
     for reader in readers { reader.stop() }
     try? await eventLoop.submit { work.end() }.get()
@@ -126,6 +140,10 @@ struct DualAttempt: Sendable {
     var readAt = ContinuousClock.now
     /// Mismatches that were explained in this second.
     var explained = 0
+    /// Events that were too old to be filled in.
+    var expired = 0
+    /// The newest entry whose events were all taken.
+    var frontier: OplogPosition?
     /// Outcomes of what was decided since it was last written down.
     var uncounted: [RuleID: Outcomes] = [:]
   }
@@ -213,7 +231,8 @@ struct DualAttempt: Sendable {
       streams.append(
         DualWork.Stream(
           name: name, place: place, patterns: patterns(on: name), limits: limits,
-          fence: fence, isReplicated: info.replicas > 1, judgedFrom: judged))
+          fence: fence, isReplicated: info.replicas > 1, judgedFrom: judged,
+          keptSince: info.keptSince))
     }
     // A fence that was read while the lease is held is no successor's.
     guard setup.tenure.mayPublish else { throw RangeFailure(description: "the lease has run out") }
@@ -364,6 +383,10 @@ struct DualAttempt: Sendable {
     try await note(cycle, &state)
     state.progress.position = max(state.progress.position, cycle.settled)
     if let resume { state.progress.resume = min(resume, cycle.settled.entry) }
+    if let frontier {
+      state.frontier = frontier
+      onTaken(frontier)
+    }
     if let frontier, let majority = setup.monitor.snapshot.majority?.position {
       state.progress.lag = max(0, Double(majority.seconds) - Double(frontier.seconds))
     }
@@ -401,9 +424,27 @@ struct DualAttempt: Sendable {
     }
     state.revision = next
     state.savedAt = .now
+    setup.memory[group] = state.progress
     if !state.uncounted.isEmpty { setup.count(state.uncounted) }
     state.uncounted = [:]
     onReached(state.progress.position.entry)
+  }
+}
+
+extension StreamInfo {
+  /// Limits may have removed what was stored before. Milliseconds since 1970, by the server's clock; nil: nothing.
+  package var keptSince: Int64? {
+    let age = config.streamLimit("max_age").map { Int64($0) / 1_000_000 }
+    let isBounded =
+      config["discard"]?.stringValue != "new"
+      && (config.streamLimit("max_msgs") != nil || maximumBytes != nil)
+    guard age != nil || isBounded, firstSequence > beginning else { return nil }
+    if messages > 0,
+      let first = raw["state"]?["first_ts"]?.stringValue.flatMap({ ServerTime($0) })
+    {
+      return (Int64(first.seconds) + 1) * 1000
+    }
+    return age.map { CutoverTime.now - $0 }
   }
 }
 

@@ -24,8 +24,11 @@ final class DualFollower: Sendable {
     var monitor: any MongoWatching
     var mongo: any MongoAnswering
     var logger: Logger
+    var memory: ProgressMemory
     /// Called with what the group's state is, now and then.
     var report: @Sendable (CutoverGroupFacts) -> Void
+    /// Called with the group's record, as it was read or written.
+    var read: @Sendable (CutoverRecord) -> Void
     /// Called with decided events, by rule.
     var count: @Sendable ([RuleID: Outcomes]) -> Void
   }
@@ -35,12 +38,16 @@ final class DualFollower: Sendable {
   private let hasEnded = Atomic(false)
   /// The entry up to which everything is decided, as written down.
   private let reached = Mutex<OplogPosition?>(nil)
+  /// The newest entry whose events were read.
+  private let taken = Mutex<OplogPosition?>(nil)
 
   init(_ setup: Setup) { self.setup = setup }
 
   /// It has nothing left to do.
   var isOver: Bool { hasEnded.load(ordering: .relaxed) }
   var position: OplogPosition? { reached.withLock { $0 } }
+  /// Nothing behind it was published.
+  var frontier: OplogPosition? { taken.withLock { $0 } }
 
   func start() {
     let started = Task { [self] in await run() }
@@ -66,9 +73,10 @@ final class DualFollower: Sendable {
     while !Task.isCancelled, setup.tenure.endedBy == nil {
       let began = ContinuousClock.now
       do {
-        let attempt = DualAttempt(setup, on: loops.next()) { [self] place in
-          reached.withLock { $0 = place }
-        }
+        let attempt = DualAttempt(
+          setup, on: loops.next(),
+          onTaken: { [self] place in taken.withLock { $0 = max($0 ?? place, place) } },
+          onReached: { [self] place in reached.withLock { $0 = place } })
         if try await attempt.run() == .over {
           hasEnded.store(true, ordering: .relaxed)
           break
@@ -94,6 +102,20 @@ final class DualFollower: Sendable {
     }
     try? await loops.shutdownGracefully()
   }
+}
+
+/// The progress of groups as this process wrote it down last: a state bucket that is deleted doesn't take it along.
+/// Thread-safe.
+final class ProgressMemory: Sendable {
+  private let known = Mutex<[String: CutoverProgress]>([:])
+
+  subscript(group: String) -> CutoverProgress? {
+    get { known.withLock { $0[group] } }
+    set { known.withLock { $0[group] = newValue } }
+  }
+
+  /// Another process leads.
+  func clear() { known.withLock { $0 = [:] } }
 }
 
 /// What status, metrics and health show of a group.

@@ -69,6 +69,8 @@ package struct DualTable: Sendable {
     case filled
     case mismatched
     case missed
+    /// The stream's limits have removed what it held at the time, so who published it can't be told.
+    case expired
     /// The pipeline publishes it after all.
     case handedBack
   }
@@ -127,7 +129,10 @@ package struct DualTable: Sendable {
   // MARK: - Both sides
 
   /// The next event, in the order of the oplog.
-  package mutating func expect(_ event: Event) {
+  ///
+  /// - Returns: its number, if its message was not observed so far.
+  @discardableResult
+  package mutating func expect(_ event: Event) -> UInt64? {
     let number = base + UInt64(slots.count)
     bytes += event.size
     var slot = Slot(event: event)
@@ -139,6 +144,7 @@ package struct DualTable: Sendable {
       undecided[key] = number
     }
     slots.append(slot)
+    return slot.verdict == nil ? number : nil
   }
 
   /// The next message of a stream.
@@ -204,9 +210,13 @@ package struct DualTable: Sendable {
   }
 
   /// The event was handed out, and could not be dealt with.
-  package mutating func ask(again number: UInt64) {
+  ///
+  /// - Parameter time: its stream has to be read up to this time first: it may hold the message by now. Milliseconds
+  ///   since 1970, by MongoDB's clock.
+  package mutating func ask(again number: UInt64, afterReadingThrough time: Int64 = 0) {
     guard let index = index(number), slots[index].verdict == nil else { return }
     slots[index].isAsked = false
+    slots[index].event.due = max(slots[index].event.due, time)
     cursor = min(cursor, number)
   }
 
@@ -259,7 +269,7 @@ package struct DualTable: Sendable {
     return Decided(event: slot.event, verdict: verdict, sequence: slot.sequence)
   }
 
-  /// Messages whose events should have come by now: the next one leaves.
+  /// Messages whose events should have come by now: the next one leaves. Whether it is a phantom, `mayBePhantom` tells.
   ///
   /// - Parameter passed: every event up to this time is here. Milliseconds since 1970, by MongoDB's clock.
   package mutating func nextStranger(passed: Int64) -> (stream: Int, id: String, Stored)? {
@@ -272,7 +282,6 @@ package struct DualTable: Sendable {
       guard one.horizon <= passed else { return nil }
       leaveWaiting()
       stored[one.key] = nil
-      guard message.mayBePhantom else { continue }
       return (one.key.stream, one.key.id.hasPrefix("\u{0}") ? "" : one.key.id, message)
     }
     return nil

@@ -12,7 +12,7 @@ import Oplog
 ///
 /// Sendable invariant: every stored property is touched on the connection's event loop only. Nothing calls back into it
 /// while one of its properties is being changed.
-final class DualWork: NATSRawHandler, @unchecked Sendable {
+final class DualWork: @unchecked Sendable {
   /// One of the group's streams.
   struct Stream: Sendable {
     var name: String
@@ -27,6 +27,8 @@ final class DualWork: NATSRawHandler, @unchecked Sendable {
     var isReplicated: Bool
     /// Messages that were stored earlier may belong to events that aren't looked at. By the server's clock.
     var judgedFrom: Int64
+    /// Its limits may have removed what was stored before. By the server's clock; nil: nothing.
+    var keptSince: Int64?
   }
 
   struct Setup: Sendable {
@@ -37,52 +39,57 @@ final class DualWork: NATSRawHandler, @unchecked Sendable {
     var connection: NATSConnection
     var record: CutoverRecord
     var position: EventPosition
+    /// The newest of what was found before.
+    var findings: [CutoverFinding]
+    /// Ids that nobody had published when the group was committed.
+    var missed: Set<String>
     /// Asked before anything is published.
     var tenure: Tenure
     /// Milliseconds since 1970, by MongoDB's clock.
     var now: @Sendable () -> Int64
   }
 
-  private let setup: Setup
-  private let connection: NATSConnection
-  private let streams: [Stream]
+  let setup: Setup
+  let connection: NATSConnection
+  let streams: [Stream]
   private let ownership: [MessageOwnership.InStream]
   private let streamOfRule: [Int]
-  private let ruleNames: [String]
   private let ownRules: Set<[UInt8]>
-  private let grace: Int64
+  let grace: Int64
   private var maker: MessageMaker
   private var sink: BufferSink
-  private var table = DualTable()
+  var table = DualTable()
+  private var memory = SettledMemory()
   private(set) var record: CutoverRecord
   /// Everything up to here has left the table.
   private var settled: EventPosition
   /// By stream: everything that was stored before this time was observed.
-  private var readThrough: [Int64]
+  var readThrough: [Int64]
+  /// By stream: an end that was asked for, and that reading has not come to.
+  private var awaitedEnds: [(sequence: UInt64, time: Int64)?]
   private(set) var nextSequences: [UInt64]
   /// By stream: messages that were taken and not released to the scan.
   private var held: [Int]
   /// Sequences that were found by looking for an event's message, before reading came to them.
   private var foundAhead: [Set<UInt64>]
 
-  private let inbox: String
+  let inbox: String
   private var subscription: UInt64?
   /// By number: what was published and has no ack, and since when.
-  private var inFlight: [UInt64: ContinuousClock.Instant] = [:]
+  var inFlight: [UInt64: ContinuousClock.Instant] = [:]
   /// Acks that name a message of somebody else: it has to be compared.
-  private var toCompare: [(number: UInt64, stream: Int, sequence: UInt64)] = []
-  private(set) var refusal: String?
-  private var hasMovedFence = false
+  var toCompare: [(number: UInt64, stream: Int, sequence: UInt64)] = []
+  /// Messages of events that were missed.
+  private var late: [(id: String, isRight: Bool)] = []
+  /// Messages of events that the bridge had filled in, with the sequences of those.
+  private var doubled: [(stream: Int, id: String, message: DualTable.Stored, first: UInt64)] = []
+  var refusal: String?
+  var hasMovedFence = false
   private var sliceEnd: NIODeadline?
 
   static let mostEvents = 65_536
   static let mostBytes = 64 << 20
   static let mostStrangers = 100_000
-  /// A replicated stream refuses an assertion of a subject while one like it is under way (10164).
-  private var mostInFlight: Int {
-    streams.contains { $0.fence != nil && $0.isReplicated } ? 1 : 1024
-  }
-  private static let ackLimit = Duration.seconds(5)
 
   init(_ setup: Setup) {
     self.setup = setup
@@ -97,7 +104,6 @@ final class DualWork: NATSRawHandler, @unchecked Sendable {
     streamOfRule = configuration.rules.map { rule in
       rule.streamIndex.flatMap { names.firstIndex(of: configuration.streams[$0].name) } ?? 0
     }
-    ruleNames = configuration.rules.map(\.name)
     ownRules = Set(
       configuration.rules.filter { $0.group == setup.group }.map { Array($0.name.utf8) })
     grace = configuration.cutover.grace.milliseconds
@@ -111,10 +117,25 @@ final class DualWork: NATSRawHandler, @unchecked Sendable {
       letters: letters)
     sink.leftOut = configuration.rules.map { $0.group != setup.group }
     readThrough = names.map { _ in 0 }
+    awaitedEnds = names.map { _ in nil }
     nextSequences = setup.streams.map(\.place.next)
     held = names.map { _ in 0 }
     foundAhead = names.map { _ in [] }
     inbox = setup.connection.newInbox()
+    for finding in setup.findings { remember(finding, names) }
+  }
+
+  private func remember(_ finding: CutoverFinding, _ names: [String]) {
+    guard let stream = names.firstIndex(of: finding.stream), !finding.id.isEmpty else { return }
+    switch (finding.kind, finding.sequence) {
+    case (.phantom, let sequence?):
+      memory.note(.phantom(sequence: sequence), stream: stream, id: finding.id)
+    case (.filled, let sequence?):
+      memory.note(.filled(sequence: sequence), stream: stream, id: finding.id)
+    case (.missed, _):
+      memory.note(.missed(subject: "", digest: nil), stream: stream, id: finding.id)
+    default: break
+    }
   }
 
   func begin() { subscription = connection.subscribeRaw("\(inbox).>", handler: self) }
@@ -157,20 +178,26 @@ final class DualWork: NATSRawHandler, @unchecked Sendable {
   private func expect(_ event: ChangeEvent, _ rule: Int) {
     let marks = MessageMarks(sink.headers)
     guard let id = marks.storedID else { return }
-    table.expect(
-      DualTable.Event(
-        stream: streamOfRule[rule], id: String(decoding: id, as: UTF8.self), rule: rule,
-        position: event.position, subject: String(decoding: sink.subject, as: UTF8.self),
-        digest: JSONDigest(sink.body),
-        due: (event.wallTime ?? Int64(event.position.entry.seconds) * 1000 + 999) + grace,
-        headers: Array(sink.headers), body: Array(sink.body)))
+    let expected = DualTable.Event(
+      stream: streamOfRule[rule], id: String(decoding: id, as: UTF8.self), rule: rule,
+      position: event.position, subject: String(decoding: sink.subject, as: UTF8.self),
+      digest: JSONDigest(sink.body),
+      due: (event.wallTime ?? Int64(event.position.entry.seconds) * 1000 + 999) + grace,
+      headers: Array(sink.headers), body: Array(sink.body))
+    guard let number = table.expect(expected),
+      case .phantom(let sequence) = memory.fact(stream: expected.stream, id: expected.id)
+    else { return }
+    // It was no phantom, but very early.
+    memory.forget(stream: expected.stream, id: expected.id)
+    table.markAsked(number)
+    toCompare.append((number, expected.stream, sequence))
   }
 
   // MARK: - Stored messages
 
   func observe(_ view: borrowing NATSMessageView, _ sequence: UInt64, in stream: Int) {
     held[stream] += 1
-    nextSequences[stream] = sequence + 1
+    noteRead(stream, through: sequence)
     let place = streams[stream].place
     guard !place.isDone(sequence), foundAhead[stream].remove(sequence) == nil else { return }
     let marks = MessageMarks(view.headers)
@@ -183,15 +210,30 @@ final class DualWork: NATSRawHandler, @unchecked Sendable {
     let now = setup.now()
     let subject = String(decoding: view.subject, as: UTF8.self)
     let isOfGroup = streams[stream].patterns.contains { subjectIsCovered(subject, by: $0) }
-    table.observe(
-      DualTable.Stored(
-        sequence: sequence, subject: subject, digest: isOwn ? nil : JSONDigest(view.payload),
-        isOwn: isOwn,
-        // Clocks differ: what is read as it is stored is judged by MongoDB's.
-        horizon: max(storedAt, min(now, storedAt + 60_000)) + grace + 1000,
-        mayBePhantom: owner == .nobody && isOfGroup && storedAt >= streams[stream].judgedFrom
-          && !place.isInDoubt(sequence)),
-      id: marks.storedID.map { String(decoding: $0, as: UTF8.self) }, in: stream)
+    let message = DualTable.Stored(
+      sequence: sequence, subject: subject, digest: isOwn ? nil : JSONDigest(view.payload),
+      isOwn: isOwn,
+      // Clocks differ: what is read as it is stored is judged by MongoDB's.
+      horizon: max(storedAt, min(now, storedAt + 60_000)) + grace + 1000,
+      mayBePhantom: owner == .nobody && isOfGroup && storedAt >= streams[stream].judgedFrom
+        && !place.isInDoubt(sequence))
+    let id = marks.storedID.map { String(decoding: $0, as: UTF8.self) }
+    if !isOwn, let id, isLate(message, id, stream) { return }
+    table.observe(message, id: id, in: stream)
+  }
+
+  /// Whether the message's event has left already: its producer came after the grace.
+  private func isLate(_ message: DualTable.Stored, _ id: String, _ stream: Int) -> Bool {
+    switch memory.fact(stream: stream, id: id) {
+    case .missed(let subject, let digest):
+      let isRight = digest.map { $0 == message.digest && subject == message.subject } ?? true
+      late.append((id, isRight))
+    case .filled(let sequence) where sequence < message.sequence:
+      doubled.append((stream, id, message, sequence))
+    case .filled, .phantom, nil: return false
+    }
+    memory.forget(stream: stream, id: id)
+    return true
   }
 
   private static let fencePrefix = Array("tailrace.fence.".utf8)
@@ -203,15 +245,28 @@ final class DualWork: NATSRawHandler, @unchecked Sendable {
     return held
   }
 
-  /// The stream's last message was `last` at that time.
+  private func noteRead(_ stream: Int, through sequence: UInt64) {
+    nextSequences[stream] = sequence + 1
+    guard let end = awaitedEnds[stream], end.sequence <= sequence else { return }
+    readThrough[stream] = max(readThrough[stream], end.time)
+    awaitedEnds[stream] = nil
+  }
+
+  /// The stream's last message was `last` at that time. Under load, reading is never at the stream's end: an end that
+  /// it has not come to counts as soon as it does.
   func noteEnd(of stream: Int, _ last: UInt64, at time: Int64) {
-    if nextSequences[stream] > last { readThrough[stream] = max(readThrough[stream], time) }
+    if nextSequences[stream] > last {
+      readThrough[stream] = max(readThrough[stream], time)
+      awaitedEnds[stream] = nil
+    } else if awaitedEnds[stream] == nil {
+      awaitedEnds[stream] = (last, time)
+    }
   }
 
   /// The stream holds nothing between what was read and `last`, which it had at that time: its newest messages are gone.
   func noteHole(in stream: Int, from next: UInt64, through last: UInt64, at time: Int64) {
     guard nextSequences[stream] == next else { return }
-    nextSequences[stream] = last + 1
+    noteRead(stream, through: last)
     noteEnd(of: stream, last, at: time)
   }
 
@@ -221,6 +276,10 @@ final class DualWork: NATSRawHandler, @unchecked Sendable {
   struct Cycle: Sendable {
     var decided: [DualTable.Decided] = []
     var phantoms: [(stream: Int, id: String, message: DualTable.Stored)] = []
+    /// Events that were missed, and have a message after all.
+    var late: [(id: String, isRight: Bool)] = []
+    /// Messages that were stored although the bridge had filled in their events.
+    var doubled: [(stream: Int, id: String, message: DualTable.Stored, first: UInt64)] = []
     /// Messages of others under the ids of events, to be compared.
     var compare: [(number: UInt64, event: DualTable.Event, sequence: UInt64)] = []
     /// Its message has to be looked for in its stream, from there on.
@@ -254,6 +313,8 @@ final class DualWork: NATSRawHandler, @unchecked Sendable {
       cycle.compare.append((one.number, event, one.sequence))
     }
     toCompare = []
+    (cycle.late, cycle.doubled) = (late, doubled)
+    (late, doubled) = ([], [])
     if let stuck = table.stuck(at: now, readThrough: readThrough, limit: limit),
       held[stuck.event.stream] > 0, table.strangers >= Self.mostStrangers
     {
@@ -262,12 +323,16 @@ final class DualWork: NATSRawHandler, @unchecked Sendable {
     }
     while let decided = table.next() {
       settled = decided.event.position
+      remember(decided)
       cycle.decided.append(decided)
     }
     if let frontier {
       let passed = Int64(frontier.seconds) * 1000
       while let (stream, id, message) = table.nextStranger(passed: passed) {
-        cycle.phantoms.append((stream, id, message))
+        if !id.isEmpty, !message.isOwn {
+          memory.note(.phantom(sequence: message.sequence), stream: stream, id: id)
+        }
+        if message.mayBePhantom { cycle.phantoms.append((stream, id, message)) }
       }
       let whole = EventPosition(entry: frontier, index: .max)
       if table.events == 0, whole > settled { settled = whole }
@@ -281,12 +346,24 @@ final class DualWork: NATSRawHandler, @unchecked Sendable {
     return cycle
   }
 
+  private func remember(_ decided: DualTable.Decided) {
+    let event = decided.event
+    switch (decided.verdict, decided.sequence) {
+    case (.missed, _):
+      memory.note(
+        .missed(subject: event.subject, digest: event.digest), stream: event.stream, id: event.id)
+    case (.filled, let sequence?):
+      memory.note(.filled(sequence: sequence), stream: event.stream, id: event.id)
+    default: break
+    }
+  }
+
   private func isSettled(through place: OplogPosition, _ frontier: OplogPosition) -> Bool {
     frontier >= place && (table.oldest.map { $0.position.entry > place } ?? true)
   }
 
   /// Events behind it are kept back.
-  private var limit: OplogPosition? {
+  var limit: OplogPosition? {
     switch record.phase {
     case .committing: record.fence
     // The pipeline takes over again, at a boundary that isn't known yet.
@@ -348,8 +425,8 @@ final class DualWork: NATSRawHandler, @unchecked Sendable {
   /// No message of its stream has the event's id.
   func decide(missing number: UInt64, mayPublish: Bool) {
     guard let event = table.undecidedEvent(number) else { return }
-    if isMissed(event) {
-      table.decide(number, .missed, nil)
+    if let verdict = verdict(missing: event) {
+      table.decide(number, verdict, nil)
     } else if mayPublish {
       publish(number, event)
     } else {
@@ -359,87 +436,19 @@ final class DualWork: NATSRawHandler, @unchecked Sendable {
 
   func ask(again number: UInt64) { table.ask(again: number) }
 
-  private func isMissed(_ event: DualTable.Event) -> Bool {
-    guard record.phase == .committed || record.phase == .finalized, let fence = record.fence else {
-      return false
-    }
-    return event.position.entry > fence
-  }
-
-  // MARK: - Publishing
-
-  private func fill(_ now: Int64) {
-    let limitOfAcks = ContinuousClock.now - Self.ackLimit
-    for (number, since) in inFlight where since < limitOfAcks {
-      inFlight[number] = nil
-      table.ask(again: number)
-    }
-    let room = mostInFlight - inFlight.count
-    guard room > 0, setup.tenure.mayPublish else { return }
-    for (number, event) in table.due(
-      at: now, readThrough: readThrough, limit: limit, most: room)
+  /// How an event ends that has no message; nil: the bridge publishes it.
+  func verdict(missing event: DualTable.Event) -> DualTable.Verdict? {
+    if record.phase == .committed || record.phase == .finalized, let fence = record.fence,
+      event.position.entry > fence
     {
-      if isMissed(event) { table.decide(number, .missed, nil) } else { publish(number, event) }
+      return .missed
     }
-    connection.flushWrites()
+    // Its message may have been there, and published again it would be delivered twice.
+    if let keptSince = streams[event.stream].keptSince, event.due - grace <= keptSince,
+      !setup.missed.contains(event.id)
+    {
+      return .expired
+    }
+    return nil
   }
-
-  /// Stored at most once, by its id: whoever else publishes it meanwhile, the server tells which was first.
-  private func publish(_ number: UInt64, _ event: DualTable.Event) {
-    var headers = NATSHeaders(HeaderLines.fields(String(decoding: event.headers, as: UTF8.self)))
-    headers.append("\(HeaderName.filled)", "1")
-    headers.append("Nats-Expected-Stream", streams[event.stream].name)
-    if let fence = streams[event.stream].fence {
-      headers.append("Nats-Expected-Last-Subject-Sequence", String(fence.sequence))
-      headers.append("Nats-Expected-Last-Subject-Sequence-Subject", fence.subject)
-    }
-    do throws(NATSError) {
-      try connection.enqueue(
-        event.subject, reply: "\(inbox).\(number)", headers: headers, payload: event.body)
-      inFlight[number] = .now
-    } catch {
-      refusal = "\(error)"
-      table.ask(again: number)
-    }
-  }
-
-  func received(_ message: borrowing NATSMessageView) {
-    let token = message.subject.dropFirst(inbox.utf8.count + 1)
-    guard let number = UInt64(String(decoding: token, as: UTF8.self)),
-      inFlight.removeValue(forKey: number) != nil
-    else { return }
-    guard message.status == nil else {
-      refusal = "no stream takes the message"
-      return askLater(number)
-    }
-    switch AckFrame(payload: message.payload) {
-    case .stored(let sequence, false, _):
-      refusal = nil
-      table.decide(number, .filled, sequence)
-    case .stored(let sequence, true, _):
-      refusal = nil
-      guard let event = table.undecidedEvent(number) else { return }
-      toCompare.append((number, event.stream, sequence))
-    case .refused(JetStreamCode.wrongLastSequence, _):
-      // By the pipeline's next epoch, by a later leader, or it was removed.
-      hasMovedFence = true
-      table.ask(again: number)
-    case .refused:
-      refusal =
-        (try? JSONValue(parsing: message.payload))?["error"]?["description"]?.stringValue
-        ?? "refused"
-      askLater(number)
-    case .flow, .gap, .receipt, .unknown:
-      refusal = "the stream's answer can't be read"
-      askLater(number)
-    }
-  }
-
-  private func askLater(_ number: UInt64) {
-    connection.eventLoop.scheduleTask(in: .seconds(1)) {
-      self.table.ask(again: number)
-    }
-  }
-
-  func ruleName(_ rule: Int) -> String { ruleNames[rule] }
 }

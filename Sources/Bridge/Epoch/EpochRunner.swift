@@ -85,6 +85,7 @@ struct EpochRunner: Sendable {
       rules: rules.identity)
     let bucket = KeyValueBucket(jetStream, name: configuration.bridge.stateBucket)
     do {
+      if case .vacant = seat { try await service.cutover.examine(configuration, jetStream) }
       var judged: JudgedStart?
       if case .vacant(let vacancy) = seat, !machine.memory.hasBegun, !vacancy.hasWaited,
         !leadership.hasLed

@@ -74,11 +74,12 @@ struct LaneSink: LaneWriting, ~Copyable {
     use(index)
     let position = event.position
     if letters.holdsBackOthers { return .full }
-    if !epoch.handedOver.isEmpty, epoch.handedOver[rule].contains(where: { $0.contains(position) })
+    if !epoch.handedOver.isEmpty,
+      let range = epoch.handedOver[rule].first(where: { $0.contains(position) })
     {
-      // What can't be made is a dead letter all the same.
       standing = .handedOver
-      return .check
+      // What can't be made is a dead letter all the same.
+      return range.isFinal ? .pass : .check
     }
     if let earlier = epoch.earlierRules, isStored(earlier, message, rule, event, &mapper) {
       return .pass

@@ -22,9 +22,12 @@ package protocol MongoAnswering: Sendable {
   func changeStreamLoss(at position: OplogPosition) async throws(MongoError) -> String?
   /// The first entry of the transaction that the entry at `position` belongs to.
   func transactionStart(from position: OplogPosition) async throws(MongoError) -> OplogPosition?
+  /// Has the primary write a note into the oplog, where that is permitted, and a majority take it.
+  func appendNote(_ text: String) async
 }
 
 extension MongoAnswering {
+  package func appendNote(_ text: String) async {}
   package func newestPosition() async throws(MongoError) -> ResumePoint {
     try await majorityPosition()
   }
@@ -67,6 +70,10 @@ package struct MongoServerAnswers: MongoAnswering {
     from position: OplogPosition
   ) async throws(MongoError) -> OplogPosition? {
     try await MongoAdmin.transactionStart(options, from: position)
+  }
+  package func appendNote(_ text: String) async {
+    // Without the right to it, or a primary, the newest entry has to do.
+    try? await MongoAdmin.appendNote(options, text)
   }
 }
 

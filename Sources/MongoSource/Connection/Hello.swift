@@ -6,6 +6,8 @@ package struct Hello: Sendable {
   package var setName: String?
   /// A router of a sharded cluster.
   var isRouter = false
+  /// The replica set's primary.
+  var isPrimary = false
   /// Belongs to a replica set that is not initiated yet.
   var awaitsInitiation = false
   /// This server's newest oplog entry, and the newest that it knows to be majority-committed.
@@ -23,6 +25,8 @@ package struct Hello: Sendable {
         setName = element.text
       } else if element.key.equals("msg") {
         isRouter = element.string?.equals("isdbgrid") ?? false
+      } else if element.key.equals("isWritablePrimary") || element.key.equals("ismaster") {
+        isPrimary = isPrimary || element.bool ?? false
       } else if element.key.equals("isreplicaset") {
         awaitsInitiation = element.bool ?? false
       } else if element.key.equals("localTime") {

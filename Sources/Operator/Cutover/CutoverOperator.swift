@@ -149,8 +149,10 @@ public struct CutoverOperator: Sendable {
       return try await change(
         group, .rollback(to: OplogPosition(seconds: 0, increment: 0)), "rolled back")
     }
-    let place = OplogPosition(
+    var place = OplogPosition(
       seconds: fence.seconds - min(fence.seconds, margin), increment: 0)
+    // Before that, the pipeline has published.
+    if let from = record.ranges.last?.from { place = max(place, from) }
     do {
       if let why = try await MongoServerAnswers(configuration.mongoSourceOptions).loss(of: place) {
         throw BridgeError.positionLost(
@@ -163,7 +165,28 @@ public struct CutoverOperator: Sendable {
       throw .unavailable("MongoDB: \(error)")
     }
     return try await change(
-      group, .rollback(to: place), "events since \(place) are decided once more")
+      group, .rollback(to: place),
+      "events since \(place) are decided once more\(try await expiry(group, place))")
+  }
+
+  /// What a rollback can't do, for people.
+  private func expiry(
+    _ group: String, _ place: OplogPosition
+  ) async throws(BridgeError) -> String {
+    let indices = Set(configuration.rules.filter { $0.group == group }.compactMap(\.streamIndex))
+    return try await withStore { store throws(BridgeError) in
+      try await asking {
+        var words = ""
+        for name in indices.sorted().map({ configuration.streams[$0].name }) {
+          guard let since = try await store.bucket.jetStream.stream(name)?.keptSince,
+            since > Int64(place.seconds) * 1000
+          else { continue }
+          words +=
+            "; stream \(name) no longer holds what was stored before \(CutoverTime.text(since)): of older events, only those that are known to be missed are filled in"
+        }
+        return words
+      }
+    }
   }
 
   /// Seconds before the fence, for what was decided at the time.
