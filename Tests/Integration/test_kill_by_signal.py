@@ -1,0 +1,19 @@
+"""The process ends by a signal of the kernel's, as when a library crashes; a supervisor starts it again."""
+
+import signal
+import time
+
+import pytest
+from faults import endure
+
+
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT], ids=["segmentation", "abort"])
+def test_a_crash_loses_and_doubles_nothing(lab, tmp_path, name, number):
+    def fault(bridge, dice):
+        bridge.process.send_signal(number)
+        # No handler of the program's own makes something else of it.
+        assert bridge.wait() == -number
+        time.sleep(dice.uniform(0, 0.5))
+        bridge.start()
+
+    endure(lab, tmp_path, name, fault)
