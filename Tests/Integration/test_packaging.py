@@ -43,8 +43,8 @@ def test_unit_of_the_package(tmp_path):
     if shutil.which("systemd-analyze") is None:
         return
     unit = tmp_path / "tailrace.service"
-    unit.write_text(text.replace("/usr/bin/tailrace", str(BINARY)).replace("User=tailrace", "User=nobody")
-                    .replace("Group=tailrace", "Group=nogroup"))
+    unit.write_text(text.replace("/usr/bin/tailrace", str(BINARY)).replace("User=tailrace", "User=daemon")
+                    .replace("Group=tailrace", "Group=daemon"))
     done = subprocess.run(["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True)
     assert done.returncode == 0 and not done.stderr, done.stderr
 

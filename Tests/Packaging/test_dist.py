@@ -52,7 +52,7 @@ def test_components_follow_the_schema(made):
     document = json.loads(made[1].read_text())
     schemas = fetch.cyclonedx()
     registry = jsonschema_rs.Registry([
-        (f"http://cyclonedx.org/schema/{name}.schema.json",
+        (f"http://cyclonedx.org/schema/{name}.SNAPSHOT.schema.json",
          json.loads((schemas / f"{name}.SNAPSHOT.schema.json").read_text())) for name in ("spdx", "jsf-0.82")])
     schema = json.loads((schemas / "bom-1.6.SNAPSHOT.schema.json").read_text())
     validator = jsonschema_rs.Draft7Validator(schema, registry=registry)

@@ -57,4 +57,5 @@ def test_tables_and_lists_are_made(folder):
         text = re.sub(r"<pre>.*?</pre>", "", page.read_text(), flags=re.S)
         assert not re.search(r"<p>\s*\|", text), page.name
         assert not re.search(r"<p>[^<]*\n[-*] ", text), page.name
+        assert not re.search(r"<td>[^<]*<code>[^<]*\\\|", text), page.name
         assert "\n|" not in re.sub(r"<[^>]*>", "", text), page.name
