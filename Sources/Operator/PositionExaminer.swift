@@ -17,8 +17,8 @@ private struct SingleQuestions: MongoAsking {
     do {
       return try await question(answers)
     } catch let error as MongoError {
-      if !error.isTransient { throw BridgeError.configuration("MongoDB: \(error)") }
-      throw BridgeError.unavailable("MongoDB: \(error)")
+      if !error.isTransient { throw BridgeError.configuration("\(error)") }
+      throw BridgeError.unavailable("\(error)")
     }
   }
 }
