@@ -46,7 +46,7 @@ import Testing
       try Data("old".utf8).write(to: file)
       try FileManager.default.setAttributes(
         [.posixPermissions: NSNumber(value: 0o640)], ofItemAtPath: file.path)
-      // Who has it open goes on reading what was there.
+      // Who has it open keeps reading what was there.
       let reader = try FileHandle(forReadingFrom: file)
       try ResultFile.replace(file.path, with: "new")
       #expect(try reader.readToEnd() == Data("old".utf8))

@@ -13,7 +13,7 @@ from bridge import ROOT, tailrace
 
 PAGES = [ROOT / "README.md", ROOT / "DEVELOPERS.md", *sorted((ROOT / "docs").glob("*.md")),
          *sorted((ROOT / "deploy").glob("*.*")), ROOT / "deploy/debian/tailrace.yaml", *sorted((ROOT / "config").glob("*"))]
-# What stands for something that a reader puts in.
+# Placeholders for what a reader puts in.
 BLANK = re.compile(r"<[^<>\s]*>|[…]|\[[^\]\s]*\]")
 
 

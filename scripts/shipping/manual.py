@@ -111,7 +111,7 @@ def _synopsis(command, path):
 
 
 def _visible(command):
-    """Its own arguments; those that every command has are told once, in tailrace(1)."""
+    """Its own arguments; those that every command has are listed once, in tailrace(1)."""
     return [argument for argument in command.get("arguments") or []
             if argument.get("shouldDisplay", True)
             and (command["commandName"] == facts.NAME or _preferred(argument) not in ("--help", "--version"))]

@@ -24,7 +24,9 @@ def build():
 
 
 def _share_clones():
-    """Dependencies are cloned once for all builds."""
+    """Dependencies are cloned once for all builds, into .build, where `facts` reads what they say of themselves."""
+    if not facts.CHECKOUTS.exists():
+        _run("swift", "package", "resolve", "--package-path", facts.ROOT)
     SCRATCH.mkdir(parents=True, exist_ok=True)
     for name in ("repositories", "checkouts"):
         link = SCRATCH / name
