@@ -25,8 +25,9 @@ DESCRIPTION = """\
  group to producers of your own."""
 
 
-def build(binary, output, revision=1):
-    """Writes the package of a program; its path. The same program gives the same file."""
+def build(binary, output, revision=1, symbols=True):
+    """Writes the package of a program, and its `symbols` beside it; the package's path. The same program gives the
+    same file."""
     for tool in ("dpkg-deb", "dpkg-shlibdeps"):
         if shutil.which(tool) is None:
             raise fetch.Unavailable(f"{tool} is missing: apt-get install dpkg-dev")
@@ -36,7 +37,7 @@ def build(binary, output, revision=1):
     with tempfile.TemporaryDirectory(prefix="tailrace-deb-") as scratch:
         tree = Path(scratch) / "root"
         debug = output / f"{facts.NAME}-{facts.version()}-{facts.architecture()}.debug"
-        install(binary, tree, revision, debug)
+        install(binary, tree, revision, debug if symbols else None)
         control(tree, version, depends(tree / "usr/bin/tailrace", scratch))
         _date(tree)
         _run("dpkg-deb", "--root-owner-group", "-Zxz", "--build", tree, target,
@@ -55,6 +56,7 @@ def install(binary, tree, revision, debug=None):
         put.bytes(f"usr/share/man/man1/{name}.gz", manual.compressed(text))
     for shell, place in manual.SHELLS.items():
         put.text(f"usr/share/{place}", manual.completion(binary, shell))
+    put.text("usr/share/lintian/overrides/tailrace", (SOURCES / "lintian-overrides").read_text())
     documents = "usr/share/doc/tailrace"
     for file in (facts.ROOT / "README.md", facts.ROOT / "DEVELOPERS.md"):
         put.text(f"{documents}/{file.name}", file.read_text())

@@ -36,7 +36,8 @@ def completion(program, shell):
     done = subprocess.run([str(program), "--generate-completion-script", shell], capture_output=True, text=True)
     if done.returncode != 0 or not done.stdout:
         raise fetch.Unavailable(f"{program} makes no completion for {shell}:\n{done.stderr}")
-    return done.stdout
+    # It is read, not run.
+    return re.sub(r"\A#!.*\n", "", done.stdout)
 
 
 def pages(program):

@@ -17,7 +17,8 @@ def build():
     """Builds it; its path. Takes as long as a first `make build`, later runs only what has changed."""
     fetch.packages()
     _share_clones()
-    code = building.build("--product", "tailrace", "--static-swift-stdlib", "--scratch-path", str(SCRATCH))
+    code = building.build("--product", "tailrace", "--static-swift-stdlib", "--disable-local-rpath",
+                          "--scratch-path", str(SCRATCH))
     if code != 0:
         raise fetch.Unavailable("the build failed, see above")
     return SCRATCH / "release" / "tailrace"
@@ -55,6 +56,7 @@ def strip(program, target, debug=None):
     _run("strip", "--strip-unneeded", "--remove-section=.comment", "-o", target, program)
     if debug is not None:
         _run("objcopy", f"--add-gnu-debuglink={debug}", target)
+        debug.chmod(0o644)
     Path(target).chmod(0o755)
 
 
