@@ -104,26 +104,32 @@ def swift_packages(linked=None):
 
 def vendored():
     """C code inside of Swift packages, and Swift's own runtime, which is linked statically."""
-    nio, ssl, yams = (CHECKOUTS / name for name in ("swift-nio", "swift-nio-ssl", "Yams"))
+    nio, ssl = CHECKOUTS / "swift-nio", CHECKOUTS / "swift-nio-ssl"
+    yams = next(component.version for component in swift_packages() if component.name == "yams")
     boring = (ssl / "Sources/CNIOBoringSSL/hash.txt").read_text().split()[-1]
     header = (nio / "Sources/CNIOLLHTTP/include/c_nio_llhttp.h").read_text()
     llhttp = ".".join(re.search(rf"LLHTTP_VERSION_{part} (\d+)", header)[1] for part in ("MAJOR", "MINOR", "PATCH"))
+    sha1 = re.search(r"sha1\.c,v ([\d.]+)", (nio / "Sources/CNIOSHA1/c_nio_sha1.c").read_text())[1]
     swift = re.search(r"Swift version (\S+)", _said("swift", "--version") or "")
     swift = swift[1] if swift else "unknown"
     return [
-        Component("boringssl", boring[:12], "ISC AND OpenSSL AND Apache-2.0 AND MIT",
+        Component("boringssl", boring[:12], APACHE,
                   f"pkg:generic/boringssl@{boring[:12]}?vcs_url=git%2Bhttps://boringssl.googlesource.com/boringssl"
                   f"%40{boring}",
-                  copyright="the OpenSSL Project, Eric Young, Google Inc. and others", revision=boring,
+                  copyright="the OpenSSL Project authors, the BoringSSL authors and others", revision=boring,
                   source="https://boringssl.googlesource.com/boringssl", within="swift-nio-ssl"),
+        Component("fiat-crypto", boring[:12], "MIT OR Apache-2.0 OR BSD-1-Clause",
+                  "pkg:github/mit-plv/fiat-crypto", copyright="2015-2020 the fiat-crypto authors",
+                  source="https://github.com/mit-plv/fiat-crypto", within="boringssl"),
         Component("llhttp", llhttp, "MIT", f"pkg:github/nodejs/llhttp@v{llhttp}", copyright="2018 Fedor Indutny",
                   source="https://github.com/nodejs/llhttp", within="swift-nio",
                   notices=[nio / "Sources/CNIOLLHTTP/LICENSE"]),
-        Component("freebsd-sha1", "1.5", "BSD-3-Clause", "pkg:generic/freebsd-sha1@1.5",
+        Component("freebsd-sha1", sha1, "BSD-3-Clause", f"pkg:generic/freebsd-sha1@{sha1}",
                   copyright="1995, 1996, 1997, and 1998 WIDE Project",
                   source="https://github.com/freebsd/freebsd-src", within="swift-nio",
                   notices=[nio / "Sources/CNIOSHA1/c_nio_sha1.c"]),
-        Component("libyaml", _libyaml(yams), "MIT", f"pkg:github/yaml/libyaml@{_libyaml(yams)}",
+        # Yams changes it, and doesn't say which version it began with.
+        Component("libyaml", f"in-yams-{yams}", "MIT", "pkg:github/yaml/libyaml",
                   copyright="2017-2020 Ingy dot Net, 2006-2016 Kirill Simonov",
                   source="https://github.com/yaml/libyaml", within="yams"),
         Component("swift-runtime", swift, RUNTIME, f"pkg:github/swiftlang/swift@swift-{swift}-RELEASE",
@@ -142,13 +148,6 @@ def vendored():
                   copyright="2016 Unicode, Inc.", source="https://github.com/swiftlang/swift-foundation-icu",
                   within="swift-runtime"),
     ]
-
-
-def _libyaml(yams):
-    text = (yams / "Sources/CYaml/src/api.c").read_text() + (yams / "CMakeLists.txt").read_text()
-    found = re.search(r'YAML_VERSION_STRING "?([0-9.]+)', text)
-    # Yams carries it without its version, with fixes of its own.
-    return found[1] if found else "0.2.5"
 
 
 def _swift_licence():

@@ -65,7 +65,7 @@ def _licences(text):
     """One licence by its SPDX id, an expression, or the words that Debian has for it."""
     if text in EXPRESSION:
         return [{"license": {"id": text}}]
-    if " AND " in text or " WITH " in text:
+    if any(word in text for word in (" AND ", " OR ", " WITH ")):
         return [{"expression": text}]
     return [{"license": {"name": text}}]
 
