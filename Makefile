@@ -1,9 +1,10 @@
 # One verb per need. Everything but a first demo builds in release mode, so that dependencies build once.
 .DEFAULT_GOAL := help
-.PHONY: help demo build test rehearsal sim test-matrix differential fuzz lint bench soak sanitize clean need-python
+.PHONY: help demo build test rehearsal sim test-matrix differential fuzz lint bench soak sanitize deb dist docs \
+  test-packages clean need-python
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: need-python ## see changes of a MongoDB arrive in JetStream; sets everything up first
 	@python3 scripts/demo.py
@@ -48,6 +49,18 @@ soak: need-python build ## the fault tests, FAULT_ROUNDS rounds each (50)
 
 sanitize: need-python ## Swift's tests under the thread and the address sanitizer; SANITIZE_ARGS="thread BSONTests"
 	@python3 scripts/sanitize.py $(SANITIZE_ARGS)
+
+deb: need-python ## the Debian package, in .build/dist
+	@python3 scripts/package.py deb
+
+dist: need-python ## tarball, list of components (CycloneDX) and SHA256SUMS, in .build/dist
+	@python3 scripts/package.py dist
+
+docs: need-python ## the documentation as a site with a search, in .build/docs
+	@python3 scripts/package.py docs
+
+test-packages: need-python deb dist ## lintian; install, run, upgrade and purge in a fresh Debian (root); tarball; site
+	@python3 scripts/test.py --packages
 
 clean: ## removes build products; fetched servers stay in .tools/
 	rm -rf .build

@@ -7,6 +7,8 @@
     fetch.py nats-server [VERSION] a nats-server; VERSION is one of NATS below
     fetch.py chromium              a browser, for the tests of the status page
     fetch.py promtool              Prometheus' own checker of rules and metrics
+    fetch.py system                a Debian without anything, as a tarball, for the tests of packages (root)
+    fetch.py cyclonedx             the schemas of lists of components
     fetch.py all                   packages, venv, every pinned server and promtool
 
 The path of what was asked for goes to stdout, progress to stderr. Exit codes: 0 there,
@@ -57,6 +59,8 @@ NATS_DEFAULT = "2.15.1"
 # distribution -> the release that still has the package
 OPENSSL_1_1 = ("libssl1.1", {"debian": "bullseye", "ubuntu": "focal"})
 NATS_2_9 = ("nats-server", {"debian": "bookworm"})
+# Python's library carries the standard's schemas.
+CYCLONEDX = ("cyclonedx-python-lib", "11.12.0")
 PROMETHEUS = ("prometheus", {"debian": "bookworm", "ubuntu": "noble"})
 
 
@@ -120,7 +124,8 @@ PACKAGES = {
 }
 
 # The same for what single tests need.
-TEST_PACKAGES = {"chromium": _on_path("chromium")}
+TEST_PACKAGES = {"chromium": _on_path("chromium"), "lintian": _on_path("lintian"),
+                 "debootstrap": lambda: os.path.exists("/usr/sbin/debootstrap")}
 
 
 def packages(wanted=tuple(PACKAGES)):
@@ -197,22 +202,22 @@ def once(folder, build):
     return folder
 
 
-def venv():
-    """The interpreter of a virtual environment with exactly what requirements.txt pins."""
-    folder = TOOLS / "venv"
+def venv(name="venv", requirements=REQUIREMENTS):
+    """The interpreter of a virtual environment with exactly what a file of requirements pins."""
+    folder = TOOLS / name
     python = folder / "bin" / "python"
     stamp = folder / "requirements.txt"
-    wanted = REQUIREMENTS.read_text()
+    wanted = requirements.read_text()
 
     def ready():
         return python.exists() and stamp.exists() and stamp.read_text() == wanted
 
     if ready():
         return python
-    with locked("venv"):
+    with locked(name):
         if ready():
             return python
-        say("making the Python environment")
+        say(f"making the Python environment {name}")
         if _python_with_venv() is None:
             packages(["python3-venv"])
         base = _python_with_venv()
@@ -220,8 +225,8 @@ def venv():
             raise Unavailable("Python 3.10 or newer is needed")
         _run([base, "-m", "venv", "--clear", folder], "python3 -m venv failed")
         _run([python, "-m", "pip", "install", "-q", "--disable-pip-version-check",
-              "--prefer-binary", "-r", REQUIREMENTS],
-             "pip could not install scripts/requirements.txt")
+              "--prefer-binary", "-r", requirements],
+             f"pip could not install scripts/{requirements.name}")
         stamp.write_text(wanted)
     return python
 
@@ -441,6 +446,35 @@ def promtool():
     return once(TOOLS / "promtool", build) / "promtool"
 
 
+def system():
+    """Path of a tarball with a Debian that has only what every one has, of this machine's release."""
+    name, codename = _distribution()
+    uri, _ = _own_archive(codename)
+    if name != "debian" or uri is None:
+        raise Unavailable("a Debian for the tests of packages is made on Debian only")
+    if os.geteuid() != 0:
+        raise Unavailable("a Debian for the tests of packages is made by root only")
+
+    def build(folder):
+        packages(["debootstrap"])
+        say(f"fetching {name} {codename}")
+        _run(["debootstrap", "--variant=minbase", codename, folder / "root", uri], "debootstrap failed")
+        _run(["tar", "-cf", folder / "root.tar", "--numeric-owner", "-C", folder / "root", "."], "tar failed")
+        shutil.rmtree(folder / "root")
+
+    return once(TOOLS / f"system-{codename}", build) / "root.tar"
+
+
+def cyclonedx():
+    """The folder of CycloneDX's schemas."""
+    def build(folder):
+        for schema in ("bom-1.6", "spdx", "jsf-0.82"):
+            member = f"{schema}.SNAPSHOT.schema.json"
+            _wheel(*CYCLONEDX, f"/_res/{member}", folder / member)
+
+    return once(TOOLS / "cyclonedx", build)
+
+
 def chromium():
     """Path of a browser without a window, for the tests of the status page."""
     for name in ("chromium", "chromium-browser", "google-chrome"):
@@ -472,7 +506,7 @@ def everything():
 def main(arguments):
     targets = {
         "packages": packages, "venv": venv, "mongod": mongod, "nats-server": nats_server,
-        "promtool": promtool, "chromium": chromium, "all": everything,
+        "promtool": promtool, "chromium": chromium, "system": system, "cyclonedx": cyclonedx, "all": everything,
     }
     most = 2 if arguments[:1] in (["mongod"], ["nats-server"]) else 1
     if not arguments or arguments[0] not in targets or len(arguments) > most:

@@ -5,6 +5,7 @@
     test.py --faults    the fault tests of Tests/Integration only; builds nothing
     test.py --differential    test_differential.py only; builds nothing
     test.py --rehearsal    test_rehearsal.py only, with what it has to tell; builds nothing
+    test.py --packages    Tests/Packaging only; builds nothing
 
 FAULT_ROUNDS sets the rounds of each fault (2), FAULT_SEED repeats a run's choices,
 PYTEST_ADDOPTS is pytest's own. A failed part doesn't keep the next from running.
@@ -117,6 +118,7 @@ def main(arguments):
         (): ["Tests/Integration"],
         ("--faults",): ["-m", "fault", "Tests/Integration"],
         ("--rehearsal",): ["-s", "-p", "no:xdist", "Tests/Integration/test_rehearsal.py"],
+        ("--packages",): ["-p", "no:xdist", "Tests/Packaging"],
         ("--differential",): ["-s", "-p", "no:xdist", "Tests/Integration/test_differential.py"],
     }
     choice = choices.get(tuple(arguments))
@@ -125,7 +127,7 @@ def main(arguments):
         return 64
     began = time.monotonic()
     try:
-        fetch.packages()
+        fetch.packages((*fetch.PACKAGES, "lintian") if arguments == ["--packages"] else tuple(fetch.PACKAGES))
         # Beside the build, which waits for nobody's network.
         with ThreadPoolExecutor(1) as background:
             servers = background.submit(fetch.servers)

@@ -30,6 +30,18 @@ enum NATSIdentity: Sendable {
   }
 }
 
+extension NATSIdentity {
+  /// When a user JWT expires, in seconds since 1970; nil if it doesn't, or there is none.
+  var expiry: Int? {
+    guard case .credentials(let jwt, _) = self else { return nil }
+    let parts = jwt.split(separator: ".", omittingEmptySubsequences: false)
+    guard parts.count == 3, let claims = Base64URL.decode(parts[1]),
+      let expiry = (try? JSONValue(parsing: claims))?["exp"]?.integer(Int.self), expiry > 0
+    else { return nil }
+    return expiry
+  }
+}
+
 /// The protocol's CONNECT line.
 enum ConnectLine {
   static let clientVersion = "0.1.0"

@@ -91,10 +91,21 @@ final class NATSChannelHandler: ChannelInboundHandler {
         NATSError(
           .connectionLost,
           early
-            ? "the server closed the connection before accepting it"
-              + (encrypted && tls?.client == nil
-                ? "; it may require a client certificate: set tls.cert_file and tls.key_file" : "")
+            ? "the server closed the connection before accepting it" + advice
             : "the server closed the connection")))
+  }
+
+  /// Why a server may have closed the connection.
+  private var advice: String {
+    if encrypted, tls?.client == nil {
+      return "; it may require a client certificate: set tls.cert_file and tls.key_file"
+    }
+    if case .awaitingInfo = machine.state, !encrypted {
+      return """
+        ; it sent no INFO: is it a NATS server, and does it require TLS first (handshake_first)?
+        """
+    }
+    return ""
   }
 
   func errorCaught(context: ChannelHandlerContext, error: any Error) {
@@ -215,8 +226,18 @@ final class NATSChannelHandler: ChannelInboundHandler {
       // A callback reports it better, and once: a refused subject is refused for every message.
       let isReported = shared.announce(error.at(address.endpoint))
       logger.log(level: isReported ? .debug : .warning, "\(error.at(address.endpoint))")
-    case .close(let error): end(error?.at(address.endpoint))
+    case .close(let error): end(error.map(explained)?.at(address.endpoint))
     }
+  }
+
+  /// Servers don't tell that a JWT has expired.
+  private func explained(_ error: NATSError) -> NATSError {
+    guard error.code == .authenticationFailed, let expiry = identity.expiry,
+      expiry < SystemTime.seconds
+    else { return error }
+    return NATSError(
+      .authenticationFailed,
+      "the user JWT expired on \(SystemTime.text(expiry)); issue another one (credentials_file)")
   }
 
   /// Answers the PINGs of one read; they are only counted while the socket isn't writable.

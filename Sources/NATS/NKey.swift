@@ -130,6 +130,23 @@ package enum Base64URL {
     return String(decoding: out, as: UTF8.self)
   }
 
+  /// Nil if it is not base64url. Padding is optional.
+  package static func decode(_ text: some StringProtocol) -> [UInt8]? {
+    var out: [UInt8] = []
+    var bits: UInt32 = 0
+    var count = 0
+    for byte in text.utf8 where byte != UInt8(ascii: "=") {
+      guard let value = alphabet.firstIndex(of: byte) else { return nil }
+      bits = (bits << 6 | UInt32(value)) & 0xFFFF
+      count += 6
+      if count >= 8 {
+        count -= 8
+        out.append(UInt8(truncatingIfNeeded: bits >> count))
+      }
+    }
+    return out
+  }
+
   private static let alphabet = Array(
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_".utf8)
 }

@@ -59,6 +59,11 @@ struct TLSMaterial: Sendable {
     }
     do {
       context = try NIOSSLContext(configuration: configuration)
+    } catch NIOSSLError.failedToLoadPrivateKey {
+      throw NATSError(
+        .badCredentials,
+        "the private key cannot be used with the certificate: do tls.cert_file and tls.key_file match?"
+      )
     } catch {
       throw NATSError(
         .badCredentials,

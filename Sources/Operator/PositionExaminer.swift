@@ -17,8 +17,8 @@ private struct SingleQuestions: MongoAsking {
     do {
       return try await question(answers)
     } catch let error as MongoError {
-      if !error.isTransient { throw BridgeError.configuration("MongoDB: \(error)") }
-      throw BridgeError.unavailable("MongoDB: \(error)")
+      if !error.isTransient { throw BridgeError.configuration("\(error)") }
+      throw BridgeError.unavailable("\(error)")
     }
   }
 }
@@ -126,6 +126,8 @@ struct PositionExaminer {
         : why.contains("once it is deleted")
           ? "# See what it holds, then delete it:\ntailrace checkpoint export"
           : "# Decide where to continue, once:\ntailrace run --from oldest --force"
+    case .configuration(let why) where why.hasPrefix("MongoDB: "):
+      remedy = "# First what mongodb.reachable says."
     case .configuration:
       remedy = "# In the configuration, a bridge of its own:\nbridge: { name: <another name> }"
     default: break

@@ -167,7 +167,10 @@ public struct Selftest: Sendable {
     let folder = FileManager.default.temporaryDirectory.appendingPathComponent(stream)
     defer { try? FileManager.default.removeItem(at: folder) }
     do {
-      try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+      // Nobody else's folder, whatever is there.
+      try FileManager.default.createDirectory(
+        at: folder, withIntermediateDirectories: false,
+        attributes: [.posixPermissions: NSNumber(value: 0o700)])
       let schema = folder.appendingPathComponent("schema.json")
       try Data(SelftestEntries.schema.utf8).write(to: schema)
       let yaml = SelftestEntries.configuration(stream, schema: schema.path)

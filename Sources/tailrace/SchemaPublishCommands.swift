@@ -263,9 +263,9 @@ struct SchemaPull: AsyncParsableCommand {
     }
     guard let output else { return printPart(String(decoding: found.bytes, as: UTF8.self)) }
     do {
-      try Data(found.bytes).write(to: URL(fileURLWithPath: output), options: .atomic)
+      try ResultFile.replace(output, with: found.bytes, for: .everyone)
     } catch {
-      printError("\(output) can't be written: \(error.localizedDescription)")
+      printError("\(error)")
       throw ExitCode(74)
     }
     printNote("\(found.name.key(version: found.version)), sha256 \(found.hash)")

@@ -315,7 +315,7 @@ extension VerifyCommand {
 /// Writes a whole file; ends the program where it can't.
 func save(_ text: String, _ path: String) throws {
   do {
-    try ResultFile.write(text, to: path)
+    try ResultFile.replace(path, with: text)
   } catch {
     printError("\(error)")
     throw ExitCode(OutputExit.lost)

@@ -52,3 +52,13 @@ def test_every_page_can_be_reached():
             if target.suffix == ".md" and target.exists():
                 open_pages.append(target)
     assert {page for page in PAGES if page not in reached} == set()
+
+
+def test_tests_that_the_threat_model_names_exist():
+    text = (ROOT / "docs" / "threat-model.md").read_text()
+    files = set(re.findall(r"\btest_\w+\.py", text))
+    assert len(files) > 10
+    assert {name for name in files if not (ROOT / "Tests" / "Integration" / name).exists()} == set()
+    declared = " ".join(file.read_text() for file in (ROOT / "Tests").glob("*Tests/*.swift"))
+    suites = set(re.findall(r"\b[A-Z]\w*Tests\b", text))
+    assert {name for name in suites if not re.search(rf"\b(struct|class|enum) {name}\b", declared)} == set()

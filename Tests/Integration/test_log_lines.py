@@ -4,8 +4,9 @@ import json
 import re
 
 import pytest
-from bridge import Bridge, configuration
-from load import client
+from bridge import Bridge, configuration, wait_until
+from lab import Lab
+from load import Writer, client, make_collections
 
 HOSTILE = "a\nerror forged \x1b[31m\u202e\x9b"
 
@@ -61,3 +62,28 @@ def test_servers_words_are_one_line(lab, tmp_path, name):
         assert bridge.run() == 78
         text = bridge.log.read_text()
         assert "streams[0].name" in text and "\x1b" not in text and "\nerror forged" not in text
+
+
+REVOKED = """
+authorization {{ users [
+  {{ user: all, password: p }}
+  {{ user: bridge, password: p, permissions {{ publish {{ allow: [">"], deny: ["{name}.>"] }}, subscribe: ">" }} }}
+] }}
+"""
+
+
+def test_a_flood_of_refusals_is_a_line(tmp_path, name):
+    """The server sends an -ERR for each message of a user who may not publish, thousands a second."""
+    with Lab(nats_conf=REVOKED.format(name=name)) as lab:
+        make_collections(lab, name)
+        whole = configuration(lab, name, nats={"user": "bridge", "password": "p"})
+        with Bridge(tmp_path, whole) as bridge, Writer(lab, name, 1) as writer:
+            bridge.start()
+            # It tries again every two seconds, with all that waits.
+            wait_until(lambda: any(refusal["count"] >= 3 for refusal in bridge.json("/status")[1].get("refusals", [])),
+                       "it was refused, and again")
+            assert writer.written > 0
+            lines = bridge.log.read_text().splitlines()
+            assert sum("Permissions Violation" in line for line in lines) <= 2
+            assert sum(map(len, lines)) < 20_000
+            assert bridge.terminate() == 0

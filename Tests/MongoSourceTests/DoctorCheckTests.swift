@@ -21,6 +21,7 @@ import Testing
     facts.set.majority = point(1_000_000)
     facts.access.hosts = hosts
     facts.access.usesTLS = true
+    facts.access.library = "1.27.4"
     facts.access.user = ("tailrace", "admin")
     facts.version = .known("6.0.5")
     facts.feature = .known(DoctorFacts.Feature(version: "6.0"))
@@ -162,6 +163,33 @@ import Testing
       facts.access.hosts = ["127.0.0.1:27017"]
     }
     #expect(tunnel.verdict == .warn)
+  }
+
+  @Test func aLibraryThatCrashesOnMalformedRepliesIsAWarningWithoutTLS() throws {
+    func found(_ version: String, _ change: (inout DoctorFacts) -> Void = { _ in }) throws
+      -> Diagnosis
+    {
+      try check("mongodb.client_library") { facts in
+        facts.access.usesTLS = false
+        facts.access.library = version
+        change(&facts)
+      }
+    }
+    for old in ["1.23.1", "1.25.0", "1.27.3", "1.9.4"] {
+      let remote = try found(old)
+      #expect(remote.verdict == .warn, "\(old)")
+      #expect(remote.evidence.contains("fixed in 1.27.4"))
+      #expect(remote.remedy?.contains("tls=true") == true)
+      #expect(try found(old) { $0.access.usesTLS = true }.verdict == .ok)
+      let local = try found(old) { facts in
+        facts.access.hosts = ["127.0.0.1:27017"]
+        facts.set.dataMembers = ["127.0.0.1:27017"]
+      }
+      #expect(local.verdict == .ok)
+    }
+    for new in ["1.27.4", "1.30.4", "2.0.0", "1.28.0-pre"] {
+      #expect(try found(new).verdict == .ok, "\(new)")
+    }
   }
 
   @Test func majorityReads() throws {

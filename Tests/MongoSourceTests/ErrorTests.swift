@@ -74,6 +74,40 @@ import Testing
   }
 }
 
+@Suite struct AdviceTests {
+  @Test(arguments: [
+    ("TLS handshake failed: certificate verify failed (10): certificate has expired", "expired"),
+    ("TLS handshake failed: certificate verify failed (9): not yet valid", "clocks"),
+    ("TLS handshake failed: certificate verify failed (62): hostname mismatch", "another name"),
+    ("TLS handshake failed: certificate verify failed (64): IP address mismatch", "another name"),
+    ("TLS handshake failed: certificate verify failed (19): self-signed", "tlsCAFile"),
+    ("TLS handshake failed: certificate verify failed", "tlsCAFile"),
+  ])
+  func aFailedHandshakeNamesItsRemedy(message: String, words: String) {
+    #expect(MongoAdvice.handshake(message)?.contains(words) == true)
+  }
+
+  @Test func aClosedConnectionIsJudgedByHowItWasMade() {
+    let message = "No suitable servers found: [connection closed calling hello on 'db:27017']"
+    #expect(MongoAdvice.closed(message, .none)?.contains("tls=true") == true)
+    #expect(MongoAdvice.closed(message, .server)?.contains("may require a client") == true)
+    #expect(MongoAdvice.closed(message, .mutual)?.contains("rejected") == true)
+    #expect(MongoAdvice.closed("connection refused calling hello", .none) == nil)
+    #expect(MongoAdvice.handshake(message) == nil)
+  }
+
+  @Test func certificatesThatCannotBeReadAreNamed() {
+    for option in ["tlsCAFile", "tlsCertificateKeyFile"] {
+      let options = MongoSourceOptions(
+        uri: "mongodb://app:hunter2secret@127.0.0.1/?tls=true&\(option)=/nowhere/file.pem")
+      let error = #expect(throws: MongoError.self) { try options.validate() }
+      #expect(error?.domain == .configuration)
+      #expect(error?.description.contains("/nowhere/file.pem") == true)
+      #expect(error?.description.contains("hunter2") == false)
+    }
+  }
+}
+
 @Suite struct BackoffTests {
   @Test func doublesWithJitterUpToALimit() {
     var backoff = Backoff()

@@ -118,6 +118,12 @@ struct AuthenticationTests {
           .credentials(
             jwt: try account.issue(to: user, userClaims, expires: 1_000_000), seed: user.seed),
         ])
+      let expired = try account.issue(to: user, userClaims, expires: 1_000_000)
+      let error = await failure {
+        try await server.connect(
+          NATSOptions(authentication: .credentials(jwt: expired, seed: user.seed)))
+      }
+      #expect(error?.message.contains("expired on 1970-01-12") == true, "\(error.debugDescription)")
     }
   }
 

@@ -44,6 +44,11 @@ struct CredentialTests {
     }
     #expect(Base64URL.encode("foob".utf8) == "Zm9vYg")
     #expect(Base64URL.encode([0xFB, 0xFF, 0xFE]) == "-__-")
+    for text in ["", "f", "fo", "foo", "foob", "fooba", "foobar"] {
+      #expect(Base64URL.decode(Base64URL.encode(text.utf8)) == Array(text.utf8))
+    }
+    #expect(Base64URL.decode("Zm9vYg==") == Array("foob".utf8))
+    #expect(Base64URL.decode("a+b/") == nil)
   }
 
   private let file = """

@@ -117,8 +117,8 @@ extension BridgeService: MongoAsking {
         guard let answer else { throw CancellationError() }
         return answer
       } catch let error as MongoError {
-        if !error.isTransient { throw BridgeError.configuration("MongoDB: \(error)") }
-        if !options.waitForServers { throw BridgeError.unavailable("MongoDB: \(error)") }
+        if !error.isTransient { throw BridgeError.configuration("\(error)") }
+        if !options.waitForServers { throw BridgeError.unavailable("\(error)") }
         report(.warning("MongoDB does not answer yet", reason: "\(error)"))
       }
       guard await stopRequest.sleep(backoff.next()) else { throw CancellationError() }

@@ -57,7 +57,11 @@ final class MongoConnection {
       let description = mongoc_client_select_server(
         client, false, mongoc_client_get_read_prefs(client), &error)
     else {
-      throw MongoError(error, place: "server selection", redaction: uri.redaction)
+      var failure = MongoError(error, place: "server selection", redaction: uri.redaction)
+      if let advice = MongoAdvice.closed(failure.message, uri.encryption) {
+        failure.message += "; \(advice)"
+      }
+      throw failure
     }
     defer { mongoc_server_description_destroy(description) }
     return try Self.server(description)

@@ -83,8 +83,12 @@ extension MongoError {
       case .server: !ServerCode.permanent.contains(error.code)
       case .selection, .network, .reply, .client: true
       }
+    let advice =
+      domain == .authentication
+      ? MongoAdvice.authentication(message) : MongoAdvice.handshake(message)
     self.init(
-      domain: domain, code: error.code, message: redaction.clean(message), place: place,
+      domain: domain, code: error.code,
+      message: redaction.clean(message) + (advice.map { "; \($0)" } ?? ""), place: place,
       isTransient: isTransient)
   }
 }

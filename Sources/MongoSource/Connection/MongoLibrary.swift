@@ -20,4 +20,7 @@ enum MongoLibrary {
   }
 
   static func start() { _ = started }
+
+  /// Of the library that is loaded, which may be newer than its headers.
+  static var version: String { String(cString: mongoc_get_version()) }
 }

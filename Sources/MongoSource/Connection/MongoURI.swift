@@ -1,5 +1,11 @@
 internal import CMongoC
 
+#if canImport(Glibc)
+  internal import Glibc
+#elseif canImport(Musl)
+  internal import Musl
+#endif
+
 /// A parsed connection string with this program's defaults.
 ///
 /// Owns `pointer`: created in `init`, freed in `deinit`. Not shared between threads.
@@ -10,6 +16,7 @@ final class MongoURI {
   let hosts: [String]
   /// The connection string demands the primary.
   let primaryOnly: Bool
+  let encryption: MongoAdvice.Encryption
   /// `awaitTime`, shortened to fit the connection string's socket timeout.
   let awaitTime: Duration
 
@@ -33,6 +40,12 @@ final class MongoURI {
       throw MongoError(
         domain: .configuration, message: "an @ in the user name or password must be written as %40",
         place: "connection string", isTransient: mayChange)
+    }
+    do {
+      encryption = try Self.encryption(of: uri)
+    } catch {
+      mongoc_uri_destroy(uri)
+      throw error
     }
     pointer = uri
     redaction = Redaction(secrets: Self.secrets(of: uri, text: text))
@@ -76,6 +89,27 @@ final class MongoURI {
     if !mongoc_uri_has_option(uri, option) {
       mongoc_uri_set_option_as_int32(uri, option, value)
     }
+  }
+
+  /// - Throws: `configuration` if a file with certificates can't be read; libmongoc would say only that the
+  ///   connection failed.
+  private static func encryption(of uri: OpaquePointer) throws(MongoError)
+    -> MongoAdvice.Encryption
+  {
+    guard mongoc_uri_get_tls(uri) else { return .none }
+    var encryption = MongoAdvice.Encryption.server
+    for option in ["tlsCAFile", "tlsCertificateKeyFile"] {
+      guard let text = mongoc_uri_get_option_as_utf8(uri, option, nil) else { continue }
+      let path = String(cString: text)
+      guard access(path, R_OK) == 0 else {
+        let reason = String(cString: strerror(errno))
+        throw MongoError(
+          domain: .configuration, message: "\(option) \(path) can't be read: \(reason)",
+          place: "connection string", isTransient: false)
+      }
+      if option == "tlsCertificateKeyFile" { encryption = .mutual }
+    }
+    return encryption
   }
 
   private static func hosts(of uri: OpaquePointer) -> [String] {

@@ -8,6 +8,7 @@ extension DoctorFacts {
   package func diagnose(_ demands: MongoDemands) -> [Diagnosis] {
     var checks = [reachable, versionCheck, featureCheck, setCheck]
     checks.append(accessCheck)
+    checks.append(libraryCheck)
     checks.append(oplogReadCheck(demands))
     if let changeStream { checks.append(changeStreamCheck(changeStream, demands)) }
     checks.append(majorityCheck)
@@ -140,6 +141,31 @@ extension DoctorFacts {
     return Diagnosis(
       id, .warn, "to \(to): \(weak.joined(separator: "; "))",
       remedy: remedies.joined(separator: "\n"))
+  }
+
+  /// Before 1.25.0, libmongoc reads beyond a truncated reply; until 1.27.4 it aborts on one of another kind.
+  private var libraryCheck: Diagnosis {
+    let id = "mongodb.client_library"
+    let name = "libmongoc \(access.library)"
+    let numbers = access.library.split(separator: ".").prefix(3).map { part in
+      Int(part.prefix { $0.isASCII && $0.isNumber }) ?? 0
+    }
+    guard numbers.lexicographicallyPrecedes([1, 27, 4]) else {
+      return Diagnosis(id, .ok, access.library.isEmpty ? "unknown" : name)
+    }
+    let fault = "\(name) crashes on malformed replies (fixed in 1.27.4)"
+    if access.usesTLS {
+      return Diagnosis(id, .ok, "\(fault); with TLS, only the servers themselves can send them")
+    }
+    if (access.hosts + set.dataMembers).allSatisfy(Self.isLoopback) {
+      return Diagnosis(id, .ok, "\(fault); only this machine can send them")
+    }
+    return Diagnosis(
+      id, .warn,
+      "\(fault), and without TLS whoever can alter the traffic can send them. A supervisor's restart "
+        + "continues exactly where the bridge was",
+      remedy: "# In source.uri (and net.tls.mode: requireTLS in mongod.conf):\n"
+        + "tls=true&tlsCAFile=/path/to/ca.pem")
   }
 
   static func isLoopback(_ host: String) -> Bool {
@@ -296,8 +322,11 @@ extension NoContact {
     return [
       Diagnosis(
         reachable, .fail, error.message,
-        remedy: "# Is mongod running? Does it listen on that address (net.bindIp)? Does a firewall "
-          + "block it? Does it require TLS (tls=true in source.uri)?")
+        remedy: error.message.contains("certificate")
+          ? "# In source.uri: tlsCAFile has the authority of the servers' certificates, "
+            + "tlsCertificateKeyFile the bridge's own certificate with its key"
+          : "# Is mongod running? Does it listen on that address (net.bindIp)? Does a firewall "
+            + "block it? Does it require TLS (tls=true in source.uri)?")
     ]
   }
 

@@ -55,6 +55,7 @@ final class DoctorExaminer {
     var facts = DoctorFacts()
     facts.host = server.host
     facts.access.usesTLS = uri.usesTLS
+    facts.access.library = MongoLibrary.version
     facts.access.user = uri.user
     facts.access.hosts = uri.hosts
     facts.readsMajority = options.readConcernMajority

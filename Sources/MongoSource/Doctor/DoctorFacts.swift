@@ -71,6 +71,8 @@ package struct DoctorFacts: Sendable {
   /// How the bridge connects.
   package struct Access: Sendable {
     package var usesTLS = false
+    /// libmongoc's version; empty if it is not known.
+    package var library = ""
     package var user: (name: String, source: String)?
     /// The user's roles; nil if they can't be read.
     package var roles: [Role]?

@@ -1,0 +1,1 @@
+"""What is shipped: the Debian package, the tarball with its list of components, the documentation's site."""
