@@ -45,7 +45,8 @@ class System:
         shutil.copyfile(file, self.path(place))
 
     def files(self):
-        """What is there, but what apt and dpkg keep for themselves."""
-        left_out = ("var/lib/dpkg/", "var/lib/apt/", "var/cache/", "var/log/", "etc/apt/", "tmp/", "proc/", "run/")
+        """What is there, but what apt, dpkg and the tools for users keep for themselves."""
+        left_out = ("etc/passwd-", "etc/group-", "etc/shadow-", "etc/gshadow-", "etc/subuid-", "etc/subgid-",
+                    "var/lib/dpkg/", "var/lib/apt/", "var/cache/", "var/log/", "etc/apt/", "tmp/", "proc/", "run/")
         return {place for path in self.folder.rglob("*")
                 if not (place := str(path.relative_to(self.folder))).startswith(left_out)}

@@ -85,7 +85,7 @@ def test_install_run_upgrade_purge(system, packages, lab):
     system.run("tailrace", "validate", "-c", CONFIGURATION, user="tailrace:tailrace")
 
     # The real thing, against real servers, as the service's user.
-    whole = configuration(lab, "deb")
+    whole = configuration(lab, "deb", source={"start": "oldest"})
     del whole["source"]["uri"]
     whole["source"]["uri_file"] = "/etc/tailrace/secrets/mongodb-uri"
     edited = yaml.safe_dump(whole, sort_keys=False)
