@@ -11,6 +11,12 @@ from bridge import BINARY, ROOT, tailrace
 from shipping import deb, facts, manual
 
 
+@pytest.fixture(autouse=True)
+def date(monkeypatch):
+    """A tree without its history has no date of its own."""
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1750000000")
+
+
 def test_manual_pages_tell_every_command(tmp_path):
     pages = manual.pages(BINARY)
     names = {command["commandName"] for command in manual.description(BINARY)["subcommands"]} - {"help"}
