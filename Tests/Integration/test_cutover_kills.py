@@ -6,12 +6,10 @@ import asyncio
 import json
 import random
 import subprocess
-import threading
 import time
 from collections import Counter, defaultdict
 
-import nats
-import nats.errors
+from application import Application
 from bridge import BINARY, Bridge, configuration, tailrace, wait_until
 from faults import seed
 from jetstream import JetStream
@@ -25,28 +23,19 @@ COURSE = [("dual", "dual", True), ("cancel", "bridge", True), ("dual", "dual", F
           ("finalize", "finalized", True)]
 
 
-class Application(threading.Thread):
+class Producers(Application):
     """Writes to each group's collection, and publishes the event of each write, until it is acknowledged; but for some
     of the group that is `silent`."""
 
     def __init__(self, lab, name):
-        super().__init__(daemon=True, name="application")
-        self.lab, self.database = lab, name
+        super().__init__(lab)
+        self.database = name
         self.silent = None
         self.skipped = 0
         self.written = defaultdict(list)
-        self.stopping = threading.Event()
-        self.failure = None
-
-    def run(self):
-        try:
-            asyncio.run(self.work())
-        except BaseException as failure:  # reported by stop()
-            self.failure = failure
 
     async def work(self):
-        connection = await nats.connect(
-            self.lab.nats_url.split(","), max_reconnect_attempts=-1, reconnect_time_wait=0.1)
+        connection = await self.connect()
         sending, number = set(), 0
         with client(self.lab) as mongo:
             while not self.stopping.is_set():
@@ -57,31 +46,13 @@ class Application(threading.Thread):
                     if group == self.silent and number % 5 == 0:
                         self.skipped += 1
                         continue
-                    task = asyncio.create_task(self.publish(connection, group, number))
+                    task = asyncio.create_task(self.publish_until_stored(
+                        connection, f"{self.database}.{group}.{number}", b'{"_id":%d}' % number, f"{group}.{number}"))
                     sending.add(task)
                     task.add_done_callback(sending.discard)
                 await asyncio.sleep(0.04)
         await asyncio.gather(*list(sending))
         await connection.close()
-
-    async def publish(self, connection, group, number):
-        while True:
-            try:
-                answer = await connection.request(
-                    f"{self.database}.{group}.{number}", b'{"_id":%d}' % number, timeout=1,
-                    headers={"Nats-Msg-Id": f"{group}.{number}"})
-                if "seq" in json.loads(answer.data):
-                    return
-            except nats.errors.Error:
-                pass
-            await asyncio.sleep(0.05)
-
-    def stop(self):
-        self.stopping.set()
-        self.join(60)
-        assert not self.is_alive(), "the application hangs"
-        if self.failure:
-            raise self.failure
 
 
 class Course:
@@ -179,7 +150,7 @@ class Course:
 def test_every_transition_with_every_victim(tmp_path, name):
     dice = random.Random(seed())
     with Lab() as lab:
-        application = Application(lab, name)
+        application = Producers(lab, name)
         with Course(lab, tmp_path, name) as course:
             with client(lab) as mongo:
                 for group in VICTIMS:

@@ -8,12 +8,10 @@ import asyncio
 import json
 import os
 import random
-import threading
 import time
 from collections import Counter, defaultdict
 
-import nats
-import nats.errors
+from application import Application
 from bridge import Bridge, configuration, tailrace, wait_until
 from jetstream import JetStream
 from lab import Lab
@@ -30,29 +28,20 @@ GRACE = 3
 GROUPS = {"messages": "created", "rooms": "opened"}
 
 
-class Application(threading.Thread):
+class Chat(Application):
     """Writes to both collections, and publishes the events of those groups that it is told to."""
 
     def __init__(self, lab):
-        super().__init__(daemon=True, name="application")
-        self.lab, self.random = lab, random.Random(7)
+        super().__init__(lab)
+        self.random = random.Random(7)
         self.publishes, self.fails = set(), set()
         self.written = defaultdict(list)
         self.silent, self.wrong = set(), set()
         # By group: how many messages were not published within the grace.
         self.late = Counter()
-        self.stopping = threading.Event()
-        self.failure = None
-
-    def run(self):
-        try:
-            asyncio.run(self.work())
-        except BaseException as failure:  # told by stop()
-            self.failure = failure
 
     async def work(self):
-        self.nats = await nats.connect(
-            self.lab.nats_url.split(","), max_reconnect_attempts=-1, reconnect_time_wait=0.1)
+        self.nats = await self.connect()
         sending, number = set(), 0
         with client(self.lab) as mongo:
             while not self.stopping.is_set():
@@ -97,24 +86,9 @@ class Application(threading.Thread):
             if chance < 0.1:
                 self.wrong.add(id)
                 body["n"] = -1
-        while True:
-            try:
-                answer = await self.nats.request(
-                    f"{NAME}.{group}.{document['room']}.{GROUPS[group]}", json.dumps(body).encode(), timeout=1,
-                    headers={"Nats-Msg-Id": id})
-                if "seq" in json.loads(answer.data):
-                    self.late[group] += time.monotonic() - written > GRACE
-                    return
-            except nats.errors.Error:
-                pass
-            await asyncio.sleep(0.05)
-
-    def stop(self):
-        self.stopping.set()
-        self.join(60)
-        assert not self.is_alive(), "the application hangs"
-        if self.failure:
-            raise self.failure
+        await self.publish_until_stored(
+            self.nats, f"{NAME}.{group}.{document['room']}.{GROUPS[group]}", json.dumps(body).encode(), id)
+        self.late[group] += time.monotonic() - written > GRACE
 
 
 class Rehearsal:
@@ -128,7 +102,7 @@ class Rehearsal:
         self.bridge = Bridge(folder, configuration(
             lab, NAME, rules=rules, stream={"ownership": "shared"},
             cutover={"grace": f"{GRACE}s", "window": f"{max(5, int(SECONDS))}s"}))
-        self.application = Application(lab)
+        self.application = Chat(lab)
         self.steps = []
 
     def note(self, text):
