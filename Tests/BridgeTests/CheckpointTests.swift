@@ -34,15 +34,25 @@ import Testing
     state.halted = other.resume
     state.mayLeaveGaps = true
     (state.hadTo, state.hadThrough) = (other.settled, 12)
+    state.inherited = InheritedMessages(
+      through: 20, until: other.resume, since: ServerTime(seconds: 1_700_000_000), byIDs: true)
     other.states["CHAT"] = state
     #expect(try Checkpoint(parsing: other.json.utf8) == other)
     for member in [
-      "base", "searched", "refill_to", "halted_at", "had_to", "had_through", "created",
+      "base", "searched", "refill_to", "halted_at", "had_to", "had_through", "inherited",
+      "created",
     ] {
       var broken = other.json
       broken["states"]?["CHAT"]?[member] = .bool(true)
       #expect(throws: CheckpointError.self) { try Checkpoint(parsing: broken.utf8) }
     }
+    for member in ["through", "until", "since", "by_ids"] {
+      var broken = other.json
+      broken["states"]?["CHAT"]?["inherited"]?[member] = ["x"]
+      #expect(throws: CheckpointError.self) { try Checkpoint(parsing: broken.utf8) }
+    }
+    other.states["CHAT"]?.inherited?.since = nil
+    #expect(try Checkpoint(parsing: other.json.utf8) == other)
   }
 
   @Test func `a snapshot that continues, and one that is over`() throws {

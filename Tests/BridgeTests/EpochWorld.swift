@@ -14,6 +14,14 @@ func event(_ seconds: UInt32) -> EventPosition {
   EventPosition(entry: entry(seconds), index: 0)
 }
 
+/// A checkpoint's age, as `age` rounds it.
+func written(ago seconds: Int) -> CheckpointTime {
+  CheckpointTime(written: moment(-seconds), now: moment(-1))
+}
+
+/// Seconds from now, by the servers' clock.
+func moment(_ seconds: Int) -> ServerTime { ServerTime(seconds: 1_800_000_000 + seconds) }
+
 /// A server that holds entries 100 to 900, and answers everything.
 struct EpochAnswers {
   var oldest: UInt32 = 100
@@ -21,7 +29,8 @@ struct EpochAnswers {
   var trace: String?
   var isGone = false
   var transactionStart: UInt32?
-  var checkpointAge: Duration? = .seconds(5)
+  /// Seconds.
+  var checkpointAge: Int? = 5
   /// All of the bridge's messages, by stream; nil: too many.
   var stored: [String: [StreamObservation.Own]]? = [:]
 
@@ -38,7 +47,7 @@ struct EpochAnswers {
     case .firstEntry(let position): .entry(ResumePoint(position: position, term: 1))
     case .transactionStart:
       .entry(transactionStart.map { ResumePoint(position: entry($0)) })
-    case .checkpointAge: .age(checkpointAge)
+    case .checkpointTime: .time(checkpointAge.map { written(ago: $0) })
     case .unnamedTrace: .reason(trace)
     case .loss: .reason(isGone ? "gone" : nil)
     case .messages(let stream, let since, _, _, let through):

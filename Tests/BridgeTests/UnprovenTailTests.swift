@@ -167,8 +167,9 @@ private func refuse(_ lane: String, _ bridge: inout EpochMachine) throws {
     #expect(counted.unseen["A"]?.count == 3 && counted.watermarks["A"]?.position == event(500))
     // The server knows of each id.
     let asked = try #require(try decide(bridge, situation(gone, window: .seconds(120))).tail)
-    #expect(asked.unseen.isEmpty && asked.doubts.isEmpty && asked.uncounted["A"] == 13)
-    let late = EpochAnswers(checkpointAge: .seconds(100))
+    #expect(asked.unseen.isEmpty && asked.doubts.isEmpty && asked.uncounted.isEmpty)
+    #expect(asked.inherited["A"]?.byIDs == true && asked.inherited["A"]?.through == 13)
+    let late = EpochAnswers(checkpointAge: 100)
     let old = try #require(
       try decide(bridge, situation(gone, window: .seconds(120)), late).tail)
     #expect(old.unseen["A"]?.count == 3)

@@ -77,7 +77,8 @@ package struct CheckpointWriter<Store: CheckpointServer>: Sendable {
   ) async throws {
     var next = mark.map(applying) ?? current
     try await lookAtStreams(next)
-    next.isFinal = isFinal
+    // What lies removed behind what is acknowledged, and is not met yet, is the bridge's as well.
+    next.isFinal = isFinal && next.states.values.allSatisfy { $0.inherited == nil }
     for (name, end) in others {
       guard let state = next.states[name] else { continue }
       let known = max(next.streams[name]?.sequence ?? state.base ?? 0, state.uncounted ?? 0)
@@ -180,6 +181,12 @@ package struct CheckpointWriter<Store: CheckpointServer>: Sendable {
       next.states[lane.name]?.forgetHad()
     }
     for (name, met) in mark.had { next.states[name]?.note(met) }
+    for (name, state) in next.states {
+      let acked = next.streams[name]?.sequence
+      if state.inherited?.areMet(acked: acked, settled: mark.settled) ?? false {
+        next.states[name]?.inherited = nil
+      }
+    }
     return next
   }
 

@@ -35,6 +35,7 @@ extension EpochRunner {
       state.searched =
         stream.exclusive || plan.lacksUpTo[name] != nil ? nil : stream.info.lastSequence
       if let uncounted = plan.uncounted[name] { state.uncounted = uncounted }
+      state.inherited = plan.inherited[name]
       state.refillTo = plan.refilling[name]
       state.hasLater = plan.refilling[name] != nil && !(plan.held[name]?.isEmpty ?? true)
       // What an earlier protocol may have left out is in question until something later is acknowledged.

@@ -35,6 +35,8 @@ extension EpochRunner {
         var state = state
         state.refillTo = nil
         state.halted = nil
+        // The tail begins behind them.
+        state.inherited = nil
         return state
       } ?? [:]
     for stream in streams where base.streams[stream.name] == nil {

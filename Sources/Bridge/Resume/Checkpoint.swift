@@ -90,12 +90,14 @@ public struct Checkpoint: Sendable, Equatable {
     public var hadTo: EventPosition?
     /// … and one that ends before this sequence some of them. Nil: where they are is not known.
     public var hadThrough: UInt64?
+    /// Messages of the bridge that its consumers or limits removed before they were in a checkpoint.
+    package var inherited: InheritedMessages?
 
     public init(created: String) { self.created = created }
 
     var isEmpty: Bool {
       base == nil && searched == nil && uncounted == nil && refillTo == nil && !hasLater
-        && !mayLeaveGaps && halted == nil && hadTo == nil
+        && !mayLeaveGaps && halted == nil && hadTo == nil && inherited == nil
     }
   }
 
@@ -229,6 +231,7 @@ public struct Checkpoint: Sendable, Equatable {
     if let position = state.halted { value["halted_at"] = .string(position.description) }
     if let position = state.hadTo { value["had_to"] = .string(position.description) }
     if let hadThrough = state.hadThrough { value["had_through"] = .int(hadThrough) }
+    if let inherited = state.inherited { value["inherited"] = inherited.json }
     return value
   }
 
@@ -381,6 +384,10 @@ extension Checkpoint {
       state.hadTo = position
     }
     state.hadThrough = try number("had_through")
+    if let member = value["inherited"] {
+      guard let inherited = InheritedMessages(member) else { throw broken("inherited") }
+      state.inherited = inherited
+    }
     return state
   }
 }

@@ -14,8 +14,8 @@ package enum EpochQuestion: Hashable, Sendable {
   case firstEntry(from: OplogPosition)
   /// Where the transaction began that has an entry at this position.
   case transactionStart(OplogPosition)
-  /// How long ago the checkpoint was written, by the servers' clock.
-  case checkpointAge
+  /// When the stored checkpoint was written, by the servers' clock.
+  case checkpointTime
   /// Why a first start at `now` may not be a first start.
   case unnamedTrace
   /// The bridge's own messages of events behind a position: all behind a sequence, and before that
@@ -31,12 +31,29 @@ package enum EpochQuestion: Hashable, Sendable {
 package enum EpochAnswer: Sendable {
   case entry(ResumePoint?)
   case mark(MongoAdmin.MarkPlace)
-  case age(Duration?)
+  /// Nil: the servers don't report times.
+  case time(CheckpointTime?)
   /// Nil: there is none.
   case reason(String?)
   /// Nil: too many.
   case messages([StreamObservation.Own]?)
   case ids(Set<[UInt8]>)
+}
+
+/// When the stored checkpoint was written, and what the servers' clock says now.
+package struct CheckpointTime: Sendable, Equatable {
+  package var written: ServerTime
+  package var now: ServerTime
+
+  package init(written: ServerTime, now: ServerTime) {
+    self.written = written
+    self.now = now
+  }
+
+  /// Rounded up.
+  func age(since moment: ServerTime) -> Duration {
+    .seconds(max(now.seconds - moment.seconds, 0) + 1)
+  }
 }
 
 /// Why there is no decision yet, or can't be one.
@@ -108,9 +125,9 @@ package struct EpochFacts: Sendable {
     return place
   }
 
-  func checkpointAge() throws(Undecided) -> Duration? {
-    guard case .age(let age) = try answer(.checkpointAge) else { throw .asks(.checkpointAge) }
-    return age
+  func checkpointTime() throws(Undecided) -> CheckpointTime? {
+    guard case .time(let time) = try answer(.checkpointTime) else { throw .asks(.checkpointTime) }
+    return time
   }
 
   func unnamedTrace() throws(Undecided) -> String? {

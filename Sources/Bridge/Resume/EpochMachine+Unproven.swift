@@ -7,7 +7,8 @@ extension EpochMachine {
   /// message that is still there, or a refusal in this process. If the server still knows all ids, they are
   /// looked up instead; on a shared stream only that helps.
   func lookUpUnproven(
-    _ plan: inout ResumePlan, _ streams: [StreamObservation], _ facts: EpochFacts
+    _ plan: inout ResumePlan, _ streams: [StreamObservation], _ checkpoint: Checkpoint?,
+    _ facts: EpochFacts
   ) throws(Undecided) -> [EpochRemark] {
     var remarks: [EpochRemark] = []
     for stream in streams where plan.halted[stream.name] == nil {
@@ -16,9 +17,9 @@ extension EpochMachine {
       guard !tail.own.isEmpty || memory.unanswered != nil else { continue }
       let wasIntruded =
         stream.exclusive && (tail.others > 0 || memory.intruded.contains(stream.name))
-      let idsTell = tail.gone > 0 ? try idsTell(stream, facts) : false
+      let idsTell = tail.gone > 0 ? try idsTell(stream, checkpoint, facts) : false
       guard tail.gone == 0 || wasIntruded || idsTell else { continue }
-      plan.lookUp(stream, tail)
+      plan.lookUp(stream, tail, byIDs: idsTell)
       guard stream.exclusive else { continue }
       if tail.others > 0 {
         remarks.append(
@@ -42,10 +43,12 @@ extension EpochMachine {
   }
 
   /// Whether the server still knows all ids, even of removed messages.
-  private func idsTell(_ stream: StreamObservation, _ facts: EpochFacts) throws(Undecided) -> Bool {
-    // On a shared stream, ids are looked up before anything is published.
-    let known = stream.exclusive ? stream.idsProveFor : stream.duplicateWindow
-    guard let window = known, let age = try facts.checkpointAge() else { return false }
-    return age < window * 3 / 4
+  private func idsTell(
+    _ stream: StreamObservation, _ checkpoint: Checkpoint?, _ facts: EpochFacts
+  ) throws(Undecided) -> Bool {
+    guard (stream.exclusive ? stream.idsProveFor : stream.duplicateWindow) != nil else {
+      return false
+    }
+    return ResumePlan.idsTell(stream, checkpoint, try facts.checkpointTime())
   }
 }

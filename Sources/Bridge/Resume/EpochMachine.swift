@@ -149,13 +149,14 @@ package struct EpochMachine: Sendable {
     _ resumed: ResumePlan, _ situation: EpochSituation, _ facts: EpochFacts
   ) throws(Undecided) -> EpochDecision {
     var plan = resumed
-    var remarks = try lookUpUnproven(&plan, situation.streams, facts)
-    if let unanswered = memory.unanswered {
-      plan.bound(unanswered)
-    } else if !plan.unseen.isEmpty {
-      plan.trust(
-        situation.streams, situation.checkpoint, checkpointAge: try facts.checkpointAge(),
-        heardAt: memory.heardAt)
+    var remarks = try lookUpUnproven(&plan, situation.streams, situation.checkpoint, facts)
+    if !plan.unseen.isEmpty {
+      let time = try facts.checkpointTime()
+      if let unanswered = memory.unanswered {
+        plan.bound(unanswered, situation.streams, situation.checkpoint, time)
+      } else {
+        plan.trust(situation.streams, situation.checkpoint, time, heardAt: memory.heardAt)
+      }
     }
     try refuseFrom("a resume position (\(plan.start), \(plan.note))")
     if let rules = situation.rules {
@@ -163,6 +164,11 @@ package struct EpochMachine: Sendable {
         try plan.noteEarlierRules(checkpoint, situation.streams, rules, facts)
       }
       plan.noteUnknownRules(rules)
+    }
+    if !plan.unseen.isEmpty || !plan.toldByIDs.isEmpty {
+      plan.noteInherited(
+        situation.streams, situation.checkpoint, try facts.checkpointTime(),
+        newest: try facts.newestEntry().position)
     }
     remarks.append(.resuming(plan))
     var decision = EpochDecision(.tail(plan), remarks)
@@ -202,7 +208,7 @@ package struct EpochMachine: Sendable {
           position: tail.position, rule: tail.rule)
       }
     }
-    let remarks = try lookUpUnproven(&plan, situation.streams, facts)
+    let remarks = try lookUpUnproven(&plan, situation.streams, situation.checkpoint, facts)
     let decision = EpochDecision(
       .tail(plan),
       remarks + [.starting(["after": "\(plan.start)", "inclusive": "\(plan.origin.inclusive)"])])
@@ -299,23 +305,5 @@ package struct EpochMachine: Sendable {
         \(why). A snapshot of \(options.selection.line) would close the gap for these alone: leave \
         --rule, --group and --namespace out, or add --force to accept the gap of the others
         """))
-  }
-}
-
-extension ResumePlan {
-  /// Within a process, the number of messages that may have been stored without an ack is known. If more are
-  /// gone, some were another producer's, and the two can't be distinguished.
-  mutating func bound(_ unanswered: [String: Int]) {
-    for (stream, unseen) in unseen {
-      let most = UInt64(unanswered[stream] ?? 0)
-      guard unseen.count > most else { continue }
-      self.unseen[stream] = nil
-      doubts.append(
-        """
-        stream \(stream) is exclusive, but somebody else published to it: \(unseen.count) messages \
-        behind sequence \(unseen.after) are gone, and \(most) of the bridge's can be among them. \
-        Those are published again\(most > 0 ? ", and may be doubled" : "")
-        """)
-    }
   }
 }

@@ -10,7 +10,7 @@ extension ResumePlan {
   ///
   /// In order:
   /// 1. The bridge stopped with everything acknowledged: none was its own.
-  /// 2. The checkpoint is younger than the stream's duplicate window, and ids are positional: events are
+  /// 2. None was stored longer ago than the stream's duplicate window, and ids are positional: events are
   ///    published again, and the server answers for each whether it has it, gone or not.
   /// 3. The server adds messages of its own (`subject_delete_marker_ttl`): they can't be told apart, so
   ///    events are published again, perhaps twice, rather than lost. That is reported.
@@ -18,41 +18,109 @@ extension ResumePlan {
   /// 5. They are counted: only the bridge publishes to an exclusive stream.
   ///
   /// - Parameters:
-  ///   - age: the checkpoint's age, by the servers' clock; nil: unknown.
+  ///   - time: when the checkpoint was written; nil: unknown.
   ///   - heardAt: when the process before this one last renewed its key, by the same clock.
   package mutating func trust(
-    _ streams: [StreamObservation], _ checkpoint: Checkpoint?, checkpointAge age: Duration?,
+    _ streams: [StreamObservation], _ checkpoint: Checkpoint?, _ time: CheckpointTime?,
     heardAt: ServerTime?
   ) {
     for stream in streams {
       guard let gone = unseen[stream.name] else { continue }
       let what =
         "stream \(stream.name): \(gone.count) messages behind sequence \(gone.after) are gone"
-      if checkpoint?.isFinal ?? false {
+      let isFinal = checkpoint?.isFinal ?? false
+      let doubt = isFinal ? nil : doubt(of: stream, heardAt)
+      if isFinal {
         remarks.append(
           "\(what). None is this bridge's, which had everything acknowledged when it stopped")
-      } else if let age, let window = stream.idsProveFor, age < window * 3 / 4 {
+      } else if Self.idsTell(stream, checkpoint, time) {
         remarks.append("\(what). Which of them are events is looked up by their ids")
-      } else if stream.hasDeleteMarkers {
+        // When the server has forgotten them, a count would lose events for the others among them.
+        guard doubt != nil else {
+          unseen[stream.name] = nil
+          toldByIDs.insert(stream.name)
+          continue
+        }
+      } else if let doubt {
         doubts.append(
           """
-          \(what), and the server's own delete markers are among them: how many were the bridge's can't \
-          be told. What was published since the last checkpoint is published again, and may be doubled
-          """)
-      } else if let heardAt, let lastAt = stream.lastAt,
-        lastAt.seconds - heardAt.seconds > Self.silence
-      {
-        doubts.append(
-          """
-          \(what), and the last came \(lastAt.seconds - heardAt.seconds) s after the bridge was last heard \
-          of: somebody else publishes to this exclusive stream, and how many were the bridge's can't be \
-          told. What was published since the last checkpoint is published again, and may be doubled
+          \(what), and \(doubt): how many were the bridge's can't be told. What was published since the \
+          last checkpoint is published again, and may be doubled
           """)
       } else {
         continue
       }
       unseen[stream.name] = nil
       uncounted[stream.name] = gone.after + gone.count
+    }
+  }
+
+  /// Why some of a stream's removed messages may have been those of others.
+  private func doubt(of stream: StreamObservation, _ heardAt: ServerTime?) -> String? {
+    if stream.hasDeleteMarkers { return "the server's own delete markers are among them" }
+    guard let heardAt, let lastAt = stream.lastAt,
+      lastAt.seconds - heardAt.seconds > Self.silence
+    else { return nil }
+    return """
+      the last came \(lastAt.seconds - heardAt.seconds) s after the bridge was last heard of, so somebody \
+      else publishes to this exclusive stream
+      """
+  }
+
+  /// Whether the server still knows the ids of everything that was stored since the checkpoint, gone or not.
+  static func idsTell(
+    _ stream: StreamObservation, _ checkpoint: Checkpoint?, _ time: CheckpointTime?
+  ) -> Bool {
+    // On a shared stream, ids are looked up before anything is published.
+    let known = stream.exclusive ? stream.idsProveFor : stream.duplicateWindow
+    guard let known, let time,
+      let since = checkpoint.map({ $0.firstUnsaved(in: stream, time) }) ?? time.written
+    else { return false }
+    return time.age(since: since) < known * 3 / 4
+  }
+
+  /// Within a process, the number of messages that may have been stored without an ack is known. If more are
+  /// gone, some were another producer's, and the two can't be distinguished.
+  ///
+  /// Those whose ids were to tell came from before the process, and their number isn't known.
+  mutating func bound(
+    _ unanswered: [String: Int], _ streams: [StreamObservation], _ checkpoint: Checkpoint?,
+    _ time: CheckpointTime?
+  ) {
+    for stream in streams {
+      guard let gone = unseen[stream.name] else { continue }
+      var most = UInt64(unanswered[stream.name] ?? 0)
+      if let inherited = checkpoint?.inherited(in: stream), inherited.byIDs {
+        if Self.idsTell(stream, checkpoint, time) {
+          unseen[stream.name] = nil
+          toldByIDs.insert(stream.name)
+          continue
+        }
+        most += inherited.through - min(inherited.through, gone.after)
+      }
+      guard gone.count > most else { continue }
+      unseen[stream.name] = nil
+      doubts.append(
+        """
+        stream \(stream.name) is exclusive, but somebody else published to it: \(gone.count) messages \
+        behind sequence \(gone.after) are gone, and \(most) of the bridge's can be among them. \
+        Those are published again\(most > 0 ? ", and may be doubled" : "")
+        """)
+    }
+  }
+
+  /// Notes for the checkpoints of this epoch, and for whoever reads them next, which messages are older.
+  mutating func noteInherited(
+    _ streams: [StreamObservation], _ checkpoint: Checkpoint?, _ time: CheckpointTime?,
+    newest: OplogPosition
+  ) {
+    for stream in streams where unseen[stream.name] != nil || toldByIDs.contains(stream.name) {
+      inherited[stream.name] = InheritedMessages(
+        through: stream.lastSequence, until: newest,
+        since: time.flatMap { time in
+          checkpoint.map { $0.firstUnsaved(in: stream, time) } ?? time.written
+        },
+        byIDs: toldByIDs.contains(stream.name))
     }
   }
 }

@@ -106,6 +106,10 @@ package struct ResumePlan: Sendable, Equatable {
   package var unseen: [String: Unseen] = [:]
   /// By stream: up to where sequences are not counted, see `trust`.
   package var uncounted: [String: UInt64] = [:]
+  /// Streams of whose removed messages the ids tell which events they are of.
+  package var toldByIDs: Set<String> = []
+  /// By stream: what the epoch's checkpoints have to say of such messages, however they are dealt with.
+  package var inherited: [String: InheritedMessages] = [:]
   /// Why not.
   package var remarks: [String] = []
   /// The newest entry when the streams were looked at, where something is unseen.

@@ -138,6 +138,8 @@ package struct ServerTime: Sendable, Equatable {
   /// Since 1970.
   package var seconds: Int
 
+  package init(seconds: Int) { self.seconds = seconds }
+
   /// Nil if it isn't written that way.
   package init?(_ text: String) {
     let bytes = Array(text.utf8)

@@ -140,10 +140,14 @@ package struct UnprovenTail: Sendable, Equatable {
 
 extension ResumePlan {
   /// Takes the stream's messages behind `tail.firm` one by one: what is not among them is published.
-  mutating func lookUp(_ stream: StreamObservation, _ tail: UnprovenTail) {
+  ///
+  /// - Parameter byIDs: the server still knows the ids of those that are gone.
+  mutating func lookUp(_ stream: StreamObservation, _ tail: UnprovenTail, byIDs: Bool) {
     let name = stream.name
     unseen[name] = nil
-    if tail.gone > 0, stream.exclusive { uncounted[name] = tail.last }
+    if tail.gone > 0, stream.exclusive {
+      if byIDs { toldByIDs.insert(name) } else { uncounted[name] = tail.last }
+    }
     watermarks[name] = tail.firm.map { StoredWatermark(position: $0.position, rule: $0.rule) }
     found[name] = tail.firm.map { Checkpoint.Stream($0, created: stream.created) }
     guard let newest = tail.newest else { return }

@@ -152,7 +152,7 @@ package struct EpochSurvey: Sendable {
     _ question: EpochQuestion, _ streams: [PreparedStream], _ tail: StreamTail
   ) async throws -> EpochAnswer {
     switch question {
-    case .checkpointAge: return .age(try await checkpointAge(streams))
+    case .checkpointTime: return .time(try await checkpointTime(streams))
     case .unnamedTrace: return .reason(try await doubtOfFirstStart())
     case .messages(let stream, let since, let behind, let first, let through):
       return .messages(
@@ -166,9 +166,8 @@ package struct EpochSurvey: Sendable {
     }
   }
 
-  /// How long ago the checkpoint was written, by the servers' clock; nil if they don't report times
-  /// (before 2.10). Later messages were stored since.
-  private func checkpointAge(_ streams: [PreparedStream]) async throws -> Duration? {
+  /// When the checkpoint was written, by the servers' clock; nil if they don't report times (before 2.10).
+  private func checkpointTime(_ streams: [PreparedStream]) async throws -> CheckpointTime? {
     let store = CheckpointStore(
       jetStream, bucket: configuration.bridge.stateBucket, bridge: configuration.bridge.name)
     guard
@@ -176,6 +175,6 @@ package struct EpochSurvey: Sendable {
         .max(),
       let written = try await store.bucket.get(store.key).flatMap({ ServerTime($0.time) })
     else { return nil }
-    return .seconds(max(now - written.seconds, 0) + 1)
+    return CheckpointTime(written: written, now: ServerTime(seconds: now))
   }
 }

@@ -98,7 +98,7 @@ extension MongoAsking {
       .entry(
         try await askMongo { try await $0.transactionStart(from: previous) }
           .map { ResumePoint(position: $0) })
-    case .checkpointAge, .unnamedTrace, .messages, .snapshotIDs:
+    case .checkpointTime, .unnamedTrace, .messages, .snapshotIDs:
       throw BridgeError.halted("internal error: MongoDB can't answer \(question)")
     }
   }

@@ -1,0 +1,108 @@
+import Bridge
+import BridgeConfiguration
+import MongoSource
+import Oplog
+import Testing
+
+/// A leader is killed with messages stored and consumed that its checkpoint lacks. The next one writes the
+/// checkpoint again, is killed as well, and so on: each has to know how old those messages are.
+@Suite struct InheritedMessagesTests {
+  /// A work queue that has stored up to 13 and is empty; 10 is in the checkpoint.
+  private func emptied(_ window: Int?, last: UInt64 = 13) -> StreamObservation {
+    var stream = streamFound(last: last, tail: nil)
+    stream.firstSequence = last + 1
+    stream.messages = 0
+    stream.idsProveFor = window.map { .seconds($0) }
+    return stream
+  }
+
+  /// What a leader decides that finds `checkpoint`, written `age` seconds ago, and what its own first
+  /// checkpoint then says of the stream.
+  private func lead(
+    _ checkpoint: Checkpoint, age: Int?, window: Int? = 120, _ bridge: EpochMachine = machine(),
+    last: UInt64 = 13
+  ) throws -> (plan: ResumePlan, checkpoint: Checkpoint) {
+    let situation = EpochSituation(checkpoint: checkpoint, streams: [emptied(window, last: last)])
+    let result = try decide(bridge, situation, EpochAnswers(checkpointAge: age))
+    let plan = try #require(result.tail)
+    var next = checkpoint
+    next.isFinal = false
+    var state = Checkpoint.StreamState(created: "c1")
+    state.uncounted = plan.uncounted["A"] ?? checkpoint.states["A"]?.uncounted
+    state.inherited = plan.inherited["A"]
+    next.states["A"] = state
+    return (plan, try Checkpoint(parsing: next.json.utf8))
+  }
+
+  @Test func `a rewritten checkpoint is as old as what it lacks`() throws {
+    // The first found a checkpoint older than the ids, and counted; its own is young.
+    let first = try lead(checkpointFound(), age: 200)
+    #expect(first.plan.unseen["A"]?.count == 3)
+    #expect(first.plan.inherited["A"]?.since == moment(-200))
+    for age in [1, 60, 500] {
+      let second = try lead(first.checkpoint, age: age)
+      #expect(second.plan.unseen["A"]?.count == 3, "\(age)")
+      #expect(second.plan.toldByIDs.isEmpty && second.plan.remarks.isEmpty)
+      #expect(second.plan.inherited["A"]?.since == moment(-200))
+      let third = try lead(second.checkpoint, age: 1)
+      #expect(third.plan.unseen["A"]?.count == 3 && third.plan.toldByIDs.isEmpty)
+    }
+  }
+
+  @Test func `what was to be looked up by ids is counted when the ids are forgotten`() throws {
+    let first = try lead(checkpointFound(), age: 20)
+    #expect(first.plan.unseen.isEmpty && first.plan.toldByIDs == ["A"])
+    #expect(first.checkpoint.states["A"]?.inherited?.byIDs == true)
+    #expect(first.checkpoint.states["A"]?.uncounted == nil)
+    // In time: ids once more. A moment in the past is what counts, not the checkpoint's age.
+    let soon = try lead(first.checkpoint, age: 1)
+    #expect(soon.plan.unseen.isEmpty && soon.plan.inherited["A"]?.since == moment(-20))
+    var late = first.checkpoint
+    late.states["A"]?.inherited?.since = moment(-100)
+    let second = try lead(late, age: 1)
+    #expect(second.plan.unseen["A"]?.count == 3 && second.plan.inherited["A"]?.byIDs == false)
+    // Nobody knows since when.
+    late.states["A"]?.inherited?.since = nil
+    #expect(try lead(late, age: 1).plan.unseen["A"]?.count == 3)
+  }
+
+  @Test func `of another stream of the name nothing is inherited`() throws {
+    var checkpoint = try lead(checkpointFound(), age: 200).checkpoint
+    checkpoint.states["A"]?.created = "before"
+    #expect(try lead(checkpoint, age: 1).plan.toldByIDs == ["A"])
+  }
+
+  @Test func `servers that report no times leave nothing to ids`() throws {
+    let first = try lead(checkpointFound(), age: nil)
+    #expect(first.plan.unseen["A"]?.count == 3 && first.plan.inherited["A"]?.since == nil)
+    // Upgraded meanwhile.
+    #expect(try lead(first.checkpoint, age: 1).plan.unseen["A"]?.count == 3)
+  }
+
+  /// A later epoch of the process knows how many it sent, but not how many it found.
+  @Test func `within a process what is looked up by ids is no other publisher's`() throws {
+    var bridge = machine()
+    var young = try lead(checkpointFound(), age: 20).checkpoint
+    bridge.began(young)
+    bridge.memory.unanswered = ["A": 2]
+    let next = try lead(young, age: 1, bridge, last: 15)
+    #expect(next.plan.unseen.isEmpty && next.plan.doubts.isEmpty)
+    #expect(next.plan.inherited["A"]?.through == 15 && next.plan.inherited["A"]?.byIDs == true)
+    // The ids are forgotten meanwhile: 3 that were found and 2 of its own.
+    young.states["A"]?.inherited?.since = moment(-100)
+    let old = try lead(young, age: 1, bridge, last: 15)
+    #expect(old.plan.unseen["A"]?.count == 5 && old.plan.doubts.isEmpty)
+    let more = try lead(young, age: 1, bridge, last: 16)
+    #expect(more.plan.unseen.isEmpty && more.plan.doubts.count == 1 && more.plan.inherited.isEmpty)
+  }
+
+  /// Messages whose acks were lost with the connection, and an outage longer than the window.
+  @Test func `an epoch after a long outage says how old its messages are`() throws {
+    var bridge = machine()
+    bridge.began(checkpointFound())
+    bridge.memory.unanswered = ["A": 3]
+    let again = try lead(checkpointFound(), age: 600, bridge)
+    #expect(again.plan.unseen["A"]?.count == 3)
+    #expect(try lead(again.checkpoint, age: 1).plan.unseen["A"]?.count == 3)
+  }
+}
