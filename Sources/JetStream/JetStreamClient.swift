@@ -228,6 +228,7 @@ public enum JetStreamCode {
   public static let consumerNotFound = 10014
   public static let noMessage = 10037
   public static let wrongLastSequence = 10071
+  static let wrongLastID = 10070
   /// A message of a fast batch was refused, or came after one that was.
   static let endsFastBatch = [wrongLastSequence, 10208]
   public static let nameInUse = 10058

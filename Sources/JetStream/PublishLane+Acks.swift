@@ -23,6 +23,7 @@ extension PublishLane {
     let frame = AckFrame(payload: payload)
     guard stage != nil else { return try receivedAck(token, frame, payload) }
     if stage?.phase == .publishing, try publishingMetDuplicates(frame) { return lookUpAgain() }
+    if let progress = try brokenChain(token, frame) { return progress }
     return try publishedStaged(try receivedAck(token, frame, payload))
   }
 

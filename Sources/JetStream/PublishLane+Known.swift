@@ -4,10 +4,8 @@ import NIOCore
 /// What was found in the stream before the lane began (`StoredIDs`), in the place of questions.
 extension PublishLane {
   /// Protocols in which the server reports an id that was wrongly taken for absent, and stores nothing out of
-  /// order.
-  public static func takesKnownIDs(_ mode: PublishProtocol) -> Bool {
-    mode == .atomic || mode == .single
-  }
+  /// order. Fast ingest skips it without a word.
+  public static func takesKnownIDs(_ mode: PublishProtocol) -> Bool { mode != .fast }
 
   /// What was found in the stream before the lane began. The first message is asked for all the same: its
   /// answer lets the batch go on, and shows whether the stream is still what it was.
@@ -27,6 +25,31 @@ extension PublishLane {
       stage.messages[index].fate = .held(found.sequence)
       stage.messages[index].mark = found.mark
     }
+  }
+
+  /// In a chain that was published from `stage`, the stream had an id that was taken for absent (a consumer may have
+  /// removed the message): everything behind it expects a wrong sequence, and is refused. When all is answered,
+  /// the ids are asked for. Nil: nothing of the kind, the answer is an ordinary one.
+  func brokenChain(
+    _ token: UnsafeRawBufferPointer, _ frame: AckFrame
+  ) throws(JetStreamError) -> LaneProgress? {
+    guard mode == .chain, let stage, stage.phase == .publishing, linesAcked < lines,
+      number(token) == linesAcked % Self.replyCycle
+    else { return nil }
+    switch frame {
+    case .stored(let sequence, true, _) where sequence > 0: stage.isBroken = true
+    case .refused(JetStreamCode.wrongLastSequence, _) where stage.isBroken: break
+    case .refused(JetStreamCode.wrongLastID, _) where stage.isBroken: break
+    default: return nil
+    }
+    linesAcked &+= 1
+    guard linesAcked == lines else { return .moved }
+    stage.isBroken = false
+    expectedSequence = lastSequence
+    // The last that was written is not the stream's last: the next message asserts the sequence alone, as an epoch's
+    // first does.
+    idOfLast.removeAll(keepingCapacity: true)
+    return lookUpAgain()
   }
 
   func forgetKnown(_ stage: Stage) {

@@ -65,6 +65,8 @@ extension PublishLane {
     var usesKnown = false
     /// So was that it has no other ids.
     var presumes = false
+    /// Of what was published the server had an id already, so that what follows is refused (`brokenChain`).
+    var isBroken = false
     /// All that was published is looked up again, to see what of it is ours.
     var isConfirming = false
     /// Messages settled since the last duplicate.

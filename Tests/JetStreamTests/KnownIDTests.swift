@@ -42,7 +42,8 @@ import Testing
   /// What was found before is not asked for, nor is what was not; and it may be wrong.
   @Test(arguments: ServerBinary.available)
   func `what is known of a stream is checked, not asked for`(version: String) async throws {
-    for mode in modes(version) where PublishLane.takesKnownIDs(mode) {
+    // A chain has no other producers.
+    for mode in modes(version) where PublishLane.takesKnownIDs(mode) && mode != .chain {
       try await withJetStream(version) { jetStream in
         try await LaneServerTests().prepare(jetStream, version)
         try await Driver(jetStream.connection, .chain, base: 0, count: 300) { "a\($0)" }.run()
@@ -75,6 +76,44 @@ import Testing
         try await again.run()
         #expect(again.duplicates == 300 && again.conflicts.isEmpty, "\(mode)")
         #expect(again.questions == (count + 999) / 1000, "\(mode): \(again.questions)")
+      }
+    }
+  }
+
+  /// Consumers removed messages whose ids the server still has, here and there and many in a row: what follows in the
+  /// pipeline is refused, and is published after the ids were asked for.
+  @Test(arguments: ServerBinary.available)
+  func `a chain continues behind ids that were taken for absent`(version: String) async throws {
+    for judge in [nil, marks] {
+      try await withJetStream(version) { jetStream in
+        try await LaneServerTests().prepare(jetStream, version)
+        try await Driver(jetStream.connection, .chain, base: 0, count: 1200) { "a\($0)" }.run()
+        let found = try await known(jetStream, through: 40)
+        // In the order of what is published now: known, absent, not known, absent.
+        let ids: @Sendable (Int) -> String = { n in
+          switch n {
+          case 0..<40: "a\(n)"
+          case 60..<100 where n % 3 == 0: "a\(n)"
+          case 2200..<3300: "a\(n - 2100)"
+          default: "new\(n)"
+          }
+        }
+        let stored = (0..<4000).count { ids($0).hasPrefix("a") }
+        let driver = Driver(
+          jetStream.connection, .chain, base: 1200, count: 4000, screening: .always, judge: judge,
+          known: found,
+          body: { n in Array("{\"n\":\(n >= 2200 && n < 3300 ? n - 2100 : n)}".utf8) }, id: ids)
+        try await driver.run()
+        #expect(driver.duplicates == stored && driver.conflicts.isEmpty)
+        // None twice, in order.
+        let info = try #require(try await jetStream.stream("T"))
+        #expect(info.lastSequence == UInt64(1200 + 4000 - stored))
+        var expected = (0..<4000).filter { !ids($0).hasPrefix("a") }.map(ids).makeIterator()
+        for sequence in 1201...info.lastSequence {
+          let message = try #require(try await jetStream.message(in: "T", at: sequence))
+          let id = message.headers.first { $0.name == "Nats-Msg-Id" }?.value
+          #expect(id == expected.next())
+        }
       }
     }
   }
