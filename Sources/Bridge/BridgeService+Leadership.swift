@@ -54,23 +54,25 @@ extension BridgeService {
       try await eventLoop.submit { pipeline.beginTenure() }.get()
     }
     let vacancy = try await stopRequest.unlessStopped { [self] in
-      try await leadership.vacancy({ stopRequest.isRequested }) {
-        board.update {
-          $0.phase = "standby"
-          $0.publishing = false
-        }
-        if !isContinuous {
-          guard options.waitForServers else {
-            throw BridgeError.displaced(
-              """
-              instance \(board.snapshot.leadership.holder ?? "?") of this bridge is running, and leads: stop it \
-              first, or leave --no-wait out to wait for its end
-              """)
+      try await leadership.vacancy(
+        { stopRequest.isRequested },
+        onStandby: {
+          board.update {
+            $0.phase = "standby"
+            $0.publishing = false
           }
-          logger.notice("waiting until the leader of this bridge stops: stop it to continue here")
-        }
-        if !leadership.hasLed { try await preflight() }
-      }
+          if !isContinuous {
+            guard options.waitForServers else {
+              throw BridgeError.displaced(
+                """
+                instance \(board.snapshot.leadership.holder ?? "?") of this bridge is running, and leads: stop it \
+                first, or leave --no-wait out to wait for its end
+                """)
+            }
+            logger.notice("waiting until the leader of this bridge stops: stop it to continue here")
+          }
+          if !leadership.hasLed { try await preflight() }
+        }, traces: hasPublished)
     }
     guard let vacancy, let vacancy else { return nil }
     if vacancy.hasWaited {
@@ -80,6 +82,22 @@ extension BridgeService {
     }
     machine.memory.heardAt = vacancy.heardAt ?? machine.memory.heardAt
     return .vacant(vacancy)
+  }
+
+  /// Whether a stream shows that this bridge has begun before.
+  private func hasPublished(_ connection: NATSConnection) async throws -> Bool {
+    let jetStream = JetStreamClient(connection)
+    for stream in configuration.streams {
+      guard let info = try await jetStream.stream(stream.name) else { continue }
+      if StreamMarks.mark(of: configuration.bridge.name, in: info) != nil { return true }
+      // Older servers keep no metadata.
+      if connection.info.version < StreamMarks.firstServer, stream.ownership == .exclusive,
+        info.lastSequence >= info.beginning
+      {
+        return true
+      }
+    }
+    return false
   }
 
   /// Before a standby waits: whether it could lead. Changes nothing on any server.

@@ -29,6 +29,20 @@ import Testing
     #expect(machine.decide(at: .zero) == .take(.first))
   }
 
+  /// A process that has never seen the lease can't tell a bucket that was deleted under a leader from none.
+  @Test func `where the bridge has published, a lease that is not there is waited for`() {
+    var machine = machine()
+    machine.hasTraces = true
+    machine.read(.init(revision: 0, record: nil), at: .zero)
+    machine.read(.init(revision: 0, record: nil), at: .milliseconds(4999))
+    #expect(machine.decide(at: .seconds(60)) == .wait)
+    var comesBack = machine
+    machine.read(.init(revision: 0, record: nil), at: .seconds(5))
+    #expect(machine.decide(at: .seconds(5)) == .take(.first))
+    comesBack.read(.init(revision: 1, record: held(epoch: 1)), at: .seconds(5))
+    #expect(comesBack.decide(at: .seconds(5)) == .wait)
+  }
+
   @Test func `a released lease is taken at once, with any configuration`() {
     for hash in ["h", "another"] {
       var machine = machine(hash: hash)

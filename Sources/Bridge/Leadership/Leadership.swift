@@ -112,10 +112,12 @@ final class Leadership: Sendable {
   /// - Parameters:
   ///   - isStopping: ends the wait.
   ///   - onStandby: called once when another instance leads, before this one waits.
+  ///   - traces: asked once, where there is no lease: whether the bridge has ever published.
   /// - Returns: nil when stopped.
   /// - Throws: what keeps the first look from being made, and what `onStandby` throws.
   func vacancy(
-    _ isStopping: @Sendable () -> Bool, onStandby: () async throws -> Void
+    _ isStopping: @Sendable () -> Bool, onStandby: () async throws -> Void,
+    traces: (NATSConnection) async throws -> Bool
   ) async throws -> Vacancy? {
     // A lease that could not be taken is not observed from the beginning again.
     var (machine, began) =
@@ -133,6 +135,7 @@ final class Leadership: Sendable {
     var nextReading = now()
     var nextQuestion = now()
     var used: NATSConnection?
+    var hasLooked = false
     while !isStopping() {
       do {
         let connection = try await link.connection()
@@ -146,6 +149,11 @@ final class Leadership: Sendable {
           machine.read(reading, at: now())
           if reading.record?.holder != settings.instance { heardAt = time ?? heardAt }
           nextReading = now() + Self.reading
+          if reading.record == nil, machine.highestEpoch == 0, !hasLooked {
+            machine.hasTraces = try await traces(connection)
+            hasLooked = true
+            if machine.hasTraces { reportTraces() }
+          }
         }
         if machine.holder != nil, now() >= nextQuestion {
           machine.heard(await subject.ask(connection), at: now())
@@ -184,6 +192,15 @@ final class Leadership: Sendable {
       try? await eventLoop.sleep(for: Self.askingAgain)
     }
     return nil
+  }
+
+  private func reportTraces() {
+    logger.warning(
+      """
+      the streams show that this bridge has published, and there is no lease: if its bucket was deleted under a \
+      leader, that one renews it within \(settings.period)
+      """,
+      metadata: ["lease": "\(store.key) in KV bucket \(settings.bucket)"])
   }
 
   private func report(_ holder: LeaseRecord, isForeign: Bool) {

@@ -59,6 +59,9 @@ package struct StandbyMachine: Sendable {
   private var nobodyCount = 0
   /// Since when this instance's own connection has been up.
   private var connectedSince: Duration?
+  /// Streams show that the bridge has published before: where there is no lease at all, its bucket may have been deleted
+  /// under a leader, which publishes until its next renewal.
+  package var hasTraces = false
 
   package init(_ settings: Settings) { self.settings = settings }
 
@@ -151,8 +154,9 @@ package struct StandbyMachine: Sendable {
     guard let last, let unchangedSince else { return .wait }
     guard let record = last.record else {
       // A bucket that was deleted under a leader comes back with its next renewal.
-      guard highestEpoch > 0 else { return .take(.first) }
-      return readAt - unchangedSince >= settings.period ? .take(.expired) : .wait
+      guard highestEpoch > 0 || hasTraces else { return .take(.first) }
+      guard readAt - unchangedSince >= settings.period else { return .wait }
+      return .take(highestEpoch > 0 ? .expired : .first)
     }
     // Our own, by a write whose answer was lost, is taken again like a released one.
     if record.isReleased || record.holder == settings.instance { return .take(.released) }
