@@ -12,7 +12,13 @@ import DeliberateErrors
 public final class PublishLane {
   public let options: LaneOptions
   /// Bytes that are complete but not yet with the socket (besides an open message).
-  @exclusivity(unchecked) public var output = ByteWriter(capacity: 256 << 10)
+  ///
+  /// Not the stored property itself: another module would check each access to that one.
+  public var output: ByteWriter {
+    _read { yield bytes }
+    _modify { yield &bytes }
+  }
+  @exclusivity(unchecked) private var bytes = ByteWriter(capacity: 256 << 10)
 
   /// Messages written (and not discarded) in this epoch.
   @exclusivity(unchecked) public internal(set) var sent: UInt64 = 0

@@ -9,7 +9,7 @@ import Testing
   private final class Walked {
     let feed = EventFeed(.entriesAlone)
     let reader: RecordedReader
-    var walk: EventWalk
+    let walk: EventWalk
 
     init(
       _ oplog: RandomOplog, _ range: WalkRange, from start: OplogPosition? = nil, sizes: [Int] = [3]

@@ -236,7 +236,7 @@ import Testing
     let cut = Set(
       oplog.transactions.filter { $0.first < start && start <= $0.commit }.map(\.commit))
     let fetched = Fetched(oplog.entries, [try Self.rule()])
-    var walk = EventWalk(fetched.feed)
+    let walk = EventWalk(fetched.feed)
     walk.begin(WalkRange(from: start, isInclusive: true, through: nil))
     fetched.begin(at: start)
     var seen: [Seen] = []

@@ -20,11 +20,18 @@ package final class BodyValidator {
   /// How long validation takes: every 64th is timed, so that clocks cost nothing.
   @exclusivity(unchecked) var durations = Histogram(bounds: Histogram.shortSeconds)
 
-  private struct RuleJudge {
+  /// A class: the loop passes it on without a copy of what is in it.
+  private final class RuleJudge {
     /// Validates the event's own BSON; nil if the body has other parts.
-    var direct: SchemaValidator?
-    var plain: SchemaValidator
-    var rule: Rule
+    let direct: SchemaValidator?
+    let plain: SchemaValidator
+    let rule: Rule
+
+    init(direct: SchemaValidator?, plain: SchemaValidator, rule: Rule) {
+      self.direct = direct
+      self.plain = plain
+      self.rule = rule
+    }
   }
 
   package init(_ rules: RuleSet) {

@@ -20,7 +20,7 @@ final class Pipeline: @unchecked Sendable {
   let eventLoop: any EventLoop
   let feed: EventFeed
   /// The part of it that this epoch publishes.
-  @exclusivity(unchecked) private var walk: EventWalk
+  private let walk: EventWalk
   let logger: Logger
 
   // The rule set in use.
@@ -369,9 +369,12 @@ final class Pipeline: @unchecked Sendable {
     let end = NIODeadline.now() + Self.mostAtOnce
     var turns = 0
     while true {
+      // Only what is written here fills the socket, at most a message of 64 KiB or more each turn.
+      if turns & 3 == 0 {
+        if turns > 0, NIODeadline.now() > end { return .breath }
+        guard epoch.connection.isWritable else { return .socketFull }
+      }
       turns &+= 1
-      if turns & 3 == 0, NIODeadline.now() > end { return .breath }
-      guard epoch.connection.isWritable else { return .socketFull }
       if pending == nil {
         guard try derive() else { return isBarred ? .blocked : .noInput }
         continue

@@ -35,7 +35,7 @@ package final class ChangeWalker: @unchecked Sendable {
   }
 
   private let reader: any ChangeReader
-  private var walk: EventWalk
+  private let walk: EventWalk
   private let range: WalkRange
   private let mayContinue: @Sendable () -> Bool
   private let body: @Sendable (ChangeEvent) -> Void

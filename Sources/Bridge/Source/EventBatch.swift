@@ -37,6 +37,14 @@ package enum EventBatch: Sendable {
     return OplogPosition(seconds: time.seconds, increment: time.increment)
   }
 
+  /// The last of its documents, where that is known without a look.
+  var last: OplogPosition? {
+    switch self {
+    case .oplog(let batch): batch.last.position
+    case .changeStream, .snapshot: nil
+    }
+  }
+
   /// How far a change stream is after the batch, even if no event was in it.
   var reached: OplogPosition? {
     switch self {

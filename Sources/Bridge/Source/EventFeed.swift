@@ -29,6 +29,8 @@ package final class EventFeed {
   private var generation: UInt64 = 0
   private var batch: EventBatch?
   @exclusivity(unchecked) private var entries: BSONElements?
+  /// The last entry of `batch`, if known.
+  @exclusivity(unchecked) private var batchEnd: OplogPosition?
 
   /// The last position whose entry may be opened; nil: no end.
   @exclusivity(unchecked) package var limit: OplogPosition?
@@ -134,7 +136,12 @@ package final class EventFeed {
         guard takeBatch() else { return .nothing }
         continue
       }
-      if let limit, try isBehind(limit, element) { return .nothing }
+      // Most batches end before the limit: then no entry of theirs is looked at for that.
+      if let limit, hasMetLimit || batchEnd.map({ $0 > limit }) ?? true,
+        try isBehind(limit, element)
+      {
+        return .nothing
+      }
       stage?.step()
       try open(element)
     }
@@ -164,6 +171,7 @@ package final class EventFeed {
     while let next = source?.next() {
       guard next.generation == generation else { continue }
       batch = next
+      batchEnd = next.last
       entries = next.entries()
       decoder.begin(next)
       stage?.begin(next)

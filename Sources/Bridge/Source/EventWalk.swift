@@ -2,7 +2,10 @@ package import Oplog
 
 /// A walk over changes: which events of what a feed reads are handed out, and where it ends. The pipeline,
 /// dry runs, verification and look-ups all read MongoDB this way. Owned by the feed's event loop.
-package struct EventWalk {
+///
+/// A class, since its owner is one: a value in a class's property is copied for each call. No method calls back
+/// into it.
+package final class EventWalk {
   package enum Step {
     case event(ChangeEvent)
     /// There is nothing at the moment, or the next entry must not be opened yet.
@@ -16,21 +19,21 @@ package struct EventWalk {
   package let feed: EventFeed
 
   /// Events before it are read, for the sake of transactions that commit later, and not handed out.
-  package private(set) var first = WalkRange.beginning
+  @exclusivity(unchecked) package private(set) var first = WalkRange.beginning
   /// The last event that is handed out. The walk ends with its entry, whether MongoDB has one there or
   /// not; nil: no end.
-  package private(set) var last: EventPosition?
+  @exclusivity(unchecked) package private(set) var last: EventPosition?
 
   package init(_ feed: EventFeed) { self.feed = feed }
 
   /// Before the feed begins to read.
-  package mutating func begin(_ range: WalkRange) {
+  package func begin(_ range: WalkRange) {
     first = range.first
     end(after: range.last)
   }
 
   /// Moves the end, even during the walk.
-  package mutating func end(after last: EventPosition?) {
+  package func end(after last: EventPosition?) {
     self.last = last
     feed.limit = last?.entry
   }
