@@ -1,4 +1,4 @@
-package import JSON
+import JSON
 package import Oplog
 
 /// Messages of the bridge behind the last one in the checkpoint, which an exclusive stream had stored and its
