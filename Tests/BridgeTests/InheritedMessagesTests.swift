@@ -1,5 +1,6 @@
 import Bridge
 import BridgeConfiguration
+import JSON
 import MongoSource
 import Oplog
 import Testing
