@@ -4,6 +4,7 @@ an exclusive stream's sequence says how many were stored."""
 import asyncio
 import base64
 import json
+import time
 
 import nats
 import pytest
@@ -69,6 +70,35 @@ def test_consumed(lab, jetstream, tmp_path, name, retention, publish):
         assert len(taken) == len(set(taken)) == 66
         assert jetstream.state(name)["messages"] == 0
         assert jetstream.last_sequence(name) == 66
+        bridge.alive()
+
+
+@pytest.mark.parametrize("second", ["after the window", "within it"])
+def test_killed_twice(lab, jetstream, tmp_path, name, second):
+    """The second leader writes the checkpoint again, which then is younger than what it lacks."""
+    window = 8
+    with start(lab, tmp_path, name, {"retention": "workqueue", "duplicate_window": f"{window}s"}) as bridge:
+        bridge.start().wait_ready()
+        insert(lab, name, range(30))
+        wait_until(lambda: jetstream.holds(name, 30), "30 messages")
+        stored = time.monotonic()
+        bridge.kill()
+        asyncio.run(consume(lab.nats_url, name, 30))
+
+        def is_over():
+            return time.monotonic() - stored > window + 1
+
+        if second == "after the window":
+            wait_until(is_over, "the server has forgotten the ids")
+        bridge.start().wait_ready()
+        wait_until(lambda: bridge.json("/status")[1]["phase"] == "running", "it leads")
+        bridge.kill()
+        wait_until(is_over, "the server has forgotten the ids")
+        bridge.start().wait_ready()
+        insert(lab, name, [5000])
+        wait_until(lambda: jetstream.last_sequence(name) >= 31, "the next message")
+        assert jetstream.last_sequence(name) == 31
+        assert last(jetstream, name) == 5000
         bridge.alive()
 
 

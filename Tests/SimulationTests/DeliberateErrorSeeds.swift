@@ -49,7 +49,7 @@ struct DeliberateErrorSeed: Sendable, CustomTestStringConvertible {
     memory_trusted 381 1 the checkpoint resumes
     no_read_back 1528 1 holds
     stale_tail_read 381 1 is stored a second time
-    dedup_window_trusted 234 1 is stored a second time
+    dedup_window_trusted 1528 1 is stored a second time
     loss_unnoticed 966 1 holds
     recreation_unnoticed 966 1 holds
     others_message_taken 1894 1 the checkpoint claims
