@@ -97,6 +97,43 @@ import Testing
     #expect(more.plan.unseen.isEmpty && more.plan.doubts.count == 1 && more.plan.inherited.isEmpty)
   }
 
+  /// Duplicates move the resume position, not the last acknowledged message: what they were of is not counted again.
+  @Test func `what was met by ids is not counted`() throws {
+    var late = try lead(checkpointFound(), age: 20).checkpoint
+    late.states["A"]?.inherited?.since = moment(-100)
+    func met(_ seconds: UInt32, _ sequence: UInt64, settled: EventPosition) throws -> ResumePlan {
+      var checkpoint = late
+      checkpoint.settled = settled
+      checkpoint.states["A"]?.hadTo = event(seconds)
+      checkpoint.states["A"]?.hadThrough = sequence
+      return try lead(checkpoint, age: 1).plan
+    }
+    // All of them, some of them, …
+    #expect(try met(510, 13, settled: event(520)).unseen.isEmpty)
+    let some = try met(510, 12, settled: event(520)).unseen["A"]
+    #expect(some?.after == 12 && some?.count == 1 && some?.isPartlyMet == false)
+    // … some of an entry that is read again, or nobody knows which.
+    for (settled, sequence) in [(event(510), 12), (event(520), 0)] as [(EventPosition, UInt64)] {
+      let again = try met(510, sequence, settled: settled)
+      #expect(again.unseen.isEmpty && again.uncounted["A"] == 13 && again.doubts.count == 1)
+    }
+    // In the same process as well.
+    var bridge = machine()
+    late.states["A"]?.hadTo = event(510)
+    late.states["A"]?.hadThrough = 12
+    for (settled, count) in [(event(520), 1), (event(510), nil)] as [(EventPosition, UInt64?)] {
+      late.settled = settled
+      bridge.began(late)
+      bridge.memory.unanswered = ["A": 0]
+      let next = try lead(late, age: 1, bridge).plan
+      #expect(next.unseen["A"]?.count == count && next.doubts.count == (count == nil ? 1 : 0))
+    }
+    // Its ids are known still: they tell.
+    late.settled = event(510)
+    late.states["A"]?.inherited?.since = moment(-20)
+    #expect(try lead(late, age: 1).plan.toldByIDs == ["A"])
+  }
+
   /// Messages whose acks were lost with the connection, and an outage longer than the window.
   @Test func `an epoch after a long outage says how old its messages are`() throws {
     var bridge = machine()

@@ -29,14 +29,14 @@ extension ResumePlan {
       let what =
         "stream \(stream.name): \(gone.count) messages behind sequence \(gone.after) are gone"
       let isFinal = checkpoint?.isFinal ?? false
-      let doubt = isFinal ? nil : doubt(of: stream, heardAt)
+      let doubt = isFinal ? nil : doubt(of: stream, gone, heardAt)
       if isFinal {
         remarks.append(
           "\(what). None is this bridge's, which had everything acknowledged when it stopped")
       } else if Self.idsTell(stream, checkpoint, time) {
         remarks.append("\(what). Which of them are events is looked up by their ids")
         // When the server has forgotten them, a count would lose events for the others among them.
-        guard doubt != nil else {
+        guard doubt != nil, !gone.isPartlyMet else {
           unseen[stream.name] = nil
           toldByIDs.insert(stream.name)
           continue
@@ -56,7 +56,10 @@ extension ResumePlan {
   }
 
   /// Why some of a stream's removed messages may have been those of others.
-  private func doubt(of stream: StreamObservation, _ heardAt: ServerTime?) -> String? {
+  private func doubt(
+    of stream: StreamObservation, _ gone: Unseen, _ heardAt: ServerTime?
+  ) -> String? {
+    if gone.isPartlyMet { return "some of their events are looked at again" }
     if stream.hasDeleteMarkers { return "the server's own delete markers are among them" }
     guard let heardAt, let lastAt = stream.lastAt,
       lastAt.seconds - heardAt.seconds > Self.silence
@@ -98,8 +101,17 @@ extension ResumePlan {
         }
         most += inherited.through - min(inherited.through, gone.after)
       }
-      guard gone.count > most else { continue }
+      guard gone.count > most || gone.isPartlyMet else { continue }
       unseen[stream.name] = nil
+      if gone.isPartlyMet {
+        uncounted[stream.name] = gone.after + gone.count
+        doubts.append(
+          """
+          stream \(stream.name): \(gone.count) messages behind sequence \(gone.after) are gone, and some of \
+          their events are looked at again: they may be doubled
+          """)
+        continue
+      }
       doubts.append(
         """
         stream \(stream.name) is exclusive, but somebody else published to it: \(gone.count) messages \

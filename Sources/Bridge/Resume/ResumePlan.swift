@@ -19,6 +19,8 @@ package struct ResumePlan: Sendable, Equatable {
   package struct Unseen: Sendable, Equatable {
     package var after: UInt64
     package var count: UInt64
+    /// Some of them may be of events that were met by their ids and are derived once more: they can't be counted.
+    package var isPartlyMet = false
   }
 
   /// Acknowledged messages that a stream no longer has.
@@ -248,7 +250,7 @@ extension ResumePlan {
     } else if let state, state.created == stream.created {
       known = state.base
     }
-    if let known { count(stream, after: known, state) }
+    if let known { count(stream, after: known, state, checkpoint.settled) }
     refilling[name] = state?.refillTo
     if let since = state?.halted {
       resumeHalted(stream, since, checkpoint, oplog)
@@ -283,18 +285,24 @@ extension ResumePlan {
   }
 
   mutating func count(
-    _ stream: StreamObservation, after sequence: UInt64, _ state: Checkpoint.StreamState?
+    _ stream: StreamObservation, after sequence: UInt64, _ state: Checkpoint.StreamState?,
+    _ settled: EventPosition?
   ) {
     var sequence = sequence
     if let state, state.created == stream.created, let uncounted = state.uncounted {
       sequence = max(sequence, uncounted)
+    }
+    var isPartlyMet = false
+    if let state, state.created == stream.created, state.inherited != nil, let had = state.had {
+      sequence = max(sequence, had.sequence)
+      isPartlyMet = had.sequence == 0 || settled.map { had.position >= $0 } ?? true
     }
     guard stream.exclusive, stream.lastSequence > sequence,
       !DeliberateError.isOn(.consumedRepublished)
     else { return }
     let removed = stream.removed(after: sequence)
     if removed > 0 {
-      unseen[stream.name] = Unseen(after: sequence, count: removed)
+      unseen[stream.name] = Unseen(after: sequence, count: removed, isPartlyMet: isPartlyMet)
     } else if stream.survivors < stream.lastSequence - sequence {
       doubts.append(
         """
@@ -345,7 +353,7 @@ extension ResumePlan {
           loss.to = max(to, held[name]?.map(\.position).max() ?? to)
         } else if let tail = stream.tail {
           watermarks[name] = StoredWatermark(position: tail.position, rule: tail.rule)
-          if acked.created == stream.created { count(stream, after: tail.sequence, state) }
+          if acked.created == stream.created { count(stream, after: tail.sequence, state, nil) }
         }
         if limit != nil { floors[name] = EventPosition(entry: position, index: 0) }
         // A bridge may begin at a position that has no entry.
