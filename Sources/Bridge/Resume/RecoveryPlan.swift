@@ -130,7 +130,7 @@ extension ResumePlan {
     plan.foundAgainAt = newest?.entry ?? (lost.isEmpty ? nil : begin.position)
     for (stream, tail) in tails {
       plan.watermarks[stream.name] = StoredWatermark(position: tail.position, rule: tail.rule)
-      plan.count(stream, after: tail.sequence, nil)
+      plan.count(stream, after: tail.sequence, nil, nil)
     }
     if let newest {
       // A stream that never had a message misses none before the newest message elsewhere.
