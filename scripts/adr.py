@@ -10,6 +10,7 @@ every claim holds (or with --spoiled: fails, as it has to), 1 one does not, 64 u
 """
 
 import argparse
+import os
 import re
 import sys
 import tempfile
@@ -22,8 +23,9 @@ import lab as labs  # re-runs this program in .tools/venv when needed
 import nats.errors
 import nats.js.errors
 import pymongo
-from bench import machine, table
-from record import buckets, groups, latency, once, persistence, replay, retention, signals  # noqa: F401: they register
+from bench import machine
+# They register their claims, in the order of the table.
+from record import persistence, retention, groups, signals, buckets, once, replay, latency  # noqa: F401
 from record.claim import CLAIMS, DoesNotHold
 from record.world import BINARY, World
 
@@ -65,6 +67,10 @@ def check_all(claims, spoiled):
     return [(claim, *results[claim.name]) for claim in claims]
 
 
+def table(head, rows):
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [head, ["---"] * len(head), *rows])
+
+
 def write(lines):
     """Puts the results into docs/adr.md, between their marks."""
     before, begun, rest = DOCUMENT.read_text().partition(BEGIN)
@@ -93,6 +99,7 @@ def main(arguments):
     if not BINARY.exists():
         say(f"adr: {BINARY} is missing: make build")
         return 69
+    load = os.getloadavg()[0]
     try:
         results = check_all(claims, options.spoiled)
     except (labs.LabError, fetch.Unavailable) as problem:
@@ -101,7 +108,7 @@ def main(arguments):
     except KeyboardInterrupt:
         return 130
     wrong = [claim.name for claim, holds, _, _ in results if holds == options.spoiled]
-    lines = [f"{machine()}\n"]
+    lines = [f"{machine()}; load {load:.1f} at the beginning\n"]
     if options.spoiled:
         lines.append(table(["claim", "spoiled by", "", "found"], [
             [claim.name, claim.spoiled, "HOLDS" if holds else "fails", found] for claim, holds, found, _ in results]))
