@@ -39,7 +39,7 @@ sim: need-python ## histories of faults in virtual time, from a fresh seed; SEED
 lint: need-python ## style of the Swift sources (.swift-format), which module imports which, invariants of unchecked code
 	@python3 scripts/modules.py
 	@python3 scripts/invariants.py
-	swift format lint --strict --recursive --parallel Sources Tests Package.swift
+	swift format lint --strict --recursive --parallel Sources Tests examples Package.swift
 
 bench: need-python build ## rates, CPU, memory and latency; BENCH_ARGS="--help" tells the options
 	@python3 scripts/bench.py $(BENCH_ARGS)
