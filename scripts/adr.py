@@ -25,7 +25,7 @@ import nats.js.errors
 import pymongo
 from bench import machine
 # They register their claims, in the order of the table.
-from record import persistence, retention, groups, signals, buckets, once, replay, latency  # noqa: F401
+from record import persistence, retention, groups, signals, buckets, once, replay, latency, rates  # noqa: F401
 from record.claim import CLAIMS, DoesNotHold
 from record.world import BINARY, World
 

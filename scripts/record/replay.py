@@ -43,10 +43,15 @@ def replay(world, spoiled):
                and json.loads(first.data)["fullDocument"]["_id"] == document["_id"],
                f"position {position} is sequence {stored['seq']}, which has {first.headers['Tailrace-Position']}")
 
+        by_its_time = world.read(name, 1, deliver_policy=DeliverPolicy.BY_START_TIME, opt_start_time=stored["time"])
+        demand(by_its_time[0].headers["Tailrace-Position"] == position,
+               f"position {position} is of {stored['time']}, where {by_its_time[0].headers['Tailrace-Position']} is next")
+
         # The same by `tap`, from the beginning.
         code, out = bridge.command("tap", "--from-start", "--count", str(count), "--json")
         tapped = [json.loads(line) for line in out.splitlines()]
         demand(code == 0 and [(one["seq"], one["headers"]["Tailrace-Position"]) for one in tapped] == [
             (m.metadata.sequence.stream, m.headers["Tailrace-Position"]) for m in whole], f"tap ends with {code}")
         return (f"{count} messages from the beginning, 100 from sequence {middle.metadata.sequence.stream} and from its "
-                f"time, one from position {position} (sequence {stored['seq']} by explain); tap shows the same {count}")
+                f"time, one from position {position} (by explain sequence {stored['seq']}, "
+                f"{stored['time']}); tap shows the same {count}")
