@@ -6,7 +6,8 @@
     adr.py --list                        the claims, and what spoils them
 
 Data comes from MongoDB through `tailrace run`; at the other end are nats-py, pymongo and SQLite. Exit codes: 0
-every claim holds (or with --spoiled: fails, as it has to), 1 one does not, 64 usage, 69 servers can't be had.
+every claim holds (or with --spoiled: fails, as it has to), 1 one does not or could not be checked, 69 servers can't
+be had.
 """
 
 import argparse
@@ -24,6 +25,7 @@ import nats.errors
 import nats.js.errors
 import pymongo
 from bench import machine
+from benchmark.pages import put
 # They register their claims, in the order of the table.
 from record import persistence, retention, groups, signals, buckets, once, replay, latency, rates  # noqa: F401
 from record.claim import CLAIMS, DoesNotHold
@@ -32,13 +34,15 @@ from record.world import BINARY, World
 DOCUMENT = fetch.ROOT / "docs" / "adr.md"
 BEGIN, END = "<!-- claims: written by make adr -->", "<!-- end of claims -->"
 
+VERDICTS = {True: "holds", False: "**FAILS**", None: "**unchecked**"}
+
 
 def say(text):
     print(text, file=sys.stderr, flush=True)
 
 
 def checked(claim, world, spoiled):
-    """(holds, what was found, seconds)"""
+    """(holds, what was found, seconds); None where the check itself did not come to its end."""
     began = time.monotonic()
     try:
         found, holds = claim.check(world, spoiled), True
@@ -46,8 +50,7 @@ def checked(claim, world, spoiled):
         found, holds = str(reason), False
     except (OSError, ValueError, LookupError, TimeoutError, nats.errors.Error,
             nats.js.errors.Error, pymongo.errors.PyMongoError) as problem:
-        # An answer that never came is a claim that did not show itself.
-        found, holds = f"{type(problem).__name__}: {problem}", False
+        found, holds = f"{type(problem).__name__}: {problem}", None
     return holds, found, time.monotonic() - began
 
 
@@ -63,22 +66,12 @@ def check_all(claims, spoiled):
                 results[claim.name] = checked(claim, world, spoiled)
                 world.close()
                 holds, found, seconds = results[claim.name]
-                say(f"{'holds' if holds else 'FAILS'} ({seconds:.0f} s) {claim.name}: {found}")
+                say(f"{VERDICTS[holds]} ({seconds:.0f} s) {claim.name}: {found}")
     return [(claim, *results[claim.name]) for claim in claims]
 
 
 def table(head, rows):
     return "\n".join(f"| {' | '.join(cells)} |" for cells in [head, ["---"] * len(head), *rows])
-
-
-def write(lines):
-    """Puts the results into docs/adr.md, between their marks."""
-    before, begun, rest = DOCUMENT.read_text().partition(BEGIN)
-    _, ended, after = rest.partition(END)
-    if not begun or not ended:
-        raise ValueError(f"{DOCUMENT} has lost its marks: {BEGIN} … {END}")
-    DOCUMENT.write_text(f"{before}{BEGIN}\n\n" + "\n".join(lines) + f"\n\n{END}{after}")
-    say(f"wrote {DOCUMENT}")
 
 
 def main(arguments):
@@ -107,19 +100,19 @@ def main(arguments):
         return 69
     except KeyboardInterrupt:
         return 130
-    wrong = [claim.name for claim, holds, _, _ in results if holds == options.spoiled]
+    wrong = [claim.name for claim, holds, _, _ in results if holds is not (not options.spoiled)]
     lines = [f"{machine()}; load {load:.1f} at the beginning\n"]
     if options.spoiled:
         lines.append(table(["claim", "spoiled by", "", "found"], [
-            [claim.name, claim.spoiled, "HOLDS" if holds else "fails", found] for claim, holds, found, _ in results]))
+            [claim.name, claim.spoiled, VERDICTS[holds], found] for claim, holds, found, _ in results]))
         lines.append(f"\n{len(results) - len(wrong)} of {len(results)} claims fail when they have to.")
     else:
         lines.append(table(["claim", "verdict", "found"], [
-            [claim.says, "holds" if holds else "**FAILS**", found] for claim, holds, found, _ in results]))
+            [claim.says, VERDICTS[holds], found] for claim, holds, found, _ in results]))
         lines.append(f"\n{len(results) - len(wrong)} of {len(results)} claims hold.")
     print("\n".join(lines))
     if options.write:
-        write(lines)
+        put(DOCUMENT, BEGIN, END, lines)
     return 1 if wrong else 0
 
 

@@ -25,6 +25,7 @@ import lab as labs  # re-runs this program in .tools/venv when needed
 
 from bench import machine
 from benchmark.cost import cpu_seconds
+from benchmark.pages import put
 
 DOCUMENT = fetch.ROOT / "docs" / "why-nats.md"
 BEGIN, END = "<!-- confirms: written by scripts/rabbitmq.py -->", "<!-- end of confirms -->"
@@ -177,12 +178,7 @@ def main(arguments):
         return 69
     print("\n".join(lines))
     if options.write:
-        before, begun, rest = DOCUMENT.read_text().partition(BEGIN)
-        _, ended, after = rest.partition(END)
-        if not begun or not ended:
-            raise ValueError(f"{DOCUMENT} has lost its marks: {BEGIN} … {END}")
-        DOCUMENT.write_text(f"{before}{BEGIN}\n\n" + "\n".join(lines) + f"\n\n{END}{after}")
-        say(f"wrote {DOCUMENT}")
+        put(DOCUMENT, BEGIN, END, lines)
     return 0
 
 

@@ -41,8 +41,8 @@ def presence(world, spoiled):
             ended = await written
             seen = time.monotonic()
             demand([one for one in told if one[0] == "ada"] == [("ada", "PUT", status) for status in course],
-                   f"the watcher was told {told}")
-            demand([one[1] for one in told if one[0] == "linus"] == ["PUT", "PURGE"], f"the watcher was told {told}")
+                   f"the watcher saw {told}")
+            demand([one[1] for one in told if one[0] == "linus"] == ["PUT", "PURGE"], f"the watcher saw {told}")
             history = [json.loads(entry.value)["status"] for entry in await bucket.history("ada")]
             demand(history == course[-3:], f"the history is {history}")
             last = json.loads((await bucket.get("ada")).value)
