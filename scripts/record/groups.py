@@ -49,22 +49,22 @@ class Feed(threading.Thread):
 @claim("consumer groups", "Workers join and die under load, and every message is processed, without partitions",
        spoiled="max_deliver: 1, so that what a dead worker had is not delivered again")
 def membership(world, spoiled):
-    name, seconds, batch = "groups", 3, 5
+    name, batch = "groups", 5
     one = consumer(**({"max_deliver": 1} if spoiled else {}))
     with world.bridge(name, stream={"consumers": [one]}), world.workers(name) as workers:
         def start(count):
             workers.wait_busy([workers.start("workers", "--work", WORK, "--batch", batch) for _ in range(count)])
 
-        world.insert(name, 1500)
-        with Feed(world, name, 1500, 20, 0.2):
+        world.insert(name, 2000)
+        with Feed(world, name, 2000, 20, 0.2):
             start(4)
-            four = workers.rate(seconds)
+            four = workers.rate()
             start(2)
-            six = workers.rate(seconds)
+            six = workers.rate()
             # Killed with two of its five done, so that others have to do the rest.
             wait_until(lambda: len(workers.handled(0)) % batch == 2, "the first worker is in the middle of a batch")
             workers.kill(0)
-            five = workers.rate(seconds)
+            five = workers.rate()
         workers.wait_drained(["workers"])
         count, again = complete(world, name, workers, batch)
         demand(again, "nothing was delivered again, so nothing was tested")
@@ -79,12 +79,12 @@ def scaling(world, spoiled):
     name, rates = "scaling", {}
     one = consumer(**({"max_ack_pending": 1} if spoiled else {}))
     with world.bridge(name, stream={"consumers": [one]}), world.workers(name) as workers:
-        world.insert(name, 1500)
-        world.wait_stored(name, 1500)
+        world.insert(name, 2000)
+        world.wait_stored(name, 2000)
         for count in (1, 2, 4):
             while len(workers.all) < count:
                 workers.wait_busy([workers.start("workers", "--work", WORK)])
-            rates[count] = workers.rate(3)
+            rates[count] = workers.rate()
         demand(rates[4] >= 3 * rates[1], f"1: {rates[1]:.0f}/s, 4: {rates[4]:.0f}/s")
         return (", ".join(f"{count}: {rate:.0f}/s" for count, rate in rates.items())
                 + f" (work of {WORK} ms): {rates[4] / rates[1]:.1f} times")

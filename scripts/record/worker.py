@@ -18,6 +18,7 @@ import time
 
 import nats
 import nats.errors
+import nats.js.errors
 
 
 def open_effects(file):
@@ -44,8 +45,12 @@ async def main(options):
     effects = open_effects(options.effects) if options.effects else None
     connection = await nats.connect(options.servers.split(","), max_reconnect_attempts=-1, reconnect_time_wait=0.1)
     jetstream = connection.jetstream()
-    subscription = await jetstream.pull_subscribe_bind(options.durable, options.stream)
-    count = 0
+    subscription, count = None, 0
+    while subscription is None:
+        try:
+            subscription = await jetstream.pull_subscribe_bind(options.durable, options.stream)
+        except (nats.errors.Error, nats.js.errors.Error):  # a server that starts
+            await asyncio.sleep(0.05)
     while True:
         try:
             messages = await subscription.fetch(options.batch, timeout=1)

@@ -273,11 +273,15 @@ class Workers:
         """Until each of these workers has handled so many messages."""
         wait_until(lambda: all(len(self.handled(n)) >= count for n in numbers), "each worker has work")
 
-    def rate(self, seconds):
-        """Messages a second that all of them handle together, from now on."""
-        before, began = len(self.handled()), time.monotonic()
-        time.sleep(seconds)
-        return (len(self.handled()) - before) / (time.monotonic() - began)
+    def rate(self):
+        """Messages a second that all of them handle together: the best of four seconds, since other programs on the
+        machine only take away."""
+        def once():
+            before, began = len(self.handled()), time.monotonic()
+            time.sleep(1)
+            return (len(self.handled()) - before) / (time.monotonic() - began)
+
+        return max(once() for _ in range(4))
 
     def wait_drained(self, durables):
         def drained():
