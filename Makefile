@@ -1,6 +1,6 @@
 # One verb per need. Everything but a first demo builds in release mode, so that dependencies build once.
 .DEFAULT_GOAL := help
-.PHONY: help demo build test rehearsal sim test-matrix differential fuzz lint bench soak sanitize deb dist docs \
+.PHONY: help demo build test rehearsal sim test-matrix differential fuzz lint bench adr soak sanitize deb dist docs \
   test-packages clean need-python
 
 help: ## this list
@@ -39,10 +39,13 @@ sim: need-python ## histories of faults in virtual time, from a fresh seed; SEED
 lint: need-python ## style of the Swift sources (.swift-format), which module imports which, invariants of unchecked code
 	@python3 scripts/modules.py
 	@python3 scripts/invariants.py
-	swift format lint --strict --recursive --parallel Sources Tests Package.swift
+	swift format lint --strict --recursive --parallel Sources Tests examples Package.swift
 
 bench: need-python build ## rates, CPU, memory and latency; BENCH_ARGS="--help" tells the options
 	@python3 scripts/bench.py $(BENCH_ARGS)
+
+adr: need-python build ## every claim of the decision for JetStream, on real servers; ADR_ARGS="--write", ADR_ARGS="--spoiled"
+	@python3 scripts/adr.py $(ADR_ARGS)
 
 soak: need-python build ## the fault tests, FAULT_ROUNDS rounds each (50)
 	@FAULT_ROUNDS=$${FAULT_ROUNDS:-50} python3 scripts/test.py --faults

@@ -154,13 +154,14 @@ let simulation: [Target] = [
   .executableTarget(name: "simulate", dependencies: ["Simulation"], swiftSettings: strict),
 ]
 
-/// Programs of the documentation. In no product.
+/// Programs of the documentation, in one executable: linking costs more than compiling them. In no product.
 let examples: [Target] = [
   .executableTarget(
-    name: "Producer",
+    name: "Examples",
     dependencies: [
       "JSON", "JSONSchema", "JetStream", "NATS", .product(name: "Logging", package: "swift-log"),
-    ], path: "examples/swift/Producer", swiftSettings: strict)
+      .product(name: "NIOCore", package: "swift-nio"),
+    ], path: "examples/swift", swiftSettings: strict)
 ]
 
 /// Swift's tests use public and package API only, so they run in release mode like everything else.

@@ -31,6 +31,7 @@ import pymongo
 from benchmark.backlog import fill
 from benchmark.cutover import commits, decided
 from benchmark.latency import RATE, latency
+from benchmark.pages import put
 from benchmark.reference import Reference
 from benchmark.simulation import histories
 from benchmark.stored import catch_up_stored, identities
@@ -373,17 +374,6 @@ def measure(options, folder, report):
                    "ratios.")
 
 
-def write(lines, part):
-    """Puts the results into docs/benchmarks.md, between the marks of that part."""
-    begin, end = (mark.format(part) for mark in MARKS)
-    before, found, rest = DOCUMENT.read_text().partition(begin)
-    _, closed, after = rest.partition(end)
-    if not found or not closed:
-        raise RuntimeError(f"{DOCUMENT} has lost its marks: {begin} … {end}")
-    DOCUMENT.write_text(f"{before}{begin}\n\n" + "\n".join(lines) + f"\n\n{end}{after}")
-    say(f"wrote {DOCUMENT}")
-
-
 def main():
     parser = argparse.ArgumentParser(
         prog="make bench", description=__doc__,
@@ -439,7 +429,8 @@ def main():
         part = next((name for name in what if getattr(options, name, False)), "results")
         what[part](options, folder, report)
         if options.write:
-            write(lines, part)
+            begin, end = (mark.format(part) for mark in MARKS)
+            put(DOCUMENT, begin, end, lines)
     except (labs.LabError, fetch.Unavailable, RuntimeError, subprocess.CalledProcessError,
             pymongo.errors.PyMongoError) as problem:
         print(f"bench: {problem}", file=sys.stderr)

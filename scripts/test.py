@@ -27,8 +27,8 @@ import building
 import fetch
 
 SWIFT_REPORTS = [fetch.ROOT / ".build" / f"swift-tests-{part}.xml" for part in (1, 2, 3)]
-# The example of a producer in Swift, which test_producers.py runs.
-EXAMPLE = "Producer"
+# The examples in Swift, which test_producers.py and test_consumers_guide.py run.
+EXAMPLE = "Examples"
 PYTHON_REPORT = fetch.ROOT / ".build" / "integration-tests.xml"
 # Of each failure, in the summary.
 MOST_LINES = 6

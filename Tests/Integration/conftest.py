@@ -25,7 +25,7 @@ LONG = (
     "verify", "verify_course", "verify_alterations", "lost_acked", "kill_nats_one_of_three",
     "stream_made_again", "refusals_of_servers", "basics", "verify_letters", "limits", "producer_first",
     "cut_network", "dry_run_gone", "id_conflict", "kill_mongod_primary_of_three", "foreign_message",
-    "kill_tailrace", "rehearsal", "example_matrix", "kill_nats_single", "two_bridges", "page",
+    "kill_tailrace", "rehearsal", "example_matrix", "kill_nats_single", "kill_kv", "two_bridges", "page",
     "verify_ids_again", "large_transactions", "core_delivery", "verify_consumed", "kv_delivery",
     "verify_doubts", "rollback", "operator_servers_gone", "frozen_member", "term_frozen", "full_documents",
     "kill_mongod_single",

@@ -1,4 +1,4 @@
-"""The example of docs/consumers.md: a copy of two collections that is exact, whatever is killed meanwhile."""
+"""The examples of docs/consumers.md: a copy of two collections that is exact, whatever is killed meanwhile."""
 
 import json
 import random
@@ -6,11 +6,17 @@ import sqlite3
 import subprocess
 import sys
 
-from bridge import ROOT, Bridge, configuration, wait_until
+import pytest
+
+from bridge import BINARY, ROOT, Bridge, configuration, wait_until
+from buckets import with_bucket
+from jetstream import JetStreamError
 from lab import Lab, die_with_parent
-from load import client
+from load import client, expected as events, now
 
 EXAMPLE = ROOT / "examples" / "python" / "read_model.py"
+# Of `make test`; a build of the whole package has it, too.
+SWIFT = BINARY.with_name("Examples")
 
 
 class Copy:
@@ -120,3 +126,90 @@ def test_a_poison_message_is_set_aside(lab, jetstream, tmp_path, name):
         (identity, reason), = copy.set_aside()
         assert identity and "begin with a snapshot" in reason
         assert ("rooms", 1) not in copy.documents()
+
+
+class SwiftCopy:
+    """Workers of examples/swift/Consumer with one durable consumer: documents in a bucket, insertions passed on."""
+
+    def __init__(self, lab, folder, name):
+        self.lab, self.name = lab, name
+        self.arguments = [SWIFT, "consume", lab.nats_url, name, "copies", f"{name}_copies", f"effects_{name}"]
+        self.log, self.processes = open(folder / "swift.log", "wb"), []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        while self.processes:
+            self.kill()
+        self.log.close()
+
+    def start(self):
+        self.processes.append(subprocess.Popen(self.arguments, stdout=self.log, stderr=self.log,
+                                               preexec_fn=die_with_parent))
+
+    def kill(self):
+        process = self.processes.pop(0)
+        process.kill()
+        process.wait()
+
+    def entries(self):
+        """{(collection, _id): {"position", "document"}}; the ids are numbers."""
+        async def read(bucket):
+            found = {}
+            for key in await bucket.keys():
+                collection, identity = key.split(".")
+                found[collection, int(identity)] = json.loads((await bucket.get(key)).value)
+            return found
+
+        return with_bucket(self.lab, f"{self.name}_copies", read)
+
+    def documents(self):
+        return {key: entry["document"] for key, entry in self.entries().items() if entry["document"] is not None}
+
+
+def test_a_copy_in_swift(lab, jetstream, tmp_path, name):
+    """Once by id, in order by position, with workers killed and everything delivered again."""
+    if not SWIFT.exists():
+        pytest.skip(f"{SWIFT} is not built")
+    dice, keys, effects = random.Random(name), {}, f"effects_{name}"
+    jetstream.api(f"STREAM.CREATE.{effects}", {"name": effects, "subjects": [f"{effects}.>"]})
+    whole = configuration(lab, name)
+    whole["rules"][0]["payload"]["full_document"] = "when_available"
+    with Bridge(tmp_path, whole) as bridge, SwiftCopy(lab, tmp_path, name) as copy, client(lab) as mongo:
+        bridge.start().wait_ready()
+        began = now(lab)
+
+        def expected():
+            return {(collection, document["_id"]): document for collection in ("rooms", "users")
+                    for document in mongo[name][collection].find()}
+
+        for _ in range(2):
+            copy.start()
+        for _ in range(3):
+            write(dice, mongo[name], 25, keys)
+            copy.kill()
+            copy.start()
+
+        def drained():
+            try:
+                consumer = jetstream.api(f"CONSUMER.INFO.{name}.copies")
+            except JetStreamError:
+                return False  # the first worker makes it
+            return consumer["num_pending"] == consumer["num_ack_pending"] == 0
+
+        count = len(events(lab, name, began))
+        wait_until(lambda: jetstream.holds(name, count) and drained(), "everything is consumed")
+        assert copy.documents() == expected()
+        inserted = [message.id for message in jetstream.messages(name) if message.json["operationType"] == "insert"]
+        # Two workers may pass two on in either order; each is there once.
+        assert sorted(message.id for message in jetstream.messages(effects)) == sorted(inserted)
+        before = copy.entries()
+        # The whole stream once more, by a consumer that begins at its beginning: nothing changes.
+        copy.kill()
+        copy.kill()
+        jetstream.api(f"CONSUMER.DELETE.{name}.copies")
+        copy.start()
+        wait_until(drained, "it is read again")
+        assert copy.entries() == before
+        assert jetstream.count(effects) == len(inserted)

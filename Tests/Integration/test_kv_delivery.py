@@ -1,52 +1,17 @@
-"""`delivery: kv`: entries of buckets, read with an official client; purges, expiry, keys, kills, verification."""
+"""`delivery: kv`: entries of buckets, read with an official client; purges, expiry, keys, verification.
+
+Kills are in test_kill_kv.py."""
 
 import asyncio
 import json
-import random
 import threading
-import time
 
 import nats
-import pytest
-from nats.js.errors import KeyNotFoundError, NotFoundError
 
-from bridge import Bridge, configuration, tailrace, wait_until
-from jetstream import JetStream
+from bridge import Bridge, tailrace, wait_until
+from buckets import bucket, ready, value, verify, with_bucket
 from lab import Lab
-from load import client, make_collections, settle
-
-
-def bucket(lab, name, key="{documentKey._id}", rule=None, **settings):
-    """Every document of the database is an entry under its _id."""
-    changes = {"streams": [], "kv": [{"bucket": name, "publish": settings.pop("publish", "auto")} | settings]}
-    rules = [{"name": "state", "match": {"namespace": f"{name}.*"}, "delivery": "kv",
-              "kv": {"bucket": name, "key": key} | (rule or {}),
-              "payload": {"envelope": "document", "full_document": "when_available"}}]
-    return configuration(lab, name, rules=rules, **changes)
-
-
-def with_bucket(lab, name, work):
-    """Runs `work(kv)` with nats-py."""
-    async def connected():
-        nc = await nats.connect(lab.nats_url.split(","), connect_timeout=5)
-        try:
-            return await work(await nc.jetstream().key_value(name))
-        finally:
-            await nc.close()
-
-    return asyncio.run(connected())
-
-
-def value(lab, name, key):
-    """The entry's document; None for a key that is not there."""
-    async def get(kv):
-        try:
-            found = (await kv.get(key)).value
-            return json.loads(found) if found else None  # a marker has no value
-        except KeyNotFoundError:
-            return None
-
-    return with_bucket(lab, name, get)
+from load import client, make_collections
 
 
 class Watcher(threading.Thread):
@@ -83,19 +48,6 @@ class Watcher(threading.Thread):
                 self.told.append((entry.key, entry.operation,
                                   json.loads(entry.value)["status"] if entry.value else None))
         await nc.close()
-
-
-def ready(bridge):
-    bridge.start()
-    wait_until(lambda: bridge.alive() and bridge.json("/status")[1].get("phase") == "running", "it publishes")
-
-
-def verify(bridge, *arguments, code=0):
-    # Not the checkpoint's end, which may be a second old.
-    end = () if "--to" in arguments else ("--to", "now")
-    done = tailrace("verify", "--json", *end, *arguments, "-c", bridge.file, cwd=bridge.folder, seconds=180)
-    assert done.returncode == code, (done.returncode, done.stdout[-2000:], done.stderr[-2000:])
-    return json.loads(done.stdout)
 
 
 def test_presence(lab, jetstream, tmp_path, name):
@@ -153,73 +105,6 @@ def test_keys(lab, tmp_path, name):
             return await kv.keys()
 
         assert sorted(with_bucket(lab, name, keys)) == sorted(f"user.{e}.state" for e in odd.values())
-
-
-def differences(lab, name):
-    """Keys of the bucket that are not as the documents of the database are."""
-    with client(lab) as mongo:
-        truth = {str(d["_id"]): d for d in mongo[name].users.find()}
-
-    async def entries(kv):
-        found = {}
-        try:
-            for key in await kv.keys():
-                found[key] = json.loads((await kv.get(key)).value)
-        except (NotFoundError, nats.js.errors.NoKeysError):
-            pass
-        return found
-
-    found = with_bucket(lab, name, entries)
-    return {key for key in truth.keys() | found.keys() if truth.get(key) != found.get(key)}
-
-
-def churn(lab, name, number, rounds):
-    """Random changes of a few documents."""
-    with client(lab) as mongo:
-        users = mongo[name].users
-        for i in range(rounds):
-            key = number.randrange(12)
-            if number.random() < 0.2:
-                users.delete_one({"_id": key})
-            else:
-                users.update_one({"_id": key}, {"$set": {"n": number.random(), "i": i}}, upsert=True)
-
-
-@pytest.mark.parametrize("setting", [{"history": 1}, {"history": 4, "publish": "chain"}],
-                         ids=["fast", "chain"])
-def test_kills(tmp_path, name, setting):
-    """kill -9 of the bridge and of nats-server: each key ends with its last committed value, in order."""
-    number = random.Random(name)
-    with Lab() as lab:
-        make_collections(lab, name)
-        jetstream = JetStream(lab.nats_url)
-        with Bridge(tmp_path, bucket(lab, name, **setting)) as bridge:
-            ready(bridge)
-            for turn in range(4):
-                writer = threading.Thread(target=churn, args=(lab, name, random.Random(turn), 150))
-                writer.start()
-                began, pause = time.monotonic(), number.uniform(0.1, 0.5)
-                wait_until(lambda: time.monotonic() - began > pause, "a moment")
-                if turn % 2:
-                    lab.kill("nats")
-                    lab.start("nats")
-                else:
-                    bridge.kill()
-                    ready(bridge)
-                writer.join()
-            settle(lab)
-            wait_until(lambda: bridge.alive() and bridge.json("/healthz")[1].get("status") in ("ok", "idle")
-                       and not differences(lab, name), "each key has its last value", every=0.3)
-            messages = jetstream.messages(f"KV_{name}")
-            positions = [m.position for m in messages]
-            assert positions == sorted(positions), "nothing out of order"
-            assert len({m.id for m in messages}) == len(messages)
-            assert verify(bridge)["verdict"] == "PASS"
-            assert bridge.terminate() == 0
-            # An entry that nobody committed.
-            headers = {k: v for k, v in messages[-1].headers.items() if k.startswith("Tailrace-")}
-            jetstream.publish(f"$KV.{name}.3", b"{}", headers | {"Nats-Msg-Id": "x"})
-            assert verify(bridge, code=1)["verdict"] == "FAIL"
 
 
 def test_entries_that_expire(lab, jetstream, tmp_path, name):

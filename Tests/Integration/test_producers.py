@@ -15,10 +15,10 @@ SCHEMA = {
                    "rate": {"type": "number"}, "tags": {"type": "array"}},
 }
 # Of `make test`; a build of the whole package has it, too.
-SWIFT = BINARY.with_name("Producer")
+SWIFT = BINARY.with_name("Examples")
 PRODUCERS = {
     "python": [sys.executable, ROOT / "examples" / "python" / "producer.py"],
-    "swift": [SWIFT],
+    "swift": [SWIFT, "produce"],
 }
 # What has to be escaped in a subject, and numbers and text that can be spelled in several ways.
 ROOMS = ["general", "a.b", "a b", "größe", "50%", "~-_", "*", ">"]
