@@ -178,6 +178,9 @@ struct RecordedProposal {
       } else if let key = event.documentKey {
         facts[place].observe(key: key)
       }
+      if let fields = try? event.updateDescription?.first("updatedFields")?.document {
+        facts[place].observe(updatedFields: fields)
+      }
     }
     guard !facts.isEmpty else {
       printError(

@@ -134,7 +134,7 @@ public struct CollectionProposal: Sendable {
       "  - name: \(otherRule)", "    match:", "      namespace: \(namespace)",
       "      operations: [\(operations)]",
     ]
-    if !hasKeyInSubject { lines.append("    # \(keyReason).") }
+    if !hasKeyInSubject { lines.append("    # The subject has \(keyReason).") }
     lines.append(
       "    subject: \(Self.quoted("\(prefix).{ns.coll}.{operationType}" + (hasKeyInSubject ? ".{documentKey._id}" : "")))"
     )

@@ -53,6 +53,22 @@ public final class SampledCollection {
     note(id: id)
   }
 
+  /// Takes note of the secrets among the fields that an update sets.
+  public func observe(updatedFields: BSONView) {
+    var elements = updatedFields.elements()
+    while let element = try? elements.next() {
+      let names = String(decoding: element.key, as: UTF8.self).split(separator: ".")
+        .map(String.init).filter { !$0.allSatisfy { $0.isASCII && $0.isNumber } }
+      if let index = names.firstIndex(where: { SecretLikeness.reason(name: $0) != nil }),
+        names[0] != "_id", let reason = SecretLikeness.reason(name: names[index])
+      {
+        note(secret: Array(names[...index]), reason)
+      } else if let document = element.document, !names.isEmpty {
+        try? walk(document, path: names, isArray: element.type == .array)
+      }
+    }
+  }
+
   private func note(id: BSONElement) {
     let (kind, length) = Self.kind(id)
     idKinds.insert(kind)
