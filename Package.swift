@@ -89,7 +89,7 @@ let service: [Target] = [
     name: "Bridge",
     dependencies: [
       "BSON", "Cryptography", "JSON", "JSONSchema", "Oplog", "Mapping", "MongoSource", "NATS",
-      "JetStream", "BridgeConfiguration", "DeliberateErrors", "Parity",
+      "JetStream", "BridgeConfiguration", "DeliberateErrors", "Parity", "SchemaCatalog",
       .product(name: "Logging", package: "swift-log"),
       .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
       .product(name: "NIOCore", package: "swift-nio"),

@@ -67,6 +67,13 @@ struct StartExaminer {
         return nil
       }
     }
+    await judge("nats.schemas") { planner, _ in
+      let contracts = PublishedContracts(planner.configuration, planner.jetStream)
+      for finding in try await contracts.findings() {
+        if let refusal = finding.refusal { throw refusal }
+      }
+      return nil
+    }
     await compare()
   }
 
