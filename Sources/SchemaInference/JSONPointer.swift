@@ -1,36 +1,12 @@
 import JSON
+import JSONSchema
 
-/// JSON pointers (RFC 6901) into values that are changed.
-enum JSONPointer {
-  /// Also of a pointer in a URI's fragment, where bytes may be percent-encoded.
-  static func parts(_ pointer: String) -> [String] {
-    pointer.split(separator: "/", omittingEmptySubsequences: false).dropFirst().map {
-      let part = String($0)
-      return (decoded(part) ?? part).replacing("~1", with: "/").replacing("~0", with: "~")
-    }
-  }
+/// Pointers into values that are changed.
+extension JSONPointer {
+  /// No pointer: none, as of the whole value.
+  static func parts(_ pointer: String) -> [String] { tokens(pointer) ?? [] }
 
-  static func text(_ parts: [String]) -> String {
-    parts.map { "/" + $0.replacing("~", with: "~0").replacing("/", with: "~1") }.joined()
-  }
-
-  private static func decoded(_ part: String) -> String? {
-    guard part.utf8.contains(UInt8(ascii: "%")) else { return part }
-    var bytes: [UInt8] = []
-    var rest = Array(part.utf8)[...]
-    while let byte = rest.popFirst() {
-      guard byte == UInt8(ascii: "%") else {
-        bytes.append(byte)
-        continue
-      }
-      guard rest.count >= 2,
-        let value = UInt8(String(decoding: rest.prefix(2), as: UTF8.self), radix: 16)
-      else { return nil }
-      bytes.append(value)
-      rest = rest.dropFirst(2)
-    }
-    return String(validating: bytes, as: UTF8.self)
-  }
+  static func text(_ parts: [String]) -> String { parts.map { "/" + escaped($0) }.joined() }
 
   static func value(at path: ArraySlice<String>, in value: JSONValue) -> JSONValue? {
     guard let first = path.first else { return value }
@@ -43,7 +19,7 @@ enum JSONPointer {
     }
   }
 
-  /// Objects on the way are made. Nil takes a member away.
+  /// Objects on the way are made. Nil removes a member.
   static func replacing(
     _ path: ArraySlice<String>, with new: JSONValue?, in value: JSONValue
   ) -> JSONValue {

@@ -1,3 +1,4 @@
+import Foundation
 public import JSON
 import JSONSchema
 
@@ -8,7 +9,7 @@ public struct SchemaWidening {
   public struct Change: Sendable {
     /// JSON pointer to the keyword, in the schema as it was.
     public var pointer: String
-    /// What became of it, in words.
+    /// How, in words.
     public var what: String
     /// Values that it refused.
     public var count: Int
@@ -49,7 +50,9 @@ public struct SchemaWidening {
           reasons.append("\(place) is in a schema of its own: change that one")
           continue
         }
-        let pointer = String(place.dropFirst(compiled.uri.count + 1))
+        // In a URI, pointers are percent-encoded.
+        let fragment = String(place.dropFirst(compiled.uri.count + 1))
+        let pointer = fragment.removingPercentEncoding ?? fragment
         if let reason = widen(at: pointer, refused) { reasons.append(reason) }
       }
       guard self.schema != before else {

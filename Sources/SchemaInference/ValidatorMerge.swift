@@ -4,7 +4,7 @@ import JSONSchema
 /// Adds what a collection's own validator (`$jsonSchema`) asks for to a schema that was inferred from its documents.
 ///
 /// MongoDB validates what is written, by the rules of the moment: documents may well break them. What one that was
-/// seen breaks is taken back (`withdraw`), so that the schema still accepts all of them.
+/// seen breaks is withdrawn, so that the schema still accepts all of them.
 public struct ValidatorMerge {
   public private(set) var schema: JSONValue
   /// Pointers to keywords that came from the validator.
@@ -125,7 +125,7 @@ public struct ValidatorMerge {
     "date": ["string"], "binData": ["string"], "symbol": ["string"], "javascript": ["string"],
   ]
 
-  // MARK: Taking back
+  // MARK: Withdrawing
 
   /// MongoDB's patterns are PCRE.
   private mutating func withdrawWhatDoesNotCompile() {
@@ -135,7 +135,7 @@ public struct ValidatorMerge {
     }
   }
 
-  /// Takes back what refuses a document.
+  /// Withdraws what refuses a document.
   ///
   /// - Parameters:
   ///   - keywordLocation: the keyword that refuses it.

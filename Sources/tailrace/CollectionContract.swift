@@ -113,7 +113,7 @@ private final class BrokenKeywords: @unchecked Sendable {
   private var text = ByteWriter(capacity: 4096)
   private var count = 0
 
-  /// After so many documents that break something, that is taken back first.
+  /// After so many documents that break something, that is withdrawn first.
   private static let most = 1_000
 
   init(_ compiled: CompiledSchema, of schema: JSONValue, _ style: JSONStyle) {
