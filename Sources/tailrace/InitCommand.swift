@@ -32,6 +32,8 @@ struct InitCommand: AsyncParsableCommand {
   @Option(help: "With --from-mongodb: how much of the oplog is read, from its end.")
   var window = "1h"
   @Flag(help: "Replace files that are there.") var force = false
+  @Flag(help: "With --from-…: what is proposed, and what the dry run found, as one JSON object.")
+  var json = false
 
   func validate() throws {
     guard uri == nil || events == nil else {
@@ -44,6 +46,7 @@ struct InitCommand: AsyncParsableCommand {
       throw ValidationError("--window is '\(window)': \(Units.durationRemedy)")
     }
     guard uri == nil, events == nil else { return }
+    guard !json else { throw ValidationError("--json goes with --from-mongodb or --from-events") }
     guard database.count <= 1 else {
       throw ValidationError("one --database, unless rules are proposed (--from-mongodb)")
     }
@@ -59,11 +62,11 @@ struct InitCommand: AsyncParsableCommand {
     if let uri {
       let window = Units.duration(window).map { Int($0.components.seconds) } ?? 3600
       let proposal = DeploymentProposal(
-        uri: uri, databases: database, sample: sample, window: max(1, window))
+        uri: uri, databases: database, sample: sample, window: max(1, window), json: json)
       return try await proposal.write(to: files)
     }
     if let events {
-      return try RecordedProposal(file: events, databases: database).write(to: files)
+      return try RecordedProposal(file: events, databases: database, json: json).write(to: files)
     }
     try files.prepare()
     try files.write(

@@ -17,6 +17,7 @@ struct DeploymentProposal {
   let sample: Int
   /// Seconds of oplog.
   let window: Int
+  let json: Bool
 
   /// A sample of more than a twentieth makes the server read the whole collection: not beyond this size.
   private static let mostBytes: UInt64 = 64 << 20
@@ -74,12 +75,13 @@ struct DeploymentProposal {
     }
     var proposal = ProposedConfiguration(
       facts, origin: .deployment(uri: Self.written(self.uri), setName: setName))
-    proposal.leftOut = leftOut
+    proposal.leftOut += leftOut
     let report = ProposalReport(
       files: files,
-      environment: ProcessInfo.processInfo.environment.merging(["MONGODB_URI": uri]) { $1 })
+      environment: ProcessInfo.processInfo.environment.merging(["MONGODB_URI": uri]) { $1 },
+      json: json)
     // What the rules make of documents and events tells what schemas must accept.
-    let draft = try report.parse(proposal)
+    let draft = try report.draft(proposal)
     let evidence = ProposalEvidence(draft, sourceName: setName)
     for (facts, documents) in zip(facts, documents) {
       for document in documents {
@@ -97,7 +99,7 @@ struct DeploymentProposal {
     proposal.complete(evidence, seconds: seconds)
     try files.write(proposal)
     let configuration = try report.validate(proposal)
-    try await report.run(configuration, from: first, until: last)
+    try await report.run(configuration, of: proposal, from: first, until: last)
   }
 
   /// So many documents that the server need not read much for them.
@@ -141,6 +143,7 @@ struct DeploymentProposal {
 struct RecordedProposal {
   let file: String
   let databases: [String]
+  let json: Bool
 
   func write(to files: InitialFiles) throws {
     try files.prepare()
@@ -190,8 +193,9 @@ struct RecordedProposal {
     }
     facts.sort { ($0.database, $0.name) < ($1.database, $1.name) }
     var proposal = ProposedConfiguration(facts, origin: .events(file: file))
-    let report = ProposalReport(files: files, environment: ProcessInfo.processInfo.environment)
-    let draft = try report.parse(proposal)
+    let report = ProposalReport(
+      files: files, environment: ProcessInfo.processInfo.environment, json: json)
+    let draft = try report.draft(proposal)
     let evidence = ProposalEvidence(draft, sourceName: Self.sourceName)
     try events.read { evidence.take($0) }
     proposal.complete(evidence, seconds: events.seconds)
@@ -199,7 +203,7 @@ struct RecordedProposal {
     let configuration = try report.validate(proposal)
     let dryRun = RecordedDryRun(configuration, sourceName: Self.sourceName)
     try events.read { dryRun.take($0) }
-    try report.show(dryRun.report)
+    try report.show(dryRun.report, configuration, proposal)
   }
 
   /// Ids of messages begin with it; here nobody sees them.

@@ -2,6 +2,7 @@ import ArgumentParser
 import Bridge
 import BridgeConfiguration
 import Foundation
+import JSON
 import Logging
 import Operator
 import Oplog
@@ -12,6 +13,8 @@ struct ProposalReport {
   let files: InitialFiles
   /// What the proposal's variables come from.
   let environment: [String: String]
+  /// One JSON object, at the end.
+  let json: Bool
 
   static func logger(_ configuration: BridgeConfiguration) -> Logger {
     var logger = makeLogger(configuration.log)
@@ -20,7 +23,11 @@ struct ProposalReport {
   }
 
   /// The configuration without schemas, before anything is written.
-  func parse(_ proposal: ProposedConfiguration) throws -> BridgeConfiguration {
+  func draft(_ proposal: ProposedConfiguration) throws -> BridgeConfiguration {
+    guard !proposal.collections.isEmpty else {
+      for (name, reason) in proposal.leftOut { printError("\(name): \(reason)") }
+      throw ExitCode(64)
+    }
     do {
       return try BridgeConfiguration.parse(
         yaml: proposal.yaml, file: files.main, environment: environment)
@@ -37,6 +44,7 @@ struct ProposalReport {
     } catch {
       try fail(error)
     }
+    guard !json else { return configuration }
     let count = proposal.schemas.count
     print(
       "\(printable(files.main)) is written"
@@ -62,7 +70,8 @@ struct ProposalReport {
 
   /// The dry run over a range of the oplog.
   func run(
-    _ configuration: BridgeConfiguration, from first: OplogPosition, until last: OplogPosition
+    _ configuration: BridgeConfiguration, of proposal: ProposedConfiguration,
+    from first: OplogPosition, until last: OplogPosition
   ) async throws {
     var options = RunOptions()
     options.from = .at(first)
@@ -76,14 +85,35 @@ struct ProposalReport {
       printError("stopped before MongoDB answered: nothing was looked at")
       throw ExitCode(2)
     }
-    try show(report)
+    try show(report, configuration, proposal)
   }
 
-  func show(_ report: CoverageReport) throws {
-    print("\ndry run:")
-    for line in report.text.split(separator: "\n") { print("  \(printable(String(line)))") }
-    print("\nNext:\n  edit it: what is published, under which subjects, what is left out")
-    print(files.next)
+  func show(
+    _ report: CoverageReport, _ configuration: BridgeConfiguration,
+    _ proposal: ProposedConfiguration
+  ) throws {
+    if json {
+      print(
+        JSONValue.object([
+          .init("file", .string(files.main)),
+          .init("schemas", .array(proposal.schemas.map { .string(files.path($0.path)) })),
+          .init("collections", .array(proposal.collections.map(\.json))),
+          .init(
+            "left_out",
+            .array(
+              proposal.leftOut.map {
+                ["namespace": .string($0.name), "reason": .string($0.reason)]
+              }
+            )),
+          .init("warnings", .array(configuration.warnings.map { .string($0.description) })),
+          .init("dry_run", report.json),
+        ]).text(pretty: true))
+    } else {
+      print("\ndry run:")
+      for line in report.text.split(separator: "\n") { print("  \(printable(String(line)))") }
+      print("\nNext:\n  edit it: what is published, under which subjects, what is left out")
+      print(files.next)
+    }
     // Where nothing has happened, there is nothing against it.
     if report.verdict == .fail { throw ExitCode(1) }
   }

@@ -104,7 +104,7 @@ def test_a_chat_runs_without_an_edit(lab, jetstream, tmp_path, name):
         database.rocketchat_message.insert_one({"_id": "homeless", "msg": "of no room"})
     settle(lab)
     folder = tmp_path / "etc"
-    done = propose(folder, "--from-mongodb", lab.uri, "--database", name, "--sample", 200)
+    done = propose(folder, "--from-mongodb", lab.uri, "--database", name, "--sample", 200, "--window", "5m")
     assert "PASS" in done.stdout and "24 rules to 1 streams, 0 warnings" in done.stdout
     assert f"{name}.files.chunks: no rules" in done.stdout
     file = folder / "tailrace.yaml"
@@ -160,8 +160,12 @@ def test_a_chat_runs_without_an_edit(lab, jetstream, tmp_path, name):
     assert "--force" in propose(folder, "--from-mongodb", lab.uri, "--database", name, code=1).stderr
     assert file.read_text() == before
     hidden = lab.uri + "&appName=password"
-    done = propose(folder, "--from-mongodb", hidden, "--database", name, "--force")
-    assert "MONGODB_URI" in done.stdout and hidden not in file.read_text()
+    done = propose(folder, "--from-mongodb", hidden, "--database", name, "--force", "--json", "--window", "5m")
+    assert hidden not in file.read_text() and "  uri: ${MONGODB_URI}\n" in file.read_text()
+    report = json.loads(done.stdout)
+    assert report["dry_run"]["verdict"] == "PASS" and len(report["collections"]) == 12
+    assert {collection["namespace"].split(".")[1]: collection["parent"] for collection in report["collections"]}[
+        "rocketchat_room"] is None
     assert tailrace("validate", "-c", file, env=os.environ | {"MONGODB_URI": hidden}).returncode == 0
 
 

@@ -1,4 +1,5 @@
 import Foundation
+public import JSON
 
 /// What is proposed for one collection.
 public struct CollectionProposal: Sendable {
@@ -78,6 +79,18 @@ public struct CollectionProposal: Sendable {
     return "\(database).\(name): \(parts.joined(separator: "; "))"
   }
 
+  public var json: JSONValue {
+    [
+      "namespace": .string("\(database).\(name)"),
+      "rules": [.string(insertRule), .string(otherRule)], "documents": .int(documents),
+      "parent": parent.map { .string($0.path) } ?? .null,
+      "positional_because": idReason.map { .string($0) } ?? .null,
+      "schema": schema.map { .string($0) } ?? .null,
+      "excluded": .array(
+        excluded.map { ["path": .string($0.path), "reason": .string($0.reason)] }),
+    ]
+  }
+
   // MARK: YAML
 
   /// The rules, as items of `rules`.
@@ -115,7 +128,8 @@ public struct CollectionProposal: Sendable {
       lines.append("    id: positional")
     } else {
       lines.append(
-        "    # A producer can make it, too: this rule can be handed over to it (docs/cutover.md).")
+        "    # A producer can make it, too: in a stream with ownership: shared, this rule can be handed over to it."
+      )
       lines.append(
         "    # Not if a document is deleted, and inserted again with the same _id within duplicate_window."
       )

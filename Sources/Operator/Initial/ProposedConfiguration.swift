@@ -1,4 +1,5 @@
 public import JSON
+import Mapping
 import SchemaInference
 
 /// A configuration proposed from what collections hold, with its schemas: for a person to edit, and valid as it is.
@@ -35,8 +36,18 @@ public struct ProposedConfiguration: Sendable {
   /// With fewer inserts seen than this, a field that all have may be missing in the next.
   private static let enough = 20
 
-  public init(_ facts: [SampledCollection], origin: Origin) {
+  public init(_ collections: [SampledCollection], origin: Origin) {
     self.origin = origin
+    var facts: [SampledCollection] = []
+    for collection in collections {
+      let name = "\(collection.database).\(collection.name)"
+      do throws(RuleSyntaxError) {
+        _ = try NamespacePattern(parsing: name)
+        facts.append(collection)
+      } catch {
+        leftOut.append((name, "\(error)"))
+      }
+    }
     var prefixes: Set<String> = []
     var streams: Set<String> = []
     for facts in facts where !databases.contains(where: { $0.name == facts.database }) {
@@ -48,7 +59,7 @@ public struct ProposedConfiguration: Sendable {
     }
     var stems: Set<String> = []
     let hasSeveral = databases.count > 1
-    collections = facts.map { facts in
+    self.collections = facts.map { facts in
       let name = hasSeveral ? "\(facts.database)_\(facts.name)" : facts.name
       let stem = ProposedNames.unique(ProposedNames.plain(name), &stems)
       return CollectionProposal(facts, ruleStem: stem)
@@ -135,6 +146,8 @@ public struct ProposedConfiguration: Sendable {
       text += """
           - name: \(database.stream)
             subjects: ["\(database.prefix).>"]
+            # shared: producers publish there, too (docs/cutover.md).
+            ownership: exclusive
             # 3 in a cluster of three servers or more.
             num_replicas: ${NATS_REPLICAS:-1}
             max_age: 7d

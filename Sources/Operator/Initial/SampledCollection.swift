@@ -84,10 +84,12 @@ public final class SampledCollection {
         note(id: element)
         continue
       }
+      // No path can name it.
+      if key.isEmpty { continue }
       // Paths pass over indexes, and over keys that look like them.
       let isPassedOver = isArray || key.allSatisfy { $0.isASCII && $0.isNumber }
       let inner = isPassedOver ? path : path + [key]
-      if !isPassedOver, !key.isEmpty, let reason = SecretLikeness.reason(name: key) {
+      if !isPassedOver, let reason = SecretLikeness.reason(name: key) {
         // A flag or a count beside a secret is none.
         if element.type != .bool, element.type != .null { note(secret: inner, reason) }
         continue
