@@ -89,7 +89,7 @@ let service: [Target] = [
     name: "Bridge",
     dependencies: [
       "BSON", "Cryptography", "JSON", "JSONSchema", "Oplog", "Mapping", "MongoSource", "NATS",
-      "JetStream", "BridgeConfiguration", "DeliberateErrors", "Parity",
+      "JetStream", "BridgeConfiguration", "DeliberateErrors", "Parity", "SchemaCatalog",
       .product(name: "Logging", package: "swift-log"),
       .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
       .product(name: "NIOCore", package: "swift-nio"),
@@ -109,7 +109,7 @@ let service: [Target] = [
     name: "Operator",
     dependencies: [
       "BSON", "Bridge", "BridgeConfiguration", "DeadLetters", "JSON", "JetStream", "Mapping",
-      "MongoSource", "JSONSchema", "NATS", "Oplog", "SchemaCatalog",
+      "MongoSource", "JSONSchema", "NATS", "Oplog", "SchemaCatalog", "SchemaInference",
       .product(name: "Logging", package: "swift-log"),
       .product(name: "NIOCore", package: "swift-nio"),
       .product(name: "NIOPosix", package: "swift-nio"),

@@ -12,6 +12,14 @@ public struct ConfigurationProblem: Error, Sendable, Hashable, CustomStringConve
   /// What to write or do; a sentence.
   public var remedy: String
 
+  public init(file: String, line: Int, column: Int, message: String, remedy: String) {
+    self.file = file
+    self.line = line
+    self.column = column
+    self.message = message
+    self.remedy = remedy
+  }
+
   /// `file:line:column: message. remedy`
   public var description: String {
     line > 0 ? "\(file):\(line):\(column): \(message). \(remedy)" : "\(file): \(message). \(remedy)"
@@ -23,6 +31,11 @@ public struct ConfigurationProblems: Error, Sendable, Equatable, CustomStringCon
   public var problems: [ConfigurationProblem]
   /// Warnings: what is legal and probably unintended.
   public var warnings: [ConfigurationWarning] = []
+
+  public init(problems: [ConfigurationProblem], warnings: [ConfigurationWarning] = []) {
+    self.problems = problems
+    self.warnings = warnings
+  }
 
   /// One problem per line.
   public var description: String { problems.map(\.description).joined(separator: "\n") }

@@ -426,6 +426,7 @@ struct RuleReading {
   // MARK: Schema
 
   private func readSchema(_ section: Section, _ style: JSONStyle?) -> RuleSchema? {
+    let version = readVersion(section)
     guard let scalar = section.scalar("schema", "write the path of a JSON Schema"), let style else {
       return nil
     }
@@ -440,13 +441,31 @@ struct RuleReading {
       return nil
     }
     do throws(SchemaError) {
-      return try RuleSchema(path: scalar.text, besideFile: problems.file, style: style)
+      return try RuleSchema(
+        path: scalar.text, version: version, besideFile: problems.file, style: style)
     } catch {
       problems.add(
         scalar.position, "\(section.path("schema")): \(error)",
         "correct the schema; tailrace schema check says more")
       return nil
     }
+  }
+
+  private func readVersion(_ section: Section) -> SchemaVersion? {
+    guard let scalar = section.scalar("schema_version") else { return nil }
+    guard section.scalar("schema") != nil else {
+      problems.add(
+        scalar.position, "\(section.path("schema_version")) is there without schema",
+        "name the schema's file: schema: schemas/message.json")
+      return nil
+    }
+    guard let version = SchemaVersion(scalar.text) else {
+      problems.add(
+        scalar.position, "\(section.path("schema_version")) can't be \"\(scalar.text)\"",
+        "write the name of a published schema and its version: chat.message.2")
+      return nil
+    }
+    return version
   }
 }
 

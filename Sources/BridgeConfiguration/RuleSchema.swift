@@ -11,8 +11,10 @@ public struct RuleSchema: Sendable {
   public var compiled: CompiledSchema
   /// The same for bodies as JSON, if they differ from their events' BSON.
   public var plain: CompiledSchema
-  /// Its `$id`, if that is a URI: `ce-dataschema`.
-  public var identifier: String?
+  /// The published version that it is, if the rule names one.
+  public let version: SchemaVersion?
+  /// `ce-dataschema`: the version's URI, else its `$id`, if that is a URI.
+  public let identifier: String?
   /// A hash of the schema and everything it may refer to.
   public var digest: String
   /// The schema by itself, with everything that it refers to.
@@ -22,13 +24,14 @@ public struct RuleSchema: Sendable {
 
   /// Reads and compiles a file; what it refers to must lie in its folder.
   init(
-    path: String, besideFile file: String, style: JSONStyle
+    path: String, version: SchemaVersion?, besideFile file: String, style: JSONStyle
   ) throws(SchemaError) {
     self.path = path
     let file = try SchemaFile(SmallFile.resolve(path, besideFile: file), called: path)
     compiled = try file.compile(SchemaOptions(style: style))
     plain = style == .simplified ? compiled : try file.compile(SchemaOptions(style: .simplified))
-    identifier = file.id.flatMap { $0.contains(":") ? $0 : nil }
+    self.version = version
+    identifier = version?.uri ?? file.id.flatMap { $0.contains(":") ? $0 : nil }
     digest = file.digest
     bundled = file.bundled
     unknownKeywords = file.unknownKeywords

@@ -57,6 +57,11 @@ public struct NATSRights: Sendable {
         ask("STREAM.UPDATE.\(name)", .updating(stream: name), "change its settings")
       }
     }
+    if configuration.schemas.contains(where: { $0?.version != nil }) {
+      ask(
+        "STREAM.MSG.GET.KV_\(SchemaStore.bucket)", .always,
+        "compare schemas with their published versions")
+    }
     if !configuration.signalRules.isEmpty {
       ask("STREAM.NAMES", .always, "see that no stream stores signals")
     }

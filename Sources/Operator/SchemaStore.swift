@@ -11,7 +11,7 @@ public import SchemaCatalog
 /// A version is a key that is written once, by a compare-and-set against its never having been written. Nothing
 /// here changes or removes one.
 public struct SchemaStore: Sendable {
-  public static let bucket = "TAILRACE_SCHEMAS"
+  public static let bucket = PublishedContracts.bucket
 
   private let configuration: BridgeConfiguration
   private let logger: Logger

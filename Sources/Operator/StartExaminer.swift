@@ -67,6 +67,20 @@ struct StartExaminer {
         return nil
       }
     }
+    var unpublished: [Diagnosis] = []
+    await judge("nats.schemas") { planner, _ in
+      let contracts = PublishedContracts(planner.configuration, planner.jetStream)
+      for finding in try await contracts.findings() {
+        if let refusal = finding.refusal { throw refusal }
+        guard let warning = finding.warning else { continue }
+        unpublished.append(
+          Diagnosis(
+            finding.check, .warn, warning,
+            remedy: "tailrace schema publish \(finding.version.name) FILE"))
+      }
+      return nil
+    }
+    found += unpublished
     await compare()
   }
 

@@ -113,9 +113,13 @@ final class EntryBodies {
   private let decoder: OfflineDecoder
   private let rule: String
 
-  init(_ rule: String, _ file: ConfigurationOption) throws {
+  convenience init(_ rule: String, _ file: ConfigurationOption) throws {
     let environment = ProcessInfo.processInfo.environment
-    var configuration = try loadConfiguration(file.path(environment), environment)
+    try self.init(rule, of: try loadConfiguration(file.path(environment), environment))
+  }
+
+  init(_ rule: String, of configuration: BridgeConfiguration) throws {
+    var configuration = configuration
     guard configuration.rules.contains(where: { $0.name == rule }) else {
       printError("configuration: \(Self.unknown(rule, configuration))")
       throw ExitCode(78)
@@ -134,14 +138,22 @@ final class EntryBodies {
   /// Of an oplog entry in Extended JSON. Dead letters are no bodies.
   func bodies(of entry: String) throws(OfflineDecoder.Failure) -> [String] {
     var bodies: [String] = []
-    try decoder.decode(entry) { message in
-      guard let message = try? JSONValue(parsing: message), let headers = message["headers"],
-        headers["Tailrace-Rule"]?.stringValue == rule, headers["Tailrace-Error"] == nil,
-        let body = message["body"]
-      else { return }
-      bodies.append(body.text())
-    }
+    try decoder.decode(entry) { if let body = body($0) { bodies.append(body.text()) } }
     return bodies
+  }
+
+  /// Of a change event in Extended JSON.
+  func bodies(ofEvent event: String) throws(OfflineDecoder.Failure) -> [JSONValue] {
+    var bodies: [JSONValue] = []
+    try decoder.map(event: event) { if let body = body($0) { bodies.append(body) } }
+    return bodies
+  }
+
+  private func body(_ message: String) -> JSONValue? {
+    guard let message = try? JSONValue(parsing: message), let headers = message["headers"],
+      headers["Tailrace-Rule"]?.stringValue == rule, headers["Tailrace-Error"] == nil
+    else { return nil }
+    return message["body"]
   }
 }
 

@@ -4,6 +4,7 @@ import BridgeConfiguration
 import Foundation
 import JSON
 import Logging
+import Operator
 import Oplog
 import ServiceLifecycle
 import Synchronization
@@ -110,15 +111,27 @@ struct Run: AsyncParsableCommand {
       configuration: configuration, options: try options(), logger: logger,
       setLogLevel: setLogLevel)
     let reload = ReloadOnSignal(signals: hangups) {
-      bridge.reload { () throws(ConfigurationProblems) in
-        try BridgeConfiguration.reload(path: path, environment: environment)
-      }
+      let next = await Self.next(path, environment, logger)
+      bridge.reload { () throws(ConfigurationProblems) in try next.get() }
     }
     try await serve(bridge, logger, reload)
   }
 }
 
 extension Run {
+  /// The configuration as it is now, unless the servers say that it must not be used.
+  private static func next(
+    _ path: String, _ environment: [String: String], _ logger: Logger
+  ) async -> Result<BridgeConfiguration, ConfigurationProblems> {
+    do throws(ConfigurationProblems) {
+      let next = try BridgeConfiguration.reload(path: path, environment: environment)
+      if let refusal = await ReloadExaminer.refusal(of: next, logger: logger) { throw refusal }
+      return .success(next)
+    } catch {
+      return .failure(error)
+    }
+  }
+
   /// Until the end of the range, or SIGTERM.
   fileprivate func runDry(
     _ configuration: BridgeConfiguration, _ logger: Logger, _ hangups: UnixSignalsSequence

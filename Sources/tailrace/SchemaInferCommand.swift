@@ -2,6 +2,7 @@ import ArgumentParser
 import BSON
 import Bridge
 import BridgeConfiguration
+import DeadLetters
 import Foundation
 import JSON
 import JSONSchema
@@ -42,7 +43,15 @@ struct SchemaInferCommand: AsyncParsableCommand {
   @Option(help: "With --from-oplog: the last one.") var until: String?
   @Option(name: .customLong("from-stream"), help: "Instead of files: the bodies in a stream.")
   var stream: String?
-  @Option(help: "With --from-stream: no more than so many.") var limit = 100_000
+  @Flag(
+    name: .customLong("from-dlq"),
+    help:
+      "Instead of files: the dead letters of --rule that its schema refuses; the smallest change of it."
+  )
+  var fromDLQ = false
+  @Option(help: "With --from-stream: no more than so many; with --from-dlq at most 10000.")
+  var limit = 100_000
+  @Flag(help: "With --from-dlq: one JSON object.") var json = false
   @Option(help: "Bodies as this rule of --config publishes them.") var rule: String?
   @OptionGroup var file: ConfigurationOption
 
@@ -50,10 +59,15 @@ struct SchemaInferCommand: AsyncParsableCommand {
     guard (uri == nil) == (collection == nil) else {
       throw ValidationError("--from-mongodb and --from-collection go together")
     }
-    let sources = [!files.isEmpty, uri != nil, fromOplog, stream != nil]
+    let sources = [!files.isEmpty, uri != nil, fromOplog, stream != nil, fromDLQ]
     guard sources.count(where: { $0 }) <= 1 else {
-      throw ValidationError("one of files, --from-mongodb, --from-oplog and --from-stream")
+      throw ValidationError(
+        "one of files, --from-mongodb, --from-oplog, --from-stream and --from-dlq")
     }
+    guard !fromDLQ || rule != nil else {
+      throw ValidationError("--from-dlq needs --rule: the schema to change is that rule's")
+    }
+    guard fromDLQ || !json else { throw ValidationError("--json goes with --from-dlq") }
     guard uri == nil || rule == nil else {
       throw ValidationError("--rule is for oplog entries and streams")
     }
@@ -83,9 +97,14 @@ struct SchemaInferCommand: AsyncParsableCommand {
   }
 
   func run() async throws {
+    if fromDLQ, let rule { return try await proposeChange(rule) }
     let intake = DocumentIntake(style.style)
+    var merge: CollectionContract?
     if let uri, let collection {
-      try await read(collection, uri, intake)
+      let contract = try await CollectionContract(
+        uri, collection, sample: whole ? nil : sample, style.style)
+      try await contract.read(intake)
+      merge = contract
     } else if fromOplog || stream != nil {
       try await readBodies(intake)
     } else {
@@ -103,7 +122,13 @@ struct SchemaInferCommand: AsyncParsableCommand {
       printError("there is no document to infer a schema from")
       throw ExitCode(64)
     }
-    print(intake.inference.schema(options).text(pretty: true))
+    var schema = intake.inference.schema(options)
+    if let merge {
+      let found = try await merge.merged(into: schema)
+      schema = found.schema
+      for reason in found.leftOut { printNote(reason) }
+    }
+    print(schema.text(pretty: true))
     printNote("\(intake.inference.count) documents")
   }
 
@@ -150,27 +175,69 @@ struct SchemaInferCommand: AsyncParsableCommand {
 
   // MARK: Servers
 
-  private func read(_ collection: String, _ uri: String, _ intake: DocumentIntake) async throws {
-    let parts = collection.split(separator: ".", maxSplits: 1).map(String.init)
-    let options = MongoSourceOptions(uri: uri, readConcernMajority: false)
-    do throws(MongoError) {
-      if whole {
-        try await MongoAdmin.documents(options, database: parts[0], collection: parts[1]) {
-          intake.take(bson: $0, orNote: collection)
-        }
-      } else {
-        let documents = try await MongoAdmin.sample(
-          options, database: parts[0], collection: parts[1], count: sample)
-        for document in documents {
-          guard document.withUnsafeBytes({ intake.take(bson: $0, orNote: collection) }) else {
-            return
-          }
+  /// From dead letters.
+  private func proposeChange(_ rule: String) async throws {
+    let environment = ProcessInfo.processInfo.environment
+    let configuration = try loadConfiguration(file.path(environment), environment)
+    guard let index = configuration.rules.firstIndex(where: { $0.name == rule }) else {
+      printError("configuration: \(EntryBodies.unknown(rule, configuration))")
+      throw ExitCode(78)
+    }
+    guard let schema = configuration.schemas[index] else {
+      printError("configuration: the rule \(rule) has no schema to change")
+      throw ExitCode(78)
+    }
+    let bodies = try await refusedBodies(rule, configuration)
+    guard !bodies.isEmpty else {
+      printError("there is no dead letter of the rule \(rule) that its schema refuses")
+      throw ExitCode(64)
+    }
+    let report: SchemaWideningReport
+    do throws(SchemaError) {
+      report = try SchemaWideningReport(rule, schema, toAccept: bodies)
+    } catch {
+      printError("\(error)")
+      throw ExitCode(78)
+    }
+    if json {
+      print(report.json.text(pretty: true))
+    } else {
+      print(printable(report.text, keepingLines: true))
+    }
+    if !report.widening.unresolved.isEmpty { throw ExitCode(1) }
+  }
+
+  /// As the rule would publish them now.
+  private func refusedBodies(
+    _ rule: String, _ configuration: BridgeConfiguration
+  ) async throws -> [JSONValue] {
+    var logger = makeLogger(configuration.log)
+    logger.logLevel = max(logger.logLevel, .warning)
+    let box = DeadLetterBox(configuration, logger: logger)
+    var filter = DeadLetterFilter()
+    filter.bridges = .own
+    filter.takesUnnamed = true
+    filter.rules = [rule]
+    filter.errors = [MappingErrorCode.schemaInvalid.rawValue]
+    filter.limit = min(limit, 10_000)
+    var letters: [DeadLetter] = []
+    let maker = try EntryBodies(rule, of: configuration)
+    var bodies: [JSONValue] = []
+    do throws(BridgeError) {
+      try await box.list(filter) { letters.append($0) }
+      for letter in letters {
+        let event = try await box.event(of: letter)
+        do {
+          bodies += try maker.bodies(ofEvent: event)
+        } catch {
+          printNote("dead letter \(letter.sequence) is left out: \(error.reason)")
         }
       }
     } catch {
-      printError("MongoDB: \(error)")
-      throw ExitCode(error.isTransient ? 69 : 78)
+      printError(error.description)
+      throw ExitCode(error.exitCode)
     }
+    return bodies
   }
 
   private func readBodies(_ intake: DocumentIntake) async throws {

@@ -18,8 +18,9 @@ def test_every_command_is_told_and_none_that_is_missing():
     first = PAGE[:PAGE.index("\n## ")]
     told = {row.split()[0] for row in re.findall(r"^\| `([^`]+)`", first, re.M)}
     assert told == names()
-    absent = re.findall(r"`([^`]+)`", PAGE[PAGE.index("Not in this version:"):])
-    assert absent and not {name for name in absent if " " not in name} & told
+    # Where the page names what is missing, it is.
+    absent = re.findall(r"`([^`]+)`", PAGE.partition("Not in this version:")[2])
+    assert not {name for name in absent if " " not in name} & told
     for name in absent:
         command, *rest = name.split(" ", 1)
         for subcommand in rest[0].split("|") if rest else []:

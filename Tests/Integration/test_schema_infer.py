@@ -172,3 +172,35 @@ def test_versions(tmp_path):
     assert diff({"type": "string", "pattern": "^(?=a)b"}, False)[0] == 2
     files = [tmp_path / "old.json", tmp_path / "none.json"]
     assert tailrace("schema", "diff", *files).returncode == 78
+
+
+def test_a_validator_of_the_collection(lab, name):
+    """Its own $jsonSchema is merged, as far as no document breaks it."""
+    stated = {"bsonType": "object", "title": "A message", "required": ["rid", "n", "author"],
+              "properties": {"rid": {"bsonType": "string", "description": "The room", "maxLength": 20},
+                             "n": {"bsonType": "int", "minimum": 0, "maximum": 50},
+                             "kind": {"enum": ["text", "file"]},
+                             "expires": {"bsonType": ["date", "null"]}, "owner": {"bsonType": "objectId"}}}
+    with client(lab) as mongo:
+        collection = mongo[name].create_collection(
+            "messages", validator={"$jsonSchema": stated}, validationAction="warn")
+        rng = random.Random(11)
+        collection.insert_many([message(rng, number) for number in range(100)])
+    for whole in [["--sample", "200"], ["--whole"]]:
+        done = tailrace("schema", "infer", "--from-mongodb", lab.uri, "--from-collection", f"{name}.messages", *whole)
+        schema = json.loads(done.stdout)
+        rooms = schema["properties"]["rid"] if "rid" in schema["properties"] else {}
+        assert schema["title"] == "A message" and rooms["description"] == "The room" and rooms["maxLength"] == 20
+        assert schema["properties"]["n"]["minimum"] == 0
+        # Half of the documents have more, and none has an author.
+        assert "maximum" not in schema["properties"]["n"] and "/properties/n/maximum of the validator" in done.stderr
+        assert "author" not in schema["required"] and "documents lack author" in done.stderr
+        assert {"rid", "n"} <= set(schema["required"])
+        # What no document has is described as it would be published.
+        assert schema["properties"]["expires"] == {"type": ["string", "null"]}
+        assert schema["properties"]["owner"]["pattern"]
+        with client(lab, tz_aware=True) as mongo:
+            found = [plain(document) for document in mongo[name].messages.find()]
+        validator = jsonschema_rs.Draft202012Validator(schema, validate_formats=True)
+        assert all(validator.is_valid(document) for document in found)
+        assert not validator.is_valid(found[0] | {"n": -1})

@@ -3,11 +3,14 @@
 import asyncio
 import hashlib
 import json
+import signal
 import threading
 
 import jsonschema_rs
 import nats
-from bridge import Bridge, configuration, tailrace
+import yaml
+from bridge import Bridge, configuration, tailrace, wait_until
+from load import client, make_collections
 
 FIRST = {"type": "object", "required": ["id"], "properties": {
     "id": {"type": "string"}, "text": {"type": "string", "maxLength": 100}}}
@@ -103,3 +106,65 @@ def test_a_producer_validates_by_it(lab, tmp_path, name):
     validator = jsonschema_rs.validator_for(json.loads(value))
     assert validator.is_valid({"id": "a"}) and not validator.is_valid({"text": "a"})
     assert value.decode() == catalog.run("pull", catalog.name)
+
+
+def test_rules_that_name_a_version(lab, jetstream, tmp_path, name):
+    """Another content than what is published is refused, at the start and at a reload; a reload moves to the next."""
+    make_collections(lab, name)
+    catalog = Catalog(lab, tmp_path, name)
+    first = {"properties": {"fullDocument": {"required": ["n"]}}}
+    second = {"properties": {"fullDocument": {"required": []}}}
+    rule = {"schema": "s.json", "schema_version": f"{catalog.name}.1"}
+    file = tmp_path / "s.json"
+    file.write_text(json.dumps(first, indent=7))
+    whole = configuration(lab, name, rule=rule)
+
+    def versions(count):
+        wait_until(lambda: jetstream.holds(name, count), "messages")
+        return [message.headers["ce-dataschema"].rsplit(".", 1) for message in jetstream.messages(name)][-1]
+
+    def verdict(bridge):
+        done = tailrace("doctor", "--json", "-c", bridge.file, cwd=tmp_path)
+        checks = {check["id"]: check["verdict"] for check in json.loads(done.stdout)["checks"]}
+        return checks[f"nats.schema.{catalog.name}.1"]
+
+    with Bridge(tmp_path, whole) as bridge, client(lab) as mongo:
+        bridge.start().wait_ready()
+        assert f"no schema is published as {catalog.name}.1" in bridge.tail()
+        bridge.terminate()
+        assert verdict(bridge) == "warn"
+        catalog.publish(second)
+        # Its own document is another one.
+        assert bridge.run() == 78
+        assert f"not what is published as {catalog.name}.1" in bridge.tail()
+        assert verdict(bridge) == "fail"
+
+        file.write_text(json.dumps(second))
+        bridge.start().wait_ready()
+        mongo[name].messages.insert_one({"_id": 1})
+        assert versions(1) == [f"urn:tailrace:schema:{catalog.name}", "1"]
+        # The third is not the second: the old rules keep running.
+        third = {"properties": {"fullDocument": {"required": [], "maxProperties": 9}}}
+        catalog.publish(third, "--compatibility", "none")
+        rule["schema_version"] = f"{catalog.name}.2"
+        bridge.file.write_text(yaml.safe_dump(configuration(lab, name, rule=rule, http=whole["http"])))
+        bridge.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: "the configuration is not reloaded" in bridge.tail(), "it is refused")
+        assert f"not what is published as {catalog.name}.2" in bridge.tail()
+        mongo[name].messages.insert_one({"_id": 2})
+        assert versions(2)[1] == "1"
+        file.write_text(json.dumps(third))
+        bridge.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: "the rules have changed" in bridge.tail(), "the rules change")
+        mongo[name].messages.insert_one({"_id": 3})
+        assert versions(3)[1] == "2"
+        assert bridge.terminate() == 0
+
+
+def test_what_is_no_version(lab, tmp_path, name):
+    (tmp_path / "s.json").write_text("{}")
+    for rule in [{"schema": "s.json", "schema_version": "chat.message"}, {"schema_version": "chat.message.1"},
+                 {"schema": "s.json", "schema_version": "chat.0"}]:
+        file = Bridge(tmp_path, configuration(lab, name, rule=rule)).file
+        done = tailrace("validate", "-c", file)
+        assert done.returncode == 78 and "schema_version" in done.stdout

@@ -53,6 +53,14 @@ struct MetricsPage: Sendable {
         "tailrace_rule_schema_invalid_total", ["rule": rule.name], Double(rule.schemaInvalid))
     }
     page.family(
+      "tailrace_schema_refusals_total", "counter",
+      "Dead letters whose body a schema refused, by the keyword that did.")
+    for refusal in facts.schemaRefusals {
+      page.sample(
+        "tailrace_schema_refusals_total",
+        ["rule": refusal.rule, "keyword": refusal.keyword ?? "other"], Double(refusal.count))
+    }
+    page.family(
       "tailrace_id_conflicts_total", "counter",
       "Events whose id their stream had for another event.")
     for rule in facts.counters?.all ?? [] {

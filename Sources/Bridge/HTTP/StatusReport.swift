@@ -87,6 +87,14 @@ struct StatusReport: Sendable {
           "newest_position": .string($0.newest.description),
         ]
       })
+    value["schema_refusals"] = .array(
+      facts.schemaRefusals.map {
+        [
+          "rule": .string($0.rule), "keyword": $0.keyword.map { .string($0) } ?? .null,
+          "count": .int($0.count), "first_position": .string($0.first.description),
+          "newest_position": .string($0.newest.description),
+        ]
+      })
     value["unsupported_time_series"] = .array(
       facts.feed.timeSeries.map {
         ["collection": .string($0.collection), "operations": .int($0.operations)]

@@ -64,6 +64,7 @@ struct StartJudge: Sendable {
     try await SignalCapture(setup.planner).check()
     try await server.checkRights(plan)
     try await server.checkRoom(plan)
+    try await PublishedContracts(setup.configuration, setup.planner.jetStream).check(setup.logger)
   }
 
   /// Whether reading can begin at the decided position.

@@ -1,4 +1,6 @@
+import BridgeConfiguration
 import Logging
+import Mapping
 import MongoSource
 import NIOCore
 import Oplog
@@ -16,6 +18,8 @@ final class PipelineReporter: @unchecked Sendable {
   private var task: RepeatedTask?
 
   private var lastDerived: UInt64 = 0
+  /// The version of the rules whose schemas the letters' log knows.
+  private var knownRules: UInt64?
   private var rateMark: (at: ContinuousClock.Instant, published: UInt64)?
 
   init(
@@ -31,6 +35,7 @@ final class PipelineReporter: @unchecked Sendable {
 
   func start() {
     pipeline.eventLoop.execute {
+      self.learnSchemas()
       // An ending epoch is examined once more: its unsettled events show what was refused.
       self.pipeline.beforeEnd = { [weak self] in self?.report() }
       self.task = self.pipeline.eventLoop.scheduleRepeatedTask(
@@ -50,7 +55,18 @@ final class PipelineReporter: @unchecked Sendable {
     }
   }
 
+  private func learnSchemas() {
+    let rules = pipeline.ruleSet
+    guard rules.version != knownRules else { return }
+    knownRules = rules.version
+    pipeline.letterLog.know(
+      zip(rules.rules, rules.schemas).compactMap { rule, schema in
+        schema.map { (rule.name, $0.bundled) }
+      })
+  }
+
   private func report() {
+    learnSchemas()
     var counters = pipeline.counters
     counters.entries = pipeline.feed.count
     let outcomes = counters.outcomes
@@ -68,6 +84,7 @@ final class PipelineReporter: @unchecked Sendable {
     let sight = sight(now)
     let published = measures()
     let letters = pipeline.letterLog.totals
+    let schemaRefusals = pipeline.letterLog.schemaRefusals
     if let wall = sight.polledWall {
       pipeline.mongoAhead = wall - Int64(NIODeadline.now().uptimeNanoseconds / 1_000_000)
     }
@@ -75,6 +92,7 @@ final class PipelineReporter: @unchecked Sendable {
       facts.counters = counters
       facts.measures = published
       facts.letters = letters
+      facts.schemaRefusals = schemaRefusals
       if derived { facts.eventAt = now }
       if let rate { facts.rate = rate }
       if facts.firstPublishedAfter == nil, outcomes.published > 0 {

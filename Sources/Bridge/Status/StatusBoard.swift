@@ -75,6 +75,8 @@ package final class StatusBoard: Sendable {
     var snapshotOutcomes: Outcomes?
     /// Dead letters of this process by cause …
     var letters: [DeadLetterLog.Total] = []
+    /// … of those, bodies that schemas refuse, by keyword …
+    var schemaRefusals: [DeadLetterLog.Refusal] = []
     /// … and those of this bridge in their stream.
     var standingLetters: UInt64?
     /// What differs between the configuration and the servers' streams.

@@ -3,12 +3,18 @@ internal import BSON
 extension MongoAdmin {
   /// Random documents of a collection (`$sample`), as BSON.
   ///
-  /// - Parameter count: at most this many; limited to 10,000 documents and 32 MiB.
+  /// The server gives up after 20 seconds.
+  ///
+  /// - Parameters:
+  ///   - count: at most this many; limited to 10,000.
+  ///   - maximumBytes: no more are asked for once there are so many; 0: nothing.
   public static func sample(
-    _ options: MongoSourceOptions, database: String, collection: String, count: Int
+    _ options: MongoSourceOptions, database: String, collection: String, count: Int,
+    maximumBytes: Int = 32 << 20
   ) async throws(MongoError) -> [[UInt8]] {
     let size = Int32(clamping: min(max(count, 1), 10_000))
-    return try await ask(options) { connection, server throws(MongoError) in
+    return try await ask(options, replyTimeout: .seconds(30)) {
+      connection, server throws(MongoError) in
       var command = ByteWriter(capacity: 256)
       let document = command.beginDocument()
       Array(collection.utf8).withUnsafeBytes { command.append(key: "aggregate", string: $0) }
@@ -22,6 +28,7 @@ extension MongoAdmin {
       let cursor = command.beginDocument(key: "cursor")
       command.append(key: "batchSize", int32: 1_000)
       command.endDocument(cursor)
+      command.append(key: "maxTimeMS", int32: 20_000)
       command.endDocument(document)
       let place = "aggregate on \(database).\(collection)"
       var page = try connection.page(command, database: database, on: server, place: place)
@@ -38,7 +45,12 @@ extension MongoAdmin {
         }
         documents += batch
         bytes += batch.reduce(0) { $0 + $1.count }
-        guard page.reply.cursor != 0, bytes < 32 << 20 else { return documents }
+        guard page.reply.cursor != 0 else { return documents }
+        guard bytes < maximumBytes else {
+          connection.kill(
+            page.reply.cursor, of: Array(collection.utf8), database: database, on: server)
+          return documents
+        }
         page = try connection.next(
           page.reply.cursor, of: Array(collection.utf8), database: database, batchSize: 1_000,
           on: server, place: place)

@@ -19,7 +19,8 @@ extension MongoConnection {
     return found
   }
 
-  private func databases(on server: Server) throws(MongoError) -> [String] {
+  /// The names of all databases.
+  func databases(on server: Server) throws(MongoError) -> [String] {
     var command = ByteWriter(capacity: 128)
     let document = command.beginDocument()
     command.append(key: "listDatabases", int32: 1)
