@@ -1,3 +1,4 @@
+import DeliberateErrors
 package import Oplog
 
 /// What an operator asks for.
@@ -93,6 +94,7 @@ extension CutoverRecord {
       next.isDrained = false
       next.generation += 1
       next.rewind = max(place, ranges.last?.from ?? place)
+      if DeliberateError.isOn(.rollbackWithoutOverlap) { next.rewind = nil }
       return next
     case (.rollback, .dual) where change.from == .committed: return nil
     case (.finalize, .committed): return entering(.finalized, by, reason, now)

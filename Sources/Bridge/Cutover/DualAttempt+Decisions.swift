@@ -1,4 +1,5 @@
 import BridgeConfiguration
+import DeliberateErrors
 import JSON
 import JetStream
 import Logging
@@ -248,6 +249,9 @@ extension DualAttempt {
     // The oplog shows where it was, and moves even where nobody writes.
     await setup.mongo.appendNote(
       "tailrace \(configuration.bridge.name): fence of group \(setup.group)")
+    if DeliberateError.isOn(.fenceFromLocalOptime) {
+      return try await setup.mongo.newestPosition().position
+    }
     let newest = try await setup.mongo.majorityPosition().position
     return max(newest, state.progress.position.entry, state.frontier ?? newest)
   }
@@ -266,7 +270,7 @@ extension DualAttempt {
     }
   }
 
-  private var by: String { "instance \(setup.instance)" }
+  private var by: String { "instance \(setup.surroundings.instance)" }
 
   /// Not written where somebody else was faster: what that was is read next.
   private func write(

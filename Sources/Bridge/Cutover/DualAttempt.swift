@@ -1,4 +1,5 @@
 import BridgeConfiguration
+import DeliberateErrors
 import Foundation
 import JSON
 import JetStream
@@ -41,7 +42,7 @@ struct DualAttempt: Sendable {
   func run() async throws -> End {
     let connection = try await NATSConnection.connect(
       to: configuration.natsServers, options: try configuration.natsOptions(), on: eventLoop,
-      logger: setup.logger)
+      by: setup.surroundings.transport, logger: setup.logger)
     connection.onServerError { _ in }
     do {
       let end = try await run(on: JetStreamClient(connection))
@@ -97,7 +98,7 @@ struct DualAttempt: Sendable {
     }
     let live = LiveChanges(
       configuration, reader: configuration.source.reader, logger: setup.logger,
-      patience: .seconds(60))
+      patience: .seconds(60), on: setup.surroundings)
     do {
       let end = try await follow(live, work, readers, &state)
       await finish(work, readers, live)
@@ -275,7 +276,7 @@ struct DualAttempt: Sendable {
   /// MongoDB's clock.
   static func sourceTime(_ monitor: any MongoWatching) -> Int64 {
     let status = monitor.snapshot
-    guard let time = status.localTime, let at = status.at else { return CutoverTime.now }
+    guard let time = status.localTime, let at = status.reachedAt else { return CutoverTime.now }
     return time + (ContinuousClock.now - at).milliseconds
   }
 
@@ -348,7 +349,8 @@ struct DualAttempt: Sendable {
       try await settle(work, readers, walker: walker, &state, savesPlaces: true)
       return .again
     }
-    if cycle.isDrained, state.loaded.record.phase == .committing, !state.loaded.record.isDrained {
+    let isDrained = cycle.isDrained || DeliberateError.isOn(.phaseBeforeDrain)
+    if isDrained, state.loaded.record.phase == .committing, !state.loaded.record.isDrained {
       try await reportDrained(&state)
     }
     if cycle.isOver, let end = state.loaded.record.end {

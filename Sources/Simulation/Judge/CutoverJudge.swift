@@ -1,0 +1,261 @@
+import Bridge
+import JSON
+import Oplog
+import SimulatedJetStream
+import Verification
+
+/// Judges a group that is cut over: its phases follow each other as they may, each event is in the stream once, by
+/// whomever, and behind the fence of a committed group there is nothing of the bridge's.
+final class CutoverJudge {
+  /// An event of the group that was committed.
+  private struct Event {
+    var position: EventPosition
+    var subject: String
+    var digest: JSONDigest?
+  }
+
+  private struct Stored {
+    var sequence: UInt64
+    var isOfBridge: Bool
+    var isRight: Bool
+  }
+
+  private enum Arrival {
+    case message(StoredMessage)
+    case record(StoredMessage)
+    case audit(StoredMessage)
+  }
+
+  private let world: World
+  private let scenario: CutoverScenario
+  private let bridge: String
+  private var events: [String: Event] = [:]
+  /// Ids in the order of the oplog.
+  private var order: [String] = []
+  private var stored: [String: [Stored]] = [:]
+  private var arrivals: [Arrival] = []
+  private var record: CutoverRecord?
+  /// The number of the last change of phase in the audit stream.
+  private var audited: UInt64 = 0
+  /// Behind the newest event that the bridge has published.
+  private var newestOfBridge = EventPosition(entry: OplogPosition(seconds: 0, increment: 0), index: 0)
+  /// Events before this index of `order` are stored.
+  private var complete = 0
+  /// What is wrong with the committed oplog.
+  private var wrongOplog: String?
+  /// Called when the group enters a phase.
+  var onPhase: (CutoverPhase) -> Void = { _ in }
+
+  /// - Parameter truth: it is told of what is to be stored.
+  init(_ world: World, _ scenario: CutoverScenario, _ truth: Truth, bridge: String) {
+    self.world = world
+    self.scenario = scenario
+    self.bridge = bridge
+    let stream = truth.names.firstIndex(of: CutoverScenario.stream)
+    truth.onDerived = { [unowned self] message, _ in
+      guard message.stream == stream, message.error == nil else { return }
+      derive(message)
+    }
+  }
+
+  var phase: CutoverPhase { record?.phase ?? .bridge }
+
+  func note(_ state: CutoverState) { world.reached.note(state) }
+
+  private func derive(_ message: DerivedMessage) {
+    let id = MessageMarks(message.headers).id.map { String(decoding: $0, as: UTF8.self) } ?? ""
+    if events[id] != nil { wrongOplog = "two events have the id \(id)" }
+    events[id] = Event(
+      position: message.position, subject: String(decoding: message.subject, as: UTF8.self),
+      digest: JSONDigest(message.body))
+    order.append(id)
+  }
+
+  // MARK: - What is stored
+
+  func arrive(_ message: StoredMessage, in stream: SimulatedStream) {
+    switch stream.configuration.name {
+    case CutoverScenario.stream: arrivals.append(.message(message))
+    case "KV_TAILRACE"
+    where message.subject == "$KV.TAILRACE.\(bridge).cutover.\(CutoverScenario.group)"
+      && !message.payload.isEmpty:
+      arrivals.append(.record(message))
+    case CutoverStore.auditStream: arrivals.append(.audit(message))
+    default: break
+    }
+  }
+
+  /// What is wrong with what has arrived, or nil.
+  func look() -> String? {
+    let news = arrivals
+    arrivals.removeAll(keepingCapacity: true)
+    for one in news {
+      let wrong =
+        switch one {
+        case .message(let message): take(message)
+        case .record(let message): take(record: message)
+        case .audit(let message): take(audit: message)
+        }
+      if let wrong { return wrong }
+    }
+    return wrongOplog
+  }
+
+  private func take(_ message: StoredMessage) -> String? {
+    let (id, isOfBridge, isFilled) = message.headers.withUnsafeBytes { headers in
+      let marks = MessageMarks(headers)
+      return (
+        marks.storedID.map { String(decoding: $0, as: UTF8.self) } ?? "", marks.isOfBridge,
+        marks.isFilled
+      )
+    }
+    let event = events[id]
+    let isRight = event.map {
+      $0.subject == message.subject && $0.digest == JSONDigest(message.payload)
+    }
+    let before = stored[id]
+    if !message.subject.hasPrefix("tailrace.") {
+      stored[id, default: []].append(
+        Stored(
+          sequence: message.sequence, isOfBridge: isOfBridge, isRight: isRight ?? false))
+    }
+    guard isOfBridge else {
+      if event != nil { note(before == nil ? .byProducer : .doubled) }
+      return nil
+    }
+    note(isFilled ? .filled : .byPipeline)
+    let place = "\(CutoverScenario.stream) \(message.sequence)"
+    guard let event else { return "\(place): \(id) of the bridge is nothing that was committed" }
+    guard isRight == true else { return "\(place): \(id) of the bridge has other contents" }
+    if let first = before?.first {
+      return
+        "\(place): the bridge stores \(id) a second time; \(first.isOfBridge ? "it" : "the producer") had stored it (\(first.sequence))"
+    }
+    newestOfBridge = max(newestOfBridge, event.position)
+    if let record, let fence = record.fence, record.phase == .committed || record.phase == .finalized,
+      event.position.entry > fence
+    {
+      return
+        "\(place): the bridge publishes \(event.position) in phase \(record.phase.rawValue), behind the fence \(fence)"
+    }
+    return nil
+  }
+
+  // MARK: - Phases
+
+  private static let ways: Set<[CutoverPhase]> = [
+    [.bridge, .dual], [.dual, .committing], [.dual, .bridge], [.committing, .dual],
+    [.committing, .committed], [.committed, .dual], [.committed, .finalized],
+  ]
+
+  private func take(record message: StoredMessage) -> String? {
+    let next: CutoverRecord
+    do {
+      next = try CutoverRecord(parsing: message.payload)
+    } catch {
+      return "the group's record can't be read: \(error)"
+    }
+    let before = record ?? CutoverRecord(group: next.group)
+    defer { record = next }
+    guard next.number != before.number else {
+      return next.phase == before.phase && next.change == before.change
+        ? nil
+        : "the group's record has changed from \(before.phase.rawValue) to \(next.phase.rawValue) without a change of phase"
+    }
+    guard next.number == before.number + 1, next.change.from == before.phase,
+      next.change.to == next.phase, Self.ways.contains([before.phase, next.phase])
+    else {
+      return
+        "the group goes from \(before.phase.rawValue) (\(before.number)) to \(next.phase.rawValue) (\(next.number)), which says from \(next.change.from.rawValue)"
+    }
+    world.history.note(world.now, 61, next.number)
+    world.history.note(
+      world.now,
+      "the group is in phase \(next.phase.rawValue), by \(next.change.by): \(next.change.reason)")
+    tally(before.phase, next)
+    defer { onPhase(next.phase) }
+    return next.phase == .committed ? lookAtCommit(next) : nil
+  }
+
+  private func tally(_ before: CutoverPhase, _ next: CutoverRecord) {
+    switch (before, next.phase) {
+    case (.dual, .bridge): note(.cancelled)
+    case (.committing, .dual):
+      if next.change.by.hasPrefix("instance") {
+        note(.ranOut)
+      } else {
+        note(next.change.reason.hasPrefix("the commit failed") ? .commitFailed : .commitCancelled)
+      }
+    case (.committed, .dual): note(.rolledBack)
+    case (_, .dual): note(.dual)
+    case (_, .committing): note(.committing)
+    case (_, .committed): note(.committed)
+    case (_, .finalized): note(.finalized)
+    case (_, .bridge): break
+    }
+  }
+
+  /// Everything up to the fence is stored, and nothing behind it by the bridge.
+  private func lookAtCommit(_ record: CutoverRecord) -> String? {
+    guard let fence = record.fence else { return "the group is committed without a fence" }
+    if newestOfBridge.entry > fence {
+      return
+        "the group is committed with the fence \(fence); the bridge has published \(newestOfBridge)"
+    }
+    if let lacking = missing(through: fence).first, let event = events[lacking] {
+      return
+        "the group is committed with the fence \(fence); \(lacking) at \(event.position) is not stored"
+    }
+    return nil
+  }
+
+  private func take(audit message: StoredMessage) -> String? {
+    guard let json = try? JSONValue(parsing: message.payload),
+      let number = json["number"]?.integer(UInt64.self),
+      let to = json["to"]?.stringValue
+    else { return "an event of the audit can't be read" }
+    guard number > audited else {
+      return "the audit has change \(number) of the group behind \(audited)"
+    }
+    audited = number
+    guard number <= record?.number ?? 0 else {
+      return "the audit has change \(number) of the group, to \(to), which its record has not"
+    }
+    return nil
+  }
+
+  // MARK: - What is missing
+
+  /// Ids of committed events, in order, that no message has.
+  private func missing(through fence: OplogPosition? = nil) -> [String] {
+    while complete < order.count, stored[order[complete]] != nil { complete += 1 }
+    return order[complete...].filter { id in
+      guard stored[id] == nil, let event = events[id] else { return false }
+      return fence.map { event.position.entry <= $0 } ?? true
+    }
+  }
+
+  /// What the bridge still owes; nil: nothing.
+  var unsettled: String? {
+    if phase == .committing { return "the group is in committing" }
+    let end = phase == .committed || phase == .finalized ? record?.fence : nil
+    guard let first = missing(through: end).first, let event = events[first] else { return nil }
+    return
+      "\(CutoverScenario.stream) lacks \(first) at \(event.position) (phase \(phase.rawValue)); in all \(missing(through: end).count)"
+  }
+
+  /// As `verify` does: whether each event of the range has its message, once and right.
+  func verify(after: OplogPosition, through end: OplogPosition) -> (isPass: Bool, detail: String) {
+    var count = 0
+    for id in order {
+      guard let event = events[id], event.position.entry > after, event.position.entry <= end else {
+        continue
+      }
+      guard let messages = stored[id] else { return (false, "missing \(id)") }
+      guard messages.count == 1 else { return (false, "duplicate \(id)") }
+      guard messages[0].isRight else { return (false, "payload_mismatch \(id)") }
+      count += 1
+    }
+    return (true, "\(count) messages")
+  }
+}
