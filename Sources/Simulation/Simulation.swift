@@ -162,7 +162,8 @@ package struct Simulation: Sendable {
     injector.forgetIDs = { stream in for judge in judges { judge.forgetIDs(of: stream) } }
     injector.windowBefore = {
       let positions = judges.map(\.checkpointPosition)
-      return positions.contains(nil) ? nil : positions.compactMap { $0 }.min()
+      let ofGroups = judges.compactMap { $0.cutover?.needsFrom }
+      return positions.contains(nil) ? nil : (positions.compactMap { $0 } + ofGroups).min()
     }
     injector.lastPublisher = { judges[$0].lastOrigin }
     injector.haveMessagesEverywhere = { judges.allSatisfy(\.hasMessagesEverywhere) }

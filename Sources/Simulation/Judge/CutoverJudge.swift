@@ -18,6 +18,8 @@ final class CutoverJudge {
     var sequence: UInt64
     var isOfBridge: Bool
     var isRight: Bool
+    /// In the world's time.
+    var at: Int64
   }
 
   private enum Arrival {
@@ -35,6 +37,7 @@ final class CutoverJudge {
   private var stored: [String: [Stored]] = [:]
   private var arrivals: [Arrival] = []
   private var record: CutoverRecord?
+  private var progress: CutoverProgress?
   /// The number of the last change of phase in the audit stream.
   private var audited: UInt64 = 0
   /// Behind the newest event that the bridge has published.
@@ -60,6 +63,18 @@ final class CutoverJudge {
 
   var phase: CutoverPhase { record?.phase ?? .bridge }
 
+  /// What the bridge needs of the oplog to decide the group's events; nil: nothing.
+  var needsFrom: OplogPosition? {
+    guard let record, record.hasRanges, record.phase != .finalized else { return nil }
+    if let end = record.end, record.phase == .bridge, let progress, progress.position.entry >= end {
+      return nil
+    }
+    let begins = record.ranges.compactMap(\.resume) + [record.rewind].compactMap { $0 }
+    // A later range begins behind what was decided.
+    let range = record.generation == progress?.generation ? progress?.resume : begins.min()
+    return [range, progress?.resume, record.ranges.last?.resume].compactMap { $0 }.min()
+  }
+
   func note(_ state: CutoverState) { world.reached.note(state) }
 
   private func derive(_ message: DerivedMessage) {
@@ -76,6 +91,10 @@ final class CutoverJudge {
   func arrive(_ message: StoredMessage, in stream: SimulatedStream) {
     switch stream.configuration.name {
     case CutoverScenario.stream: arrivals.append(.message(message))
+    case "KV_TAILRACE"
+    where message.subject == "$KV.TAILRACE.\(bridge).cutover-progress.\(CutoverScenario.group)"
+      && !message.payload.isEmpty:
+      progress = try? CutoverProgress(parsing: message.payload)
     case "KV_TAILRACE"
     where message.subject == "$KV.TAILRACE.\(bridge).cutover.\(CutoverScenario.group)"
       && !message.payload.isEmpty:
@@ -105,8 +124,8 @@ final class CutoverJudge {
     let (id, isOfBridge, isFilled) = message.headers.withUnsafeBytes { headers in
       let marks = MessageMarks(headers)
       return (
-        marks.storedID.map { String(decoding: $0, as: UTF8.self) } ?? "", marks.isOfBridge,
-        marks.isFilled
+        marks.storedID.map { String(decoding: $0, as: UTF8.self) } ?? "",
+        marks.isOfBridge && marks.bridge?.elementsEqual(bridge.utf8) ?? false, marks.isFilled
       )
     }
     let event = events[id]
@@ -117,7 +136,8 @@ final class CutoverJudge {
     if !message.subject.hasPrefix("tailrace.") {
       stored[id, default: []].append(
         Stored(
-          sequence: message.sequence, isOfBridge: isOfBridge, isRight: isRight ?? false))
+          sequence: message.sequence, isOfBridge: isOfBridge, isRight: isRight ?? false,
+          at: world.now))
     }
     guard isOfBridge else {
       if event != nil { note(before == nil ? .byProducer : .doubled) }
@@ -127,9 +147,14 @@ final class CutoverJudge {
     let place = "\(CutoverScenario.stream) \(message.sequence)"
     guard let event else { return "\(place): \(id) of the bridge is nothing that was committed" }
     guard isRight == true else { return "\(place): \(id) of the bridge has other contents" }
-    if let first = before?.first {
+    if let last = before?.last {
+      // Outside of `dual` producers have no business, and only the server's memory of ids keeps both apart.
+      if !isFilled, !last.isOfBridge, world.now - last.at > scenario.duplicates {
+        note(.doubledByPipeline)
+        return nil
+      }
       return
-        "\(place): the bridge stores \(id) a second time; \(first.isOfBridge ? "it" : "the producer") had stored it (\(first.sequence))"
+        "\(place): the bridge stores \(id) a second time; \(last.isOfBridge ? "it" : "the producer") had stored it (\(last.sequence))"
     }
     newestOfBridge = max(newestOfBridge, event.position)
     if let record, let fence = record.fence, record.phase == .committed || record.phase == .finalized,

@@ -124,6 +124,7 @@ package enum CutoverState: String, CaseIterable, Sendable {
   case byPipeline = "message of the pipeline"
   case late = "producer late"
   case doubled = "producer's message doubled"
+  case doubledByPipeline = "producer's message doubled by the pipeline"
   case wrong = "producer's message wrong"
   case phantom = "message of a write that was rolled back"
   case missed = "event without a message"

@@ -40,6 +40,9 @@ package struct CutoverScenario: Sendable {
     mayFinalize = chance.one(in: 2)
   }
 
+  /// For so long servers know ids.
+  var duplicates: Int64 { Int64(duplicateWindow) * Nano.second }
+
   func stream(replicas: Int) -> Scenario.Stream {
     var stream = Scenario.Stream(
       name: Self.stream, mode: mode, isExclusive: false, replicas: replicas,
