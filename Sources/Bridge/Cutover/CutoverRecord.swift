@@ -68,6 +68,13 @@ package struct CutoverRecord: Sendable, Equatable {
 
   private var hasOpenRange: Bool { ranges.last?.from != nil }
 
+  /// Whose events behind this entry are is not known yet: a range was asked for, and the pipeline has not said where it
+  /// begins. Nil: it is known of all.
+  package var knownThrough: OplogPosition? {
+    guard ranges.count > 1, ranges.last?.from == nil else { return nil }
+    return ranges[ranges.count - 2].until
+  }
+
   /// Events are, or may have to be, decided by their ids.
   package var hasRanges: Bool { ranges.contains { $0.from != nil } }
 
