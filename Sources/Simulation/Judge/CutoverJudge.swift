@@ -264,9 +264,29 @@ final class CutoverJudge {
   var unsettled: String? {
     if phase == .committing { return "the group is in committing" }
     let end = phase == .committed || phase == .finalized ? record?.fence : nil
+    // What is missed is counted by then, too.
+    if phase == .committed || phase == .dual, let last = order.last.flatMap({ events[$0] }),
+      progress.map({ $0.position < last.position }) ?? true
+    {
+      return "the group is decided up to \(progress.map { "\($0.position)" } ?? "nowhere"), not \(last.position)"
+    }
     guard let first = missing(through: end).first, let event = events[first] else { return nil }
     return
       "\(CutoverScenario.stream) lacks \(first) at \(event.position) (phase \(phase.rawValue)); in all \(missing(through: end).count)"
+  }
+
+  /// What is wrong once everything is settled, or nil: whoever has committed a group knows what its producers miss.
+  func lookAtEnd() -> String? {
+    guard phase == .committed, let record, let fence = record.fence, let progress,
+      progress.generation == record.generation
+    else { return nil }
+    let missed = missing().filter { events[$0].map { $0.position.entry > fence } ?? false }
+    world.reached.note(.missed, missed.count)
+    guard progress.counts.missed == missed.count else {
+      return
+        "\(missed.count) events of the committed group have no message, and \(progress.counts.missed) are counted as missed; they are \(missed.suffix(5).joined(separator: ", "))"
+    }
+    return nil
   }
 
   /// As `verify` does: whether each event of the range has its message, once and right.

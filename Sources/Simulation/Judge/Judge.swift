@@ -263,6 +263,7 @@ final class Judge {
 
   /// Everything is settled.
   func lookAtEnd() {
+    if let wrong = cutover?.lookAtEnd() { return world.fail(wrong) }
     do {
       let parity = try ParityJudge(configuration, world.mongo)
       for stream in streams {

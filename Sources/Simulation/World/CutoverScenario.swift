@@ -12,6 +12,8 @@ package struct CutoverScenario: Sendable {
   let window: Int
   private let duplicateWindow: Int
   private let mode: String
+  /// Between faults, on average: where there are many, no group is ever ready for its commit.
+  let faultPause: Int64
   /// Between writes, on average.
   let writePause: Int64
   /// Between commands, on average.
@@ -32,6 +34,7 @@ package struct CutoverScenario: Sendable {
     window = chance.pick([3, 10, 30])
     duplicateWindow = chance.pick([20, 60, 120])
     mode = chance.pick(["auto", "single"])
+    faultPause = chance.pick([1, 5, 20, 60]) * Nano.second
     writePause = chance.pick([200, 1_000, 3_000]) * Nano.milli
     commandPause = chance.pick([3, 10, 30]) * Nano.second
     goodTime = chance.pick([20, 60, 300]) * Nano.second

@@ -146,7 +146,8 @@ package struct Scenario: Sendable {
     length = cutover?.length ?? minutes * Nano.minute
     writePause = chance.pick([200, 1_000, 5_000]) * Nano.milli
     burst = chance.pick([1, 3, 30])
-    faultPause = chance.pick([500, 1_000, 2_000, 5_000, 20_000]) * Nano.milli
+    let pause = chance.pick([500, 1_000, 2_000, 5_000, 20_000]) * Nano.milli
+    faultPause = cutover?.faultPause ?? pause
     keepsWindow = chance.one(in: 2)
     var faults = Fault.allCases.filter { !$0.isOfInstances && !chance.one(in: 3) }
     if faults.isEmpty { faults = [.kill] }
