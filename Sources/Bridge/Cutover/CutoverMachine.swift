@@ -65,7 +65,7 @@ extension CutoverRecord {
       return next
     case (.commit, .committing), (.commit, .committed), (.commit, .finalized): return nil
     case (.confirm, .committing):
-      guard isDrained, fence != nil else {
+      guard isDrained || DeliberateError.isOn(.phaseBeforeDrain), fence != nil else {
         throw CutoverRefusal(
           code: "not_drained", description: "not everything up to the fence is settled yet")
       }

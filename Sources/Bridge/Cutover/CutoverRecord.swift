@@ -68,21 +68,15 @@ package struct CutoverRecord: Sendable, Equatable {
 
   private var hasOpenRange: Bool { ranges.last?.from != nil }
 
-  /// Whose events behind this entry are is not known yet: a range was asked for, and the pipeline has not said where it
-  /// begins. Nil: it is known of all.
-  package var knownThrough: OplogPosition? {
-    guard ranges.count > 1, ranges.last?.from == nil else { return nil }
-    return ranges[ranges.count - 2].until
-  }
-
   /// Events are, or may have to be, decided by their ids.
   package var hasRanges: Bool { ranges.contains { $0.from != nil } }
 
-  /// The end of what has to be decided; nil: it has none.
-  package var end: OplogPosition? {
-    guard let last = ranges.last(where: { $0.from != nil }) else { return nil }
-    return last.until
-  }
+  /// The newest range whose beginning is known.
+  package var lastRange: HandedRange? { ranges.last { $0.from != nil } }
+
+  /// The end of what has to be decided; nil: it has none. Behind it, events are the pipeline's, or of a range that is to
+  /// come.
+  package var end: OplogPosition? { lastRange?.until }
 }
 
 /// One change of a group's phase.

@@ -1,5 +1,4 @@
 import BridgeConfiguration
-import DeliberateErrors
 import Foundation
 import JSON
 import JetStream
@@ -349,8 +348,7 @@ struct DualAttempt: Sendable {
       try await settle(work, readers, walker: walker, &state, savesPlaces: true)
       return .again
     }
-    let isDrained = cycle.isDrained || DeliberateError.isOn(.phaseBeforeDrain)
-    if isDrained, state.loaded.record.phase == .committing, !state.loaded.record.isDrained {
+    if cycle.isDrained, state.loaded.record.phase == .committing, !state.loaded.record.isDrained {
       try await reportDrained(&state)
     }
     if cycle.isOver, let end = state.loaded.record.end {

@@ -13,6 +13,8 @@ enum AccountsJudge {
   static let mostWaiting = 20_000
   /// Connections of one process, for messages and for its lease: new ones may be made while old ones end.
   static let mostConnections = 8
+  /// More, where a group is followed: its attempts have their own.
+  static let mostOfFollower = 4
 
   /// What is wrong at any moment, or nil.
   static func look(at instance: Instance, _ world: World) -> String? {
@@ -39,7 +41,7 @@ enum AccountsJudge {
     let waiting = life.process.waiting
     if waiting > mostWaiting { return "\(waiting) tasks and callbacks wait in \(instance.name)" }
     let connections = world.network.openLinks.count { $0.process === life.process }
-    if connections > mostConnections { return "\(instance.name) has \(connections) connections" }
+    if connections > mostConnections + (world.scenario.cutover == nil ? 0 : mostOfFollower) { return "\(instance.name) has \(connections) connections" }
     return nil
   }
 

@@ -35,6 +35,10 @@ final class CutoverJudge {
   /// Ids in the order of the oplog.
   private var order: [String] = []
   private var stored: [String: [Stored]] = [:]
+  /// When somebody has deleted the message of an event.
+  private var deleted: [String: Int64] = [:]
+  /// When the group's last commit began, and how far its events were decided then.
+  private var commit: (at: Int64, decided: OplogPosition)?
   private var arrivals: [Arrival] = []
   private var record: CutoverRecord?
   private var progress: CutoverProgress?
@@ -120,6 +124,23 @@ final class CutoverJudge {
     return wrongOplog
   }
 
+  /// Somebody deletes a message: of those that the bridge knows of, it will not publish it again.
+  func noteDeletion(of sequence: UInt64) {
+    _ = look()
+    for (id, messages) in stored where messages.contains(where: { $0.sequence == sequence }) {
+      let left = messages.filter { $0.sequence != sequence }
+      stored[id] = left.isEmpty ? nil : left
+      deleted[id] = world.now
+      complete = 0
+      return
+    }
+  }
+
+  /// The newest of the producer's messages.
+  var newestOfProducer: [UInt64] {
+    order.suffix(10).compactMap { id in stored[id]?.first { !$0.isOfBridge }?.sequence }
+  }
+
   private func take(_ message: StoredMessage) -> String? {
     let (id, isOfBridge, isFilled) = message.headers.withUnsafeBytes { headers in
       let marks = MessageMarks(headers)
@@ -198,6 +219,9 @@ final class CutoverJudge {
       world.now,
       "the group is in phase \(next.phase.rawValue), by \(next.change.by): \(next.change.reason)")
     tally(before.phase, next)
+    if next.phase == .committing {
+      commit = (world.now, progress?.position.entry ?? OplogPosition(seconds: 0, increment: 0))
+    }
     defer { onPhase(next.phase) }
     return next.phase == .committed ? lookAtCommit(next) : nil
   }
@@ -227,11 +251,30 @@ final class CutoverJudge {
       return
         "the group is committed with the fence \(fence); the bridge has published \(newestOfBridge)"
     }
+    if let unseen = deletedBeforeVerification(through: fence) {
+      return
+        "the group is committed with the fence \(fence), although the message of \(unseen) is gone"
+    }
     if let lacking = missing(through: fence).first, let event = events[lacking] {
       return
         "the group is committed with the fence \(fence); \(lacking) at \(event.position) is not stored"
     }
     return nil
+  }
+
+  /// How long a command may take from its verification to `committing`.
+  private static let longestDelay = 10 * Nano.second
+
+  /// An event whose message was gone when the group was verified before its commit.
+  private func deletedBeforeVerification(through fence: OplogPosition) -> String? {
+    guard let commit else { return nil }
+    let first = Int64(commit.decided.seconds) - Int64(scenario.window / 2)
+    return deleted.filter { id, at in
+      guard stored[id] == nil, at < commit.at - Self.longestDelay, let event = events[id] else {
+        return false
+      }
+      return event.position.entry <= fence && Int64(event.position.entry.seconds) > first
+    }.keys.min()
   }
 
   private func take(audit message: StoredMessage) -> String? {
@@ -253,9 +296,13 @@ final class CutoverJudge {
 
   /// Ids of committed events, in order, that no message has.
   private func missing(through fence: OplogPosition? = nil) -> [String] {
-    while complete < order.count, stored[order[complete]] != nil { complete += 1 }
+    while complete < order.count,
+      stored[order[complete]] != nil || deleted[order[complete]] != nil
+    {
+      complete += 1
+    }
     return order[complete...].filter { id in
-      guard stored[id] == nil, let event = events[id] else { return false }
+      guard stored[id] == nil, deleted[id] == nil, let event = events[id] else { return false }
       return fence.map { event.position.entry <= $0 } ?? true
     }
   }
@@ -282,6 +329,8 @@ final class CutoverJudge {
     else { return nil }
     let missed = missing().filter { events[$0].map { $0.position.entry > fence } ?? false }
     world.reached.note(.missed, missed.count)
+    // Of what was deleted, it depends on when.
+    guard deleted.isEmpty else { return nil }
     guard progress.counts.missed == missed.count else {
       return
         "\(missed.count) events of the committed group have no message, and \(progress.counts.missed) are counted as missed; they are \(missed.suffix(5).joined(separator: ", "))"

@@ -190,8 +190,9 @@ final class Judge {
       let leaders = instances.filter { $0.epoch != nil }
       if leaders.count != 1 { return "\(bridge) has \(leaders.count) leaders" }
     }
-    // Of several instances, each has derived what was its own to derive.
-    let events = instances.count == 1 ? truth.events : nil
+    // Of several instances, each has derived what was its own to derive. Of a group's events, some are decided again
+    // after a rollback, and those of a finalized one are not derived.
+    let events = instances.count == 1 && cutover == nil ? truth.events : nil
     if let wrong = instances.lazy.compactMap({
       AccountsJudge.lookAtEnd(of: $0, events: events)
     }).first {

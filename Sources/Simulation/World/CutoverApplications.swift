@@ -1,3 +1,4 @@
+import Bridge
 import SimulatedJetStream
 import SimulatedMongo
 import SimulatedNATS
@@ -94,7 +95,8 @@ final class CutoverApplications {
 
   private func publish(_ change: DocumentChange) {
     // Most of what can go wrong goes wrong in bad times.
-    let fate = isGood ? 100 : chance.below(10)
+    let isMissed = judge.phase == .committed && chance.one(in: 10)
+    let fate = isMissed ? 1 : isGood ? 100 : chance.below(10)
     guard let message = message(change, isWrong: fate == 0) else { return }
     let grace = Int64(scenario.grace) * Nano.second
     var delay = chance.skewed(Nano.milli, isGood ? 300 * Nano.milli : grace * 2)

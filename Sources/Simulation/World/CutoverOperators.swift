@@ -4,6 +4,8 @@ import Logging
 import NATS
 import NIOCore
 import Operator
+import SimulatedJetStream
+import SimulatedNATS
 
 /// Operators of a group that is cut over: they give commands at any moment, repeat them, and kill them. Each command is
 /// a process with the command's own code.
@@ -55,6 +57,31 @@ final class CutoverOperators {
       }
     }
     next()
+    if scenario.deletes { delete() }
+  }
+
+  /// Somebody deletes a message that a producer has just published.
+  private func delete() {
+    world.schedule(in: chance.between(10 * Nano.second, 100 * Nano.second)) { [self] in
+      guard !isFinishing else { return }
+      if let stream = world.jetStream.streams[CutoverScenario.stream],
+        case let newest = judge.newestOfProducer, !newest.isEmpty
+      {
+        let sequence = chance.pick(newest)
+        world.jetStream.receive(
+          Publication(
+            "$JS.API.STREAM.MSG.DELETE.\(CutoverScenario.stream)", reply: ReplyTo(subject: ""),
+            payload: Array("{\"seq\":\(sequence)}".utf8)))
+        world.network.nats.advance()
+        world.network.handled()
+        if stream.store[sequence] == nil {
+          judge.noteDeletion(of: sequence)
+          world.history.note(world.now, 63, sequence)
+          world.history.note(world.now, "message \(sequence) of the group is deleted")
+        }
+      }
+      delete()
+    }
   }
 
   /// No further commands, but to end a commit whose command was killed: the leader's clock may be wrong by an hour.

@@ -25,13 +25,15 @@ package struct CutoverScenario: Sendable {
   let startsEarly: Bool
   /// Operators may finalize.
   let mayFinalize: Bool
+  /// Somebody deletes messages of the producer.
+  let deletes: Bool
 
   init(seed: UInt64) {
     var chance = Chance(seed, 30)
     self.seed = seed
     length = chance.between(5, 20) * Nano.minute
     grace = chance.pick([1, 2, 5])
-    window = chance.pick([3, 10, 30])
+    window = chance.pick([3, 10, 30, 120])
     duplicateWindow = chance.pick([20, 60, 120])
     mode = chance.pick(["auto", "single"])
     faultPause = chance.pick([1, 5, 20, 60]) * Nano.second
@@ -41,6 +43,7 @@ package struct CutoverScenario: Sendable {
     badTime = chance.pick([1, 10, 30]) * Nano.second
     startsEarly = chance.one(in: 4)
     mayFinalize = chance.one(in: 2)
+    deletes = chance.one(in: 4)
   }
 
   /// For so long servers know ids.
@@ -55,7 +58,7 @@ package struct CutoverScenario: Sendable {
   }
 
   var summary: String {
-    "group: grace \(grace) s, window \(window) s, commands every \(commandPause / Nano.second) s"
+    "group: grace \(grace) s, window \(window) s, commands every \(commandPause / Nano.second) s\(deletes ? ", deletions" : "")"
   }
 
   /// Of the bridge.
