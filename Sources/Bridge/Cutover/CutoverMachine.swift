@@ -85,7 +85,6 @@ extension CutoverRecord {
       var next = entering(.bridge, by, reason, now)
       // The pipeline never stopped publishing.
       if next.ranges.last?.from == nil { _ = next.ranges.popLast() }
-      next.rewind = nil
       return next
     case (.cancel, .bridge): return nil
     case (.rollback(let place), .committed):
@@ -94,6 +93,7 @@ extension CutoverRecord {
       next.isDrained = false
       next.generation += 1
       next.rewind = max(place, ranges.last?.from ?? place)
+      next.rewindGeneration = next.generation
       if DeliberateError.isOn(.rollbackWithoutOverlap) { next.rewind = nil }
       return next
     case (.rollback, .dual) where change.from == .committed: return nil

@@ -164,8 +164,9 @@ struct DualAttempt: Sendable {
         progress.streams = [:]
       }
       guard progress.generation != record.generation else { return progress }
+      let before = progress.generation
       progress.begin(record.generation)
-      guard let rewind = record.rewind else { return progress }
+      guard let rewind = record.rewind, before < record.rewindGeneration else { return progress }
       progress.position = EventPosition(entry: rewind, index: .max)
       progress.resume = rewind
       progress.streams = [:]
@@ -208,7 +209,7 @@ struct DualAttempt: Sendable {
         generation: record.generation, epoch: setup.tenure.epoch,
         position: EventPosition(entry: from, index: .max), resume: from)
     }
-    let begin = record.rewind ?? record.ranges.last { $0.from != nil }?.from
+    let begin = record.begin
     let judged = Int64(begin?.seconds ?? 0) * 1000 + grace.milliseconds + 2000
     var streams: [DualWork.Stream] = []
     for (name, info) in zip(names, infos) {

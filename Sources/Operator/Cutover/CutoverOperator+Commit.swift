@@ -40,7 +40,7 @@ extension CutoverOperator {
     let before = try await store.load(group).record
     if before.phase == .dual {
       let progress = try await store.progress(group).0
-      guard let from = before.rewind ?? before.ranges.last?.from, let progress else {
+      guard let from = before.begin, let progress else {
         return .blocked([CutoverBlocker("not_running", "the bridge does not follow the group")])
       }
       let to = progress.position.entry
@@ -113,8 +113,7 @@ extension CutoverOperator {
       step("everything up to the fence is settled")
       let start =
         verified
-        ?? Self.later(
-          record.rewind ?? record.ranges.last?.from ?? fence, fence, configuration.cutover.window)
+        ?? Self.later(record.begin ?? fence, fence, configuration.cutover.window)
       if start < fence, !isEarly, !DeliberateError.isOn(.verificationLeftOut) {
         let result = await verify(group, start, fence)
         guard result.isPass else { return try await giveUp(group, "verify", result.detail) }

@@ -153,7 +153,11 @@ final class CutoverJudge {
     let isRight = event.map {
       $0.subject == message.subject && $0.digest == JSONDigest(message.payload)
     }
-    let before = stored[id]
+    // What was deleted meanwhile may be stored again.
+    let store = world.jetStream.streams[CutoverScenario.stream]?.store
+    let before = stored[id].map { $0.filter { store?[$0.sequence] != nil } }
+    if let before, before.isEmpty { deleted[id] = deleted[id] ?? world.now }
+    stored[id] = before
     if !message.subject.hasPrefix("tailrace.") {
       stored[id, default: []].append(
         Stored(
@@ -175,7 +179,7 @@ final class CutoverJudge {
         return nil
       }
       return
-        "\(place): the bridge stores \(id) a second time; \(last.isOfBridge ? "it" : "the producer") had stored it (\(last.sequence))"
+        "\(place): the bridge stores \(id) a second time; \(last.isOfBridge ? "it" : "the producer") had stored it \(Nano.text(world.now - last.at)) s before (\(last.sequence)), in phase \(phase.rawValue)"
     }
     newestOfBridge = max(newestOfBridge, event.position)
     if let record, let fence = record.fence, record.phase == .committed || record.phase == .finalized,

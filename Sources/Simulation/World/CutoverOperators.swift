@@ -74,14 +74,23 @@ final class CutoverOperators {
             payload: Array("{\"seq\":\(sequence)}".utf8)))
         world.network.nats.advance()
         world.network.handled()
-        if stream.store[sequence] == nil {
-          judge.noteDeletion(of: sequence)
-          world.history.note(world.now, 63, sequence)
-          world.history.note(world.now, "message \(sequence) of the group is deleted")
-        }
+        expect(deletionOf: sequence, from: stream)
       }
       delete()
     }
+  }
+
+  /// Replicas take a while.
+  private func expect(deletionOf sequence: UInt64, from stream: SimulatedStream, tries: Int = 100) {
+    guard stream.store[sequence] == nil else {
+      guard tries > 0 else { return }
+      return world.schedule(in: 50 * Nano.milli) { [self] in
+        expect(deletionOf: sequence, from: stream, tries: tries - 1)
+      }
+    }
+    judge.noteDeletion(of: sequence)
+    world.history.note(world.now, 63, sequence)
+    world.history.note(world.now, "message \(sequence) of the group is deleted")
   }
 
   /// No further commands, but to end a commit whose command was killed: the leader's clock may be wrong by an hour.
