@@ -108,8 +108,9 @@ let service: [Target] = [
   .target(
     name: "Operator",
     dependencies: [
-      "BSON", "Bridge", "BridgeConfiguration", "DeadLetters", "JSON", "JetStream", "Mapping",
-      "MongoSource", "JSONSchema", "NATS", "Oplog", "SchemaCatalog", "SchemaInference",
+      "BSON", "Bridge", "BridgeConfiguration", "DeadLetters", "DeliberateErrors", "JSON",
+      "JetStream", "Mapping", "MongoSource", "JSONSchema", "NATS", "Oplog", "SchemaCatalog",
+      "SchemaInference",
       .product(name: "Logging", package: "swift-log"),
       .product(name: "NIOCore", package: "swift-nio"),
       .product(name: "NIOPosix", package: "swift-nio"),
@@ -145,7 +146,7 @@ let simulation: [Target] = [
     name: "Simulation",
     dependencies: [
       "BSON", "Bridge", "BridgeConfiguration", "Bytes", "CSimulation", "DeliberateErrors",
-      "JetStream", "Mapping", "MongoSource", "NATS",
+      "JSON", "JetStream", "Mapping", "MongoSource", "NATS", "Operator",
       "Oplog", "Parity", "SeededNumbers", "SimulatedJetStream", "SimulatedMongo",
       "SimulatedNATS", "Verification",
       .product(name: "Logging", package: "swift-log"),

@@ -106,8 +106,7 @@ public final class BridgeService: Service {
       }, logger: logger, onChange: { [trigger] in trigger.fire() })
     monitor = surroundings.monitor(sourceOptions, logger: logger)
     cutover = CutoverDesk(
-      isServed: surroundings.servesCutover, instance: surroundings.instance, board: board,
-      monitor: monitor, mongo: mongo, logger: logger)
+      on: surroundings, board: board, monitor: monitor, mongo: mongo, logger: logger)
     snapshotChoice.rules = configuration.rules
   }
 

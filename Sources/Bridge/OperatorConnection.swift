@@ -1,17 +1,19 @@
 import BridgeConfiguration
 package import JetStream
 package import Logging
-import NATS
+package import NATS
+package import NIOCore
 
 extension BridgeConfiguration {
   /// Lends a connection of its own to an operator's command.
   package func withJetStream<T>(
-    _ logger: Logger, _ body: (JetStreamClient) async throws(BridgeError) -> T
+    _ logger: Logger, on eventLoop: (any EventLoop)? = nil, by transport: NATSTransport = .tcp,
+    _ body: (JetStreamClient) async throws(BridgeError) -> T
   ) async throws(BridgeError) -> T {
     let connection: NATSConnection
     do {
       connection = try await NATSConnection.connect(
-        to: natsServers, options: try natsOptions(), logger: logger)
+        to: natsServers, options: try natsOptions(), on: eventLoop, by: transport, logger: logger)
     } catch let error as BridgeError {
       throw error
     } catch {

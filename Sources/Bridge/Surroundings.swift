@@ -25,8 +25,10 @@ package protocol Surroundings: Sendable {
   func answers(_ options: MongoSourceOptions) -> any MongoAnswering
   func monitor(_ options: MongoSourceOptions, logger: Logger) -> any MongoWatching
 
-  /// Groups can be cut over: followers need threads, clocks and servers of the system.
+  /// Groups can be cut over.
   var servesCutover: Bool { get }
+  /// For one follower: a loop beside the pipeline's. Its user shuts it down.
+  func makeFollowerLoops() -> any EventLoopGroup
 
   /// An epoch begins as decided, …
   func noteEpoch(_ decision: EpochDecision)
@@ -87,6 +89,10 @@ struct SystemSurroundings: Surroundings {
 
   func monitor(_ options: MongoSourceOptions, logger: Logger) -> any MongoWatching {
     MongoMonitor(options: options, interval: .seconds(1), logger: logger)
+  }
+
+  func makeFollowerLoops() -> any EventLoopGroup {
+    MultiThreadedEventLoopGroup(numberOfThreads: 1)
   }
 
   func shutDown() async throws { try await group.shutdownGracefully() }

@@ -70,6 +70,16 @@ package enum DeliberateError: String, CaseIterable, Sendable {
   /// A checkpoint replaces whatever is there.
   case checkpointNotFenced = "checkpoint_not_fenced"
 
+  // Cut-over
+  /// The fence is the newest entry of the member that is asked, whether a majority has it or not, and whatever was read.
+  case fenceFromLocalOptime = "fence_from_local_optime"
+  /// A group is committed without a look at its messages.
+  case verificationLeftOut = "verification_left_out"
+  /// A group is committed as soon as its fence is known.
+  case phaseBeforeDrain = "phase_before_drain"
+  /// After a rollback deciding continues where it was, and not before the fence.
+  case rollbackWithoutOverlap = "rollback_without_overlap"
+
   // Health
   /// Reading counts as progress.
   case readingIsProgress = "reading_is_progress"

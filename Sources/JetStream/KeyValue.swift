@@ -49,14 +49,25 @@ public struct KeyValueBucket: Sendable {
 
   /// The latest value, or nil when the key was never written or is deleted.
   public func get(_ key: String) async throws(JetStreamError) -> Entry? {
+    try await read(key).entry
+  }
+
+  /// The latest value, as `get`, and the key's revision, by one request: who asks for the revision of a missing key later
+  /// may get that of a value which he has not seen, and replace it.
+  package func read(
+    _ key: String
+  ) async throws(JetStreamError) -> (entry: Entry?, revision: UInt64) {
     do {
       guard let message = try await jetStream.lastMessage(in: stream, subject: subject(key)) else {
-        return nil
+        return (nil, 0)
       }
-      if let operation = message.header("KV-Operation"), operation != "PUT" { return nil }
-      return Entry(value: message.payload, revision: message.sequence, time: message.time)
+      if let operation = message.header("KV-Operation"), operation != "PUT" {
+        return (nil, message.sequence)
+      }
+      let entry = Entry(value: message.payload, revision: message.sequence, time: message.time)
+      return (entry, message.sequence)
     } catch {
-      if error.code == JetStreamCode.streamNotFound { return nil }
+      if error.code == JetStreamCode.streamNotFound { return (nil, 0) }
       throw error
     }
   }

@@ -82,6 +82,14 @@ extension SimulatedReplicaSet {
       append(to: member, term: members[member].term) { EntryForm.noop(&$0, "periodic noop") })
   }
 
+  /// What `appendOplogNote` writes.
+  @discardableResult
+  public func note(on member: Int) -> OplogPosition? {
+    guard let member = writable(member) else { return nil }
+    return position(
+      append(to: member, term: members[member].term) { EntryForm.noop(&$0, "tailrace: fence") })
+  }
+
   // MARK: Commands
 
   /// Creates the collection: again, under another UUID, if there was one.

@@ -7,7 +7,7 @@ import DeliberateErrors
   import Musl
 #endif
 
-/// `simulate [--seed N | --first N] [--seeds N | --minutes N] [--error NAME] [--instances 1…3] [--bridges 1…2] [--lines N] [--brief] [--story] [--whole] [--twice] [--facts]`
+/// `simulate [--seed N | --first N] [--seeds N | --minutes N] [--error NAME] [--instances 1…3] [--bridges 1…2] [--cutover] [--lines N] [--brief] [--story] [--whole] [--twice] [--facts]`
 ///
 /// Runs histories until one fails: exit code 1, with the shortest list of faults that was found and what happened.
 /// In a long run a state that no history has reached is a failure as well.
@@ -61,6 +61,10 @@ package struct Command {
       if name == "--story" {
         History.tellsStory = true
         isBrief = true
+        continue
+      }
+      if name == "--cutover" {
+        Scenario.choice.cutsOver = true
         continue
       }
       if name == "--facts" {
@@ -207,7 +211,7 @@ private struct Totals {
     )
     for fault in Fault.allCases { print("  \(fault.rawValue): \(faults[fault] ?? 0)") }
     print("health: \(text(health))")
-    for line in reached.lines {
+    for line in reached.lines + (Scenario.choice.cutsOver ? reached.cutoverLines : []) {
       print("  \(line.state): \(line.count)\(line.isMissing.map { " (\($0))" } ?? "")")
     }
     print("ends of processes: \(text(ends))")

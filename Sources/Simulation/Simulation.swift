@@ -31,6 +31,7 @@ package struct Simulation: Sendable {
       + (scenario.keepsWindow ? "" : ", window rolls")
       + (scenario.instances == 1 ? "" : ", \(scenario.instances) instances")
       + (scenario.bridges == 1 ? "" : ", \(scenario.bridges) bridges")
+      + (scenario.cutover.map { ", \($0.summary)" } ?? "")
       + ", without \(scenario.without.map(\.rawValue).joined(separator: " "))"
   }
 
@@ -78,10 +79,12 @@ package struct Simulation: Sendable {
     connect(world, injector, judges)
     workload.start()
     StreamConsumers(world).start()
+    let operators = operators(world, bridges, workload)
     injector.plan(faults)
     start(instances, world)
     watch(world, bridges)
     world.run(until: scenario.length)
+    operators?.finish()
     settle(world, bridges, workload, injector)
     for judge in judges where world.failure == nil { judge.lookAtEnd() }
     if world.failure == nil, scenario.endsWithRestore {
@@ -89,6 +92,7 @@ package struct Simulation: Sendable {
         bridges.map { ($0.judge.checkpointPosition, $0.instances) })
     }
     for instance in instances { instance.end() }
+    operators?.end()
     outcome.failure = world.failure?.text
     outcome.failedAt = world.failure?.time ?? 0
     outcome.digest = history.digest
@@ -112,8 +116,24 @@ package struct Simulation: Sendable {
     return outcome
   }
 
+  /// Of the group that is cut over: its applications, and its operators.
+  private func operators(
+    _ world: World, _ bridges: [Fleet], _ workload: Workload
+  ) -> CutoverOperators? {
+    guard let cutover = scenario.cutover, let fleet = bridges.first,
+      let judge = fleet.judge.cutover
+    else { return nil }
+    world.onWritten = { workload.replicateAll() }
+    let applications = CutoverApplications(world, cutover, judge)
+    let operators = CutoverOperators(world, cutover, fleet.configuration, judge, applications)
+    applications.start()
+    operators.start()
+    return operators
+  }
+
   /// One bridge, and its instances.
   private struct Fleet {
+    let configuration: BridgeConfiguration
     let judge: Judge
     let instances: [Instance]
   }
@@ -129,7 +149,8 @@ package struct Simulation: Sendable {
         defer { count += 1 }
         return Instance(world, name + letter, count, bridge: bridge, configuration)
       }
-      return Fleet(judge: Judge(world, configuration), instances: instances)
+      return Fleet(
+        configuration: configuration, judge: Judge(world, configuration), instances: instances)
     }
   }
 
@@ -141,7 +162,8 @@ package struct Simulation: Sendable {
     injector.forgetIDs = { stream in for judge in judges { judge.forgetIDs(of: stream) } }
     injector.windowBefore = {
       let positions = judges.map(\.checkpointPosition)
-      return positions.contains(nil) ? nil : positions.compactMap { $0 }.min()
+      let ofGroups = judges.compactMap { $0.cutover?.needsFrom }
+      return positions.contains(nil) ? nil : (positions.compactMap { $0 } + ofGroups).min()
     }
     injector.lastPublisher = { judges[$0].lastOrigin }
     injector.haveMessagesEverywhere = { judges.allSatisfy(\.hasMessagesEverywhere) }

@@ -11,21 +11,40 @@ struct DeliberateErrorSeed: Sendable, CustomTestStringConvertible {
   var instances: Int
   var words: String
 
-  var testDescription: String { "\(error), seed \(seed), instances: \(instances)" }
+  /// About groups that are cut over.
+  private static let ofCutover: Set<String> = [
+    "fence_from_local_optime", "verification_left_out", "phase_before_drain",
+    "rollback_without_overlap",
+  ]
+
+  var history: History {
+    History(seed: seed, instances: instances, cutsOver: Self.ofCutover.contains(error))
+  }
+
+  var testDescription: String { "\(error), \(history.testDescription)" }
 
   /// A history, whatever is switched on in it.
   struct History: Hashable, Comparable, Sendable, CustomTestStringConvertible {
     var seed: Int
     var instances: Int
+    /// A group is cut over.
+    var cutsOver = false
 
-    var testDescription: String { "seed \(seed), instances: \(instances)" }
+    /// For `simulate`.
+    var arguments: [String] {
+      ["--seed", "\(seed)", "--brief", "--instances", "\(instances)", "--bridges", "1"]
+        + (cutsOver ? ["--cutover"] : [])
+    }
+
+    var testDescription: String { arguments.joined(separator: " ") }
 
     static func < (left: Self, right: Self) -> Bool {
-      (left.instances, left.seed) < (right.instances, right.seed)
+      (left.cutsOver ? 1 : 0, left.instances, left.seed)
+        < (right.cutsOver ? 1 : 0, right.instances, right.seed)
     }
   }
 
-  static let histories = Set(all.map { History(seed: $0.seed, instances: $0.instances) }).sorted()
+  static let histories = Set(all.map(\.history)).sorted()
 
   static let all: [DeliberateErrorSeed] = list.split(separator: "\n").compactMap { line in
     let parts = line.split(separator: " ", maxSplits: 3)

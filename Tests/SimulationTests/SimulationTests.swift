@@ -42,9 +42,7 @@ import Testing
   /// A bridge that makes the mistake is found out, and says by what.
   @Test(arguments: DeliberateErrorSeed.all)
   func `a deliberate error is found`(_ one: DeliberateErrorSeed) throws {
-    let result = try simulate(
-      "--error", one.error, "--seed", "\(one.seed)", "--brief", "--instances", "\(one.instances)",
-      "--bridges", "1")
+    let result = try simulate(["--error", one.error] + one.history.arguments)
     #expect(result.code == 1, "\(result.output)")
     #expect(result.output.contains(one.words), "\(result.output)")
   }
@@ -52,10 +50,7 @@ import Testing
   /// It is the error that is found, and nothing else in that history.
   @Test(arguments: DeliberateErrorSeed.histories)
   func `without the error the history holds`(_ history: DeliberateErrorSeed.History) throws {
-    let result = try simulate(
-      "--seed", "\(history.seed)", "--brief", "--instances", "\(history.instances)", "--bridges",
-      "1"
-    )
+    let result = try simulate(history.arguments)
     #expect(result.code == 0, "\(result.output)")
   }
 

@@ -27,21 +27,20 @@ final class CutoverDesk: Sendable {
 
   private let state = Mutex(State())
   private let memory = ProgressMemory()
-  let isServed: Bool
-  private let instance: String
+  private let surroundings: any Surroundings
+  /// False: no group is ever anywhere but in phase `bridge`.
+  var isServed: Bool { surroundings.servesCutover }
+  private var instance: String { surroundings.instance }
   private let board: StatusBoard
   private let monitor: any MongoWatching
   private let mongo: any MongoAnswering
   private let logger: Logger
 
-  /// - Parameter isServed: false: no group is ever anywhere but in phase `bridge`.
   init(
-    isServed: Bool, instance: String, board: StatusBoard, monitor: any MongoWatching,
-    mongo: any MongoAnswering,
-    logger: Logger
+    on surroundings: any Surroundings, board: StatusBoard, monitor: any MongoWatching,
+    mongo: any MongoAnswering, logger: Logger
   ) {
-    self.isServed = isServed
-    self.instance = instance
+    self.surroundings = surroundings
     self.board = board
     self.monitor = monitor
     self.mongo = mongo
@@ -164,7 +163,8 @@ final class CutoverDesk: Sendable {
       let follower = DualFollower(
         DualFollower.Setup(
           group: group, configuration: configuration, rules: rules, tenure: tenure,
-          instance: instance, monitor: monitor, mongo: mongo, logger: logger, memory: memory,
+          surroundings: surroundings, monitor: monitor, mongo: mongo, logger: logger,
+          memory: memory,
           report: { [board] facts in
             board.update { $0.note(facts) }
           }, read: { [weak self] in self?.remember($0) }, count: count))

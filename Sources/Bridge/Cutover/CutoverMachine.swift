@@ -1,3 +1,4 @@
+import DeliberateErrors
 package import Oplog
 
 /// What an operator asks for.
@@ -64,7 +65,7 @@ extension CutoverRecord {
       return next
     case (.commit, .committing), (.commit, .committed), (.commit, .finalized): return nil
     case (.confirm, .committing):
-      guard isDrained, fence != nil else {
+      guard isDrained || DeliberateError.isOn(.phaseBeforeDrain), fence != nil else {
         throw CutoverRefusal(
           code: "not_drained", description: "not everything up to the fence is settled yet")
       }
@@ -84,7 +85,6 @@ extension CutoverRecord {
       var next = entering(.bridge, by, reason, now)
       // The pipeline never stopped publishing.
       if next.ranges.last?.from == nil { _ = next.ranges.popLast() }
-      next.rewind = nil
       return next
     case (.cancel, .bridge): return nil
     case (.rollback(let place), .committed):
@@ -93,6 +93,8 @@ extension CutoverRecord {
       next.isDrained = false
       next.generation += 1
       next.rewind = max(place, ranges.last?.from ?? place)
+      next.rewindGeneration = next.generation
+      if DeliberateError.isOn(.rollbackWithoutOverlap) { next.rewind = nil }
       return next
     case (.rollback, .dual) where change.from == .committed: return nil
     case (.finalize, .committed): return entering(.finalized, by, reason, now)

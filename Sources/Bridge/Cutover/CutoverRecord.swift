@@ -22,6 +22,9 @@ package struct CutoverRecord: Sendable, Equatable {
   package var generation: UInt64 = 0
   /// After a rollback: events behind this entry are decided once more.
   package var rewind: OplogPosition?
+  /// The generation that began with `rewind`: a progress of an earlier one has not gone back there yet, even if the
+  /// group has left `dual` meanwhile.
+  package var rewindGeneration: UInt64 = 0
   /// Counts the changes of phase.
   package var number: UInt64 = 0
   /// Of the leader that read it last.
@@ -71,11 +74,17 @@ package struct CutoverRecord: Sendable, Equatable {
   /// Events are, or may have to be, decided by their ids.
   package var hasRanges: Bool { ranges.contains { $0.from != nil } }
 
-  /// The end of what has to be decided; nil: it has none.
-  package var end: OplogPosition? {
-    guard let last = ranges.last(where: { $0.from != nil }) else { return nil }
-    return last.until
+  /// Where the present part of the group's course begins.
+  package var begin: OplogPosition? {
+    [rewind, lastRange?.from].compactMap { $0 }.max()
   }
+
+  /// The newest range whose beginning is known.
+  package var lastRange: HandedRange? { ranges.last { $0.from != nil } }
+
+  /// The end of what has to be decided; nil: it has none. Behind it, events are the pipeline's, or of a range that is to
+  /// come.
+  package var end: OplogPosition? { lastRange?.until }
 }
 
 /// One change of a group's phase.
@@ -114,7 +123,8 @@ extension CutoverRecord {
         }),
       "fence": Self.optional(fence), "deadline_ms": deadline.map { .int($0) } ?? .null,
       "drained": .bool(isDrained), "generation": .int(generation),
-      "rewind": Self.optional(rewind), "epoch": .int(epoch),
+      "rewind": Self.optional(rewind), "rewind_generation": .int(rewindGeneration),
+      "epoch": .int(epoch),
       "rules": contract.map(Self.json) ?? .null,
     ]
   }
@@ -185,6 +195,7 @@ extension CutoverRecord {
     deadline = json["deadline_ms"]?.integer()
     isDrained = json["drained"]?.boolValue ?? false
     rewind = try position(json["rewind"])
+    rewindGeneration = json["rewind_generation"]?.integer() ?? generation
     epoch = json["epoch"]?.integer() ?? 0
     contract = Self.contract(json["rules"])
   }

@@ -34,10 +34,8 @@ package struct CutoverStore: Sendable {
 
   /// A group without a record is in phase `bridge`.
   package func load(_ group: String) async throws -> Loaded {
-    let key = recordKey(group)
-    guard let entry = try await bucket.get(key) else {
-      return Loaded(record: CutoverRecord(group: group), revision: try await bucket.revision(key))
-    }
+    let (entry, revision) = try await bucket.read(recordKey(group))
+    guard let entry else { return Loaded(record: CutoverRecord(group: group), revision: revision) }
     return Loaded(record: try CutoverRecord(parsing: entry.value), revision: entry.revision)
   }
 
@@ -79,11 +77,9 @@ package struct CutoverStore: Sendable {
   // MARK: - Progress
 
   package func progress(_ group: String) async throws -> (CutoverProgress?, revision: UInt64) {
-    let key = progressKey(group)
-    guard let entry = try await bucket.get(key) else {
-      return (nil, try await bucket.revision(key))
-    }
-    return (try CutoverProgress(parsing: entry.value), entry.revision)
+    let (entry, revision) = try await bucket.read(progressKey(group))
+    guard let entry else { return (nil, revision) }
+    return (try CutoverProgress(parsing: entry.value), revision)
   }
 
   /// Nil: somebody else wrote first.
@@ -146,7 +142,7 @@ package struct CutoverStore: Sendable {
 
   private static func event(_ record: CutoverRecord) -> JSONValue {
     let change = record.change
-    let position = record.fence ?? record.rewind ?? record.ranges.last?.from
+    let position = record.fence ?? record.begin
     return [
       "group": .string(record.group), "from": .string(change.from.rawValue),
       "to": .string(change.to.rawValue), "at": .string(CutoverTime.text(change.at)),

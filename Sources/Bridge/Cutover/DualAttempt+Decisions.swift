@@ -1,4 +1,5 @@
 import BridgeConfiguration
+import DeliberateErrors
 import JSON
 import JetStream
 import Logging
@@ -218,6 +219,8 @@ extension DualAttempt {
       setup.read(found.record)
       try? await state.store.audit(found.record)
       guard found.record.hasRanges, found.record.phase != .finalized else { return .over }
+      // From the boundary on, which reading may have passed.
+      guard found.record.lastRange?.from == before.lastRange?.from else { return .again }
       if found.record.generation != before.generation {
         guard found.record.rewind == nil else { return .again }
         state.progress.begin(found.record.generation)
@@ -248,6 +251,9 @@ extension DualAttempt {
     // The oplog shows where it was, and moves even where nobody writes.
     await setup.mongo.appendNote(
       "tailrace \(configuration.bridge.name): fence of group \(setup.group)")
+    if DeliberateError.isOn(.fenceFromLocalOptime) {
+      return try await setup.mongo.newestPosition().position
+    }
     let newest = try await setup.mongo.majorityPosition().position
     return max(newest, state.progress.position.entry, state.frontier ?? newest)
   }
@@ -266,7 +272,7 @@ extension DualAttempt {
     }
   }
 
-  private var by: String { "instance \(setup.instance)" }
+  private var by: String { "instance \(setup.surroundings.instance)" }
 
   /// Not written where somebody else was faster: what that was is read next.
   private func write(

@@ -41,7 +41,7 @@ struct DualAttempt: Sendable {
   func run() async throws -> End {
     let connection = try await NATSConnection.connect(
       to: configuration.natsServers, options: try configuration.natsOptions(), on: eventLoop,
-      logger: setup.logger)
+      by: setup.surroundings.transport, logger: setup.logger)
     connection.onServerError { _ in }
     do {
       let end = try await run(on: JetStreamClient(connection))
@@ -97,7 +97,7 @@ struct DualAttempt: Sendable {
     }
     let live = LiveChanges(
       configuration, reader: configuration.source.reader, logger: setup.logger,
-      patience: .seconds(60))
+      patience: .seconds(60), on: setup.surroundings)
     do {
       let end = try await follow(live, work, readers, &state)
       await finish(work, readers, live)
@@ -164,8 +164,9 @@ struct DualAttempt: Sendable {
         progress.streams = [:]
       }
       guard progress.generation != record.generation else { return progress }
+      let before = progress.generation
       progress.begin(record.generation)
-      guard let rewind = record.rewind else { return progress }
+      guard let rewind = record.rewind, before < record.rewindGeneration else { return progress }
       progress.position = EventPosition(entry: rewind, index: .max)
       progress.resume = rewind
       progress.streams = [:]
@@ -208,7 +209,7 @@ struct DualAttempt: Sendable {
         generation: record.generation, epoch: setup.tenure.epoch,
         position: EventPosition(entry: from, index: .max), resume: from)
     }
-    let begin = record.rewind ?? record.ranges.last { $0.from != nil }?.from
+    let begin = record.begin
     let judged = Int64(begin?.seconds ?? 0) * 1000 + grace.milliseconds + 2000
     var streams: [DualWork.Stream] = []
     for (name, info) in zip(names, infos) {
@@ -275,7 +276,7 @@ struct DualAttempt: Sendable {
   /// MongoDB's clock.
   static func sourceTime(_ monitor: any MongoWatching) -> Int64 {
     let status = monitor.snapshot
-    guard let time = status.localTime, let at = status.at else { return CutoverTime.now }
+    guard let time = status.localTime, let at = status.reachedAt else { return CutoverTime.now }
     return time + (ContinuousClock.now - at).milliseconds
   }
 

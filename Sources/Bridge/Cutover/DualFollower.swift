@@ -5,7 +5,6 @@ import Logging
 import MongoSource
 import NATS
 import NIOCore
-import NIOPosix
 package import Oplog
 import Synchronization
 
@@ -20,7 +19,7 @@ final class DualFollower: Sendable {
     var configuration: BridgeConfiguration
     var rules: RuleSet
     var tenure: Tenure
-    var instance: String
+    var surroundings: any Surroundings
     var monitor: any MongoWatching
     var mongo: any MongoAnswering
     var logger: Logger
@@ -60,21 +59,22 @@ final class DualFollower: Sendable {
     task.cancel()
     await withTaskGroup(of: Void.self) { group in
       group.addTask { await task.value }
-      group.addTask { try? await Task.sleep(for: limit) }
+      group.addTask { [setup] in try? await setup.surroundings.eventLoop.sleep(for: limit) }
       await group.next()
       group.cancelAll()
     }
   }
 
   private func run() async {
-    let loops = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+    let loops = setup.surroundings.makeFollowerLoops()
+    let eventLoop = loops.next()
     var pause = Duration.milliseconds(200)
     var last = ""
     while !Task.isCancelled, setup.tenure.endedBy == nil {
       let began = ContinuousClock.now
       do {
         let attempt = DualAttempt(
-          setup, on: loops.next(),
+          setup, on: eventLoop,
           onTaken: { [self] place in taken.withLock { $0 = max($0 ?? place, place) } },
           onReached: { [self] place in reached.withLock { $0 = place } })
         if try await attempt.run() == .over {
@@ -97,7 +97,7 @@ final class DualFollower: Sendable {
         setup.report(CutoverGroupFacts(group: setup.group, problem: why))
       }
       if ContinuousClock.now - began > .seconds(5) { pause = .milliseconds(200) }
-      try? await Task.sleep(for: pause)
+      try? await eventLoop.sleep(for: pause)
       pause = min(pause * 2, .seconds(5))
     }
     try? await loops.shutdownGracefully()

@@ -56,7 +56,7 @@ final class DualStreamReader: Sendable {
             return work.nextSequences[index]
           }.get()
           try await closeHole(next, last, asked)
-          try await Task.sleep(for: Self.interval)
+          try await jetStream.connection.eventLoop.sleep(for: Self.interval)
         }
       } catch {
         fail(error)

@@ -326,7 +326,8 @@ final class DualWork: @unchecked Sendable {
       remember(decided)
       cycle.decided.append(decided)
     }
-    if let frontier {
+    // What is behind the end is read again if another range begins there: the pipeline may not have come as far.
+    if let frontier = frontier.map({ min($0, record.end ?? $0) }) {
       let passed = Int64(frontier.seconds) * 1000
       while let (stream, id, message) = table.nextStranger(passed: passed) {
         if !id.isEmpty, !message.isOwn {

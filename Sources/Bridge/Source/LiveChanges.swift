@@ -1,6 +1,7 @@
 package import BridgeConfiguration
 package import Logging
 package import MongoSource
+import NATS
 package import NIOCore
 package import Oplog
 
@@ -26,10 +27,12 @@ package final class LiveChanges: Sendable {
     case none
   }
 
-  /// - Parameter wantsDocuments: those that rules want and entries lack are fetched.
+  /// - Parameters:
+  ///   - wantsDocuments: those that rules want and entries lack are fetched.
+  ///   - surroundings: whose reader it is; nil: the system's.
   package init(
     _ configuration: BridgeConfiguration, reader kind: SourceSettings.Reader, logger: Logger,
-    patience: Duration, wantsDocuments: Bool = true
+    patience: Duration, wantsDocuments: Bool = true, on surroundings: (any Surroundings)? = nil
   ) {
     let (changes, signal) = AsyncStream.makeStream(
       of: Void.self, bufferingPolicy: .bufferingNewest(1))
@@ -40,7 +43,9 @@ package final class LiveChanges: Sendable {
     self.changes = changes
     self.signal = signal
     self.logger = logger
-    reader = makeReader(kind, options, logger: logger) { signal.yield() }
+    reader =
+      surroundings?.reader(kind, options, logger: logger) { signal.yield() }
+      ?? makeReader(kind, options, logger: logger) { signal.yield() }
   }
 
   package func stop() { reader.stop(waiting: .seconds(2)) }
@@ -130,7 +135,7 @@ package final class LiveChanges: Sendable {
   ) async throws -> End {
     let ticker = Task { [signal] in
       while !Task.isCancelled {
-        try? await Task.sleep(for: .milliseconds(50))
+        guard (try? await eventLoop.sleep(for: .milliseconds(50))) != nil else { return }
         signal.yield()
       }
     }

@@ -1,7 +1,10 @@
 public import Bridge
 import BridgeConfiguration
+import DeliberateErrors
 import JetStream
 import Logging
+import NATS
+import NIOCore
 public import Oplog
 
 extension CutoverOperator {
@@ -37,12 +40,12 @@ extension CutoverOperator {
     let before = try await store.load(group).record
     if before.phase == .dual {
       let progress = try await store.progress(group).0
-      guard let from = before.rewind ?? before.ranges.last?.from, let progress else {
+      guard let from = before.begin, let progress else {
         return .blocked([CutoverBlocker("not_running", "the bridge does not follow the group")])
       }
       let to = progress.position.entry
       let start = Self.later(from, to, configuration.cutover.window)
-      if start < to {
+      if start < to, !DeliberateError.isOn(.verificationLeftOut) {
         let result = await verify(group, start, to)
         guard result.isPass else { return .blocked([CutoverBlocker("verify", result.detail)]) }
         step("verified \(start) to \(to): \(result.detail)")
@@ -102,16 +105,16 @@ extension CutoverOperator {
         return try await giveUp(
           group, "timeout", "not everything up to the fence was settled in time")
       }
-      guard record.isDrained, let fence else {
-        try await Task.sleep(for: .milliseconds(100))
+      let isEarly = DeliberateError.isOn(.phaseBeforeDrain)
+      guard record.isDrained || isEarly, let fence else {
+        try await store.bucket.jetStream.connection.eventLoop.sleep(for: .milliseconds(100))
         continue
       }
       step("everything up to the fence is settled")
       let start =
         verified
-        ?? Self.later(
-          record.rewind ?? record.ranges.last?.from ?? fence, fence, configuration.cutover.window)
-      if start < fence {
+        ?? Self.later(record.begin ?? fence, fence, configuration.cutover.window)
+      if start < fence, !isEarly, !DeliberateError.isOn(.verificationLeftOut) {
         let result = await verify(group, start, fence)
         guard result.isPass else { return try await giveUp(group, "verify", result.detail) }
         step("verified \(start) to \(fence): \(result.detail)")

@@ -6,6 +6,8 @@ import JetStream
 public import Logging
 import Mapping
 import MongoSource
+package import NATS
+package import NIOCore
 public import Oplog
 
 /// Cut-overs in an operator's hands: `tailrace cutover`. Every command may be repeated, and ended at any time: the group
@@ -28,13 +30,41 @@ public struct CutoverOperator: Sendable {
   public let logger: Logger
   let by: String
   var reason: String
+  private let ends: Ends
+
+  /// How the command reaches its servers.
+  package struct Ends: Sendable {
+    /// Nil: one of the system's.
+    var eventLoop: (any EventLoop)?
+    var transport: NATSTransport
+    var mongo: any MongoAnswering
+
+    package init(
+      eventLoop: (any EventLoop)? = nil, transport: NATSTransport, mongo: any MongoAnswering
+    ) {
+      self.eventLoop = eventLoop
+      self.transport = transport
+      self.mongo = mongo
+    }
+  }
 
   /// - Parameter reason: why, for the audit.
   public init(_ configuration: BridgeConfiguration, reason: String, logger: Logger) {
+    self.init(
+      configuration, reason: reason, by: "\(NSUserName())@\(ProcessInfo.processInfo.hostName)",
+      logger: logger,
+      Ends(transport: .tcp, mongo: MongoServerAnswers(configuration.mongoSourceOptions)))
+  }
+
+  /// - Parameter by: user and host, for the audit.
+  package init(
+    _ configuration: BridgeConfiguration, reason: String, by: String, logger: Logger, _ ends: Ends
+  ) {
     self.configuration = configuration
     self.logger = logger
     self.reason = reason
-    by = "\(NSUserName())@\(ProcessInfo.processInfo.hostName)"
+    self.by = by
+    self.ends = ends
   }
 
   // MARK: - Status
@@ -154,7 +184,7 @@ public struct CutoverOperator: Sendable {
     // Before that, the pipeline has published.
     if let from = record.ranges.last?.from { place = max(place, from) }
     do {
-      if let why = try await MongoServerAnswers(configuration.mongoSourceOptions).loss(of: place) {
+      if let why = try await ends.mongo.loss(of: place) {
         throw BridgeError.positionLost(
           "group \(group) was committed at \(fence), and what was missed since can't be derived any more: \(why)"
         )
@@ -245,7 +275,8 @@ public struct CutoverOperator: Sendable {
   func withStore<T: Sendable>(
     _ body: (CutoverStore) async throws(BridgeError) -> T
   ) async throws(BridgeError) -> T {
-    try await configuration.withJetStream(logger) { jetStream throws(BridgeError) in
+    try await configuration.withJetStream(logger, on: ends.eventLoop, by: ends.transport) {
+      jetStream throws(BridgeError) in
       let store = CutoverStore(
         jetStream, bucket: configuration.bridge.stateBucket, bridge: configuration.bridge.name,
         replicas: configuration.mostReplicas)

@@ -116,7 +116,7 @@ final class FaultInjector {
       // What is lost is published again from the oplog.
       if world.scenario.keepsWindow, chance.one(in: 2) {
         for name in jetStream.streams.keys.sorted()
-        where isWhole(name) && (!name.hasPrefix("KV_") || chance.one(in: 4)) {
+        where isWhole(name) && mayLose(name) && (!name.hasPrefix("KV_") || chance.one(in: 4)) {
           losing[name] = Int(chance.skewed(0, 30))
         }
       }
@@ -198,7 +198,8 @@ final class FaultInjector {
       // server answers for duplicates alone is not missed when it is deleted again: docs/simulation.md, what is open.)
       guard world.scenario.keepsWindow, !world.scenario.removes else { return false }
       // Where another bridge makes a shared one again, a bridge doesn't notice at once (ibid.).
-      let names = world.scenario.streams.filter { $0.bridges.count == 1 }.map(\.name)
+      let names = world.scenario.streams.filter { $0.bridges.count == 1 && !$0.isOfGroup }
+        .map(\.name)
         .filter { jetStream.streams[$0] != nil }
       guard !names.isEmpty, (try? jetStream.deleteStream(chance.pick(names))) != nil else {
         return false
@@ -211,6 +212,7 @@ final class FaultInjector {
         jetStream.streams[$0.name].map { $0.store.count > 0 } ?? false
       }
       guard world.scenario.keepsWindow, !world.scenario.removes, haveMessages,
+        world.scenario.cutover == nil,
         world.scenario.bridges == 1 || haveMessagesEverywhere(),
         (try? jetStream.deleteStream("KV_TAILRACE")) != nil
       else { return false }
@@ -234,6 +236,12 @@ final class FaultInjector {
     stream.changeLeader(keeping: keeping, answering: answering)
     forgetIDs(stream.configuration.name)
     world.network.nats.advance()
+  }
+
+  /// What a group's producers have published, and its phases, nobody can publish again.
+  private func mayLose(_ name: String) -> Bool {
+    world.scenario.cutover == nil
+      || world.scenario.streams.contains { $0.name == name && !$0.isOfGroup }
   }
 
   /// A stream that has all that it ever stored.

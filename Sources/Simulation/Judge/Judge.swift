@@ -22,6 +22,8 @@ final class Judge {
   private var hiddenUntil: Int64 = 0
   /// The bucket with it.
   private var bucketCreated: Int64 = 0
+  /// Of the bridge's group that is cut over; nil: it has none.
+  let cutover: CutoverJudge?
 
   struct Tally {
     var messages = 0
@@ -35,9 +37,13 @@ final class Judge {
     bridge = configuration.bridge.name
     truth = Truth(world.mongo, configuration)
     let scenario = world.scenario
-    streams = truth.names.enumerated().map { index, name in
+    let (known, name) = (truth, bridge)
+    cutover = scenario.cutover.map { CutoverJudge(world, $0, known, bridge: name) }
+    streams = truth.names.enumerated().compactMap { index, name -> StreamJudge? in
       var maxAge: Int64?
       let stream = scenario.streams.first { $0.name == name }
+      // Its messages are judged one by one.
+      if stream?.isOfGroup ?? false { return nil }
       if case .maxAge(let seconds) = stream?.removal { maxAge = Int64(seconds) * Nano.second }
       return StreamJudge(
         index, name, isExclusive: configuration.isExclusive(name),
@@ -47,6 +53,7 @@ final class Judge {
 
   /// A stream stores a message.
   func arrive(_ message: StoredMessage, in stream: SimulatedStream) {
+    cutover?.arrive(message, in: stream)
     guard let index = streams.firstIndex(where: { $0.name == stream.configuration.name }) else {
       return
     }
@@ -70,6 +77,7 @@ final class Judge {
     } catch {
       return world.fail("the committed oplog can't be decoded: \(error)")
     }
+    if let wrong = cutover?.look() { return world.fail(wrong) }
     let claimed = checkpoint.map { $0.settled ?? EventPosition(entry: $0.resume, index: 0) }
     // Dead letters first: what follows them waits.
     for index in streams.indices.reversed() {
@@ -96,7 +104,7 @@ final class Judge {
 
   /// A dead letter is stored before anything of later entries is.
   private func lookAtLetters(before stream: StreamJudge) -> String? {
-    let letters = streams[truth.letters]
+    guard let letters = streams.first(where: { $0.index == truth.letters }) else { return nil }
     guard stream.index != letters.index, stream.stored > 0 else { return nil }
     let expected = truth.messages[letters.index]
     guard letters.everStored < expected.count else { return nil }
@@ -172,6 +180,7 @@ final class Judge {
   /// Nothing breaks any more, and the bridge has caught up and says so. Nil: it is settled; else what is missing.
   func unsettled(_ instances: [Instance]) -> String? {
     if !isComplete { return missingText }
+    if let missing = cutover?.unsettled { return missing }
     // Positions without an event come as well.
     guard let checkpointPosition else { return "\(bridge) has no checkpoint" }
     if let newest = truth.newest, checkpointPosition < newest {
@@ -181,8 +190,9 @@ final class Judge {
       let leaders = instances.filter { $0.epoch != nil }
       if leaders.count != 1 { return "\(bridge) has \(leaders.count) leaders" }
     }
-    // Of several instances, each has derived what was its own to derive.
-    let events = instances.count == 1 ? truth.events : nil
+    // Of several instances, each has derived what was its own to derive. Of a group's events, some are decided again
+    // after a rollback, and those of a finalized one are not derived.
+    let events = instances.count == 1 && cutover == nil ? truth.events : nil
     if let wrong = instances.lazy.compactMap({
       AccountsJudge.lookAtEnd(of: $0, events: events)
     }).first {
@@ -254,6 +264,7 @@ final class Judge {
 
   /// Everything is settled.
   func lookAtEnd() {
+    if let wrong = cutover?.lookAtEnd() { return world.fail(wrong) }
     do {
       let parity = try ParityJudge(configuration, world.mongo)
       for stream in streams {

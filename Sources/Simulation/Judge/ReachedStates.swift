@@ -104,11 +104,38 @@ package enum LeadershipChange: String, CaseIterable, Sendable {
   case handedOver = "handed over"
 }
 
+/// What happens to a group that is cut over.
+package enum CutoverState: String, CaseIterable, Sendable {
+  case dual
+  case committing
+  case committed
+  case finalized
+  case cancelled = "cancelled in dual"
+  case commitCancelled = "commit cancelled"
+  case commitFailed = "commit given up"
+  case rolledBack = "rolled back"
+  case ranOut = "commit ended by the leader"
+  case commandDone = "command done"
+  case commandBlocked = "command blocked"
+  case commandFailed = "command failed"
+  case commandKilled = "command killed"
+  case byProducer = "message of the producer"
+  case filled = "message filled in"
+  case byPipeline = "message of the pipeline"
+  case late = "producer late"
+  case doubled = "producer's message doubled"
+  case doubledByPipeline = "producer's message doubled by the pipeline"
+  case wrong = "producer's message wrong"
+  case phantom = "message of a write that was rolled back"
+  case missed = "event without a message"
+}
+
 /// How often histories reached each state.
 package struct ReachedStates: Sendable {
   package private(set) var beginnings: [EpochBeginning: Int] = [:]
   package private(set) var endings: [EpochEnding: Int] = [:]
   package private(set) var leadership: [LeadershipChange: Int] = [:]
+  package private(set) var cutover: [CutoverState: Int] = [:]
 
   mutating func note(_ decision: EpochDecision) {
     for state in EpochBeginning.all(in: decision) { beginnings[state, default: 0] += 1 }
@@ -120,7 +147,17 @@ package struct ReachedStates: Sendable {
     leadership[change, default: 0] += count
   }
 
+  mutating func note(_ state: CutoverState, _ count: Int = 1) {
+    cutover[state, default: 0] += count
+  }
+
+  /// Of histories with a group that is cut over.
+  var cutoverLines: [(state: String, count: Int, isMissing: String?)] {
+    CutoverState.allCases.map { ("cut-over: \($0.rawValue)", cutover[$0] ?? 0, nil) }
+  }
+
   mutating func add(_ other: ReachedStates) {
+    cutover.merge(other.cutover, uniquingKeysWith: +)
     beginnings.merge(other.beginnings, uniquingKeysWith: +)
     endings.merge(other.endings, uniquingKeysWith: +)
     leadership.merge(other.leadership, uniquingKeysWith: +)

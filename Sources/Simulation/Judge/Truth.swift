@@ -28,6 +28,8 @@ final class Truth {
   /// Of the newest committed entry.
   private(set) var newest: OplogPosition?
 
+  /// Called with each message, and when its entry was committed.
+  var onDerived: (DerivedMessage, _ at: Int64) -> Void = { _, _ in }
   private let set: SimulatedReplicaSet
   private let expected: ExpectedMessages
   private var decoder = OplogDecoder()
@@ -117,6 +119,7 @@ final class Truth {
   }
 
   private func add(_ message: DerivedMessage, at now: Int64) {
+    onDerived(message, now)
     let fingerprint = fingerprint(message.subject, headers: message.headers, message.body)
     messages[message.stream].append(
       Message(position: message.position, fingerprint: fingerprint))

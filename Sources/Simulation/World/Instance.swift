@@ -10,8 +10,7 @@ import SimulatedJetStream
 ///
 /// Sendable invariant: the simulator has one thread.
 final class SimulatedSurroundings: Surroundings, @unchecked Sendable {
-  /// Followers read by threads of their own.
-  let servesCutover = false
+  var servesCutover: Bool { world.scenario.cutover != nil }
   private let world: World
   private let process: SimulatedProcess
   private let mongo: MongoEnd
@@ -67,8 +66,9 @@ final class SimulatedSurroundings: Surroundings, @unchecked Sendable {
 
   func answers(_ options: MongoSourceOptions) -> any MongoAnswering { mongo }
   func monitor(_ options: MongoSourceOptions, logger: Logger) -> any MongoWatching {
-    SimulatedMonitor(mongo)
+    SimulatedMonitor(mongo, tellsTime: servesCutover)
   }
+  func makeFollowerLoops() -> any EventLoopGroup { SimulatedLoopGroup(process.eventLoop) }
   func noteEpoch(_ decision: EpochDecision) {
     guard !process.isGhost else { return }
     world.reached.note(decision)

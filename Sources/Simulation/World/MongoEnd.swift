@@ -2,6 +2,7 @@ import BSON
 import Bridge
 import Logging
 import MongoSource
+import NATS
 import NIOCore
 import Oplog
 import SimulatedMongo
@@ -139,6 +140,30 @@ extension MongoEnd: MongoAnswering {
         throw Self.unknown("no majority is known yet")
       }
       return ResumePoint(position: newest.position, term: newest.term)
+    }
+  }
+
+  /// Of its own oplog, whether others have it or not.
+  func newestPosition() async throws(MongoError) -> ResumePoint {
+    guard world.scenario.cutover != nil else { return try await majorityPosition() }
+    return try await answer { set, member in
+      guard let newest = try set.newest(on: member) else {
+        throw Self.unknown("the oplog is empty")
+      }
+      return ResumePoint(position: newest.position, term: newest.term)
+    }
+  }
+
+  func appendNote(_ text: String) async {
+    let written = try? await answer { [world] set, member in
+      defer { world.onWritten() }
+      return set.note(on: member)
+    }
+    guard let position = written else { return }
+    // For a majority, but not for ever.
+    for _ in 0..<20 {
+      if let newest = try? await majorityPosition(), newest.position >= position { return }
+      guard (try? await process.eventLoop.sleep(for: .milliseconds(50))) != nil else { return }
     }
   }
 

@@ -283,6 +283,7 @@ final class Network: @unchecked Sendable {
       switch packet {
       case .bytes(let bytes, _):
         world.history.note(world.now, 12, UInt64(link.number), UInt64(bytes.readableBytes))
+        if History.tellsAll { print("to", link.process.name, String(buffer: bytes)) }
         act(for: link.process) { link.channel.receive(bytes) }
       case .end: lose(link)
       }

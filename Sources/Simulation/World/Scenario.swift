@@ -38,6 +38,8 @@ package struct Scenario: Sendable {
   let endsWithRestore: Bool
   /// The stream of dead letters is in the configuration's list.
   let listsLetters: Bool
+  /// A group is cut over to a producer of its own; nil: there is none.
+  package let cutover: CutoverScenario?
 
   package struct Stream: Sendable {
     var name: String
@@ -48,6 +50,8 @@ package struct Scenario: Sendable {
     var duplicateWindow = 120
     /// Who publishes to it, where there are several bridges.
     var bridges: [Int] = [0]
+    /// It is of a group that is cut over.
+    var isOfGroup = false
     private(set) var removal = Removal.none
 
     mutating func limit(by removal: Removal) {
@@ -83,6 +87,8 @@ package struct Scenario: Sendable {
   package struct Choice: Sendable {
     package var instances: Int?
     package var bridges: Int?
+    /// A group is cut over.
+    package var cutsOver = false
   }
 
   /// Invariant: written by the command before the simulation begins.
@@ -99,7 +105,9 @@ package struct Scenario: Sendable {
     let replicas = nodes == 3 && chance.one(in: 2) ? 3 : 1
     let hasAtomic = server >= ServerVersion(2, 12, 1)
     let hasFast = server >= ServerVersion(2, 14, 0)
-    removes = chance.one(in: 3)
+    let cutsOver = Self.choice.cutsOver
+    // What is removed from a group's stream can't be told from what was never there.
+    removes = chance.one(in: 3) && !cutsOver
     var streams: [Stream] = []
     for name in ["ROOMS", "USERS"] {
       let isExclusive = name == "ROOMS" || chance.one(in: 2)
@@ -118,7 +126,7 @@ package struct Scenario: Sendable {
     let tenths = others.below(10)
     let instances = tenths < 4 ? 1 : tenths < 7 ? 2 : 3
     let areTwo = others.one(in: 4)
-    bridges = Self.choice.bridges ?? (areTwo ? 2 : 1)
+    bridges = cutsOver ? 1 : Self.choice.bridges ?? (areTwo ? 2 : 1)
     self.instances = Self.choice.instances ?? (bridges == 1 ? instances : min(instances, 2))
     if bridges == 2 {
       streams[1].bridges = [1]
@@ -131,11 +139,15 @@ package struct Scenario: Sendable {
       if removes { both.limit(by: Self.removal(&others)) }
       streams.append(both)
     }
+    cutover = cutsOver ? CutoverScenario(seed: seed) : nil
+    if let cutover { streams.append(cutover.stream(replicas: replicas)) }
     self.streams = streams
-    length = chance.between(20, 120) * Nano.minute
+    let minutes = chance.between(20, 120)
+    length = cutover?.length ?? minutes * Nano.minute
     writePause = chance.pick([200, 1_000, 5_000]) * Nano.milli
     burst = chance.pick([1, 3, 30])
-    faultPause = chance.pick([500, 1_000, 2_000, 5_000, 20_000]) * Nano.milli
+    let pause = chance.pick([500, 1_000, 2_000, 5_000, 20_000]) * Nano.milli
+    faultPause = cutover?.faultPause ?? pause
     keepsWindow = chance.one(in: 2)
     var faults = Fault.allCases.filter { !$0.isOfInstances && !chance.one(in: 3) }
     if faults.isEmpty { faults = [.kill] }
@@ -143,7 +155,7 @@ package struct Scenario: Sendable {
     let ofInstances = Fault.allCases.filter { $0.isOfInstances && !others.one(in: 3) }
     faultsOfInstances = bridges * self.instances > 1 ? ofInstances : []
     highWater = chance.pick([16 << 10, 512 << 10])
-    endsWithRestore = chance.one(in: 4)
+    endsWithRestore = chance.one(in: 4) && !cutsOver
     listsLetters = chance.one(in: 4)
   }
 
@@ -181,9 +193,10 @@ package struct Scenario: Sendable {
       nats: { servers: [\((0..<nodes).map { "\"nats://n\($0):4222\"" }.joined(separator: ", "))] }
       bridge: { name: \(Self.name(ofBridge: bridge)), checkpoint_interval: 1s }
       dead_letter: { stream: LETTERS, subject: "letter.{rule}" }
-      streams:
 
       """
+    if let cutover { text += cutover.settings }
+    text += "streams:\n"
     for stream in streams where bridges == 1 || stream.bridges.contains(bridge) {
       let subject = stream.name.lowercased()
       text += """
@@ -217,6 +230,7 @@ package struct Scenario: Sendable {
       ? [Self.rooms, Self.users]
       : bridge == 0 ? [Self.rooms, Self.created] : [Self.users, Self.changed]
     for rule in rules { text += rule + "\n" }
+    if let cutover { text += cutover.rule + "\n" }
     return text
   }
 

@@ -239,7 +239,12 @@ final class SimulatedMonitor: MongoWatching, @unchecked Sendable {
   private(set) var snapshot = MongoStatus()
   private var isStopped = false
 
-  init(_ end: MongoEnd) { self.end = end }
+  private let tellsTime: Bool
+
+  init(_ end: MongoEnd, tellsTime: Bool) {
+    self.end = end
+    self.tellsTime = tellsTime
+  }
 
   func start() { poll() }
   func stop(waiting limit: Duration) { isStopped = true }
@@ -262,6 +267,8 @@ final class SimulatedMonitor: MongoWatching, @unchecked Sendable {
           snapshot.majority = status.majority
           snapshot.lastWrite = status.newest
           snapshot.oldest = status.oldest
+          // MongoDB's clock counts where groups are cut over.
+          if tellsTime { snapshot.localTime = end.set.now / Nano.milli }
         case .failure(let error):
           snapshot.reachable = false
           snapshot.error = error

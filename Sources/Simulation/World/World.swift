@@ -22,6 +22,8 @@ final class World: @unchecked Sendable {
   private var scheduling: Chance
   /// Called after JetStream may have changed.
   var onStored: () -> Void = {}
+  /// Called when somebody besides the workload has written to the replica set: members replicate it.
+  var onWritten: () -> Void = {}
   /// Called with what a bridge reports that it can't know when an epoch begins.
   var onDoubt: (_ bridge: Int, _ doubt: String) -> Void = { _, _ in }
   /// How often states of the bridge were reached.
@@ -60,6 +62,7 @@ final class World: @unchecked Sendable {
     waiters = []
     processes = []
     onStored = {}
+    onWritten = {}
     onDoubt = { _, _ in }
     jetStream.onStored = nil
   }
