@@ -46,6 +46,9 @@ class Copy:
 
     def documents(self):
         with sqlite3.connect(self.file, timeout=30) as copy:
+            # The file is there before its tables are.
+            if not copy.execute("SELECT 1 FROM sqlite_master WHERE name = 'documents'").fetchone():
+                return {}
             return {tuple(json.loads(key)): json.loads(body) for key, body in copy.execute(
                 "SELECT key, body FROM documents WHERE body IS NOT NULL")}
 
