@@ -59,7 +59,9 @@ struct DeliberateErrorSeed: Sendable, CustomTestStringConvertible {
   static let open: Set<String> = [
     "sequence_not_asserted", "open_entry_claimed", "gap_ignored", "first_of_batch_asserts",
     "zero_ack_counted", "no_fence", "fence_after_tail", "lease_by_wall_clock",
-    "checkpoint_not_fenced",
+    "checkpoint_not_fenced", "fence_from_local_optime", "verification_left_out",
+    // Found in longer histories with --cutover (docs/simulation.md).
+    "phase_before_drain", "rollback_without_overlap",
   ]
 
   private static let list = """

@@ -39,6 +39,13 @@ import Testing
     #expect(result.code == 0, "\(result.output)")
   }
 
+  /// A group goes through all phases, and back from some.
+  @Test(arguments: [203, 206])
+  func `a history with a cut-over holds`(seed: Int) throws {
+    let result = try simulate("--cutover", "--seed", "\(seed)", "--brief", "--instances", "1")
+    #expect(result.code == 0, "\(result.output)")
+  }
+
   /// A bridge that makes the mistake is found out, and says by what.
   @Test(arguments: DeliberateErrorSeed.all)
   func `a deliberate error is found`(_ one: DeliberateErrorSeed) throws {

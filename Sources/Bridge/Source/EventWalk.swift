@@ -4,7 +4,7 @@ package import Oplog
 /// dry runs, verification and look-ups all read MongoDB this way. Owned by the feed's event loop.
 ///
 /// A class, since its owner is one: a value in a class's property is copied for each call. No method calls back
-/// into it.
+/// into it, so accesses can't overlap, and go without the dynamic exclusivity check.
 package final class EventWalk {
   package enum Step {
     case event(ChangeEvent)

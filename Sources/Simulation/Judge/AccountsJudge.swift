@@ -41,7 +41,10 @@ enum AccountsJudge {
     let waiting = life.process.waiting
     if waiting > mostWaiting { return "\(waiting) tasks and callbacks wait in \(instance.name)" }
     let connections = world.network.openLinks.count { $0.process === life.process }
-    if connections > mostConnections + (world.scenario.cutover == nil ? 0 : mostOfFollower) { return "\(instance.name) has \(connections) connections" }
+    let mostOfFollower = world.scenario.cutover == nil ? 0 : mostOfFollower
+    if connections > mostConnections + mostOfFollower {
+      return "\(instance.name) has \(connections) connections"
+    }
     return nil
   }
 

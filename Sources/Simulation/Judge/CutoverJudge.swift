@@ -45,7 +45,8 @@ final class CutoverJudge {
   /// The number of the last change of phase in the audit stream.
   private var audited: UInt64 = 0
   /// Behind the newest event that the bridge has published.
-  private var newestOfBridge = EventPosition(entry: OplogPosition(seconds: 0, increment: 0), index: 0)
+  private var newestOfBridge = EventPosition(
+    entry: OplogPosition(seconds: 0, increment: 0), index: 0)
   /// Events before this index of `order` are stored.
   private var complete = 0
   /// What is wrong with the committed oplog.
@@ -182,7 +183,8 @@ final class CutoverJudge {
         "\(place): the bridge stores \(id) a second time; \(last.isOfBridge ? "it" : "the producer") had stored it \(Nano.text(world.now - last.at)) s before (\(last.sequence)), in phase \(phase.rawValue)"
     }
     newestOfBridge = max(newestOfBridge, event.position)
-    if let record, let fence = record.fence, record.phase == .committed || record.phase == .finalized,
+    if let record, let fence = record.fence,
+      record.phase == .committed || record.phase == .finalized,
       event.position.entry > fence
     {
       return
@@ -319,7 +321,8 @@ final class CutoverJudge {
     if phase == .committed || phase == .dual, let last = order.last.flatMap({ events[$0] }),
       progress.map({ $0.position < last.position }) ?? true
     {
-      return "the group is decided up to \(progress.map { "\($0.position)" } ?? "nowhere"), not \(last.position)"
+      return
+        "the group is decided up to \(progress.map { "\($0.position)" } ?? "nowhere"), not \(last.position)"
     }
     guard let first = missing(through: end).first, let event = events[first] else { return nil }
     return
