@@ -262,7 +262,7 @@ final class Leadership: Sendable {
       epoch: record.epoch, reason: vacancy.reason,
       followsCleanEnd: vacancy.reason == .released && before?.isDrained ?? false, sentAt: sentAt,
       period: settings.period)
-    if answers { holdBack(tenure, without: connection) }
+    if answers { pause(tenure, with: connection) }
     onChange(record.epoch)
     logger.notice(
       "leading: \(vacancy.reason.words)",
@@ -289,7 +289,7 @@ final class Leadership: Sendable {
   }
 
   /// Whoever finds nobody there takes over at once: nothing is published from the moment this instance knows.
-  private func holdBack(_ tenure: Tenure, without connection: NATSConnection) {
+  private func pause(_ tenure: Tenure, with connection: NATSConnection) {
     connection.closed.whenComplete { _ in tenure.pause() }
   }
 
@@ -334,7 +334,7 @@ final class Leadership: Sendable {
         if answering !== connection {
           record.answers = await subject.listen(on: connection)
           answering = connection
-          if record.answers { holdBack(tenure, without: connection) }
+          if record.answers { pause(tenure, with: connection) }
         }
         record.configurationHash = configurationHash
         // Once it has lapsed, anything can have happened: also to a bucket that was made again, and may by chance have
