@@ -83,8 +83,6 @@ final class Leadership: Sendable {
   private static let asking = Duration.milliseconds(300)
   /// … also when it did not answer.
   private static let askingAgain = Duration.milliseconds(50)
-  /// How often a leader looks whether its own connection is still there.
-  private static let lookingAtLink = Duration.milliseconds(200)
 
   /// The present tenure, if this instance leads.
   var tenure: Tenure? { state.withLock { $0.tenure } }
@@ -262,7 +260,6 @@ final class Leadership: Sendable {
       epoch: record.epoch, reason: vacancy.reason,
       followsCleanEnd: vacancy.reason == .released && before?.isDrained ?? false, sentAt: sentAt,
       period: settings.period)
-    if answers { pause(tenure, with: connection) }
     onChange(record.epoch)
     logger.notice(
       "leading: \(vacancy.reason.words)",
@@ -286,11 +283,6 @@ final class Leadership: Sendable {
       $0.keeper = keeper
     }
     return tenure
-  }
-
-  /// Whoever finds nobody there takes over at once: nothing is published from the moment this instance knows.
-  private func pause(_ tenure: Tenure, with connection: NATSConnection) {
-    connection.closed.whenComplete { _ in tenure.pause() }
   }
 
   /// Waits until a lapsed lease is renewed. False: another instance leads now, or this one is stopping.
@@ -327,14 +319,13 @@ final class Leadership: Sendable {
     var pause = renewal
     var failures = 0
     while !Task.isCancelled {
-      await rest(pause)
+      try? await eventLoop.sleep(for: pause)
       guard !Task.isCancelled else { return }
       do {
         let connection = try await link.connection()
         if answering !== connection {
           record.answers = await subject.listen(on: connection)
           answering = connection
-          if record.answers { pause(tenure, with: connection) }
         }
         record.configurationHash = configurationHash
         // Once it has lapsed, anything can have happened: also to a bucket that was made again, and may by chance have
@@ -383,16 +374,6 @@ final class Leadership: Sendable {
           pause = .zero
         }
       }
-    }
-  }
-
-  /// Not longer than the connection lasts: nothing is published before the lease is renewed by another.
-  private func rest(_ pause: Duration) async {
-    let end = ContinuousClock.now + pause
-    while !Task.isCancelled, !link.isLost {
-      let left = end - .now
-      guard left > .zero else { return }
-      try? await eventLoop.sleep(for: min(left, Self.lookingAtLink))
     }
   }
 

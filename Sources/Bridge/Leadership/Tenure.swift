@@ -42,10 +42,6 @@ package final class Tenure: Sendable {
     limit.max(until, ordering: .relaxed)
   }
 
-  /// The connection is gone on which standbys find this leader: they may take over before the lease expires. Until
-  /// the next renewal.
-  package func pause() { limit.store(.min, ordering: .relaxed) }
-
   /// Nobody else can lead at present.
   package var mayPublish: Bool {
     Self.nanoseconds(ContinuousClock.now - base) < limit.load(ordering: .relaxed)
