@@ -157,6 +157,8 @@ def test_kill_during_snapshot(lab, jetstream, tmp_path, name):
                 kills += 1
             last = jetstream.last_sequence(name)
             bridge.start().wait_ready()
+        # On a slow machine no process before this one may have come as far as to lead.
+        wait_until(lambda: (jetstream.last_sequence(name) or 0) >= 10_000, "the snapshot")
         settled(lab, jetstream, name, bridge)
         assert bridge.terminate() == 0
     snapshot, tail = check_exact(lab, jetstream, name)
