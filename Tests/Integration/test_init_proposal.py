@@ -94,7 +94,7 @@ def test_a_chat_runs_without_an_edit(lab, jetstream, tmp_path, name):
             if documents:
                 database[collection].insert_many(documents)
         database["files.chunks"].insert_one({"_id": 1, "data": b"x" * 1000})
-        # As an application goes on: edits, deletions, a password that is changed, a role that comes back.
+        # What an application does: edits, deletions, a password that is changed, a role that comes back.
         database.rocketchat_message.update_many({"t": "uj"}, {"$set": {"msg": "y", "_updatedAt": moment(9)}})
         database.rocketchat_message.delete_many({"editedAt": {"$exists": True}, "t": "uj"})
         database.users.update_one({"username": "user1"}, {"$set": {"services.password.bcrypt": SECRET + "2"}})

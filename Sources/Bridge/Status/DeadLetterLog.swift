@@ -42,7 +42,7 @@ package struct DeadLetterLog: Sendable {
   /// Bodies that one keyword of a rule's schema has refused, since the process began.
   package struct Refusal: Sendable, Equatable {
     package var rule: String
-    /// Where it stands in the schema, a JSON pointer; nil: of all keywords beyond those that are told apart.
+    /// Where it is in the schema, a JSON pointer; nil: of all keywords beyond those that are counted one by one.
     package var keyword: String?
     package var count: UInt64
     package var first: EventPosition
@@ -65,7 +65,7 @@ package struct DeadLetterLog: Sendable {
   /// By rule: the names in its schema.
   private var vocabularies: [String: Set<String>] = [:]
 
-  /// So many keywords of a rule are told apart, and of all rules.
+  /// So many keywords of a rule are counted one by one, and of all rules.
   package static let mostKeywords = 32
   package static let mostRefusals = 256
 

@@ -54,7 +54,7 @@ final class CutoverJudge {
   /// Called when the group enters a phase.
   var onPhase: (CutoverPhase) -> Void = { _ in }
 
-  /// - Parameter truth: it is told of what is to be stored.
+  /// - Parameter truth: learns what is to be stored.
   init(_ world: World, _ scenario: CutoverScenario, _ truth: Truth, bridge: String) {
     self.world = world
     self.scenario = scenario

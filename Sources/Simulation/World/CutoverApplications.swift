@@ -3,7 +3,7 @@ import SimulatedJetStream
 import SimulatedMongo
 import SimulatedNATS
 
-/// Applications that write the group's documents and, once they are told to, publish the events themselves: mostly in
+/// Applications that write the group's documents and, when asked to, publish the events themselves: mostly in
 /// time, but also late, twice, never, with another body, and for writes that are rolled back.
 final class CutoverApplications {
   private let world: World
