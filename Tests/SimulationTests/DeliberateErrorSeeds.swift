@@ -75,7 +75,7 @@ struct DeliberateErrorSeed: Sendable, CustomTestStringConvertible {
     recreation_unnoticed 966 1 holds
     others_message_taken 1894 1 the checkpoint claims
     consumed_republished 563 1 is stored a second time
-    cut_transaction_skipped 1271 1 holds
+    cut_transaction_skipped 1271 1 the checkpoint claims
     term_not_compared 786 1 the replica set is another one
     starts_behind 381 1 the checkpoint resumes
     reads_uncommitted 381 1 is nothing that was committed
@@ -85,6 +85,6 @@ struct DeliberateErrorSeed: Sendable, CustomTestStringConvertible {
     refused_batch_skipped 959 1 the checkpoint claims
     ack_timeout_ignored 381 1 for an ack
     reading_is_progress 381 1 health says
-    lapsed_lease_ignored 1528 3 is stored a second time
+    lapsed_lease_ignored 372 3 is stored a second time
     """
 }
