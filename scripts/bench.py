@@ -120,7 +120,7 @@ def measure_stored(options, folder, report):
     """What it costs where the stream has some of the ids already."""
     rows = []
     setups = [("R1", 1, "auto", "shared"), ("R1", 1, "fast", "shared"),
-              ("R3", 3, "auto", "shared")]
+              ("R1", 1, "chain", "exclusive"), ("R3", 3, "auto", "shared")]
     for label, servers, publish, ownership in setups:
         with labs.Lab(nats=servers, oplog_mb=2000, cache_gb=2) as lab:
             say(f"{label}: filling the oplog")
