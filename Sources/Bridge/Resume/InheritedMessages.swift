@@ -65,10 +65,4 @@ extension Checkpoint {
     guard let state = states[stream.name], state.created == stream.created else { return nil }
     return state.inherited
   }
-
-  /// Since when the messages behind the checkpoint were stored.
-  func firstUnsaved(in stream: StreamObservation, _ time: CheckpointTime) -> ServerTime? {
-    guard let inherited = inherited(in: stream) else { return time.written }
-    return inherited.since
-  }
 }

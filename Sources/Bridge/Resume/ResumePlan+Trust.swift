@@ -76,10 +76,19 @@ extension ResumePlan {
   ) -> Bool {
     // On a shared stream, ids are looked up before anything is published.
     let known = stream.exclusive ? stream.idsProveFor : stream.duplicateWindow
-    guard let known, let time,
-      let since = checkpoint.map({ $0.firstUnsaved(in: stream, time) }) ?? time.written
-    else { return false }
+    guard let known, let time, let since = firstUnsaved(stream, checkpoint, time) else {
+      return false
+    }
     return time.age(since: since) < known * 3 / 4
+  }
+
+  /// Since when what the checkpoint lacks was stored, by the servers' clock; nil: unknown.
+  private static func firstUnsaved(
+    _ stream: StreamObservation, _ checkpoint: Checkpoint?, _ time: CheckpointTime?
+  ) -> ServerTime? {
+    guard let time else { return nil }
+    guard let inherited = checkpoint?.inherited(in: stream) else { return time.written }
+    return inherited.since
   }
 
   /// Within a process, the number of messages that may have been stored without an ack is known. If more are
@@ -129,9 +138,7 @@ extension ResumePlan {
     for stream in streams where unseen[stream.name] != nil || toldByIDs.contains(stream.name) {
       inherited[stream.name] = InheritedMessages(
         through: stream.lastSequence, until: newest,
-        since: time.flatMap { time in
-          checkpoint.map { $0.firstUnsaved(in: stream, time) } ?? time.written
-        },
+        since: Self.firstUnsaved(stream, checkpoint, time),
         byIDs: toldByIDs.contains(stream.name))
     }
   }
