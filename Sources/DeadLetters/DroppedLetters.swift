@@ -41,8 +41,8 @@ package struct DroppedLetters: Sendable {
   package func load() async throws -> [Letter] {
     var letters: [Letter] = []
     var number = 0
-    while let page = try await page(number) {
-      letters += page.letters
+    while let some = try await page(number).letters {
+      letters += some
       number += 1
     }
     return letters
@@ -67,15 +67,17 @@ package struct DroppedLetters: Sendable {
   private func put(_ letters: [Letter]) async throws -> Int {
     var pages = 0
     var last: (letters: [Letter], revision: UInt64) = ([], 0)
-    while let page = try await page(pages) {
-      last = page
+    var next = try await page(0)
+    while let some = next.letters {
+      last = (some, next.revision)
       pages += 1
+      next = try await page(pages)
     }
     var number = max(pages - 1, 0)
     var count = Self.fitting(letters, behind: last.letters)
     if pages == 0 || count == 0 {
       number = pages
-      last = ([], try await bucket.revision(key(number)))
+      last = ([], next.revision)
       count = max(1, Self.fitting(letters, behind: []))
     }
     let text = Self.text(last.letters + letters.prefix(count))
@@ -96,10 +98,13 @@ package struct DroppedLetters: Sendable {
 
   private func key(_ number: Int) -> String { "\(bridge).dropped.\(number)" }
 
-  private func page(_ number: Int) async throws -> (letters: [Letter], revision: UInt64)? {
-    guard let entry = try await bucket.get(key(number)) else { return nil }
+  /// A page, or nil where there is none, and the revision to assert when it is written. By one request: that of a page
+  /// which somebody has written meanwhile would replace his letters unseen.
+  private func page(_ number: Int) async throws -> (letters: [Letter]?, revision: UInt64) {
+    let (entry, revision) = try await bucket.read(key(number))
+    guard let entry else { return (nil, revision) }
     let json = try JSONValue(parsing: entry.value)
-    return ((json["letters"]?.arrayValue ?? []).compactMap(Letter.init), entry.revision)
+    return ((json["letters"]?.arrayValue ?? []).compactMap(Letter.init), revision)
   }
 
   private static func text(_ letters: [Letter]) -> [UInt8] {

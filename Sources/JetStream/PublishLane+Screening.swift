@@ -282,13 +282,14 @@ extension PublishLane {
   /// Two of the collected messages under one id: the server would keep the first alone.
   private func findRepeats() {
     guard let messages = stage?.messages else { return }
-    var first: [[UInt8]: Int] = [:]
+    firstOfID.removeAll(keepingCapacity: true)
     for (index, message) in messages.enumerated() {
       guard case .absent = message.fate else { continue }
-      let id = Array(messageID(staged.bytes, message.place))
+      let id = messageID(staged.bytes, message.place)
       guard !id.isEmpty else { continue }
-      guard let before = first[id] else {
-        first[id] = index
+      let key = StoredIDs.Key(id)
+      guard let before = firstOfID[key] else {
+        firstOfID[key] = index
         continue
       }
       let difference =

@@ -93,6 +93,8 @@ public final class PublishLane {
   @exclusivity(unchecked) var collecting = ByteWriter(capacity: 64)
   @exclusivity(unchecked) var isStaging = false
   var longestID = 0
+  /// Of the messages of `stage`, by id (`findRepeats`).
+  var firstOfID: [StoredIDs.Key: Int] = [:]
   /// Nil also where the server has contradicted it.
   var known: StoredIDs?
   /// For so many batches, what is not known is asked for: somebody else stores ids meanwhile.

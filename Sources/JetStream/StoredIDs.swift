@@ -25,7 +25,7 @@ public struct StoredIDs: Sendable {
   }
 
   /// Of ids as long as 1 KB there may be many. Two that meet here by chance are none in any number of streams.
-  private struct Key: Hashable {
+  struct Key: Hashable {
     var first: Int
     var second: Int
 
@@ -41,7 +41,8 @@ public struct StoredIDs: Sendable {
   }
   private var messages: [Key: Message] = [:]
 
-  public init() {}
+  /// - Parameter count: so many are expected.
+  public init(capacity count: Int = 0) { messages.reserveCapacity(count) }
 
   public var count: Int { messages.count }
 

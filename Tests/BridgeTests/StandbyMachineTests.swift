@@ -244,10 +244,29 @@ import Testing
     #expect(tenure.mayPublish)
     let lapsed = Tenure(epoch: 1, reason: .first, sentAt: .now - .seconds(5), period: .seconds(5))
     #expect(!lapsed.mayPublish)
-    lapsed.renewed(sentAt: .now, period: .seconds(5))
+    lapsed.renewed(sentAt: .now, period: .seconds(5), on: 1)
     #expect(lapsed.mayPublish)
     tenure.end(by: "other")
     #expect(!tenure.mayPublish)
+    #expect(tenure.endedBy == "other")
+  }
+
+  @Test func `a leader that standbys do not find any more publishes again when its lease is renewed on another link`() {
+    let tenure = Tenure(epoch: 1, reason: .first, sentAt: .now, period: .seconds(5))
+    tenure.lost(link: 1)
+    #expect(!tenure.mayPublish && tenure.isCurrent && tenure.isPaused)
+    // The answer came on the connection that is gone, and is only now looked at.
+    tenure.renewed(sentAt: .now, period: .seconds(5), on: 1)
+    #expect(!tenure.mayPublish)
+    tenure.renewed(sentAt: .now, period: .seconds(5), on: 2)
+    #expect(tenure.mayPublish)
+    // The end of a connection that was replaced long ago.
+    tenure.lost(link: 1)
+    #expect(tenure.mayPublish)
+    tenure.lost(link: 2)
+    #expect(!tenure.mayPublish)
+    tenure.end(by: "other")
+    tenure.renewed(sentAt: .now, period: .seconds(5), on: 3)
     #expect(tenure.endedBy == "other")
   }
 }

@@ -28,10 +28,8 @@ package struct CheckpointStore: CheckpointServer {
 
   /// The stored checkpoint and the revision to assert when replacing it.
   package func load() async throws -> (checkpoint: Checkpoint?, revision: UInt64) {
-    guard let entry = try await bucket.get(key) else {
-      return (nil, try await bucket.revision(key))
-    }
-    return (try Checkpoint(parsing: entry.value), entry.revision)
+    let (entry, revision) = try await bucket.read(key)
+    return (try entry.map { try Checkpoint(parsing: $0.value) }, revision)
   }
 
   /// Replaces it; code 10071 when somebody else did first.

@@ -126,9 +126,13 @@ struct EpochRunner: Sendable {
   }
 
   /// The lease, and what was judged, unless it may have changed since.
-  private func lead(_ start: Start) async throws -> (Tenure, Start) {
+  private func lead(
+    _ start: Start, _ connection: NATSConnection
+  ) async throws -> (Tenure, Start) {
     switch seat {
-    case .held(let tenure): return (tenure, start)
+    case .held(let tenure):
+      await leadership.resume(tenure, for: connection) { service.stopRequest.isRequested }
+      return (tenure, start)
     case .vacant(let vacancy):
       guard let tenure = try await leadership.take(vacancy, replicas: start.plan.replicas) else {
         throw LeaseTaken()
@@ -147,7 +151,7 @@ struct EpochRunner: Sendable {
     on connection: NATSConnection, _ survey: EpochSurvey, _ store: CheckpointStore,
     _ begin: Start, _ machine: inout EpochMachine
   ) async throws -> EpochEnd {
-    let (tenure, start) = try await lead(begin)
+    let (tenure, start) = try await lead(begin, connection)
     var streams = try await start.setup.make(start.plan, cautious: machine.memory.cautious)
     let fences = StreamFences(
       bridge: configuration.bridge.name, instance: board.instance, number: number,

@@ -83,6 +83,8 @@ final class Leadership: Sendable {
   private static let asking = Duration.milliseconds(300)
   /// … also when it did not answer.
   private static let askingAgain = Duration.milliseconds(50)
+  /// How often a leader looks whether its own connection is still there.
+  private static let lookingAtLink = Duration.milliseconds(200)
 
   /// The present tenure, if this instance leads.
   var tenure: Tenure? { state.withLock { $0.tenure } }
@@ -260,6 +262,7 @@ final class Leadership: Sendable {
       epoch: record.epoch, reason: vacancy.reason,
       followsCleanEnd: vacancy.reason == .released && before?.isDrained ?? false, sentAt: sentAt,
       period: settings.period)
+    if answers { holdBack(tenure, without: connection, number: 1) }
     onChange(record.epoch)
     logger.notice(
       "leading: \(vacancy.reason.words)",
@@ -285,13 +288,28 @@ final class Leadership: Sendable {
     return tenure
   }
 
+  /// Whoever finds nobody there takes over at once: nothing is published from the moment this instance knows.
+  private func holdBack(_ tenure: Tenure, without connection: NATSConnection, number: Int) {
+    connection.closed.whenComplete { _ in tenure.lost(link: number) }
+  }
+
   /// Waits until a lapsed lease is renewed. False: another instance leads now, or this one is stopping.
   func confirm(_ tenure: Tenure, _ isStopping: @Sendable () -> Bool) async -> Bool {
-    while !tenure.mayPublish {
+    while !tenure.isCurrent {
       guard tenure.endedBy == nil, !isStopping() else { return false }
       try? await eventLoop.sleep(for: Self.askingAgain)
     }
     return true
+  }
+
+  /// Waits while a lease that has not lapsed has to be renewed on another connection. Not before an epoch has connected:
+  /// what NATS has against it is to be reported.
+  func resume(
+    _ tenure: Tenure, for connection: NATSConnection, _ isStopping: @Sendable () -> Bool
+  ) async {
+    while tenure.isPaused, tenure.isCurrent, !connection.hasEnded, !isStopping() {
+      try? await eventLoop.sleep(for: Self.askingAgain)
+    }
   }
 
   /// This instance doesn't lead any more.
@@ -316,16 +334,19 @@ final class Leadership: Sendable {
     var record = taken
     var revision = first
     var answering: NATSConnection? = link.present
+    var links = 1
     var pause = renewal
     var failures = 0
     while !Task.isCancelled {
-      try? await eventLoop.sleep(for: pause)
+      await rest(pause)
       guard !Task.isCancelled else { return }
       do {
         let connection = try await link.connection()
         if answering !== connection {
           record.answers = await subject.listen(on: connection)
           answering = connection
+          links += 1
+          if record.answers { holdBack(tenure, without: connection, number: links) }
         }
         record.configurationHash = configurationHash
         // Once it has lapsed, anything can have happened: also to a bucket that was made again, and may by chance have
@@ -343,7 +364,7 @@ final class Leadership: Sendable {
         if let written = try await store.write(record, expecting: revision, connection) {
           revision = written
           failures = 0
-          tenure.renewed(sentAt: sentAt, period: settings.period)
+          tenure.renewed(sentAt: sentAt, period: settings.period, on: links)
           board.update { [record] in
             $0.leadership.note(record)
             $0.leadership.renewedAt = sentAt
@@ -374,6 +395,16 @@ final class Leadership: Sendable {
           pause = .zero
         }
       }
+    }
+  }
+
+  /// Not longer than the connection lasts: until the lease is renewed on another, nothing is published.
+  private func rest(_ pause: Duration) async {
+    let end = ContinuousClock.now + pause
+    while !Task.isCancelled, !link.isLost {
+      let left = end - .now
+      guard left > .zero else { return }
+      try? await eventLoop.sleep(for: min(left, Self.lookingAtLink))
     }
   }
 

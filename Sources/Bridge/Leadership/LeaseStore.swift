@@ -20,15 +20,12 @@ struct LeaseStore: Sendable {
   func read(
     _ connection: NATSConnection
   ) async throws -> (StandbyMachine.Reading, ServerTime?) {
-    let bucket = bucket(connection)
-    if let entry = try await bucket.get(key) {
-      return (
-        StandbyMachine.Reading(
-          revision: entry.revision, record: LeaseRecord(parsing: entry.value)),
-        ServerTime(entry.time)
-      )
-    }
-    return (StandbyMachine.Reading(revision: try await bucket.revision(key), record: nil), nil)
+    let (entry, revision) = try await bucket(connection).read(key)
+    return (
+      StandbyMachine.Reading(
+        revision: revision, record: entry.flatMap { LeaseRecord(parsing: $0.value) }),
+      entry.flatMap { ServerTime($0.time) }
+    )
   }
 
   /// - Returns: the new revision; nil: somebody else wrote first.

@@ -15,6 +15,10 @@ package final class Tenure: Sendable {
   private let base: ContinuousClock.Instant
   /// Nanoseconds after `base` until which nobody else can have taken the lease.
   private let limit: Atomic<Int64>
+  /// The connection on which standbys find this leader, by number: the one that the lease was last renewed on, …
+  private let renewedOn = Atomic<Int>(1)
+  /// … and the last that is gone.
+  private let lost = Atomic<Int>(0)
   private let successor = Mutex<String?>(nil)
 
   package init(
@@ -37,15 +41,29 @@ package final class Tenure: Sendable {
   }
 
   /// The lease was renewed by a write that was sent then.
-  package func renewed(sentAt: ContinuousClock.Instant, period: Duration) {
+  ///
+  /// - Parameter link: the number of the connection; a tenure begins with 1.
+  package func renewed(sentAt: ContinuousClock.Instant, period: Duration, on link: Int) {
     let until = Self.nanoseconds(sentAt - base) + Self.validity(period)
     limit.max(until, ordering: .relaxed)
+    renewedOn.max(link, ordering: .releasing)
   }
 
-  /// Nobody else can lead at present.
-  package var mayPublish: Bool {
+  /// The connection `link` is gone: a standby that asks finds nobody, and takes over before the lease expires.
+  package func lost(link: Int) { lost.max(link, ordering: .releasing) }
+
+  /// Standbys may have found nobody since the last renewal.
+  package var isPaused: Bool {
+    lost.load(ordering: .acquiring) >= renewedOn.load(ordering: .acquiring)
+  }
+
+  /// The lease has not lapsed, and nobody else is known to have it.
+  package var isCurrent: Bool {
     Self.nanoseconds(ContinuousClock.now - base) < limit.load(ordering: .relaxed)
   }
+
+  /// Nobody else can lead at present, as far as this process can know.
+  package var mayPublish: Bool { isCurrent && !isPaused }
 
   /// Another instance leads.
   package func end(by other: String) {

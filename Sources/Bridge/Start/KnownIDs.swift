@@ -26,12 +26,13 @@ struct KnownIDs: Sendable {
     guard window > 2 * Self.margin,
       let first = try? await first(in: info, stream.name, since: now.seconds - window + Self.margin)
     else { return nil }
-    let search = Search(judge) { seconds in
+    let count = min(info.messages, info.lastSequence - first + 1)
+    let search = Search(Int(count), judge) { seconds in
       asked + .seconds(Int64(seconds + window - now.seconds - Self.margin))
     }
     let scan = StreamScan(
       jetStream, stream: stream.name, from: first, through: info.lastSequence, headersOnly: true
-    ) { view, _ in search.take(view) }
+    ) { view, sequence in search.take(view, sequence) }
     do { try await scan.run() } catch { return nil }
     return await search.found(on: jetStream.connection.eventLoop)
   }
@@ -62,50 +63,30 @@ struct KnownIDs: Sendable {
 
   /// Sendable invariant: changed on the connection's event loop while a scan runs, read there when it is over.
   private final class Search: @unchecked Sendable {
-    private var ids = StoredIDs()
+    private var ids: StoredIDs
     private let judge: DuplicateJudge?
     private let expiry: @Sendable (Int) -> NIODeadline
 
-    init(_ judge: DuplicateJudge?, expiry: @escaping @Sendable (Int) -> NIODeadline) {
+    init(_ count: Int, _ judge: DuplicateJudge?, expiry: @escaping @Sendable (Int) -> NIODeadline) {
+      ids = StoredIDs(capacity: count)
       self.judge = judge
       self.expiry = expiry
     }
 
-    func take(_ view: borrowing NATSMessageView) {
+    func take(_ view: borrowing NATSMessageView, _ sequence: UInt64) {
       let marks = MessageMarks(view.headers)
       // Whether the server finds what it copied from another stream is not documented.
-      guard let id = marks.storedID, !marks.isCopy, let seconds = Delivered(view.reply)?.seconds,
-        let sequence = Delivered(view.reply)?.sequence
+      guard let id = marks.storedID, !marks.isCopy, let stored = StreamScan.storedAt(view)
       else { return }
       ids.add(
         id,
         StoredIDs.Message(
-          sequence: sequence, expires: expiry(seconds),
+          sequence: sequence, expires: expiry(Int(stored / 1000)),
           mark: judge?.mark(view.headers) ?? StoredIDs.unclear))
     }
 
     func found(on eventLoop: any EventLoop) async -> StoredIDs? {
       try? await eventLoop.submit { self.ids }.get()
-    }
-  }
-
-  /// What a delivered message's reply subject says (as `StreamScan` reads it):
-  /// `$JS.ACK.<stream>.<consumer>.<tries>.<stream seq>.<consumer seq>.<time>.<pending>`, in newer servers with
-  /// domain and account before the stream.
-  private struct Delivered {
-    var sequence: UInt64
-    /// Since 1970.
-    var seconds: Int
-
-    init?(_ reply: UnsafeRawBufferPointer) {
-      let parts = reply.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false)
-      guard parts.count == 9 || parts.count >= 11 else { return nil }
-      let first = parts.count == 9 ? 5 : 7
-      guard let sequence = UInt64(String(decoding: parts[first], as: UTF8.self)),
-        let time = Int(String(decoding: parts[first + 2], as: UTF8.self))
-      else { return nil }
-      self.sequence = sequence
-      seconds = time / 1_000_000_000
     }
   }
 }
