@@ -19,11 +19,12 @@ public struct OplogPosition: Hashable, Comparable, Sendable, CustomStringConvert
   @inlinable
   public static func < (a: Self, b: Self) -> Bool { a.value < b.value }
 
-  /// Reads `<seconds>.<increment>`.
+  /// Reads `<seconds>.<increment>`, decimal digits alone.
   public init?(_ text: some StringProtocol) {
-    let parts = text.split(separator: ".", omittingEmptySubsequences: false)
-    guard parts.count == 2, let s = UInt32(parts[0]), let i = UInt32(parts[1]) else { return nil }
-    self.init(seconds: s, increment: i)
+    var text = String(text)
+    guard let parts = text.withUTF8({ positionNumbers(UnsafeRawBufferPointer($0), count: 2) })
+    else { return nil }
+    self.init(seconds: parts.0, increment: parts.1)
   }
 
   public var description: String { "\(seconds).\(increment)" }
@@ -46,13 +47,17 @@ public struct EventPosition: Hashable, Comparable, Sendable, CustomStringConvert
     a.entry.value != b.entry.value ? a.entry.value < b.entry.value : a.index < b.index
   }
 
-  /// Reads `<seconds>.<increment>.<index>`.
+  /// Reads `<seconds>.<increment>.<index>`, decimal digits alone.
   public init?(_ text: some StringProtocol) {
-    let parts = text.split(separator: ".", omittingEmptySubsequences: false)
-    guard parts.count == 3, let s = UInt32(parts[0]), let i = UInt32(parts[1]),
-      let n = UInt32(parts[2])
-    else { return nil }
-    self.init(entry: OplogPosition(seconds: s, increment: i), index: n)
+    var text = String(text)
+    guard let read = text.withUTF8({ Self(utf8: UnsafeRawBufferPointer($0)) }) else { return nil }
+    self = read
+  }
+
+  /// The same without a string: every message that is read back has one.
+  public init?(utf8 text: UnsafeRawBufferPointer) {
+    guard let parts = positionNumbers(text, count: 3) else { return nil }
+    self.init(entry: OplogPosition(seconds: parts.0, increment: parts.1), index: parts.2)
   }
 
   public var description: String { "\(entry).\(index)" }
@@ -73,4 +78,31 @@ public struct OpTime: Hashable, Sendable, CustomStringConvertible {
   }
 
   public var description: String { "\(position) (term \(term))" }
+}
+
+/// So many numbers, two or three, with a dot between them. Nil where it is anything else, or one is too large.
+private func positionNumbers(
+  _ text: UnsafeRawBufferPointer, count: Int
+) -> (UInt32, UInt32, UInt32)? {
+  var numbers: (UInt32, UInt32, UInt32) = (0, 0, 0)
+  var complete = 0
+  var value: UInt64 = 0
+  var hasDigit = false
+  for byte in text {
+    if byte == UInt8(ascii: ".") {
+      guard hasDigit, complete < count - 1 else { return nil }
+      if complete == 0 { numbers.0 = UInt32(value) } else { numbers.1 = UInt32(value) }
+      complete += 1
+      (value, hasDigit) = (0, false)
+      continue
+    }
+    let digit = byte &- UInt8(ascii: "0")
+    guard digit <= 9 else { return nil }
+    value = value * 10 + UInt64(digit)
+    guard value <= UInt64(UInt32.max) else { return nil }
+    hasDigit = true
+  }
+  guard hasDigit, complete == count - 1 else { return nil }
+  if complete == 1 { numbers.1 = UInt32(value) } else { numbers.2 = UInt32(value) }
+  return numbers
 }

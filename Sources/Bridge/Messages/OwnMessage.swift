@@ -150,7 +150,7 @@ package struct MessageMarks {
     if let value = line.value(of: HeaderName.position) {
       if positionText == nil {
         positionText = value
-        position = EventPosition(String(decoding: value, as: UTF8.self))
+        position = EventPosition(utf8: value)
       }
     } else if let value = line.value(of: HeaderName.rule) {
       rule = rule ?? value
@@ -242,7 +242,8 @@ private struct HeaderBlockLines {
 
   mutating func next() -> UnsafeRawBufferPointer? {
     while at < block.count {
-      let end = block[at...].firstIndex(of: 0x0A) ?? block.count - 1
+      var end = at
+      while end < block.count - 1, block[end] != 0x0A { end += 1 }
       let line = UnsafeRawBufferPointer(rebasing: block[at...end])
       at = end + 1
       if line.count > 2 { return line }
