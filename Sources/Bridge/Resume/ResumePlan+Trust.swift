@@ -29,7 +29,7 @@ extension ResumePlan {
       let what =
         "stream \(stream.name): \(gone.count) messages behind sequence \(gone.after) are gone"
       let isFinal = checkpoint?.isFinal ?? false
-      let doubt = isFinal ? nil : doubt(of: stream, gone, heardAt)
+      let doubt = isFinal ? nil : doubt(of: stream, gone, checkpoint, heardAt)
       if isFinal {
         remarks.append(
           "\(what). None is this bridge's, which had everything acknowledged when it stopped")
@@ -57,9 +57,12 @@ extension ResumePlan {
 
   /// Why some of a stream's removed messages may have been those of others.
   private func doubt(
-    of stream: StreamObservation, _ gone: Unseen, _ heardAt: ServerTime?
+    of stream: StreamObservation, _ gone: Unseen, _ checkpoint: Checkpoint?, _ heardAt: ServerTime?
   ) -> String? {
     if gone.isPartlyMet { return "some of their events are looked at again" }
+    if Self.mayHoldTwice(stream, gone, checkpoint) {
+      return "some may be there twice, as the server was asked for ids that it forgets when it restarts"
+    }
     if stream.hasDeleteMarkers { return "the server's own delete markers are among them" }
     guard let heardAt, let lastAt = stream.lastAt,
       lastAt.seconds - heardAt.seconds > Self.silence
@@ -80,6 +83,16 @@ extension ResumePlan {
       return false
     }
     return time.age(since: since) < known * 3 / 4
+  }
+
+  /// Whether an event may have two of a stream's removed messages. An earlier leader, or epoch, asked the server for ids
+  /// and stored something: the ids of what is gone don't survive a server's restart, so it may have been the same events
+  /// once more. Then their number is not that of the events.
+  private static func mayHoldTwice(
+    _ stream: StreamObservation, _ gone: Unseen, _ checkpoint: Checkpoint?
+  ) -> Bool {
+    guard let inherited = checkpoint?.inherited(in: stream), inherited.byIDs else { return false }
+    return gone.after < inherited.through && stream.lastSequence > inherited.through
   }
 
   /// Since when what the checkpoint lacks was stored, by the servers' clock; nil: unknown.
@@ -103,8 +116,21 @@ extension ResumePlan {
       guard let gone = unseen[stream.name] else { continue }
       var most = UInt64(unanswered[stream.name] ?? 0)
       if let inherited = checkpoint?.inherited(in: stream), inherited.byIDs {
-        if Self.idsTell(stream, checkpoint, time) {
-          unseen[stream.name] = nil
+        let mayHoldTwice = Self.mayHoldTwice(stream, gone, checkpoint)
+        let idsTell = Self.idsTell(stream, checkpoint, time)
+        if mayHoldTwice || idsTell { unseen[stream.name] = nil }
+        if mayHoldTwice {
+          uncounted[stream.name] = gone.after + gone.count
+          guard !idsTell else { continue }
+          doubts.append(
+            """
+            stream \(stream.name): \(gone.count) messages behind sequence \(gone.after) are gone, and some may be \
+            there twice, as the server was asked for ids that it forgets when it restarts: their events are \
+            published again, and may be doubled
+            """)
+          continue
+        }
+        if idsTell {
           toldByIDs.insert(stream.name)
           continue
         }
