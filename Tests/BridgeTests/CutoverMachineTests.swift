@@ -263,6 +263,19 @@ private func at(_ seconds: UInt32) -> OplogPosition {
     #expect(try codes { $0.record.ranges = [HandedRange()] } == ["not_running"])
   }
 
+  /// The command's machine is ten minutes behind the bridge's, or ahead of it.
+  @Test func `ages are told by the clock that dated them`() throws {
+    for now in [400_000, 1_005_000] as [Int64] {
+      let found = try facts {
+        $0.now = now
+        $0.progress?.last = [.filled: 990_000]
+      }
+      let age = now > 1_000_000 ? 15 : 10
+      #expect(found.blockers.map(\.code) == ["fills"])
+      #expect(found.blockers.first?.detail.contains("the last \(age) s ago") == true)
+    }
+  }
+
   @Test func `progress is read as it was written, and keeps the newest`() throws {
     var progress = try #require(try facts().progress)
     for number in 0..<150 {

@@ -69,19 +69,21 @@ package struct CutoverFacts: Sendable {
           since: record.change.at))
       return found
     }
-    if now - progress.at > Self.silence {
+    let silent = max(0, now - progress.at)
+    if silent > Self.silence {
       found.append(
         CutoverBlocker(
-          "not_running", "the bridge has not reported for \((now - progress.at) / 1000) s",
-          since: progress.at))
+          "not_running", "the bridge has not reported for \(silent / 1000) s", since: progress.at))
     }
-    let start = now - window.milliseconds
+    // By the clock of the bridge, which has dated both: the clock here may differ from that.
+    func age(of at: Int64) -> Int64 { max(0, progress.at - at) + silent }
+    let most = window.milliseconds
     func recent(_ kind: CutoverFinding.Kind, _ count: UInt64, _ words: String) {
-      guard let at = progress.last[kind], at >= start else { return }
+      guard let at = progress.last[kind], age(of: at) <= most else { return }
       found.append(
         CutoverBlocker(
           kind == .filled ? "fills" : kind == .mismatched ? "mismatches" : "phantoms",
-          "\(words) (\(count) in this phase, the last \((now - at) / 1000) s ago; they count for \(HealthReport.duration(window.seconds)))",
+          "\(words) (\(count) in this phase, the last \(age(of: at) / 1000) s ago; they count for \(HealthReport.duration(window.seconds)))",
           since: at))
     }
     recent(.filled, progress.counts.filled, "producers were silent, and the bridge filled in")
@@ -101,7 +103,7 @@ package struct CutoverFacts: Sendable {
         CutoverBlocker(
           "dead_letters", "\(deadLetters) dead letters of the group's rules are unresolved"))
     }
-    if progress.lastByProducer.map({ $0 < start }) ?? true {
+    if progress.lastByProducer.map({ age(of: $0) > most }) ?? true {
       found.append(
         CutoverBlocker(
           "no_traffic",

@@ -200,8 +200,13 @@ final class Judge {
     }
     let health = instances.map { $0.health?.status }
     if health.contains(.idle) || health.contains(.ok) { return nil }
-    let words = health.map { $0?.rawValue ?? "unknown" }.joined(separator: ", ")
-    return "health of \(bridge): \(words)"
+    let words = instances.map { instance in
+      guard let health = instance.health else { return "unknown" }
+      let reasons = health.checks.filter { !["ok", "idle"].contains($0.status) }
+        .map { "\($0.name): \($0.detail)" }
+      return "\(health.status.rawValue) (\(reasons.joined(separator: "; ")))"
+    }
+    return "health of \(bridge): \(words.joined(separator: ", "))"
   }
 
   /// Who published last: a number of `Publishers`.
