@@ -107,9 +107,16 @@ public struct Reconciliation: Sendable {
   }
 }
 
-/// Holes in stream order.
+/// Holes by the last position that they can have held. They overlap where messages are not in order.
 private struct Holes: Sendable {
   private var holes: [(hole: StreamLedger.Hole, left: UInt64)]
+  /// Of each and all that follow it: the first position that one can have held.
+  private var firstFrom: [EventPosition]
+
+  private static let first = EventPosition(
+    entry: OplogPosition(seconds: 0, increment: 0), index: 0)
+  private static let last = EventPosition(
+    entry: OplogPosition(seconds: .max, increment: .max), index: .max)
 
   init(_ holes: [StreamLedger.Hole]) {
     self.holes = holes.map {
@@ -117,6 +124,18 @@ private struct Holes: Sendable {
         $0,
         $0.sequences.upperBound - $0.sequences.lowerBound + ($0.sequences.lowerBound > 0 ? 1 : 0)
       )
+    }
+    // Almost sorted as they are, and of two with one end the order of the stream says more.
+    var order = self.holes.indices.map { (end: holes[$0].after ?? Self.last, index: $0) }
+    if zip(order, order.dropFirst()).contains(where: { $0.end > $1.end }) {
+      order.sort { ($0.end, $0.index) < ($1.end, $1.index) }
+      self.holes = order.map { [unsorted = self.holes] in unsorted[$0.index] }
+    }
+    firstFrom = [EventPosition](repeating: Self.last, count: holes.count)
+    var first = Self.last
+    for index in self.holes.indices.reversed() {
+      first = min(first, self.holes[index].hole.before ?? Self.first)
+      firstFrom[index] = first
     }
   }
 
@@ -128,12 +147,13 @@ private struct Holes: Sendable {
   }
 
   func index(of position: EventPosition) -> Int? {
-    // Holes are in stream order, which is almost the order of positions.
     var index = holes.partitioningIndex { $0.hole.after.map { position <= $0 } ?? true }
-    while index < holes.count, holes[index].left == 0 { index += 1 }
-    guard index < holes.count, holes[index].hole.before.map({ $0 <= position }) ?? true,
-      holes[index].hole.after.map({ position <= $0 }) ?? true
-    else { return nil }
-    return index
+    while index < holes.count, firstFrom[index] <= position {
+      if holes[index].left > 0, holes[index].hole.before.map({ $0 <= position }) ?? true {
+        return index
+      }
+      index += 1
+    }
+    return nil
   }
 }

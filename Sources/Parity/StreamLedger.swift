@@ -94,6 +94,11 @@ public struct StreamLedger: Sendable {
   public private(set) var snapshotCount: UInt64 = 0
   public private(set) var replayedCount: UInt64 = 0
   public private(set) var holes: [Hole] = []
+  /// From here on, no message has come behind the holes.
+  private var firstOpen = 0
+  /// Holes behind which an earlier message came than before them; the next one beyond all bounds them.
+  private var unbounded: [Int] = []
+  private var highest: EventPosition?
   /// Messages of the bridge from before the range that no range compares.
   public private(set) var outside: UInt64 = 0
   /// Messages of earlier ranges among this one's: duplicates, late or extra ones.
@@ -304,16 +309,20 @@ public struct StreamLedger: Sendable {
     if firstBeyond == nil, !hasEnded { nextSequence = lastSequence &+ 1 }
     guard let position else { return }
     lastPosition = position
-    var index = holes.count - 1
-    while index >= 0, holes[index].after == nil {
-      holes[index].after = position
-      // Between messages in the wrong order, the hole may have held anything between their positions.
+    for index in firstOpen..<holes.count {
+      // Behind the hole an earlier event comes again: what it held followed the one before it, up to nobody knows where.
       if let before = holes[index].before, before > position {
         holes[index].before = position
-        holes[index].after = before
+        unbounded.append(index)
+      } else {
+        holes[index].after = position
       }
-      index -= 1
     }
+    firstOpen = holes.count
+    guard highest.map({ position > $0 }) ?? true else { return }
+    highest = position
+    for index in unbounded { holes[index].after = position }
+    unbounded.removeAll(keepingCapacity: true)
   }
 
   /// A message that is compared elsewhere. `isBeyond`: it belongs to the next range, which must see it too.

@@ -89,6 +89,26 @@ struct FaultInjectionTests {
     }
   }
 
+  /// As where a server has forgotten the ids of what a consumer took, and the stream is emptied once more.
+  @Test("what was stored twice and then removed is not missing") func repeatedAndRemoved() {
+    var random = SeededRandom(seed: 12)
+    for _ in 0..<Self.rounds {
+      var stream = SyntheticStream(&random, count: 100)
+      stream.stored = []
+      stream.lastSequence = 0
+      var next = 0
+      while next < stream.expected.count {
+        let end = min(next + Int.random(in: 1...30, using: &random), stream.expected.count)
+        for message in stream.expected[next..<end] { stream.append(message) }
+        let isRepeated = end < stream.expected.count && random.chance(1, in: 3)
+        next = isRepeated ? max(0, end - Int.random(in: 1...10, using: &random)) : end
+      }
+      let share = Int.random(in: 1...9, using: &random)
+      stream.stored.removeAll { _ in random.chance(share, in: 10) }
+      #expect(stream.verify().counts[.missing] == 0)
+    }
+  }
+
   @Test("several faults at once are all found") func mixed() {
     var random = SeededRandom(seed: 11)
     for _ in 0..<Self.rounds {
