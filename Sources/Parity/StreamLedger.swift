@@ -309,16 +309,18 @@ public struct StreamLedger: Sendable {
     if firstBeyond == nil, !hasEnded { nextSequence = lastSequence &+ 1 }
     guard let position else { return }
     lastPosition = position
-    for index in firstOpen..<holes.count {
+    while firstOpen < holes.count, holes[firstOpen].sequences.upperBound < sequence {
       // Behind the hole an earlier event comes again: what it held followed the one before it, up to nobody knows where.
-      if let before = holes[index].before, before > position {
-        holes[index].before = position
-        unbounded.append(index)
+      if let before = holes[firstOpen].before, before > position {
+        holes[firstOpen].before = position
+        unbounded.append(firstOpen)
       } else {
-        holes[index].after = position
+        holes[firstOpen].after = position
       }
+      firstOpen += 1
     }
-    firstOpen = holes.count
+    // Of a message that was held back until the next one decided about it, or the end.
+    for index in firstOpen..<holes.count { holes[index].before = position }
     guard highest.map({ position > $0 }) ?? true else { return }
     highest = position
     for index in unbounded { holes[index].after = position }
