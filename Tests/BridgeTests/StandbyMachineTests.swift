@@ -251,7 +251,7 @@ import Testing
     #expect(tenure.endedBy == "other")
   }
 
-  @Test func `a leader that standbys do not find any more publishes again when its lease is renewed on another link`() {
+  @Test func `a leader that nobody finds publishes again after a renewal on another link`() {
     let tenure = Tenure(epoch: 1, reason: .first, sentAt: .now, period: .seconds(5))
     tenure.lost(link: 1)
     #expect(!tenure.mayPublish && tenure.isCurrent && tenure.isPaused)

@@ -57,7 +57,8 @@ extension ResumePlan {
 
   /// Why some of a stream's removed messages may have been those of others.
   private func doubt(
-    of stream: StreamObservation, _ gone: Unseen, _ checkpoint: Checkpoint?, _ heardAt: ServerTime?
+    of stream: StreamObservation, _ gone: Unseen, _ checkpoint: Checkpoint?,
+    _ heardAt: ServerTime?
   ) -> String? {
     if gone.isPartlyMet { return "some of their events are looked at again" }
     if Self.mayHoldTwice(stream, gone, checkpoint) {
