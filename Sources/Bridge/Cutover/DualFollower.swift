@@ -57,12 +57,16 @@ final class DualFollower: Sendable {
   func stop(within limit: Duration) async {
     guard let task = task.withLock({ $0 }) else { return }
     task.cancel()
-    await withTaskGroup(of: Void.self) { group in
-      group.addTask { await task.value }
-      group.addTask { [setup] in try? await setup.surroundings.eventLoop.sleep(for: limit) }
-      await group.next()
-      group.cancelAll()
+    // Not by a task group: that waits for all of its tasks, and a task's end can't be cancelled.
+    let eventLoop = setup.surroundings.eventLoop
+    let over = eventLoop.makePromise(of: Void.self)
+    let timer = eventLoop.scheduleTask(in: TimeAmount(limit)) { over.succeed() }
+    Task {
+      await task.value
+      over.succeed()
     }
+    try? await over.futureResult.get()
+    timer.cancel()
   }
 
   private func run() async {

@@ -62,7 +62,9 @@ extension ResumePlan {
   ) -> String? {
     if gone.isPartlyMet { return "some of their events are looked at again" }
     if Self.mayHoldTwice(stream, gone, checkpoint) {
-      return "some may be there twice, as the server was asked for ids that it forgets when it restarts"
+      return """
+        some may be there twice, as the server was asked for ids that it forgets when it restarts
+        """
     }
     if stream.hasDeleteMarkers { return "the server's own delete markers are among them" }
     guard let heardAt, let lastAt = stream.lastAt,
