@@ -75,7 +75,7 @@ struct DeliberateErrorSeed: Sendable, CustomTestStringConvertible {
     recreation_unnoticed 966 1 holds
     others_message_taken 1894 1 the checkpoint claims
     consumed_republished 563 1 is stored a second time
-    cut_transaction_skipped 1271 1 the checkpoint claims
+    cut_transaction_skipped 1271 1 holds
     term_not_compared 786 1 the replica set is another one
     starts_behind 381 1 the checkpoint resumes
     reads_uncommitted 381 1 is nothing that was committed
