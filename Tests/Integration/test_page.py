@@ -126,7 +126,7 @@ def test_page_on_a_phone_by_keyboard_and_screen_reader(browser, lab, tmp_path, n
         browser.open(address(bridge))
         wait_until(lambda: "no-subject" in (browser.text("#letters") or ""), "the letters by cause")
         assert browser.text("#letters tbody td:nth-child(3)") == "3"
-        # What was dropped is told apart like what became a dead letter, without values of documents.
+        # What was dropped is counted by keyword like what became a dead letter, without values of documents.
         wait_until(lambda: browser.text("#refusals tbody td:nth-child(4)") == "2", "the refusals by keyword")
         row = browser.run("[...document.querySelectorAll('#refusals tbody tr')].map(r => [...r.cells].map(c => c.textContent))")
         assert [cells[:4] for cells in row] == [
