@@ -152,6 +152,7 @@ struct RandomSchemas {
     func list(_ random: inout RandomSchemas) -> JSONValue {
       .array((0..<(1 + random.random.below(2))).map { _ in random.schema(depth: depth + 1) })
     }
+    if depth < 2, random.chance(1, in: 10) { return addKinds(to: &schema, depth) }
     switch random.below(depth < 2 ? 9 : 2) {
     case 0: schema["const"] = random.pick(Self.constants)
     case 1: schema["enum"] = .array((0..<3).map { _ in random.pick(Self.constants) })
@@ -175,6 +176,19 @@ struct RandomSchemas {
         schema[draft == Self.drafts[0] && random.chance(1, in: 2) ? "$dynamicRef" : "$ref"] = "#d"
       }
     }
+  }
+
+  /// Objects of several kinds, which a member tells apart.
+  private mutating func addKinds(to schema: inout JSONValue, _ depth: Int) {
+    let kinds = (0..<(2 + random.below(4))).map { number in
+      var kind = JSONValue.object([.init("type", "object")])
+      kind["properties"] = .object([
+        .init("kind", ["const": .int(number)]), .init("a", self.schema(depth: depth + 2)),
+      ])
+      if random.chance(7, in: 8) { kind["required"] = ["kind"] }
+      return kind
+    }
+    schema[random.chance(1, in: 2) ? "oneOf" : "anyOf"] = .array(kinds)
   }
 
   // MARK: In other words
