@@ -215,5 +215,5 @@ def test_what_cannot_be_proposed(lab, tmp_path, name):
             mongo[name][collection].insert_one({"password": "x"})
     propose(tmp_path, "--from-mongodb", lab.uri, "--database", name)
     text = (tmp_path / "tailrace.yaml").read_text()
-    assert "in a rule, * stands for any characters" in text
+    assert "in a rule, * matches any characters" in text
     assert {rule["match"]["namespace"] for rule in yaml.safe_load(text)["rules"]} == {f"{name}.rooms"}

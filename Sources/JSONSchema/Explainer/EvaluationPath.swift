@@ -1,6 +1,6 @@
 /// What a path through a schema (`keywordLocation`) says about the value, without the value.
 package enum EvaluationPath {
-  /// Where in values a keyword applies: a JSON pointer, in which `*` stands for any member or item. Only names that the
+  /// Where in values a keyword applies: a JSON pointer with `*` for any member or item. Only names that the
   /// schema itself has are in it.
   package static func place(_ keywordLocation: String) -> String {
     var place = ""

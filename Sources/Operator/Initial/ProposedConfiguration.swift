@@ -42,7 +42,7 @@ public struct ProposedConfiguration: Sendable {
     for collection in collections {
       let name = "\(collection.database).\(collection.name)"
       guard !name.contains("*") else {
-        leftOut.append((name, "in a rule, * stands for any characters"))
+        leftOut.append((name, "in a rule, * matches any characters"))
         continue
       }
       do throws(RuleSyntaxError) {
