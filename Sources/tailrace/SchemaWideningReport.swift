@@ -80,7 +80,9 @@ struct SchemaWideningReport {
       lines += LineDifference.unified(
         file.document.text(pretty: true), widening.documents[number].schema.text(pretty: true))
       if let users = users[number] {
-        lines.append("\(file.path) is also used by the rules \(users.joined(separator: ", "))")
+        lines.append(
+          "\(file.path) also belongs to the schemas of other rules: \(users.joined(separator: ", "))"
+        )
       }
     }
     if let version, !widening.changes.isEmpty {
