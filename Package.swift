@@ -199,7 +199,7 @@ let tests: [Target] = [
     swiftSettings: strict),
   .testTarget(
     name: "SchemaDiffTests",
-    dependencies: ["BSON", "JSON", "JSONSchema", "SchemaDiff", "TestRandom"],
+    dependencies: ["BSON", "JSON", "JSONSchema", "SchemaDiff", "SchemaInference", "TestRandom"],
     resources: [.copy("Fixtures")], swiftSettings: strict),
   .testTarget(
     name: "SchemaCatalogTests",

@@ -19,6 +19,8 @@ public struct RuleSchema: Sendable {
   public var digest: String
   /// The schema by itself, with everything that it refers to.
   public var bundled: JSONValue
+  /// The files that it consists of: its own first.
+  public var sources: [SchemaSource]
   /// Keywords in it without effect.
   var unknownKeywords: [(document: String, keyword: UnknownKeyword)]
 
@@ -34,6 +36,7 @@ public struct RuleSchema: Sendable {
     identifier = version?.uri ?? file.id.flatMap { $0.contains(":") ? $0 : nil }
     digest = file.digest
     bundled = file.bundled
+    sources = file.sources
     unknownKeywords = file.unknownKeywords
   }
 }

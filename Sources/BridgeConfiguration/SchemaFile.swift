@@ -3,6 +3,15 @@ import JSON
 public import JSONSchema
 import Synchronization
 
+/// One of the files that a schema consists of.
+public struct SchemaSource: Sendable {
+  /// As the configuration would name it.
+  public var path: String
+  /// What it can be requested by, for those that refer to it: the file's URI first.
+  public var uris: [String]
+  public var document: JSONValue
+}
+
 /// A JSON Schema in a file, with the schemas in its folder and below, which it may refer to.
 public struct SchemaFile: Sendable {
   /// Its `$id`.
@@ -50,10 +59,22 @@ public struct SchemaFile: Sendable {
   /// neighbouring schemas that it refers to. With the document's name.
   var unknownKeywords: [(document: String, keyword: UnknownKeyword)] {
     let draft = document["$schema"]?.stringValue.flatMap { SchemaDraft(metaschema: $0) }
-    let others = folder.asked.filter { $0.document != document }
+    let others = others.map { (name: $0.name, document: $0.document) }
     return ([(name: name, document: document)] + others).flatMap { name, document in
       UnknownKeyword.all(in: document, default: draft ?? .draft2020).map { (name, $0) }
     }
+  }
+
+  /// The neighbouring schemas that it refers to, once it was compiled.
+  private var others: [SchemaFolder.File] { folder.asked.filter { $0.uris.first != uri } }
+
+  /// Its files, once it was compiled: its own first, then the neighbours that it refers to.
+  var sources: [SchemaSource] {
+    let parent = name.lastIndex(of: "/").map { String(name[...$0]) } ?? ""
+    return [SchemaSource(path: name, uris: [uri], document: document)]
+      + others.map {
+        SchemaSource(path: parent + $0.path, uris: $0.uris, document: $0.document)
+      }
   }
 
   /// The document by itself: once it was compiled, with the neighbouring schemas that it refers to in `$defs`
@@ -61,15 +82,15 @@ public struct SchemaFile: Sendable {
   ///
   /// Source: JSON Schema 2020-12, section 9.3, compound schema documents.
   var bundled: JSONValue {
-    let others = folder.asked.filter { $0.document != document }
+    let others = others
     guard !others.isEmpty, case .object(var members) = document else { return document }
     let draft = document["$schema"]?.stringValue.flatMap { SchemaDraft(metaschema: $0) }
     let keyword = draft == .draft7 ? "definitions" : "$defs"
     var embedded: [JSONValue.Member] = []
     if case .object(let own)? = document[keyword] { embedded = own }
     for other in others {
-      guard case .object(let inner) = other.document, let uri = folder.bundleURI(of: other.document)
-      else { continue }
+      guard case .object(let inner) = other.document else { continue }
+      let uri = other.document["$id"]?.stringValue ?? folder.bundleURI(of: other.uris[0])
       // Draft-07 ignores everything beside a $ref.
       let own =
         draft == .draft7 && inner.contains { $0.key == "$ref" }
@@ -78,9 +99,7 @@ public struct SchemaFile: Sendable {
     }
     members.removeAll { $0.key == keyword }
     members.append(.init(keyword, .object(embedded)))
-    if id == nil, let uri = folder.bundleURI(of: document) {
-      members.insert(.init("$id", .string(uri)), at: 0)
-    }
+    if id == nil { members.insert(.init("$id", .string(folder.bundleURI(of: uri))), at: 0) }
     return .object(members)
   }
 
@@ -91,9 +110,22 @@ public struct SchemaFile: Sendable {
 /// The schemas in one folder and those below it, by the URIs of their files and by their `$id`s. Read
 /// when the first of them is requested.
 final class SchemaFolder: Sendable {
+  struct File {
+    /// From the folder on.
+    var path: String
+    /// What it can be requested by, its own first.
+    var uris: [String]
+    var document: JSONValue
+
+    var name: String { path.split(separator: "/").last.map(String.init) ?? path }
+  }
+
   private struct Contents {
-    var documents: [String: JSONValue] = [:]
-    var asked: [(name: String, document: JSONValue)] = []
+    var files: [File] = []
+    /// Indices of files by URI.
+    var byURI: [String: Int] = [:]
+    /// Files that were requested, in that order.
+    var asked: [Int] = []
     var digest = ""
   }
 
@@ -113,29 +145,30 @@ final class SchemaFolder: Sendable {
   func document(_ uri: String) -> JSONValue? {
     contents.withLock { contents in
       if contents == nil { contents = read() }
-      guard let document = contents?.documents[uri] else { return nil }
-      let name = uri.split(separator: "/").last.map(String.init) ?? uri
-      if contents?.asked.contains(where: { $0.document == document }) == false {
-        contents?.asked.append((name, document))
-      }
-      return document
+      guard let index = contents?.byURI[uri] else { return nil }
+      if contents?.asked.contains(index) == false { contents?.asked.append(index) }
+      return contents?.files[index].document
     }
   }
 
   /// The requested schemas that were found.
-  var asked: [(name: String, document: JSONValue)] { contents.withLock { $0?.asked ?? [] } }
+  var asked: [File] {
+    contents.withLock { contents in
+      guard let contents else { return [] }
+      return contents.asked.map { contents.files[$0] }
+    }
+  }
 
   var digest: String { contents.withLock { $0?.digest ?? "" } }
 
-  /// What a document that was asked for is called beside the others, wherever they are: its own `$id`, or its path
-  /// in the folder, from which relative references lead to its neighbours.
-  func bundleURI(of document: JSONValue) -> String? {
-    if let id = document["$id"]?.stringValue { return id }
-    let prefix = Self.uri(of: root.path) + (root.hasDirectoryPath ? "" : "/")
-    return contents.withLock { contents in
-      contents?.documents.first { $0.value == document && $0.key.hasPrefix(prefix) }
-        .map { (base ?? "file:///") + $0.key.dropFirst(prefix.count) }
-    }
+  /// What a file without `$id` is called beside the others, wherever they are: its path in the folder, from which
+  /// relative references lead to its neighbours.
+  func bundleURI(of file: String) -> String { (base ?? "file:///") + reference(to: file) }
+
+  /// A file's URI from the folder's on.
+  private func reference(to file: String) -> Substring {
+    let start = Self.uri(of: root.path)
+    return file.dropFirst(start.count + (start.hasSuffix("/") ? 0 : 1))
   }
 
   private func read() -> Contents {
@@ -153,13 +186,17 @@ final class SchemaFolder: Sendable {
     for file in files.sorted(by: { $0.path < $1.path }) {
       guard let text = try? SmallFile.read(file.path), let json = try? JSONValue(parsing: text)
       else { continue }
-      contents.documents[Self.uri(of: file.path)] = json
+      let uri = Self.uri(of: file.path)
+      let reference = String(reference(to: uri))
+      let path = reference.removingPercentEncoding ?? reference
+      var uris = [uri]
       if let id = json["$id"]?.stringValue {
-        contents.documents[id.hasSuffix("#") ? String(id.dropLast()) : id] = json
+        uris.append(id.hasSuffix("#") ? String(id.dropLast()) : id)
       } else if let base {
-        let path = file.path.dropFirst(root.path.count + 1)
-        contents.documents[base + path] = json
+        uris += [base + reference, base + path]
       }
+      contents.files.append(File(path: path, uris: uris, document: json))
+      for uri in uris { contents.byURI[uri] = contents.files.count - 1 }
       contents.digest += "\(text.utf8.count):\(text)"
     }
     return contents

@@ -46,6 +46,33 @@ public final class CompiledSchema: Sendable {
     try self.init(.object([.init("$ref", .string(uri))]), uri: "", options: options, set: set)
   }
 
+  /// Where the keyword is that a violation names: its document, by the URI that it was requested by, and a JSON pointer
+  /// in that.
+  package func source(of violation: SchemaViolation) -> (document: String, pointer: String)? {
+    let place = URIReference(violation.absoluteKeywordLocation)
+    // In a URI, pointers are percent-encoded.
+    guard let pointer = place.decodedFragment,
+      let resource = model.resources.first(where: { $0.uri.isSame(as: place.resource) })
+    else { return nil }
+    return (resource.document, resource.pointer + pointer)
+  }
+
+  /// How many references lead to the same schema: that at a place or one that it is in, whichever has the most.
+  package func references(to document: String, _ pointer: String) -> Int {
+    var targets: [SchemaID: Int] = [:]
+    for schema in model.schemas {
+      guard case .keywords(let keywords) = schema.content else { continue }
+      for case (_, .reference(let target)) in keywords { targets[target, default: 0] += 1 }
+    }
+    return targets.reduce(0) { most, target in
+      let schema = model.schemas[target.key]
+      let resource = model.resources[schema.resource]
+      let start = resource.pointer + schema.pointer
+      let isAround = pointer == start || pointer.hasPrefix(start + "/")
+      return resource.document == document && isAround ? max(most, target.value) : most
+    }
+  }
+
   /// Validates a JSON value. Slow: for tools and tests.
   public func explain(_ value: JSONValue) -> SchemaReport { Explainer.report(model, value) }
 }

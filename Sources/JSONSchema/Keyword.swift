@@ -125,6 +125,9 @@ package struct SchemaNode: Sendable {
 package struct SchemaModel: Sendable {
   package struct Resource: Sendable {
     package var uri: String
+    /// The document that it is in, by the URI that it was requested by, and where it starts there.
+    package var document: String
+    package var pointer: String
     /// Where a dynamic reference to an anchor leads when this resource is the outermost that has
     /// it.
     package var dynamicAnchors: [String: SchemaID] = [:]

@@ -65,7 +65,7 @@ struct SchemaReader {
   private mutating func readDynamicAnchors() throws(SchemaError) -> [SchemaModel.Resource] {
     var found: [[String: SchemaID]] = []
     guard !dynamicNames.isEmpty else {
-      return registry.resources.map { SchemaModel.Resource(uri: $0.uri) }
+      return registry.resources.map { model($0, [:]) }
     }
     var known = -1
     while known != schemas.count {
@@ -85,9 +85,15 @@ struct SchemaReader {
     }
     // Resources that the last round loaded hold no anchors that are looked for.
     while found.count < registry.resources.count { found.append([:]) }
-    return zip(registry.resources, found).map {
-      SchemaModel.Resource(uri: $0.uri, dynamicAnchors: $1)
-    }
+    return zip(registry.resources, found).map(model)
+  }
+
+  private func model(
+    _ resource: SchemaResource, _ anchors: [String: SchemaID]
+  ) -> SchemaModel.Resource {
+    SchemaModel.Resource(
+      uri: resource.uri, document: registry.documents[resource.document],
+      pointer: resource.pointer, dynamicAnchors: anchors)
   }
 
   private mutating func id(of place: SchemaPlace, _ value: JSONValue? = nil) -> SchemaID {

@@ -41,7 +41,8 @@ struct SchemaRegistry {
   private var byURI: [String: Int] = [:]
   /// Which resource starts at a place of a document.
   private var starts: [SchemaPlace: Int] = [:]
-  private var documentCount = 0
+  /// The URIs that documents were requested by, in the order of `SchemaResource.document`.
+  private(set) var documents: [String] = []
   private var isWholeSetLoaded = false
   private let set: SchemaSet
   private let defaultDraft: SchemaDraft
@@ -64,8 +65,8 @@ struct SchemaRegistry {
   mutating func load(_ document: JSONValue, uri: String) throws(SchemaError) -> Int {
     let base = URIReference(uri).resource
     if let known = byURI[base], resources[known].pointer.isEmpty { return known }
-    let number = documentCount
-    documentCount += 1
+    let number = documents.count
+    documents.append(base)
     let root = try makeResource(
       document, document: number, pointer: "", base: base, inherited: nil)
     // It is also known by the URI of the request.

@@ -39,12 +39,18 @@ public struct MappingError: Error, Equatable, Sendable, CustomStringConvertible 
   public var detail: String
   /// The same without values of the event's documents, for where anybody may read it. Names of fields stay.
   public var outline: String
+  /// Of `schemaInvalid`: the first keyword that the body violates, as a JSON pointer through the schema with references
+  /// followed. Nothing of the document is in it.
+  public var keyword: String?
 
   /// - Parameter outline: where `detail` quotes values.
-  public init(_ code: MappingErrorCode, _ detail: String, outline: String? = nil) {
+  public init(
+    _ code: MappingErrorCode, _ detail: String, outline: String? = nil, keyword: String? = nil
+  ) {
     self.code = code
     self.detail = detail
     self.outline = outline ?? detail
+    self.keyword = keyword
   }
 
   /// Invalid UTF-8 or too deep nesting is a fault of one document; any other invalid bytes are a fault of the

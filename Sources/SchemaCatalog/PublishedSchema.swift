@@ -70,7 +70,12 @@ public enum PublishDecision: Sendable {
   case isPublished(version: Int)
   case mayPublish(version: Int)
   /// It isn't compatible with a version, or that is not known.
-  case refused(SchemaComparison.Verdict, with: [(version: Int, comparison: SchemaComparison)])
+  case refused(SchemaComparison.Verdict, with: [Refusing])
+
+  /// A version that prevents it: what is owed to that, and how the two compare.
+  public typealias Refusing = (
+    version: Int, compatibility: SchemaCompatibility, comparison: SchemaComparison
+  )
 
   /// - Parameters:
   ///   - versions: those there are, in order. Versions that were deleted are missing.
@@ -84,7 +89,7 @@ public enum PublishDecision: Sendable {
       self = .isPublished(version: same.version)
       return
     }
-    var refusing: [(version: Int, comparison: SchemaComparison)] = []
+    var refusing: [Refusing] = []
     var verdict = SchemaComparison.Verdict.compatible
     if policy.compatibility != .none {
       for earlier in policy.isTransitive ? versions : Array(versions.suffix(1)) {
@@ -92,7 +97,7 @@ public enum PublishDecision: Sendable {
         let comparison = SchemaComparison(old: old, new: compiled)
         let found = comparison.verdict(for: policy.compatibility)
         guard found != .compatible else { continue }
-        refusing.append((earlier.version, comparison))
+        refusing.append((earlier.version, policy.compatibility, comparison))
         if verdict != .incompatible { verdict = found }
       }
     }

@@ -75,10 +75,17 @@ final class Solver {
 
   static let evaluationLimit = 2_000_000
   private static let stepLimit = 60_000
+  /// For each question after so many that were not decided within that: the rest is hardly easier.
+  private static let mostExhausted = 4
+  private static let stepLimitAfterwards = 4_000
   private static let depthLimit = 48
 
   private var steps = 0
+  private var limit = 0
+  private var exhausted = 0
   private var depth = 0
+  /// By literal: members for which it says a constant.
+  var constants: [Literal: Set<Text>] = [:]
   /// What was found out for goals, with and without the assumption.
   private var known: [Bool: [Goal: Answer]] = [:]
   /// The same for those that were not decided, which another budget may change.
@@ -92,6 +99,8 @@ final class Solver {
   /// A value for the goal. Its own budget; what was found out for parts of earlier goals is used.
   func search(_ goal: Goal, assumesDeclared: Bool) -> Answer {
     self.assumesDeclared = assumesDeclared
+    if steps > limit { exhausted += 1 }
+    limit = exhausted < Self.mostExhausted ? Self.stepLimit : Self.stepLimitAfterwards
     steps = 0
     evaluationSteps = 0
     depth = 0
@@ -104,7 +113,7 @@ final class Solver {
   /// Whether there is budget for one more step.
   func takeStep(_ cost: Int = 1) -> Bool {
     steps += cost
-    return steps <= Self.stepLimit
+    return steps <= limit
   }
 
   // MARK: Goals
@@ -170,11 +179,7 @@ final class Solver {
     guard !branch.choices.isEmpty else { return solve(branch.conjunction) }
     // What is impossible already needs no choice.
     if case .none = solve(branch.conjunction.necessary(self)) { return .none }
-    let index =
-      branch.choices.indices.min {
-        branch.choices[$0].literals.count < branch.choices[$1].literals.count
-      } ?? 0
-    let choice = branch.choices.remove(at: index)
+    let choice = branch.choices.remove(at: next(of: branch.choices, branch.type))
     var doubts = Doubts()
     for literal in choice.literals {
       var next = branch

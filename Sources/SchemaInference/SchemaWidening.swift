@@ -1,13 +1,32 @@
-import Foundation
 public import JSON
 import JSONSchema
 
 /// Finds the smallest changes to a schema after which it accepts values that it refuses: each keyword that refuses
 /// one gives way as far as that takes, and no further.
+///
+/// Not every keyword can: `not` says nothing of how far. Values that such a keyword refuses are left to a person, and
+/// nothing is changed for them: the schema accepts all others, which the validator has been asked.
 public struct SchemaWidening {
+  /// A document that the schema consists of.
+  public struct Document: Sendable {
+    /// For people.
+    public var name: String
+    /// What it can be requested by, for those that refer to it.
+    public var uris: [String]
+    public var schema: JSONValue
+
+    public init(name: String, uris: [String], schema: JSONValue) {
+      self.name = name
+      self.uris = uris
+      self.schema = schema
+    }
+  }
+
   /// One keyword that gave way.
   public struct Change: Sendable {
-    /// JSON pointer to the keyword, in the schema as it was.
+    /// Which document it is in, by index.
+    public var document: Int
+    /// JSON pointer to the keyword, in the document as it was by then.
     public var pointer: String
     /// How, in words.
     public var what: String
@@ -15,257 +34,195 @@ public struct SchemaWidening {
     public var count: Int
   }
 
-  /// The schema that accepts the values, but for those that are `unresolved`.
-  public private(set) var schema: JSONValue
+  /// Why values are still refused, and what a person can change.
+  public struct Remainder: Sendable, Equatable {
+    public var reason: String
+    /// How many values.
+    public var count: Int
+  }
+
+  /// The schema's own document, and the others that it refers to, after the changes.
+  public private(set) var documents: [Document]
   public private(set) var changes: [Change] = []
-  /// Why values are still refused.
-  public private(set) var unresolved: [String] = []
+  public private(set) var remainders: [Remainder] = []
+  /// How many values the schema accepts.
+  public private(set) var accepted = 0
+
+  /// The schema itself.
+  public var schema: JSONValue { documents[0].schema }
+
+  /// - Parameter documents: the schema first, then all that it refers to.
+  /// - Throws: if the schema, as it is, can't be compiled.
+  public init(_ documents: [Document], toAccept values: [JSONValue]) throws(SchemaError) {
+    self.documents = documents
+    var open = Array(values.indices)
+    while !open.isEmpty {
+      var attempt = WideningAttempt(documents)
+      let left = try attempt.run(values, open)
+      if left.isEmpty {
+        self.documents = attempt.documents
+        changes = attempt.changes
+        accepted = open.count
+        return
+      }
+      // What was changed for them alone would be changed for nothing.
+      for reason in attempt.reasons {
+        if let known = remainders.firstIndex(where: { $0.reason == reason.reason }) {
+          remainders[known].count += reason.count
+        } else {
+          remainders.append(reason)
+        }
+      }
+      open.removeAll { left.contains($0) }
+    }
+  }
+
+  /// A schema without references to other documents.
+  public init(_ schema: JSONValue, toAccept values: [JSONValue]) throws(SchemaError) {
+    try self.init([Document(name: "", uris: [""], schema: schema)], toAccept: values)
+  }
+
+  /// The schema of documents, of which the first is the schema itself.
+  public static func compiled(_ documents: [Document]) throws(SchemaError) -> CompiledSchema {
+    var set = SchemaSet()
+    for document in documents.dropFirst() {
+      for uri in document.uris { set.add(document.schema, uri: uri) }
+    }
+    return try CompiledSchema(
+      documents[0].schema, uri: documents[0].uris.first ?? "", set: set)
+  }
+}
+
+/// One attempt to make a schema accept all of some values.
+struct WideningAttempt {
+  typealias Refused = (value: Int, instance: JSONValue, violation: SchemaViolation)
+
+  var documents: [SchemaWidening.Document]
+  private(set) var changes: [SchemaWidening.Change] = []
+  /// Why the values that are left are refused.
+  private(set) var reasons: [SchemaWidening.Remainder] = []
 
   /// Each round shows what the keywords of the round before have hidden.
   private static let mostRounds = 32
 
-  /// - Throws: if the schema, as it is, can't be compiled.
-  public init(_ schema: JSONValue, toAccept values: [JSONValue]) throws(SchemaError) {
-    self.schema = schema
-    var left = values
+  init(_ documents: [SchemaWidening.Document]) { self.documents = documents }
+
+  /// Returns the values that are still refused.
+  mutating func run(_ values: [JSONValue], _ indices: [Int]) throws(SchemaError) -> Set<Int> {
+    var left = indices
     for _ in 0..<Self.mostRounds {
-      let compiled = try CompiledSchema(self.schema)
-      var refusals: [String: [(value: JSONValue, violation: SchemaViolation)]] = [:]
-      var order: [String] = []
-      left = left.filter { value in
-        let violations = Self.decisive(compiled.explain(value).violations)
-        for violation in violations {
-          let place = violation.absoluteKeywordLocation
-          if refusals[place] == nil { order.append(place) }
-          refusals[place, default: []].append((value, violation))
-        }
-        return !violations.isEmpty
+      let compiled = try SchemaWidening.compiled(documents)
+      var refusals = refusals(of: values, left, by: compiled)
+      if refusals.isEmpty {
+        // A change for one may refuse another: inside `not` and `if`, more is less.
+        refusals = self.refusals(of: values, indices, by: compiled)
+        if refusals.isEmpty { return [] }
       }
-      guard !left.isEmpty else { return }
-      var reasons: [String] = []
-      let before = self.schema
-      for place in order {
-        guard let refused = refusals[place] else { continue }
-        guard place.hasPrefix(compiled.uri + "#") else {
-          reasons.append("\(place) is in a schema of its own: change that one")
-          continue
-        }
-        // In a URI, pointers are percent-encoded.
-        let fragment = String(place.dropFirst(compiled.uri.count + 1))
-        let pointer = fragment.removingPercentEncoding ?? fragment
-        if let reason = widen(at: pointer, refused) { reasons.append(reason) }
-      }
-      guard self.schema != before else {
-        unresolved = reasons.isEmpty ? ["\(left.count) values are still refused"] : reasons
-        return
-      }
+      left = refusals.values
+      if !widen(refusals, compiled) { return Set(left) }
     }
-    unresolved = ["\(left.count) values are still refused after \(Self.mostRounds) rounds"]
-  }
-
-  /// Without what follows from another violation, and without what only sums up others.
-  private static func decisive(_ violations: [SchemaViolation]) -> [SchemaViolation] {
-    let deciding: Set<String> = ["anyOf", "oneOf", "not", "contains"]
-    let summing: Set<String> = [
-      "allOf", "$ref", "$dynamicRef", "properties", "patternProperties", "items", "prefixItems",
-      "then", "else", "dependentSchemas",
+    reasons = [
+      SchemaWidening.Remainder(
+        reason: "they are still refused after \(Self.mostRounds) rounds of changes",
+        count: left.count)
     ]
-    let places = Set(violations.map(\.keywordLocation))
-    return violations.filter { violation in
-      var parts = violation.keywordLocation.split(separator: "/", omittingEmptySubsequences: false)
-      if let last = parts.last, summing.contains(String(last)),
-        places.contains(where: { $0.hasPrefix(violation.keywordLocation + "/") })
-      {
-        return false
+    return Set(left)
+  }
+
+  /// What refuses values, by keyword.
+  private struct Refusals {
+    var values: [Int] = []
+    /// By `absoluteKeywordLocation`.
+    var places: [String: [Refused]] = [:]
+    var order: [String] = []
+
+    var isEmpty: Bool { values.isEmpty }
+  }
+
+  private func refusals(
+    of values: [JSONValue], _ indices: [Int], by schema: CompiledSchema
+  ) -> Refusals {
+    var found = Refusals()
+    for index in indices {
+      let violations = DecisiveViolations.of(schema.explain(values[index]).violations)
+      if !violations.isEmpty { found.values.append(index) }
+      for violation in violations {
+        let path = JSONPointer.parts(violation.instanceLocation)
+        let isName = EvaluationPath.isAboutName(violation.keywordLocation)
+        guard
+          let instance = isName
+            ? path.last.map({ .string($0) }) : JSONPointer.value(at: path[...], in: values[index])
+        else { continue }
+        let place = violation.absoluteKeywordLocation
+        if found.places[place] == nil { found.order.append(place) }
+        found.places[place, default: []].append((index, instance, violation))
       }
-      while parts.count > 2 {
-        parts.removeLast()
-        if let last = parts.last, deciding.contains(String(last)),
-          places.contains(parts.joined(separator: "/"))
-        {
-          return false
-        }
-      }
-      return true
     }
+    return found
   }
 
-  // MARK: One keyword
-
-  /// Returns why it can't give way; nil if it did.
-  private mutating func widen(
-    at pointer: String, _ refused: [(value: JSONValue, violation: SchemaViolation)]
-  ) -> String? {
-    let path = JSONPointer.parts(pointer)
-    let instances = refused.compactMap { value, violation -> JSONValue? in
-      let place = JSONPointer.parts(violation.instanceLocation)
-      if path.dropLast().last == "propertyNames" { return place.last.map { .string($0) } }
-      return JSONPointer.value(at: place[...], in: value)
-    }
-    guard let keyword = path.last, let present = JSONPointer.value(at: path[...], in: schema),
-      !instances.isEmpty
-    else { return "\(pointer) can't be found" }
-    // `false` under a name, or for an item.
-    if present == .bool(false),
-      !["additionalProperties", "unevaluatedProperties"].contains(keyword)
-    {
-      replace(path, with: Self.inferred(instances))
-      return note(pointer, "is allowed", refused.count)
-    }
-    switch keyword {
-    case "type": return widenType(path, present, instances)
-    case "enum", "const":
-      var values = keyword == "const" ? [present] : present.arrayValue ?? []
-      let new = Self.distinct(instances).filter { !values.contains($0) }
-      values += new
-      replace(path, with: nil)
-      replace(path.dropLast() + ["enum"], with: .array(values))
-      return note(pointer, "\(Self.list(new)) added", refused.count)
-    case "required":
-      let names = present.arrayValue ?? []
-      let kept = names.filter { name in
-        instances.allSatisfy { $0[name.stringValue ?? ""] != nil }
-      }
-      replace(path, with: kept.isEmpty ? nil : .array(kept))
-      let gone = names.filter { !kept.contains($0) }
-      return note(pointer, "\(Self.list(gone)) no longer required", refused.count)
-    case "additionalProperties", "unevaluatedProperties":
-      return declare(path, refused)
-    case "minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum":
-      return widenBound(path, keyword, instances)
-    case "minLength", "minItems", "minProperties":
-      let least = instances.map(Self.size).min() ?? 0
-      replace(path, with: least == 0 ? nil : .int(least))
-      return note(pointer, "\(present.text()) → \(least)", refused.count)
-    case "maxLength", "maxItems", "maxProperties":
-      let most = instances.map(Self.size).max() ?? 0
-      replace(path, with: .int(most))
-      return note(pointer, "\(present.text()) → \(most)", refused.count)
-    case "anyOf":
-      replace(path, with: .array((present.arrayValue ?? []) + [Self.inferred(instances)]))
-      return note(pointer, "one more alternative", refused.count)
-    case "oneOf":
-      // Several alternatives that accept a value are no reason to refuse it any more.
-      var alternatives = present.arrayValue ?? []
-      if refused.contains(where: { !$0.violation.error.contains("by one only") }) {
-        alternatives.append(Self.inferred(instances))
-      }
-      replace(path, with: nil)
-      replace(path.dropLast() + ["anyOf"], with: .array(alternatives))
-      return note(pointer, "becomes anyOf", refused.count)
-    case "pattern", "format", "multipleOf", "uniqueItems", "contains", "minContains", "maxContains",
-      "dependentRequired", "unevaluatedItems":
-      replace(path, with: nil)
-      return note(pointer, "\(present.text()) taken out", refused.count)
-    default: return "\(pointer): \(keyword) does not give way by itself"
-    }
-  }
-
-  private mutating func note(_ pointer: String, _ what: String, _ count: Int) -> String? {
-    changes.append(Change(pointer: pointer, what: what, count: count))
-    return nil
-  }
-
-  private mutating func widenType(
-    _ path: [String], _ present: JSONValue, _ instances: [JSONValue]
-  ) -> String? {
-    var types = present.arrayValue?.compactMap(\.stringValue) ?? [present.stringValue ?? ""]
-    let new = Self.typeNames(instances)
-    var added: [String] = []
-    for type in new where !types.contains(type) {
-      if type == "number" { types.removeAll { $0 == "integer" } }
-      types.append(type)
-      added.append(type)
-    }
-    replace(path, with: types.count == 1 ? .string(types[0]) : .array(types.map { .string($0) }))
-    return note(
-      JSONPointer.text(path), "\(added.joined(separator: ", ")) added to \(present.text())",
-      instances.count)
-  }
-
-  private mutating func widenBound(
-    _ path: [String], _ keyword: String, _ instances: [JSONValue]
-  ) -> String? {
-    let isLower = keyword.hasSuffix("inimum")
-    let sorted = instances.filter { $0.doubleValue != nil }
-      .sorted { ($0.doubleValue ?? 0) < ($1.doubleValue ?? 0) }
-    guard let bound = isLower ? sorted.first : sorted.last else { return "no number" }
-    replace(path, with: nil)
-    replace(path.dropLast() + [isLower ? "minimum" : "maximum"], with: bound)
-    return note(JSONPointer.text(path), "→ \(bound.text())", instances.count)
-  }
-
-  /// Members that were not allowed become properties, with what is known of their values.
-  private mutating func declare(
-    _ path: [String], _ refused: [(value: JSONValue, violation: SchemaViolation)]
-  ) -> String? {
-    var values: [String: [JSONValue]] = [:]
-    var names: [String] = []
-    for (value, violation) in refused {
-      let place = JSONPointer.parts(violation.instanceLocation)
-      guard let name = place.last, let member = JSONPointer.value(at: place[...], in: value) else {
+  /// False: nothing could give way, and `reasons` says why.
+  private mutating func widen(_ refusals: Refusals, _ compiled: CompiledSchema) -> Bool {
+    let before = documents
+    reasons = []
+    for place in refusals.order {
+      guard let refused = refusals.places[place], let first = refused.first?.violation else {
         continue
       }
-      if values[name] == nil { names.append(name) }
-      values[name, default: []].append(member)
-    }
-    for name in names {
-      replace(
-        path.dropLast() + ["properties", name], with: Self.inferred(values[name] ?? []))
-    }
-    return note(
-      JSONPointer.text(path), "\(names.joined(separator: ", ")) declared", refused.count)
-  }
-
-  private mutating func replace(_ path: [String], with value: JSONValue?) {
-    schema = JSONPointer.replacing(path[...], with: value, in: schema)
-  }
-
-  // MARK: Values
-
-  /// A lenient schema of values, without its head.
-  private static func inferred(_ values: [JSONValue]) -> JSONValue {
-    let inference = SchemaInference()
-    // Values that were read once.
-    for value in values { try? inference.observe(value.text()) }
-    var schema = inference.schema()
-    schema["$schema"] = nil
-    return schema
-  }
-
-  private static func typeNames(_ values: [JSONValue]) -> [String] {
-    var names: [String] = []
-    for value in values {
-      let name =
-        switch value {
-        case .null: "null"
-        case .bool: "boolean"
-        case .number(let digits): Int64(digits) == nil ? "number" : "integer"
-        case .string: "string"
-        case .array: "array"
-        case .object: "object"
+      let count = Set(refused.map(\.value)).count
+      do throws(WideningRefusal) {
+        guard let source = compiled.source(of: first) else {
+          throw WideningRefusal("\(place) can't be found")
         }
-      if !names.contains(name) { names.append(name) }
+        let document = documents.firstIndex { document in
+          document.uris.contains { $0.isSame(as: source.document) }
+        }
+        guard let document else { throw Self.foreign(first) }
+        var keyword = KeywordWidening(
+          documents[document].schema, at: source.pointer, named: name(document), refused)
+        let what = try keyword.widened()
+        documents[document].schema = keyword.schema
+        let references = compiled.references(to: source.document, source.pointer)
+        let shared = references > 1 ? "; \(references) references lead there" : ""
+        changes.append(
+          SchemaWidening.Change(
+            document: document, pointer: source.pointer, what: what + shared, count: count))
+      } catch {
+        reasons.append(SchemaWidening.Remainder(reason: error.reason, count: count))
+      }
     }
-    if names.contains("number") { names.removeAll { $0 == "integer" } }
-    return names
-  }
-
-  private static func size(_ value: JSONValue) -> Int {
-    switch value {
-    case .string(let text): text.unicodeScalars.count
-    case .array(let items): items.count
-    case .object(let members): members.count
-    case .null, .bool, .number: 0
+    if documents.elementsEqual(before, by: { $0.schema == $1.schema }) {
+      if reasons.isEmpty {
+        reasons = [
+          SchemaWidening.Remainder(
+            reason: "they are refused, and no keyword was found that could give way",
+            count: refusals.values.count)
+        ]
+      }
+      return false
     }
+    return true
   }
 
-  private static func distinct(_ values: [JSONValue]) -> [JSONValue] {
-    values.reduce(into: []) { found, value in if !found.contains(value) { found.append(value) } }
-  }
+  /// How a document is named before a pointer: not at all if it is the schema itself.
+  private func name(_ document: Int) -> String { document == 0 ? "" : documents[document].name }
 
-  private static func list(_ values: [JSONValue]) -> String {
-    let shown = values.prefix(5).map { $0.text() }.joined(separator: ", ")
-    return values.count > 5 ? "\(shown) and \(values.count - 5) more" : shown
+  /// A built-in metaschema.
+  private static func foreign(_ violation: SchemaViolation) -> WideningRefusal {
+    let place = violation.absoluteKeywordLocation
+    let path = JSONPointer.parts(violation.keywordLocation)
+    guard let reference = path.lastIndex(where: { ["$ref", "$dynamicRef"].contains($0) }) else {
+      return WideningRefusal("\(place) is not in one of the schema's files")
+    }
+    return WideningRefusal(
+      "\(place) is not in one of the schema's files, and can't be changed: let "
+        + "\(JSONPointer.text(Array(path[...reference]))) refer to a schema of your own")
   }
+}
+
+/// Why a keyword can't give way, and what a person can do.
+struct WideningRefusal: Error {
+  var reason: String
+
+  init(_ reason: String) { self.reason = reason }
 }

@@ -16,6 +16,8 @@ struct CollectionContract {
   private let documents: [[UInt8]]?
   /// The `$jsonSchema`, as JSON.
   private let validator: JSONValue?
+  /// What its validator has beside that.
+  private let conditions: [String]
 
   /// - Parameters:
   ///   - collection: `database.collection`.
@@ -29,15 +31,16 @@ struct CollectionContract {
     self.collection = name
     self.style = style
     let found = try await Self.ask { () throws(MongoError) in
-      let schema = try await MongoAdmin.validator(options, database: database, collection: name)
-      guard let sample else { return (schema, nil as [[UInt8]]?) }
+      let described = try await MongoAdmin.survey(options, database: database, collection: name)
+      guard let sample else { return (described, nil as [[UInt8]]?) }
       return (
-        schema,
+        described,
         try await MongoAdmin.sample(options, database: database, collection: name, count: sample)
       )
     }
     documents = found.1
-    validator = found.0.flatMap { Self.json($0, style) }
+    validator = found.0?.validator.flatMap { Self.json($0, style) }
+    conditions = found.0?.conditions ?? []
   }
 
   private static func ask<T>(_ question: () async throws(MongoError) -> T) async throws -> T {
@@ -79,11 +82,17 @@ struct CollectionContract {
 
   /// The schema with what the validator asks for and no document breaks.
   func merged(into inferred: JSONValue) async throws -> (schema: JSONValue, leftOut: [String]) {
-    guard let validator else { return (inferred, []) }
+    var leftOut: [String] = []
+    if !conditions.isEmpty {
+      leftOut.append(
+        "the collection's validator has conditions beside $jsonSchema, which are not taken over: "
+          + conditions.joined(separator: ", "))
+    }
+    guard let validator else { return (inferred, leftOut) }
     var merge = ValidatorMerge(inferred, validator, isSimplified: style == .simplified)
     while merge.schema != inferred {
       guard let compiled = try? CompiledSchema(merge.schema, options: SchemaOptions(style: style))
-      else { return (inferred, ["the collection's validator can't be merged"]) }
+      else { return (inferred, leftOut + ["the collection's validator can't be merged"]) }
       let broken = BrokenKeywords(compiled, of: merge.schema, style)
       try await each { broken.take($0) }
       if broken.places.isEmpty { break }
@@ -95,7 +104,7 @@ struct CollectionContract {
       // The inference accepts all that it has seen; of a whole collection, documents may have come meanwhile.
       if !isProgress { break }
     }
-    return (merge.schema, merge.leftOut)
+    return (merge.finished, leftOut + merge.leftOut)
   }
 }
 

@@ -194,7 +194,7 @@ struct SchemaInferCommand: AsyncParsableCommand {
     }
     let report: SchemaWideningReport
     do throws(SchemaError) {
-      report = try SchemaWideningReport(rule, schema, toAccept: bodies)
+      report = try SchemaWideningReport(index, of: configuration, schema, toAccept: bodies)
     } catch {
       printError("\(error)")
       throw ExitCode(78)
@@ -204,7 +204,7 @@ struct SchemaInferCommand: AsyncParsableCommand {
     } else {
       print(printable(report.text, keepingLines: true))
     }
-    if !report.widening.unresolved.isEmpty { throw ExitCode(1) }
+    if !report.widening.remainders.isEmpty { throw ExitCode(1) }
   }
 
   /// As the rule would publish them now.

@@ -142,10 +142,10 @@ struct SchemaPublish: AsyncParsableCommand {
   private func refuse(_ decision: PublishDecision) throws {
     guard case .refused(let verdict, let refusing) = decision else { return }
     if json {
-      let list = refusing.map { version, comparison in
+      let list = refusing.map { version, compatibility, comparison in
         JSONValue.object([
           .init("version", .int(version)),
-          .init("comparison", comparison.json(for: .full)),
+          .init("comparison", comparison.json(for: compatibility)),
         ])
       }
       let report: JSONValue = [
@@ -154,7 +154,7 @@ struct SchemaPublish: AsyncParsableCommand {
       ]
       print(report.text())
     } else {
-      for (version, comparison) in refusing {
+      for (version, _, comparison) in refusing {
         print("refused: compared with \(name).\(version) (OLD), \(schema) (NEW) is")
         print(printable(comparison.text(), keepingLines: true))
       }

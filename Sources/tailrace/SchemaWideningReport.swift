@@ -2,57 +2,125 @@ import ArgumentParser
 import BridgeConfiguration
 import JSON
 import JSONSchema
+import Mapping
 import SchemaDiff
 import SchemaInference
 
 /// `tailrace schema infer --from-dlq`: the smallest change of a rule's schema that accepts what it has refused.
 struct SchemaWideningReport {
   let rule: String
-  /// The schema's path, as the configuration has it.
-  let path: String
-  let old: JSONValue
   let bodies: Int
   let widening: SchemaWidening
   let comparison: SchemaComparison
+  /// The schema's files as they are; the first is its own.
+  private let files: [SchemaSource]
+  /// The published version that the rule names.
+  private let version: SchemaVersion?
+  /// Other rules by file, where they use one that changes.
+  private let users: [Int: [String]]
 
-  /// - Parameter schema: the rule's.
+  /// - Parameter index: the rule's.
+  /// - Throws: if the schema can't be compiled by itself.
   init(
-    _ rule: String, _ schema: RuleSchema, toAccept bodies: [JSONValue]
+    _ index: Int, of configuration: BridgeConfiguration, _ schema: RuleSchema,
+    toAccept bodies: [JSONValue]
   ) throws(SchemaError) {
-    self.rule = rule
+    rule = configuration.rules[index].name
     self.bodies = bodies.count
-    path = schema.path
-    old = schema.bundled
-    widening = try SchemaWidening(old, toAccept: bodies)
+    files = schema.sources
+    version = schema.version
+    let old = files.map {
+      SchemaWidening.Document(name: $0.path, uris: $0.uris, schema: $0.document)
+    }
+    let widening = try SchemaWidening(old, toAccept: bodies)
+    self.widening = widening
     comparison = SchemaComparison(
-      old: try CompiledSchema(old), new: try CompiledSchema(widening.schema))
+      old: try SchemaWidening.compiled(old), new: try SchemaWidening.compiled(widening.documents))
+    var users: [Int: [String]] = [:]
+    for (number, file) in files.enumerated() {
+      for (other, used) in configuration.schemas.enumerated() where other != index {
+        guard let used, used.sources.contains(where: { $0.uris.first == file.uris.first }) else {
+          continue
+        }
+        users[number, default: []].append(configuration.rules[other].name)
+      }
+    }
+    self.users = users
   }
 
+  private func isChanged(_ file: Int) -> Bool {
+    widening.documents[file].schema != files[file].document
+  }
+
+  private func pointer(_ change: SchemaWidening.Change) -> String {
+    change.document == 0 ? change.pointer : "\(files[change.document].path)#\(change.pointer)"
+  }
+
+  // MARK: For people
+
   var text: String {
-    var lines = ["\(bodies) dead letters of the rule \(rule); to accept them:"]
+    var lines = ["\(Self.letters(bodies)) of the rule \(rule); to accept them:"]
     for change in widening.changes {
-      lines.append("  \(change.pointer): \(change.what) (\(change.count) letters)")
+      lines.append("  \(pointer(change)): \(change.what) (\(Self.letters(change.count)))")
     }
-    if widening.changes.isEmpty { lines.append("  nothing: the schema accepts them already") }
-    for reason in widening.unresolved { lines.append("  not decided: \(reason)") }
-    if old != widening.schema {
-      lines += ["", "--- \(path)", "+++ \(path) (proposed)"]
-      lines += LineDifference.unified(old.text(pretty: true), widening.schema.text(pretty: true))
+    if widening.changes.isEmpty, widening.remainders.isEmpty {
+      lines.append("  nothing: the schema accepts them already")
+    }
+    for remainder in widening.remainders {
+      lines.append("  left to a person: \(remainder.reason) (\(Self.letters(remainder.count)))")
+    }
+    if !widening.remainders.isEmpty {
+      lines.append(
+        widening.changes.isEmpty
+          ? "Nothing is proposed: \(widening.accepted) of \(bodies) are accepted as it is"
+          : "What is proposed accepts \(widening.accepted) of \(bodies)")
+    }
+    for (number, file) in files.enumerated() where isChanged(number) {
+      lines += ["", "--- \(file.path)", "+++ \(file.path) (proposed)"]
+      lines += LineDifference.unified(
+        file.document.text(pretty: true), widening.documents[number].schema.text(pretty: true))
+      if let users = users[number] {
+        lines.append(
+          "\(file.path) also belongs to the schemas of other rules: \(users.joined(separator: ", "))"
+        )
+      }
+    }
+    if let version, !widening.changes.isEmpty {
+      lines += [
+        "", "The rule names \(version), which can't be changed: publish this as its next version",
+        "(tailrace schema publish), and name that.",
+      ]
     }
     return lines.joined(separator: "\n") + "\n\n" + comparison.text()
   }
 
+  private static func letters(_ count: Int) -> String {
+    count == 1 ? "1 dead letter" : "\(count) dead letters"
+  }
+
+  // MARK: For machines
+
   var json: JSONValue {
-    [
-      "rule": .string(rule), "schema_file": .string(path), "dead_letters": .int(bodies),
+    let changed = files.indices.dropFirst().filter(isChanged)
+    return [
+      "rule": .string(rule), "schema_file": .string(files[0].path), "dead_letters": .int(bodies),
+      "accepted": .int(widening.accepted),
       "changes": .array(
         widening.changes.map {
           [
-            "pointer": .string($0.pointer), "change": .string($0.what),
-            "dead_letters": .int($0.count),
+            "file": .string(files[$0.document].path), "pointer": .string($0.pointer),
+            "change": .string($0.what), "dead_letters": .int($0.count),
           ]
         }),
-      "unresolved": .array(widening.unresolved.map { .string($0) }), "schema": widening.schema,
+      "unresolved": .array(
+        widening.remainders.map {
+          ["reason": .string($0.reason), "dead_letters": .int($0.count)]
+        }),
+      "schema": widening.schema,
+      "other_files": .array(
+        changed.map {
+          ["file": .string(files[$0].path), "schema": widening.documents[$0].schema]
+        }),
       "comparison": comparison.json(for: .backward),
     ]
   }

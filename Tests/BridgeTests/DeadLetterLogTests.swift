@@ -1,5 +1,4 @@
 import Bridge
-import JSON
 import Oplog
 import Testing
 
@@ -54,30 +53,5 @@ import Testing
     log.note(rule: "a", error: "e", detail: "", position(1))
     #expect(log.rest().map(\.count) == [1])
     #expect(log.rest() == [])
-  }
-
-  @Test func `bodies that schemas refuse are counted by keyword, and nothing of them shows`() {
-    var log = DeadLetterLog()
-    let properties = (0..<50).map { JSONValue.Member("p\($0)", ["type": "string"]) }
-    log.know([("a", ["properties": .object(properties)])])
-    func refuse(_ keyword: String, rule: String = "a", _ index: UInt32) {
-      log.note(
-        rule: rule, error: "schema_invalid", detail: "/p0: 1 is an integer (\(keyword))",
-        position(index))
-    }
-    refuse("/properties/p0/type", 1)
-    refuse("/properties/p0/type", 5)
-    // A document's own words, and a rule whose schema is not known.
-    log.note(
-      rule: "a", error: "schema_invalid", detail: "/p0: \"x; y (/secret/type)\" is none",
-      position(6))
-    refuse("/properties/p0/type", rule: "b", 7)
-    #expect(log.schemaRefusals.map(\.keyword) == ["/properties/p0/type", nil, nil])
-    #expect(log.schemaRefusals.map(\.count) == [2, 1, 1])
-    #expect(log.schemaRefusals.first?.newest == position(5))
-    for index in 1..<50 { refuse("/properties/p\(index)/type", UInt32(index)) }
-    let ofRule = log.schemaRefusals.filter { $0.rule == "a" }
-    #expect(ofRule.count == DeadLetterLog.mostKeywords)
-    #expect(ofRule.reduce(0) { $0 + $1.count } == 52)
   }
 }

@@ -76,10 +76,13 @@ def test_every_kind_of_rule(lab, tmp_path, name):
               "c": "https://json-schema.org/draft/2020-12/schema"}
     for key, draft in drafts.items():
         (tmp_path / "schemas" / f"{key}.json").write_text(json.dumps({
-            "$schema": draft, "type": "object", "properties": {"room": {"$ref": "parts/room.json"}},
+            "$schema": draft, "type": "object",
+            "properties": {"room": {"$ref": "parts/room.json"}, "author": {"$ref": "parts/the%20author.json"}},
             "required": ["room"]} | ({"$id": "https://example.com/c.json"} if key == "c" else {})))
     (tmp_path / "schemas" / "parts" / "room.json").write_text(json.dumps({"$ref": "token.json"}))
-    (tmp_path / "schemas" / "parts" / "token.json").write_text(json.dumps({"type": "string", "minLength": 3}))
+    # Two files with the same content are two files.
+    for file in ["token", "the author"]:
+        (tmp_path / "schemas" / "parts" / f"{file}.json").write_text(json.dumps({"type": "string", "minLength": 3}))
 
     def rule(rule_name, subject, **more):
         return {"name": rule_name, "match": {"namespace": f"{name}.{rule_name}", "operations": ["insert"]},
@@ -120,7 +123,8 @@ def test_every_kind_of_rule(lab, tmp_path, name):
     for key in drafts:
         payload = messages[key]["payload"]
         validator = jsonschema_rs.validator_for(payload["schema"])
-        assert validator.is_valid({"room": "abc"}), key
+        assert validator.is_valid({"room": "abc", "author": "abc"}), key
+        assert not validator.is_valid({"room": "abc", "author": "ab"}), key
         assert not validator.is_valid({"room": "ab"}) and not validator.is_valid({}), key
     assert [messages[key]["payload"]["schemaFormat"].split("=")[1] for key in "abc"] == [
         "draft-07", "2019-09", "2020-12"]

@@ -209,3 +209,11 @@ def test_what_cannot_be_proposed(lab, tmp_path, name):
     propose(tmp_path, "--from-mongodb", "mongodb://127.0.0.1:1/?replicaSet=rs0", code=69)
     assert "one of" in propose(tmp_path, "--from-mongodb", lab.uri, "--from-events", "x", code=64).stderr
     assert not (tmp_path / "tailrace.yaml").exists()
+    # A rule for this name would take all other collections' events, too.
+    with client(lab) as mongo:
+        for collection in ["*", "rooms"]:
+            mongo[name][collection].insert_one({"password": "x"})
+    propose(tmp_path, "--from-mongodb", lab.uri, "--database", name)
+    text = (tmp_path / "tailrace.yaml").read_text()
+    assert "in a rule, * matches any characters" in text
+    assert {rule["match"]["namespace"] for rule in yaml.safe_load(text)["rules"]} == {f"{name}.rooms"}

@@ -2,6 +2,7 @@
 screen reader."""
 
 import http.client
+import json
 import os
 import signal
 from pathlib import Path
@@ -109,17 +110,31 @@ def test_page_of_a_gap(browser, tmp_path, name):
 
 def test_page_on_a_phone_by_keyboard_and_screen_reader(browser, lab, tmp_path, name):
     make_collections(lab, name)
-    rule = {"name": "no-subject", "match": {"namespace": f"{name}.*", "operations": ["insert"]},
+    rule = {"name": "no-subject", "match": {"namespace": f"{name}.rooms", "operations": ["insert"]},
             "subject": name + ".{fullDocument.missing}"}
-    with Bridge(tmp_path, configuration(lab, name, rule=rule)) as bridge, client(lab) as mongo:
+    hostile = "<img src=x onerror=alert(1)>"
+    (tmp_path / "s.json").write_text(json.dumps(
+        {"properties": {"fullDocument": {"properties": {hostile: {"type": "string"}}}}}))
+    whole = configuration(lab, name, rule=rule)
+    whole["rules"].append({"name": "dropped", "match": {"namespace": f"{name}.messages"}, "schema": "s.json",
+                           "subject": name + ".{operationType}", "stream": name, "on_invalid": "drop"})
+    with Bridge(tmp_path, whole) as bridge, client(lab) as mongo:
         bridge.start().wait_ready()
         mongo[name].rooms.insert_many([{"_id": number} for number in range(3)])
+        mongo[name].messages.insert_many([{"_id": number, hostile: 424242} for number in range(2)])
         browser.look(width=360, height=780, dark=True, phone=True)
         browser.open(address(bridge))
         wait_until(lambda: "no-subject" in (browser.text("#letters") or ""), "the letters by cause")
         assert browser.text("#letters tbody td:nth-child(3)") == "3"
+        # What was dropped is counted by keyword like what became a dead letter, without values of documents.
+        wait_until(lambda: browser.text("#refusals tbody td:nth-child(4)") == "2", "the refusals by keyword")
+        row = browser.run("[...document.querySelectorAll('#refusals tbody tr')].map(r => [...r.cells].map(c => c.textContent))")
+        assert [cells[:4] for cells in row] == [
+            ["dropped", f"/properties/fullDocument/properties/{hostile}/type", f"/fullDocument/{hostile}", "2"]]
+        refusal = bridge.json("/status")[1]["schema_refusals"][0]
+        assert row[0][4:] == [refusal["first_position"], refusal["newest_position"]]
+        assert "424242" not in browser.run("document.body.textContent")
         # Text from a configuration or a document is text, whatever it looks like.
-        hostile = "<img src=x onerror=alert(1)>"
         bridge.file.write_text(bridge.file.read_text().replace("name: no-subject", f'name: "{hostile}"'))
         bridge.process.send_signal(signal.SIGHUP)
         wait_until(lambda: hostile in browser.text("#reason"), "the rule's name in the reason")
@@ -134,7 +149,7 @@ def test_page_on_a_phone_by_keyboard_and_screen_reader(browser, lab, tmp_path, n
         assert browser.run("document.activeElement.textContent") == "Skip to the checks"
         browser.press("Enter", 13)
         reached = []
-        for _ in range(12):
+        for _ in range(14):
             browser.press("Tab", 9)
             reached.append(browser.run("document.activeElement.getAttribute('aria-label') ?? document.activeElement.textContent"))
         assert "Checks" in reached and "/metrics" in reached, reached
@@ -145,7 +160,7 @@ def test_page_on_a_phone_by_keyboard_and_screen_reader(browser, lab, tmp_path, n
         pictures = [text for role, text in seen if role in ("image", "img")]
         assert len(pictures) == 4 and all(": now " in text for text in pictures)
         headings = [text for role, text in seen if role == "heading"]
-        assert {"Checks", "Streams", "Rules", "Dead letters", "Cut-over", "Last errors"} <= set(headings)
+        assert {"Checks", "Streams", "Rules", "Dead letters", "Schema refusals", "Cut-over", "Last errors"} <= set(headings)
     assert not wrong(browser)
 
 

@@ -129,6 +129,13 @@ def test_drop_and_halt(lab, jetstream, tmp_path, name):
         outcomes = wait_until(lambda: (o := bridge.json("/status")[1]["outcomes"])["dropped"] == 3
                               and o, "3 dropped")
         assert outcomes["published"] == 3
+        # They are counted by keyword like dead letters.
+        refusals = bridge.json("/status")[1]["schema_refusals"]
+        assert sum(refusal["count"] for refusal in refusals) == 3
+        assert all(refusal["keyword"] and refusal["place"].startswith("/fullDocument") for refusal in refusals)
+        for refusal in refusals:
+            sample = f'{{rule="all",keyword="{refusal["keyword"]}"}} {refusal["count"]}'
+            assert "tailrace_schema_refusals_total" + sample in bridge.get("/metrics")[1]
         assert bridge.terminate() == 0
     assert not jetstream.state(f"DLQ_{name}")["messages"]
     other = f"{name}_halt"

@@ -47,7 +47,7 @@ def test_from_refusal_to_a_better_schema(lab, jetstream, tmp_path, name):
 
         text = tailrace(*options, cwd=tmp_path)
         assert text.returncode == 0, text.stderr
-        assert f'{PLACE}/properties/rid/type: null added to "string" (1 letters)' in text.stdout
+        assert f'{PLACE}/properties/rid/type: null added to "string" (1 dead letter)' in text.stdout
         assert '+++ s.json (proposed)' in text.stdout and '\n-          "maximum": 10' in text.stdout
         assert "BACKWARD compatible" in text.stdout and "FORWARD incompatible" in text.stdout
         report = json.loads(tailrace(*options, "--json", cwd=tmp_path).stdout)
@@ -69,15 +69,33 @@ def test_from_refusal_to_a_better_schema(lab, jetstream, tmp_path, name):
         wait_until(lambda: jetstream.holds(name, len(documents)), "messages")
 
 
-def test_what_cannot_give_way(lab, jetstream, tmp_path, name):
-    """A keyword that forbids says nothing of how far it could give way: that is for a person to decide."""
+def test_other_files_and_what_cannot_give_way(lab, jetstream, tmp_path, name):
+    """What a neighbouring file refuses changes there. A keyword that forbids says nothing of how far it could give way:
+    that is for a person to decide, and nothing is changed for its letters."""
     make_collections(lab, name)
-    (tmp_path / "s.json").write_text(json.dumps({"not": {"required": ["fullDocument"]}}))
+    inner = {"properties": {"u": {"$ref": "lib/user%20x.json"}, "secret": {"not": {"type": "string"}}}}
+    (tmp_path / "s.json").write_text(json.dumps({"properties": {"fullDocument": inner}}))
+    (tmp_path / "lib").mkdir()
+    other = tmp_path / "lib" / "user x.json"
+    other.write_text(json.dumps({"properties": {"name": {"$ref": "#/$defs/name"}}, "$defs": {"name": {"maxLength": 3}}}))
     with Bridge(tmp_path, configuration(lab, name, rule={"schema": "s.json"})) as bridge, client(lab) as mongo:
         bridge.start().wait_ready()
-        mongo[name].messages.insert_one({"_id": 1})
-        wait_until(lambda: jetstream.holds(f"DLQ_{name}", 1), "a dead letter")
-        done = tailrace("schema", "infer", "--from-dlq", "--rule", "all", "-c", bridge.file, cwd=tmp_path)
-        assert done.returncode == 1 and "/not: not does not give way by itself" in done.stdout, done.stdout
+        mongo[name].messages.insert_many([{"_id": 1, "u": {"name": "four"}}, {"_id": 3, "u": {"name": "sixsix"}},
+                                          {"_id": 2, "u": {"name": "fives"}, "secret": "x"}])
+        wait_until(lambda: jetstream.holds(f"DLQ_{name}", 3), "dead letters")
+        options = ["schema", "infer", "--from-dlq", "--rule", "all", "-c", bridge.file]
+        done = tailrace(*options, cwd=tmp_path)
+        assert done.returncode == 1 and "+++ s.json" not in done.stdout, done.stdout
+        assert "lib/user x.json#/$defs/name/maxLength: 3 → 6 (2 dead letters)" in done.stdout
+        place = "/properties/fullDocument/properties/secret/not"
+        assert f"left to a person: {place} forbids what is at /fullDocument/secret" in done.stdout
+        assert "What is proposed accepts 2 of 3" in done.stdout and "+++ lib/user x.json (proposed)" in done.stdout
+        report = json.loads(tailrace(*options, "--json", cwd=tmp_path).stdout)
+        assert [report["accepted"], report["unresolved"][0]["dead_letters"]] == [2, 1]
+        assert report["other_files"] == [{"file": "lib/user x.json", "schema": {
+            "properties": {"name": {"$ref": "#/$defs/name"}}, "$defs": {"name": {"maxLength": 6}}}}]
+        other.write_text(json.dumps(report["other_files"][0]["schema"]))
+        assert tailrace("dlq", "replay", "--rule", "all", "-c", bridge.file, cwd=tmp_path).returncode in (0, 1)
+        wait_until(lambda: jetstream.holds(name, 2), "the messages that the change accepts")
         assert "no rule x" in tailrace("schema", "infer", "--from-dlq", "--rule", "x", "-c", bridge.file,
                                        cwd=tmp_path).stderr

@@ -180,10 +180,13 @@ def test_a_validator_of_the_collection(lab, name):
               "properties": {"rid": {"bsonType": "string", "description": "The room", "maxLength": 20},
                              "n": {"bsonType": "int", "minimum": 0, "maximum": 50},
                              "kind": {"enum": ["text", "file"]},
-                             "expires": {"bsonType": ["date", "null"]}, "owner": {"bsonType": "objectId"}}}
+                             "expires": {"bsonType": ["date", "null"]}, "owner": {"bsonType": "objectId"}},
+              "allOf": [{"properties": {"n": {"minimum": -5}, "rid": {"minLength": 3}}}, {"anyOf": [
+                  {"required": ["msg"]}, {"required": ["url"], "properties": {"url": {"bsonType": "string"}}}]}],
+              "oneOf": [{"required": ["nothing"]}], "not": {"required": ["drafts"]}}
     with client(lab) as mongo:
         collection = mongo[name].create_collection(
-            "messages", validator={"$jsonSchema": stated}, validationAction="warn")
+            "messages", validator={"$jsonSchema": stated, "n": {"$gte": 0}}, validationAction="warn")
         rng = random.Random(11)
         collection.insert_many([message(rng, number) for number in range(100)])
     for whole in [["--sample", "200"], ["--whole"]]:
@@ -204,3 +207,8 @@ def test_a_validator_of_the_collection(lab, name):
         validator = jsonschema_rs.Draft202012Validator(schema, validate_formats=True)
         assert all(validator.is_valid(document) for document in found)
         assert not validator.is_valid(found[0] | {"n": -1})
+        # allOf and anyOf are merged; what is broken, forbidden or no $jsonSchema is named.
+        assert rooms["minLength"] == 3
+        assert not validator.is_valid({key: value for key, value in found[0].items() if key not in ("msg", "url")})
+        assert "/oneOf of the validator: documents break it" in done.stderr
+        assert "/not of the validator is not taken over" in done.stderr and "conditions beside $jsonSchema" in done.stderr

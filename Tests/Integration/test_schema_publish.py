@@ -44,6 +44,7 @@ def test_versions(lab, tmp_path, name):
     said = catalog.publish(NARROWER, code=1)
     assert "refused" in said and "breaks producers" in said and "maxLength 50" in said
     report = json.loads(catalog.publish(NARROWER, "--json", code=1))
+    assert report["refused_by"][0]["comparison"]["compatibility"] == "BACKWARD"
     witness = report["refused_by"][0]["comparison"]["backward"]["differences"][0]["witness"]
     assert jsonschema_rs.is_valid(FIRST, witness) and not jsonschema_rs.is_valid(NARROWER, witness)
     assert json.loads(catalog.publish(WIDER, "--json"))["version"] == 2

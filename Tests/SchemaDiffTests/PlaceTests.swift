@@ -93,4 +93,27 @@ import Testing
     #expect(json["verdict"] == "incompatible")
     #expect(json["forward"]?["differences"]?.arrayValue?.first?["breaks"] == "consumers")
   }
+
+  /// Events of many kinds, and one more of them: the usual course of such a schema.
+  @Test(arguments: ["oneOf", "anyOf"])
+  func `a union of many kinds is decided`(_ keyword: String) throws {
+    func kinds(_ count: Int, longest: Int) throws -> CompiledSchema {
+      let all = (0..<count).map { number -> JSONValue in
+        [
+          "type": "object", "required": ["kind"],
+          "properties": [
+            "kind": ["const": .string("k\(number)")], "v": ["maxLength": .int(longest)],
+          ],
+        ]
+      }
+      return try CompiledSchema(.object([.init(keyword, .array(all))]))
+    }
+    let present = try kinds(20, longest: 5)
+    let more = SchemaComparison(old: present, new: try kinds(21, longest: 5))
+    #expect(more.backward.verdict == .compatible)
+    #expect(more.forward.verdict == .incompatible)
+    let shorter = SchemaComparison(old: present, new: try kinds(20, longest: 4))
+    #expect(shorter.backward.verdict == .incompatible)
+    #expect(shorter.forward.verdict == .compatible)
+  }
 }

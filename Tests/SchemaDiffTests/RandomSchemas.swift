@@ -7,20 +7,54 @@ struct RandomSchemas {
 
   init(seed: UInt64) { random = SeededRandom(seed: seed) }
 
-  static let names = ["a", "b", "c", "xa", "kind"]
-  static let patterns = ["^a", "^[a-c]+$", "^x", "b$", "^.{2}$", "\\d"]
-  static let formats = ["date-time", "uuid", "email", "idn-email", "ipv4", "date"]
+  static let names = ["a", "b", "c", "xa", "kind", "a/b~"]
+  static let patterns = [
+    "^a", "^[a-c]+$", "^x", "b$", "^.{2}$", "\\d", "^(ab|c)*$", "^\\p{L}+$", "[^a]", "^a?$",
+  ]
+  static let formats = [
+    "date-time", "date", "time", "duration", "email", "idn-email", "hostname", "idn-hostname",
+    "ipv4", "ipv6", "uri",
+    "uri-reference", "iri", "iri-reference", "uuid", "uri-template", "json-pointer",
+    "relative-json-pointer", "regex",
+  ]
   static let types = ["null", "boolean", "integer", "number", "string", "array", "object"]
   static let constants: [JSONValue] = [
-    .null, true, false, 0, 1, 2, "a", "b", "xa", .number("1.5"), [], [1], .object([]), ["a": 1],
-    ["a", "b"],
+    .null, true, false, 0, 1, 2, .number("1.0"), "a", "b", "xa", .number("1.5"), [], [1],
+    .object([]), ["a": 1],
+    ["a", "b"], ["b": 1, "a": .null],
   ]
 
+  /// The drafts by `$schema`, the newest most often.
+  private static let drafts = [
+    "https://json-schema.org/draft/2020-12/schema", "https://json-schema.org/draft/2020-12/schema",
+    "https://json-schema.org/draft/2020-12/schema", "https://json-schema.org/draft/2019-09/schema",
+    "http://json-schema.org/draft-07/schema#",
+  ]
+  private var draft = drafts[0]
+  private var isDraft7: Bool { draft == Self.drafts[4] }
+
   mutating func schema() -> JSONValue {
+    draft = random.pick(Self.drafts)
     var schema = schema(depth: 0)
     guard case .object = schema else { return schema }
-    if schema.text().contains("$defs") {
-      schema["$defs"] = .object([.init("d", self.schema(depth: 2))])
+    if draft != Self.drafts[0] || random.chance(1, in: 2) { schema["$schema"] = .string(draft) }
+    let text = schema.text()
+    if text.contains("#/$defs/d") || text.contains("#d") {
+      var definition = self.schema(depth: 2)
+      if case .object = definition, !isDraft7 {
+        definition[
+          draft == Self.drafts[0] && random.chance(1, in: 2) ? "$dynamicAnchor" : "$anchor"] = "d"
+      }
+      if case .object = definition, random.chance(1, in: 4) {
+        // A list or tree of its own kind.
+        if random.chance(1, in: 2) {
+          definition["items"] = ["$ref": "#/$defs/d"]
+        } else {
+          definition["properties"] = .object([.init(random.pick(Self.names), ["$ref": "#/$defs/d"])]
+          )
+        }
+      }
+      schema["$defs"] = .object([.init("d", definition)])
     }
     return schema
   }
@@ -38,7 +72,8 @@ struct RandomSchemas {
   private mutating func count() -> JSONValue { .int(random.below(4)) }
 
   private mutating func number() -> JSONValue {
-    .number(random.pick(["0", "1", "2", "3", "1.5", "-1", "10", "0.5"]))
+    .number(
+      random.pick(["0", "1", "2", "3", "1.5", "-1", "10", "0.5", "1e1", "2.0", "-2.5", "0.1"]))
   }
 
   private mutating func addKeyword(to schema: inout JSONValue, _ type: String, _ depth: Int) {
@@ -49,7 +84,7 @@ struct RandomSchemas {
         "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minimum", "maximum",
       ]
       if random.chance(1, in: 4) {
-        schema["multipleOf"] = .number(random.pick(["1", "2", "3", "0.5", "1.5"]))
+        schema["multipleOf"] = .number(random.pick(["1", "2", "3", "0.5", "1.5", "0.1", "4"]))
       } else {
         schema[random.pick(keywords)] = number()
       }
@@ -67,9 +102,15 @@ struct RandomSchemas {
       case 2: schema["uniqueItems"] = true
       case 3, 4: schema["items"] = self.schema(depth: depth + 1)
       case 5:
-        schema["prefixItems"] = .array(
+        let list = JSONValue.array(
           (0..<(1 + random.below(2))).map { _ in self.schema(depth: depth + 1) })
-      case 6: schema["unevaluatedItems"] = self.schema(depth: depth + 1)
+        if draft == Self.drafts[0] {
+          schema["prefixItems"] = list
+        } else {
+          schema["items"] = list
+          if random.chance(1, in: 2) { schema["additionalItems"] = self.schema(depth: depth + 1) }
+        }
+      case 6 where !isDraft7: schema["unevaluatedItems"] = self.schema(depth: depth + 1)
       default:
         schema["contains"] = self.schema(depth: depth + 1)
         if random.chance(1, in: 3) { schema["minContains"] = count() }
@@ -82,7 +123,7 @@ struct RandomSchemas {
       case 2, 3:
         schema["required"] = .array([.string(random.pick(Self.names))])
       case 4:
-        schema["dependentRequired"] = .object([
+        schema[isDraft7 ? "dependencies" : "dependentRequired"] = .object([
           .init(random.pick(Self.names), [.string(random.pick(Self.names))])
         ])
       case 5, 6, 7, 8:
@@ -98,6 +139,7 @@ struct RandomSchemas {
       case 10, 11:
         schema["additionalProperties"] =
           random.chance(1, in: 2) ? false : self.schema(depth: depth + 1)
+      case 12 where random.chance(1, in: 3): schema["propertyNames"] = self.schema(depth: depth + 1)
       case 12: schema["propertyNames"] = ["pattern": .string(random.pick(Self.patterns))]
       default:
         schema["unevaluatedProperties"] = random.chance(1, in: 2) ? false : ["type": "string"]
@@ -110,6 +152,7 @@ struct RandomSchemas {
     func list(_ random: inout RandomSchemas) -> JSONValue {
       .array((0..<(1 + random.random.below(2))).map { _ in random.schema(depth: depth + 1) })
     }
+    if depth < 2, random.chance(1, in: 10) { return addKinds(to: &schema, depth) }
     switch random.below(depth < 2 ? 9 : 2) {
     case 0: schema["const"] = random.pick(Self.constants)
     case 1: schema["enum"] = .array((0..<3).map { _ in random.pick(Self.constants) })
@@ -122,11 +165,71 @@ struct RandomSchemas {
       schema["then"] = self.schema(depth: depth + 1)
       schema["else"] = self.schema(depth: depth + 1)
     case 7:
-      schema["dependentSchemas"] = .object([
+      schema[isDraft7 ? "dependencies" : "dependentSchemas"] = .object([
         .init(random.pick(Self.names), self.schema(depth: depth + 1))
       ])
     default:
-      if depth > 0 { schema["$ref"] = "#/$defs/d" }
+      guard depth > 0 else { break }
+      if isDraft7 || random.chance(2, in: 3) {
+        schema["$ref"] = "#/$defs/d"
+      } else {
+        schema[draft == Self.drafts[0] && random.chance(1, in: 2) ? "$dynamicRef" : "$ref"] = "#d"
+      }
+    }
+  }
+
+  /// Objects of several kinds, which a member tells apart.
+  private mutating func addKinds(to schema: inout JSONValue, _ depth: Int) {
+    let kinds = (0..<(2 + random.below(4))).map { number in
+      var kind = JSONValue.object([.init("type", "object")])
+      kind["properties"] = .object([
+        .init("kind", ["const": .int(number)]), .init("a", self.schema(depth: depth + 2)),
+      ])
+      if random.chance(7, in: 8) { kind["required"] = ["kind"] }
+      return kind
+    }
+    schema[random.chance(1, in: 2) ? "oneOf" : "anyOf"] = .array(kinds)
+  }
+
+  // MARK: In other words
+
+  /// A schema that says the same in other words somewhere.
+  mutating func disguised(_ schema: JSONValue) -> JSONValue {
+    guard case .object(var members) = schema, !members.isEmpty else { return schema }
+    let index = random.below(members.count)
+    let member = members[index]
+    switch member.key {
+    case "properties", "patternProperties":
+      if var entries = member.value.objectValue, !entries.isEmpty {
+        let at = random.below(entries.count)
+        entries[at].value = worded(entries[at].value)
+        members[index].value = .object(entries)
+      }
+    case "additionalProperties", "not", "contains", "propertyNames":
+      members[index].value = worded(member.value)
+    case "required", "enum":
+      if let list = member.value.arrayValue { members[index].value = .array(list.reversed()) }
+    case "type" where member.value == "number": members[index].value = ["integer", "number"]
+    default: break
+    }
+    return .object(members)
+  }
+
+  private mutating func worded(_ schema: JSONValue) -> JSONValue {
+    switch random.below(8) {
+    case 0: ["allOf": [schema, true]]
+    case 1: ["anyOf": [schema, false, schema]]
+    case 2: ["oneOf": [false, schema]]
+    case 3: ["not": ["not": schema]]
+    case 4: ["if": schema, "then": true, "else": false]
+    case 5: ["if": true, "then": schema]
+    case 6: ["not": ["allOf": [["not": schema]]]]
+    default:
+      [
+        "anyOf": [
+          ["allOf": [schema, ["minLength": 2]]], ["allOf": [schema, ["not": ["minLength": 2]]]],
+        ]
+      ]
     }
   }
 
@@ -147,16 +250,17 @@ struct RandomSchemas {
       switch member.key {
       case "type" where random.chance(1, in: 2):
         changedMembers[index].value = .string(random.pick(Self.types))
-      case "properties", "patternProperties", "$defs", "dependentSchemas":
+      case "properties", "patternProperties", "$defs", "dependentSchemas", "dependencies":
         changedMembers[index].value = changedEntries(member.value)
       case "items", "additionalProperties", "not", "if", "then", "else", "contains",
-        "unevaluatedItems":
+        "unevaluatedItems", "additionalItems", "unevaluatedProperties":
         changedMembers[index].value = changed(member.value)
       case "allOf", "anyOf", "oneOf", "prefixItems":
         guard var elements = member.value.arrayValue, !elements.isEmpty else { break }
         let at = random.below(elements.count)
         elements[at] = changed(elements[at])
         changedMembers[index].value = .array(elements)
+      case "$schema": break
       case "required", "pattern", "dependentRequired", "propertyNames", "uniqueItems":
         changedMembers.remove(at: index)
       case "enum":
@@ -199,66 +303,5 @@ struct RandomSchemas {
       if members[index].value != member.value { return .object(members) }
     }
     return schema
-  }
-
-  // MARK: Values
-
-  /// A value that a schema may well accept, and with some luck just so.
-  mutating func value(_ schemas: [JSONValue], depth: Int = 0) -> JSONValue {
-    let schema = random.pick(schemas)
-    if random.chance(1, in: 12) { return random.pick(Self.constants) }
-    if let constant = schema["const"], random.chance(2, in: 3) { return constant }
-    if let values = schema["enum"]?.arrayValue, !values.isEmpty, random.chance(2, in: 3) {
-      return random.pick(values)
-    }
-    for keyword in ["anyOf", "oneOf", "allOf"] {
-      if let inner = schema[keyword]?.arrayValue, !inner.isEmpty, random.chance(1, in: 3) {
-        return value(inner, depth: depth)
-      }
-    }
-    for keyword in ["if", "then", "else", "not"] {
-      if let inner = schema[keyword], random.chance(1, in: 4) {
-        return value([inner], depth: depth)
-      }
-    }
-    let type = schema["type"]?.stringValue ?? random.pick(Self.types)
-    switch random.chance(1, in: 10) ? random.pick(Self.types) : type {
-    case "null": return .null
-    case "boolean": return .bool(random.chance(1, in: 2))
-    case "integer": return .int(random.below(14) - 2)
-    case "number":
-      return .number(random.pick(["0", "0.5", "1.5", "1", "2", "-1", "2.5", "3", "9.5", "10"]))
-    case "string":
-      return .string(
-        random.pick([
-          "", "a", "b", "c", "ab", "abc", "xa", "aab", "b1", "12", "\u{E9}", "xab", "cc", "1b",
-          "2026-11-23", "2026-11-23T13:00:00Z", "a@b.c", "127.0.0.1",
-          "73ffd264-44b3-4c69-90e8-e7d1dfc035d4",
-        ]))
-    case "array":
-      guard depth < 4 else { return [] }
-      var inner = (schema["prefixItems"]?.arrayValue ?? [])
-      inner += ["items", "contains", "unevaluatedItems"].compactMap { schema[$0] }
-      if inner.isEmpty { inner = [true] }
-      return .array((0..<random.below(5)).map { _ in value(inner, depth: depth + 1) })
-    default:
-      guard depth < 4 else { return .object([]) }
-      var object = JSONValue.object([])
-      let inner = [
-        "additionalProperties", "unevaluatedProperties",
-      ].compactMap { schema[$0] }
-      for _ in 0..<random.below(5) {
-        let name = random.pick(Self.names + ["d", "xb", "1", "ab"])
-        var own = inner
-        if let property = schema["properties"]?[name] { own += [property, property, property] }
-        own += schema["patternProperties"]?.objectValue?.map(\.value) ?? []
-        object[name] = value(own.isEmpty ? [true] : own, depth: depth + 1)
-      }
-      for name in schema["required"]?.arrayValue?.compactMap(\.stringValue) ?? []
-      where object[name] == nil && random.chance(4, in: 5) {
-        object[name] = value([schema["properties"]?[name] ?? true], depth: depth + 1)
-      }
-      return object
-    }
   }
 }

@@ -54,7 +54,7 @@ struct MetricsPage: Sendable {
     }
     page.family(
       "tailrace_schema_refusals_total", "counter",
-      "Dead letters whose body a schema refused, by the keyword that did.")
+      "Events whose body a schema refused, by the keyword that did.")
     for refusal in facts.schemaRefusals {
       page.sample(
         "tailrace_schema_refusals_total",

@@ -86,6 +86,8 @@ extension StatusPage {
       s.dead_letters_standing?count(s.dead_letters_standing)+" wait in the dead-letter stream: tailrace dlq list":"None waits in the dead-letter stream.";
      table("letters","Dead letters",["Rule","Error","Count","First","Newest"],s.dead_letters.map(l=>
       [l.rule,l.error,l.count,l.first_position,l.newest_position]),"None since this process began.");
+     table("refusals","Schema refusals",["Rule","Keyword","Place","Count","First","Newest"],s.schema_refusals.map(r=>
+      [r.rule,r.keyword==null?"others":r.keyword||"the whole",r.keyword==null?null:r.place||"the body",r.count,r.first_position,r.newest_position]),"None since this process began.");
      table("cutover","Cut-over",["Group","Phase","By the producer","Filled","Mismatched","Phantom","Missed","Problem"],
       s.cutover_groups.map(g=>[g.group,g.phase,g.counts.by_producer,g.counts.filled,g.counts.mismatched,g.counts.phantom,g.counts.missed,g.problem]),"No groups.");
      table("errors","Last errors",["Ago","Error"],s.last_errors.map(e=>[time(e.age_seconds),e.error]),"None.")}

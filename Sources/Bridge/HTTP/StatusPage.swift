@@ -20,6 +20,7 @@ enum StatusPage {
     <section aria-labelledby="streams-title"><h2 id="streams-title">Streams</h2><div id="streams"></div></section>
     <section aria-labelledby="rules-title"><h2 id="rules-title">Rules</h2><div id="rules"></div></section>
     <section aria-labelledby="letters-title"><h2 id="letters-title">Dead letters</h2><p id="standing"></p><div id="letters"></div></section>
+    <section aria-labelledby="refusals-title"><h2 id="refusals-title">Schema refusals</h2><div id="refusals"></div></section>
     <section aria-labelledby="cutover-title"><h2 id="cutover-title">Cut-over</h2><div id="cutover"></div></section>
     <section aria-labelledby="errors-title"><h2 id="errors-title">Last errors</h2><div id="errors"></div></section>
     </main>

@@ -91,6 +91,7 @@ struct StatusReport: Sendable {
       facts.schemaRefusals.map {
         [
           "rule": .string($0.rule), "keyword": $0.keyword.map { .string($0) } ?? .null,
+          "place": $0.place.map { .string($0) } ?? .null,
           "count": .int($0.count), "first_position": .string($0.first.description),
           "newest_position": .string($0.newest.description),
         ]

@@ -121,7 +121,9 @@ package final class BodyValidator {
     _ violations: [SchemaViolation], _ fault: SchemaFault?
   ) -> MappingError {
     if let fault, fault.isBound { return MappingError(.tooComplex, "the body: \(fault)") }
-    return MappingError(.schemaInvalid, text(violations), outline: outline(violations))
+    return MappingError(
+      .schemaInvalid, text(violations), outline: outline(violations),
+      keyword: violations.first?.keywordLocation)
   }
 
   /// Where which keyword is violated, without the values that violate it: of the first few.

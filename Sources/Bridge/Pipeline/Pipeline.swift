@@ -60,6 +60,8 @@ final class Pipeline: @unchecked Sendable {
   @exclusivity(unchecked) var mongoAhead: Int64?
   /// Dead letters to be logged.
   var letterLog = DeadLetterLog()
+  /// Bodies that schemas refuse, whatever happens to their events.
+  var schemaRefusals = SchemaRefusalLog()
   @exclusivity(unchecked) var derivedUpTo: EventPosition?
   /// The first event that this process derived in order. What is read again from before, for a stream that lost it,
   /// was an earlier process's to count.

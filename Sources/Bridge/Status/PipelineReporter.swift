@@ -18,8 +18,6 @@ final class PipelineReporter: @unchecked Sendable {
   private var task: RepeatedTask?
 
   private var lastDerived: UInt64 = 0
-  /// The version of the rules whose schemas the letters' log knows.
-  private var knownRules: UInt64?
   private var rateMark: (at: ContinuousClock.Instant, published: UInt64)?
 
   init(
@@ -35,7 +33,6 @@ final class PipelineReporter: @unchecked Sendable {
 
   func start() {
     pipeline.eventLoop.execute {
-      self.learnSchemas()
       // An ending epoch is examined once more: its unsettled events show what was refused.
       self.pipeline.beforeEnd = { [weak self] in self?.report() }
       self.task = self.pipeline.eventLoop.scheduleRepeatedTask(
@@ -55,18 +52,7 @@ final class PipelineReporter: @unchecked Sendable {
     }
   }
 
-  private func learnSchemas() {
-    let rules = pipeline.ruleSet
-    guard rules.version != knownRules else { return }
-    knownRules = rules.version
-    pipeline.letterLog.know(
-      zip(rules.rules, rules.schemas).compactMap { rule, schema in
-        schema.map { (rule.name, $0.bundled) }
-      })
-  }
-
   private func report() {
-    learnSchemas()
     var counters = pipeline.counters
     counters.entries = pipeline.feed.count
     let outcomes = counters.outcomes
@@ -84,7 +70,7 @@ final class PipelineReporter: @unchecked Sendable {
     let sight = sight(now)
     let published = measures()
     let letters = pipeline.letterLog.totals
-    let schemaRefusals = pipeline.letterLog.schemaRefusals
+    let schemaRefusals = pipeline.schemaRefusals.entries
     if let wall = sight.polledWall {
       pipeline.mongoAhead = wall - Int64(NIODeadline.now().uptimeNanoseconds / 1_000_000)
     }

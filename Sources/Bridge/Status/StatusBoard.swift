@@ -75,10 +75,10 @@ package final class StatusBoard: Sendable {
     var snapshotOutcomes: Outcomes?
     /// Dead letters of this process by cause …
     var letters: [DeadLetterLog.Total] = []
-    /// … of those, bodies that schemas refuse, by keyword …
-    var schemaRefusals: [DeadLetterLog.Refusal] = []
     /// … and those of this bridge in their stream.
     var standingLetters: UInt64?
+    /// Bodies that schemas refuse, by keyword.
+    var schemaRefusals: [SchemaRefusalLog.Entry] = []
     /// What differs between the configuration and the servers' streams.
     var drift = Drift()
     /// The rules in use …

@@ -10,6 +10,8 @@ extension MongoAdmin {
     public var bytes: UInt64?
     /// The `$jsonSchema` of the collection's validator, as BSON.
     public var validator: [UInt8]?
+    /// The names of what the validator has beside it: fields and operators of query conditions.
+    public var conditions: [String] = []
   }
 
   /// The user collections of these databases, or of all, by name; without views, time series and system
@@ -39,12 +41,12 @@ extension MongoAdmin {
     }
   }
 
-  /// The `$jsonSchema` of a collection's validator, as BSON; nil without one.
-  public static func validator(
+  /// One collection, without the server's counts; nil if there is none of this name.
+  public static func survey(
     _ options: MongoSourceOptions, database: String, collection: String
-  ) async throws(MongoError) -> [UInt8]? {
+  ) async throws(MongoError) -> SurveyedCollection? {
     try await ask(options) { connection, server throws(MongoError) in
-      try connection.described(in: database, named: collection, on: server).first?.validator
+      try connection.described(in: database, named: collection, on: server).first
     }
   }
 }
@@ -75,11 +77,18 @@ extension MongoConnection {
           guard let view = element.document, let bytes = try view.first("name")?.string,
             let name = String(validating: bytes, as: UTF8.self), !name.hasPrefix("system.")
           else { continue }
-          let schema = try view.first("options")?.document?.first("validator")?.document?
-            .first("$jsonSchema")?.document
-          some.append(
-            MongoAdmin.SurveyedCollection(
-              database: database, name: name, validator: schema.map { Array($0.bytes) }))
+          var collection = MongoAdmin.SurveyedCollection(database: database, name: name)
+          let validator = try view.first("options")?.document?.first("validator")?.document
+          var conditions = validator?.elements()
+          while let condition = try conditions?.next() {
+            let key = String(decoding: condition.key, as: UTF8.self)
+            if key == "$jsonSchema", let schema = condition.document {
+              collection.validator = Array(schema.bytes)
+            } else {
+              collection.conditions.append(key)
+            }
+          }
+          some.append(collection)
         }
         return some
       }

@@ -41,6 +41,10 @@ public struct ProposedConfiguration: Sendable {
     var facts: [SampledCollection] = []
     for collection in collections {
       let name = "\(collection.database).\(collection.name)"
+      guard !name.contains("*") else {
+        leftOut.append((name, "in a rule, * matches any characters"))
+        continue
+      }
       do throws(RuleSyntaxError) {
         _ = try NamespacePattern(parsing: name)
         facts.append(collection)
@@ -78,7 +82,7 @@ public struct ProposedConfiguration: Sendable {
       }
       if let seconds {
         collections[index].seen =
-          "\(inserts.messages + others.messages) changes in \(Int(seconds)) s of oplog, \(inserts.messages) of them inserts"
+          "\(inserts.messages + others.messages) changes in \(Int(seconds)) s of oplog, \(inserts.messages) of them taken by \(collections[index].insertRule)"
       }
       guard inserts.inference.count >= Self.enough else {
         collections[index].schemaNote =
