@@ -264,6 +264,7 @@ let tests: [Target] = [
       "MongoSource", "Operator", "Oplog", "Parity", "TestRandom", "Verification",
       .product(name: "NIOCore", package: "swift-nio"),
       .product(name: "NIOEmbedded", package: "swift-nio"),
+      .product(name: "NIOHTTP1", package: "swift-nio"),
     ], swiftSettings: strict),
 ]
 

@@ -30,7 +30,7 @@ extension Pipeline {
     case .unmatched: if isNew { counters.unmatched &+= 1 }
     case .passed(let message): settlePassed(message, event, isNew, sink)
     case .invalid(let rule, let error):
-      noteInvalid(rule, match, error, sink)
+      noteInvalid(rule, match, error, event.position, sink)
       // Its policy is applied while the sink still knows the message's lane.
       return try settlePending(epoch, &sink)
     case .deadLetter(let rule, let error):
@@ -80,11 +80,13 @@ extension Pipeline {
 
   /// The event's message can't be made or sent.
   private func noteInvalid(
-    _ rule: Int, _ match: Int, _ error: MappingError, _ sink: borrowing LaneSink
+    _ rule: Int, _ match: Int, _ error: MappingError, _ position: EventPosition,
+    _ sink: borrowing LaneSink
   ) {
     // Conflicts were counted when they were found; events that the stream is past, by an earlier process.
     guard error.code != .idConflict, sink.standing != .held else { return }
     counters.rules[rule].lastError = (error.detail, error.outline)
+    counters.rules[rule].lastErrorAt = position
     guard pending?.isNew(match) == true, pending?.invalidMatch != match else { return }
     pending?.invalidMatch = match
     counters.rules[rule].invalid &+= 1
@@ -148,7 +150,7 @@ extension Pipeline {
     lane.inFlight.append(
       InFlightEvent(
         position: event.position, term: feed.header?.term ?? -1, rule: rule,
-        wallTime: event.wallTime ?? 0))
+        wallTime: event.wallTime ?? 0, receivedAt: feed.receivedAt))
     if lane.timed == nil { lane.timed = (.now(), lane.inFlight.count) }
   }
 
