@@ -1,5 +1,6 @@
 import Bridge
 import NIOHTTP1
+import Synchronization
 import Testing
 
 @Suite("Questions of /explain: one after the other, few, and none for long")
@@ -102,5 +103,20 @@ struct ExplainDeskTests {
     asking.cancel()
     #expect(await asking.value.status == .serviceUnavailable)
     #expect(await patient.answer { Self.page("next") }.status == .ok)
+  }
+}
+
+@Suite("Pages that many ask for")
+struct RecentPageTests {
+  @Test func aCrowdSharesWhatWasWrittenLast() {
+    let made = Atomic(0)
+    let recent = RecentPage { .text(.ok, "\(made.add(1, ordering: .relaxed).newValue)") }
+    let begin = ContinuousClock.now
+    let crowd = (0..<10).map { recent.page(at: begin + .milliseconds(9 * $0)).body }
+    #expect(crowd == ["1", "2", "3", "4", "4", "4", "4", "4", "4", "4"])
+    // Who asks alone always gets a new one.
+    #expect(recent.page(at: begin + .milliseconds(100)).body == "5")
+    #expect(recent.page(at: begin + .milliseconds(150)).body == "6")
+    #expect(recent.page(at: begin + .seconds(9)).body == "7")
   }
 }

@@ -47,10 +47,14 @@ public struct StatusServer: Service {
       let report = probe.report()
       return .json(report.status.isServing ? .ok : .serviceUnavailable, report.json)
     }
-    pages["/status"] = { .json(.ok, status.json) }
-    pages["/metrics"] = { .metrics(metrics.render()) }
+    // What takes time to write, however many ask.
     let history = StatusHistory()
-    pages["/history"] = { .json(.ok, history.json) }
+    let long = [
+      "/status": RecentPage { .json(.ok, status.json) },
+      "/metrics": RecentPage { .metrics(metrics.render()) },
+      "/history": RecentPage { .json(.ok, history.json) },
+    ]
+    for (path, recent) in long { pages[path] = { recent.page() } }
     pages["/"] = { .html(StatusPage.html, policy: StatusPage.policy) }
     let sampling = Task {
       while !Task.isCancelled {
