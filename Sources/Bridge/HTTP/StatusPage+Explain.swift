@@ -6,6 +6,8 @@ extension StatusPage {
      inconclusive:"Neither the oplog nor the streams say.",unavailable:"A server that would know is unavailable."};
     /* Numbers as they are written, where the browser can: those beyond 2^53 are not exact otherwise. */
     const exactly=(_,v,c)=>typeof v==="number"&&c&&JSON.rawJSON?JSON.rawJSON(c.source):v;
+    /* What turns the direction of writing is shown, not done: in a JSON text it is only within strings. */
+    const visible=t=>t.replace(/[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g,c=>"\\\\u"+c.charCodeAt(0).toString(16).padStart(4,"0"));
     const plain=v=>v?.rawJSON===undefined?v:Number(v.rawJSON);
     const shown=v=>typeof v==="string"?v:JSON.stringify(v,null,1);
     function pair(list,name,value){if(value==null||value==="")return;const d=element("div");d.append(element("dt",name),element("dd",value));list.append(d)}
@@ -47,7 +49,7 @@ extension StatusPage {
      if(!d.open){home=document.activeElement?.closest("[id]")?.id;d.showModal()}
      let parts;
      try{const answer=await fetch("/explain?position="+encodeURIComponent(position),{cache:"no-store"}),text=await answer.text();
-      if(answer.ok){const a=JSON.parse(text,exactly);
+      if(answer.ok){const a=JSON.parse(visible(text),exactly);
        parts=[element("p",verdicts[a.verdict]??a.verdict,a.verdict==="ok"?null:"fail"),...a.events.flatMap(event),...a.notes.map(n=>element("p",n))]}
       else parts=[element("p",text,"fail")]}
      catch(problem){parts=[element("p",String(problem),"fail")]}

@@ -1,0 +1,93 @@
+import BSON
+import Bridge
+import BridgeConfiguration
+import DeadLetters
+import JSON
+import Mapping
+import NIOCore
+import NIOEmbedded
+import NIOHTTP1
+import Oplog
+
+let fuzzYAML: FuzzTarget = { bytes in
+  let configuration = try BridgeConfiguration.parse(
+    yaml: text(bytes), file: "fuzz.yaml", environment: ["HOME": "x"])
+  // What is read can be used.
+  _ = configuration.mapper(sourceName: "rs0")
+}
+
+let fuzzTemplate: FuzzTarget = { bytes in
+  let text = text(bytes)
+  _ = try? Template(subject: text)
+  _ = try? Template(id: text)
+  _ = try? EventPath(parsing: text)
+  _ = try? DeadLetterSubject(parsing: text)
+  guard let pattern = try? NamespacePattern(parsing: text) else { return }
+  _ = pattern.matches(database: bytes, collection: bytes)
+}
+
+let fuzzPosition: FuzzTarget = { bytes in
+  let text = text(bytes)
+  if let position = OplogPosition(text) {
+    promise(OplogPosition("\(position)") == position, "\(text) is \(position)")
+  }
+  if let position = EventPosition(text) {
+    promise(EventPosition("\(position)") == position, "\(text) is \(position)")
+  }
+  if case .success(let found) = ExplainDesk.position(in: text[...]) {
+    promise(
+      EventPosition(found) != nil || OplogPosition(found) != nil, "\(found) of \(text) is taken")
+  }
+}
+
+/// Requests, as they come from a client.
+let fuzzHTTP: FuzzTarget = { bytes in
+  let channel = EmbeddedChannel()
+  defer { _ = try? channel.finish(acceptAlreadyClosed: true) }
+  try channel.pipeline.syncOperations.addHandler(ByteToMessageHandler(HTTPRequestDecoder()))
+  _ = try? channel.writeInbound(ByteBuffer(bytes: bytes))
+  while let part = try channel.readInbound(as: HTTPServerRequestPart.self) {
+    guard case .head(let head) = part else { continue }
+    let route = ReadOnlyRoute.decide(
+      method: head.method.rawValue, target: head.uri,
+      authorization: head.headers.first(name: "Authorization"),
+      pages: ["/", "/status", "/explain"],
+      token: { .required("letmein") })
+    if case .page(let path, _) = route {
+      promise(
+        head.headers["Authorization"].contains { $0.hasSuffix("letmein") },
+        "\(path) is shown without the token")
+    }
+    _ = ExplainDesk.position(in: ReadOnlyRoute.query(head.uri))
+  }
+}
+
+let fuzzCheckpoint: FuzzTarget = { bytes in
+  let checkpoint = try Checkpoint(parsing: Array(bytes))
+  let again = checkpoint.json.utf8
+  promise((try? Checkpoint(parsing: again)) != nil, "it is not read again: \(checkpoint.json)")
+}
+
+let fuzzLease: FuzzTarget = { bytes in
+  guard let lease = LeaseRecord(parsing: Array(bytes)) else { return }
+  promise(LeaseRecord(parsing: lease.json.utf8) != nil, "it is not read again: \(lease.json)")
+}
+
+let fuzzCutover: FuzzTarget = { bytes in
+  if let record = try? CutoverRecord(parsing: Array(bytes)) {
+    promise((try? CutoverRecord(parsing: record.json.utf8)) != nil, "not again: \(record.json)")
+  }
+  let progress = try CutoverProgress(parsing: Array(bytes))
+  promise((try? CutoverProgress(parsing: progress.json.utf8)) != nil, "not again: \(progress.json)")
+}
+
+/// A dead letter's body, which holds its event.
+let fuzzLetter: FuzzTarget = { bytes in
+  let event = try RecordedEvent(text(bytes), index: 7)
+  try event.withEvent { event in
+    var mapper = Mapper(rules: [], sourceName: "")
+    var out = ByteWriter(capacity: 1024)
+    mapper.writeDeadLetterBody(event: event, into: &out)
+    promise((try? JSONValue(parsing: out.bytes)) != nil, "no JSON: \(text(out.bytes))")
+  }
+}
