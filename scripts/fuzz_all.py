@@ -9,7 +9,7 @@ The targets are in Tests/Fuzz, the inputs that they begin with in scripts/fuzzin
 keeping stays in .build/fuzz/corpus for the next time, and what crashes a target, hangs it for 20 s or breaks one of
 its promises in .build/fuzz/found. Exit code 1: something was found.
 
-The build is one of its own, in .build/fuzz; the first takes ten minutes on two cores."""
+The build is one of its own, in .build/fuzz; the first takes half an hour on two cores."""
 
 import argparse
 import os
@@ -63,11 +63,12 @@ class Run:
         for folder in (corpus, found):
             folder.mkdir(parents=True, exist_ok=True)
         dictionary = FOLDER / "seeds" / f"{target}.dict"
-        dictionary.write_text("".join(f'"{word}"\n' for word in seeds.words(target)))
+        words = seeds.words(target)
+        dictionary.write_text("".join(f'"{word}"\n' for word in words))
         began = time.monotonic()
         done = subprocess.run(
             [PROGRAM, f"-runs={runs}", f"-max_len={seeds.MOST}", f"-timeout={SECONDS_OF_AN_INPUT}", "-rss_limit_mb=4096",
-             "-print_final_stats=1", f"-artifact_prefix={found}/{target}-", f"-dict={dictionary}", corpus, first],
+             "-print_final_stats=1", f"-artifact_prefix={found}/{target}-", *([f"-dict={dictionary}"] if words else []), corpus, first],
             env=environment(target), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
             text=True, errors="replace")
         self.seconds = time.monotonic() - began

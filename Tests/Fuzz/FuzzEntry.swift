@@ -25,7 +25,7 @@ let fuzzTargets: [String: FuzzTarget] = [
 private let chosen: FuzzTarget = {
   guard let name = getenv("FUZZ_TARGET"), let target = fuzzTargets[String(cString: name)] else {
     let names = fuzzTargets.keys.sorted().joined(separator: " ")
-    fputs("set FUZZ_TARGET to one of: \(names)\n", stderr)
+    print("set FUZZ_TARGET to one of: \(names)")
     exit(64)
   }
   return target
@@ -43,6 +43,5 @@ func text(_ bytes: UnsafeRawBufferPointer) -> String { String(decoding: bytes, a
 /// A promise of a parser; the crash is what libFuzzer keeps the input for.
 func promise(_ holds: Bool, _ what: @autoclosure () -> String) {
   guard !holds else { return }
-  fputs("broken promise: \(what())\n", stderr)
-  abort()
+  fatalError("broken promise: \(what())")
 }
