@@ -278,11 +278,8 @@ let fuzzing: [Target] =
     .target(
       name: "FuzzTargets",
       dependencies: [
-        "BSON", "Bridge", "BridgeConfiguration", "DeadLetters", "JSON", "JSONSchema", "JetStream",
-        "Mapping", "MongoSource", "NATS", "Oplog",
-        .product(name: "NIOCore", package: "swift-nio"),
-        .product(name: "NIOEmbedded", package: "swift-nio"),
-        .product(name: "NIOHTTP1", package: "swift-nio"),
+        "BSON", "Bridge", "BridgeConfiguration", "JSON", "JSONSchema", "JetStream", "Mapping",
+        "MongoSource", "NATS", "Oplog",
       ], path: "Tests/Fuzz", swiftSettings: strict)
   ] : []
 

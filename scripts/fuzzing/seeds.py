@@ -263,7 +263,7 @@ def words(target):
     for place in WORDS[target]:
         path = ROOT / "Sources" / place
         for file in [path] if path.is_file() else sorted(path.rglob("*.swift")):
-            found |= set(re.findall(r'"([$\w./:-]{2,24})"', file.read_text()))
+            found |= set(re.findall(r'"([$\w./:-]{2,24})"', file.read_text(), re.ASCII))
     return sorted(found)
 
 
