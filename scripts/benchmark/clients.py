@@ -29,7 +29,7 @@ class Clients:
         return self
 
     def __exit__(self, *_):
-        # They end with their standard input, whatever becomes of this program.
+        # They end with their standard input, also if this program is killed.
         output, _ = self.process.communicate(timeout=20)
         counts = json.loads(output or "{}")
         self.answered, self.connections = counts.get("answered", 0), counts.get("connections", 0)

@@ -41,7 +41,7 @@ public struct Explainer: Sendable {
   let note: @Sendable (String) -> Void
   /// How many of an entry's or a document's events are explained.
   let limit: Int
-  /// The events themselves are asked for, not only what becomes of them.
+  /// The events themselves are asked for, not only their outcomes.
   var wantsTexts = true
 
   /// How long MongoDB may send nothing.
