@@ -1,6 +1,6 @@
 # One verb per need. Everything but a first demo builds in release mode, so that dependencies build once.
 .DEFAULT_GOAL := help
-.PHONY: help demo build test rehearsal sim test-matrix differential fuzz lint bench adr soak sanitize deb dist docs \
+.PHONY: help demo build test rehearsal sim test-matrix differential fuzz fuzz-all lint bench adr soak sanitize deb dist docs \
   test-packages clean need-python
 
 help: ## this list
@@ -30,6 +30,9 @@ differential: need-python build ## the decoder against the server's change strea
 
 fuzz: need-python build ## the JSON Schema validator against jsonschema-rs, a million comparisons; FUZZ_ARGS="--formats"
 	@python3 scripts/fuzz.py $(FUZZ_ARGS)
+
+fuzz-all: need-python ## libFuzzer on every parser of what comes from outside; FUZZ_RUNS=10000000, FUZZ_ARGS="json yaml"
+	@python3 scripts/fuzz_all.py $(FUZZ_ARGS)
 
 sim: need-python ## histories of faults in virtual time, from a fresh seed; SEEDS=100, MINUTES=1 or SEED=4711
 	@python3 scripts/fetch.py packages >&2

@@ -264,8 +264,24 @@ let tests: [Target] = [
       "MongoSource", "Operator", "Oplog", "Parity", "TestRandom", "Verification",
       .product(name: "NIOCore", package: "swift-nio"),
       .product(name: "NIOEmbedded", package: "swift-nio"),
+      .product(name: "NIOHTTP1", package: "swift-nio"),
     ], swiftSettings: strict),
 ]
+
+/// libFuzzer's targets: only for scripts/fuzz_all.py, which links them with libFuzzer and the address sanitizer.
+let isFuzzed = Context.environment["TAILRACE_FUZZ"] != nil
+let fuzzed: [Product] =
+  isFuzzed ? [.library(name: "FuzzTargets", type: .static, targets: ["FuzzTargets"])] : []
+let fuzzing: [Target] =
+  isFuzzed
+  ? [
+    .target(
+      name: "FuzzTargets",
+      dependencies: [
+        "BSON", "Bridge", "BridgeConfiguration", "JSON", "JSONSchema", "JetStream", "Mapping",
+        "MongoSource", "NATS", "Oplog",
+      ], path: "Tests/Fuzz", swiftSettings: strict)
+  ] : []
 
 let package = Package(
   name: "tailrace",
@@ -273,7 +289,7 @@ let package = Package(
     .executable(name: "tailrace", targets: ["tailrace"]),
     .library(name: "NATS", targets: ["NATS", "JetStream"]),
     .library(name: "JSONSchema", targets: ["JSONSchema"]),
-  ],
+  ] + fuzzed,
   dependencies: [
     .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
     .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.30.0"),
@@ -282,5 +298,5 @@ let package = Package(
     .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.6.0"),
     .package(url: "https://github.com/jpsim/Yams", from: "6.0.0"),
   ],
-  targets: cryptography + pure + ends + service + simulation + examples + tests
+  targets: cryptography + pure + ends + service + simulation + examples + tests + fuzzing
 )

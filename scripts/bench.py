@@ -28,7 +28,9 @@ import fetch
 import lab as labs  # re-runs this program in .tools/venv when needed
 
 import pymongo
+import yaml
 from benchmark.backlog import fill
+from benchmark.clients import BACK, Clients
 from benchmark.cutover import commits, decided
 from benchmark.latency import RATE, latency
 from benchmark.pages import put
@@ -267,6 +269,47 @@ def measure_against(options, folder, report):
         ["ratio", f"{rate:.2f}", f"{cost:.2f}", "", "", "", "", ""]]))
 
 
+def measure_http_clients(options, folder, report):
+    """Catch-up with and without HTTP clients, in turn."""
+    events = options.inserts + options.updates
+    slow, fast = options.slow_clients, options.fast_clients
+    kinds = [(f"{slow} slow, {fast} fast clients, once a second", 1)]
+    if not options.no_flat_out:
+        kinds.append((f"{slow} slow, {fast} fast clients, flat out", 0))
+    rows = []
+    with labs.Lab(oplog_mb=4000, cache_gb=2) as lab:
+        say(f"filling the oplog: {options.inserts:,} inserts, {options.updates:,} updates")
+        start = fill(lab.uri, options.inserts, options.updates)
+        for label, pause in kinds:
+            alone, together, answered = [], [], []
+
+            def among(file):
+                listen = yaml.safe_load(file.read_text())["http"]["listen"]
+                clients = Clients(listen, slow, fast, pause)
+                answered.append(clients)
+                return clients
+
+            for number in range(options.repetitions):
+                turns = [("A", alone, {}), ("T", together, {"beside": among})]
+                # Whoever comes second may find warmer caches.
+                for letter, runs, more in turns if number % 2 == 0 else reversed(turns):
+                    runs.append(catch_up(folder, lab, f"{letter}{number}p{pause}", start, events,
+                                         options.publish, **more))
+                    say(f"{'with clients' if more else 'without'}: {runs[-1].rate:,.0f} events/s, "
+                        f"{runs[-1].bridge:.2f} µs, others {runs[-1].others:.0%}")
+            ratios = sorted(b.rate / a.rate for a, b in zip(alone, together))
+            costs = statistics.median(b.bridge / a.bridge for a, b in zip(alone, together))
+            asked = statistics.median(one.answered / run.wall for one, run in zip(answered, together))
+            rows += [catch_up_row("without", alone), catch_up_row(label, together),
+                     [f"ratio, by pairs {ratios[0]:.3f} to {ratios[-1]:.3f}; {asked:,.0f} answers a second",
+                      f"{statistics.median(ratios):.3f}", f"{costs:.2f}", "", "", "", "", ""]]
+    report(f"\nCatch-up over {events:,} events with and without HTTP clients, in turn, medians of "
+           f"{options.repetitions} pairs. A slow client sends a byte a second; a fast one asks for /metrics and "
+           f"/status in turn, a second after the answer or at once; who is turned away comes back after "
+           f"{BACK} s. The clients' own processor time is others' CPU: on few cores it costs the rate, too.\n")
+    report(table(CATCH_UP_HEAD, rows))
+
+
 def measure_verify(options, folder, report):
     """What it costs to prove what was published: both in one run, over the same backlog."""
     events = options.inserts + options.updates
@@ -398,6 +441,12 @@ def main():
                         help="instead: catch-up with and without a schema on every rule, in turn")
     parser.add_argument("--against", type=Path, metavar="PROGRAM",
                         help="instead: catch-up of this build and of another one, in turn")
+    parser.add_argument("--http-clients", action="store_true",
+                        help="instead: catch-up with and without slow and fast HTTP clients, in turn")
+    parser.add_argument("--slow-clients", type=int, default=200, metavar="N", help="of --http-clients")
+    parser.add_argument("--fast-clients", type=int, default=200, metavar="N", help="of --http-clients")
+    parser.add_argument("--no-flat-out", action="store_true",
+                        help="with --http-clients: only clients that ask once a second")
     parser.add_argument("--verify", action="store_true",
                         help="instead: publishing, and verifying what was published, in turn")
     parser.add_argument("--oplog-mb", type=int, default=4000, metavar="MB",
@@ -424,7 +473,7 @@ def main():
         report(f"{machine()}\n")
         what = {"protocols": measure_protocols, "stored": measure_stored, "schema": measure_schema,
                 "parts": measure_parts, "takeover": measure_takeover, "cutover": measure_cutover,
-                "verify": measure_verify, "sim": measure_sim, "against": measure_against,
+                "http_clients": measure_http_clients, "verify": measure_verify, "sim": measure_sim, "against": measure_against,
                 "results": measure}
         part = next((name for name in what if getattr(options, name, False)), "results")
         what[part](options, folder, report)

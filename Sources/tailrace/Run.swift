@@ -210,7 +210,11 @@ final class LiveTable: Sendable {
 func serve(
   _ bridge: BridgeService, _ logger: Logger, _ reload: (any Service)? = nil
 ) async throws {
-  let server = StatusServer(for: bridge, version: TailraceVersion.current, logger: logger)
+  var silent = logger
+  silent.logLevel = max(logger.logLevel, .critical)
+  let server = StatusServer(
+    for: bridge, version: TailraceVersion.current, logger: logger,
+    explain: Explainer.forPages(logger: silent))
   var quiet = logger
   quiet.logLevel = max(logger.logLevel, .warning)
   var group = ServiceGroupConfiguration(

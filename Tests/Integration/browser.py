@@ -102,7 +102,9 @@ class Browser:
 
     def press(self, key, code=0):
         for kind in ("keyDown", "keyUp"):
-            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code)
+            # Enter presses buttons only as a character.
+            text = {"text": "\r"} if key == "Enter" and kind == "keyDown" else {}
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code, **text)
 
     def accessible(self):
         """(role, name) of everything that a screen reader meets."""

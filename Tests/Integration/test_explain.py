@@ -1,5 +1,6 @@
 """`tailrace explain`: where an event is, or why it is nowhere, against what pymongo wrote and nats-py reads."""
 
+import http.client
 import json
 import time
 
@@ -341,3 +342,80 @@ def test_what_must_not_differ(lab, jetstream, tmp_path, name):
         settle(lab)
         (event,) = explain(bridge, orphan, code=1)["events"]
         assert event["orphan"] and event["others"][0]["seq"] == 4
+
+
+def page(bridge, query, method="GET", token=None):
+    """(status, headers, text) of /explain."""
+    host, port = bridge.configuration["http"]["listen"].split(":")
+    connection = http.client.HTTPConnection(host, int(port), timeout=30)
+    connection.request(method, f"/explain{query}", headers={"Authorization": f"Bearer {token}"} if token else {})
+    answer = connection.getresponse()
+    text = answer.read().decode()
+    connection.close()
+    return answer.status, answer.headers, text
+
+
+def test_over_http(lab, jetstream, tmp_path, name):
+    """A running bridge answers as the command does; what documents say, only behind a token."""
+    make_collections(lab, name)
+    secret = "value-of-a-document"
+    schema = tmp_path / "n.json"
+    schema.write_text(json.dumps({"properties": {"fullDocument": {"properties": {"n": {"enum": [1, 9007199254740993]}}}}}))
+    whole = two_rules(lab, name)
+    whole["rules"][1]["schema"] = str(schema)
+    whole["rules"][1]["subject"] = name + ".{fullDocument.kind}"
+    with Bridge(tmp_path, whole) as bridge:
+        bridge.start().wait_ready()
+        insert(lab, name, {"_id": secret, "rid": secret}, {"_id": 1, "t": secret, "kind": secret, "n": 9007199254740993},
+               {"_id": 2, "t": secret, "kind": secret, "n": secret}, {"_id": 3, "t": secret, "large": secret * 20_000})
+        wait_until(lambda: jetstream.holds(name, 2) and jetstream.holds(f"DLQ_{name}", 2), "all of it")
+        questions = [text(m.position) for m in jetstream.messages(name) + jetstream.messages(f"DLQ_{name}")]
+        questions.append(text(jetstream.messages(name)[0].position[:2]))
+
+        for question in questions:
+            status, headers, body = page(bridge, f"?position={question}")
+            assert status == 200 and headers["Content-Type"] == "application/json", body
+            assert secret not in body, "no token guards it"
+            answer = json.loads(body)
+            (event,), (whole_event,) = answer["events"], explain(bridge, question)["events"]
+            assert answer["verdict"] == "ok" and "http.token" in answer["notes"][-1]
+            assert event["event"] is None and event["document_key"] is None
+            assert [rule["verdict"] for rule in event["rules"]] == [rule["verdict"] for rule in whole_event["rules"]]
+            ((one,), (known,)) = event["outcomes"], whole_event["outcomes"]
+            assert one["message"]["body"] is None and one["message"]["body_bytes"] > 0
+            assert one["message"]["subject"] is None and one["message"]["headers"] is None
+            for key in ("outcome", "rule", "stream", "error"):
+                assert one.get(key) == known.get(key)
+            assert [(s["stream"], s["seq"]) for s in one["stored"]] == [(s["stream"], s["seq"]) for s in known["stored"]]
+        refused = json.loads(page(bridge, f"?position={questions[2]}")[2])["events"][0]
+        assert "/fullDocument/n" in refused["outcomes"][0]["detail"], "where it is, not what"
+        assert refused["rules"][0]["reason"] == (
+            "its where has fullDocument.rid: { $exists: true }, and the event does not")
+
+        for query, why in (("", "say which"), ("?", "say which"), ("?position=", "say which"), ("?position=x", "no position"),
+                           ("?position=1.2.3.4", "no position"), ("?position=99999999999.1", "no position"),
+                           ("?position=-1.2", "no position"), ("?position=%2B1.2", "no position"),
+                           ("?position=1%00.2", "no position"), ("?position=%D9%A1.2", "no position"),
+                           ("?position=1.1&position=2.1", "twice"), ("?document=a.b", "knows position")):
+            status, _, body = page(bridge, query)
+            assert status == 400 and why in body, (query, body)
+        assert page(bridge, "?position=%31.1&")[0] == 200
+        gone = json.loads(page(bridge, "?position=1.1")[2])
+        assert "the oplog no longer holds 1.1" in gone["notes"][0] and not gone["events"]
+        future = json.loads(page(bridge, "?position=4294967295.1")[2])
+        assert "lies in the future" in future["notes"][0]
+        status, headers, body = page(bridge, f"?position={questions[0]}", "HEAD")
+        assert status == 200 and not body and int(headers["Content-Length"]) > 100
+        assert page(bridge, f"?position={questions[0]}", "POST")[0] == 405
+        assert bridge.terminate() == 0
+
+        whole["http"]["token"] = "letmein"
+        bridge.file.write_text(yaml.safe_dump(whole))
+        bridge.start().wait_ready()
+        assert page(bridge, f"?position={questions[0]}")[0] == 401
+        for question in questions[:2]:
+            answer = json.loads(page(bridge, f"?position={question}", token="letmein")[2])
+            assert answer == explain(bridge, question)
+        large = json.loads(page(bridge, f"?position={questions[3]}", token="letmein")[2])["events"][0]
+        assert large["event"] is None and large["event_bytes"] > 300_000, "it is too large for a page"
+        assert large["outcomes"][0]["error"] == "path_missing"

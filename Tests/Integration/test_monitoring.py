@@ -131,6 +131,9 @@ def test_metrics_page(promtool, lab, tmp_path, name):
     # Every message is in the histogram of delays, and in no range below what an ack takes at least.
     assert "tailrace_write_to_stored_seconds_count 100\n" in page
     assert 'tailrace_write_to_stored_seconds_bucket{le="+Inf"} 100\n' in page
+    # A message was received after it was written, and sent after it was received.
+    assert "tailrace_received_to_stored_seconds_count 100\n" in page
+    assert 0 < bridge_value(page, "tailrace_received_to_stored_seconds_sum") < 100 * 60
     assert bridge_value(page, "tailrace_publish_ack_seconds_count") >= 1
     assert bridge_value(page, "tailrace_sent_bytes_total") > 100 * 100
     assert f'tailrace_stream_messages{{stream="{name}"}} 100\n' in page

@@ -139,6 +139,10 @@ def test_minimal(rights):
         found = rights.doctor(bridge)
         assert {c["id"]: c["verdict"] for c in found if c["id"] in CHECKS} == dict.fromkeys(
             CHECKS, "ok"), found
+        # A position is explained by the bridge's own rights.
+        ours = ".".join(map(str, rights.jetstream.messages(NAME)[0].position))
+        answer = bridge.json(f"/explain?position={ours}")[1]
+        assert answer["verdict"] == "ok", answer
         assert bridge.terminate() == 0
 
     for subject, number in numbers.items():

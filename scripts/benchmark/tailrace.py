@@ -5,6 +5,7 @@ import json
 import os
 import time
 import urllib.request
+from contextlib import nullcontext
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -105,16 +106,17 @@ def forget(lab, name):
 
 
 def catch_up(folder, lab, name, start, events, publish="auto", replicas=1, schema=False,
-             keep=False, binary=BINARY):
-    """`keep`: leaves the streams where they are."""
+             keep=False, binary=BINARY, beside=nullcontext):
+    """`keep`: leaves the streams where they are. `beside`: makes, of the configuration's file, what is there meanwhile."""
     file = configuration(folder, lab, name, name, publish, replicas, schema)
     log = Path(folder) / f"{name}.log"
-    meter = Meter(lab)
-    process = Process([binary, "run", "-c", file, "--from", f"{start.time}.{start.inc}",
-                       "--until", "now"], log=log)
-    code, wall, usage = process.wait()
-    own = usage.ru_utime + usage.ru_stime
-    mongod, server, others = meter.read(own)
+    with beside(file):
+        meter = Meter(lab)
+        process = Process([binary, "run", "-c", file, "--from", f"{start.time}.{start.inc}",
+                           "--until", "now"], log=log)
+        code, wall, usage = process.wait()
+        own = usage.ru_utime + usage.ru_stime
+        mongod, server, others = meter.read(own)
     if code != 0:
         raise RuntimeError(f"tailrace ended with {code}:\n{log.read_text()[-3000:]}")
     info = api(lab.nats_url, f"STREAM.INFO.{name}")

@@ -13,6 +13,8 @@ final class ConnectionTimeouts: ChannelDuplexHandler {
   static let request = TimeAmount.seconds(10)
   /// From a request's head until its answer is with the kernel.
   static let answer = TimeAmount.seconds(10)
+  /// From a request's head on, where the answer has to be made first: longer than that takes.
+  static let making = TimeAmount.seconds(30)
   /// From an answer to the end of the next request: longer than usual intervals of monitoring.
   static let idle = TimeAmount.seconds(75)
 
@@ -25,6 +27,11 @@ final class ConnectionTimeouts: ChannelDuplexHandler {
   private var unanswered = 0
   /// What comes is ignored, and the connection closed once nothing is unanswered.
   private var isDraining = false
+
+  private var isMaking = false
+
+  /// An answer is being made, which takes its time.
+  struct Making: Sendable {}
 
   /// The server ends.
   struct Drain: Sendable {}
@@ -69,7 +76,22 @@ final class ConnectionTimeouts: ChannelDuplexHandler {
     context.fireChannelRead(data)
   }
 
+  func triggerUserOutboundEvent(
+    context: ChannelHandlerContext, event: Any, promise: EventLoopPromise<Void>?
+  ) {
+    guard event is Making else {
+      return context.triggerUserOutboundEvent(event, promise: promise)
+    }
+    isMaking = true
+    close(context, in: Self.making)
+    promise?.succeed()
+  }
+
   func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
+    if isMaking, case .head = unwrapOutboundIn(data) {
+      isMaking = false
+      close(context, in: Self.answer)
+    }
     guard case .end = unwrapOutboundIn(data) else {
       return context.write(data, promise: promise)
     }

@@ -6,6 +6,10 @@ enum PublishMetrics {
       "From the write in MongoDB to the ack of its message, by MongoDB's clock.",
       facts.measures.writeToStored)
     page.histogram(
+      "tailrace_received_to_stored_seconds",
+      "From the arrival of an entry, which a majority has by then, to the ack of its message.",
+      facts.measures.receivedToStored)
+    page.histogram(
       "tailrace_publish_ack_seconds",
       "From sending a message to its ack, of one message of each stream at a time.",
       facts.measures.publishAck)

@@ -51,6 +51,12 @@ package enum ReadOnlyRoute: Sendable, Equatable {
     return path.count > 1 && path.hasSuffix("/") ? String(path.dropLast()) : String(path)
   }
 
+  /// Behind the question mark; empty without one.
+  package static func query(_ target: String) -> Substring {
+    let target = target.prefix { $0 != "#" }
+    return target.firstIndex(of: "?").map { target[target.index(after: $0)...] } ?? ""
+  }
+
   private static func bearer(_ header: String) -> Substring? {
     guard let blank = header.firstIndex(of: " "), header[..<blank].lowercased() == "bearer" else {
       return nil

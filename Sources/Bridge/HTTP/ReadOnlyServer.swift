@@ -10,6 +10,8 @@ package struct HTTPPage: Sendable {
   package var status: HTTPResponseStatus
   package var type: String
   package var body: String
+  /// Seconds after which to ask again, where that helps.
+  package var retryAfter: Int?
   /// What a browser may do with it; by default nothing but show it.
   package var policy = "default-src 'none'; frame-ancestors 'none'"
 
@@ -30,6 +32,10 @@ package struct HTTPPage: Sendable {
   }
 }
 
+/// A page that is made from a request's query, and takes its time. Called on no event loop; when its task is cancelled,
+/// nobody waits for it any more.
+package typealias SlowPage = @Sendable (Substring) async -> HTTPPage
+
 /// Pages by path, for GET and HEAD. It has its own event loop, few connections and short timeouts, so that no
 /// client can delay the bridge.
 package struct ReadOnlyServer: Sendable {
@@ -39,6 +45,7 @@ package struct ReadOnlyServer: Sendable {
   /// The configuration key or option of the address, such as `http.listen`.
   package var key: String
   package var pages: [String: @Sendable () -> HTTPPage]
+  package var slowPages: [String: SlowPage] = [:]
   package var token: @Sendable () -> ReadOnlyRoute.Token = { .none }
   package var logger: Logger
 
@@ -88,7 +95,7 @@ package struct ReadOnlyServer: Sendable {
   }
 
   private func listen(_ connections: OpenConnections) async throws -> any Channel {
-    let routes = ReadOnlyPages(pages: pages, token: token)
+    let routes = ReadOnlyPages(pages: pages, slowPages: slowPages, token: token)
     return try await ServerBootstrap(group: Self.group)
       .serverChannelOption(.backlog, value: 256)
       .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)

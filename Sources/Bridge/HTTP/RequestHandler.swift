@@ -27,6 +27,8 @@ final class RequestHandler: ChannelDuplexHandler {
   private let pages: ReadOnlyPages
   private var waiting = CircularBuffer<Waiting>()
   private var isClosing = false
+  /// A page that takes its time is being made; what is behind it waits.
+  private var making: Task<Void, Never>?
   private var wantsRead = false
 
   init(_ pages: ReadOnlyPages) { self.pages = pages }
@@ -38,7 +40,13 @@ final class RequestHandler: ChannelDuplexHandler {
 
   func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
     if case .some(.inputClosed) = event as? ChannelEvent { take(.end, context) }
+    if event is ConnectionTimeouts.Drain { making?.cancel() }
     context.fireUserInboundEventTriggered(event)
+  }
+
+  func channelInactive(context: ChannelHandlerContext) {
+    making?.cancel()
+    context.fireChannelInactive()
   }
 
   func errorCaught(context: ChannelHandlerContext, error: any Error) {
@@ -60,10 +68,13 @@ final class RequestHandler: ChannelDuplexHandler {
   }
 
   private func answerWaiting(_ context: ChannelHandlerContext) {
-    while !isClosing, context.channel.isWritable, let next = waiting.popFirst() {
+    while !isClosing, making == nil, context.channel.isWritable, let next = waiting.popFirst() {
       switch next {
       case .request(let head):
-        write(pages.answer(head), head.version, isLast: !head.isKeepAlive, context)
+        switch pages.reply(head) {
+        case .now(let answer): write(answer, head.version, isLast: !head.isKeepAlive, context)
+        case .later(let page, let withBody): make(page, withBody, for: head, context)
+        }
       case .malformed:
         let page = HTTPPage.text(.badRequest, "this is not HTTP/1.1\n")
         write(ReadOnlyPages.Answer(page: page), .http1_1, isLast: true, context)
@@ -77,6 +88,28 @@ final class RequestHandler: ChannelDuplexHandler {
     }
   }
 
+  /// Has the page made elsewhere, and writes it when it is there.
+  private func make(
+    _ page: @escaping @Sendable () async -> HTTPPage, _ withBody: Bool, for head: HTTPRequestHead,
+    _ context: ChannelHandlerContext
+  ) {
+    context.triggerUserOutboundEvent(ConnectionTimeouts.Making(), promise: nil)
+    let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
+    let eventLoop = context.eventLoop
+    making = Task {
+      let page = await page()
+      eventLoop.execute {
+        let (handler, context) = bound.value
+        handler.making = nil
+        guard context.channel.isActive else { return }
+        handler.write(
+          ReadOnlyPages.Answer(page: page, withBody: withBody), head.version,
+          isLast: !head.isKeepAlive, context)
+        handler.answerWaiting(context)
+      }
+    }
+  }
+
   private func write(
     _ answer: ReadOnlyPages.Answer, _ version: HTTPVersion, isLast: Bool,
     _ context: ChannelHandlerContext
@@ -86,6 +119,9 @@ final class RequestHandler: ChannelDuplexHandler {
     headers.add(name: "Content-Type", value: answer.page.type)
     headers.add(name: "Content-Length", value: "\(body.readableBytes)")
     headers.add(name: "Cache-Control", value: "no-store")
+    if let seconds = answer.page.retryAfter {
+      headers.add(name: "Retry-After", value: "\(seconds)")
+    }
     headers.add(name: "Content-Security-Policy", value: answer.page.policy)
     headers.add(name: "X-Content-Type-Options", value: "nosniff")
     headers.add(name: "X-Frame-Options", value: "DENY")

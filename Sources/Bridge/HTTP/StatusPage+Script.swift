@@ -1,6 +1,6 @@
 extension StatusPage {
   /// Texts from outside are set as text only, never as markup.
-  static let script = #"""
+  static let refreshing = #"""
     "use strict";
     const at=id=>document.getElementById(id);
     const words={
@@ -25,16 +25,29 @@ extension StatusPage {
      if(s<172800)return Math.floor(s/3600)+" h "+Math.round(s%3600/60)+" min";return Math.round(s/86400)+" days"}
     function size(b){if(b==null)return"\u2013";const u=["B","KiB","MiB","GiB","TiB"];let i=0;while(b>=1024&&i<4){b/=1024;i++}
      return(i&&b<10?b.toFixed(1):Math.round(b))+" "+u[i]}
+    /* A text, with a button for each position in it. */
+    function marked(of){const text=String(of),parts=[];let from=0;
+     for(const found of text.matchAll(/(?<![\w.])\d{9,10}\.\d{1,10}(?:\.\d{1,10})?(?!\.\d|\w)/g)){
+      const b=element("button",found[0],"position");b.type="button";b.setAttribute("aria-label","Explain "+found[0]);
+      b.addEventListener("click",()=>explain(found[0]));
+      if(found.index>from)parts.push(text.slice(from,found.index));parts.push(b);from=found.index+found[0].length}
+     if(from<text.length)parts.push(text.slice(from));return parts}
+    /* New content, in which what had the keyboard's focus has it again. */
+    function replace(here,...nodes){const f=here.contains(document.activeElement)?document.activeElement:null;
+     const all=()=>[...here.querySelectorAll("button,[tabindex]")],i=f?all().indexOf(f):-1;
+     here.replaceChildren(...nodes);if(i<0)return;
+     const now=all(),again=now.find(e=>e.tagName===f.tagName&&e.className===f.className&&e.textContent===f.textContent)??now[i];
+     if(again)again.focus({preventScroll:true})}
     /* A table with a caption for screen readers; cells are text, numbers or elements. */
-    function table(id,name,head,rows,none){const here=at(id);if(!rows.length){here.replaceChildren(element("p",none));return}
+    function table(id,name,head,rows,none){const here=at(id);if(!rows.length){replace(here,element("p",none));return}
      const box=element("div",null,"scroll");box.tabIndex=0;box.setAttribute("role","region");box.setAttribute("aria-label",name);
      const t=element("table"),h=t.createTHead().insertRow();
      head.forEach((x,i)=>{const c=element("th",x);c.scope="col";if(typeof rows[0][i]==="number"||rows[0][i]?.isCount)c.className="n";h.append(c)});
      const b=t.createTBody();
      for(const r of rows){const w=b.insertRow();r.forEach((x,i)=>{const c=i?w.insertCell():w.appendChild(Object.assign(element("th"),{scope:"row"}));
       if(x instanceof Node)c.append(x);else if(typeof x==="number"){c.className="n";c.textContent=count(x)}
-      else{c.textContent=x==null?"\u2013":x;if(x&&x.length>40)c.className="wide"}})}
-     box.append(t);const scrolled=here.firstChild?.scrollLeft;here.replaceChildren(box);if(scrolled)box.scrollLeft=scrolled}
+      else{c.append(...marked(x==null?"\u2013":x));if(x&&x.length>40)c.className="wide"}})}
+     box.append(t);const scrolled=here.firstChild?.scrollLeft;replace(here,box);if(scrolled)box.scrollLeft=scrolled}
     const svg=(name,attributes)=>{const e=document.createElementNS("http://www.w3.org/2000/svg",name);
      for(const k in attributes)e.setAttribute(k,attributes[k]);return e};
     function line(values,most,from,kind){let path="",pen=false;values.forEach((v,i)=>{if(v==null){pen=false;return}
@@ -61,12 +74,12 @@ extension StatusPage {
       ["Oldest unsettled",s.oldest_unsettled_seconds?time(s.oldest_unsettled_seconds)+(s.oldest_unsettled_position?", event "+s.oldest_unsettled_position:""):"none"],
       ["Oplog behind the checkpoint",time(s.oplog_window.headroom_seconds)],["Configuration",s.config_hash],
       ["Running for",time(s.uptime_seconds)]];
-     at("facts").replaceChildren(...list.map(([k,v])=>{const d=element("div");d.append(element("dt",k),element("dd",v??"\u2013"));return d}))}
+     replace(at("facts"),...list.map(([k,v])=>{const d=element("div"),e=element("dd");e.append(...marked(v??"\u2013"));d.append(element("dt",k),e);return d}))}
     function reason(h){if(h.status==="ok"||h.status==="idle")return"";
      const bad=Object.entries(h.checks).filter(([,c])=>!["ok","idle"].includes(c.status));
      return(bad.length?bad:Object.entries(h.checks).filter(([k])=>k==="pipeline")).map(([k,c])=>k+": "+c.detail).join("; ")}
     function tell(status,why){const pill=at("health");if(pill.textContent!==status)pill.textContent=status;pill.className="pill "+status;
-     at("words").textContent=words[status]||status;at("reason").textContent=why;at("reason").hidden=!why;
+     at("words").textContent=words[status]||status;if(at("reason").textContent!==why)replace(at("reason"),...marked(why));at("reason").hidden=!why;
      at("help").textContent=help[status]||"";at("help").hidden=!help[status]}
     function show(h,s,past){tell(h.status,reason(h));document.title=s.bridge+": "+h.status;
      at("bridge").textContent=s.bridge;at("version").textContent="tailrace "+s.version+", instance "+s.instance;facts(h,s);
@@ -80,8 +93,9 @@ extension StatusPage {
      table("streams","Streams",["Stream","Protocol","Last sequence","In flight","Last position","Holds","Refused"],s.streams.map(r=>
       [r.name,r.protocol,r.last_sequence,r.in_flight,r.last_position,meter(r.holds),r.refusal?r.refusal.reason+" ("+r.refusal.count+" times)":null]),
       s.role==="leader"?"None is open.":"The leader publishes.");
-     table("rules","Rules",["Rule","Published","Duplicates","Filtered","Dead letters","Dropped","Last error"],s.rules.map(r=>
-      [r.name,r.published,r.duplicate,r.filtered,r.dead_lettered,r.dropped,r.last_error]),"No event yet.");
+     table("rules","Rules",["Rule","Published","Duplicates","Filtered","Dead letters","Dropped","Newest","Last error"],s.rules.map(r=>
+      [r.name,r.published,r.duplicate,r.filtered,r.dead_lettered,r.dropped,r.newest_position,
+       r.last_error&&(r.last_error_position?r.last_error_position+": ":"")+r.last_error]),"No event yet.");
      at("standing").textContent=s.dead_letters_standing==null?"The stream has not told yet.":
       s.dead_letters_standing?count(s.dead_letters_standing)+" wait in the dead-letter stream: tailrace dlq list":"None waits in the dead-letter stream.";
      table("letters","Dead letters",["Rule","Error","Count","First","Newest"],s.dead_letters.map(l=>

@@ -27,6 +27,13 @@ extension StatusPage {
     tbody th{white-space:nowrap}
     td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}td.wide{min-width:14rem;overflow-wrap:anywhere}
     .fail{color:var(--bad-text);font-weight:600}.degraded{color:var(--warn-text)}.pill.degraded{color:#fff}
+    h3{font-size:.95rem;margin:1rem 0 .3rem}button,input{font:inherit;color:inherit}
+    #ask{display:flex;flex-wrap:wrap;align-items:center;gap:.4rem}#ask-help{margin:.2rem 0;color:var(--soft);font-size:.85rem}
+    input,#ask button,#close{padding:.2rem .6rem;border:1px solid var(--line);border-radius:.4rem;background:var(--panel)}#position{width:13rem;max-width:100%}
+    .position{padding:0;border:0;background:none;color:var(--blue);text-decoration:underline;text-decoration-style:dotted;cursor:pointer;font-variant-numeric:tabular-nums;text-align:left}
+    dialog{width:min(60rem,calc(100vw - 1rem));max-height:calc(100vh - 2rem);overflow:auto;color:inherit;background:var(--paper);border:1px solid var(--line);border-radius:.5rem}
+    dialog h2{margin-top:0;outline:none;overflow-wrap:anywhere}dialog::backdrop{background:#0008}#answer p{overflow-wrap:anywhere}
+    pre{margin:.3rem 0;padding:.5rem;max-height:16rem;overflow:auto;background:var(--panel);border:1px solid var(--line);border-radius:.4rem;font-size:.85rem;white-space:pre-wrap;overflow-wrap:anywhere;unicode-bidi:isolate}
     meter{width:6rem}footer{margin-top:2rem;color:var(--soft);border-top:1px solid var(--line)}a{color:var(--blue)}
     """
 }

@@ -132,6 +132,8 @@ struct StatusReport: Sendable {
     value["id_conflicts"] = .int(rule.idConflicts)
     value["last_error"] =
       rule.lastError.map { .string(isGuarded ? $0.detail : $0.outline) } ?? .null
+    value["last_error_position"] = rule.lastErrorAt.map { .string($0.description) } ?? .null
+    value["newest_position"] = rule.newest.map { .string($0.description) } ?? .null
     return value
   }
 

@@ -1,6 +1,6 @@
 import BridgeConfiguration
 import Foundation
-public import Logging
+package import Logging
 import MongoSource
 import NIOHTTP1
 public import ServiceLifecycle
@@ -12,10 +12,15 @@ public struct StatusServer: Service {
   private let service: BridgeService
   private let logger: Logger
   private let version: String
+  private let explain: PositionExplainer?
 
-  public init(for service: BridgeService, version: String, logger: Logger) {
+  /// - Parameter explain: answers `/explain`; nil: there is none.
+  package init(
+    for service: BridgeService, version: String, logger: Logger, explain: PositionExplainer?
+  ) {
     self.service = service
     self.version = version
+    self.explain = explain
     self.logger = logger
   }
 
@@ -42,10 +47,14 @@ public struct StatusServer: Service {
       let report = probe.report()
       return .json(report.status.isServing ? .ok : .serviceUnavailable, report.json)
     }
-    pages["/status"] = { .json(.ok, status.json) }
-    pages["/metrics"] = { .metrics(metrics.render()) }
+    // What takes time to write, however many ask.
     let history = StatusHistory()
-    pages["/history"] = { .json(.ok, history.json) }
+    let long = [
+      "/status": RecentPage { .json(.ok, status.json) },
+      "/metrics": RecentPage { .metrics(metrics.render()) },
+      "/history": RecentPage { .json(.ok, history.json) },
+    ]
+    for (path, recent) in long { pages[path] = { recent.page() } }
     pages["/"] = { .html(StatusPage.html, policy: StatusPage.policy) }
     let sampling = Task {
       while !Task.isCancelled {
@@ -58,6 +67,12 @@ public struct StatusServer: Service {
     var server = ReadOnlyServer(
       host: http.listen.host, port: http.listen.port, key: "http.listen", pages: pages,
       logger: logger)
+    if let explain {
+      let desk = ExplainDesk()
+      server.slowPages["/explain"] = { [service] query in
+        await desk.page(query, of: service, explain)
+      }
+    }
     if let token = http.token {
       server.token = { (try? token.current()).map { .required($0) } ?? .unreadable }
     }

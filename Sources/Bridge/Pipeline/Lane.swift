@@ -13,6 +13,8 @@ struct InFlightEvent: BitwiseCopyable {
   var rule: UInt16
   /// When the change was written, milliseconds since 1970 by MongoDB's clock; 0: not known.
   var wallTime: Int64
+  /// When its entry was received, in nanoseconds of the monotonic clock; 0: not known.
+  var receivedAt: UInt64
 
   static let noRule = UInt16.max
 }

@@ -58,9 +58,12 @@ extension Pipeline: NATSRawHandler {
     guard !lane.isDeadLetter else { return }
     measures.acknowledged.add(Double(progress.acked))
     let new = progress.acked - progress.duplicates
-    guard new > 0, let mongoAhead, let oldest = lane.inFlight.first, oldest.wallTime > 0 else {
-      return
+    guard new > 0, let oldest = lane.inFlight.first else { return }
+    if oldest.receivedAt > 0 {
+      let nanoseconds = Int64(bitPattern: now.uptimeNanoseconds &- oldest.receivedAt)
+      measures.receivedToStored.add(max(0, Double(nanoseconds) / 1e9), times: UInt64(new))
     }
+    guard let mongoAhead, oldest.wallTime > 0 else { return }
     let milliseconds = Int64(now.uptimeNanoseconds / 1_000_000) &+ mongoAhead &- oldest.wallTime
     measures.writeToStored.add(max(0, Double(milliseconds) / 1000), times: UInt64(new))
   }
@@ -92,7 +95,7 @@ extension Pipeline: NATSRawHandler {
         continue
       }
       guard takeUncounted(lane, event.position, rule) else { continue }
-      count(lane, rule, duplicate: isDuplicate)
+      count(lane, rule, at: event.position, duplicate: isDuplicate)
       if duplicates > 0 { duplicates -= 1 }
     }
     lane.awaitsFirst = false
@@ -116,6 +119,7 @@ extension Pipeline: NATSRawHandler {
       counters.rules[rule].lastError = (
         conflict.detail, "the stream has the id of an event for another event"
       )
+      counters.rules[rule].lastErrorAt = event.position
       counters.lastConflict = .now
       // Once per rule, and then more and more rarely.
       let count = counters.rules[rule].idConflicts
@@ -162,7 +166,7 @@ extension Pipeline: NATSRawHandler {
     let wasSent = isSentLate(position, rule)
     guard takeUncounted(lane, position, rule) else { return }
     let isInherited = inherited[lane.name]?.covers(position, rule) ?? false
-    count(lane, rule, duplicate: isInherited && !wasSent)
+    count(lane, rule, at: position, duplicate: isInherited && !wasSent)
   }
 
   /// What followers have decided.
@@ -182,11 +186,13 @@ extension Pipeline: NATSRawHandler {
     }
   }
 
-  func count(_ lane: Lane, _ rule: Int, duplicate: Bool) {
+  func count(_ lane: Lane, _ rule: Int, at position: EventPosition, duplicate: Bool) {
     guard rule < rules.count else {
       counters.unmatchedDeadLettered &+= 1
       return
     }
+    // Not the highest one: after a snapshot, or for a replay, it is the last that counts.
+    counters.rules[rule].newest = position
     if lane.isDeadLetter {
       counters.rules[rule].outcomes.deadLettered &+= 1
     } else if duplicate {

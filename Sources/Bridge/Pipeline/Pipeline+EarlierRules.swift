@@ -30,6 +30,6 @@ extension Pipeline {
     let wasSent = uncounted.remove(message) != nil
     guard isNew || wasSent || isUncounted(lane, position, rule) else { return }
     if isUncounted(lane, position, rule) { lane.counted.last = message }
-    count(lane, rule, duplicate: duplicate ?? !wasSent)
+    count(lane, rule, at: position, duplicate: duplicate ?? !wasSent)
   }
 }

@@ -86,6 +86,7 @@ extension Pipeline {
     // Conflicts were counted when they were found; events that the stream is past, by an earlier process.
     guard error.code != .idConflict, sink.standing != .held else { return }
     counters.rules[rule].lastError = (error.detail, error.outline)
+    counters.rules[rule].lastErrorAt = position
     guard pending?.isNew(match) == true, pending?.invalidMatch != match else { return }
     pending?.invalidMatch = match
     counters.rules[rule].invalid &+= 1
@@ -151,7 +152,7 @@ extension Pipeline {
     lane.inFlight.append(
       InFlightEvent(
         position: event.position, term: feed.header?.term ?? -1, rule: rule,
-        wallTime: event.wallTime ?? 0))
+        wallTime: event.wallTime ?? 0, receivedAt: feed.receivedAt))
     if lane.timed == nil { lane.timed = (.now(), lane.inFlight.count) }
   }
 

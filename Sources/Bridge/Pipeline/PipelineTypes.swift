@@ -98,6 +98,10 @@ struct PipelineCounters: Sendable {
     var idConflicts: UInt64 = 0
     /// The last one's text, which may quote documents, and the same without their values.
     var lastError: (detail: String, outline: String)?
+    /// Where that was.
+    var lastErrorAt: EventPosition?
+    /// The newest event whose message or dead letter a stream holds.
+    var newest: EventPosition?
   }
 
   /// Oplog entries read, those without events included.

@@ -61,6 +61,15 @@ package enum EventBatch: Sendable {
     }
   }
 
+  /// When MongoDB's reply came, in nanoseconds of the monotonic clock; nil: no matter, as of a snapshot.
+  var receivedAt: UInt64? {
+    switch self {
+    case .oplog(let batch): batch.receivedAt
+    case .changeStream(let batch): batch.receivedAt
+    case .snapshot: nil
+    }
+  }
+
   /// Where a snapshot continues.
   var marker: SnapshotMarker? {
     switch self {

@@ -32,6 +32,9 @@ package final class EventFeed {
   /// The last entry of `batch`, if known.
   @exclusivity(unchecked) private var batchEnd: OplogPosition?
 
+  /// When the current batch came, in nanoseconds of the monotonic clock; 0: not known.
+  @exclusivity(unchecked) private(set) var receivedAt: UInt64 = 0
+
   /// The last position whose entry may be opened; nil: no end.
   @exclusivity(unchecked) package var limit: OplogPosition?
   /// The next entry is behind `limit`, which need not be the position of an entry.
@@ -172,6 +175,7 @@ package final class EventFeed {
       guard next.generation == generation else { continue }
       batch = next
       batchEnd = next.last
+      receivedAt = next.receivedAt ?? 0
       entries = next.entries()
       decoder.begin(next)
       stage?.begin(next)

@@ -65,6 +65,9 @@ struct PublishMeasures: Sendable {
   /// From the write in MongoDB to the ack of its message, by MongoDB's clock. Messages of one ack count with the
   /// time of the oldest.
   var writeToStored = Histogram(bounds: Histogram.seconds)
+  /// From the arrival of the entry, which MongoDB sends once a majority has it, to the ack of its message; counted
+  /// as above.
+  var receivedToStored = Histogram(bounds: Histogram.seconds)
   /// From writing a message to its ack; of one message of each stream at a time.
   var publishAck = Histogram(bounds: Histogram.seconds)
   /// Messages acknowledged at once.

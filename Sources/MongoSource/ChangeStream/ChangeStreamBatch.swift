@@ -22,6 +22,8 @@ public final class ChangeStreamBatch: @unchecked Sendable, ReaderBatch {
   public let resumeToken: ResumeToken
   /// The server's own position when it answered.
   public let operationTime: OplogPosition?
+  /// When it came, by the monotonic clock.
+  package var receivedAt: UInt64 { reply.receivedAt }
 
   var heldBytes: Int { byteCount }
 

@@ -2,6 +2,14 @@ public import BSON
 internal import CMongoC
 public import Oplog
 
+#if canImport(Glibc)
+  internal import Glibc
+#elseif canImport(Musl)
+  internal import Musl
+#elseif canImport(Darwin)
+  internal import Darwin
+#endif
+
 /// One server reply with oplog entries, exactly as received.
 ///
 /// Invariant behind `@unchecked Sendable`: immutable, and `documents` points into `reply`, which is
@@ -17,6 +25,8 @@ public final class OplogBatch: @unchecked Sendable, ReaderBatch {
   public let last: ResumePoint
   /// The server's position when it answered.
   public let operationTime: OplogPosition?
+  /// When it came, by the monotonic clock.
+  package var receivedAt: UInt64 { reply.receivedAt }
 
   var heldBytes: Int { byteCount }
 
@@ -74,11 +84,14 @@ public final class OplogBatch: @unchecked Sendable, ReaderBatch {
 /// `init`, and is freed in `deinit` by whoever allocated it: libbson, or this object.
 package final class MongoReply: @unchecked Sendable {
   package let bytes: UnsafeRawBufferPointer
+  /// When it came: nanoseconds of the system's monotonic clock, as the deadlines of event loops.
+  package let receivedAt: UInt64
   private let base: UnsafeMutablePointer<UInt8>?
 
   init(taking reply: tailrace_reply) {
     base = reply.bytes
     bytes = UnsafeRawBufferPointer(start: base, count: base == nil ? 0 : Int(reply.length))
+    receivedAt = Self.now
   }
 
   /// A reply that no server sent.
@@ -87,6 +100,13 @@ package final class MongoReply: @unchecked Sendable {
     own.copyMemory(from: reply)
     bytes = UnsafeRawBufferPointer(own)
     base = nil
+    receivedAt = Self.now
+  }
+
+  private static var now: UInt64 {
+    var time = timespec()
+    clock_gettime(CLOCK_MONOTONIC, &time)
+    return UInt64(time.tv_sec) &* 1_000_000_000 &+ UInt64(time.tv_nsec)
   }
 
   /// As a server would send these documents.

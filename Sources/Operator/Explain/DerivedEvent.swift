@@ -14,7 +14,7 @@ package struct DerivedEvent: Sendable {
   package var documentKey: String?
   /// Milliseconds since 1970.
   package var wallTime: Int64?
-  /// The change event in canonical Extended JSON.
+  /// The change event in canonical Extended JSON; empty where nobody reads it.
   package var text: String
   /// Of each rule, in their order.
   package var rules: [RuleAccount]
@@ -29,10 +29,13 @@ package struct RuleAccount: Sendable, Equatable {
   /// As in JSON: `taken`, `undecided`, `namespace`, `operation`, `where`, `not_tried`.
   package var verdict: String
   package var reason: String
+  /// The same without values of the event.
+  package var outline: String
 
   package init(_ verdict: MatchTrace.Verdict, of rule: Rule, among rules: [Rule]) {
     name = rule.name
     takes = false
+    var withoutValues: String?
     switch verdict {
     case .taken:
       takes = true
@@ -52,10 +55,12 @@ package struct RuleAccount: Sendable, Equatable {
     case .refused(let condition):
       self.verdict = "where"
       reason = "its where has \(condition.description)"
+      withoutValues = "its where has \(condition.condition), and the event does not"
     case .notTried(let winner):
       self.verdict = "not_tried"
       reason = "\(rules[winner].name) took the event before"
     }
+    outline = withoutValues ?? reason
   }
 }
 
@@ -86,6 +91,8 @@ package struct DerivedOutcome: Sendable, Equatable {
   package var timeToLive: Int?
   /// A document that the rule wants can't be had as it was: the published message may have been another one.
   package var isUncertain = false
+  /// The error without values of the event's documents, where it is known.
+  package var outline: String?
 
   package enum SchemaVerdict: Sendable, Equatable {
     case valid(path: String)
@@ -124,11 +131,16 @@ package struct EventDeriver: ~Copyable {
   private var tracer: Mapper
   private var writer = Mapper(rules: [], sourceName: "")
   private var sink: BufferSink
+  private let writesText: Bool
 
+  /// - Parameter writesText: false: the event itself is not asked for, whose text takes several times the memory of
+  ///   its document.
   package init(
-    _ configuration: BridgeConfiguration, sourceName: String, maximumPayload: Int = 1 << 20
+    _ configuration: BridgeConfiguration, sourceName: String, maximumPayload: Int = 1 << 20,
+    writesText: Bool = true
   ) {
     self.configuration = configuration
+    self.writesText = writesText
     rules = configuration.rules
     let set = configuration.ruleSet(sourceName: sourceName)
     maker = MessageMaker(set)
@@ -139,7 +151,7 @@ package struct EventDeriver: ~Copyable {
   package mutating func derive(_ event: ChangeEvent) -> DerivedEvent {
     let trace = tracer.trace(event)
     var text = ByteWriter(capacity: 1024)
-    writer.writeDeadLetterBody(event: event, into: &text)
+    if writesText { writer.writeDeadLetterBody(event: event, into: &text) }
     return DerivedEvent(
       position: event.position, operation: "\(event.operation.name)",
       namespace: String(decoding: event.namespace, as: UTF8.self),
@@ -175,12 +187,14 @@ package struct EventDeriver: ~Copyable {
           .deadLetter(code: error.code.rawValue, detail: error.detail),
           rule: rule.map { rules[$0] }, stream: configuration.deadLetter.stream)
         outcome.schema = verdict(rule, error)
+        outcome.outline = error.outline
         take(&outcome)
         found.append(outcome)
       case .dropped(let rule, let error):
         var outcome = DerivedOutcome(
           .dropped(code: error.code.rawValue, detail: error.detail), rule: rules[rule])
         outcome.schema = verdict(rule, error)
+        outcome.outline = error.outline
         found.append(outcome)
       case .filtered(let rule): found.append(DerivedOutcome(.filtered, rule: rules[rule]))
       case .unmatched: found.append(DerivedOutcome(.unmatched))
@@ -212,12 +226,15 @@ package struct EventDeriver: ~Copyable {
     let failure = PipelineFailure(halt, event, rules: rules.map(\.name))
     var rule: Rule?
     var schema: DerivedOutcome.SchemaVerdict?
+    var outline: String?
     if case .invalid(let index, let error) = halt {
       rule = rules[index]
       schema = verdict(index, error)
+      outline = "\(error.code.rawValue): \(error.outline)"
     }
     var outcome = DerivedOutcome(.halt("\(failure)"), rule: rule)
     outcome.schema = schema
+    outcome.outline = outline
     return outcome
   }
 }

@@ -1,5 +1,6 @@
 public import Bridge
 public import BridgeConfiguration
+import JSON
 import JetStream
 public import Logging
 public import Oplog
@@ -40,6 +41,8 @@ public struct Explainer: Sendable {
   let note: @Sendable (String) -> Void
   /// How many of an entry's or a document's events are explained.
   let limit: Int
+  /// The events themselves are asked for, not only their outcomes.
+  var wantsTexts = true
 
   /// How long MongoDB may send nothing.
   static let patience = Duration.seconds(10)
@@ -69,7 +72,7 @@ public struct Explainer: Sendable {
     } catch {
       failure = error
     }
-    guard case .unavailable = failure else { throw failure }
+    guard case .unavailable = failure, !Task.isCancelled else { throw failure }
     var explanation: Explanation
     do throws(JetStreamError) {
       explanation = try await explain(question, nil)
@@ -84,7 +87,8 @@ public struct Explainer: Sendable {
   private func explain(
     _ question: ExplainQuestion, _ streams: StreamSide?
   ) async throws(JetStreamError) -> Explanation {
-    let oplog = OplogSide(configuration, logger: logger, limit: limit, note: note)
+    let oplog = OplogSide(
+      configuration, logger: logger, limit: limit, wantsTexts: wantsTexts, note: note)
     let name = await oplog.sourceName()
     var streams = streams
     streams?.use(source: name)
@@ -100,5 +104,30 @@ public struct Explainer: Sendable {
     case .document(let document): try await inquiry.look(for: document)
     }
     return inquiry.explanation
+  }
+}
+
+extension Explainer {
+  /// So many of an entry's events are explained on a page …
+  private static let mostOnPage = 5
+  /// … and what is larger is left out of it.
+  private static let mostBytesOnPage = 64 << 10
+
+  /// Answers a running bridge's `/explain`.
+  package static func forPages(logger: Logger) -> PositionExplainer {
+    { (configuration, position, showsValues) async throws(BridgeError) -> JSONValue in
+      var explainer = Explainer(configuration, limit: mostOnPage, logger: logger) { _ in }
+      explainer.wantsTexts = showsValues
+      var explanation = try await explainer.explain(ExplainQuestion(position))
+      var view = ExplanationView()
+      view.showsValues = showsValues
+      view.mostBytes = mostBytesOnPage
+      if !showsValues, !explanation.events.isEmpty {
+        explanation.notes.append(
+          "what documents say is shown only where http.token guards this answer, and by tailrace explain"
+        )
+      }
+      return explanation.json(view)
+    }
   }
 }

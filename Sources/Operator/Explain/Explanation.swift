@@ -1,6 +1,6 @@
 package import Bridge
 import BridgeConfiguration
-public import JSON
+import JSON
 import JetStream
 package import Oplog
 
@@ -66,105 +66,6 @@ public struct Explanation: Sendable {
     if outcomes.contains(where: { $0.absence?.state == .unknown }) { return 2 }
     return events.isEmpty && !isNothingDue ? 2 : 0
   }
-}
-
-// MARK: - JSON
-
-extension Explanation {
-  private var verdict: String {
-    switch exitCode {
-    case 0: "ok"
-    case 1: "missing"
-    case 2: "inconclusive"
-    default: "unavailable"
-    }
-  }
-
-  public var json: JSONValue {
-    [
-      "question": .string(question),
-      "verdict": .string(verdict),
-      "events": .array(events.map(\.json)), "notes": .array(notes.map { .string($0) }),
-    ]
-  }
-}
-
-extension Explanation.Event {
-  fileprivate var json: JSONValue {
-    var value: JSONValue = [
-      "position": position.map { .string($0.description) } ?? .null,
-      "source": .string(derived == nil ? "stream" : source),
-    ]
-    if let derived {
-      value["operation"] = .string(derived.operation)
-      value["namespace"] = .string(derived.namespace)
-      value["document_key"] = derived.documentKey.flatMap { parsed(Array($0.utf8)) } ?? .null
-      value["event"] = parsed(Array(derived.text.utf8))
-      value["rules"] = .array(
-        derived.rules.map {
-          [
-            "name": .string($0.name), "takes": .bool($0.takes), "verdict": .string($0.verdict),
-            "reason": .string($0.reason),
-          ]
-        })
-    }
-    value["outcomes"] = .array(outcomes.map(\.json))
-    value["others"] = .array(others.map(\.json))
-    value["orphan"] = .bool(isOrphan)
-    return value
-  }
-}
-
-extension Explanation.Outcome {
-  fileprivate var json: JSONValue {
-    var value: JSONValue = [
-      "outcome": .string(derived.kindName), "rule": derived.rule.map { .string($0) } ?? .null,
-      "stream": derived.stream.map { .string($0) } ?? .null,
-    ]
-    if let error = derived.error {
-      value["error"] = .string(error.code)
-      value["detail"] = .string(error.detail)
-    }
-    if derived.isStored || derived.kind == .signal {
-      value["message"] = [
-        "subject": .string(derived.subject),
-        "headers": .object(derived.headers.map { JSONValue.Member($0.name, .string($0.value)) }),
-        "body": parsed(derived.body),
-      ]
-    }
-    switch derived.schema {
-    case nil: value["schema"] = .null
-    case .valid(let path): value["schema"] = ["path": .string(path), "valid": true]
-    case .invalid(let path, let detail):
-      value["schema"] = ["path": .string(path), "valid": false, "detail": .string(detail)]
-    }
-    value["stored"] = .array(stored.map(\.json))
-    value["absence"] =
-      absence.map {
-        [
-          "state": .string($0.state.rawValue), "code": .string($0.code),
-          "reason": .string($0.reason),
-        ]
-      } ?? .null
-    value["differences"] = .array(differences.map { .string($0) })
-    return value
-  }
-}
-
-extension Explanation.Stored {
-  fileprivate var json: JSONValue {
-    [
-      "stream": .string(stream), "seq": .int(sequence), "subject": .string(subject),
-      "time": .string(time), "id": .string(own.storedID), "by_bridge": .bool(isOurs),
-      "rule": own.rule.map { .string($0) } ?? .null,
-      "error": own.error.map { .string($0) } ?? .null,
-    ]
-  }
-}
-
-private func parsed(_ bytes: [UInt8]) -> JSONValue {
-  if bytes.isEmpty { return .null }
-  return (try? JSONValue(parsing: bytes)) ?? .string(String(decoding: bytes, as: UTF8.self))
 }
 
 extension DerivedOutcome {

@@ -15,15 +15,17 @@ struct OplogSide: Sendable {
   let configuration: BridgeConfiguration
   let logger: Logger
   let limit: Int
+  let wantsTexts: Bool
   let note: @Sendable (String) -> Void
 
   init(
-    _ configuration: BridgeConfiguration, logger: Logger, limit: Int,
+    _ configuration: BridgeConfiguration, logger: Logger, limit: Int, wantsTexts: Bool,
     note: @escaping @Sendable (String) -> Void
   ) {
     self.configuration = configuration
     self.logger = logger
     self.limit = limit
+    self.wantsTexts = wantsTexts
     self.note = note
   }
 
@@ -71,7 +73,8 @@ struct OplogSide: Sendable {
       let loop = MultiThreadedEventLoopGroup.singleton.next()
       let collector = Collector(
         EventDeriver(
-          configuration, sourceName: sourceName, maximumPayload: maximumPayload ?? 1 << 20), limit)
+          configuration, sourceName: sourceName, maximumPayload: maximumPayload ?? 1 << 20,
+          writesText: wantsTexts), limit)
       try await changes.walk(range, on: loop, mayContinue: { true }, collector.take)
       var answer = Answer(place: .found)
       (answer.events, answer.count) = try await loop.submit { collector.result }.get()

@@ -134,7 +134,7 @@ struct StoredSearch: Sendable {
           } ?? false
         if isNamed || isPlaced { hits.add(sequence) }
       }
-      try await scan.run()
+      try await run(scan, of: stream)
       var found: [Found] = []
       for sequence in hits.sequences {
         guard let message = try await jetStream.message(in: stream, at: sequence) else { continue }
@@ -145,6 +145,23 @@ struct StoredSearch: Sendable {
       size *= 8
     }
     return []
+  }
+
+  /// Until its end, or until the task is cancelled.
+  private func run(_ scan: StreamScan, of stream: String) async throws(JetStreamError) {
+    do {
+      try await withTaskCancellationHandler {
+        try await scan.run()
+      } onCancel: {
+        scan.stopReading()
+      }
+      try Task.checkCancellation()
+    } catch let error as JetStreamError {
+      throw error
+    } catch {
+      throw JetStreamError(
+        code: 0, operation: "reading stream \(stream)", message: "\(error)", remedy: .backOff)
+    }
   }
 
   private final class Hits: Sendable {

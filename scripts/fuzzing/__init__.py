@@ -1,0 +1,1 @@
+"""Inputs that libFuzzer begins with."""
