@@ -47,6 +47,23 @@ private func at(_ seconds: UInt32) -> OplogPosition {
     #expect(record.number == 4)
   }
 
+  /// What a follower has read past as the pipeline's is its own when a range begins before it, and it has to read again
+  /// (`simulate --cutover --seed 6041`: an event was lost). The range may begin where an empty one began.
+  @Test func `a range that begins is seen, wherever it begins`() throws {
+    let empty = told(try asked(inDual(), .cancel), .boundary(at(10), resume: at(9)))
+    #expect(empty.ranges == [HandedRange(from: at(10), resume: at(9), until: at(10))])
+    let dual = try asked(empty, .dual)
+    #expect(dual.hasRanges(of: empty))
+    for place in [10, 12] as [UInt32] {
+      let next = told(dual, .boundary(at(place), resume: at(9)))
+      #expect(!next.hasRanges(of: dual) && !next.hasRanges(of: empty))
+      // Later changes are of the same ranges.
+      let committing = try asked(next, .commit(deadline: 5000))
+      let back = told(try asked(next, .cancel), .boundary(at(20), resume: at(20)))
+      #expect(committing.hasRanges(of: next) && back.hasRanges(of: next))
+    }
+  }
+
   @Test func `requests that are fulfilled change nothing`() throws {
     let dual = try inDual()
     #expect(try dual.asked(.dual, by: "", reason: "", now: 0) == nil)

@@ -82,6 +82,13 @@ package struct CutoverRecord: Sendable, Equatable {
   /// The newest range whose beginning is known.
   package var lastRange: HandedRange? { ranges.last { $0.from != nil } }
 
+  /// Whether no range has begun since `before`: whose events are is what it was. (A range may begin where the one before it
+  /// began, and ended.)
+  package func hasRanges(of before: CutoverRecord) -> Bool {
+    ranges.count { $0.from != nil } == before.ranges.count { $0.from != nil }
+      && lastRange?.from == before.lastRange?.from
+  }
+
   /// The end of what has to be decided; nil: it has none. Behind it, events are the pipeline's, or of a range that is to
   /// come.
   package var end: OplogPosition? { lastRange?.until }

@@ -220,7 +220,7 @@ extension DualAttempt {
       try? await state.store.audit(found.record)
       guard found.record.hasRanges, found.record.phase != .finalized else { return .over }
       // From the boundary on, which reading may have passed.
-      guard found.record.lastRange?.from == before.lastRange?.from else { return .again }
+      guard found.record.hasRanges(of: before) else { return .again }
       if found.record.generation != before.generation {
         guard found.record.rewind == nil else { return .again }
         state.progress.begin(found.record.generation)
