@@ -161,7 +161,8 @@ package struct Scenario: Sendable {
 
   /// Servers know what keeps late messages of a former leader out of shared streams, and these can hold it.
   var hasFences: Bool {
-    server >= ServerVersion(2, 11, 0) && !streams.contains { !$0.isExclusive && $0.removal == .workQueue }
+    server >= ServerVersion(2, 11, 0)
+      && !streams.contains { !$0.isExclusive && $0.removal == .workQueue }
   }
 
   /// What never breaks.
