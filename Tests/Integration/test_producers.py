@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from bridge import BINARY, ROOT, wait_until
+from bridge import BINARY, ROOT, tailrace, wait_until
 from test_cutover import Group
 
 SCHEMA = {
@@ -37,9 +37,10 @@ def group(lab, jetstream, tmp_path, name):
         yield group
 
 
-def produce(group, language, documents):
+def produce(group, language, documents, schema=None):
     """What the program prints, by id."""
-    command = [*PRODUCERS[language], ",".join(group.jetstream.servers), group.folder / "schema.json", group.name]
+    command = [*PRODUCERS[language], ",".join(group.jetstream.servers), schema or group.folder / "schema.json",
+               group.name]
     lines = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in documents)
     done = subprocess.run(command, input=lines.encode(), capture_output=True, timeout=60)
     assert done.returncode == 0, done.stderr.decode()
@@ -60,7 +61,13 @@ def test_examples(group, language):
     (again, broken) = produce(group, language, [documents[7], document(40) | {"text": 5}])
     assert again == ("7", "duplicate")
     assert broken[0] == "40" and broken[1].startswith("invalid") and "string" in broken[1]
-    group.counts(by_producer=40)
-    group.holds(*range(40))
+    # By the version that is published, which the first one of a name is.
+    published = tailrace("schema", "publish", group.name, group.folder / "schema.json", "-c", group.bridge.file)
+    assert published.returncode == 0, published.stderr
+    group.mongo[group.name].messages.insert_one(document(40))
+    (right, wrong) = produce(group, language, [document(40), document(41) | {"room": None}], f"kv:{group.name}.1")
+    assert right == ("40", "stored") and wrong[0] == "41" and wrong[1].startswith("invalid"), (right, wrong)
+    group.counts(by_producer=41)
+    group.holds(*range(41))
     wait_until(lambda: group.status()["can_commit"], "no blockers")
     assert group.bridge.terminate() == 0

@@ -4,7 +4,8 @@
 
 DOCUMENTS holds JSON documents, one a line: what the application has just written. Each is published to
 `PREFIX.<room>.created` as event `<_id>.created`. Prints for each whether it was `stored`, is a `duplicate`, or is
-`invalid`. Needs nats-py and jsonschema-rs.
+`invalid`. SCHEMA is a file, or `kv:NAME.VERSION`, a published version (docs/schema-publish.md). Needs nats-py and
+jsonschema-rs.
 """
 
 import asyncio
@@ -53,9 +54,18 @@ class Producer:
                 await asyncio.sleep(0.25)
 
 
+async def contract(jetstream, schema):
+    """A published version never changes: it can be kept for as long as the program runs."""
+    if not schema.startswith("kv:"):
+        return json.loads(Path(schema).read_text())
+    bucket = await jetstream.key_value("TAILRACE_SCHEMAS")
+    return json.loads((await bucket.get(schema.removeprefix("kv:"))).value)
+
+
 async def main(servers, schema, prefix):
     connection = await nats.connect(servers.split(","), max_reconnect_attempts=-1)
-    producer = Producer(connection.jetstream(), json.loads(Path(schema).read_text()), prefix)
+    jetstream = connection.jetstream()
+    producer = Producer(jetstream, await contract(jetstream, schema), prefix)
     for line in sys.stdin:
         message = json.loads(line)
         try:

@@ -9,14 +9,13 @@ import NATS
 ///
 /// DOCUMENTS holds JSON documents, one a line: what the application has just written. Each is published to
 /// `PREFIX.<room>.created` as event `<_id>.created`. Prints for each whether it was `stored`, is a `duplicate`, or is
-/// `invalid`.
+/// `invalid`. SCHEMA is a file, or `kv:NAME.VERSION`, a published version (docs/schema-publish.md).
 func produce(_ arguments: [String]) async throws {
   let servers = try arguments[0].split(separator: ",").map {
     try NATSServerAddress(url: String($0))
   }
-  let schema = try CompiledSchema(text: String(contentsOfFile: arguments[1], encoding: .utf8))
-
   var connection = try await NATSConnection.connect(to: servers, logger: Logger(label: "producer"))
+  let schema = try CompiledSchema(text: await contract(arguments[1], connection))
   while let line = readLine() {
     let message = try JSONValue(parsing: Array(line.utf8))
     var result = ""
@@ -38,4 +37,20 @@ func produce(_ arguments: [String]) async throws {
     print("\(Producer.text(message["_id"])) \(result)")
   }
   await connection.close()
+}
+
+/// A published version never changes: it can be kept for as long as the program runs.
+private func contract(_ schema: String, _ connection: NATSConnection) async throws -> String {
+  guard schema.hasPrefix("kv:") else {
+    return try String(contentsOfFile: schema, encoding: .utf8)
+  }
+  let bucket = KeyValueBucket(JetStreamClient(connection), name: "TAILRACE_SCHEMAS")
+  guard let entry = try await bucket.get(String(schema.dropFirst(3))) else {
+    throw NotPublished(schema: schema)
+  }
+  return String(decoding: entry.value, as: UTF8.self)
+}
+
+private struct NotPublished: Error {
+  var schema: String
 }
