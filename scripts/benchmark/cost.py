@@ -29,8 +29,10 @@ def busy_seconds():
 
 
 def resident(pid):
+    """Memory now, and at most so far; None where the process is gone."""
     try:
-        return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1])
+        text = Path(f"/proc/{pid}/status").read_text()
+        return tuple(int(re.search(rf"{name}:\s+(\d+)", text)[1]) for name in ("VmRSS", "VmHWM"))
     except (OSError, TypeError):
         return None
 
@@ -45,15 +47,17 @@ class Process:
             [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=self.log,
             stderr=self.log, env={**os.environ, **(environment or {})},
             preexec_fn=die_with_parent)
-        self.samples, self.ended = [], threading.Event()
+        # The kernel's maximum for the process would be that of this program, which it was forked from.
+        self.samples, self.peak, self.ended = [], 0, threading.Event()
         self.sampler = threading.Thread(target=self._sample, daemon=True)
         self.sampler.start()
 
     def _sample(self):
         while not self.ended.wait(0.1):
-            size = resident(self.child.pid)
-            if size:
-                self.samples.append(size)
+            sizes = resident(self.child.pid)
+            if sizes:
+                self.samples.append(sizes[0])
+                self.peak = sizes[1]
 
     def wait(self):
         """(exit code, seconds it ran, rusage)"""

@@ -79,4 +79,4 @@ def catch_up_stored(folder, lab, name, start, ids, share, publish, replicas, own
     if messages != events:
         raise RuntimeError(f"{messages} messages in the stream for {events} events")
     return CatchUp(events, events / wall, own / events * 1e6, mongod / events * 1e6,
-                   server / events * 1e6, usage.ru_maxrss, wall, process.quarters(), others)
+                   server / events * 1e6, process.peak, wall, process.quarters(), others)

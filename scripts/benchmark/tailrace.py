@@ -127,7 +127,7 @@ def catch_up(folder, lab, name, start, events, publish="auto", replicas=1, schem
     if not keep:
         forget(lab, name)
     return CatchUp(events, events / spent, own / events * 1e6, mongod / events * 1e6,
-                   server / events * 1e6, usage.ru_maxrss, wall, process.quarters(), others)
+                   server / events * 1e6, process.peak, wall, process.quarters(), others)
 
 
 def verified(folder, lab, name, events, *arguments):
@@ -143,7 +143,7 @@ def verified(folder, lab, name, events, *arguments):
     if code != 0 or json.loads(report.read_text())["counts"]["observed"] != events:
         raise RuntimeError(f"verify ended with {code}:\n{log.read_text()[-3000:]}")
     return CatchUp(events, events / wall, own / events * 1e6, mongod / events * 1e6,
-                   server / events * 1e6, usage.ru_maxrss, wall, process.quarters(), others)
+                   server / events * 1e6, process.peak, wall, process.quarters(), others)
 
 
 def wait_ready(file, process):
