@@ -65,6 +65,7 @@ struct SchemaRegistry {
   mutating func load(_ document: JSONValue, uri: String) throws(SchemaError) -> Int {
     let base = URIReference(uri).resource
     if let known = byURI[base], resources[known].pointer.isEmpty { return known }
+    try refuseRepeatedNames(document, "", base)
     let number = documents.count
     documents.append(base)
     let root = try makeResource(
@@ -73,6 +74,32 @@ struct SchemaRegistry {
     if byURI[base] == nil { byURI[base] = root }
     try scan(document, document: number, pointer: "", in: SchemaPlace(resource: root, pointer: ""))
     return root
+  }
+
+  /// Of two members of one name, the first counts here, and the last for most others: producers who validate by the same
+  /// text would have another contract.
+  private func refuseRepeatedNames(
+    _ value: JSONValue, _ pointer: String, _ uri: String
+  ) throws(SchemaError) {
+    switch value {
+    case .object(let members):
+      var names: Set<[UInt8]> = []
+      for member in members {
+        let below = "\(pointer)/\(JSONPointer.escaped(member.key))"
+        guard names.insert(Array(member.key.utf8)).inserted else {
+          throw SchemaError(
+            document: uri, pointer: below,
+            message: "the name is there twice in one object: which of the two counts is not defined"
+          )
+        }
+        try refuseRepeatedNames(member.value, below, uri)
+      }
+    case .array(let items):
+      for (index, item) in items.enumerated() {
+        try refuseRepeatedNames(item, "\(pointer)/\(index)", uri)
+      }
+    case .null, .bool, .number, .string: break
+    }
   }
 
   private mutating func makeResource(

@@ -59,7 +59,7 @@ def test_kill_tailrace_between_the_entries(tmp_path, name):
                     bridge.kill()
                     bridge.start()
                 wait_until(lambda: mongo.local["oplog.rs"].count_documents(
-                    {"ts": {"$gt": after}, "o.partialTxn": True}) > 5, "large transactions")
+                    {"ts": {"$gt": after}, "o.partialTxn": True}) > 5, "large transactions", 300)
                 asked_to_stop.set()
                 thread.join(30)
             check(lab, jetstream, name, name, after)

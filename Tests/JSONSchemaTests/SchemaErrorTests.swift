@@ -20,6 +20,8 @@ import Testing
     (##"{"$ref": "#"}"##, "", "never end"), (##"{"allOf": [{"$ref": "#"}]}"##, "", "never end"),
     (#"{"$schema": "http://example.com/nope"}"#, "/$schema", "not a draft known here"),
     (#"{"$defs": {"a": {"$anchor": "x"}, "b": {"$anchor": "x"}}}"#, "/$defs/b", "is taken"),
+    (#"{"maxLength": 5, "maxLength": 100}"#, "/maxLength", "twice"),
+    (#"{"items": [{"const": {"a/b": 1, "a/b": 2}}]}"#, "/items/0/const/a~1b", "twice"),
     ("1", "", "a schema is an object"), ("{", "", "invalid JSON"),
   ])
   func `errors name the place and what is wrong`(

@@ -1,10 +1,10 @@
 import Synchronization
 
-/// A page that is made a few times in a tenth of a second at most, which is how often the pipeline's numbers change:
+/// A page that is made ten times in a tenth of a second at most, which is how often the pipeline's numbers change:
 /// who asks in a crowd gets the one that was made last. Thread-safe.
 package final class RecentPage: Sendable {
   package static let window = Duration.milliseconds(100)
-  package static let mostInWindow = 4
+  package static let mostInWindow = 10
 
   private struct State {
     var began: ContinuousClock.Instant?
