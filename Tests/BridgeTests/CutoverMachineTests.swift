@@ -281,7 +281,7 @@ private func at(_ seconds: UInt32) -> OplogPosition {
   }
 
   /// The command's machine is ten minutes behind the bridge's, or ahead of it.
-  @Test func `ages are told by the clock that dated them`() throws {
+  @Test func `ages are measured by the clock that dated them`() throws {
     for now in [400_000, 1_005_000] as [Int64] {
       let found = try facts {
         $0.now = now
