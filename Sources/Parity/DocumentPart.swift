@@ -29,7 +29,7 @@ public struct DocumentPart: Sendable {
   }
 
   /// Halves this part and returns the other half.
-  mutating func halve() -> DocumentPart {
+  public mutating func halve() -> DocumentPart {
     var other = self
     other.value |= UInt64(1) << UInt64(bits)
     bits += 1

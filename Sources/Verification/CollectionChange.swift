@@ -81,4 +81,13 @@ package enum CollectionChange: Sendable, Equatable {
     case .renamed(let from, let to): from.isSame(as: name) || to.isSame(as: name)
     }
   }
+
+  /// Whether documents of a collection of the pattern are others since.
+  func touches(_ pattern: NamespacePattern) -> Bool {
+    switch self {
+    case .dropped(let one), .created(let one): pattern.matches(one)
+    case .databaseDropped(let one): pattern.matches(database: one)
+    case .renamed(let from, let to): pattern.matches(from) || pattern.matches(to)
+    }
+  }
 }

@@ -32,7 +32,7 @@ package struct CollectionFacts: Sendable {
 
   /// Asks the server for what happened behind `position`.
   static func read(
-    _ configuration: BridgeConfiguration, _ plan: FoldPlan, after position: OplogPosition
+    _ configuration: BridgeConfiguration, _ naming: DocumentNaming, after position: OplogPosition
   ) async throws -> CollectionFacts {
     let options = configuration.mongoSourceOptions
     let since = try await MongoAdmin.oldestPosition(options).position
@@ -49,7 +49,7 @@ package struct CollectionFacts: Sendable {
     }
     var facts = CollectionFacts(changes: changes, since: since)
     facts.silent = try await SilentWrites.read(options, after: position, changes)
-      .keys(configuration, plan)
+      .keys(configuration, naming)
     return facts
   }
 

@@ -9,8 +9,14 @@ import Parity
 
 /// Reads what the collections hold at one moment, and has it judged.
 struct CollectionState {
+  /// Which collections.
+  struct Selection: Sendable {
+    var database: @Sendable (String) -> Bool
+    var collection: @Sendable (String, String) -> Bool
+  }
+
   private let configuration: BridgeConfiguration
-  private let plan: FoldPlan
+  private let selection: Selection
   private let moment: OplogPosition
   private let reader: SnapshotReader
   private let changes: AsyncStream<Void>
@@ -19,7 +25,7 @@ struct CollectionState {
   private let logger: Logger
 
   init(
-    _ configuration: BridgeConfiguration, _ plan: FoldPlan, at moment: OplogPosition,
+    _ configuration: BridgeConfiguration, _ selection: Selection, at moment: OplogPosition,
     patience: Duration, _ logger: Logger
   ) {
     self.patience = patience
@@ -27,19 +33,19 @@ struct CollectionState {
     let (changes, signal) = AsyncStream.makeStream(
       of: Void.self, bufferingPolicy: .bufferingNewest(1))
     self.configuration = configuration
-    self.plan = plan
+    self.selection = selection
     self.moment = moment
     self.changes = changes
     self.signal = signal
     reader = SnapshotReader(
-      options: configuration.mongoSourceOptions, databases: { plan.isMatched(database: $0) },
-      filter: { plan.isMatched($0, $1) },
+      options: configuration.mongoSourceOptions, databases: selection.database,
+      filter: selection.collection,
       leadsToTail: false, logger: logger, onChange: { signal.yield() })
   }
 
   func estimatedBytes() async throws -> UInt64 {
     let probe = CollectionState(
-      configuration, plan, at: moment, patience: patience, logger)
+      configuration, selection, at: moment, patience: patience, logger)
     defer { probe.reader.stop() }
     _ = probe.reader.restart(from: marker)
     return try await probe.waiting { probe in
@@ -80,15 +86,17 @@ struct CollectionState {
     SnapshotMarker(beginningAt: ResumePoint(position: moment, term: nil))
   }
 
-  struct Compared: Sendable {
-    var found: StateJudge.Found
+  struct Compared<Found: Sendable>: Sendable {
+    var found: Found
     /// All documents were read as they were at the moment.
     var isExact: Bool
   }
 
-  func compare(_ fold: StateFold, _ knowledge: StateJudge.Knowledge) async throws -> Compared {
+  func compare<Judge: DocumentJudge>(
+    _ judge: sending Judge
+  ) async throws -> Compared<Judge.Found> {
     defer { reader.stop() }
-    let walk = DocumentWalk(StateJudge(configuration, plan, fold, knowledge), reader)
+    let walk = DocumentWalk(judge, reader)
     let eventLoop = MultiThreadedEventLoopGroup.singleton.next()
     try await eventLoop.submit { [marker] in walk.begin(marker) }.get()
     return try await waiting { _ in
@@ -99,12 +107,12 @@ struct CollectionState {
 }
 
 /// Sendable invariant: every stored property is touched on one event loop only.
-private final class DocumentWalk: @unchecked Sendable {
+private final class DocumentWalk<Judge: DocumentJudge>: @unchecked Sendable {
   private let feed: EventFeed
   private let reader: SnapshotReader
-  private let judge: StateJudge
+  private let judge: Judge
 
-  init(_ judge: StateJudge, _ reader: SnapshotReader) {
+  init(_ judge: sending Judge, _ reader: SnapshotReader) {
     self.reader = reader
     self.judge = judge
     feed = EventFeed(.entriesAlone, tellsPlaces: false)
@@ -123,7 +131,7 @@ private final class DocumentWalk: @unchecked Sendable {
     return feed.source?.tailFrom != nil
   }
 
-  func finish() -> CollectionState.Compared {
+  func finish() -> CollectionState.Compared<Judge.Found> {
     feed.end()
     return CollectionState.Compared(found: judge.finish(), isExact: reader.status.isExact)
   }

@@ -32,6 +32,8 @@ package struct FoldPlan: Sendable {
   package enum Answer: Sendable, Equatable {
     /// The stream's index.
     case foldable(stream: Int)
+    /// Its documents are entries of a bucket: see `BucketPlan`.
+    case inBucket
     case not(String)
   }
 
@@ -56,8 +58,7 @@ package struct FoldPlan: Sendable {
     var taking: [Rule] = []
     for rule in rules
     where rule.namespace.matches(namespace) && !rule.operations.isDisjoint(with: left) {
-      // A signal beside a message changes nothing of it.
-      if rule.route == .core, rule.continues { continue }
+      if rule.isBesideOthers { continue }
       taking.append(rule)
       if rule.condition == nil, !rule.continues { left.subtract(rule.operations) }
     }
@@ -73,7 +74,11 @@ package struct FoldPlan: Sendable {
 
   package func answer(_ namespace: String) -> Answer {
     let taking = rulesTaking(namespace)
-    guard let first = taking.first else { return .not("no rule takes its documents") }
+    guard let first = taking.first else {
+      let isInBucket = rules.contains { $0.route.isBucket && $0.namespace.matches(namespace) }
+      return isInBucket ? .inBucket : .not("no rule takes its documents")
+    }
+    if taking.allSatisfy(\.route.isBucket) { return .inBucket }
     for operation in OperationSet.documents.operations {
       let some = taking.filter { $0.operations.contains(operation) }
       guard !some.isEmpty else { return .not("no rule takes its \(operation.name)s") }
@@ -109,6 +114,7 @@ package struct FoldPlan: Sendable {
   /// What a rule's messages lack, whatever the collection.
   private static func obstacle(_ rule: Rule) -> String? {
     if rule.route == .core { return "rule \(rule.name) publishes signals, which are not stored" }
+    if rule.route.isBucket { return "rule \(rule.name) puts documents into a bucket" }
     if rule.outbox != nil { return "rule \(rule.name) is an outbox" }
     if rule.envelope == .document || rule.envelope == .debezium {
       return "the envelope of rule \(rule.name) does not tell changes one by one"
@@ -355,6 +361,9 @@ extension OperationSet {
 }
 
 extension Rule {
+  /// A signal or an entry beside a message, which changes nothing of it.
+  var isBesideOthers: Bool { continues && (route == .core || route.isBucket) }
+
   /// Their messages show documents in one way.
   fileprivate func hasShape(of other: Rule) -> Bool {
     filter == other.filter && changes == other.changes && json == other.json

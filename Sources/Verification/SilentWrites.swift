@@ -63,27 +63,48 @@ struct SilentWrites {
   }
 
   /// The documents as messages name them.
-  func keys(_ configuration: BridgeConfiguration, _ plan: FoldPlan) throws
+  func keys(_ configuration: BridgeConfiguration, _ naming: DocumentNaming) throws
     -> [DocumentKey: EventPosition]
   {
     var keys: [DocumentKey: EventPosition] = [:]
     var mapper = configuration.mapper(sourceName: "")
     for (namespace, found) in documents {
-      guard let rule = plan.rule(of: namespace) else { continue }
+      let rules = naming.rules(namespace)
       let name = Array(namespace.utf8)
       let length = name.firstIndex(of: UInt8(ascii: ".")) ?? name.count
       for (key, position) in found {
-        let made = try name.withUnsafeBytes { name in
+        try name.withUnsafeBytes { name in
           try key.withUnsafeBytes { key in
-            plan.key(
-              of: ChangeEvent(
-                operation: .delete, position: position, namespace: name, databaseLength: length,
-                documentKey: try BSONView(key)), rule: rule, &mapper)
+            let event = ChangeEvent(
+              operation: .delete, position: position, namespace: name, databaseLength: length,
+              documentKey: try BSONView(key))
+            for rule in rules {
+              if let made = naming.key(event, rule, &mapper) { keys[made] = position }
+            }
           }
         }
-        if let made { keys[made] = position }
       }
     }
     return keys
+  }
+}
+
+/// How documents are told apart by what rules publish of them.
+struct DocumentNaming: Sendable {
+  /// The indexes of the rules to ask, by collection.
+  var rules: @Sendable (String) -> [Int]
+  /// The document of an event as the rule with that index names it; nil: by no name.
+  var key: @Sendable (ChangeEvent, Int, inout Mapper) -> DocumentKey?
+
+  /// By the document key in messages.
+  init(_ plan: FoldPlan) {
+    rules = { plan.rule(of: $0).map { [$0] } ?? [] }
+    key = { event, rule, mapper in plan.key(of: event, rule: rule, &mapper) }
+  }
+
+  /// By the keys of buckets.
+  init(_ plan: BucketPlan) {
+    rules = { plan.rules(of: $0) }
+    key = { event, rule, mapper in plan.key(of: event, rule: rule, &mapper) }
   }
 }

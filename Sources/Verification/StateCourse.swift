@@ -38,6 +38,25 @@ struct StateMoment: Sendable {
   }
 }
 
+extension VerifyPlanner {
+  /// A moment that the bridge has come to since, if one comes before the time is up. None does while the
+  /// bridge is stopped; then what was read as it was at the moment is as it is.
+  func moment(
+    after before: StateMoment, isExact: Bool, until deadline: ContinuousClock.Instant
+  ) async throws -> StateMoment? {
+    while ContinuousClock.now < deadline {
+      if let checkpoint = try await checkpoint() {
+        if let later = StateMoment(checkpoint, majority: nil), later.position > before.position {
+          return later
+        }
+        if isExact, checkpoint.isFinal { return nil }
+      }
+      try await Task.sleep(for: .milliseconds(200))
+    }
+    return nil
+  }
+}
+
 /// Of which streams documents can be made.
 struct StateFitness: Sendable {
   /// By the stream's index: why not.
@@ -63,6 +82,9 @@ struct StateFitness: Sendable {
         unfit[index] = "stream \(spec.name) is being filled again"
       } else if checkpoint.states[spec.name]?.halted != nil {
         unfit[index] = "stream \(spec.name) is halted, so that it lacks the newest messages"
+      } else if spec.bucket != nil {
+        // What is gone, newer entries, purges or age have removed: see `BucketPlan`.
+        continue
       } else if stream.perSubject > 0, lacking > 0 {
         unfit[index] =
           "stream \(spec.name) does not hold all its messages any more (max_msgs_per_subject \(stream.perSubject)), so that documents can't be made of them"
@@ -133,6 +155,9 @@ struct StateCourse {
     hasAllLetters = !letters.isFull
   }
 
+  /// The last snapshot, if it is over.
+  var lastSnapshot: Checkpoint.Snapshot? { snapshot }
+
   var range: ClosedRange<EventPosition> { min(begins, moment.position)...moment.position }
 
   var knowledge: StateJudge.Knowledge {
@@ -154,7 +179,7 @@ struct StateCourse {
     undecided = [:]
   }
 
-  mutating func absorb(_ compared: CollectionState.Compared, isFirst: Bool) {
+  mutating func absorb(_ compared: CollectionState.Compared<StateJudge.Found>, isFirst: Bool) {
     let found = compared.found
     isInexact = !compared.isExact || (isInexact && !isFirst)
     notFoldable.merge(found.notFoldable) { first, _ in first }

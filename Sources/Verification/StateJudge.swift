@@ -8,7 +8,7 @@ package import Parity
 
 /// Compares documents of collections, in the shape that the rules give, with what messages make of them.
 /// Owned by one event loop.
-package final class StateJudge {
+package final class StateJudge: DocumentJudge {
   /// What only one of the two, or neither, can tell.
   package enum Undecided: Hashable, Sendable {
     /// A path in an update can be read in several ways.
@@ -36,6 +36,11 @@ package final class StateJudge {
     mutating func note(_ key: DocumentKey) {
       count += 1
       example = example ?? key.description
+    }
+
+    mutating func note(_ subject: String) {
+      count += 1
+      example = example ?? subject
     }
 
     mutating func absorb(_ other: Tally) {
@@ -123,16 +128,23 @@ package final class StateJudge {
     let stream: Int
     switch answer(namespace) {
     case .foldable(let index): stream = index
+    case .inBucket: return
     case .not(let why):
       found.notFoldable[namespace] = why
       return
     }
-    guard let match = mapper.firstMatch(event) else { return }
+    var next = mapper.firstMatch(event)
+    var place = 0
+    while let beside = next, rules[beside.rule].isBesideOthers {
+      next = mapper.nextMatch(event, after: beside)
+      place += 1
+    }
+    guard let match = next else { return }
     let rule = match.rule
     body.removeAll()
     do throws(MappingError) {
       if !match.isDecided { throw Mapper.undecided }
-      try mapper.writeBody(rule: rule, event: event, match: 0, into: &body)
+      try mapper.writeBody(rule: rule, event: event, match: place, into: &body)
     } catch {
       // Such a document is a dead letter, not a message. Updates are messages that make one such.
       if let key = plan.key(of: event, rule: rule, &mapper) { pass(over: key) }

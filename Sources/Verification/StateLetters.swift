@@ -19,14 +19,18 @@ final class StateLetters: Sendable {
   }
 
   private let configuration: BridgeConfiguration
-  private let plan: FoldPlan
+  private let key: @Sendable (ChangeEvent, Int, inout Mapper) -> DocumentKey?
   private let state = Mutex(State())
 
   private static let mostDocuments = 500_000
 
-  init(_ configuration: BridgeConfiguration, _ plan: FoldPlan) {
+  /// - Parameter key: of the document of an event, as `DocumentNaming.key`.
+  init(
+    _ configuration: BridgeConfiguration,
+    _ key: @escaping @Sendable (ChangeEvent, Int, inout Mapper) -> DocumentKey?
+  ) {
     self.configuration = configuration
-    self.plan = plan
+    self.key = key
   }
 
   /// By document, where the last change that is a dead letter is.
@@ -53,7 +57,7 @@ final class StateLetters: Sendable {
         let index = configuration.rules.firstIndex(where: {
           $0.name.isSame(as: letter.event.rule)
         }),
-        let key = try? letter.withEvent({ plan.key(of: $0, rule: index, &mapper) }) ?? nil
+        let key = try? letter.withEvent({ self.key($0, index, &mapper) }) ?? nil
       else { continue }
       note(key, letter.event.position)
     }
@@ -69,7 +73,7 @@ final class StateLetters: Sendable {
         String(decoding: view.payload, as: UTF8.self), index: position.index),
       let key = try? recorded.withEvent({ event in
         var mapper = configuration.mapper(sourceName: "")
-        return plan.key(of: event, rule: index, &mapper)
+        return self.key(event, index, &mapper)
       })
     else { return }
     note(key, position)

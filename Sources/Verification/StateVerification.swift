@@ -83,7 +83,7 @@ public final class StateVerification: Sendable {
       report.notes.append(
         "\(fitness.unfit[index] ?? ""): what its rules take is not compared")
     }
-    let letters = StateLetters(configuration, plan)
+    let letters = StateLetters(configuration, DocumentNaming(plan).key)
     try await letters.read(jetStream)
     let deadline = ContinuousClock.now + options.timeout
     var course = StateCourse(moment, plan, checkpoint, letters)
@@ -94,8 +94,8 @@ public final class StateVerification: Sendable {
     }
     while !unequal.isEmpty, ContinuousClock.now < deadline {
       // Later, the same must still be unequal.
-      let later = try await laterMoment(
-        planner, than: course.moment, isExact: !course.isInexact, until: deadline)
+      let later = try await planner.moment(
+        after: course.moment, isExact: !course.isInexact, until: deadline)
       guard let later else { break }
       course.moment = later
       progress?("\(unequal.count) documents differ: once more, at \(later.position.entry)")
@@ -107,6 +107,10 @@ public final class StateVerification: Sendable {
     }
     report.to = course.moment.position
     report.settledTo = course.moment.position.entry
+    let buckets = BucketVerification(
+      configuration: configuration, jetStream: jetStream, planner: planner,
+      streams: events.streams, deadline: deadline, logger: logger, progress: progress)
+    try await buckets.run(course, fitness.unfit, &report, each)
     try await conclude(unequal, course, fitness, &report, each)
   }
 
@@ -129,7 +133,8 @@ public final class StateVerification: Sendable {
 
   private func facts(_ course: StateCourse) async throws -> CollectionFacts {
     let first = course.first?.entry ?? OplogPosition(seconds: 0, increment: 0)
-    return try await CollectionFacts.read(configuration, course.plan, after: first)
+    return try await CollectionFacts.read(
+      configuration, DocumentNaming(course.plan), after: first)
   }
 
   private func conclude(
@@ -176,24 +181,6 @@ public final class StateVerification: Sendable {
     if !course.notFoldable.isEmpty { report.addReason("no collection can be compared") }
   }
 
-  /// A moment that the bridge has come to since, if one comes before the time is up. None does while the
-  /// bridge is stopped; then what was read as it was at the moment is as it is.
-  private func laterMoment(
-    _ planner: VerifyPlanner, than before: StateMoment, isExact: Bool,
-    until deadline: ContinuousClock.Instant
-  ) async throws -> StateMoment? {
-    while ContinuousClock.now < deadline {
-      if let checkpoint = try await planner.checkpoint() {
-        if let later = StateMoment(checkpoint, majority: nil), later.position > before.position {
-          return later
-        }
-        if isExact, checkpoint.isFinal { return nil }
-      }
-      try await Task.sleep(for: .milliseconds(200))
-    }
-    return nil
-  }
-
   /// Compares at one moment: everything, or certain documents. Those that differ, by key.
   private func generation(
     _ jetStream: JetStreamClient, _ events: VerifyPlan, _ course: inout StateCourse,
@@ -220,7 +207,8 @@ public final class StateVerification: Sendable {
       // Documents that are gone by now may have needed more than the collections do.
       parts += fold.left.reversed()
       progress?("part \(done + 1) of \(done + 1 + parts.count): \(fold.messages) messages folded")
-      let compared = try await collections(course).compare(fold, course.knowledge)
+      let judge = StateJudge(configuration, course.plan, fold, course.knowledge)
+      let compared = try await collections(course).compare(judge)
       let found = compared.found
       course.absorb(compared, isFirst: done == 0)
       if keys == nil {
@@ -263,8 +251,11 @@ public final class StateVerification: Sendable {
   }
 
   private func collections(_ course: StateCourse) -> CollectionState {
-    CollectionState(
-      configuration, course.plan, at: course.moment.time,
-      patience: max(options.timeout, .seconds(15)), logger)
+    let plan = course.plan
+    return CollectionState(
+      configuration,
+      CollectionState.Selection(
+        database: { plan.isMatched(database: $0) }, collection: { plan.isMatched($0, $1) }),
+      at: course.moment.time, patience: max(options.timeout, .seconds(15)), logger)
   }
 }

@@ -4,6 +4,7 @@ import BridgeConfiguration
 import Foundation
 import Logging
 import Operator
+import Oplog
 import UnixSignals
 
 struct TapCommand: AsyncParsableCommand {
@@ -20,10 +21,27 @@ struct TapCommand: AsyncParsableCommand {
   var subject: String?
   @Option(help: "End after so many.") var count: Int?
   @Flag(help: "Begin with what the streams hold already.") var fromStart = false
+  @Option(help: "Begin with this position of the oplog, <seconds>.<increment>[.<index>].")
+  var from: String?
   @Flag(help: "Machine-readable output, one object a line.") var json = false
 
   func validate() throws {
     if let count, count < 1 { throw ValidationError("--count is at least 1, not \(count)") }
+    if from != nil, fromStart {
+      throw ValidationError("--from and --from-start exclude each other")
+    }
+    _ = try start
+  }
+
+  private var start: TapStart {
+    get throws {
+      guard let from else { return fromStart ? .first : .now }
+      if let entry = OplogPosition(from) { return .position(EventPosition(entry: entry, index: 0)) }
+      if let position = EventPosition(from) { return .position(position) }
+      throw ValidationError(
+        "--from takes a position, <seconds>.<increment> or <seconds>.<increment>.<index>, not '\(printable(from))'"
+      )
+    }
   }
 
   func run() async throws {
@@ -33,7 +51,7 @@ struct TapCommand: AsyncParsableCommand {
     if let problem = filter.problem(in: configuration) { throw ValidationError(problem) }
     var logger = makeLogger(configuration.log)
     logger.logLevel = max(logger.logLevel, .error)
-    let tap = Tap(configuration, filter, fromStart: fromStart, logger: logger) {
+    let tap = Tap(configuration, filter, from: try start, logger: logger) {
       printNote(printable($0))
     }
     let isJSON = json

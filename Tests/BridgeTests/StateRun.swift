@@ -53,7 +53,7 @@ extension StateDifferentialTests {
           let isLate = dice.below(2) == 0 && walkAhead(1 + dice.below(8))
           overlaps = isLate && before < world.entries.count
           var index: UInt32 = 1 << 24
-          try each { event in
+          try world.each { event in
             var event = event
             event.position = EventPosition(entry: snapshot ?? event.position.entry, index: index)
             index += 1
@@ -161,36 +161,6 @@ extension StateDifferentialTests {
           body: Array(body.bytes)))
     }
 
-    /// The documents as a reader of the collections finds them.
-    func each(_ body: (ChangeEvent) throws -> Void) throws {
-      for (name, documents) in world.collections.sorted(by: {
-        $0.key.lexicographicallyPrecedes($1.key)
-      }) {
-        guard name.starts(with: Array("d.".utf8)) else { continue }
-        for (_, document) in documents.sorted(by: { $0.key < $1.key }) {
-          let key = Value.document([.init("_id", document.id)]).bson
-          try name.withUnsafeBytes { name in
-            try key.withUnsafeBytes { key in
-              try document.whole.bson.withUnsafeBytes { whole in
-                var event = ChangeEvent(
-                  operation: .insert,
-                  position: EventPosition(entry: world.position, index: 1 << 24),
-                  namespace: name, databaseLength: 1, documentKey: try BSONView(key),
-                  fullDocument: try BSONView(whole))
-                event.isSnapshot = true
-                // Any that no other collection has.
-                let uuid = MessageDigest(name)
-                try withUnsafeBytes(of: uuid) { bytes in
-                  event.collectionUUID = bytes
-                  try body(event)
-                }
-              }
-            }
-          }
-        }
-      }
-    }
-
     /// As `StateVerification` goes about it.
     func verify() throws -> Outcome {
       let first = try compare(facts: nil, isThorough: false)
@@ -220,10 +190,42 @@ extension StateDifferentialTests {
       }
       knowledge.facts = facts
       let judge = StateJudge(configuration, plan, fold, knowledge)
-      try each { try judge.take($0) }
+      try world.each { try judge.take($0) }
       var outcome = Outcome(found: judge.finish())
       outcome.unequal = fold.unreadable + fold.doubled + outcome.found.unequal.values
       return outcome
+    }
+  }
+}
+
+extension StateWorld {
+  /// The documents as a reader of the collections finds them.
+  func each(_ body: (ChangeEvent) throws -> Void) throws {
+    for (name, documents) in collections.sorted(by: {
+      $0.key.lexicographicallyPrecedes($1.key)
+    }) {
+      guard name.starts(with: Array("d.".utf8)) else { continue }
+      for (_, document) in documents.sorted(by: { $0.key < $1.key }) {
+        let key = Value.document([.init("_id", document.id)]).bson
+        try name.withUnsafeBytes { name in
+          try key.withUnsafeBytes { key in
+            try document.whole.bson.withUnsafeBytes { whole in
+              var event = ChangeEvent(
+                operation: .insert,
+                position: EventPosition(entry: position, index: 1 << 24),
+                namespace: name, databaseLength: 1, documentKey: try BSONView(key),
+                fullDocument: try BSONView(whole))
+              event.isSnapshot = true
+              // Any that no other collection has.
+              let uuid = MessageDigest(name)
+              try withUnsafeBytes(of: uuid) { bytes in
+                event.collectionUUID = bytes
+                try body(event)
+              }
+            }
+          }
+        }
+      }
     }
   }
 }

@@ -200,3 +200,31 @@ def test_servers_that_come_back(tmp_path, name):
             assert done.returncode == 0 and f"stream {name}, sequence 301" in done.stdout, done.stderr
             lab.stop("nats")
             assert "unavailable" in tap(bridge, code=69).stderr
+
+
+def test_from_a_position(lab, tmp_path, name):
+    """The translation of positions into sequences: each stream begins with the first message that is not before it."""
+    make_collections(lab, name)
+    with Bridge(tmp_path, configuration(lab, name)) as bridge:
+        bridge.start().wait_ready()
+        insert(lab, name, *[{"_id": n} for n in range(50)])
+        with Tap(bridge, "--from-start", "--count", "50") as whole:
+            whole.holds(50)
+        sequences = {message["headers"]["Tailrace-Position"]: message["seq"] for message in whole.messages}
+        for position in list(sequences)[::7]:
+            for asked in (position, position.rsplit(".", 1)[0]):
+                done = tap(bridge, "--json", "--from", asked, "--count", str(51 - sequences[position]))
+                lines = [json.loads(line) for line in done.stdout.splitlines()]
+                first = min(s for p, s in sequences.items() if p.startswith(asked))
+                assert lines[0]["seq"] == first and len(lines) == 51 - sequences[position]
+        # Between two entries, the later one; behind all, what comes from now on.
+        position = list(sequences)[-1]
+        seconds, increment, _ = position.split(".")
+        with Tap(bridge, "--from", f"{seconds}.{int(increment) + 1}") as later:
+            time.sleep(0.5)
+            insert(lab, name, {"_id": "later"})
+            later.holds(1)
+            assert [m["seq"] for m in later.messages] == [51]
+        assert "position" in tap(bridge, "--from", "yesterday", code=64).stderr
+        assert "exclude" in tap(bridge, "--from", position, "--from-start", code=64).stderr
+        assert bridge.terminate() == 0

@@ -3,7 +3,17 @@ public import BridgeConfiguration
 import JetStream
 public import Logging
 import NATS
+public import Oplog
 import Synchronization
+
+/// Where `tailrace tap` begins in streams that are there.
+public enum TapStart: Sendable, Equatable {
+  /// What comes from now on.
+  case now
+  case first
+  /// The first message of this position, or behind it, that was published in order.
+  case position(EventPosition)
+}
 
 /// Shows the bridge's messages as its streams get them: `tailrace tap`.
 ///
@@ -12,7 +22,7 @@ import Synchronization
 public final class Tap: Sendable {
   private let configuration: BridgeConfiguration
   private let filter: TapFilter
-  private let fromStart: Bool
+  private let start: TapStart
   private let logger: Logger
   private let note: @Sendable (String) -> Void
   private let queue = TapQueue()
@@ -20,15 +30,14 @@ public final class Tap: Sendable {
   private let ownership: MessageOwnership
 
   /// - Parameters:
-  ///   - fromStart: what the streams hold already is shown, too.
   ///   - note: what people should know meanwhile.
   public init(
-    _ configuration: BridgeConfiguration, _ filter: TapFilter, fromStart: Bool, logger: Logger,
+    _ configuration: BridgeConfiguration, _ filter: TapFilter, from start: TapStart, logger: Logger,
     note: @escaping @Sendable (String) -> Void
   ) {
     self.configuration = configuration
     self.filter = filter
-    self.fromStart = fromStart
+    self.start = start
     self.logger = logger
     self.note = note
     places = Dictionary(
@@ -100,8 +109,36 @@ public final class Tap: Sendable {
         continue
       }
       _ = place.meet(
-        created: info.created, first: info.firstSequence, last: info.lastSequence,
-        fromStart: fromStart)
+        created: info.created, first: info.firstSequence,
+        next: try await next(in: name, info, jetStream))
+    }
+  }
+
+  private func next(
+    in stream: String, _ info: StreamInfo, _ jetStream: JetStreamClient
+  ) async throws(BridgeError) -> UInt64 {
+    switch start {
+    case .now: return info.lastSequence + 1
+    case .first: return max(info.firstSequence, 1)
+    case .position(let position):
+      let search = StoredSearch(jetStream: jetStream, ownership: ownership)
+      do throws(JetStreamError) {
+        let near = try await search.neighbours(of: position, in: stream, info)
+        if near.isOpen {
+          note(
+            "stream \(stream): too many messages of others around \(position) to find where to begin: reading it from its first message"
+          )
+          return max(info.firstSequence, 1)
+        }
+        if near.before == nil, info.firstSequence > 1 {
+          note(
+            "stream \(stream) holds nothing before \(position) any more: what it lacks is not shown"
+          )
+        }
+        return near.found.first?.message.sequence ?? near.behind?.sequence ?? info.lastSequence + 1
+      } catch {
+        throw .unavailable("NATS: \(error)")
+      }
     }
   }
 
@@ -145,10 +182,8 @@ public final class Tap: Sendable {
       try? await Task.sleep(for: Self.interval)
       return
     }
-    let isNew = place.created == nil
     let isAnother = place.meet(
-      created: info.created, first: info.firstSequence, last: info.lastSequence,
-      fromStart: fromStart || isNew)
+      created: info.created, first: info.firstSequence, next: max(info.firstSequence, 1))
     if isAnother { note("stream \(name) was made again: reading it from its first message") }
     let stop = ScanStop()
     let scan = StreamScan(

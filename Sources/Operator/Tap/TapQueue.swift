@@ -42,13 +42,13 @@ final class TapPlace: Sendable {
 
   /// Where the stream was not there when reading began, or is another one now, reading begins with its first message.
   ///
-  /// - Parameter fromStart: where it is the stream that was there when the command began.
+  /// - Parameter next: where it begins in the stream that was there when the command began.
   /// - Returns: whether it was made again.
-  func meet(created: String, first: UInt64, last: UInt64, fromStart: Bool) -> Bool {
+  func meet(created: String, first: UInt64, next: UInt64) -> Bool {
     state.withLock { state in
       guard state.created != created else { return false }
       let isAnother = state.created != nil
-      state.next = isAnother || fromStart ? max(first, 1) : last + 1
+      state.next = isAnother ? max(first, 1) : next
       state.created = created
       return isAnother
     }

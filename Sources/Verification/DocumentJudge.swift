@@ -1,0 +1,11 @@
+package import Oplog
+
+/// Judges the documents that collections hold at one moment. Owned by one event loop.
+package protocol DocumentJudge: AnyObject {
+  associatedtype Found: Sendable
+
+  /// A document, as an insert.
+  func take(_ event: ChangeEvent) throws
+  /// After all documents.
+  func finish() -> Found
+}
