@@ -1,5 +1,6 @@
 import Bridge
 import JSON
+import Mapping
 package import Oplog
 
 /// What happened to a whole collection, or a database.

@@ -1,7 +1,7 @@
 package import Oplog
 
 /// Judges the documents that collections hold at one moment. Owned by one event loop.
-package protocol DocumentJudge: AnyObject {
+package protocol DocumentJudge: AnyObject, SendableMetatype {
   associatedtype Found: Sendable
 
   /// A document, as an insert.

@@ -1,5 +1,5 @@
-package import Bridge
-package import BridgeConfiguration
+import Bridge
+import BridgeConfiguration
 import NATS
 package import Oplog
 package import Parity

@@ -111,7 +111,8 @@ struct BucketVerification {
     var parts = [DocumentPart(keys: keys)]
     if keys == nil {
       let bytes = course.plan.buckets.reduce(UInt64(0)) { sum, index in
-        sum &+ (streams.first { $0.name == configuration.streams[index].name }?.info.bytes ?? 0)
+        let stream = streams.first { $0.name == configuration.streams[index].name }
+        return sum &+ UInt64(stream?.info.raw["state"]?["bytes"]?.integer() ?? 0)
       }
       let needed = max(1, bytes / UInt64(Self.partBytes))
       parts = DocumentPart.all(bits: min(20, 64 - (needed - 1).leadingZeroBitCount)).reversed()
