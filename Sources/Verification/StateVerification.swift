@@ -146,7 +146,7 @@ public final class StateVerification: Sendable {
       each(mismatch)
       report.add(mismatch)
     }
-    report.notHeld = course.beforeBridge
+    report.notHeld &+= course.beforeBridge
     course.note(&report)
     if course.isInexact, !unequal.isEmpty,
       try await MongoAdmin.hasWrites(

@@ -247,13 +247,10 @@ package final class BucketJudge: DocumentJudge {
       rules[index].route.isBucket, let stream = rules[index].streamIndex
     else { return }
     let rule = rules[index]
-    let pattern = rule.namespace
-    let one = pattern.literalDatabase.flatMap { database in
-      pattern.literalCollection.map { "\(database).\($0)" }
-    }
+    let one = plan.namespace(rule, entry.body)
     if let why = plan.obstacle(index, in: one) {
       // A collection that holds nothing has told no reason yet.
-      found.notComparable[one ?? "rule \(rule.name)"] = why
+      found.notComparable[one ?? "rule \(rule.name) without a document"] = why
       return
     }
     found.entries &+= 1
@@ -262,8 +259,9 @@ package final class BucketJudge: DocumentJudge {
     }
     if let facts = knowledge.facts {
       // Nothing purges the keys of what was dropped or renamed as a whole.
-      let isOther = facts.changes.contains {
-        $0.position > entry.position && $0.change.touches(pattern)
+      let isOther = facts.changes.contains { change in
+        change.position > entry.position
+          && (one.map(change.change.touches) ?? change.change.touches(rule.namespace))
       }
       if let silent = facts.silent[key], silent > entry.position {
         return note(.silent, entry.subject)

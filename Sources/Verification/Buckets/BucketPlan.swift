@@ -104,4 +104,25 @@ package struct BucketPlan: Sendable {
     guard case .object? = found else { return nil }
     return found
   }
+
+  /// The collection that an entry is of; nil: it does not say.
+  func namespace(_ rule: Rule, _ body: [UInt8]?) -> String? {
+    let pattern = rule.namespace
+    if let database = pattern.literalDatabase, let collection = pattern.literalCollection {
+      return "\(database).\(collection)"
+    }
+    guard let body,
+      let value = try? JSONValue(parsing: body, maximumDepth: DocumentFold.maximumDepth)
+    else { return nil }
+    let names: (JSONValue?, JSONValue?)
+    switch rule.envelope {
+    case .changeEvent: names = (value["ns"]?["db"], value["ns"]?["coll"])
+    case .debezium: names = (value["source"]?["db"], value["source"]?["collection"])
+    case .cloudEvents, .cloudEventsStructured, .document: return nil
+    }
+    guard let database = names.0?.stringValue, let collection = names.1?.stringValue else {
+      return nil
+    }
+    return "\(database).\(collection)"
+  }
 }
