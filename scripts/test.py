@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Runs all tests and says how many: `make test`.
 
-    test.py             builds the program, then Tests/Integration beside the build of Swift's tests, then those
+    test.py             builds the program, then Tests/Integration beside the build of Swift's tests and those of
+                        them that measure nothing, then the rest
     test.py --faults    the fault tests of Tests/Integration only; builds nothing
     test.py --differential    test_differential.py only; builds nothing
     test.py --rehearsal    test_rehearsal.py only, with what it has to tell; builds nothing
@@ -11,7 +12,8 @@ FAULT_ROUNDS sets the rounds of each fault (2), FAULT_SEED repeats a run's choic
 PYTEST_ADDOPTS is pytest's own. A failed part doesn't keep the next from running.
 Four files of Tests/Integration run at a time, each worker with servers of its own: they mostly wait
 (two use a quarter of two cores). TEST_WORKERS sets how many. Compilers get only what they leave of the
-processor (SCHED_IDLE); Swift's tests, some of which measure time, run when nothing else does.
+processor (SCHED_IDLE), as do Swift's tests without servers and clocks; the others, some of which measure time,
+run when nothing else does.
 """
 
 import os
@@ -26,7 +28,10 @@ from concurrent.futures import ThreadPoolExecutor
 import building
 import fetch
 
-SWIFT_REPORTS = [fetch.ROOT / ".build" / f"swift-tests-{part}.xml" for part in (1, 2, 3)]
+SWIFT_REPORTS = [fetch.ROOT / ".build" / f"swift-tests-{part}.xml" for part in (1, 2, 3, 4)]
+# What starts servers, or looks at a clock.
+WAITING = ("BridgeTests", "JetStreamTests", "MongoSourceTests", "NATSTests", "SimulatedJetStreamTests",
+           "SimulatedNATSTests")
 # The examples in Swift, which test_producers.py and test_consumers_guide.py run.
 EXAMPLE = "Examples"
 PYTHON_REPORT = fetch.ROOT / ".build" / "integration-tests.xml"
@@ -72,11 +77,11 @@ def failures(*reports):
                                   + [line[:300] for line in said[:MOST_LINES]])
 
 
-def swift_tests():
-    """Runs them; the exit codes."""
+def swift_tests(beside=lambda: 0):
+    """Runs them; the exit codes. `beside` is done meanwhile, by the time that those which wait for servers begin."""
     # Quiet about XCTest, which has no tests here. Those that start mongods run by themselves, and
-    # eight of the others at a time: beside hundreds of tests a server looks hung. They mostly wait; simulated
-    # histories, whose time is not the machine's, get what they leave of the processor.
+    # eight of the others at a time: beside hundreds of tests a server looks hung. They mostly wait; what has no
+    # servers and no clock gets what everything else leaves of the processor.
     os.environ.setdefault("SWT_EXPERIMENTAL_MAXIMUM_PARALLELIZATION_WIDTH", "8")
 
     def part(report, *choice, behind=False):
@@ -84,11 +89,18 @@ def swift_tests():
         return run("swift", "test", "--ignore-lock", "-c", "release", "--skip-build", "--disable-xctest", *choice,
                    "--xunit-output", report, behind=behind)
 
-    others, mongods, histories = SWIFT_REPORTS
-    codes = [part(others, "--skip", "MongoSourceTests", "--skip", "SimulationTests")]
-    with ThreadPoolExecutor(1) as beside:
-        simulated = beside.submit(part, histories, "--filter", "SimulationTests", behind=True)
-        return [*codes, part(mongods, "--filter", "MongoSourceTests"), simulated.result()]
+    def skipping(*names):
+        # By the whole name of a module: NATSTests is a part of SimulatedNATSTests.
+        return [word for name in names for word in ("--skip", rf"^{name}\.")]
+
+    pure, servers, mongods, histories = SWIFT_REPORTS
+    alone = [word for name in WAITING if name != "MongoSourceTests" for word in ("--filter", rf"^{name}\.")]
+    with ThreadPoolExecutor(2) as background:
+        simulated = background.submit(part, histories, "--filter", "SimulationTests", behind=True)
+        calculated = background.submit(part, pure, *skipping(*WAITING, "SimulationTests"), behind=True)
+        codes = [beside(), calculated.result()]
+        codes += [part(servers, *alone), part(mongods, "--filter", "MongoSourceTests")]
+        return [*codes, simulated.result()]
 
 
 def integration_tests(python, choice):
@@ -106,10 +118,10 @@ def everything(python, choice):
         if "TAILRACE_BINARY" not in os.environ:
             os.environ["TAILRACE_BINARY"] = shutil.copy2(building.program("release"), folder)
             shutil.copy2(building.program("release", EXAMPLE), folder)
-        with ThreadPoolExecutor(1) as beside:
-            build = beside.submit(building.build, "--build-tests", behind=True)
-            codes = [integration_tests(python, choice), build.result()]
-    return codes + (swift_tests() if codes[-1] == 0 else [])
+        with ThreadPoolExecutor(1) as background:
+            integration = background.submit(integration_tests, python, choice)
+            code = building.build("--build-tests", behind=True)
+            return [code, *(swift_tests(integration.result) if code == 0 else [integration.result()])]
 
 
 def main(arguments):

@@ -4,6 +4,7 @@ import BridgeConfiguration
 import Foundation
 import JSON
 import Mapping
+import MongoSource
 import Oplog
 import Parity
 import Testing
@@ -167,7 +168,8 @@ struct BucketDifferentialTests {
   func clean(_ seed: Int) throws {
     let found = try Run(seed: UInt64(seed)).verify()
     #expect(differences(found).isEmpty)
-    #expect(found.allSatisfy(\.notComparable.isEmpty))
+    let notComparable = found.flatMap(\.notComparable.values)
+    #expect(notComparable.isEmpty)
   }
 
   @Test("one entry that is wrong is found and named") func damaged() throws {
@@ -201,15 +203,16 @@ struct BucketDifferentialTests {
           !run.changes.contains(where: { $0.position > earlier.position })
         else { continue }
         run.entries.remove(at: index)
-        let found = differences(try run.verify())
+        let stale = differences(try run.verify())
         // Envelopes differ also where documents don't.
-        #expect(found.allSatisfy { $0.subject == entry.subject && $0.kind == kind }, "\(seed)")
+        let others = stale.filter { $0.subject != entry.subject || $0.kind != kind }
+        #expect(others.isEmpty, "\(seed)")
         continue
       }
       let found = differences(try run.verify())
       #expect(found.map(\.kind) == [kind], "\(seed) \(entry.subject): \(found)")
-      #expect(
-        found.first?.subject == run.entries[kind == .extra ? run.entries.count - 1 : index].subject)
+      let wrong = run.entries[kind == .extra ? run.entries.count - 1 : index].subject
+      #expect(found.first?.subject == wrong)
       counts[kind, default: 0] += 1
     }
     for kind in [MismatchClass.payloadMismatch, .missing, .extra] {
