@@ -52,7 +52,7 @@ extension DeadLetterBox {
           try await MongoAdmin.identify(configuration.mongoSourceOptions).setName
         }
     } catch {
-      throw .unavailable("MongoDB: \(error)")
+      throw .unavailable(MongoError.words(of: error))
     }
     return try await configuration.withJetStream(logger) { jetStream throws(BridgeError) in
       try await walk(jetStream, filter) { letter throws(BridgeError) in

@@ -41,7 +41,7 @@ struct EventLookup {
     } catch let failure as RangeFailure {
       throw Self.error(failure)
     } catch {
-      throw .unavailable("MongoDB: \(error)")
+      throw .unavailable(MongoError.words(of: error))
     }
   }
 
@@ -51,7 +51,7 @@ struct EventLookup {
     case .source(.unsupported(let why)): .configuration(why)
     case .source(.corruptReply(let why)): .halted(why)
     case .source(.refused(let why)): .unavailable(why)
-    case .silence, .other: .unavailable("MongoDB: \(failure)")
+    case .silence, .other: .unavailable(MongoError.words(of: failure))
     }
   }
 

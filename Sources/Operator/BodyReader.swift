@@ -67,7 +67,7 @@ public struct BodyReader: Sendable {
         events.take)
     } catch let error as MongoError {
       throw error.isTransient
-        ? .unavailable("MongoDB: \(error)") : .configuration("MongoDB: \(error)")
+        ? .unavailable(MongoError.words(of: error)) : .configuration(MongoError.words(of: error))
     } catch let error as RangeFailure {
       throw .unavailable(error.description)
     } catch let error as BridgeError {

@@ -40,7 +40,7 @@ public struct CheckpointOperator: Sendable {
         name = try await MongoAdmin.identify(configuration.mongoSourceOptions).setName
       }
     } catch {
-      throw .unavailable("MongoDB: \(error)")
+      throw .unavailable(MongoError.words(of: error))
     }
     let point: ResumePoint
     switch place {

@@ -98,7 +98,7 @@ public final class EventVerification: Sendable {
   static func words(_ error: any Error) -> String {
     switch error {
     case let error as NATSError: "NATS: \(error)"
-    case let error as MongoError: "MongoDB: \(error)"
+    case let error as MongoError: MongoError.words(of: error)
     case let error as JetStreamError: "JetStream: \(error)"
     default: "\(error)"
     }

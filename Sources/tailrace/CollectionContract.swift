@@ -47,7 +47,7 @@ struct CollectionContract {
     do {
       return try await question()
     } catch {
-      printError("MongoDB: \(error)")
+      printError(MongoError.words(of: error))
       throw ExitCode(error.isTransient ? 69 : 78)
     }
   }

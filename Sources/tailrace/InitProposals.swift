@@ -29,7 +29,7 @@ struct DeploymentProposal {
     do {
       try await propose(files)
     } catch let error as MongoError {
-      printError("MongoDB: \(error)")
+      printError(MongoError.words(of: error))
       throw ExitCode(error.isTransient ? 69 : 78)
     } catch let error as BridgeError {
       printError(error.description)

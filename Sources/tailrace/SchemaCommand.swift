@@ -92,7 +92,7 @@ struct SchemaCheck: AsyncParsableCommand {
         MongoSourceOptions(uri: uri, readConcernMajority: false), database: parts[0],
         collection: parts[1], count: sample)
     } catch {
-      printError("MongoDB: \(error)")
+      printError(MongoError.words(of: error))
       throw ExitCode(error.isTransient ? 69 : 78)
     }
     for (index, document) in documents.enumerated() {

@@ -206,7 +206,8 @@ def test_recorded_events(tmp_path):
 
 def test_what_cannot_be_proposed(lab, tmp_path, name):
     assert "no collection" in propose(tmp_path, "--from-mongodb", lab.uri, "--database", name, code=64).stderr
-    propose(tmp_path, "--from-mongodb", "mongodb://127.0.0.1:1/?replicaSet=rs0", code=69)
+    unreachable = propose(tmp_path, "--from-mongodb", "mongodb://127.0.0.1:1/?replicaSet=rs0", code=69).stderr
+    assert unreachable.count("MongoDB:") == 1, unreachable
     assert "one of" in propose(tmp_path, "--from-mongodb", lab.uri, "--from-events", "x", code=64).stderr
     assert not (tmp_path / "tailrace.yaml").exists()
     # A rule for this name would take all other collections' events, too.

@@ -62,6 +62,12 @@ enum ServerCode {
 }
 
 extension MongoError {
+  /// What an error of a question to MongoDB says, with MongoDB named once.
+  public static func words(of error: any Error) -> String {
+    let text = "\(error)"
+    return text.hasPrefix("MongoDB: ") ? text : "MongoDB: \(text)"
+  }
+
   /// Maps libmongoc's domains and codes (error API version 2) to ours.
   init(_ error: bson_error_t, place: String, redaction: Redaction) {
     let message = withUnsafePointer(to: error) { String(cString: tailrace_error_message($0)) }

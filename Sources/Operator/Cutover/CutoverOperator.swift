@@ -192,7 +192,7 @@ public struct CutoverOperator: Sendable {
     } catch let error as BridgeError {
       throw error
     } catch {
-      throw .unavailable("MongoDB: \(error)")
+      throw .unavailable(MongoError.words(of: error))
     }
     return try await change(
       group, .rollback(to: place),

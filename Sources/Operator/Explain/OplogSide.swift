@@ -91,10 +91,10 @@ struct OplogSide: Sendable {
       case .lost, .source(.positionLost):
         return Answer(place: .lost, note: failure.description)
       case .source(.refused), .silence, .other, .source(.unsupported), .source(.corruptReply):
-        return Answer(place: .unavailable, note: "MongoDB: \(failure)")
+        return Answer(place: .unavailable, note: MongoError.words(of: failure))
       }
     } catch {
-      return Answer(place: .unavailable, note: "MongoDB: \(error)")
+      return Answer(place: .unavailable, note: MongoError.words(of: error))
     }
   }
 
@@ -140,7 +140,7 @@ struct OplogSide: Sendable {
         positions: found.positions, count: found.count,
         note: found.count == 0 ? "the oplog was read from \(oldest) to \(newest)" : nil)
     } catch {
-      return Search(note: "MongoDB: \(error)", isUnavailable: true)
+      return Search(note: MongoError.words(of: error), isUnavailable: true)
     }
   }
 

@@ -142,7 +142,8 @@ public final class DryRun: Service {
       return try await question()
     } catch let error as MongoError {
       throw error.isTransient
-        ? BridgeError.unavailable("MongoDB: \(error)") : .configuration("MongoDB: \(error)")
+        ? BridgeError.unavailable(MongoError.words(of: error))
+        : .configuration(MongoError.words(of: error))
     }
   }
 }
