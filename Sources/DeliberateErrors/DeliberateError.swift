@@ -84,6 +84,10 @@ package enum DeliberateError: String, CaseIterable, Sendable {
   /// Reading counts as progress.
   case readingIsProgress = "reading_is_progress"
 
+  // Leadership, once more
+  /// Standbys find the leader on its lease's connection alone, and not on the one that publishes.
+  case answersOnLeaseOnly = "answers_on_lease_only"
+
   /// Invariant: written between histories, by the simulator's one thread.
   nonisolated(unsafe) private static var active: DeliberateError?
 

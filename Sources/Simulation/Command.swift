@@ -7,10 +7,12 @@ import DeliberateErrors
   import Musl
 #endif
 
-/// `simulate [--seed N | --first N] [--seeds N | --minutes N] [--error NAME] [--instances 1…3] [--bridges 1…2] [--cutover] [--lines N] [--brief] [--story] [--whole] [--twice] [--facts]`
+/// `simulate [--seed N | --first N] [--seeds N | --minutes N] [--error NAME] [--instances 1…3] [--bridges 1…2] [--cutover] [--aimed NAME] [--lines N] [--brief] [--story] [--whole] [--twice] [--facts]`
 ///
 /// Runs histories until one fails: exit code 1, with the shortest list of faults that was found and what happened.
 /// In a long run a state that no history has reached is a failure as well.
+///
+/// `--aimed NAME`: histories in which that deliberate error, if it is on, has its chance (`Aim`).
 ///
 /// `--story`: one run, with a line for whatever happens, and the verdict.
 ///
@@ -85,6 +87,12 @@ package struct Command {
           return
         }
         self.error = error
+      case "--aimed":
+        guard let error = DeliberateError(rawValue: value), let aim = Aim(error) else {
+          problem = "no histories aim at \(value)"
+          return
+        }
+        Scenario.choice = aim.choice
       case "--first": first = UInt64(value)
       case "--seeds": count = Int(value) ?? 0
       case "--instances": Scenario.choice.instances = Int(value)
@@ -209,7 +217,9 @@ private struct Totals {
     print(
       "writes \(writes), elections \(elections), entries rolled back \(rollbacks), checkpoints \(checkpoints)"
     )
-    for fault in Fault.allCases { print("  \(fault.rawValue): \(faults[fault] ?? 0)") }
+    for fault in Fault.allCases where !fault.isAimed || faults[fault] != nil {
+      print("  \(fault.rawValue): \(faults[fault] ?? 0)")
+    }
     print("health: \(text(health))")
     for line in reached.lines + (Scenario.choice.cutsOver ? reached.cutoverLines : []) {
       print("  \(line.state): \(line.count)\(line.isMissing.map { " (\($0))" } ?? "")")

@@ -93,6 +93,24 @@ import Testing
     #expect((1...3).map { _ in table.next()?.verdict } == [.filled, .handedBack, .handedBack])
   }
 
+  /// The pipeline may not have come as far when another range begins: those events are decided from there.
+  @Test func `what is given back is not decided, and its messages stay open`() {
+    var table = DualTable()
+    for number in 1...4 { table.expect(event(UInt32(number))) }
+    table.observe(stored(7), id: "1", in: 0)
+    table.observe(stored(8), id: "3", in: 0)
+    table.handBack(after: OplogPosition(seconds: 2, increment: 1))
+    #expect(table.next()?.verdict == .byProducer)
+    #expect(table.settled == event(1).position)
+    // The second is the group's still, and waits for its message.
+    #expect(table.next() == nil)
+    #expect(table.openSequences(in: 0) == [8])
+    table.observe(stored(9), id: "2", in: 0)
+    #expect((2...4).map { _ in table.next()?.verdict } == [.byProducer, .handedBack, .handedBack])
+    #expect(table.settled == event(2).position)
+    #expect(table.openSequences(in: 0) == [8] && table.openSequences(in: 1) == [])
+  }
+
   @Test func `messages without a change, without an id, and twice`() {
     var table = DualTable()
     table.expect(event(1))

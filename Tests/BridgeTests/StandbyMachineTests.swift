@@ -269,4 +269,20 @@ import Testing
     tenure.renewed(sentAt: .now, period: .seconds(5), on: 3)
     #expect(tenure.endedBy == "other")
   }
+
+  @Test func `a renewal shows who leads from when it was sent, not from when it was answered`() {
+    let begin = ContinuousClock.now
+    let tenure = Tenure(epoch: 1, reason: .first, sentAt: begin, period: .seconds(5))
+    let connected = begin + .milliseconds(300)
+    #expect(tenure.isRenewed(since: begin))
+    #expect(!tenure.isRenewed(since: connected))
+    // Sent before the connection was made: a standby may have found nobody in between.
+    tenure.renewed(sentAt: begin + .milliseconds(200), period: .seconds(5), on: 1)
+    #expect(!tenure.isRenewed(since: connected))
+    tenure.renewed(sentAt: begin + .milliseconds(301), period: .seconds(5), on: 1)
+    #expect(tenure.isRenewed(since: connected))
+    // Answers may be looked at out of turn.
+    tenure.renewed(sentAt: begin + .milliseconds(250), period: .seconds(5), on: 1)
+    #expect(tenure.isRenewed(since: connected))
+  }
 }

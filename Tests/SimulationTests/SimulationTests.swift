@@ -33,16 +33,23 @@ import Testing
 
   /// An instance is frozen while it judges its start, for longer than the oplog reaches back: another one leads by then,
   /// and the checkpoint is newer.
-  @Test(arguments: [1_443_338_507, 1_181, 2_117_448_207])
+  @Test(arguments: [1_443_338_507, 1_181, 2_117_448_207, 73_011])
   func `a history of three instances holds`(seed: Int) throws {
     let result = try simulate("--seed", "\(seed)", "--brief", "--instances", "3", "--bridges", "1")
     #expect(result.code == 0, "\(result.output)")
   }
 
   /// A group goes through all phases, and back from some.
-  @Test(arguments: [206, 6_041])
+  @Test(arguments: [206, 6_041, 71_006, 71_048])
   func `a history with a cut-over holds`(seed: Int) throws {
     let result = try simulate("--cutover", "--seed", "\(seed)", "--brief", "--instances", "1")
+    #expect(result.code == 0, "\(result.output)")
+  }
+
+  /// A group is given back, and handed over again before the pipeline has come as far.
+  @Test(arguments: [76_006])
+  func `a history with a cut-over and three instances holds`(seed: Int) throws {
+    let result = try simulate("--cutover", "--seed", "\(seed)", "--brief", "--instances", "3")
     #expect(result.code == 0, "\(result.output)")
   }
 

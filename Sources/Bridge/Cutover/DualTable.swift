@@ -114,6 +114,13 @@ package struct DualTable: Sendable {
   private var waiting: [Waiting] = []
   private var waitingHead = 0
 
+  /// The newest event that has left with a decision. One that was handed back has none: another range may begin before
+  /// it, where the pipeline has not come as far.
+  package private(set) var settled: EventPosition?
+
+  /// Messages of events that were handed back: whoever decides about those reads them again.
+  private var handedBack: [(stream: Int, sequence: UInt64)] = []
+
   /// Bytes of the events' messages.
   package private(set) var bytes = 0
 
@@ -259,6 +266,11 @@ package struct DualTable: Sendable {
   package mutating func next() -> Decided? {
     guard head < slots.count, let verdict = slots[head].verdict else { return nil }
     let slot = slots[head]
+    if verdict != .handedBack {
+      settled = slot.event.position
+    } else if let sequence = slot.sequence {
+      handedBack.append((slot.event.stream, sequence))
+    }
     head += 1
     bytes -= slot.event.size
     if head > 1024, head > slots.count / 2 {
@@ -299,6 +311,7 @@ package struct DualTable: Sendable {
   package func openSequences(in stream: Int) -> [UInt64] {
     var found: [UInt64] = []
     for (key, message) in stored where key.stream == stream { found.append(message.sequence) }
+    for one in handedBack where one.stream == stream { found.append(one.sequence) }
     for slot in slots[head...] where slot.event.stream == stream {
       if let sequence = slot.sequence { found.append(sequence) }
     }

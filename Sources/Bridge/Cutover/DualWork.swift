@@ -297,7 +297,8 @@ final class DualWork: @unchecked Sendable {
 
   func use(_ record: CutoverRecord) {
     self.record = record
-    if let end = record.end, record.phase == .bridge { table.handBack(after: end) }
+    // Also in `dual`, while the next range has not begun.
+    if let end = record.end { table.handBack(after: end) }
   }
 
   /// - Parameters:
@@ -322,10 +323,10 @@ final class DualWork: @unchecked Sendable {
       table.markAsked(stuck.number)
     }
     while let decided = table.next() {
-      settled = decided.event.position
       remember(decided)
       cycle.decided.append(decided)
     }
+    if let newest = table.settled { settled = max(settled, newest) }
     // What is behind the end is read again if another range begins there: the pipeline may not have come as far.
     if let frontier = frontier.map({ min($0, record.end ?? $0) }) {
       let passed = Int64(frontier.seconds) * 1000

@@ -134,6 +134,7 @@ struct EpochRunner: Sendable {
       await leadership.resume(tenure, for: connection) { service.stopRequest.isRequested }
       return (tenure, start)
     case .vacant(let vacancy):
+      await leadership.answer(on: connection)
       guard let tenure = try await leadership.take(vacancy, replicas: start.plan.replicas) else {
         throw LeaseTaken()
       }

@@ -94,8 +94,18 @@ package final class StopRequest: Sendable {
 }
 
 /// Lets the reader wake a pipeline that is made after it. Thread-safe.
-final class PumpTrigger: Sendable {
-  private let action = Mutex<(@Sendable () -> Void)?>(nil)
-  func set(_ action: @escaping @Sendable () -> Void) { self.action.withLock { $0 = action } }
-  func fire() { action.withLock { $0 }?() }
+package final class PumpTrigger: Sendable {
+  /// Not the function itself: a generic value that is one is wrapped once more by every look at it, and each call goes
+  /// through all wrappers.
+  private struct State {
+    var action: (@Sendable () -> Void)?
+  }
+  private let state = Mutex(State())
+
+  package init() {}
+
+  package func set(_ action: @escaping @Sendable () -> Void) {
+    state.withLock { $0.action = action }
+  }
+  package func fire() { state.withLock { $0.action }?() }
 }

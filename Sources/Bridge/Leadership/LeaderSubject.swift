@@ -39,12 +39,16 @@ final class LeaderSubject: Sendable {
     }
   }
 
+  /// One of the leader's connections gets each question.
+  private static let queue = "leader"
+
   /// Answers while the connection lasts. False: the user may not subscribe to the subject, so that standbys can't know
   /// whether anybody is there.
   func listen(on connection: NATSConnection) async -> Bool {
     let isRefused = Flag()
     do {
-      let questions = try await connection.subscribe(name, maximumCount: 1000)
+      let questions = try await connection.subscribe(
+        name, queue: Self.queue, maximumCount: 1000)
       let answer = JSONValue.object([.init("instance", .string(instance))]).utf8
       Task { [board] in
         do {

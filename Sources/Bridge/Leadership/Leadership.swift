@@ -42,6 +42,10 @@ final class Leadership: Sendable {
     var highestEpoch: UInt64 = 0
     /// How often this process has led.
     var tenures = 0
+    /// The connection that publishes, once standbys are answered on it, …
+    var answering: NATSConnection?
+    /// … and the lease is to be renewed at once.
+    var wantsRenewal = false
     /// What is known of the lease, while this instance doesn't lead.
     var standby: (machine: StandbyMachine, began: ContinuousClock.Instant)?
   }
@@ -302,12 +306,33 @@ final class Leadership: Sendable {
     return true
   }
 
-  /// Waits while a lease that has not lapsed has to be renewed on another connection. Not before an epoch has connected:
-  /// what NATS has against it is to be reported.
+  /// Standbys are answered on the connection that publishes, too. While a server has that, nobody takes over before the
+  /// lease expires, even where the lease's own connection is gone and this instance has not heard of it.
+  ///
+  /// - Returns: false where they were already.
+  @discardableResult
+  func answer(on connection: NATSConnection) async -> Bool {
+    guard !DeliberateError.isOn(.answersOnLeaseOnly) else { return false }
+    let isNew = state.withLock { state in
+      defer { state.answering = connection }
+      return state.answering !== connection
+    }
+    if isNew { _ = await subject.listen(on: connection) }
+    return isNew
+  }
+
+  /// Waits, where a lease that has not lapsed has to be renewed on another connection, or the one that publishes is a new
+  /// one: standbys may have found nobody before it. Not before an epoch has connected: what NATS has against it is to be
+  /// reported.
   func resume(
     _ tenure: Tenure, for connection: NATSConnection, _ isStopping: @Sendable () -> Bool
   ) async {
-    while tenure.isPaused, tenure.isCurrent, !connection.hasEnded, !isStopping() {
+    let isNew = await answer(on: connection)
+    let since = ContinuousClock.now
+    if isNew { state.withLock { $0.wantsRenewal = true } }
+    while tenure.isPaused || isNew && !tenure.isRenewed(since: since), tenure.isCurrent,
+      !connection.hasEnded, !isStopping()
+    {
       try? await eventLoop.sleep(for: Self.askingAgain)
     }
   }
@@ -318,6 +343,7 @@ final class Leadership: Sendable {
       defer {
         state.tenure = nil
         state.keeper = nil
+        state.answering = nil
       }
       return state.keeper
     }
@@ -401,10 +427,17 @@ final class Leadership: Sendable {
   /// Not longer than the connection lasts: until the lease is renewed on another, nothing is published.
   private func rest(_ pause: Duration) async {
     let end = ContinuousClock.now + pause
-    while !Task.isCancelled, !link.isLost {
+    while !Task.isCancelled, !link.isLost, !takeWish() {
       let left = end - .now
       guard left > .zero else { return }
       try? await eventLoop.sleep(for: min(left, Self.lookingAtLink))
+    }
+  }
+
+  private func takeWish() -> Bool {
+    state.withLock { state in
+      defer { state.wantsRenewal = false }
+      return state.wantsRenewal
     }
   }
 

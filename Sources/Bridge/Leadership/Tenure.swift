@@ -19,6 +19,8 @@ package final class Tenure: Sendable {
   private let renewedOn = Atomic<Int>(1)
   /// … and the last that is gone.
   private let lost = Atomic<Int>(0)
+  /// Nanoseconds after `base` at which the last renewal that succeeded was sent.
+  private let lastRenewal = Atomic<Int64>(0)
   private let successor = Mutex<String?>(nil)
 
   package init(
@@ -46,7 +48,13 @@ package final class Tenure: Sendable {
   package func renewed(sentAt: ContinuousClock.Instant, period: Duration, on link: Int) {
     let until = Self.nanoseconds(sentAt - base) + Self.validity(period)
     limit.max(until, ordering: .relaxed)
+    lastRenewal.max(Self.nanoseconds(sentAt - base), ordering: .relaxed)
     renewedOn.max(link, ordering: .releasing)
+  }
+
+  /// Whether the lease was renewed by a write that was sent at that time or later.
+  package func isRenewed(since time: ContinuousClock.Instant) -> Bool {
+    lastRenewal.load(ordering: .relaxed) >= Self.nanoseconds(time - base)
   }
 
   /// The connection `link` is gone: a standby that asks finds nobody, and takes over before the lease expires.

@@ -82,6 +82,15 @@ package enum Fault: String, CaseIterable, Sendable {
   case clockJump = "clock_jump"
   /// The clocks run faster or slower.
   case clockDrift = "clock_drift"
+  // In histories with an aim only
+  /// The replicas of a stream take seconds to confirm what its leader proposes.
+  case slowReplicas = "slow_replicas"
+  /// What the leader has sent arrives just when the next one has begun to lead.
+  case stragglers
+  /// Clients reach only a former primary that does not know better.
+  case formerPrimary = "former_primary"
+  /// A server ends one of the leader's connections, and the leader does not hear of it.
+  case halfOpen = "half_open"
 }
 
 extension Fault {
@@ -92,6 +101,14 @@ extension Fault {
     case .cutFromNATS, .cutFromNode, .cutLeaderFromNATS, .cutFromMongo, .oneWay, .latePackets,
       .killAll, .killLeader, .stopLeader, .pauseLeader, .pauseAroundLease, .longPause, .suspend:
       true
+    default: false
+    }
+  }
+
+  /// It is too special for most histories: only those with an `Aim` have it.
+  package var isAimed: Bool {
+    switch self {
+    case .slowReplicas, .stragglers, .formerPrimary, .halfOpen: true
     default: false
     }
   }
@@ -120,6 +137,7 @@ extension Scenario {
   /// The faults of this history, in their order.
   func plan() -> [PlannedFault] {
     var chance = Chance(seed, 5)
+    guard !faults.isEmpty else { return [] }
     let common = plan(of: faults, every: faultPause, &chance)
     guard !faultsOfInstances.isEmpty else { return common }
     var other = Chance(seed, 10)

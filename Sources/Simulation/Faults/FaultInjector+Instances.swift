@@ -3,7 +3,7 @@ import SimulatedNATS
 /// What happens to one instance: its process, its machine, and the machine's way to the servers.
 extension FaultInjector {
   /// Of a bridge: who leads, by the highest epoch; where bridges don't say, who published last, if it still runs.
-  private func leader(_ chance: inout Chance) -> Instance? {
+  func leader(_ chance: inout Chance) -> Instance? {
     let bridge = chance.below(world.scenario.bridges)
     let own = instances.filter { $0.bridge == bridge && $0.life != nil }
     let leading = own.filter { $0.epoch != nil }
@@ -65,7 +65,7 @@ extension FaultInjector {
   }
 
   /// Less than a lease, about as long, or much longer.
-  private func around(_ chance: inout Chance) -> Int64 {
+  func around(_ chance: inout Chance) -> Int64 {
     switch chance.below(3) {
     case 0: chance.between(Scenario.lease * 8 / 10, Scenario.lease * 13 / 10)
     case 1: chance.skewed(50 * Nano.milli, 10 * Nano.second)
@@ -123,7 +123,7 @@ extension FaultInjector {
     world.schedule(in: pause) { instance.start() }
   }
 
-  private func pause(_ instance: Instance, _ duration: Int64, isSuspended: Bool = false) -> Bool {
+  func pause(_ instance: Instance, _ duration: Int64, isSuspended: Bool = false) -> Bool {
     guard instance.life != nil, !instance.isPaused else { return false }
     instance.pause(for: duration, isSuspended: isSuspended)
     return true

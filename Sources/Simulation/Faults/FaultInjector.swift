@@ -6,13 +6,15 @@ import SimulatedNATS
 /// Makes faults happen, and mends what they broke.
 final class FaultInjector {
   let world: World
-  private let workload: Workload
+  let workload: Workload
   let instances: [Instance]
   private(set) var tally: [Fault: Int] = [:]
   /// What ends by itself, and has to be mended at the end.
   private var mending: [Int: () -> Void] = [:]
   private var mendings = 0
   private var foreign = 0
+  /// One leader's messages at a time are held up (`stragglers`).
+  var stragglersUntil: Int64 = 0
 
   init(_ world: World, _ workload: Workload, _ instances: [Instance]) {
     self.world = world
@@ -29,20 +31,26 @@ final class FaultInjector {
   /// Everything is mended.
   func mendAll() {
     world.network.atCommit = []
+    world.network.atTaken = []
     for (_, mend) in mending.sorted(by: { $0.key < $1.key }) { mend() }
     mending = [:]
     for instance in instances { instance.resume() }
   }
 
   /// After `duration`, or at the end.
-  func mend(after duration: Int64, _ body: @escaping () -> Void) {
+  ///
+  /// - Returns: does it at once, if it is not done yet.
+  @discardableResult
+  func mend(after duration: Int64, _ body: @escaping () -> Void) -> () -> Void {
     mendings += 1
     let number = mendings
     mending[number] = body
-    world.schedule(in: duration) { [self] in
+    let mendNow = { [self] in
       guard let body = mending.removeValue(forKey: number) else { return }
       body()
     }
+    world.schedule(in: duration, mendNow)
+    return mendNow
   }
 
   private func inject(_ planned: PlannedFault) {
@@ -60,6 +68,7 @@ final class FaultInjector {
       return injectNetwork(fault, &chance)
     case .cutFromNATS, .cutFromNode, .cutLeaderFromNATS, .cutFromMongo, .oneWay, .latePackets:
       return injectUplink(fault, &chance)
+    case .slowReplicas, .stragglers, .formerPrimary, .halfOpen: return injectAimed(fault, &chance)
     case .natsRestart, .natsCrash, .streamLeader, .staleReplica, .natsFull, .foreignMessage,
       .lameDuck, .streamPurged, .streamDeleted, .bucketDeleted:
       return injectNATS(fault, &chance)

@@ -37,8 +37,8 @@ final class CutoverJudge {
   private var stored: [String: [Stored]] = [:]
   /// When somebody has deleted the message of an event.
   private var deleted: [String: Int64] = [:]
-  /// When the group's last commit began, and how far its events were decided then.
-  private var commit: (at: Int64, decided: OplogPosition)?
+  /// When the group's last commit began, how far its events were decided then, and behind which entry it verifies them.
+  private var commit: (at: Int64, decided: OplogPosition, begin: OplogPosition)?
   private var arrivals: [Arrival] = []
   private var record: CutoverRecord?
   private var progress: CutoverProgress?
@@ -226,7 +226,8 @@ final class CutoverJudge {
       "the group is in phase \(next.phase.rawValue), by \(next.change.by): \(next.change.reason)")
     tally(before.phase, next)
     if next.phase == .committing {
-      commit = (world.now, progress?.position.entry ?? OplogPosition(seconds: 0, increment: 0))
+      let nowhere = OplogPosition(seconds: 0, increment: 0)
+      commit = (world.now, progress?.position.entry ?? nowhere, next.begin ?? nowhere)
     }
     defer { onPhase(next.phase) }
     return next.phase == .committed ? lookAtCommit(next) : nil
@@ -279,7 +280,8 @@ final class CutoverJudge {
       guard stored[id] == nil, at < commit.at - Self.longestDelay, let event = events[id] else {
         return false
       }
-      return event.position.entry <= fence && Int64(event.position.entry.seconds) > first
+      let entry = event.position.entry
+      return entry > commit.begin && entry <= fence && Int64(entry.seconds) > first
     }.keys.min()
   }
 
@@ -327,6 +329,13 @@ final class CutoverJudge {
     guard let first = missing(through: end).first, let event = events[first] else { return nil }
     return
       "\(CutoverScenario.stream) lacks \(first) at \(event.position) (phase \(phase.rawValue)); in all \(missing(through: end).count)"
+  }
+
+  /// Whether events of a committed group have no message. Nil: that depends on when some were deleted.
+  var producersMiss: Bool? {
+    guard phase == .committed, let fence = record?.fence else { return false }
+    guard deleted.isEmpty else { return nil }
+    return missing().contains { events[$0].map { $0.position.entry > fence } ?? false }
   }
 
   /// What is wrong once everything is settled, or nil: whoever has committed a group knows what its producers miss.

@@ -7,6 +7,8 @@ struct StreamJudge {
   let index: Int
   let name: String
   let isExclusive: Bool
+  /// It may be published to by a chain, whose messages are on their way one behind another.
+  let isChain: Bool
   /// Operators, limits or consumers take messages out of it.
   let isEmptied: Bool
   /// In nanoseconds: what is older need not be published again.
@@ -44,7 +46,10 @@ struct StreamJudge {
   /// What follows a repeated message, while it is an earlier one.
   private var afterRepeated: Int?
 
-  init(_ index: Int, _ name: String, isExclusive: Bool, isEmptied: Bool, maxAge: Int64?) {
+  init(
+    _ index: Int, _ name: String, isExclusive: Bool, isChain: Bool, isEmptied: Bool, maxAge: Int64?
+  ) {
+    self.isChain = isChain
     self.index = index
     self.name = name
     self.isExclusive = isExclusive
@@ -107,8 +112,17 @@ struct StreamJudge {
     {
       handovers += 1
     }
-    return publishers.objection(to: message.origin, after: origin)
-      .map { "\(name) \(message.sequence) \($0)" }
+    guard let objection = publishers.objection(to: message.origin, after: origin),
+      !continues(message, publishers)
+    else { return nil }
+    return "\(name) \(message.sequence) \(objection)"
+  }
+
+  /// What a chain's publisher sent while it led can arrive behind the same message of its successor that it would have
+  /// followed, and be stored: it is the very one that comes next, as `take` has seen.
+  private func continues(_ message: StoredMessage, _ publishers: Publishers) -> Bool {
+    guard isExclusive, isChain, let publisher = publishers[message.origin] else { return false }
+    return publisher.epoch != nil && !publisher.isReplaced
   }
 
   private mutating func take(

@@ -27,23 +27,32 @@ package struct CutoverScenario: Sendable {
   let mayFinalize: Bool
   /// Somebody deletes messages of the producer.
   let deletes: Bool
+  /// The bridge may write notes into the oplog.
+  let mayNote: Bool
 
-  init(seed: UInt64) {
+  /// - Parameter aim: what it is narrowed to.
+  init(seed: UInt64, _ aim: Aim?) {
     var chance = Chance(seed, 30)
     self.seed = seed
     length = chance.between(5, 20) * Nano.minute
     grace = chance.pick([1, 2, 5])
-    window = chance.pick([3, 10, 30, 120])
+    let anyWindow = chance.pick([3, 10, 30, 120])
+    window = aim?.window ?? anyWindow
     duplicateWindow = chance.pick([20, 60, 120])
     mode = chance.pick(["auto", "single"])
     faultPause = chance.pick([1, 5, 20, 60]) * Nano.second
-    writePause = chance.pick([200, 1_000, 3_000]) * Nano.milli
-    commandPause = chance.pick([3, 10, 30]) * Nano.second
-    goodTime = chance.pick([20, 60, 300]) * Nano.second
+    let anyWritePause = chance.pick([200, 1_000, 3_000]) * Nano.milli
+    writePause = aim?.writePause ?? anyWritePause
+    let anyCommandPause = chance.pick([3, 10, 30]) * Nano.second
+    commandPause = aim?.commandPause ?? anyCommandPause
+    let anyGoodTime = chance.pick([20, 60, 300]) * Nano.second
+    goodTime = aim?.goodTime ?? anyGoodTime
     badTime = chance.pick([1, 10, 30]) * Nano.second
     startsEarly = chance.one(in: 4)
     mayFinalize = chance.one(in: 2)
-    deletes = chance.one(in: 4)
+    let anyDeletes = chance.one(in: 4)
+    deletes = aim?.deletes ?? anyDeletes
+    mayNote = aim?.mayNote ?? true
   }
 
   /// For so long servers know ids.

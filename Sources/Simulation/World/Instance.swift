@@ -53,6 +53,7 @@ final class SimulatedSurroundings: Surroundings, @unchecked Sendable {
     world.history.note(
       world.now, "\(process.name) \(epoch.map { "leads by epoch \($0)" } ?? "leads no longer")")
     world.reached.note(epoch == nil ? .lost : .taken)
+    if epoch != nil { world.atLeadership.removeAll { $0(process) } }
   }
 
   func reader(

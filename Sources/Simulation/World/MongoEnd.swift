@@ -155,6 +155,7 @@ extension MongoEnd: MongoAnswering {
   }
 
   func appendNote(_ text: String) async {
+    guard world.scenario.cutover?.mayNote ?? true else { return }
     let written = try? await answer { [world] set, member in
       defer { world.onWritten() }
       return set.note(on: member)

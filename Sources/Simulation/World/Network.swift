@@ -22,8 +22,13 @@ final class Network: @unchecked Sendable {
   var extraDelay: Int64 = 0
   /// JetStream has no leaders: what is for it is not answered.
   private var commitIsScheduled = false
+  /// Streams whose replicas confirm nothing: by how many faults.
+  private var slowStreams: [String: Int] = [:]
   /// Called before proposals are committed, until true is returned.
   var atCommit: [() -> Bool] = []
+
+  /// Called when a server has taken a packet, until true is returned.
+  var atTaken: [(Link, ByteBuffer) -> Bool] = []
 
   private struct Opening {
     var process: SimulatedProcess
@@ -179,7 +184,8 @@ final class Network: @unchecked Sendable {
     guard !link.process.isGhost, link.isOpenAtClient else { return }
     link.bytesInFlight += bytes.readableBytes
     if link.bytesInFlight > world.scenario.highWater { link.channel.setWritable(false) }
-    goToServer(.bytes(bytes, origin: link.process.origin), link)
+    let origin = world.publishers.sending(link.process.origin)
+    goToServer(.bytes(bytes, origin: origin), link)
   }
 
   private func goToServer(_ packet: Way.Packet, _ link: Link) {
@@ -210,6 +216,7 @@ final class Network: @unchecked Sendable {
         world.history.note(world.now, 11, UInt64(link.number), UInt64(bytes.readableBytes))
         link.bytesInFlight -= bytes.readableBytes
         makeWritable(link)
+        if !atTaken.isEmpty { atTaken.removeAll { $0(link, bytes) } }
         handled()
       case .end:
         disconnect(link)
@@ -244,12 +251,18 @@ final class Network: @unchecked Sendable {
     world.schedule(in: chance.skewed(100 * Nano.micro, 4 * Nano.milli)) { [self] in
       commitIsScheduled = false
       atCommit.removeAll { $0() }
-      for name in world.jetStream.streams.keys.sorted() {
+      for name in world.jetStream.streams.keys.sorted() where slowStreams[name] ?? 0 == 0 {
         world.jetStream.streams[name]?.commit()
       }
       nats.advance()
       handled()
     }
+  }
+
+  /// - Parameter faults: 1: one more fault; -1: one is mended.
+  func slowDown(_ stream: String, _ faults: Int) {
+    slowStreams[stream, default: 0] += faults
+    handled()
   }
 
   /// Sends what the servers have to say.
@@ -344,6 +357,12 @@ final class Network: @unchecked Sendable {
     link.toClient.arrived.removeAll()
     link.toClient.arrived.append(.end)
     flowToClient(link)
+  }
+
+  /// The server ends a connection, and its client is not told.
+  func closeUnheard(_ link: Link) {
+    blackHole(link, [.toClient])
+    disconnect(link)
   }
 
   /// Packets vanish from now on.

@@ -54,6 +54,11 @@ package struct Scenario: Sendable {
     var isOfGroup = false
     private(set) var removal = Removal.none
 
+    mutating func narrow(to aim: Aim) {
+      if let mode = aim.mode, isExclusive || aim.sharesUsers { self.mode = mode }
+      duplicateWindow = aim.duplicateWindow ?? duplicateWindow
+    }
+
     mutating func limit(by removal: Removal) {
       self.removal = removal
       if case .maxAge(let seconds) = removal { duplicateWindow = min(duplicateWindow, seconds) }
@@ -89,6 +94,8 @@ package struct Scenario: Sendable {
     package var bridges: Int?
     /// A group is cut over.
     package var cutsOver = false
+    /// What histories are narrowed to.
+    package var aim: Aim?
   }
 
   /// Invariant: written by the command before the simulation begins.
@@ -96,21 +103,25 @@ package struct Scenario: Sendable {
 
   package init(seed: UInt64) {
     var chance = Chance(seed, 1)
+    let aim = Self.choice.aim
     self.seed = seed
-    server = chance.pick([
+    let anyServer = chance.pick([
       ServerVersion(2, 15, 1), ServerVersion(2, 15, 1), ServerVersion(2, 12, 8),
       ServerVersion(2, 10, 26),
     ])
-    nodes = chance.pick([1, 3])
-    let replicas = nodes == 3 && chance.one(in: 2) ? 3 : 1
+    server = aim?.server ?? anyServer
+    let anyNodes = chance.pick([1, 3])
+    nodes = aim?.replicas ?? anyNodes
+    let areReplicated = nodes == 3 && chance.one(in: 2)
+    let replicas = aim?.replicas ?? (areReplicated ? 3 : 1)
     let hasAtomic = server >= ServerVersion(2, 12, 1)
     let hasFast = server >= ServerVersion(2, 14, 0)
     let cutsOver = Self.choice.cutsOver
     // What is removed from a group's stream can't be told from what was never there.
-    removes = chance.one(in: 3) && !cutsOver
+    removes = chance.one(in: 3) && !cutsOver && aim == nil
     var streams: [Stream] = []
     for name in ["ROOMS", "USERS"] {
-      let isExclusive = name == "ROOMS" || chance.one(in: 2)
+      let isExclusive = name == "ROOMS" || (chance.one(in: 2) && !(aim?.sharesUsers ?? false))
       var modes = isExclusive ? ["auto", "chain"] : ["auto"]
       if hasAtomic { modes.append("atomic") }
       if hasFast { modes.append("fast") }
@@ -118,6 +129,7 @@ package struct Scenario: Sendable {
       var stream = Stream(
         name: name, mode: chance.pick(modes), isExclusive: isExclusive, replicas: replicas,
         duplicateWindow: chance.pick([2, 10, 120]))
+      if let aim { stream.narrow(to: aim) }
       if removes { stream.limit(by: Self.removal(&chance)) }
       streams.append(stream)
     }
@@ -139,23 +151,28 @@ package struct Scenario: Sendable {
       if removes { both.limit(by: Self.removal(&others)) }
       streams.append(both)
     }
-    cutover = cutsOver ? CutoverScenario(seed: seed) : nil
+    cutover = cutsOver ? CutoverScenario(seed: seed, aim) : nil
     if let cutover { streams.append(cutover.stream(replicas: replicas)) }
     self.streams = streams
     let minutes = chance.between(20, 120)
-    length = cutover?.length ?? minutes * Nano.minute
-    writePause = chance.pick([200, 1_000, 5_000]) * Nano.milli
-    burst = chance.pick([1, 3, 30])
+    length = aim?.length ?? cutover?.length ?? minutes * Nano.minute
+    let anyWritePause = chance.pick([200, 1_000, 5_000]) * Nano.milli
+    writePause = aim?.writePause ?? anyWritePause
+    let anyBurst = chance.pick([1, 3, 30])
+    burst = aim?.burst ?? anyBurst
     let pause = chance.pick([500, 1_000, 2_000, 5_000, 20_000]) * Nano.milli
-    faultPause = cutover?.faultPause ?? pause
-    keepsWindow = chance.one(in: 2)
-    var faults = Fault.allCases.filter { !$0.isOfInstances && !chance.one(in: 3) }
+    faultPause = aim?.faultPause ?? cutover?.faultPause ?? pause
+    keepsWindow = chance.one(in: 2) || aim != nil
+    var faults = Fault.allCases.filter {
+      !$0.isOfInstances && !$0.isAimed && !chance.one(in: 3)
+    }
     if faults.isEmpty { faults = [.kill] }
-    self.faults = faults
+    self.faults = aim?.faults ?? faults
     let ofInstances = Fault.allCases.filter { $0.isOfInstances && !others.one(in: 3) }
-    faultsOfInstances = bridges * self.instances > 1 ? ofInstances : []
-    highWater = chance.pick([16 << 10, 512 << 10])
-    endsWithRestore = chance.one(in: 4) && !cutsOver
+    faultsOfInstances = bridges * self.instances > 1 && aim == nil ? ofInstances : []
+    let anyHighWater = chance.pick([16 << 10, 512 << 10])
+    highWater = aim == nil ? anyHighWater : 16 << 10
+    endsWithRestore = chance.one(in: 4) && !cutsOver && aim == nil
     listsLetters = chance.one(in: 4)
   }
 
@@ -169,7 +186,7 @@ package struct Scenario: Sendable {
   var without: [Fault] {
     Fault.allCases.filter {
       !faults.contains($0) && !faultsOfInstances.contains($0)
-        && (!$0.isOfInstances || instances * bridges > 1)
+        && !$0.isAimed && (!$0.isOfInstances || instances * bridges > 1)
     }
   }
 

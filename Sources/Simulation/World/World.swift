@@ -26,6 +26,8 @@ final class World: @unchecked Sendable {
   var onWritten: () -> Void = {}
   /// Called with what a bridge reports that it can't know when an epoch begins.
   var onDoubt: (_ bridge: Int, _ doubt: String) -> Void = { _, _ in }
+  /// Called when a process comes to lead, until true is returned.
+  var atLeadership: [(SimulatedProcess) -> Bool] = []
   /// How often states of the bridge were reached.
   var reached = ReachedStates()
   /// Why the history has failed.
@@ -64,6 +66,7 @@ final class World: @unchecked Sendable {
     onStored = {}
     onWritten = {}
     onDoubt = { _, _ in }
+    atLeadership = []
     jetStream.onStored = nil
   }
 
