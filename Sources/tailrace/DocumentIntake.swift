@@ -165,14 +165,21 @@ struct LineFile: ~Copyable {
   private var line: UnsafeMutablePointer<CChar>?
   private var capacity = 0
   private(set) var number = 0
+  private let path: String
 
   init(_ path: String) throws(DocumentIntake.Unreadable) {
+    self.path = path
     let opened = path == "-" ? fdopen(dup(STDIN_FILENO), "r") : fopen(path, "r")
     guard let opened else {
       throw DocumentIntake.Unreadable(
         description: "\(path) can't be read: \(String(cString: strerror(errno)))")
     }
     stream = opened
+    var facts = stat()
+    if fstat(fileno(opened), &facts) == 0, facts.st_mode & S_IFMT == S_IFDIR {
+      throw DocumentIntake.Unreadable(
+        description: "\(path) is a folder: name the files in it, such as \(path)/*.ndjson")
+    }
   }
 
   deinit {
@@ -181,10 +188,20 @@ struct LineFile: ~Copyable {
   }
 
   /// The next line that isn't empty.
-  mutating func next() -> UnsafeRawBufferPointer? {
+  mutating func next() throws(DocumentIntake.Unreadable) -> UnsafeRawBufferPointer? {
     while true {
+      errno = 0
       let length = getline(&line, &capacity, stream)
-      guard length > 0 else { return nil }
+      guard length > 0 else {
+        let reason = errno
+        guard ferror(stream) == 0 else {
+          // What was read by then must not look like all of it.
+          throw DocumentIntake.Unreadable(
+            description:
+              "\(path):\(number): the rest can't be read: \(String(cString: strerror(reason)))")
+        }
+        return nil
+      }
       number += 1
       let text = UnsafeRawBufferPointer(start: line, count: length)
       if text.contains(where: { $0 > 0x20 }) { return text }
