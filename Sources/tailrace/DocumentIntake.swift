@@ -168,18 +168,25 @@ struct LineFile: ~Copyable {
   private let path: String
 
   init(_ path: String) throws(DocumentIntake.Unreadable) {
+    let opened = try Self.opened(path)
     self.path = path
-    let opened = path == "-" ? fdopen(dup(STDIN_FILENO), "r") : fopen(path, "r")
-    guard let opened else {
+    stream = opened
+  }
+
+  private static func opened(
+    _ path: String
+  ) throws(DocumentIntake.Unreadable) -> UnsafeMutablePointer<FILE> {
+    guard let stream = path == "-" ? fdopen(dup(STDIN_FILENO), "r") : fopen(path, "r") else {
       throw DocumentIntake.Unreadable(
         description: "\(path) can't be read: \(String(cString: strerror(errno)))")
     }
-    stream = opened
     var facts = stat()
-    if fstat(fileno(opened), &facts) == 0, facts.st_mode & S_IFMT == S_IFDIR {
+    if fstat(fileno(stream), &facts) == 0, facts.st_mode & S_IFMT == S_IFDIR {
+      fclose(stream)
       throw DocumentIntake.Unreadable(
         description: "\(path) is a folder: name the files in it, such as \(path)/*.ndjson")
     }
+    return stream
   }
 
   deinit {

@@ -7,6 +7,7 @@ import json
 import os
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 import jsonschema_rs
 import pytest
@@ -36,8 +37,8 @@ def write(folder, settings, name="tailrace.yaml"):
 
 def resolve(document, reference):
     found = document
-    for part in reference["$ref"].removeprefix("#/").split("/"):
-        found = found[part]
+    for part in unquote(reference["$ref"]).removeprefix("#/").split("/"):
+        found = found[part.replace("~1", "/").replace("~0", "~")]
     return found
 
 
@@ -177,7 +178,7 @@ def test_references_lead_where_they_led(lab, tmp_path, name):
         inner = [reference for reference in references({k: v for k, v in schema.items() if k != "default"})]
         assert all(reference.startswith("#/components/messages/") for reference in inner), (key, inner)
         for reference in inner:
-            assert isinstance(resolve(document, {"$ref": reference.replace("%24", "$")}), dict), reference
+            assert isinstance(resolve(document, {"$ref": reference}), dict), reference
         dialect = schema.get("$schema", "https://json-schema.org/draft/2020-12/schema")
         whole = document | {"$schema": dialect, "allOf": [{"$ref": f"#/components/messages/{key}/payload/schema"}]}
         validator = jsonschema_rs.validator_for(whole)

@@ -125,8 +125,8 @@ def test_what_is_stored_is_not_the_file(lab, tmp_path, name):
 
 def test_a_policy_changes_aloud(lab, tmp_path, name):
     catalog = Catalog(lab, tmp_path, name)
-    assert "policy" not in catalog.publish(FIRST)
-    assert "policy" not in catalog.publish(FIRST, "--compatibility", "backward")
+    assert "the policy of" not in catalog.publish(FIRST)
+    assert "the policy of" not in catalog.publish(FIRST, "--compatibility", "backward")
     said = catalog.publish(FIRST, "--compatibility", "full", "--transitive")
     assert "was published already" in said
     assert f"the policy of {catalog.name} was BACKWARD, and is FULL (transitive) from now on" in said

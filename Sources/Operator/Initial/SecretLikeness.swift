@@ -26,7 +26,9 @@ enum SecretLikeness {
     "budget", "usage", "used", "remaining", "cost", "price", "rate", "type", "kind", "status",
     "state", "policy", "strength", "version", "algorithm", "format", "at", "on", "date", "time",
     "expiry", "expires", "expiration", "ttl", "attempts", "enabled", "required", "position",
-    "index",
+    "index", "in", "rounds", "iterations", "consent", "name", "symbol", "decimals", "amount",
+    "amounts",
+    "balance", "supply",
   ]
   /// Of these names there may be a number of things, and a number is not one of them.
   private static let counted: Set<String> = [
@@ -88,6 +90,8 @@ enum SecretLikeness {
 
   // MARK: Addresses
 
+  private static let mostWords = 8
+
   /// Of an address, or a connection string, with a secret in it.
   private static func addressReason(_ text: String) -> String? {
     var rest = text[...]
@@ -100,7 +104,8 @@ enum SecretLikeness {
         return "a value has an address with a password in it"
       }
     }
-    // `?access_token=…`, `Password=…;`
+    // `?access_token=…`, `Password=…;`, not in prose.
+    guard text.split(whereSeparator: \.isWhitespace).count <= mostWords else { return nil }
     for part in text.split(whereSeparator: { "?&;# \t\n\"'".contains($0) }) {
       guard let equals = part.firstIndex(of: "="), equals > part.startIndex,
         part.index(after: equals) < part.endIndex, part[..<equals].utf8.count <= 40
