@@ -46,12 +46,16 @@ struct ObjectKind {
     return nil
   }
 
-  /// Whether no value can be of both: both are objects, with different constants under a name that has to be there.
+  /// Whether no object can be of both: they have different constants under a name that has to be there.
   func excludes(_ other: ObjectKind) -> Bool {
-    guard types.intersection(other.types).isSubset(of: .object) else { return false }
-    return constants.contains { name, value in
+    constants.contains { name, value in
       guard let theirs = other.constants[name], theirs != value else { return false }
       return required.contains(name) || other.required.contains(name)
     }
+  }
+
+  /// Whether other values than objects can be of both.
+  func shares(_ other: ObjectKind) -> Bool {
+    !types.intersection(other.types).isSubset(of: .object)
   }
 }

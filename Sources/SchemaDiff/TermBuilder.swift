@@ -194,11 +194,19 @@ struct TermBuilder {
     let literals = literals(schemas, in: key)
     let kinds = schemas.map { ObjectKind(classes.below(key, $0), classes) }
     var parts = [table.any(literals)]
+    /// Of kinds that no object is two of: what is left to be said of other values.
+    var otherwise: [Literal] = []
     for (index, one) in literals.enumerated() {
-      for (other, kind) in zip(literals, kinds).dropFirst(index + 1)
-      where !kind.excludes(kinds[index]) {
-        parts.append(table.any([!one, !other]))
+      for (other, kind) in zip(literals, kinds).dropFirst(index + 1) {
+        if !kind.excludes(kinds[index]) {
+          parts.append(table.any([!one, !other]))
+        } else if kind.shares(kinds[index]) {
+          otherwise.append(table.any([!one, !other]))
+        }
       }
+    }
+    if !otherwise.isEmpty {
+      parts.append(table.any([table.types(.object), table.all(otherwise)]))
     }
     return table.all(parts)
   }
