@@ -9,8 +9,8 @@ public import SchemaCatalog
 /// Published schemas, in a KV bucket: `tailrace schema publish|list|show|pull`.
 ///
 /// A version is a key that is written once, by a compare-and-set against its never having been written. Nothing
-/// here changes or removes one. Its number is taken first, by another compare-and-set: so it isn't given again, even if
-/// somebody else removes the key and all that is left of it.
+/// here changes or removes one. The highest number is kept beside them, so that it isn't given again even if somebody
+/// else removes the key and all that is left of it.
 public struct SchemaStore: Sendable {
   public static let bucket = PublishedContracts.bucket
 
@@ -89,12 +89,12 @@ public struct SchemaStore: Sendable {
   ) async throws(BridgeError) -> Published {
     for _ in 0..<Self.attempts {
       let history = try await self.history(name, bucket)
-      let highest = try await self.highest(name, bucket)
+      let highest = try await self.highest(name, atLeast: history.highest, bucket)
       let decision: PublishDecision
       do throws(StoredVersionError) {
         decision = try PublishDecision(
           schema, after: history.versions.map { ($0.version, $0.bytes) },
-          next: max(history.highest, highest.number) + 1, policy ?? history.policy,
+          next: highest + 1, policy ?? history.policy,
           compiled: compiled)
       } catch {
         throw .configuration(
@@ -110,12 +110,10 @@ public struct SchemaStore: Sendable {
         }
         return .already(present, try await change(policy, of: history, bucket))
       case .mayPublish(let version):
-        // The number first: whatever becomes of the version, nobody else gets it.
-        guard
-          try await write(
-            HighestVersion(version).bytes, name.highestKey, highest.revision, bucket),
-          try await write(schema.bytes, name.key(version: version), 0, bucket)
-        else { continue }
+        guard try await write(schema.bytes, name.key(version: version), 0, bucket) else {
+          continue
+        }
+        _ = try await self.highest(name, atLeast: version, bucket)
         let change = try await change(policy, of: history, bucket)
         let entry = try await ask { () throws(JetStreamError) in
           try await bucket.get(name.key(version: version))
@@ -128,20 +126,30 @@ public struct SchemaStore: Sendable {
     throw .unavailable("others publish \(name) all the time")
   }
 
-  /// The highest number that is known to have been given, and the revision of that knowledge.
+  /// The highest number that was given, which is remembered from now on.
+  ///
+  /// - Parameter least: the highest of those that there are.
   private func highest(
-    _ name: SchemaName, _ bucket: KeyValueBucket
-  ) async throws(BridgeError) -> (number: Int, revision: UInt64) {
-    let found = try await ask { () throws(JetStreamError) in
-      try await bucket.read(name.highestKey)
+    _ name: SchemaName, atLeast least: Int, _ bucket: KeyValueBucket
+  ) async throws(BridgeError) -> Int {
+    for _ in 0..<Self.attempts {
+      let found = try await ask { () throws(JetStreamError) in
+        try await bucket.read(name.highestKey)
+      }
+      var known = 0
+      if let entry = found.entry {
+        guard let highest = HighestVersion(entry.value) else {
+          throw .configuration(
+            "\(name.highestKey) in the bucket \(Self.bucket) is not understood here: it should be the highest "
+              + "number that was given to a version, such as {\"version\":3}")
+        }
+        known = highest.number
+      }
+      if known >= least { return known }
+      let record = HighestVersion(least).bytes
+      if try await write(record, name.highestKey, found.revision, bucket) { return least }
     }
-    guard let entry = found.entry else { return (0, found.revision) }
-    guard let highest = HighestVersion(entry.value) else {
-      throw .configuration(
-        "\(name.highestKey) in the bucket \(Self.bucket) is not understood here: it should be the highest number "
-          + "that was given to a version, such as {\"version\":3}")
-    }
-    return (highest.number, found.revision)
+    throw .unavailable("others publish \(name) all the time")
   }
 
   /// Makes a policy the name's, if it is another one.

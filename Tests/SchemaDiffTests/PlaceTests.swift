@@ -190,7 +190,7 @@ import Testing
     #expect(comparison.backward.verdict == .compatible)
     #expect(comparison.forward.verdict == .incompatible)
     // A fraction of that, unless the machine is busy.
-    #expect(ContinuousClock.now - began < .seconds(20))
+    #expect(ContinuousClock.now - began < .seconds(60))
   }
 
   @Test func `witnesses are numbers that others can read`() throws {
