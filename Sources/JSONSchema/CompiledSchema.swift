@@ -73,6 +73,21 @@ public final class CompiledSchema: Sendable {
     }
   }
 
+  /// Validates a JSON value by one of its schemas, by the URI of its resource and the pointer from there on. Nil if there is
+  /// no such schema.
+  package func explain(_ value: JSONValue, by place: String) -> SchemaReport? {
+    let place = URIReference(place)
+    guard let pointer = place.decodedFragment,
+      let schema = model.schemas.firstIndex(where: {
+        $0.pointer.isSame(as: pointer)
+          && model.resources[$0.resource].uri.isSame(as: place.resource)
+      })
+    else { return nil }
+    var inner = model
+    inner.root = schema
+    return Explainer.report(inner, value)
+  }
+
   /// Validates a JSON value. Slow: for tools and tests.
   public func explain(_ value: JSONValue) -> SchemaReport { Explainer.report(model, value) }
 }

@@ -9,7 +9,8 @@ public import SchemaCatalog
 /// Published schemas, in a KV bucket: `tailrace schema publish|list|show|pull`.
 ///
 /// A version is a key that is written once, by a compare-and-set against its never having been written. Nothing
-/// here changes or removes one.
+/// here changes or removes one. The highest number is kept beside them, so that it isn't given again even if somebody
+/// else removes the key and all that is left of it.
 public struct SchemaStore: Sendable {
   public static let bucket = PublishedContracts.bucket
 
@@ -42,9 +43,15 @@ public struct SchemaStore: Sendable {
   }
 
   public enum Published: Sendable {
-    case new(Version)
-    case already(Version)
+    case new(Version, PolicyChange?)
+    case already(Version, PolicyChange?)
     case refused(PublishDecision)
+  }
+
+  /// What a name's policy was, and is.
+  public struct PolicyChange: Sendable {
+    public var before: SchemaPolicy
+    public var now: SchemaPolicy
   }
 
   /// Why a schema can't be published that is otherwise fine.
@@ -63,68 +70,95 @@ public struct SchemaStore: Sendable {
     _ schema: PublishedSchema, as name: SchemaName, policy: SchemaPolicy?
   ) async throws(Failure) -> Published {
     // Before anything is asked or made.
-    do throws(SchemaError) { _ = try schema.compiled() } catch { throw .schema(error) }
-    var outcome: Result<Published, Failure> = .failure(.bridge(.unavailable("nothing was done")))
+    let compiled: CompiledSchema
+    do throws(SchemaError) { compiled = try schema.compiled() } catch { throw .schema(error) }
     do throws(BridgeError) {
-      try await configuration.withJetStream(logger) { jetStream throws(BridgeError) in
+      return try await configuration.withJetStream(logger) { jetStream throws(BridgeError) in
         let bucket = KeyValueBucket(jetStream, name: Self.bucket)
         try await ask { () throws(JetStreamError) in try await bucket.ensure(replicas: replicas) }
-        do throws(Failure) {
-          outcome = .success(try await publish(schema, name, policy, bucket))
-        } catch {
-          outcome = .failure(error)
-        }
+        return try await publish(schema, compiled, name, policy, bucket)
       }
     } catch {
       throw .bridge(error)
     }
-    return try outcome.get()
   }
 
   private func publish(
-    _ schema: PublishedSchema, _ name: SchemaName, _ policy: SchemaPolicy?,
-    _ bucket: KeyValueBucket
-  ) async throws(Failure) -> Published {
+    _ schema: PublishedSchema, _ compiled: CompiledSchema, _ name: SchemaName,
+    _ policy: SchemaPolicy?, _ bucket: KeyValueBucket
+  ) async throws(BridgeError) -> Published {
     for _ in 0..<Self.attempts {
-      let history: History
-      do throws(BridgeError) {
-        history = try await self.history(name, bucket)
-      } catch {
-        throw .bridge(error)
-      }
+      let history = try await self.history(name, bucket)
+      let highest = try await self.highest(name, atLeast: history.highest, bucket)
       let decision: PublishDecision
-      do throws(SchemaError) {
+      do throws(StoredVersionError) {
         decision = try PublishDecision(
           schema, after: history.versions.map { ($0.version, $0.bytes) },
-          next: history.highest + 1, policy ?? history.policy)
+          next: highest + 1, policy ?? history.policy,
+          compiled: compiled)
       } catch {
-        throw .schema(error)
+        throw .configuration(
+          "\(name.key(version: error.version)) in the bucket \(Self.bucket) can't be compared with, it is no "
+            + "schema: \(error.reason.message). Put back what was published, or publish once with "
+            + "--compatibility none")
       }
-      do throws(BridgeError) {
-        switch decision {
-        case .refused: return .refused(decision)
-        case .isPublished(let version):
-          if let policy, policy != history.policy { try await save(policy, name, bucket) }
-          guard let present = history.versions.first(where: { $0.version == version }) else {
-            continue
-          }
-          return .already(present)
-        case .mayPublish(let version):
-          guard try await write(schema.bytes, name.key(version: version), 0, bucket) else {
-            continue
-          }
-          if let policy, policy != history.policy { try await save(policy, name, bucket) }
-          let entry = try await ask { () throws(JetStreamError) in
-            try await bucket.get(name.key(version: version))
-          }
-          return .new(
-            Version(name: name, version: version, bytes: schema.bytes, time: entry?.time ?? ""))
+      switch decision {
+      case .refused: return .refused(decision)
+      case .isPublished(let version):
+        guard let present = history.versions.first(where: { $0.version == version }) else {
+          continue
         }
-      } catch {
-        throw .bridge(error)
+        return .already(present, try await change(policy, of: history, bucket))
+      case .mayPublish(let version):
+        guard try await write(schema.bytes, name.key(version: version), 0, bucket) else {
+          continue
+        }
+        _ = try await self.highest(name, atLeast: version, bucket)
+        let change = try await change(policy, of: history, bucket)
+        let entry = try await ask { () throws(JetStreamError) in
+          try await bucket.get(name.key(version: version))
+        }
+        return .new(
+          Version(name: name, version: version, bytes: schema.bytes, time: entry?.time ?? ""),
+          change)
       }
     }
-    throw .bridge(.unavailable("others publish \(name) all the time"))
+    throw .unavailable("others publish \(name) all the time")
+  }
+
+  /// The highest number that was given, which is remembered from now on.
+  ///
+  /// - Parameter least: the highest of those that there are.
+  private func highest(
+    _ name: SchemaName, atLeast least: Int, _ bucket: KeyValueBucket
+  ) async throws(BridgeError) -> Int {
+    for _ in 0..<Self.attempts {
+      let found = try await ask { () throws(JetStreamError) in
+        try await bucket.read(name.highestKey)
+      }
+      var known = 0
+      if let entry = found.entry {
+        guard let highest = HighestVersion(entry.value) else {
+          throw .configuration(
+            "\(name.highestKey) in the bucket \(Self.bucket) is not understood here: it should be the highest "
+              + "number that was given to a version, such as {\"version\":3}")
+        }
+        known = highest.number
+      }
+      if known >= least { return known }
+      let record = HighestVersion(least).bytes
+      if try await write(record, name.highestKey, found.revision, bucket) { return least }
+    }
+    throw .unavailable("others publish \(name) all the time")
+  }
+
+  /// Makes a policy the name's, if it is another one.
+  private func change(
+    _ policy: SchemaPolicy?, of history: History, _ bucket: KeyValueBucket
+  ) async throws(BridgeError) -> PolicyChange? {
+    guard let policy, policy != history.policy else { return nil }
+    try await save(policy, history.name, bucket)
+    return PolicyChange(before: history.policy, now: policy)
   }
 
   /// False if somebody else has written the key meanwhile.

@@ -64,6 +64,32 @@ public struct SchemaPolicy: Sendable, Equatable {
   }
 }
 
+/// The highest number that was ever given to a version of a name: it isn't given again, even if nothing is left of the
+/// version.
+public struct HighestVersion: Sendable, Equatable {
+  public var number: Int
+
+  public init(_ number: Int) { self.number = number }
+
+  public init?(_ bytes: [UInt8]) {
+    guard let json = try? JSONValue(parsing: bytes), case .number(let digits)? = json["version"],
+      let number = Int(digits), number >= 0
+    else { return nil }
+    self.number = number
+  }
+
+  public var bytes: [UInt8] {
+    let json: JSONValue = ["version": .int(number)]
+    return json.utf8
+  }
+}
+
+/// A version that is stored can't be compared with: it is no schema.
+public struct StoredVersionError: Error, Sendable {
+  public var version: Int
+  public var reason: SchemaError
+}
+
 /// What is to be done with a schema that somebody wants to publish.
 public enum PublishDecision: Sendable {
   /// A version has the same content.
@@ -80,11 +106,11 @@ public enum PublishDecision: Sendable {
   /// - Parameters:
   ///   - versions: those there are, in order. Versions that were deleted are missing.
   ///   - next: the number of the next one.
+  ///   - compiled: the schema.
   public init(
     _ schema: PublishedSchema, after versions: [(version: Int, bytes: [UInt8])], next: Int,
-    _ policy: SchemaPolicy
-  ) throws(SchemaError) {
-    let compiled = try schema.compiled()
+    _ policy: SchemaPolicy, compiled: CompiledSchema
+  ) throws(StoredVersionError) {
     if let same = versions.last(where: { $0.bytes == schema.bytes }) {
       self = .isPublished(version: same.version)
       return
@@ -93,7 +119,12 @@ public enum PublishDecision: Sendable {
     var verdict = SchemaComparison.Verdict.compatible
     if policy.compatibility != .none {
       for earlier in policy.isTransitive ? versions : Array(versions.suffix(1)) {
-        let old = try CompiledSchema(text: String(decoding: earlier.bytes, as: UTF8.self))
+        let old: CompiledSchema
+        do {
+          old = try CompiledSchema(text: String(decoding: earlier.bytes, as: UTF8.self))
+        } catch {
+          throw StoredVersionError(version: earlier.version, reason: error)
+        }
         let comparison = SchemaComparison(old: old, new: compiled)
         let found = comparison.verdict(for: policy.compatibility)
         guard found != .compatible else { continue }

@@ -15,6 +15,7 @@ struct ArraySearch {
   private var isUnique = false
   private var hasTwins = false
   private var excluded: [Text] = []
+  private let said: Set<Literal>
 
   /// So many items hold, for `contains`.
   private struct Count {
@@ -28,6 +29,7 @@ struct ArraySearch {
 
   init(_ conjunction: Conjunction, _ solver: Solver) {
     self.solver = solver
+    said = conjunction.said
     for (literal, isWriter) in conjunction.sorted { read(literal, isWriter) }
   }
 
@@ -133,7 +135,7 @@ struct ArraySearch {
 
   /// What is wanted of the item at an index in any case.
   private func base(_ index: Int) -> Goal {
-    var goal = Goal()
+    var goal = Goal(said: solver.said(said, ofItem: index))
     for each in at + demandsAt where each.index == index { goal.add(each.literal, each.isWriter) }
     for each in from where each.index <= index { goal.add(each.literal, each.isWriter) }
     return goal

@@ -8,7 +8,10 @@ struct Conjunction {
   var atoms: [Literal: Bool] = [:]
   /// The one value that is allowed, if there is such a term.
   var value: Text?
-  var declared = Declared()
+  /// As in `Goal`.
+  var said: Set<Literal> = []
+  /// Not all that is wanted.
+  var isPart = false
 
   /// In an order that doesn't depend on hashes, so that the same witness is found each time.
   var sorted: [(literal: Literal, isWriter: Bool)] {
@@ -20,6 +23,7 @@ struct Conjunction {
   func necessary(_ solver: Solver) -> Conjunction {
     guard type == .object || type == .array else { return self }
     var part = self
+    part.isPart = true
     part.atoms = atoms.filter { literal, _ in
       switch solver.builder.table[literal] {
       case .member, .itemAt, .someItem, .value: true
@@ -44,12 +48,12 @@ struct Branch {
   var atoms: [Literal: Bool] = [:]
   var schemas: Set<Literal> = []
   var value: Text?
-  var declared = Declared()
+  var said: Set<Literal> = []
 
   init(type: JSONTypes) { self.type = type }
 
   var conjunction: Conjunction {
-    Conjunction(type: type, atoms: atoms, value: value, declared: declared)
+    Conjunction(type: type, atoms: atoms, value: value, said: said)
   }
 
   /// The value of a member that has to be there, if it is a constant.
@@ -79,49 +83,6 @@ extension Solver {
       }
       return nil
     default: return nil
-    }
-  }
-}
-
-/// What a writer's schema has to say about the names of an object's members.
-struct Declared {
-  var names: Set<Text> = []
-  var patterns: Set<Int> = []
-  /// It says what other members are like, so there may be such.
-  var describesOthers = false
-
-  mutating func add(_ other: Declared) {
-    names.formUnion(other.names)
-    patterns.formUnion(other.patterns)
-    describesOthers = describesOthers || other.describesOthers
-  }
-}
-
-extension Solver {
-  /// By all that the literals say of the same value, in whatever combination.
-  func declared(_ literals: Set<Literal>) -> Declared {
-    var seen: Set<Int> = []
-    var found = Declared()
-    for literal in literals { collect(literal.term, &seen, &found) }
-    return found
-  }
-
-  private func collect(_ term: Int, _ seen: inout Set<Int>, _ found: inout Declared) {
-    guard seen.insert(term).inserted else { return }
-    switch builder.table.terms[term] {
-    case .all(let literals): for literal in literals { collect(literal.term, &seen, &found) }
-    case .schema(let number): collect(builder.body(number).term, &seen, &found)
-    case .member(let name, _): found.names.insert(name)
-    case .someMember(let keys, let inner):
-      switch keys {
-      case .matching(let pattern): found.patterns.insert(pattern)
-      case .outside(let names, let patterns):
-        found.names.formUnion(names)
-        found.patterns.formUnion(patterns)
-        // `additionalProperties: true` is as if it weren't there.
-        if inner != .never { found.describesOthers = true }
-      }
-    default: break
     }
   }
 }

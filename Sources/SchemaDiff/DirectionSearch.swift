@@ -7,6 +7,7 @@ struct DirectionSearch {
   private let writer: CompiledSchema
   private let reader: CompiledSchema
   private let readerSide: Side
+  private let writerSide: Side
   private let solver: Solver
   private let written: Literal
   private var result = SchemaComparison.Direction()
@@ -19,7 +20,7 @@ struct DirectionSearch {
 
   /// A schema within itself. It is broken where it is broken below itself, if it is: that is known in the end.
   private struct Edge {
-    var schema: SchemaID
+    var schema: SchemaKey
     var part: SchemaPart
     var literal: Literal
     var place: String
@@ -40,12 +41,13 @@ struct DirectionSearch {
     self.readerSide = readerSide
     solver = Solver(builder)
     let writerSide: Side = readerSide == .new ? .old : .new
-    written = solver.builder.literal(writerSide, writer.model.root)
+    self.writerSide = writerSide
+    written = solver.builder.literal(solver.builder.classes.root(writerSide))
   }
 
   mutating func run() -> SchemaComparison.Direction {
-    let root = reader.model.root
-    if case .none = search(solver.builder.literal(readerSide, root), assumesDeclared: false) {
+    let root = solver.builder.classes.root(readerSide)
+    if case .none = search(solver.builder.literal(root), assumesDeclared: false) {
       return result
     }
     walk(root, "") { $0 }
@@ -63,14 +65,15 @@ struct DirectionSearch {
   private mutating func search(_ literal: Literal, assumesDeclared: Bool) -> Answer {
     questions += 1
     return solver.search(
-      Goal(writer: [written], reader: [!literal]), assumesDeclared: assumesDeclared)
+      Goal(writer: [written], reader: [!literal], said: assumesDeclared ? [written] : []),
+      assumesDeclared: assumesDeclared)
   }
 
   private mutating func walk(
-    _ id: SchemaID, _ instance: String, _ wrap: @escaping (Literal) -> Literal
+    _ key: SchemaKey, _ instance: String, _ wrap: @escaping (Literal) -> Literal
   ) {
-    path.append(solver.builder.classes[readerSide, id])
-    for part in solver.parts(readerSide, id) { examine(part, instance, wrap) }
+    path.append(solver.builder.classes[key])
+    for part in solver.parts(key) { examine(part, instance, wrap) }
     path.removeLast()
   }
 
@@ -78,12 +81,12 @@ struct DirectionSearch {
     _ part: SchemaPart, _ instance: String, _ wrap: @escaping (Literal) -> Literal
   ) {
     let place = instance + part.steps
-    let literal = wrap(solver.literal(part, readerSide))
+    let literal = wrap(solver.literal(part))
     let anyway = search(literal, assumesDeclared: false)
     if case .none = anyway { return }
     if case .subschema(let schema, let embed) = part.content,
       questions < Self.mostQuestions,
-      !path.contains(solver.builder.classes[readerSide, schema])
+      !path.contains(solver.builder.classes[schema])
     {
       let before = found
       walk(schema, place) { wrap(embed($0)) }
@@ -102,8 +105,8 @@ struct DirectionSearch {
   }
 
   /// Whether a rule in the schema is reported already.
-  private func isExplained(_ schema: SchemaID) -> Bool {
-    let start = solver.pointer(SchemaKey(side: readerSide, schema: schema))
+  private func isExplained(_ schema: SchemaKey) -> Bool {
+    let start = solver.pointer(schema)
     let pointers =
       result.differences.map(\.pointer) + result.caveats.map(\.pointer)
       + result.doubts.map(\.pointer)
@@ -175,17 +178,17 @@ struct DirectionSearch {
   }
 
   private mutating func refine(
-    _ part: SchemaPart, _ branches: [SchemaID], _ literal: Literal, _ place: String,
+    _ part: SchemaPart, _ branches: [SchemaKey], _ literal: Literal, _ place: String,
     _ wrap: @escaping (Literal) -> Literal, skippingKnown: Bool
   ) -> Bool {
     var attempt = self
     attempt.result = SchemaComparison.Direction()
     attempt.edges = []
-    let own = solver.literal(part, readerSide)
+    let own = solver.literal(part)
     for branch in branches {
-      let parts = solver.parts(readerSide, branch)
+      let parts = solver.parts(branch)
       guard parts.count > 1 else { continue }
-      let literals = parts.map { solver.literal($0, readerSide) }
+      let literals = parts.map { solver.literal($0) }
       let known = skippingKnown ? counterpart(of: Set(literals)) : []
       for (index, inner) in parts.enumerated() {
         guard skippingKnown || branches.count * parts.count <= Self.mostAlternativeParts,
@@ -219,9 +222,8 @@ struct DirectionSearch {
   /// The parts of the writer's schema that has most of these.
   private mutating func counterpart(of literals: Set<Literal>) -> Set<Literal> {
     if writerParts.isEmpty {
-      let side: Side = readerSide == .new ? .old : .new
-      for schema in writer.model.schemas.indices {
-        writerParts.append(Set(solver.parts(side, schema).map { solver.literal($0, side) }))
+      for key in solver.builder.classes.keys(writerSide) {
+        writerParts.append(Set(solver.parts(key).map { solver.literal($0) }))
       }
     }
     return writerParts.max {
@@ -229,13 +231,13 @@ struct DirectionSearch {
     }?.intersection(literals) ?? []
   }
 
-  private func branches(_ part: SchemaPart) -> [SchemaID]? {
-    guard case .keywords(let keywords) = reader.model.schemas[part.schema].content else {
-      return nil
-    }
+  private func branches(_ part: SchemaPart) -> [SchemaKey]? {
+    let classes = solver.builder.classes
+    guard case .keywords(let keywords)? = classes.node(part.schema)?.content else { return nil }
     for (name, keyword) in keywords where name == part.keyword {
       switch keyword {
-      case .anyOf(let schemas), .oneOf(let schemas): return schemas
+      case .anyOf(let schemas), .oneOf(let schemas):
+        return schemas.map { classes.below(part.schema, $0) }
       default: return nil
       }
     }

@@ -29,27 +29,22 @@ struct EvaluationAlternatives {
   }
 
   var builder: TermBuilder
-  private let side: Side
-  private var path: Set<SchemaID> = []
+  private var path: Set<SchemaKey> = []
 
   /// With more cases than this nothing is decided.
   private static let most = 64
 
-  init(_ builder: TermBuilder, _ side: Side) {
-    self.builder = builder
-    self.side = side
-  }
+  init(_ builder: TermBuilder) { self.builder = builder }
 
   /// Nil if there are too many, or it never ends.
-  mutating func alternatives(of schema: SchemaID) -> [Alternative]? {
-    guard let node = builder.classes.node(SchemaKey(side: side, schema: schema)) else { return nil }
+  mutating func alternatives(of key: SchemaKey) -> [Alternative]? {
+    guard let node = builder.classes.node(key) else { return nil }
     switch node.content {
     case .always: return [Alternative(condition: .always)]
     case .never: return []
     case .keywords(let keywords):
-      guard path.insert(schema).inserted else { return nil }
-      defer { path.remove(schema) }
-      let key = SchemaKey(side: side, schema: schema)
+      guard path.insert(key).inserted else { return nil }
+      defer { path.remove(key) }
       var found = [Alternative(condition: .always)]
       for (_, keyword) in keywords {
         guard let cases = cases(keyword, key, found), cases.count <= Self.most else { return nil }
@@ -58,6 +53,10 @@ struct EvaluationAlternatives {
       return found
     }
   }
+
+  private mutating func alternatives(
+    of schema: SchemaID, in key: SchemaKey
+  ) -> [Alternative]? { alternatives(of: builder.classes.below(key, schema)) }
 
   /// Each alternative so far with each case of a keyword.
   private mutating func cases(
@@ -71,7 +70,7 @@ struct EvaluationAlternatives {
         let keys = KeySet.outside(
           names: alternative.evaluated.names.sorted(),
           patterns: alternative.evaluated.patterns.sorted())
-        let inner = builder.literal(side, schema)
+        let inner = builder.literal(schema, in: key)
         let rest = !builder.table.literal(.someMember(keys, !inner))
         alternative.condition = builder.table.all([alternative.condition, rest])
         alternative.evaluated.allMembers = true
@@ -81,7 +80,7 @@ struct EvaluationAlternatives {
       return found.map { alternative in
         var alternative = alternative
         guard !alternative.evaluated.allItems else { return alternative }
-        let inner = builder.literal(side, schema)
+        let inner = builder.literal(schema, in: key)
         let fine = builder.table.any([inner] + alternative.evaluated.matching)
         let rest = !builder.table.literal(.someItem(from: alternative.evaluated.prefix, !fine))
         alternative.condition = builder.table.all([alternative.condition, rest])
@@ -114,33 +113,35 @@ struct EvaluationAlternatives {
     case .prefixItems(let schemas): evaluated.prefix = schemas.count
     case .items: evaluated.allItems = true
     case .contains(let schema, _, _, evaluates: true):
-      evaluated.matching = [builder.literal(side, schema)]
+      evaluated.matching = [builder.literal(schema, in: key)]
     case .allOf(let schemas):
       var found = [Alternative(condition: .always)]
       for schema in schemas {
-        guard let inner = alternatives(of: schema), let both = product(found, inner) else {
+        guard let inner = alternatives(of: schema, in: key), let both = product(found, inner) else {
           return nil
         }
         found = both
       }
       return found
-    case .reference(let schema): return alternatives(of: schema)
+    case .reference(let schema): return alternatives(of: schema, in: key)
     case .dynamicReference(let schema, let anchor):
-      guard let target = builder.target(side, schema, anchor) else { return nil }
+      guard let target = builder.classes.target(key, schema, anchor) else { return nil }
       return alternatives(of: target)
-    case .anyOf(let schemas): return outcomes(schemas) { $0 > 0 }
-    case .oneOf(let schemas): return outcomes(schemas) { $0 == 1 }
+    case .anyOf(let schemas): return outcomes(schemas, in: key) { $0 > 0 }
+    case .oneOf(let schemas): return outcomes(schemas, in: key) { $0 == 1 }
     case .condition(let test, let then, let otherwise):
-      guard let inner = alternatives(of: test) else { return nil }
-      let thenCases = then.map { alternatives(of: $0) } ?? [Alternative(condition: .always)]
-      let elseCases = otherwise.map { alternatives(of: $0) } ?? [Alternative(condition: .always)]
+      guard let inner = alternatives(of: test, in: key) else { return nil }
+      let thenCases =
+        then.map { alternatives(of: $0, in: key) } ?? [Alternative(condition: .always)]
+      let elseCases =
+        otherwise.map { alternatives(of: $0, in: key) } ?? [Alternative(condition: .always)]
       guard let thenCases, let elseCases, let yes = product(inner, thenCases) else { return nil }
-      let failed = [Alternative(condition: !builder.literal(side, test))]
+      let failed = [Alternative(condition: !builder.literal(test, in: key))]
       return product(failed, elseCases).map { yes + $0 }
     case .dependentSchemas(let named):
       var found = [Alternative(condition: .always)]
       for (name, schema) in named {
-        guard let inner = alternatives(of: schema) else { return nil }
+        guard let inner = alternatives(of: schema, in: key) else { return nil }
         let has = builder.has(name)
         guard let present = product([Alternative(condition: has)], inner),
           let both = product(found, present + [Alternative(condition: !has)])
@@ -171,12 +172,12 @@ struct EvaluationAlternatives {
 
   /// All ways in which schemas can be valid or not, where the number of the valid ones is as wanted.
   private mutating func outcomes(
-    _ schemas: [SchemaID], where isWanted: (Int) -> Bool
+    _ schemas: [SchemaID], in key: SchemaKey, where isWanted: (Int) -> Bool
   ) -> [Alternative]? {
     var found: [(alternative: Alternative, valid: Int)] = [(Alternative(condition: .always), 0)]
     for schema in schemas {
-      guard let inner = alternatives(of: schema) else { return nil }
-      let failed = [Alternative(condition: !builder.literal(side, schema))]
+      guard let inner = alternatives(of: schema, in: key) else { return nil }
+      let failed = [Alternative(condition: !builder.literal(schema, in: key))]
       var next: [(Alternative, Int)] = []
       for (alternative, valid) in found {
         guard let no = product([alternative], failed), let yes = product([alternative], inner)

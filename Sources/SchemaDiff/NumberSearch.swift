@@ -49,8 +49,20 @@ struct NumberSearch {
   }
 
   var answer: Answer {
-    for text in Self.usual + near where fits(text) { return .found(.number(text)) }
-    return exact
+    var other: String?
+    for text in Self.usual + near where fits(text) {
+      if Self.isDouble(text) { return .found(.number(text)) }
+      other = other ?? text
+    }
+    guard let other else { return exact }
+    if case .found(.number(let text)) = exact, Self.isDouble(text) { return .found(.number(text)) }
+    return .found(.number(other))
+  }
+
+  /// Whether most readers have such a number: neither infinite for a double, nor too near to zero.
+  private static func isDouble(_ text: String) -> Bool {
+    guard let value = Double(text), value.isFinite else { return false }
+    return !value.isZero || ExactDecimal(text)?.isZero == true
   }
 
   private static let usual = ["0", "1", "2", "7", "-1", "42", "0.5", "1.5", "0.25", "-0.5"]
@@ -60,6 +72,14 @@ struct NumberSearch {
     var texts: [String] = []
     for number in [lower?.number, upper?.number].compactMap({ $0 }) {
       texts.append(number.description)
+      if number.digits.count + number.exponent > 15 {
+        // A little farther out.
+        let digits = number.digits + [1]
+        texts.append(
+          ExactDecimal(
+            isNegative: number.isNegative, digits: digits, exponent: number.exponent - 1
+          ).description)
+      }
       for exponent in [number.exponent + 1, number.exponent - 1] {
         texts.append(
           ExactDecimal(isNegative: number.isNegative, digits: number.digits, exponent: exponent)

@@ -17,7 +17,7 @@ struct ObjectSearch {
   private var keyRules: [(literal: Literal, isWriter: Bool)] = []
   private var names: Set<Text> = []
   private var patterns: Set<Int> = []
-  private let declared: Declared
+  private let said: Set<Literal>
   private var absent: Set<Text> = []
 
   /// A member that has to be there, under any name of a set.
@@ -44,10 +44,12 @@ struct ObjectSearch {
 
   init(_ conjunction: Conjunction, _ solver: Solver) {
     self.solver = solver
-    declared = conjunction.declared
+    said = conjunction.said
     for (literal, isWriter) in conjunction.sorted { read(literal, isWriter) }
-    if solver.assumesDeclared, !declared.describesOthers {
-      for name in names where !isDeclared(name) { absent.insert(name) }
+    if solver.assumesDeclared {
+      let declared = solver.declared(said)
+      // Whether it is enough isn't known of a part.
+      if !declared.counts || !conjunction.isPart { absent = undeclared(declared) }
     }
   }
 
@@ -84,18 +86,56 @@ struct ObjectSearch {
       } else {
         keyRules.append((!inner, isWriter))
       }
-    case .value(let text): exclude(text)
+    case .value(let text):
+      // What isn't `{}` has a member.
+      if solver.builder.table.values[text]?.objectValue?.isEmpty == true {
+        least = max(least, 1)
+      } else {
+        excluded.append(text)
+      }
     default: break
     }
   }
 
-  /// An object that may not be equal to a value; read later, as one more alternative each.
-  private mutating func exclude(_ text: Text) { excluded.append(text) }
+  /// Values that the object may not be equal to; read later, as one more alternative each.
   private var excluded: [Text] = []
 
-  private func isDeclared(_ name: Text) -> Bool {
-    declared.names.contains(name)
-      || declared.patterns.contains { solver.isFound($0, name.string) != false }
+  // MARK: Undeclared members
+
+  /// The names that are taken not to be there: what the writer's schema doesn't declare. None where it says itself that
+  /// there are members which it doesn't name.
+  private func undeclared(_ declared: Declared) -> Set<Text> {
+    guard !declared.describesOthers else { return [] }
+    let others = names.filter { name in
+      !declared.names.contains(name)
+        && !declared.patterns.contains { solver.isFound($0, name.string) != false }
+    }
+    return others.isEmpty || demandsOthers(than: declared) ? [] : others
+  }
+
+  /// Whether more members have to be there than can be under declared names.
+  private func demandsOthers(than declared: Declared) -> Bool {
+    guard declared.counts, least > 0 else { return false }
+    var doubts = Doubts()
+    for pattern in declared.patterns {
+      var goal = Goal()
+      for other in others where other.keys == .matching(pattern) {
+        goal.add(other.literal, other.isWriter)
+      }
+      if canBe(goal) { return false }
+    }
+    var possible = 0
+    for name in declared.names.sorted() {
+      if possible >= least { break }
+      guard let slot = slot(.name(name), &doubts), canBe(slot.valueGoal) else { continue }
+      possible += 1
+    }
+    return possible < least
+  }
+
+  private func canBe(_ goal: Goal) -> Bool {
+    if case .none = solver.solve(goal) { return false }
+    return true
   }
 
   // MARK: Searching
@@ -183,6 +223,11 @@ struct ObjectSearch {
   /// A member of a name or class, with what is wanted of name and value; nil if there can't be one.
   private func slot(_ key: Key, _ doubts: inout Doubts) -> Slot? {
     var slot = Slot(key: key, keyGoal: Goal(), valueGoal: Goal())
+    if !said.isEmpty {
+      var name: Text?
+      if case .name(let own) = key { name = own }
+      slot.valueGoal.said = solver.said(said, ofMember: name) { has($0, key) }
+    }
     switch key {
     case .name(let name):
       if absent.contains(name) { return nil }

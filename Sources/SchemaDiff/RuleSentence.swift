@@ -6,7 +6,7 @@ import Patterns
 enum RuleSentence {
   static func message(_ part: SchemaPart, _ side: Side, _ solver: Solver) -> String {
     let classes = solver.builder.classes
-    let key = SchemaKey(side: side, schema: part.schema)
+    let key = part.schema
     let rule = rule(part, keyword(part.keyword, classes.node(key)))
     let other: Side = side == .new ? .old : .new
     let counterpart = classes.model(other)?.schemas.first {

@@ -2,10 +2,12 @@ import JSON
 import JSONSchema
 import Patterns
 
-/// A schema of one of the two compared documents.
+/// A schema of one of the two compared documents, as it is reached: in a dynamic scope.
 struct SchemaKey: Hashable, Sendable {
   var side: Side
   var schema: SchemaID
+  /// By `DynamicScopes`.
+  var scope: Int
 }
 
 /// The compared documents.
@@ -18,18 +20,21 @@ struct SchemaClasses {
   /// One schema of each class.
   private(set) var samples: [SchemaKey] = []
   private let models: [Side: SchemaModel]
+  private var scopes: [Side: DynamicScopes] = [:]
+  /// What can be reached from the document's own schema.
+  private var reached: [Side: [SchemaKey]] = [:]
 
   init(old: SchemaModel, new: SchemaModel) {
     models = [.old: old, .new: new]
     var shapes: [(key: SchemaKey, shape: Text, children: [SchemaKey])] = []
     for (side, model) in [(Side.old, old), (.new, new)] {
-      for schema in model.schemas.indices {
-        let (shape, children) = Self.shape(model.schemas[schema], model, side)
-        shapes.append(
-          (
-            SchemaKey(side: side, schema: schema), Text(shape),
-            children.map { SchemaKey(side: side, schema: $0) }
-          ))
+      let scopes = DynamicScopes(model)
+      self.scopes[side] = scopes
+      for place in scopes.reached {
+        let key = SchemaKey(side: side, schema: place.schema, scope: place.scope)
+        reached[side, default: []].append(key)
+        let (shape, children) = shape(model.schemas[place.schema], key)
+        shapes.append((key, Text(shape), children))
       }
     }
     struct Signature: Hashable {
@@ -57,36 +62,53 @@ struct SchemaClasses {
     }
   }
 
-  subscript(side: Side, schema: SchemaID) -> Int {
-    numbers[SchemaKey(side: side, schema: schema)] ?? 0
-  }
+  subscript(key: SchemaKey) -> Int { numbers[key] ?? 0 }
 
   func node(_ key: SchemaKey) -> SchemaNode? { models[key.side]?.schemas[key.schema] }
   func model(_ side: Side) -> SchemaModel? { models[side] }
+  func keys(_ side: Side) -> [SchemaKey] { reached[side] ?? [] }
+
+  /// The document's own schema.
+  func root(_ side: Side) -> SchemaKey {
+    keys(side).first ?? SchemaKey(side: side, schema: models[side]?.root ?? 0, scope: 0)
+  }
+
+  /// A schema that a keyword of another one has or refers to.
+  func below(_ key: SchemaKey, _ schema: SchemaID) -> SchemaKey {
+    SchemaKey(
+      side: key.side, schema: schema,
+      scope: scopes[key.side]?.scope(of: schema, from: key.scope) ?? key.scope)
+  }
+
+  /// Where a dynamic reference of a schema leads; nil if that is not known.
+  func target(_ key: SchemaKey, _ initial: SchemaID, _ anchor: String) -> SchemaKey? {
+    scopes[key.side]?.target(initial, anchor, in: key.scope).map { below(key, $0) }
+  }
 
   /// Keywords with all that isn't a subschema, and the subschemas in order.
-  private static func shape(
-    _ node: SchemaNode, _ model: SchemaModel, _ side: Side
-  ) -> (String, [SchemaID]) {
+  private func shape(_ node: SchemaNode, _ key: SchemaKey) -> (String, [SchemaKey]) {
     switch node.content {
     case .always: return ("true", [])
     case .never: return ("false", [])
     case .keywords(let keywords):
       var parts: [String] = []
-      var children: [SchemaID] = []
+      var children: [SchemaKey] = []
       for (_, keyword) in keywords {
-        var (part, below) = shape(keyword)
+        var (part, below) = Self.shape(keyword)
         guard !part.isEmpty else { continue }
         if case .dynamicReference(let schema, let anchor) = keyword {
-          if let target = model.onlyTarget(schema, anchor) {
-            below = [target]
+          below = []
+          if let target = target(key, schema, anchor) {
+            // As any other reference.
+            part = Self.shape(.reference(schema)).0
+            children.append(target)
           } else {
             // What it leads to depends on where one comes from.
-            part += " \(side) \(node.resource) \(node.pointer)"
+            part += " \(key.side) \(node.resource) \(node.pointer)"
           }
         }
         parts.append(part)
-        children += below
+        children += below.map { self.below(key, $0) }
       }
       return (parts.joined(separator: "\n"), children)
     }
@@ -96,7 +118,7 @@ struct SchemaClasses {
     JSONValue.array(texts.map { .string($0) }).text()
   }
 
-  private static func shape(_ keyword: Keyword) -> (String, [SchemaID]) {
+  static func shape(_ keyword: Keyword) -> (String, [SchemaID]) {
     switch keyword {
     case .type(let types): ("type \(types.rawValue)", [])
     case .const(let value): ("value \(Canonical.text(value))", [])
@@ -155,10 +177,7 @@ struct SchemaClasses {
   }
 }
 
-extension SchemaModel {
-  /// Where a dynamic reference leads, if there is only one place.
-  func onlyTarget(_ schema: SchemaID, _ anchor: String) -> SchemaID? {
-    let targets = Set(resources.compactMap { $0.dynamicAnchors[anchor] })
-    return targets.subtracting([schema]).isEmpty ? schema : nil
-  }
+extension Keyword {
+  /// Its own schemas, and those that it refers to.
+  var subschemas: [SchemaID] { SchemaClasses.shape(self).1 }
 }

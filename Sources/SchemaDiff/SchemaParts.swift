@@ -5,7 +5,7 @@ struct SchemaPart {
   /// Where it is: JSON pointer, with the URI of its resource unless that is the document itself.
   var pointer: String
   /// The schema that has it, and its keyword.
-  var schema: SchemaID
+  var schema: SchemaKey
   var keyword: String
   /// What of the keyword's value it is about: a name.
   var detail: String?
@@ -16,14 +16,13 @@ struct SchemaPart {
   enum Content {
     case rule(Literal)
     /// A subschema, and what it being so says about the whole value.
-    case subschema(SchemaID, embed: (Literal) -> Literal)
+    case subschema(SchemaKey, embed: (Literal) -> Literal)
   }
 }
 
 extension Solver {
   /// A schema's parts; it is their conjunction.
-  func parts(_ side: Side, _ id: SchemaID) -> [SchemaPart] {
-    let key = SchemaKey(side: side, schema: id)
+  func parts(_ key: SchemaKey) -> [SchemaPart] {
     guard let node = builder.classes.node(key) else { return [] }
     switch node.content {
     case .always: return []
@@ -37,7 +36,7 @@ extension Solver {
     _ key: SchemaKey, _ keyword: String, _ detail: String?, _ literal: Literal
   ) -> SchemaPart {
     SchemaPart(
-      pointer: pointer(key) + (keyword.isEmpty ? "" : "/\(keyword)"), schema: key.schema,
+      pointer: pointer(key) + (keyword.isEmpty ? "" : "/\(keyword)"), schema: key,
       keyword: keyword, detail: detail, content: .rule(literal))
   }
 
@@ -52,15 +51,21 @@ extension Solver {
     _ key: SchemaKey, _ keyword: String, _ schema: SchemaID, _ steps: String = "",
     _ embed: @escaping (Literal) -> Literal
   ) -> SchemaPart {
+    below(key, keyword, builder.classes.below(key, schema), steps, embed)
+  }
+
+  private func below(
+    _ key: SchemaKey, _ keyword: String, _ schema: SchemaKey, _ steps: String = "",
+    _ embed: @escaping (Literal) -> Literal
+  ) -> SchemaPart {
     SchemaPart(
-      pointer: pointer(SchemaKey(side: key.side, schema: schema)), schema: key.schema,
+      pointer: pointer(schema), schema: key,
       keyword: keyword, steps: steps, content: .subschema(schema, embed: embed))
   }
 
   private func parts(
     _ name: String, _ keyword: Keyword, _ key: SchemaKey, _ all: [Keyword]
   ) -> [SchemaPart] {
-    let side = key.side
     switch keyword {
     case .annotation: return []
     case .required(let names):
@@ -76,7 +81,7 @@ extension Solver {
         }
       }
     case .contains(let schema, let least, let most, _):
-      let inner = builder.literal(side, schema)
+      let inner = builder.literal(schema, in: key)
       var found = [
         part(
           key, least == 1 ? "contains" : "minContains", nil,
@@ -89,10 +94,10 @@ extension Solver {
     case .allOf(let schemas): return schemas.map { below(key, name, $0) { $0 } }
     case .reference(let schema): return [below(key, name, schema) { $0 }]
     case .dynamicReference(let schema, let anchor):
-      guard let target = builder.target(side, schema, anchor) else { break }
+      guard let target = builder.classes.target(key, schema, anchor) else { break }
       return [below(key, name, target) { $0 }]
     case .condition(let test, let then, let otherwise):
-      let test = builder.literal(side, test)
+      let test = builder.literal(test, in: key)
       var found: [SchemaPart] = []
       if let then {
         found.append(below(key, "then", then) { self.builder.table.any([!test, $0]) })
@@ -106,7 +111,7 @@ extension Solver {
       return structure(name, keyword, key)
     case .unevaluatedItems, .unevaluatedProperties:
       // The schema without it implies it, or the whole schema holds.
-      let whole = builder.literal(side, key.schema)
+      let whole = builder.literal(key)
       var others: [Literal] = []
       for other in all { others.append(builder.literal(other, key)) }
       let rest = builder.table.all(others)
@@ -154,10 +159,10 @@ extension Solver {
   }
 
   /// What a part says about the value.
-  func literal(_ part: SchemaPart, _ side: Side) -> Literal {
+  func literal(_ part: SchemaPart) -> Literal {
     switch part.content {
     case .rule(let literal): literal
-    case .subschema(let schema, let embed): embed(builder.literal(side, schema))
+    case .subschema(let schema, let embed): embed(builder.literal(schema))
     }
   }
 }

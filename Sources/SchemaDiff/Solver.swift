@@ -7,6 +7,8 @@ import Patterns
 struct Goal: Hashable {
   var writer: Set<Literal> = []
   var reader: Set<Literal> = []
+  /// What the writer's schema says of the value in whatever combination, where it matters what that declares.
+  var said: Set<Literal> = []
 
   mutating func add(_ literal: Literal, _ isWriter: Bool) {
     guard literal != .always else { return }
@@ -16,6 +18,7 @@ struct Goal: Hashable {
   mutating func add(_ other: Goal) {
     writer.formUnion(other.writer)
     reader.formUnion(other.reader)
+    said.formUnion(other.said)
   }
 
   var isImpossible: Bool {
@@ -86,6 +89,8 @@ final class Solver {
   private var depth = 0
   /// By literal: members for which it says a constant.
   var constants: [Literal: Set<Text>] = [:]
+  /// The terms that literals consist of.
+  var saidTerms: [Set<Literal>: [Term]] = [:]
   /// What was found out for goals, with and without the assumption.
   private var known: [Bool: [Goal: Answer]] = [:]
   /// The same for those that were not decided, which another budget may change.
@@ -164,7 +169,7 @@ final class Solver {
 
   private func solve(_ goal: Goal, _ type: JSONTypes) -> Answer {
     var branch = Branch(type: type)
-    if type == .object { branch.declared = declared(goal.writer) }
+    branch.said = goal.said
     for literal in goal.reader.sorted() { branch.pending.append((literal, false)) }
     for literal in goal.writer.sorted() { branch.pending.append((literal, true)) }
     return solve(branch)

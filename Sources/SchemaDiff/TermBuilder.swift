@@ -11,12 +11,17 @@ struct TermBuilder {
   init(_ classes: SchemaClasses) { self.classes = classes }
 
   /// A schema as a literal, without looking into it.
-  mutating func literal(_ side: Side, _ schema: SchemaID) -> Literal {
-    switch classes.node(SchemaKey(side: side, schema: schema))?.content {
+  mutating func literal(_ key: SchemaKey) -> Literal {
+    switch classes.node(key)?.content {
     case .always?: .always
     case .never?: .never
-    default: table.literal(.schema(classes[side, schema]))
+    default: table.literal(.schema(classes[key]))
     }
+  }
+
+  /// A schema that a keyword of another one has or refers to.
+  mutating func literal(_ schema: SchemaID, in key: SchemaKey) -> Literal {
+    literal(classes.below(key, schema))
   }
 
   /// What a class of schemas says.
@@ -48,12 +53,12 @@ struct TermBuilder {
 
   /// Alternatives of evaluation, of which exactly one holds for each value that is valid.
   private mutating func evaluated(_ key: SchemaKey, _ keywords: [Keyword]) -> Literal {
-    var evaluation = EvaluationAlternatives(self, key.side)
-    let alternatives = evaluation.alternatives(of: key.schema)
+    var evaluation = EvaluationAlternatives(self)
+    let alternatives = evaluation.alternatives(of: key)
     self = evaluation.builder
     guard let alternatives else {
       return table.literal(
-        .opaque("what is left unevaluated depends on too much", classes[key.side, key.schema]))
+        .opaque("what is left unevaluated depends on too much", classes[key]))
     }
     return table.any(alternatives.map(\.condition))
   }
@@ -62,7 +67,6 @@ struct TermBuilder {
 
   /// A keyword of a schema, all but `unevaluated…`.
   mutating func literal(_ keyword: Keyword, _ key: SchemaKey) -> Literal {
-    let side = key.side
     switch keyword {
     case .type(let types): return table.types(types)
     case .const(let value): return table.value(value)
@@ -93,7 +97,7 @@ struct TermBuilder {
     case .content(let check, _):
       return check == .none
         ? .always
-        : table.literal(.opaque("contentEncoding is validated", classes[side, key.schema]))
+        : table.literal(.opaque("contentEncoding is validated", classes[key]))
     case .annotation: return .always
     case .minItems(let least):
       return least == 0 ? .always : unless(.array, table.literal(.items(least)))
@@ -102,13 +106,13 @@ struct TermBuilder {
     case .prefixItems(let schemas):
       var parts: [Literal] = []
       for (index, schema) in schemas.enumerated() {
-        parts.append(!table.literal(.itemAt(index, !literal(side, schema))))
+        parts.append(!table.literal(.itemAt(index, !literal(schema, in: key))))
       }
       return table.all(parts)
     case .items(let schema, let from):
-      return !table.literal(.someItem(from: from, !literal(side, schema)))
+      return !table.literal(.someItem(from: from, !literal(schema, in: key)))
     case .contains(let schema, let least, let most, _):
-      let inner = literal(side, schema)
+      let inner = literal(schema, in: key)
       var parts = [unless(.array, table.count(least, inner))]
       if let most, most < .max { parts.append(!table.count(most + 1, inner)) }
       return table.all(parts)
@@ -123,19 +127,19 @@ struct TermBuilder {
     case .properties(let named):
       var parts: [Literal] = []
       for (name, schema) in named {
-        parts.append(!table.literal(.member(Text(name), !literal(side, schema))))
+        parts.append(!table.literal(.member(Text(name), !literal(schema, in: key))))
       }
       return table.all(parts)
     case .patternProperties(let matched):
       var parts: [Literal] = []
       for (pattern, schema) in matched {
         let keys = KeySet.matching(table.pattern(pattern))
-        parts.append(!table.literal(.someMember(keys, !literal(side, schema))))
+        parts.append(!table.literal(.someMember(keys, !literal(schema, in: key))))
       }
       return table.all(parts)
     case .additionalProperties(let schema, let names, let patterns):
-      return !table.literal(.someMember(outside(names, patterns), !literal(side, schema)))
-    case .propertyNames(let schema): return !table.literal(.someKey(!literal(side, schema)))
+      return !table.literal(.someMember(outside(names, patterns), !literal(schema, in: key)))
+    case .propertyNames(let schema): return !table.literal(.someKey(!literal(schema, in: key)))
     case .dependentRequired(let named):
       var parts: [Literal] = []
       for (name, required) in named {
@@ -144,36 +148,33 @@ struct TermBuilder {
       return table.all(parts)
     case .dependentSchemas(let named):
       var parts: [Literal] = []
-      for (name, schema) in named { parts.append(table.any([!has(name), literal(side, schema)])) }
-      return table.all(parts)
-    case .allOf(let schemas): return table.all(literals(side, schemas))
-    case .anyOf(let schemas): return table.any(literals(side, schemas))
-    case .oneOf(let schemas): return exactlyOne(literals(side, schemas))
-    case .not(let schema): return !literal(side, schema)
-    case .condition(let test, let then, let otherwise):
-      let test = literal(side, test)
-      let then = then.map { literal(side, $0) } ?? .always
-      let otherwise = otherwise.map { literal(side, $0) } ?? .always
-      return table.all([table.any([!test, then]), table.any([test, otherwise])])
-    case .reference(let schema): return literal(side, schema)
-    case .dynamicReference(let schema, let anchor):
-      guard let target = target(side, schema, anchor) else {
-        return table.literal(.opaque("a dynamic reference", classes[side, key.schema]))
+      for (name, schema) in named {
+        parts.append(table.any([!has(name), literal(schema, in: key)]))
       }
-      return literal(side, target)
+      return table.all(parts)
+    case .allOf(let schemas): return table.all(literals(schemas, in: key))
+    case .anyOf(let schemas): return table.any(literals(schemas, in: key))
+    case .oneOf(let schemas): return exactlyOne(schemas, in: key)
+    case .not(let schema): return !literal(schema, in: key)
+    case .condition(let test, let then, let otherwise):
+      let test = literal(test, in: key)
+      let then = then.map { literal($0, in: key) } ?? .always
+      let otherwise = otherwise.map { literal($0, in: key) } ?? .always
+      return table.all([table.any([!test, then]), table.any([test, otherwise])])
+    case .reference(let schema): return literal(schema, in: key)
+    case .dynamicReference(let schema, let anchor):
+      guard let target = classes.target(key, schema, anchor) else {
+        return table.literal(.opaque("a dynamic reference", classes[key]))
+      }
+      return literal(target)
     case .unevaluatedItems, .unevaluatedProperties: return .always
     }
   }
 
-  mutating func literals(_ side: Side, _ schemas: [SchemaID]) -> [Literal] {
+  mutating func literals(_ schemas: [SchemaID], in key: SchemaKey) -> [Literal] {
     var result: [Literal] = []
-    for schema in schemas { result.append(literal(side, schema)) }
+    for schema in schemas { result.append(literal(schema, in: key)) }
     return result
-  }
-
-  /// Where a dynamic reference leads, if there is only one place.
-  func target(_ side: Side, _ schema: SchemaID, _ anchor: String) -> SchemaID? {
-    classes.model(side)?.onlyTarget(schema, anchor)
   }
 
   mutating func has(_ name: String) -> Literal { table.literal(.member(Text(name), .always)) }
@@ -189,10 +190,23 @@ struct TermBuilder {
     table.any([!table.types(types), literal])
   }
 
-  private mutating func exactlyOne(_ literals: [Literal]) -> Literal {
+  private mutating func exactlyOne(_ schemas: [SchemaID], in key: SchemaKey) -> Literal {
+    let literals = literals(schemas, in: key)
+    let kinds = schemas.map { ObjectKind(classes.below(key, $0), classes) }
     var parts = [table.any(literals)]
+    /// Of kinds that no object is two of: what is left to be said of other values.
+    var otherwise: [Literal] = []
     for (index, one) in literals.enumerated() {
-      for other in literals[(index + 1)...] { parts.append(table.any([!one, !other])) }
+      for (other, kind) in zip(literals, kinds).dropFirst(index + 1) {
+        if !kind.excludes(kinds[index]) {
+          parts.append(table.any([!one, !other]))
+        } else if kind.shares(kinds[index]) {
+          otherwise.append(table.any([!one, !other]))
+        }
+      }
+    }
+    if !otherwise.isEmpty {
+      parts.append(table.any([table.types(.object), table.all(otherwise)]))
     }
     return table.all(parts)
   }

@@ -8,18 +8,21 @@ struct KeywordWidening {
   private let refused: [WideningAttempt.Refused]
   /// For people: the document, unless it is the schema itself, and the pointer.
   private let place: String
+  private let compiled: CompiledSchema
 
   /// - Parameters:
   ///   - schema: the whole document.
   ///   - name: the document's; empty for the schema's own.
+  ///   - compiled: the schema as it is by now.
   init(
     _ schema: JSONValue, at pointer: String, named name: String,
-    _ refused: [WideningAttempt.Refused]
+    _ refused: [WideningAttempt.Refused], _ compiled: CompiledSchema
   ) {
     self.schema = schema
     path = JSONPointer.parts(pointer)
     place = name.isEmpty ? pointer.isEmpty ? "the schema" : pointer : "\(name)#\(pointer)"
     self.refused = refused
+    self.compiled = compiled
   }
 
   private var instances: [JSONValue] { refused.map(\.instance) }
@@ -83,10 +86,7 @@ struct KeywordWidening {
       replace(path, with: nil)
       replace(path.dropLast() + ["anyOf"], with: .array(alternatives))
       return unmatched.isEmpty ? "becomes anyOf" : "becomes anyOf, with one more alternative"
-    case "contains":
-      replace(path, with: nil)
-      for name in ["minContains", "maxContains"] { replace(path.dropLast() + [name], with: nil) }
-      return "\(present.text()) taken out"
+    case "contains": return widenContains(present)
     case "pattern", "format", "multipleOf", "uniqueItems", "contentEncoding", "contentMediaType":
       replace(path, with: nil)
       return "\(present.text()) taken out"
@@ -137,6 +137,42 @@ struct KeywordWidening {
     replace(path, with: nil)
     replace(path.dropLast() + [isLower ? "minimum" : "maximum"], with: bound)
     return "→ \(bound.text())"
+  }
+
+  /// The least or the greatest number of items gives way. Before 2019-09 there is only the one that an array has
+  /// to contain.
+  private mutating func widenContains(_ present: JSONValue) -> String {
+    let around = path.dropLast()
+    func number(_ name: String) -> Int? {
+      JSONPointer.value(at: (around + [name])[...], in: schema)?.doubleValue.flatMap {
+        Int(exactly: $0)
+      }
+    }
+    let counts = refused.compactMap { each -> Int? in
+      let items = each.instance.arrayValue ?? []
+      let verdicts = items.map {
+        compiled.explain($0, by: each.violation.absoluteKeywordLocation)?.isValid
+      }
+      return verdicts.contains(nil) ? nil : verdicts.count { $0 == true }
+    }
+    let isOld = schema["$schema"]?.stringValue.flatMap { SchemaDraft(metaschema: $0) } == .draft7
+    let (least, most) = (number("minContains") ?? 1, number("maxContains"))
+    var parts: [String] = []
+    if !isOld, counts.count == refused.count, let fewest = counts.min(), let greatest = counts.max()
+    {
+      if fewest < least {
+        replace(around + ["minContains"], with: .int(fewest))
+        parts.append("minContains \(least) → \(fewest)")
+      }
+      if let most, greatest > most {
+        replace(around + ["maxContains"], with: .int(greatest))
+        parts.append("maxContains \(most) → \(greatest)")
+      }
+    }
+    if !parts.isEmpty { return parts.joined(separator: ", ") }
+    replace(path, with: nil)
+    for name in ["minContains", "maxContains"] { replace(around + [name], with: nil) }
+    return "\(present.text()) taken out"
   }
 
   /// Names that a body lacks beside another one are no longer required beside it.

@@ -14,7 +14,8 @@ final class ObjectKinds {
   var isTooMany: Bool { kinds.count > Self.most }
   var all: [ObjectStatistics] { kinds.map(\.statistics) + (others.map { [$0] } ?? []) }
 
-  /// - Returns: whether there are too many kinds now.
+  /// - Returns: whether this is of no use any more: there are too many kinds, or an object has the member twice, which
+  ///   some readers take for the one and others for the other.
   func observe(
     _ scanner: inout JSONScanner, _ reader: inout StatisticsReader, depth: Int
   ) throws(JSONError) -> Bool {
@@ -23,7 +24,7 @@ final class ObjectKinds {
     let value = try reader.string(named: name, in: &ahead)
     let statistics = statistics(value, depth)
     try statistics.observeMembers(&scanner, &reader)
-    return isTooMany
+    return isTooMany || statistics.hasRepeated(name)
   }
 
   private func statistics(_ value: [UInt8]?, _ depth: Int) -> ObjectStatistics {

@@ -79,6 +79,12 @@ final class ObjectStatistics {
     return table.fields[index].value
   }
 
+  /// Whether an object has had a member more than once.
+  func hasRepeated(_ name: [UInt8]) -> Bool {
+    guard let index = name.withUnsafeBytes({ table.find($0) }) else { return false }
+    return table.fields[index].value.count > table.fields[index].presence
+  }
+
   private var restStatistics: ValueStatistics {
     if let rest { return rest }
     let made = ValueStatistics(depth: depth + 1)

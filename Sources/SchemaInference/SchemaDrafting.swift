@@ -83,7 +83,9 @@ struct SchemaDrafting {
       members.append(.init("maxLength", .int(strings.longest)))
     } else {
       if strings.shortest > 0 { members.append(.init("minLength", 1)) }
-      members.append(.init("maxLength", .number(RoundNumber.notBelow(Double(strings.longest)))))
+      if let most = RoundNumber.notBelow(Double(strings.longest)) {
+        members.append(.init("maxLength", .number(most)))
+      }
     }
     if isEnough, strings.forms.contains(.digits) {
       members.append(.init("pattern", "^[0-9]+$"))
@@ -114,20 +116,23 @@ struct SchemaDrafting {
   // MARK: Numbers and arrays
 
   private func numbers(_ numbers: NumberStatistics) -> [JSONValue.Member] {
-    guard isStrict, numbers.least.isFinite, numbers.greatest.isFinite else { return [] }
-    return [
-      .init("minimum", .number(RoundNumber.notAbove(numbers.least))),
-      .init("maximum", .number(RoundNumber.notBelow(numbers.greatest))),
-    ]
+    guard isStrict else { return [] }
+    var members: [JSONValue.Member] = []
+    if let least = RoundNumber.notAbove(numbers.least) {
+      members.append(.init("minimum", .number(least)))
+    }
+    if let most = RoundNumber.notBelow(numbers.greatest) {
+      members.append(.init("maximum", .number(most)))
+    }
+    return members
   }
 
   private func arrays(_ value: ValueStatistics) -> [JSONValue.Member] {
     var members: [JSONValue.Member] = []
     if isStrict, value.arrays >= Self.enough {
       if value.shortestArray > 0 { members.append(.init("minItems", 1)) }
-      if value.longestArray > 0 {
-        members.append(
-          .init("maxItems", .number(RoundNumber.notBelow(Double(value.longestArray)))))
+      if value.longestArray > 0, let most = RoundNumber.notBelow(Double(value.longestArray)) {
+        members.append(.init("maxItems", .number(most)))
       }
     }
     if let items = value.items {
@@ -147,7 +152,7 @@ struct SchemaDrafting {
     let name = String(decoding: kinds.name, as: UTF8.self)
     var alternatives: [JSONValue] = []
     for kind in kinds.kinds {
-      alternatives.append(.object(record(kind.statistics, name, is: kind.value)))
+      alternatives.append(.object(record(kind.statistics, kinds.name, is: kind.value)))
     }
     if let others = kinds.others {
       let known = kinds.kinds.map { JSONValue.string(String(decoding: $0.value, as: UTF8.self)) }
@@ -175,7 +180,7 @@ struct SchemaDrafting {
         .init("properties", .object([.init(name, .object([.init("const", value)]))])),
         .init("required", .array([.string(name)])),
       ])
-      let record = JSONValue.object(record(kind.statistics, name, is: kind.value))
+      let record = JSONValue.object(record(kind.statistics, kinds.name, is: kind.value))
       return JSONValue.object([.init("if", test), .init("then", record)])
     }
     members.append(.init("allOf", .array(conditions)))
@@ -184,7 +189,7 @@ struct SchemaDrafting {
 
   /// - Parameter value: what the member of this name is in all of them.
   private func record(
-    _ objects: ObjectStatistics, _ name: String? = nil, is value: [UInt8]? = nil
+    _ objects: ObjectStatistics, _ name: [UInt8]? = nil, is value: [UInt8]? = nil
   ) -> [JSONValue.Member] {
     let shape = ObjectShape(objects)
     var members: [JSONValue.Member] = []
@@ -202,7 +207,7 @@ struct SchemaDrafting {
     var properties: [JSONValue.Member] = []
     for field in shape.fields {
       let key = String(decoding: field.name, as: UTF8.self)
-      if key == name, let value {
+      if field.name == name, let value {
         let constant = JSONValue.string(String(decoding: value, as: UTF8.self))
         properties.append(.init(key, .object([.init("const", constant)])))
       } else {
@@ -261,24 +266,25 @@ struct SchemaDrafting {
   }
 }
 
-/// Bounds that leave some room: 1, 2 or 5 times a power of ten.
+/// Bounds that leave some room: 1, 2 or 5 times a power of ten. Only those that are doubles, which is what most
+/// validators read them as.
 enum RoundNumber {
-  /// The least round number that is not below a value.
-  static func notBelow(_ value: Double) -> String {
+  /// The least round number that is not below a value; nil if there is none.
+  static func notBelow(_ value: Double) -> String? {
     // Above negative values there is 0.
     if value <= 0 { return "0" }
     for exponent in -20...308 {
       for digit in [1, 2, 5] {
         let text = text(digit, exponent)
-        if let number = Double(text), number >= value { return text }
+        if let number = Double(text), number.isFinite, number >= value { return text }
       }
     }
-    return "1e309"
+    return nil
   }
 
-  /// The greatest one that is not above.
-  static func notAbove(_ value: Double) -> String {
-    value >= 0 ? "0" : "-" + notBelow(-value)
+  /// The greatest one that is not above; nil if there is none.
+  static func notAbove(_ value: Double) -> String? {
+    value >= 0 ? "0" : notBelow(-value).map { "-" + $0 }
   }
 
   private static func text(_ digit: Int, _ exponent: Int) -> String {

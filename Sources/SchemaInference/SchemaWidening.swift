@@ -179,7 +179,8 @@ struct WideningAttempt {
         }
         guard let document else { throw Self.foreign(first) }
         var keyword = KeywordWidening(
-          documents[document].schema, at: source.pointer, named: name(document), refused)
+          documents[document].schema, at: source.pointer, named: name(document), refused,
+          compiled)
         let what = try keyword.widened()
         documents[document].schema = keyword.schema
         let references = compiled.references(to: source.document, source.pointer)

@@ -31,7 +31,7 @@ struct TextForms: OptionSet, Sendable {
       kept.insert(.digits)
     }
     for (form, format) in Self.formats where contains(form) {
-      if format.accepts(text) { kept.insert(form) }
+      if format.accepts(text), CommonFormat.accepts(text, format) { kept.insert(form) }
     }
     return kept
   }

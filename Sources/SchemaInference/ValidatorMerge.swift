@@ -32,12 +32,16 @@ public struct ValidatorMerge {
 
   /// - Parameters:
   ///   - validator: the `$jsonSchema`, as JSON in the style of the documents.
+  ///   - typed: the same in relaxed Extended JSON, which has the types of its values; nil: they are what they look like.
   ///   - isSimplified: the style is `simplified`. Only then values look as the validator describes them, and more than
   ///     names is taken over.
-  public init(_ inferred: JSONValue, _ validator: JSONValue, isSimplified: Bool) {
+  public init(
+    _ inferred: JSONValue, _ validator: JSONValue, typed: JSONValue? = nil, isSimplified: Bool
+  ) {
     schema = inferred
     self.isSimplified = isSimplified
-    schema = merge(inferred, ValidatorPlace(validator), at: [])
+    schema = merge(
+      inferred, ValidatorPlace(validator, typed: typed ?? validator), at: [])
   }
 
   /// The schema without what withdrawing has left empty.
@@ -71,7 +75,7 @@ public struct ValidatorMerge {
     for name in ["title", "description"] where merged[name] == nil {
       merged[name] = validator[name]
     }
-    if case .array(let names)? = validator["required"] {
+    if case .array(let names)? = validator["required"], isAboutObjects(place, "required") {
       let present = merged["required"]?.arrayValue ?? []
       let new = names.filter { !present.contains($0) }
       if !new.isEmpty {
@@ -97,14 +101,30 @@ public struct ValidatorMerge {
         leave(place, name, "its values look otherwise in this style")
       }
     }
-    if validator["not"] != nil { leave(place, "not", ValidatorTranslation.aboutNot) }
+    if validator["not"] != nil, !isSimplified || translate(place, { $0.negation(of: $1) }) == nil {
+      leave(place, "not", ValidatorTranslation.aboutNot)
+    }
     return merged
+  }
+
+  /// Whether what is an object in JSON is one in BSON; says so if not.
+  private mutating func isAboutObjects(_ place: ValidatorPlace, _ name: String) -> Bool {
+    let plain: Set<String> = ["object", "array", "string", "bool", "boolean", "null"]
+    let isAlone =
+      isSimplified ? place.isObjectAlone : place.types?.allSatisfy(plain.contains) ?? false
+    if !isAlone { leave(place, name, ValidatorTranslation.aboutObjects) }
+    return isAlone
   }
 
   private mutating func mergeProperties(
     of place: ValidatorPlace, into merged: inout JSONValue, at path: [String]
   ) {
     guard case .object(let properties)? = place.validator["properties"] else { return }
+    if properties.contains(where: { ValidatorTranslation.namesOfOthers.contains($0.key) }),
+      !isAboutObjects(place, "properties")
+    {
+      return
+    }
     for property in properties {
       let inner = path + ["properties", property.key]
       let there = place.inner(property.value, "properties", property.key)
@@ -127,7 +147,10 @@ public struct ValidatorMerge {
   private mutating func addKeywords(
     of place: ValidatorPlace, to merged: inout JSONValue, at path: [String]
   ) {
-    for (keyword, value) in translate(place, { $0.plain(of: $1) }) {
+    let present = merged["type"].map {
+      Set($0.arrayValue?.compactMap(\.stringValue) ?? [$0.stringValue ?? ""])
+    }
+    for (keyword, value) in translate(place, { $0.plain(of: $1, present) }) {
       let pointer = JSONPointer.text(path + [keyword])
       guard let present = merged[keyword] else {
         merged[keyword] = value
@@ -146,7 +169,8 @@ public struct ValidatorMerge {
       }
     }
     if place.validator["additionalProperties"] == .bool(false),
-      place.validator["patternProperties"] == nil, merged["additionalProperties"] == nil
+      place.validator["patternProperties"] == nil, merged["additionalProperties"] == nil,
+      isAboutObjects(place, "additionalProperties")
     {
       merged["additionalProperties"] = false
       added[JSONPointer.text(path + ["additionalProperties"])] =
@@ -162,7 +186,7 @@ public struct ValidatorMerge {
       let source = place.pointer(name)
       // By itself it needs no allOf.
       if let members = part.objectValue, members.count == 1, merged[members[0].key] == nil,
-        ["anyOf", "dependentRequired", "dependentSchemas"].contains(members[0].key)
+        ["anyOf", "dependentRequired", "dependentSchemas", "not"].contains(members[0].key)
       {
         merged[members[0].key] = members[0].value
         added[JSONPointer.text(path + [members[0].key])] = Addition(source: source)

@@ -4,6 +4,8 @@ import JSONSchema
 /// A part of a collection's validator, and what is known around it.
 struct ValidatorPlace {
   let validator: JSONValue
+  /// The same with its types: in relaxed Extended JSON.
+  let typed: JSONValue
   /// Where it is in the whole validator.
   let path: [String]
   /// The BSON types that the value can have, as far as they are stated.
@@ -11,10 +13,12 @@ struct ValidatorPlace {
 
   static let compositions = ["anyOf", "oneOf", "dependencies", "patternProperties"]
 
-  init(_ validator: JSONValue) { self.init(validator, [], nil) }
+  /// Of whole documents.
+  init(_ validator: JSONValue, typed: JSONValue) { self.init(validator, typed, [], ["object"]) }
 
-  private init(_ validator: JSONValue, _ path: [String], _ types: [String]?) {
+  private init(_ validator: JSONValue, _ typed: JSONValue, _ path: [String], _ types: [String]?) {
     self.validator = validator
+    self.typed = typed
     self.path = path
     let stated = validator["bsonType"] ?? validator["type"]
     let own = stated.map { $0.arrayValue?.compactMap(\.stringValue) ?? [$0.stringValue ?? ""] }
@@ -23,15 +27,38 @@ struct ValidatorPlace {
 
   /// A validator of the same value.
   func same(_ validator: JSONValue, _ steps: String...) -> ValidatorPlace {
-    ValidatorPlace(validator, path + steps, types)
+    ValidatorPlace(validator, typed(steps), path + steps, types)
   }
 
   /// A validator of a part of the value.
   func inner(_ validator: JSONValue, _ steps: String...) -> ValidatorPlace {
-    ValidatorPlace(validator, path + steps, nil)
+    ValidatorPlace(validator, typed(steps), path + steps, nil)
+  }
+
+  private func typed(_ steps: [String]) -> JSONValue {
+    JSONPointer.value(at: steps[...], in: typed) ?? .null
   }
 
   func pointer(_ keyword: String) -> String { JSONPointer.text(path + [keyword]) }
+
+  // MARK: What JSON tells apart
+
+  /// Whether what is an object in JSON is one in BSON, too: a timestamp, a regular expression and a few others become
+  /// objects, and MongoDB doesn't ask of them what it asks of objects.
+  var isObjectAlone: Bool { types?.allSatisfy { ValidatorTranslation.types[$0] != nil } ?? false }
+
+  /// Whether what is a string in JSON is one in BSON, too: only then it is what MongoDB measures.
+  var isText: Bool {
+    types?.allSatisfy {
+      $0 == "string" || ValidatorTranslation.types[$0]?.contains("string") == false
+    } ?? false
+  }
+
+  /// Whether numbers can be decimals, which are strings in JSON.
+  var mayBeDecimal: Bool {
+    types?.contains { ["decimal", "number"].contains($0) || ValidatorTranslation.types[$0] == nil }
+      ?? true
+  }
 }
 
 /// Says in JSON Schema what a validator says, for documents in simplified JSON: as precisely as that can be, and where it
@@ -51,13 +78,18 @@ struct ValidatorTranslation {
     let validator = place.validator
     guard case .object = validator else { return .bool(validator.boolValue ?? true) }
     var schema = Self.type(of: place)
-    for name in ["title", "description", "required"] where validator[name] != nil {
+    for name in ["title", "description"] where validator[name] != nil {
       schema[name] = validator[name]
+    }
+    if validator["required"] != nil, isAboutObjects(place, "required") {
+      schema["required"] = validator["required"]
     }
     for (keyword, value) in plain(of: place) { schema[keyword] = value }
     let all = parts(of: place).map(\.part)
     if let properties = properties(of: place) { schema["properties"] = properties }
-    if validator["additionalProperties"] == .bool(false), validator["patternProperties"] == nil {
+    if validator["additionalProperties"] == .bool(false), validator["patternProperties"] == nil,
+      isAboutObjects(place, "additionalProperties")
+    {
       schema["additionalProperties"] = false
     }
     if let items = validator["items"], case .object = items {
@@ -67,7 +99,7 @@ struct ValidatorTranslation {
     for (index, part) in (validator["allOf"]?.arrayValue ?? []).enumerated() {
       inner.append(self.schema(place.same(part, "allOf", "\(index)")))
     }
-    if validator["not"] != nil { leave(place, "not", Self.aboutNot) }
+    if validator["not"] != nil, negation(of: place) == nil { leave(place, "not", Self.aboutNot) }
     if inner.count == 1, let members = inner[0].objectValue,
       members.allSatisfy({ schema[$0.key] == nil })
     {
@@ -85,6 +117,8 @@ struct ValidatorTranslation {
 
   private mutating func properties(of place: ValidatorPlace) -> JSONValue? {
     guard case .object(let members)? = place.validator["properties"] else { return nil }
+    let isCertain = !members.contains { Self.namesOfOthers.contains($0.key) }
+    guard isCertain || isAboutObjects(place, "properties") else { return nil }
     var properties: [JSONValue.Member] = []
     for member in members {
       properties.append(
@@ -112,23 +146,16 @@ struct ValidatorTranslation {
     if names == ["objectId"] {
       members.append(.init("pattern", .string(TextForms.objectIDPattern)))
     }
-    if names == ["date"] { members.append(.init("format", "date-time")) }
     return .object(members)
   }
 
   /// What BSON's types become in simplified JSON. Doubles that are no numbers, and decimals, are strings.
-  private static let types: [String: [String]] = [
+  static let types: [String: [String]] = [
     "double": ["number", "string"], "int": ["integer"], "long": ["integer"], "decimal": ["string"],
     "number": ["number", "string"], "string": ["string"], "object": ["object"], "array": ["array"],
     "bool": ["boolean"], "boolean": ["boolean"], "null": ["null"], "objectId": ["string"],
     "date": ["string"], "binData": ["string"], "symbol": ["string"], "javascript": ["string"],
   ]
-
-  /// Whether what is a string in JSON is one in BSON, too: only then it is what MongoDB measures.
-  private static func isText(_ place: ValidatorPlace) -> Bool {
-    guard let names = place.types else { return false }
-    return names.allSatisfy { $0 == "string" || Self.types[$0]?.contains("string") == false }
-  }
 
   // MARK: Keywords
 
@@ -138,40 +165,113 @@ struct ValidatorTranslation {
     "minProperties", "maxProperties", "minLength", "maxLength", "pattern",
   ]
   private static let ofText: Set<String> = ["minLength", "maxLength", "pattern"]
+  static let ofObjects: Set<String> = [
+    "required", "properties", "additionalProperties", "patternProperties", "dependencies",
+    "minProperties", "maxProperties",
+  ]
+  /// Names in what is an object in JSON, but not in BSON. Only these can `properties` be wrong about.
+  static let namesOfOthers: Set<String> = [
+    "t", "i", "pattern", "options", "code", "scope", "$ref", "$id", "$minKey", "$maxKey",
+  ]
+  static let aboutObjects =
+    "without bsonType \"object\" it is not about all that JSON has as objects"
 
-  mutating func plain(of place: ValidatorPlace) -> [(keyword: String, value: JSONValue)] {
+  /// - Parameter present: the JSON types that the value has anyway; nil: any.
+  mutating func plain(
+    of place: ValidatorPlace, _ present: Set<String>? = nil
+  ) -> [(keyword: String, value: JSONValue)] {
     var found: [(keyword: String, value: JSONValue)] = []
     for name in Self.same {
       guard let value = place.validator[name] else { continue }
-      if Self.ofText.contains(name), !Self.isText(place) {
-        leave(
-          place, name, "without bsonType \"string\" it is not about all that JSON has as strings")
-        continue
-      }
-      if name == "pattern" {
-        guard isPattern(value.stringValue, place.pointer(name)) else { continue }
-      } else if name != "enum", name != "uniqueItems", value.doubleValue == nil {
-        leave(place, name, "\(value.text()) is no number in JSON")
+      if let reason = obstacle(to: name, value, place, present) {
+        leave(place, name, reason)
         continue
       }
       // Draft 4: a flag beside the bound.
       let exclusive = name == "minimum" ? "exclusiveMinimum" : "exclusiveMaximum"
       let isBound = name == "minimum" || name == "maximum"
-      found.append(
-        (isBound && place.validator[exclusive] == .bool(true) ? exclusive : name, value))
+      if name == "pattern" {
+        guard let pattern = value.stringValue.flatMap(PatternTranslation.pattern) else { continue }
+        found.append((name, .string(pattern)))
+      } else {
+        found.append(
+          (isBound && place.validator[exclusive] == .bool(true) ? exclusive : name, value))
+      }
     }
     return found
   }
 
-  /// MongoDB's patterns are PCRE.
-  private mutating func isPattern(_ text: String?, _ pointer: String) -> Bool {
-    guard let text, !text.contains("[:"),
-      (try? CompiledSchema(["pattern": .string(text)])) != nil
-    else {
-      leftOut.append("\(pointer) of the validator is not taken over: it is no pattern of ECMA-262")
-      return false
+  /// Why a keyword can't be taken over: it would refuse in JSON what it accepts in BSON.
+  private func obstacle(
+    to name: String, _ value: JSONValue, _ place: ValidatorPlace, _ present: Set<String>?
+  ) -> String? {
+    if Self.ofText.contains(name), !place.isText {
+      return "without bsonType \"string\" it is not about all that JSON has as strings"
     }
-    return true
+    if Self.ofObjects.contains(name), !place.isObjectAlone { return Self.aboutObjects }
+    switch name {
+    case "pattern":
+      return value.stringValue.flatMap(PatternTranslation.pattern) == nil
+        ? PatternTranslation.obstacle : nil
+    case "enum": return Self.obstacle(toEnum: value, place, present)
+    case "uniqueItems":
+      return value != .bool(true) || ItemDistinction.isSame(place.validator["items"])
+        ? nil : ItemDistinction.obstacle
+    case "minimum", "maximum":
+      return value.doubleValue == nil
+        ? "\(value.text()) is no number in JSON"
+        : Self.isExact(value) ? nil : "numbers that large are written in several ways"
+    case "multipleOf":
+      if value.doubleValue == nil { return "\(value.text()) is no number in JSON" }
+      guard case .number(let digits) = value, ExactDecimal(digits)?.isInteger == true,
+        Self.isExact(value),
+        place.types?.allSatisfy({ !["double", "number"].contains($0) && Self.types[$0] != nil })
+          == true
+      else { return "MongoDB rounds doubles for it" }
+      return nil
+    default:
+      return value.doubleValue == nil ? "\(value.text()) is no number in JSON" : nil
+    }
+  }
+
+  /// Where a number equals others by MongoDB, it has to equal them as it is written in JSON.
+  private static func obstacle(
+    toEnum value: JSONValue, _ place: ValidatorPlace, _ present: Set<String>?
+  ) -> String? {
+    guard case .array(let typed)? = place.typed["enum"] ?? place.validator["enum"],
+      case .array = value
+    else { return "it is no list" }
+    let mayBeDecimal = place.mayBeDecimal && present?.contains("string") != false
+    for each in typed {
+      switch each {
+      case .number:
+        guard !mayBeDecimal else { return "decimals that equal its numbers are strings in JSON" }
+        guard isExact(each) else { return "numbers that large are written in several ways" }
+      case .array, .object:
+        guard !hasNumber(each) else { return "numbers in it are written in several ways" }
+      case .null, .bool, .string: break
+      }
+    }
+    return nil
+  }
+
+  /// Whether a value is a number, or has one in it that has more than one form in JSON.
+  private static func hasNumber(_ value: JSONValue) -> Bool {
+    switch value {
+    case .number: true
+    case .array(let items): items.contains(where: hasNumber)
+    case .object(let members):
+      members.contains {
+        ["$numberDecimal", "$numberDouble", "$numberLong", "$numberInt"].contains($0.key)
+          || hasNumber($0.value)
+      }
+    case .null, .bool, .string: false
+    }
+  }
+
+  /// Whether a number is the same as an integer and as a double, in JSON as in BSON.
+  private static func isExact(_ value: JSONValue) -> Bool {
+    value.doubleValue.map { abs($0) < 0x1p53 } ?? false
   }
 
   /// Parts that are a schema of their own, each with the keyword that it comes from.
@@ -187,7 +287,38 @@ struct ValidatorTranslation {
     found += dependencies(place)
     if let part = otherMembers(place) { found.append(part) }
     if let part = itemList(place) { found.append(("items", part)) }
+    if let part = negation(of: place) { found.append(("not", part)) }
     return found
+  }
+
+  /// What must not be, where JSON shows exactly that: members that are not to be there together, types of a
+  /// form of their own, texts.
+  func negation(of place: ValidatorPlace) -> JSONValue? {
+    guard case .object(let members)? = place.validator["not"] else { return nil }
+    let keywords = members.filter { !["title", "description"].contains($0.key) }
+    guard keywords.count == 1, let only = keywords.first else { return nil }
+    switch only.key {
+    case "required" where place.isObjectAlone:
+      return only.value.arrayValue.map { ["not": ["required": .array($0)]] }
+    case "bsonType", "type":
+      let names = only.value.arrayValue?.compactMap(\.stringValue) ?? [only.value.stringValue ?? ""]
+      let ownForm: Set<String> = ["array", "bool", "boolean", "null"]
+      guard !names.isEmpty, names.allSatisfy(ownForm.contains) else { return nil }
+      let types = names.map { JSONValue.string($0 == "bool" ? "boolean" : $0) }
+      return ["not": ["type": types.count == 1 ? types[0] : .array(types)]]
+    case "enum" where place.isText:
+      guard let typed = place.typed["not"]?["enum"]?.arrayValue,
+        typed.allSatisfy({ $0.stringValue != nil })
+      else { return nil }
+      return ["not": ["enum": only.value]]
+    default: return nil
+    }
+  }
+
+  /// Whether a keyword of objects can be taken over; says so if not.
+  private mutating func isAboutObjects(_ place: ValidatorPlace, _ name: String) -> Bool {
+    if !place.isObjectAlone { leave(place, name, Self.aboutObjects) }
+    return place.isObjectAlone
   }
 
   private mutating func alternatives(_ place: ValidatorPlace, _ name: String) -> JSONValue? {
@@ -202,7 +333,9 @@ struct ValidatorTranslation {
   private mutating func dependencies(
     _ place: ValidatorPlace
   ) -> [(name: String, part: JSONValue)] {
-    guard case .object(let members)? = place.validator["dependencies"] else { return [] }
+    guard case .object(let members)? = place.validator["dependencies"],
+      isAboutObjects(place, "dependencies")
+    else { return [] }
     var names: [JSONValue.Member] = []
     var schemas: [JSONValue.Member] = []
     for member in members {
@@ -224,12 +357,19 @@ struct ValidatorTranslation {
     let validator = place.validator
     let patterns = validator["patternProperties"]?.objectValue
     guard patterns != nil || Self.isSchema(validator["additionalProperties"]) else { return nil }
+    guard isAboutObjects(place, patterns == nil ? "additionalProperties" : "patternProperties")
+    else { return nil }
     var part = JSONValue.object([])
     var matched: [JSONValue.Member] = []
     for pattern in patterns ?? [] {
       let inner = place.inner(pattern.value, "patternProperties", pattern.key)
-      guard isPattern(pattern.key, JSONPointer.text(inner.path)) else { continue }
-      matched.append(.init(pattern.key, schema(inner)))
+      guard let text = PatternTranslation.pattern(pattern.key) else {
+        leftOut.append(
+          "\(JSONPointer.text(inner.path)) of the validator is not taken over: \(PatternTranslation.obstacle)"
+        )
+        continue
+      }
+      matched.append(.init(text, schema(inner)))
     }
     if !matched.isEmpty { part["patternProperties"] = .object(matched) }
     if let others = validator["additionalProperties"] {

@@ -16,6 +16,8 @@ struct CollectionContract {
   private let documents: [[UInt8]]?
   /// The `$jsonSchema`, as JSON.
   private let validator: JSONValue?
+  /// The same with the types of its values.
+  private let typed: JSONValue?
   /// What its validator has beside that.
   private let conditions: [String]
 
@@ -40,6 +42,7 @@ struct CollectionContract {
     }
     documents = found.1
     validator = found.0?.validator.flatMap { Self.json($0, style) }
+    typed = found.0?.validator.flatMap { Self.json($0, .relaxed) }
     conditions = found.0?.conditions ?? []
   }
 
@@ -89,7 +92,8 @@ struct CollectionContract {
           + conditions.joined(separator: ", "))
     }
     guard let validator else { return (inferred, leftOut) }
-    var merge = ValidatorMerge(inferred, validator, isSimplified: style == .simplified)
+    var merge = ValidatorMerge(
+      inferred, validator, typed: typed, isSimplified: style == .simplified)
     while merge.schema != inferred {
       guard let compiled = try? CompiledSchema(merge.schema, options: SchemaOptions(style: style))
       else { return (inferred, leftOut + ["the collection's validator can't be merged"]) }

@@ -165,14 +165,28 @@ struct LineFile: ~Copyable {
   private var line: UnsafeMutablePointer<CChar>?
   private var capacity = 0
   private(set) var number = 0
+  private let path: String
 
   init(_ path: String) throws(DocumentIntake.Unreadable) {
-    let opened = path == "-" ? fdopen(dup(STDIN_FILENO), "r") : fopen(path, "r")
-    guard let opened else {
+    let opened = try Self.opened(path)
+    self.path = path
+    stream = opened
+  }
+
+  private static func opened(
+    _ path: String
+  ) throws(DocumentIntake.Unreadable) -> UnsafeMutablePointer<FILE> {
+    guard let stream = path == "-" ? fdopen(dup(STDIN_FILENO), "r") : fopen(path, "r") else {
       throw DocumentIntake.Unreadable(
         description: "\(path) can't be read: \(String(cString: strerror(errno)))")
     }
-    stream = opened
+    var facts = stat()
+    if fstat(fileno(stream), &facts) == 0, facts.st_mode & S_IFMT == S_IFDIR {
+      fclose(stream)
+      throw DocumentIntake.Unreadable(
+        description: "\(path) is a folder: name the files in it, such as \(path)/*.ndjson")
+    }
+    return stream
   }
 
   deinit {
@@ -181,10 +195,20 @@ struct LineFile: ~Copyable {
   }
 
   /// The next line that isn't empty.
-  mutating func next() -> UnsafeRawBufferPointer? {
+  mutating func next() throws(DocumentIntake.Unreadable) -> UnsafeRawBufferPointer? {
     while true {
+      errno = 0
       let length = getline(&line, &capacity, stream)
-      guard length > 0 else { return nil }
+      guard length > 0 else {
+        let reason = errno
+        guard ferror(stream) == 0 else {
+          // What was read by then must not look like all of it.
+          throw DocumentIntake.Unreadable(
+            description:
+              "\(path):\(number): the rest can't be read: \(String(cString: strerror(reason)))")
+        }
+        return nil
+      }
       number += 1
       let text = UnsafeRawBufferPointer(start: line, count: length)
       if text.contains(where: { $0 > 0x20 }) { return text }

@@ -48,8 +48,10 @@ struct DeploymentProposal {
     let share = Self.mostMemory / max(1, found.count)
     for collection in found {
       let name = "\(collection.database).\(collection.name)"
-      if collection.name.hasSuffix(".chunks") {
-        leftOut.append((name, "parts of files (GridFS)"))
+      if let reason = SystemNamespace.reason(
+        collection.database, collection.name, named: databases)
+      {
+        leftOut.append((name, reason))
         continue
       }
       printNote("looking at \(name)")
@@ -161,6 +163,7 @@ struct RecordedProposal {
   private func propose(_ files: InitialFiles) throws {
     var facts: [SampledCollection] = []
     var places: [String: Int] = [:]
+    var leftOut: [String: String] = [:]
     var events = RecordedEvents(file)
     try events.read { event in
       let namespace = String(decoding: event.namespace, as: UTF8.self)
@@ -169,6 +172,10 @@ struct RecordedProposal {
       guard [.insert, .update, .replace, .delete].contains(event.operation), !collection.isEmpty,
         databases.isEmpty || databases.contains(database)
       else { return }
+      if let reason = SystemNamespace.reason(database, collection, named: databases) {
+        leftOut[namespace] = reason
+        return
+      }
       let place =
         places[namespace]
         ?? {
@@ -187,12 +194,14 @@ struct RecordedProposal {
     }
     guard !facts.isEmpty else {
       printError(
-        "\(file) has no change of a document\(databases.isEmpty ? "" : " in \(databases.joined(separator: ", "))")"
+        "\(file) has no change of \(leftOut.isEmpty ? "a document" : "an application's document")"
+          + (databases.isEmpty ? "" : " in \(databases.joined(separator: ", "))")
       )
       throw ExitCode(64)
     }
     facts.sort { ($0.database, $0.name) < ($1.database, $1.name) }
     var proposal = ProposedConfiguration(facts, origin: .events(file: file))
+    proposal.leftOut += leftOut.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
     let report = ProposalReport(
       files: files, environment: ProcessInfo.processInfo.environment, json: json)
     let draft = try report.draft(proposal)

@@ -29,7 +29,7 @@ struct RecordedEvents {
     }
     var lines = try LineFile(file)
     let decoder = OfflineDecoder(.events)
-    while let line = lines.next() {
+    while let line = try lines.next() {
       let text = String(decoding: line, as: UTF8.self)
       let place = "\(file):\(lines.number)"
       do {

@@ -150,7 +150,7 @@ struct SchemaInferCommand: AsyncParsableCommand {
         return try intake.take(dump: Array(data), file)
       }
       var lines = try LineFile(file)
-      while let line = lines.next() {
+      while let line = try lines.next() {
         let place = "\(file):\(lines.number)"
         if let bodies {
           for body in try bodies.bodies(of: String(decoding: line, as: UTF8.self)) {

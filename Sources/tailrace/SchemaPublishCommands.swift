@@ -30,9 +30,10 @@ enum SchemaStoreCommand {
 
   static func name(_ text: String) throws -> SchemaName {
     guard let name = SchemaName(text) else {
+      let shown = text.count <= 80 ? text : text.prefix(79) + "…"
       throw ValidationError(
-        "a name is of letters, digits, - and _, in parts with dots between them, and doesn't end in "
-          + "a number: not '\(text)'")
+        "'\(printable(String(shown)))' is no name of a schema: \(printable(SchemaName.fault(of: text) ?? ""))"
+      )
     }
     return name
   }
@@ -48,7 +49,8 @@ enum SchemaStoreCommand {
       printError(
         history.versions.isEmpty
           ? "no schema is published as \(name)"
-          : "\(name) has no version \(number ?? 0), the newest is \(history.highest)")
+          : "\(name) has no version \(number ?? 0), the newest is \(history.versions.last?.version ?? 0)"
+      )
       throw ExitCode(1)
     }
     return (version, history)
@@ -114,8 +116,8 @@ struct SchemaPublish: AsyncParsableCommand {
       }
     }
     switch outcome {
-    case .new(let version): tell(version, isNew: true)
-    case .already(let version): tell(version, isNew: false)
+    case .new(let version, let change): tell(version, isNew: true, change)
+    case .already(let version, let change): tell(version, isNew: false, change)
     case .refused(let decision): try refuse(decision)
     }
   }
@@ -130,12 +132,23 @@ struct SchemaPublish: AsyncParsableCommand {
     }
   }
 
-  private func tell(_ version: SchemaStore.Version, isNew: Bool) {
+  private func tell(
+    _ version: SchemaStore.Version, isNew: Bool, _ change: SchemaStore.PolicyChange?
+  ) {
     if json {
-      print(version.json(isNew: isNew).text())
+      var object = version.json(isNew: isNew)
+      if let change {
+        object["policy"] = ["before": change.before.json, "now": change.now.json]
+      }
+      print(object.text())
     } else {
       let key = version.name.key(version: version.version)
       print("\(key) \(isNew ? "is published" : "was published already"), sha256 \(version.hash)")
+      if let change {
+        print(
+          "the policy of \(version.name) was \(change.before.text), and is \(change.now.text) from now on"
+        )
+      }
     }
   }
 
@@ -160,6 +173,14 @@ struct SchemaPublish: AsyncParsableCommand {
       }
     }
     throw ExitCode(verdict == .undecided ? 2 : 1)
+  }
+}
+
+extension SchemaPolicy {
+  var text: String { compatibility.rawValue + (isTransitive ? " (transitive)" : "") }
+
+  var json: JSONValue {
+    ["compatibility": .string(compatibility.rawValue), "transitive": .bool(isTransitive)]
   }
 }
 
@@ -195,18 +216,17 @@ struct SchemaList: AsyncParsableCommand {
       return try await store.list()
     }
     for history in histories {
-      let policy = history.policy.compatibility.rawValue
+      let policy = history.policy
       let versions = name == nil ? Array(history.versions.suffix(1)) : history.versions
       for version in versions {
         if json {
           var object = version.json()
-          object["compatibility"] = .string(policy)
-          object["transitive"] = .bool(history.policy.isTransitive)
+          object["compatibility"] = .string(policy.compatibility.rawValue)
+          object["transitive"] = .bool(policy.isTransitive)
           print(object.text())
         } else {
           let key = version.name.key(version: version.version)
-          let transitive = history.policy.isTransitive ? " (transitive)" : ""
-          print("\(key)  \(version.hash.prefix(12))  \(version.time)  \(policy)\(transitive)")
+          print("\(key)  \(version.hash.prefix(12))  \(version.time)  \(policy.text)")
         }
       }
     }

@@ -7,6 +7,7 @@ import json
 import os
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 import jsonschema_rs
 import pytest
@@ -36,8 +37,8 @@ def write(folder, settings, name="tailrace.yaml"):
 
 def resolve(document, reference):
     found = document
-    for part in reference["$ref"].removeprefix("#/").split("/"):
-        found = found[part]
+    for part in unquote(reference["$ref"]).removeprefix("#/").split("/"):
+        found = found[part.replace("~1", "/").replace("~0", "~")]
     return found
 
 
@@ -130,6 +131,63 @@ def test_every_kind_of_rule(lab, tmp_path, name):
         "draft-07", "2019-09", "2020-12"]
     assert messages["c"]["x-tailrace"]["id"] == "{documentKey._id}.created"
     assert {operation["action"] for operation in document["operations"].values()} == {"send"}
+
+
+def references(value):
+    if isinstance(value, dict):
+        found = [value["$ref"]] if isinstance(value.get("$ref"), str) else []
+        return found + [reference for inner in value.values() for reference in references(inner)]
+    return [reference for inner in value for reference in references(inner)] if isinstance(value, list) else []
+
+
+NODE = {"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}}}
+REFERRING = {
+    # To the whole, to definitions, by anchors, through other files, and names that look like references.
+    "tree": (NODE | {"properties": NODE["properties"] | {"below": {"type": "array", "items": {"$ref": "#"}}}},
+             {"name": "a", "below": [{"name": "b"}]}, {"name": "a", "below": [{"name": 7}]}),
+    "old": ({"$schema": "http://json-schema.org/draft-07/schema#", "$id": "https://example.com/old.json",
+             "properties": {"at": {"$ref": "#/definitions/a~1b"}, "$ref": {"type": "integer"}},
+             "definitions": {"a/b": {"type": "string", "minLength": 2}}},
+            {"at": "xx", "$ref": 1}, {"at": "x"}),
+    "anchors": ({"$defs": {"n": {"$anchor": "number", "type": "integer"}, "own": {
+        "$id": "https://example.com/own", "$defs": {"t": {"maxLength": 1}}, "properties": {"t": {"$ref": "#/$defs/t"}}}},
+        "properties": {"n": {"$ref": "#number", "minimum": 3}, "own": {"$ref": "https://example.com/own"}},
+        "default": {"$ref": "#/nowhere"}},
+        {"n": 3, "own": {"t": "a"}}, {"n": 3, "own": {"t": "ab"}}),
+    "files": ({"properties": {"list": {"$ref": "list.json"}}},
+              {"list": {"next": {"next": {"v": 1}}}}, {"list": {"next": {"next": {"v": "a"}}}}),
+    "dynamic": ({"$id": "https://example.com/d", "$dynamicAnchor": "node", "properties": {
+        "v": {"type": "integer"}, "next": {"$dynamicRef": "#node"}}}, {"next": {"v": 1}}, {"next": {"v": "a"}}),
+    "closed": ({"$ref": "#/$defs/base", "properties": {"b": {}}, "unevaluatedProperties": False,
+                "$defs": {"base": {"properties": {"a": {"const": 1}}}}}, {"a": 1, "b": 2}, {"a": 1, "c": 2}),
+}
+
+
+def test_references_lead_where_they_led(lab, tmp_path, name):
+    """Tools for AsyncAPI take `#/…` for a place in the whole document."""
+    (tmp_path / "list.json").write_text(json.dumps(
+        {"properties": {"v": {"type": "integer"}, "next": {"$ref": "#"}}}))
+    for key, (schema, _, _) in REFERRING.items():
+        (tmp_path / f"{key}.json").write_text(json.dumps(schema))
+    rules = [{"name": key, "match": {"namespace": f"{name}.{key}", "operations": ["insert"]}, "stream": name,
+              "subject": f"{name}.{key}", "schema": f"{key}.json", "payload": {"envelope": "document"}}
+             for key in REFERRING]
+    document = described(write(tmp_path, configuration(lab, name, rules=rules)))
+    for key, (_, right, wrong) in REFERRING.items():
+        schema = document["components"]["messages"][key]["payload"]["schema"]
+        inner = [reference for reference in references({k: v for k, v in schema.items() if k != "default"})]
+        assert all(reference.startswith("#/components/messages/") for reference in inner), (key, inner)
+        for reference in inner:
+            assert isinstance(resolve(document, {"$ref": reference}), dict), reference
+        dialect = schema.get("$schema", "https://json-schema.org/draft/2020-12/schema")
+        whole = document | {"$schema": dialect, "allOf": [{"$ref": f"#/components/messages/{key}/payload/schema"}]}
+        validator = jsonschema_rs.validator_for(whole)
+        assert validator.is_valid(right), key
+        assert not validator.is_valid(wrong), key
+    # What needs no pointer is complete by itself.
+    for key in ["old", "anchors", "closed"]:
+        schema = document["components"]["messages"][key]["payload"]["schema"]
+        assert jsonschema_rs.is_valid(schema, REFERRING[key][1]) and not jsonschema_rs.is_valid(schema, REFERRING[key][2])
 
 
 def test_what_it_describes_is_what_arrives(lab, jetstream, tmp_path, name):

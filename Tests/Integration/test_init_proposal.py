@@ -204,6 +204,82 @@ def test_recorded_events(tmp_path):
     assert not (tmp_path / "x" / "tailrace.yaml").exists()
 
 
+TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.c2lnbmF0dXJlLW9mLWl0"
+
+
+def changes(namespace, documents):
+    database, collection = namespace.split(".", 1)
+    return [{"operationType": "insert", "ns": {"db": database, "coll": collection},
+             "clusterTime": bson.Timestamp(1_700_000_000 + number, 1), "documentKey": {"_id": document["_id"]},
+             "fullDocument": document} for number, document in enumerate(documents)]
+
+
+def from_events(folder, events, *options, code=0):
+    source = folder / "events.ndjson"
+    source.write_text("".join(bson.json_util.dumps(event) + "\n" for event in events))
+    return propose(folder / "etc", "--from-events", source, *options, code=code)
+
+
+def test_secrets_in_keys_and_values(tmp_path):
+    rng = random.Random(21)
+    events = changes("app.logins", [{"_id": f"{TOKEN}{n}", "at": moment(n)} for n in range(30)])
+    events += changes("app.grants", [{"_id": {"user": n, "token": key(rng)}, "scope": "x"} for n in range(30)])
+    events += changes("app.hosts", [{
+        "_id": key(rng), "mirror": f"ftp://ada:pw{n}@files.example.org/x", "note": "see https://example.org/a@b:c",
+        "hook": f"https://example.org/in?id={n}&access_token=abc{n}", "dsn": f"Server=a;Password=geheim{n};",
+        "login": {"name": "ada", "pass": f"geheim{n}"}, "pin": 1000 + n, "tokenCount": n, "maxTokens": 5,
+        "passwordChangedAt": moment(n), "tokenType": "bearer", "usage": {"tokens": n}, "passengers": 3, "spinning": "x",
+        "compass": "N", "devices": {f"{TOKEN}": True}} for n in range(30)])
+    done = from_events(tmp_path, events)
+    assert "PASS" in done.stdout and "0 warnings" in done.stdout
+    found = rules(tmp_path / "etc" / "tailrace.yaml")
+
+    def excluded(rule):
+        return set(found[rule]["payload"].get("exclude", []))
+
+    # A key that is a secret is nowhere: neither in bodies, nor in subjects or ids.
+    assert excluded("logins_inserted") == excluded("logins_changed") == {"fullDocument._id", "documentKey._id"}
+    for rule in ["logins_inserted", "logins_changed"]:
+        assert "documentKey" not in found[rule]["subject"] and found[rule].get("id", "positional") == "positional"
+    assert excluded("grants_inserted") == {"fullDocument._id.token", "documentKey._id.token"}
+    assert excluded("hosts_inserted") == {
+        "fullDocument." + path for path in ["mirror", "hook", "dsn", "login.pass", "pin", "devices"]}
+    assert "left out: _id" in done.stdout and "JSON web token" in (tmp_path / "etc" / "tailrace.yaml").read_text()
+    written = "".join(path.read_text() for path in (tmp_path / "etc").rglob("*") if path.is_file())
+    assert TOKEN not in written and "geheim" not in written
+
+
+def test_what_is_no_application_s(tmp_path):
+    rng = random.Random(22)
+
+    def documents():
+        return [{"_id": key(rng), "n": n} for n in range(25)]
+
+    own = ["config.sessions", "admin.system.users", "local.startup_log", "app.system.views", "app.system.buckets.loads",
+           "app.fs.chunks", "app.enxcol_.people.esc", "app.system.profile"]
+    events = [event for namespace in own for event in changes(namespace, documents())]
+    # A room that is never named takes nothing.
+    events += changes("app.notes", [document | {"room": "", "channel": ["", "x", "y"][n % 3]} for n, document in
+                                    enumerate(documents())])
+    events += changes("app.lists", [document | {"room": ""} for document in documents()])
+    events += changes("app.systematic", documents()) + changes("config2.chunks", documents())
+    done = from_events(tmp_path, events)
+    text = (tmp_path / "etc" / "tailrace.yaml").read_text()
+    found = rules(tmp_path / "etc" / "tailrace.yaml")
+    assert {rule["match"]["namespace"] for rule in found.values()} == {
+        "app.notes", "app.lists", "app.systematic", "config2.chunks"}
+    for namespace in own:
+        assert f"{namespace}: no rules" in done.stdout and f"#   {namespace}: " in text, namespace
+    assert "channel.{fullDocument.channel}" in found["app_notes_inserted"]["subject"]
+    assert "where" not in found["app_lists_inserted"]["match"]
+    # Nothing else is there.
+    (tmp_path / "etc" / "tailrace.yaml").unlink()
+    assert "no change of an application's document" in from_events(tmp_path, events[:50], code=64).stderr
+    # A database that is asked for is one.
+    from_events(tmp_path, events[:25], "--database", "config")
+    assert "sessions_inserted" in rules(tmp_path / "etc" / "tailrace.yaml")
+
+
 def test_what_cannot_be_proposed(lab, tmp_path, name):
     assert "no collection" in propose(tmp_path, "--from-mongodb", lab.uri, "--database", name, code=64).stderr
     unreachable = propose(tmp_path, "--from-mongodb", "mongodb://127.0.0.1:1/?replicaSet=rs0", code=69).stderr

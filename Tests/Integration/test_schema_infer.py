@@ -7,6 +7,7 @@ import random
 import bson
 import bson.json_util
 import jsonschema_rs
+import pymongo
 import pytest
 from bridge import Bridge, configuration, tailrace, wait_until
 from load import client, make_collections, now
@@ -138,8 +139,41 @@ def test_what_cannot_be_read(tmp_path):
     lines.write_text('{"a":1}\n{"a":\n')
     assert f"{lines}:2: invalid JSON" in infer(lines, code=64)
     assert "can't be read" in infer(tmp_path / "nothing", code=64)
+    assert f"{tmp_path} is a folder" in infer(tmp_path, code=64)
     lines.write_text("\n")
     assert "no document" in infer(lines, code=64)
+
+
+def test_what_others_read(tmp_path):
+    """Documents that validators read differently, or whose formats they draw the line of elsewhere."""
+    lines = tmp_path / "documents.ndjson"
+
+    def check(texts, *options):
+        lines.write_text("\n".join(texts) + "\n")
+        schema = infer(lines, *options)
+        validator = jsonschema_rs.Draft202012Validator(schema, validate_formats=True)
+        for text in texts:
+            assert validator.is_valid(json.loads(text)), (text, schema)
+        file = tmp_path / "schema.json"
+        file.write_text(json.dumps(schema))
+        assert tailrace("schema", "check", file, lines).returncode == 0
+        return schema
+
+    kinds = ['{"type":"a","x":1}', '{"type":"b","y":"s"}'] * 40
+    for options in [[], ["--strict"]]:
+        # Of a name that is there twice, Python has the last.
+        check(kinds + ['{"type":"a","x":1,"type":"b"}', '{"type":7,"y":"t","type":"b"}'], *options)
+        for texts in [["a@r3--sn.example.org", "b@xn--a.com"], ["\"a b\"@c.org", "a@[127.0.0.1]", "a@b"],
+                      ["http://[::1]:80/", "http://a@b/", "http://[v1.a]/", "a:%41", "http://xn--a.com"],
+                      ["2016-12-31T23:59:60Z", "2026-01-01t00:00:00z", "0000-01-01T00:00:00Z"],
+                      ["2026-01-01T00:00:00.1234567890123Z", "2026-01-01T00:00:00+23:59"],
+                      ["0000-02-29", "9999-12-31"], ["73FFD264-44B3-4C69-90E8-E7D1DFC035D4"], ["01.2.3.4", "1.2.3.4"],
+                      ["ada@example.org", "a.b+c_d%e@x-y.example.co"], ["https://example.org/a?b#c", "urn:a:b", "mailto:a@b.c"]]:
+            check([json.dumps({"v": text}) for text in texts * 20], *options)
+    for numbers in [["1.5e308", "-1.7e308"], ["1e308", "9e307"], ["1e-320", "3"], ["123456789012345678901234567890"]]:
+        schema = check([f'{{"v":{number}}}' for number in numbers * 20], "--strict")
+        bounds = [schema["properties"]["v"].get(name) for name in ["minimum", "maximum"]]
+        assert all(bound is None or abs(float(bound)) < float("inf") for bound in bounds), schema
 
 
 def test_versions(tmp_path):
@@ -183,7 +217,8 @@ def test_a_validator_of_the_collection(lab, name):
                              "expires": {"bsonType": ["date", "null"]}, "owner": {"bsonType": "objectId"}},
               "allOf": [{"properties": {"n": {"minimum": -5}, "rid": {"minLength": 3}}}, {"anyOf": [
                   {"required": ["msg"]}, {"required": ["url"], "properties": {"url": {"bsonType": "string"}}}]}],
-              "oneOf": [{"required": ["nothing"]}], "not": {"required": ["drafts"]}}
+              "oneOf": [{"required": ["nothing"]}], "not": {"required": ["drafts"]},
+              "dependencies": {"n": {"not": {"properties": {"n": {"minimum": 1000}}}}}}
     with client(lab) as mongo:
         collection = mongo[name].create_collection(
             "messages", validator={"$jsonSchema": stated, "n": {"$gte": 0}}, validationAction="warn")
@@ -211,4 +246,65 @@ def test_a_validator_of_the_collection(lab, name):
         assert rooms["minLength"] == 3
         assert not validator.is_valid({key: value for key, value in found[0].items() if key not in ("msg", "url")})
         assert "/oneOf of the validator: documents break it" in done.stderr
-        assert "/not of the validator is not taken over" in done.stderr and "conditions beside $jsonSchema" in done.stderr
+        assert not validator.is_valid(found[0] | {"drafts": 1})
+        assert "/dependencies/n/not of the validator is not taken over" in done.stderr
+        assert "conditions beside $jsonSchema" in done.stderr
+
+
+D = bson.decimal128.Decimal128
+OID = bson.ObjectId("56e1fc72e0c917e9c4714161")
+FAR = bson.datetime_ms.DatetimeMS(253402300800000)
+# A validator of the field v, and values of which MongoDB decides which it accepts.
+VALIDATORS = [
+    ({"enum": [D("1.5"), 2]}, [D("1.50"), 1.5, 2, 2.0, D("2"), bson.Int64(2), 3]),
+    ({"enum": [2 ** 60], "bsonType": ["long", "double"]}, [bson.Int64(2 ** 60), float(2 ** 60)]),
+    ({"enum": ["a", None, {"x": 1}]}, ["a", None, {"x": 1.0}, {"x": D("1")}, "b"]),
+    ({"bsonType": "string", "pattern": "^ab$"}, ["ab", "ab\n", "ab\r\n", "ab\r", "ab\n\n", "abc"]),
+    ({"bsonType": "string", "pattern": "^a.b"}, [f"a{c}b" for c in "x\n\r\u0085\u2028\u2029\v\f"]),
+    ({"bsonType": "string", "pattern": "^\\s$|^x\\S"}, [" ", "\u00a0", "\v", "\u2003", "x\u00a0", "x ", "x\u2028"]),
+    ({"bsonType": "string", "pattern": "^[^\\s\\w]+$"}, ["\u00e9", "\u00a0", "a", "-\n", " "]),
+    ({"bsonType": "string", "pattern": "^\\d\\b.$"}, ["1-", "1\u0661", "\u06611", "1a"]),
+    ({"uniqueItems": True}, [[OID, str(OID)], [1, D("1")], [FAR, "253402300800000"], [1, 1.0], [{"a": 1, "b": 2}, {"b": 2, "a": 1}]]),
+    ({"uniqueItems": True, "items": {"bsonType": ["string", "int"]}}, [["a", 1], ["a", "a"], ["1", 1]]),
+    ({"maxProperties": 1, "minProperties": 1, "required": ["a"]}, [bson.Timestamp(1, 2), bson.Regex("a"), {"a": 1}, {}, 7]),
+    ({"additionalProperties": False, "dependencies": {"t": ["x"]}}, [bson.Timestamp(1, 2), {}, {"a": 1}, bson.MinKey()]),
+    ({"properties": {"t": {"bsonType": "string"}}}, [bson.Timestamp(1, 2), {"t": 1}, {"t": "x"}]),
+    ({"bsonType": "object", "properties": {"t": {"bsonType": "string"}}, "maxProperties": 1}, [{"t": "x"}, bson.Timestamp(1, 2)]),
+    ({"bsonType": "date"}, [FAR, datetime.datetime(2026, 1, 1), bson.datetime_ms.DatetimeMS(-(2 ** 60))]),
+    ({"multipleOf": 0.1}, [0.3, 0.1 + 0.2, 0.35, 7, D("0.3")]),
+    ({"multipleOf": 2, "bsonType": ["int", "long"]}, [4, bson.Int64(6), 5]),
+    ({"minimum": float(2 ** 60), "maximum": bson.Int64(2 ** 61)}, [bson.Int64(2 ** 60), float(2 ** 61), 5]),
+    ({"minimum": 0.1, "maximum": 7}, [0.1, 7, D("0.05"), float("nan"), "x", bson.Int64(3)]),
+    ({"bsonType": ["double", "decimal"]}, [float("inf"), D("NaN"), 1.5, 1]),
+    ({"not": {"bsonType": "null"}}, [None, 1, OID]), ({"not": {"bsonType": "string"}}, ["x", OID, FAR]),
+    ({"not": {"required": ["t"]}}, [bson.Timestamp(1, 2), {"t": 1}, {}]), ({"not": {"enum": [str(OID)]}}, [OID, str(OID)]),
+    ({"oneOf": [{"bsonType": "objectId"}, {"bsonType": "string", "maxLength": 24}]}, [OID, str(OID), str(OID) + "x"]),
+]
+
+
+@pytest.mark.parametrize("number", range(len(VALIDATORS)))
+def test_what_the_server_accepts_is_accepted(lab, tmp_path, name, number):
+    """No document shows anything of v: all that the schema says of it comes from the validator."""
+    stated, values = VALIDATORS[number]
+    accepted = []
+    with client(lab) as mongo:
+        collection = mongo[name].create_collection(
+            "things", validator={"$jsonSchema": {"bsonType": "object", "properties": {"v": stated}}})
+        collection.insert_many([{"n": n} for n in range(25)])
+        done = tailrace("schema", "infer", "--from-mongodb", lab.uri, "--from-collection", f"{name}.things")
+        assert done.returncode == 0, done.stderr
+        for value in values:
+            try:
+                collection.insert_one({"_id": OID, "n": 1, "v": value})
+                accepted.append(value)
+                collection.delete_many({"_id": OID})
+            except pymongo.errors.WriteError:
+                pass
+    assert accepted, "the server accepts none of them"
+    file = tmp_path / "schema.json"
+    file.write_text(done.stdout)
+    for value in accepted:
+        dump = tmp_path / "dump.bson"
+        dump.write_bytes(bson.encode({"_id": OID, "n": 1, "v": value}))
+        checked = tailrace("schema", "check", file, dump)
+        assert checked.returncode == 0, (value, checked.stdout, done.stdout)

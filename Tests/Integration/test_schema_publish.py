@@ -75,6 +75,72 @@ def test_refusals(lab, tmp_path, name):
     catalog.publish({"type": "string", "const": "x"}, code=2)
 
 
+async def in_catalogue(lab, body):
+    client = await nats.connect(lab.nats_url)
+    try:
+        return await body(client.jetstream(), await client.jetstream().key_value("TAILRACE_SCHEMAS"))
+    finally:
+        await client.close()
+
+
+def test_a_number_is_given_once(lab, tmp_path, name):
+    """Whatever becomes of a version: a consumer that has seen its number would take another schema for it."""
+    catalog = Catalog(lab, tmp_path, name)
+    catalog.publish(FIRST)
+    catalog.publish(WIDER)
+
+    async def remove(stream, bucket):
+        key = f"{catalog.name}.2"
+        await bucket.delete(key)
+        await stream.purge_stream("KV_TAILRACE_SCHEMAS", subject=f"$KV.TAILRACE_SCHEMAS.{key}")
+        assert [found for found in await bucket.keys() if found == key] == []
+
+    asyncio.run(in_catalogue(lab, remove))
+    assert json.loads(catalog.publish(WIDER | {"title": "another"}, "--json"))["version"] == 3
+
+    async def remove_all(stream, bucket):
+        for number in (1, 3):
+            await stream.purge_stream("KV_TAILRACE_SCHEMAS", subject=f"$KV.TAILRACE_SCHEMAS.{catalog.name}.{number}")
+
+    asyncio.run(in_catalogue(lab, remove_all))
+    assert "no schema is published" in catalog.run("show", catalog.name, code=1)
+    # Nothing to be compared with is left, but the number is.
+    assert json.loads(catalog.publish(NARROWER, "--json"))["version"] == 4
+    assert "has no version 9, the newest is 4" in catalog.run("show", catalog.name, "--version", 9, code=1)
+
+
+def test_what_is_stored_is_not_the_file(lab, tmp_path, name):
+    """A version that somebody has damaged is named, and not the file that is published."""
+    catalog = Catalog(lab, tmp_path, name)
+    catalog.publish(FIRST)
+
+    async def damage(_, bucket):
+        await bucket.put(f"{catalog.name}.1", b"no JSON")
+
+    asyncio.run(in_catalogue(lab, damage))
+    said = catalog.publish(WIDER, code=78)
+    assert f"{catalog.name}.1" in said and ".json" not in said
+    assert f"{catalog.name}.2 is published" in catalog.publish(WIDER, "--compatibility", "none")
+
+
+def test_a_policy_changes_aloud(lab, tmp_path, name):
+    catalog = Catalog(lab, tmp_path, name)
+    assert "the policy of" not in catalog.publish(FIRST)
+    assert "the policy of" not in catalog.publish(FIRST, "--compatibility", "backward")
+    said = catalog.publish(FIRST, "--compatibility", "full", "--transitive")
+    assert "was published already" in said
+    assert f"the policy of {catalog.name} was BACKWARD, and is FULL (transitive) from now on" in said
+    change = json.loads(catalog.publish(FIRST | {"title": "T"}, "--compatibility", "none", "--json"))["policy"]
+    assert change == {"before": {"compatibility": "FULL", "transitive": True},
+                      "now": {"compatibility": "NONE", "transitive": False}}
+
+
+def test_names(tmp_path):
+    for text, reason in [("policy", "policy"), ("n" * 300, "300 characters"), ("a.7", "number"), ("a/b", "'/'")]:
+        done = tailrace("schema", "publish", text, "x.json", cwd=tmp_path)
+        assert done.returncode == 64 and reason in done.stderr, done.stderr
+
+
 def test_several_at_once(lab, tmp_path, name):
     """Each gets a number of its own, and none is lost."""
     catalog = Catalog(lab, tmp_path, name)

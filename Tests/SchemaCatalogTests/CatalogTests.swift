@@ -19,6 +19,30 @@ import Testing
     #expect(SchemaName(text) == nil)
   }
 
+  /// What is told is what is wrong with this one.
+  @Test(arguments: [
+    ("", "empty"), ("a..b", "dots"), (".a", "dots"), ("a b", "' '"), ("caf\u{E9}", "'\u{E9}'"),
+    ("a.12", "number"), ("policy", "policy"), ("chat.policy", "policy"),
+    (String(repeating: "n", count: 300), "300 characters"),
+  ])
+  func `why it is none`(_ text: String, _ reason: String) throws {
+    let fault = try #require(SchemaName.fault(of: text))
+    #expect(fault.contains(reason), "\(fault)")
+    #expect(SchemaName.fault(of: "chat.message") == nil)
+  }
+
+  @Test func `the record of the highest number is no version`() throws {
+    for text in ["chat.message", "highest", "a.highest"] {
+      let name = try #require(SchemaName(text))
+      #expect(SchemaName.version(ofKey: name.highestKey) == nil)
+      #expect(name.highestKey != name.policyKey)
+    }
+    #expect(HighestVersion(HighestVersion(7).bytes) == HighestVersion(7))
+    for text in ["{}", "7", #"{"version":"7"}"#, #"{"version":-1}"#, #"{"version":1.5}"#] {
+      #expect(HighestVersion(Array(text.utf8)) == nil, "\(text)")
+    }
+  }
+
   @Test(arguments: ["message", "message.policy", "message.0", "message.-1", "message.01", ".1"])
   func `keys that are no versions`(_ key: String) {
     #expect(SchemaName.version(ofKey: key) == nil)
@@ -56,9 +80,31 @@ import Testing
   func decision(
     _ text: String, after versions: [String], _ policy: SchemaPolicy = SchemaPolicy()
   ) throws -> PublishDecision {
-    try PublishDecision(
-      schema(text), after: versions.enumerated().map { ($0 + 1, try schema($1).bytes) },
-      next: versions.count + 1, policy)
+    let schema = try schema(text)
+    return try PublishDecision(
+      schema, after: versions.enumerated().map { ($0 + 1, try self.schema($1).bytes) },
+      next: versions.count + 1, policy, compiled: schema.compiled())
+  }
+
+  @Test func `a stored version that is no schema is blamed itself`() throws {
+    let new = try schema(#"{"type":"string"}"#)
+    for damaged in ["no JSON", #"{"type":"strin"}"#, "", "[]"] {
+      let error = #expect(throws: StoredVersionError.self) {
+        try PublishDecision(
+          new, after: [(4, Array(damaged.utf8))], next: 5, SchemaPolicy(),
+          compiled: new.compiled())
+      }
+      #expect(error?.version == 4, "\(damaged)")
+    }
+    // Nothing is compared with it.
+    let none = SchemaPolicy(compatibility: .none)
+    guard
+      case .mayPublish(5) = try PublishDecision(
+        new, after: [(4, Array("x".utf8))], next: 5, none, compiled: new.compiled())
+    else {
+      Issue.record("refused")
+      return
+    }
   }
 
   @Test func `the first version, and one that is there`() throws {

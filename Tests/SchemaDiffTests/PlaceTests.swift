@@ -116,4 +116,94 @@ import Testing
     #expect(shorter.backward.verdict == .incompatible)
     #expect(shorter.forward.verdict == .compatible)
   }
+
+  /// Where dynamic references lead depends on the way to them.
+  private static let dynamic = [
+    #"{"$ref":"https://json-schema.org/draft/2020-12/schema"}"#,
+    #"{"type":"object","properties":{"form":{"$ref":"https://json-schema.org/draft/2019-09/schema"}}}"#,
+    #"{"type":"object","properties":{"form":{"$ref":"https://json-schema.org/draft/2020-12/meta/applicator"}}}"#,
+    ##"""
+    {"$id":"https://example.org/root","type":"object",
+     "properties":{"a":{"$ref":"list"},"b":{"$ref":"texts"},"c":{"$ref":"numbers"}},
+     "$defs":{
+      "list":{"$id":"list","type":"array","items":{"$dynamicRef":"#item"},"$defs":{"any":{"$dynamicAnchor":"item"}}},
+      "texts":{"$id":"texts","$ref":"list","$defs":{"one":{"$dynamicAnchor":"item","type":"string"}}},
+      "numbers":{"$id":"numbers","$ref":"list","$defs":{"one":{"$dynamicAnchor":"item","type":"number"}}}}}
+    """##,
+    ##"""
+    {"$schema":"https://json-schema.org/draft/2019-09/schema","$id":"https://example.org/tree","$recursiveAnchor":true,
+     "type":"object","properties":{"below":{"items":{"$recursiveRef":"#"}},"strict":{"$ref":"closed"}},
+     "$defs":{"closed":{"$id":"closed","$recursiveAnchor":true,"$ref":"tree","unevaluatedProperties":false}}}
+    """##,
+  ]
+
+  @Test(arguments: dynamic) func `a schema and itself are equal, wherever references lead`(
+    _ text: String
+  ) throws {
+    let comparison = try compare(text, text)
+    #expect(comparison.verdict(for: .full, isStrict: true) == .compatible)
+    var changed = try JSONValue(parsing: text)
+    changed["title"] = "Another"
+    #expect(try compare(text, changed.text()).verdict(for: .full, isStrict: true) == .compatible)
+    // Where nothing is closed.
+    guard changed["properties"] != nil, !text.contains("unevaluated") else { return }
+    changed["properties"]?["more"] = ["type": "integer"]
+    let added = try compare(text, changed.text())
+    #expect(added.verdict(for: .full) == .compatible, "\(added)")
+    #expect(added.backward.caveats.map(\.pointer) == ["/properties/more/type"])
+    changed["required"] = ["more"]
+    let demanded = try compare(text, changed.text())
+    #expect(demanded.backward.verdict == .incompatible)
+    #expect(demanded.forward.verdict == .compatible)
+  }
+
+  @Test func `a dynamic reference is followed from each place that leads to it`() throws {
+    let old = Self.dynamic[3]
+    let comparison = try compare(
+      old, old.replacing(#""type":"string""#, with: #""type":["string","null"]"#))
+    #expect(comparison.backward.verdict == .compatible)
+    #expect(
+      places(comparison.forward.differences) == ["https://example.org/texts#/$defs/one/type /b/*"])
+    #expect(comparison.forward.differences.first?.witness == ["b": [.null]])
+  }
+
+  /// Whether each kind says that it is an object, or all of them are by what is around.
+  @Test(arguments: [true, false]) func `a hundred kinds are decided soon`(_ isEach: Bool) throws {
+    func kinds(_ count: Int) throws -> CompiledSchema {
+      let all = (0..<count).map { number -> JSONValue in
+        var kind: JSONValue = [
+          "required": ["kind", "v"],
+          "properties": [
+            "kind": ["const": .string("k\(number)")],
+            "v": ["type": .string(["string", "integer", "boolean"][number % 3])],
+          ],
+        ]
+        if isEach { kind["type"] = "object" }
+        return kind
+      }
+      var schema: JSONValue = ["oneOf": .array(all)]
+      if !isEach { schema["type"] = "object" }
+      return try CompiledSchema(schema)
+    }
+    let began = ContinuousClock.now
+    let comparison = SchemaComparison(old: try kinds(100), new: try kinds(101))
+    #expect(comparison.backward.verdict == .compatible)
+    #expect(comparison.forward.verdict == .incompatible)
+    // A fraction of that, unless the machine is busy.
+    #expect(ContinuousClock.now - began < .seconds(60))
+  }
+
+  @Test func `witnesses are numbers that others can read`() throws {
+    for (old, new) in [
+      (#"{"type":"number"}"#, #"{"maximum":1e308}"#),
+      (#"{"type":"number"}"#, #"{"minimum":-1.5e308}"#),
+      (#"{"type":"number","exclusiveMinimum":0}"#, #"{"minimum":1e-300}"#),
+      (#"{"maximum":1.7e308}"#, #"{"maximum":1e307}"#),
+    ] {
+      for difference in try compare(old, new).backward.differences {
+        let number = try #require(difference.witness.doubleValue)
+        #expect(number.isFinite && number != 0, "\(difference.witness)")
+      }
+    }
+  }
 }

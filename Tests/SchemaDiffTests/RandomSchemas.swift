@@ -140,6 +140,11 @@ struct RandomSchemas {
         schema["additionalProperties"] =
           random.chance(1, in: 2) ? false : self.schema(depth: depth + 1)
       case 12 where random.chance(1, in: 3): schema["propertyNames"] = self.schema(depth: depth + 1)
+      case 12 where random.chance(1, in: 3):
+        schema["propertyNames"] = [
+          "enum": .array((0..<2).map { _ in .string(random.pick(Self.names)) })
+        ]
+        schema["minProperties"] = .int(random.below(3))
       case 12: schema["propertyNames"] = ["pattern": .string(random.pick(Self.patterns))]
       default:
         schema["unevaluatedProperties"] = random.chance(1, in: 2) ? false : ["type": "string"]
@@ -189,6 +194,44 @@ struct RandomSchemas {
       return kind
     }
     schema[random.chance(1, in: 2) ? "oneOf" : "anyOf"] = .array(kinds)
+  }
+
+  // MARK: Names in other ways
+
+  /// A schema of objects that speaks of a member in another way than by `properties`, and the member's name.
+  mutating func naming() -> (schema: JSONValue, name: String) {
+    let name = random.pick(["a", "b", "c", "xa"])
+    let text = JSONValue.string(name)
+    var schema: JSONValue = ["type": "object"]
+    let inner = self.schema(depth: 3)
+    let kind = random.below(14)
+    switch kind {
+    case 0: schema["propertyNames"] = ["enum": [text, "b"]]
+    case 1: schema["propertyNames"] = ["const": text]
+    case 2: schema["propertyNames"] = ["pattern": .string("^\(name)$|^q")]
+    case 3: schema["propertyNames"] = ["anyOf": [["const": text], ["maxLength": 1]]]
+    case 4: schema["minProperties"] = 1
+    case 5: schema["not"] = ["maxProperties": .int(random.below(2))]
+    case 6: schema["required"] = [text]
+    case 7: schema["dependentRequired"] = .object([.init("k", [text])])
+    case 8: schema["dependentSchemas"] = .object([.init(name, ["minProperties": 2])])
+    case 9: schema["patternProperties"] = .object([.init("^\(name)", inner)])
+    case 10: schema["anyOf"] = [["required": [text]], ["required": ["k"]]]
+    case 11:
+      schema["if"] = ["required": [text]]
+      schema["then"] = ["minProperties": 1]
+    case 12: schema["not"] = ["const": .object([.init(name, 1)])]
+    default:
+      schema["properties"] = .object([.init(name, false), .init("k", inner)])
+      schema["minProperties"] = 2
+      return (schema, name == "b" ? "c" : "b")
+    }
+    switch random.below(4) {
+    case 0: return (["allOf": [schema, ["minProperties": .int(random.below(2))]]], name)
+    case 1 where ![4, 5].contains(kind):
+      return (["type": "object", "anyOf": [schema, ["required": ["other"]]]], name)
+    default: return (schema, name)
+    }
   }
 
   // MARK: In other words

@@ -109,6 +109,108 @@ import Testing
     }
   }
 
+  // MARK: What others read
+
+  /// Of a member that is there twice, some readers take the first and others the last.
+  @Test(arguments: [
+    (#"{"type":"a","x":1,"type":"b"}"#, #"{"type":"b","x":1}"#, #"{"type":"a","x":1}"#),
+    (#"{"type":7,"y":"s","type":"b"}"#, #"{"type":"b","y":"s"}"#, #"{"type":7,"y":"s"}"#),
+    (#"{"type":"b","y":"s","type":null}"#, #"{"type":null,"y":"s"}"#, #"{"type":"b","y":"s"}"#),
+    (
+      #"{"p":{"type":"a","type":"b","x":1}}"#, #"{"p":{"type":"b","x":1}}"#,
+      #"{"p":{"type":"a","x":1}}"#
+    ),
+  ]) func `a member that tells kinds apart, twice`(_ text: String, _ last: String, _ first: String)
+    throws
+  {
+    let isInner = text.hasPrefix(#"{"p""#)
+    func usual(_ text: String) -> String { isInner ? #"{"p":\#(text)}"# : text }
+    let kinds = [usual(#"{"type":"a","x":1}"#), usual(#"{"type":"b","y":"s"}"#)]
+    for order in [[kinds, [text]], [[text], kinds]] {
+      for options in Self.both {
+        let inference = SchemaInference()
+        for part in order {
+          for _ in 0..<(part.count == 1 ? 1 : 250) {
+            for text in part { try inference.observe(text) }
+          }
+        }
+        let schema = try CompiledSchema(inference.schema(options))
+        for reading in [last, first] + kinds {
+          let report = schema.explain(try JSONValue(parsing: reading))
+          #expect(report.isValid, "\(reading): \(report.violations)")
+        }
+      }
+    }
+  }
+
+  /// Not every validator draws a format's line in the same place.
+  @Test(arguments: [
+    (
+      "email",
+      [
+        "x@r3--sn.example.org", "x@xn--a.com", "\"a b\"@example.org", "a@[127.0.0.1]", "a..b@c.de",
+        "a@localhost",
+      ]
+    ),
+    (
+      "date-time",
+      [
+        "2016-12-31T23:59:60Z", "0000-01-01T00:00:00Z", "2026-11-23t13:00:00z",
+        "2026-11-23T13:00:00-00:00",
+      ]
+    ),
+    ("uri", ["http://[::1]/", "http://us:er@example.org/", "a://b@c", "http://xn--a.com/", "x:"]),
+    ("date", ["0000-01-01"]),
+  ]) func `only what all validators take for a format is one`(_ format: String, _ odd: [String])
+    throws
+  {
+    let usual = [
+      "email": "ada.lovelace+x@mail.example.org", "uri": "https://example.org:8080/a?b=c#d",
+      "date-time": "2026-11-23T13:00:00.123+01:00", "date": "2026-11-23",
+    ][format, default: ""]
+    for options in Self.both {
+      func document(_ text: String) -> String {
+        let document: JSONValue = ["v": .string(text)]
+        return document.text()
+      }
+      let texts = Array(repeating: document(usual), count: 30)
+      #expect(try schema(texts, options)["properties"]?["v"]?["format"]?.stringValue == format)
+      for text in odd {
+        #expect(
+          try schema(texts + [document(text)], options)["properties"]?["v"]?["format"] == nil,
+          "\(text)")
+      }
+    }
+  }
+
+  @Test(arguments: [
+    ["1.5e308"], ["-1.6e308", "3"], ["1.7976931348623157e308", "-1.7976931348623157e308"],
+    ["1e999"],
+  ])
+  func `bounds are numbers that others can read`(_ numbers: [String]) throws {
+    let texts = numbers.map { "{\"v\":\($0)}" }
+    let schema = try schema(texts, times: 20)
+    for name in ["minimum", "maximum"] {
+      guard let bound = schema["properties"]?["v"]?[name] else { continue }
+      #expect(bound.doubleValue?.isFinite == true, "\(bound)")
+    }
+    let compiled = try CompiledSchema(schema)
+    for text in texts { #expect(compiled.explain(try JSONValue(parsing: text)).isValid) }
+  }
+
+  @Test func `names that are written in two ways are two names`() throws {
+    let (one, other) = ("caf\u{E9}", "cafe\u{301}")
+    let texts = (0..<60).map { number in
+      number % 2 == 0
+        ? "{\"\(one)\":\"a\",\"\(other)\":\"n\(number)\",\"x\":1}"
+        : "{\"\(one)\":\"b\",\"\(other)\":\"m\(number)\",\"y\":1}"
+    }
+    for options in Self.both {
+      let compiled = try CompiledSchema(try schema(texts, options))
+      for text in texts { #expect(compiled.explain(try JSONValue(parsing: text)).isValid) }
+    }
+  }
+
   // MARK: What is recognized
 
   func schema(

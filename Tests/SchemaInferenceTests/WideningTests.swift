@@ -31,6 +31,27 @@ import Testing
       #"{"anyOf":[{"required":["a"]},{"required":["b"]}]}"#
     ),
     ("false", "1", #"{"type":"number"}"#),
+    // How many, not what.
+    (
+      #"{"contains":{"const":1}}"#, "[2]", #"{"contains":{"const":1},"minContains":0}"#
+    ),
+    (
+      #"{"contains":{"type":"integer"},"minContains":3,"maxContains":4}"#, #"[1,"a",2.0]"#,
+      #"{"contains":{"type":"integer"},"minContains":2,"maxContains":4}"#
+    ),
+    (
+      #"{"contains":{"minLength":1},"minContains":1,"maxContains":1}"#, #"["a","b",4,""]"#,
+      #"{"contains":{"minLength":1},"minContains":1,"maxContains":3}"#
+    ),
+    (
+      ##"{"items":{"$ref":"#/$defs/l"},"$defs":{"l":{"contains":{"$ref":"#/$defs/i"},"minContains":2},"i":{"const":1}}}"##,
+      "[[1,1],[1]]",
+      ##"{"items":{"$ref":"#/$defs/l"},"$defs":{"l":{"contains":{"$ref":"#/$defs/i"},"minContains":1},"i":{"const":1}}}"##
+    ),
+    (
+      #"{"$schema":"http://json-schema.org/draft-07/schema#","contains":{"const":1}}"#, "[2]",
+      #"{"$schema":"http://json-schema.org/draft-07/schema#"}"#
+    ),
     (#"{"maximum":9007199254740993}"#, "9007199254740995", #"{"maximum":9007199254740995}"#),
     (#"{"type":"string"}"#, "1e2", #"{"type":["string","integer"]}"#),
     // The one alternative that nearly accepts it, and not what tells kinds apart.

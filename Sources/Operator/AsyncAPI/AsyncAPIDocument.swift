@@ -68,7 +68,7 @@ public struct AsyncAPIDocument {
           .init(
             "messages",
             .object(
-              configuration.rules.indices.map { .init(names[$0], message($0)) }
+              configuration.rules.indices.map { .init(names[$0], message($0, names[$0])) }
                 + [.init(letters, AsyncAPIMessage.deadLetter)]))
         ])),
     ])
@@ -220,11 +220,12 @@ public struct AsyncAPIDocument {
     .object([.init("$ref", .string("#/\(path)/\(name)"))])
   }
 
-  private func message(_ index: Int) -> JSONValue {
+  private func message(_ index: Int, _ key: String) -> JSONValue {
     let rule = configuration.rules[index]
     return AsyncAPIMessage(
       rule: rule, schema: configuration.schemas[index],
-      namesBridge: rule.streamIndex.map { configuration.bridgeMark.streams[$0] } ?? false
+      namesBridge: rule.streamIndex.map { configuration.bridgeMark.streams[$0] } ?? false,
+      place: "/components/messages/\(key)"
     ).json(examples: examples[rule.name] ?? [])
   }
 }

@@ -10,6 +10,8 @@ struct AsyncAPIMessage {
   var schema: RuleSchema?
   /// They say which bridge published them.
   var namesBridge: Bool
+  /// JSON pointer to it.
+  var place: String
 
   private static let mostExamples = 3
 
@@ -113,10 +115,10 @@ struct AsyncAPIMessage {
 
   // MARK: - Payload
 
-  /// The rule's schema with its draft, and what it refers to in `$defs`; without a schema, any object.
+  /// The rule's schema with its draft, and what it refers to; without a schema, any object.
   private var payload: JSONValue {
     guard let schema else { return ["type": "object"] }
-    let document = schema.bundled
+    let document = EmbeddedSchema.embedded(schema.bundled, at: "\(place)/payload/schema")
     let draft =
       document["$schema"]?.stringValue.flatMap { SchemaDraft(metaschema: $0) } ?? .draft2020
     let format =

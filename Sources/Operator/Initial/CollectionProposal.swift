@@ -37,10 +37,18 @@ public struct CollectionProposal: Sendable {
     otherRule = "\(ruleStem)_changed"
     documents = facts.documents
     total = facts.total
-    excluded = facts.exclusions.map { ("fullDocument.\($0.path)", $0.reason) }
+    excluded = facts.exclusions.flatMap { path, reason in
+      // Bodies have the key twice.
+      let isKey = path == "_id" || path.hasPrefix("_id.")
+      return (isKey ? ["fullDocument", "documentKey"] : ["fullDocument"]).map {
+        ("\($0).\(path)", reason)
+      }
+    }
     parent = ParentSearch.parent(of: facts, notIn: facts.exclusions.map(\.path))
     let kinds = facts.idKinds
-    if kinds.isEmpty {
+    if facts.secretKey != nil {
+      idReason = "its keys look like secrets"
+    } else if kinds.isEmpty {
       idReason = "no document was seen"
     } else if kinds.count > 1 {
       idReason = "its keys are of several types"
@@ -54,6 +62,9 @@ public struct CollectionProposal: Sendable {
     if let total, total > Self.mostSubjects {
       hasKeyInSubject = false
       keyReason = "no key in it: \(total) documents would be as many subjects"
+    } else if let reason = facts.secretKey {
+      hasKeyInSubject = false
+      keyReason = "no key in it: \(reason)"
     } else if kinds.isEmpty {
       hasKeyInSubject = false
       keyReason = "no key in it: no document was seen"
@@ -73,7 +84,8 @@ public struct CollectionProposal: Sendable {
     if idReason == nil { parts.append("inserts' ids from _id") }
     parts.append(schema == nil ? "no schema" : "a schema")
     if !excluded.isEmpty {
-      let paths = excluded.map { String($0.path.dropFirst("fullDocument.".count)) }
+      let paths = excluded.filter { $0.path.hasPrefix("fullDocument.") }
+        .map { String($0.path.dropFirst("fullDocument.".count)) }
       parts.append("left out: \(paths.joined(separator: ", "))")
     }
     return "\(database).\(name): \(parts.joined(separator: "; "))"

@@ -10,7 +10,7 @@ public final class SampledCollection {
   public private(set) var documents = 0
   /// Documents that could not be read to their end.
   public private(set) var unreadable = 0
-  /// By path below the document, arrays passed over: why it looks like a secret. Never a part of `_id`.
+  /// By path below the document, arrays passed over: why it looks like a secret.
   private(set) var secrets: [String: String] = [:]
   /// The kinds of `_id`.
   private(set) var idKinds: Set<String> = []
@@ -51,6 +51,7 @@ public final class SampledCollection {
   public func observe(key: BSONView) {
     guard let id = try? key.first("_id") else { return }
     note(id: id)
+    try? look(at: id, [Self.id], isPassedOver: false, isArray: false)
   }
 
   /// Takes note of the secrets among the fields that an update sets.
@@ -59,15 +60,17 @@ public final class SampledCollection {
     while let element = try? elements.next() {
       let names = String(decoding: element.key, as: UTF8.self).split(separator: ".")
         .map(String.init).filter { !$0.allSatisfy { $0.isASCII && $0.isNumber } }
-      if let index = names.firstIndex(where: { SecretLikeness.reason(name: $0) != nil }),
-        names[0] != "_id", let reason = SecretLikeness.reason(name: names[index])
-      {
-        note(secret: Array(names[...index]), reason)
-      } else if let document = element.document, !names.isEmpty {
-        try? walk(document, path: names, isArray: element.type == .array)
+      guard !names.isEmpty else { continue }
+      let around = names.indices.dropLast().first { SecretLikeness.reason(name: names[$0]) != nil }
+      if let around, let reason = SecretLikeness.reason(name: names[around]) {
+        note(secret: Array(names[...around]), reason)
+      } else {
+        try? look(at: element, names, isPassedOver: false, isArray: false)
       }
     }
   }
+
+  private static let id = "_id"
 
   private func note(id: BSONElement) {
     let (kind, length) = Self.kind(id)
@@ -80,33 +83,50 @@ public final class SampledCollection {
     var elements = view.elements()
     while let element = try elements.next() {
       let key = String(decoding: element.key, as: UTF8.self)
-      if path.isEmpty, key == "_id" {
-        note(id: element)
-        continue
-      }
+      if path.isEmpty, key == Self.id { note(id: element) }
       // No path can name it.
       if key.isEmpty { continue }
       // Paths pass over indexes, and over keys that look like them.
       let isPassedOver = isArray || key.allSatisfy { $0.isASCII && $0.isNumber }
-      let inner = isPassedOver ? path : path + [key]
-      if !isPassedOver, let reason = SecretLikeness.reason(name: key) {
-        // A flag or a count beside a secret is none.
-        if element.type != .bool, element.type != .null { note(secret: inner, reason) }
+      // A name that is data, such as a token.
+      if !isArray, !path.isEmpty, let reason = SecretLikeness.reason(value: key) {
+        note(secret: path, "a name in it: " + reason.replacing("a value", with: "it"))
         continue
       }
-      if let text = element.string, element.type == .string {
-        // Enough of it to tell.
-        let start = String(decoding: text.prefix(4096), as: UTF8.self)
-        if !inner.isEmpty, let reason = SecretLikeness.reason(value: start) {
-          note(secret: inner, reason)
-        }
-      }
-      if !isPassedOver, inner.count <= 2, !isArray { note(field: inner, element) }
-      if let document = element.document {
-        try walk(document, path: inner, isArray: element.type == .array)
-      }
+      try look(
+        at: element, isPassedOver ? path : path + [key], isPassedOver: isPassedOver,
+        isArray: isArray)
     }
   }
+
+  /// Takes note of a value, and of what is in it.
+  ///
+  /// - Parameters:
+  ///   - path: the field's. `isPassedOver`: it is another one's, of which this is an item.
+  ///   - isArray: whether it is in an array.
+  private func look(
+    at element: BSONElement, _ path: [String], isPassedOver: Bool, isArray: Bool
+  ) throws(BSONError) {
+    if !isPassedOver, let name = path.last,
+      let reason = SecretLikeness.reason(name: name, SecretLikeness.Value(element))
+    {
+      return note(secret: path, reason)
+    }
+    if let text = element.string, element.type == .string {
+      // Enough of it to tell.
+      let start = String(decoding: text.prefix(4096), as: UTF8.self)
+      if !path.isEmpty, let reason = SecretLikeness.reason(value: start) {
+        note(secret: path, reason)
+      }
+    }
+    if !isPassedOver, path.count <= 2, !isArray, path[0] != Self.id { note(field: path, element) }
+    if let document = element.document {
+      try walk(document, path: path, isArray: element.type == .array)
+    }
+  }
+
+  /// Why its keys look like secrets.
+  var secretKey: String? { secrets[Self.id] }
 
   private func note(secret path: [String], _ reason: String) {
     let text = path.joined(separator: ".")
@@ -115,9 +135,10 @@ public final class SampledCollection {
 
   private func note(field path: [String], _ element: BSONElement) {
     let text = path.joined(separator: ".")
-    guard fields[text] != nil || fields.count < Self.mostFields, element.type != .null else {
-      return
-    }
+    // An empty text is no token of a subject.
+    guard fields[text] != nil || fields.count < Self.mostFields, element.type != .null,
+      element.type != .string || element.string?.isEmpty == false
+    else { return }
     let (kind, length) = Self.kind(element)
     var hasher = Hasher()
     hasher.combine(bytes: element.value)

@@ -5,10 +5,11 @@ import BSON
 enum SecretLikeness {
   /// Words of a name that mean a secret by themselves.
   private static let words: Set<String> = [
-    "password", "passwords", "passwd", "pwd", "passphrase", "passcode", "secret", "secrets",
+    "password", "passwords", "passwd", "pwd", "pass", "passphrase", "passcode", "secret", "secrets",
     "token", "tokens", "bcrypt", "argon2", "scrypt", "pbkdf2", "apikey", "apikeys", "credential",
-    "credentials", "otp", "totp", "cvv", "cvc", "ssn", "salt", "authorization", "cookie", "cookies",
-    "jwt", "privatekey", "secretkey", "accesskey", "sessionid",
+    "credentials", "otp", "totp", "pin", "pins", "pincode", "cvv", "cvc", "ssn", "salt",
+    "authorization", "cookie", "cookies", "jwt", "privatekey", "secretkey", "accesskey",
+    "sessionid",
   ]
   /// Two words in a row.
   private static let pairs: Set<[String]> = [
@@ -18,19 +19,57 @@ enum SecretLikeness {
     ["recovery", "codes"], ["backup", "codes"], ["two", "factor"], ["auth", "key"],
     ["signing", "key"], ["password", "hash"],
   ]
+  /// With one of these as its last word, a name is of something about a secret: how many there are, of which kind, since
+  /// when.
+  private static let properties: Set<String> = [
+    "count", "counts", "length", "size", "limit", "limits", "max", "min", "total", "quota",
+    "budget", "usage", "used", "remaining", "cost", "price", "rate", "type", "kind", "status",
+    "state", "policy", "strength", "version", "algorithm", "format", "at", "on", "date", "time",
+    "expiry", "expires", "expiration", "ttl", "attempts", "enabled", "required", "position",
+    "index", "in", "rounds", "iterations", "consent", "name", "symbol", "decimals", "amount",
+    "amounts",
+    "balance", "supply",
+  ]
+  /// Of these names there may be a number of things, and a number is not one of them.
+  private static let counted: Set<String> = [
+    "tokens", "cookies", "secrets", "passwords", "credentials", "apikeys",
+  ]
   private static let starts = [
-    "$2a$", "$2b$", "$2y$", "$argon2", "$scrypt$", "$pbkdf2", "-----BEGIN ", "ghp_", "github_pat_",
-    "xoxb-", "xoxp-", "sk_live_",
+    "$2a$", "$2b$", "$2y$", "$argon2", "$scrypt$", "$pbkdf2", "-----BEGIN ", "ghp_", "gho_", "ghs_",
+    "github_pat_", "glpat-", "xoxb-", "xoxp-", "xoxa-", "sk_live_", "rk_live_", "Bearer ", "Basic ",
   ]
 
+  /// What kind of value a field has: of some a secret can't be.
+  enum Value {
+    case number
+    /// A flag, a time, or nothing.
+    case mark
+    case other
+
+    init(_ element: BSONElement) {
+      switch element.type {
+      case .bool, .null, .undefined, .date, .timestamp: self = .mark
+      case .int32, .int64, .double, .decimal128: self = .number
+      default: self = .other
+      }
+    }
+  }
+
   /// Why a field of this name looks like a secret; nil if it doesn't.
-  static func reason(name: String) -> String? {
+  static func reason(name: String, _ value: Value = .other) -> String? {
+    guard value != .mark else { return nil }
     let parts = Self.parts(of: name)
-    if let word = parts.first(where: words.contains) { return "its name has \(word) in it" }
+    if let last = parts.last, properties.contains(last) { return nil }
     for (one, two) in zip(parts, parts.dropFirst()) where pairs.contains([one, two]) {
       return "its name has \(one) \(two) in it"
     }
-    return nil
+    guard let word = parts.first(where: words.contains) else { return nil }
+    if value == .number, let first = parts.first,
+      counted.contains(word) || properties.contains(first)
+    {
+      return nil
+    }
+    return "its name has \(word) in it"
   }
 
   /// Why a value looks like a secret; nil if it doesn't. The reason doesn't repeat the value.
@@ -42,7 +81,39 @@ enum SecretLikeness {
     if value.hasPrefix("eyJ"), parts.count == 3, parts[1].hasPrefix("eyJ") {
       return "a value is a JSON web token"
     }
-    if value.hasPrefix("AKIA"), value.utf8.count == 20 { return "a value is an access key" }
+    if value.hasPrefix("AKIA") || value.hasPrefix("ASIA"), value.utf8.count == 20 {
+      return "a value is an access key"
+    }
+    if value.hasPrefix("AIza"), value.utf8.count == 39 { return "a value is an API key" }
+    return addressReason(value)
+  }
+
+  // MARK: Addresses
+
+  private static let mostWords = 8
+
+  /// Of an address, or a connection string, with a secret in it.
+  private static func addressReason(_ text: String) -> String? {
+    var rest = text[...]
+    while let start = rest.firstRange(of: "://") {
+      rest = rest[start.upperBound...]
+      let authority = rest.prefix { !"/?# \t\n\"'<>".contains($0) }
+      if let at = authority.lastIndex(of: "@"), let colon = authority[..<at].firstIndex(of: ":"),
+        authority.index(after: colon) < at
+      {
+        return "a value has an address with a password in it"
+      }
+    }
+    // `?access_token=…`, `Password=…;`, not in prose.
+    guard text.split(whereSeparator: \.isWhitespace).count <= mostWords else { return nil }
+    for part in text.split(whereSeparator: { "?&;# \t\n\"'".contains($0) }) {
+      guard let equals = part.firstIndex(of: "="), equals > part.startIndex,
+        part.index(after: equals) < part.endIndex, part[..<equals].utf8.count <= 40
+      else { continue }
+      let name = String(part[..<equals])
+      let isPlain = name.allSatisfy { $0.isLetter || $0.isNumber || "_-.".contains($0) }
+      if isPlain, reason(name: name) != nil { return "a value has \(name)= in it" }
+    }
     return nil
   }
 
