@@ -79,15 +79,15 @@ def failures(*reports):
 
 def swift_tests(beside=lambda: 0):
     """Runs them; the exit codes. `beside` is done meanwhile, by the time that those which wait for servers begin."""
-    # Quiet about XCTest, which has no tests here. Those that start mongods run by themselves, and
-    # eight of the others at a time: beside hundreds of tests a server looks hung. They mostly wait; what has no
-    # servers and no clock gets what everything else leaves of the processor.
+    # Those that start mongods run by themselves, and eight of the others at a time: beside hundreds of tests a
+    # server looks hung. They mostly wait; what has no servers and no clock gets what everything else leaves of the
+    # processor.
     os.environ.setdefault("SWT_EXPERIMENTAL_MAXIMUM_PARALLELIZATION_WIDTH", "8")
 
     def part(report, *choice, behind=False):
-        # They build nothing, so two need not wait for each other.
-        return run("swift", "test", "--ignore-lock", "-c", "release", "--skip-build", "--disable-xctest", *choice,
-                   "--xunit-output", report, behind=behind)
+        # Not by `swift test`: two at once fight for the build's database, even if there is nothing to build.
+        bundle = fetch.ROOT / ".build" / "release" / "tailracePackageTests.xctest"
+        return run(bundle, "--testing-library", "swift-testing", *choice, "--xunit-output", report, behind=behind)
 
     def skipping(*names):
         # By the whole name of a module: NATSTests is a part of SimulatedNATSTests.
