@@ -90,6 +90,12 @@ public struct SchemaStore: Sendable {
     for _ in 0..<Self.attempts {
       let history = try await self.history(name, bucket)
       let highest = try await self.highest(name, atLeast: history.highest, bucket)
+      guard highest < Self.mostVersions else {
+        throw .configuration(
+          "\(name) has a version \(highest) in the bucket \(Self.bucket), and the highest number is \(Self.mostVersions). "
+            + "Remove that key, and \(name.highestKey), if nobody has published it; or publish under another name"
+        )
+      }
       let decision: PublishDecision
       do throws(StoredVersionError) {
         decision = try PublishDecision(
@@ -175,6 +181,7 @@ public struct SchemaStore: Sendable {
   }
 
   private static let wrongRevision = 10071
+  private static let mostVersions = 1_000_000_000
 
   private func save(
     _ policy: SchemaPolicy, _ name: SchemaName, _ bucket: KeyValueBucket

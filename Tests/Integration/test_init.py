@@ -20,7 +20,7 @@ def test_it_is_valid_without_a_warning(tmp_path):
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
-@pytest.mark.parametrize("database", ["shop", "a-b_c", "X1"])
+@pytest.mark.parametrize("database", ["shop", "a-b_c", "X1", "null", "No", "dlq", "tailrace", "tailrace_dlq"])
 def test_a_database_and_a_folder(tmp_path, database):
     done = init(tmp_path, "etc/bridge", "--database", database)
     assert done.returncode == 0, done.stderr

@@ -280,6 +280,53 @@ def test_what_is_no_application_s(tmp_path):
     assert "sessions_inserted" in rules(tmp_path / "etc" / "tailrace.yaml")
 
 
+def test_databases_that_are_called_like_the_bridge_s_own(tmp_path):
+    """Or like a word of YAML: `validate` takes what is written, which `init` has tried by itself."""
+    documents = [{"_id": f"k{n}", "n": n} for n in range(25)]
+    events = [event for database in ["dlq", "tailrace", "tailrace_dlq", "TAILRACE_AUDIT", "null", "Null2", "yes"]
+              for event in changes(f"{database}.things", documents)]
+    assert "PASS" in from_events(tmp_path, events).stdout
+    for database in ["dlq", "null"]:
+        folder = tmp_path / database
+        folder.mkdir()
+        assert "PASS" in from_events(folder, changes(f"{database}.things", documents)).stdout
+        checked = tailrace("validate", "--strict", "-c", folder / "etc" / "tailrace.yaml")
+        assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_secrets_that_no_path_names(tmp_path):
+    """The field around them is left out; without one, their collection is."""
+    def documents(extra):
+        return [{"_id": f"k{n}", "n": n} | extra for n in range(25)]
+
+    events = changes("app.inside", documents({"v": {"": {"password": "geheim"}, ".pin": "geheim"}}))
+    events += changes("app.value", documents({"v": {"w": {"": "$2b$10$abcdefghijklmnopqrstuu"}}}))
+    events += changes("app.top", documents({"": {"password": "geheim"}}))
+    events += changes("app.dot", documents({"password.": "geheim"}))
+    events += changes("app.plain", documents({"": {"n": 1}, "a.": 2}))
+    done = from_events(tmp_path, events)
+    assert "PASS" in done.stdout
+    found = rules(tmp_path / "etc" / "tailrace.yaml")
+    assert {rule["match"]["namespace"] for rule in found.values()} == {"app.inside", "app.value", "app.plain"}
+    assert found["inside_inserted"]["payload"]["exclude"] == ["fullDocument.v"]
+    assert found["value_inserted"]["payload"]["exclude"] == ["fullDocument.v.w"]
+    text = (tmp_path / "etc" / "tailrace.yaml").read_text()
+    for collection in ["top", "dot"]:
+        assert f"#   app.{collection}: a field looks like a secret" in text, text
+
+
+def test_spellings_of_secrets(tmp_path):
+    secrets = ["password2", "pwd1", "old_pw", "cvv2", "creds", "sshKey", "ssh_key", "masterKey", "resetCode",
+               "connectionString", "securityAnswer", "mfa", "csrfToken", "webhookUrl"]
+    plain = ["argon", "pwa", "codes", "code2", "keyboard", "hash", "session", "sidebar", "verification", "addr2"]
+    documents = [{"_id": f"k{n}"} | {name: f"v{n}" for name in secrets + plain}
+                 | {"crypted": "$6$rounds=5000$abc$def", "slack": "https://hooks.slack.com/services/T0/B0/x"}
+                 for n in range(25)]
+    from_events(tmp_path, changes("app.users", documents))
+    excluded = rules(tmp_path / "etc" / "tailrace.yaml")["users_inserted"]["payload"]["exclude"]
+    assert set(excluded) == {f"fullDocument.{name}" for name in [*secrets, "crypted", "slack"]}
+
+
 def test_what_cannot_be_proposed(lab, tmp_path, name):
     assert "no collection" in propose(tmp_path, "--from-mongodb", lab.uri, "--database", name, code=64).stderr
     unreachable = propose(tmp_path, "--from-mongodb", "mongodb://127.0.0.1:1/?replicaSet=rs0", code=69).stderr

@@ -109,6 +109,18 @@ def test_a_number_is_given_once(lab, tmp_path, name):
     assert "has no version 9, the newest is 4" in catalog.run("show", catalog.name, "--version", 9, code=1)
 
 
+def test_the_end_of_the_numbers(lab, tmp_path, name):
+    """Whatever somebody else has put there, an error says what to do."""
+    catalog = Catalog(lab, tmp_path, name)
+    catalog.publish(FIRST)
+    for number in (2**63 - 1, 2**63 - 2, 10**9):
+        async def put(stream, bucket):
+            await bucket.put(f"{catalog.name}.highest", json.dumps({"version": number}).encode())
+
+        asyncio.run(in_catalogue(lab, put))
+        assert "publish under another name" in catalog.publish(WIDER, code=78)
+
+
 def test_what_is_stored_is_not_the_file(lab, tmp_path, name):
     """A version that somebody has damaged is named, and not the file that is published."""
     catalog = Catalog(lab, tmp_path, name)

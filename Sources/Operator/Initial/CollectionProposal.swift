@@ -154,7 +154,7 @@ public struct CollectionProposal: Sendable {
     } else if let schemaNote {
       lines.append("    # No schema: \(schemaNote)")
     }
-    lines.append("    stream: \(stream)")
+    lines.append("    stream: \(ProposedNames.scalar(stream))")
     let operations = parent == nil ? "update, replace, delete" : "insert, update, replace, delete"
     lines += [
       "  - name: \(otherRule)", "    match:", "      namespace: \(namespace)",
@@ -165,7 +165,7 @@ public struct CollectionProposal: Sendable {
       "    subject: \(Self.quoted("\(prefix).{ns.coll}.{operationType}" + (hasKeyInSubject ? ".{documentKey._id}" : "")))"
     )
     lines += payload
-    lines.append("    stream: \(stream)")
+    lines.append("    stream: \(ProposedNames.scalar(stream))")
     return lines.joined(separator: "\n") + "\n"
   }
 
@@ -220,6 +220,17 @@ public struct CollectionProposal: Sendable {
 
 /// Names that rules, streams and tokens may have.
 enum ProposedNames {
+  /// First tokens of the subjects of dead letters, and of fences.
+  static let takenPrefixes: Set<String> = ["dlq", "tailrace"]
+  /// Streams that the bridge has anyway, in lower case.
+  static let takenStreams: Set<String> = ["tailrace_dlq", "tailrace_audit"]
+
+  /// A name as a value in YAML, which has words of its own.
+  static func scalar(_ name: String) -> String {
+    let words = ["null", "~", "true", "false", "yes", "no", "on", "off", "y", "n"]
+    return words.contains(name.lowercased()) ? "\"\(name)\"" : name
+  }
+
   /// Only ASCII letters, digits, `_` and `-`.
   static func plain(_ text: String) -> String {
     let plain = String(

@@ -35,7 +35,7 @@ enum ConfigurationHead {
 
     bridge:
       # Its identity: two processes with one name are leader and standby.
-      name: \(bridge)
+      name: \(ProposedNames.scalar(bridge))
 
     """
   }

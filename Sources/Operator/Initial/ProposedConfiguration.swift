@@ -45,6 +45,12 @@ public struct ProposedConfiguration: Sendable {
         leftOut.append((name, "in a rule, * matches any characters"))
         continue
       }
+      if let reason = collection.namelessSecret {
+        leftOut.append(
+          (name, "a field looks like a secret (\(reason)), and no path can name it to leave it out")
+        )
+        continue
+      }
       do throws(RuleSyntaxError) {
         _ = try NamespacePattern(parsing: name)
         facts.append(collection)
@@ -52,8 +58,8 @@ public struct ProposedConfiguration: Sendable {
         leftOut.append((name, "\(error)"))
       }
     }
-    var prefixes: Set<String> = []
-    var streams: Set<String> = []
+    var prefixes = ProposedNames.takenPrefixes
+    var streams = ProposedNames.takenStreams
     for facts in facts where !databases.contains(where: { $0.name == facts.database }) {
       let prefix = ProposedNames.unique(ProposedNames.plain(facts.database), &prefixes)
       databases.append(
@@ -148,7 +154,7 @@ public struct ProposedConfiguration: Sendable {
     text += "streams:\n"
     for database in databases {
       text += """
-          - name: \(database.stream)
+          - name: \(ProposedNames.scalar(database.stream))
             subjects: ["\(database.prefix).>"]
             # shared: producers publish there, too (docs/cutover.md).
             ownership: exclusive

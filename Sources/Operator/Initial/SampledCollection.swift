@@ -12,6 +12,8 @@ public final class SampledCollection {
   public private(set) var unreadable = 0
   /// By path below the document, arrays passed over: why it looks like a secret.
   private(set) var secrets: [String: String] = [:]
+  /// Why a field looks like a secret that no path can name, nor a field around it.
+  private(set) var namelessSecret: String?
   /// The kinds of `_id`.
   private(set) var idKinds: Set<String> = []
   private(set) var longestID = 0
@@ -84,10 +86,8 @@ public final class SampledCollection {
     while let element = try elements.next() {
       let key = String(decoding: element.key, as: UTF8.self)
       if path.isEmpty, key == Self.id { note(id: element) }
-      // No path can name it.
-      if key.isEmpty { continue }
       // Paths pass over indexes, and over keys that look like them.
-      let isPassedOver = isArray || key.allSatisfy { $0.isASCII && $0.isNumber }
+      let isPassedOver = isArray || (!key.isEmpty && key.allSatisfy { $0.isASCII && $0.isNumber })
       // A name that is data, such as a token.
       if !isArray, !path.isEmpty, let reason = SecretLikeness.reason(value: key) {
         note(secret: path, "a name in it: " + reason.replacing("a value", with: "it"))
@@ -129,11 +129,23 @@ public final class SampledCollection {
   var secretKey: String? { secrets[Self.id] }
 
   private func note(secret path: [String], _ reason: String) {
-    let text = path.joined(separator: ".")
+    // Of a field that no path can name, the one around it.
+    let nameable = path.prefix { !Self.isNameless($0) }
+    guard !nameable.isEmpty else {
+      namelessSecret = namelessSecret ?? reason
+      return
+    }
+    let text = nameable.joined(separator: ".")
     if secrets[text] == nil, secrets.count < Self.mostSecrets { secrets[text] = reason }
   }
 
+  /// Paths have dots between their parts, and no part of them is empty.
+  private static func isNameless(_ name: String) -> Bool {
+    name.split(separator: ".", omittingEmptySubsequences: false).contains(where: \.isEmpty)
+  }
+
   private func note(field path: [String], _ element: BSONElement) {
+    guard !path.contains(where: Self.isNameless) else { return }
     let text = path.joined(separator: ".")
     // An empty text is no token of a subject.
     guard fields[text] != nil || fields.count < Self.mostFields, element.type != .null,

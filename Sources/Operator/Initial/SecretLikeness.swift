@@ -9,7 +9,8 @@ enum SecretLikeness {
     "token", "tokens", "bcrypt", "argon2", "scrypt", "pbkdf2", "apikey", "apikeys", "credential",
     "credentials", "otp", "totp", "pin", "pins", "pincode", "cvv", "cvc", "ssn", "salt",
     "authorization", "cookie", "cookies", "jwt", "privatekey", "secretkey", "accesskey",
-    "sessionid",
+    "sessionid", "pw", "pswd", "creds", "cred", "bearer", "oauth", "csrf", "xsrf", "sid", "dsn",
+    "mnemonic", "keystore", "privkey", "masterkey", "sshkey", "enckey", "hmac", "mfa", "webhook",
   ]
   /// Two words in a row.
   private static let pairs: Set<[String]> = [
@@ -17,7 +18,9 @@ enum SecretLikeness {
     ["encryption", "key"],
     ["session", "id"], ["session", "key"], ["card", "number"], ["recovery", "code"],
     ["recovery", "codes"], ["backup", "codes"], ["two", "factor"], ["auth", "key"],
-    ["signing", "key"], ["password", "hash"],
+    ["signing", "key"], ["password", "hash"], ["ssh", "key"], ["master", "key"], ["enc", "key"],
+    ["license", "key"], ["seed", "phrase"], ["connection", "string"], ["security", "answer"],
+    ["verification", "code"], ["reset", "code"], ["activation", "code"], ["unlock", "code"],
   ]
   /// With one of these as its last word, a name is of something about a secret: how many there are, of which kind, since
   /// when.
@@ -37,6 +40,8 @@ enum SecretLikeness {
   private static let starts = [
     "$2a$", "$2b$", "$2y$", "$argon2", "$scrypt$", "$pbkdf2", "-----BEGIN ", "ghp_", "gho_", "ghs_",
     "github_pat_", "glpat-", "xoxb-", "xoxp-", "xoxa-", "sk_live_", "rk_live_", "Bearer ", "Basic ",
+    "$1$", "$5$", "$6$", "pbkdf2_sha", "{SSHA", "npm_", "whsec_", "AGE-SECRET-KEY-1",
+    "https://hooks.slack.com/",
   ]
 
   /// What kind of value a field has: of some a secret can't be.
@@ -58,7 +63,7 @@ enum SecretLikeness {
   /// Why a field of this name looks like a secret; nil if it doesn't.
   static func reason(name: String, _ value: Value = .other) -> String? {
     guard value != .mark else { return nil }
-    let parts = Self.parts(of: name)
+    let parts = Self.parts(of: name).map(Self.withoutNumber)
     if let last = parts.last, properties.contains(last) { return nil }
     for (one, two) in zip(parts, parts.dropFirst()) where pairs.contains([one, two]) {
       return "its name has \(one) \(two) in it"
@@ -78,7 +83,7 @@ enum SecretLikeness {
       return "a value begins with \(start.trimmed)"
     }
     let parts = value.split(separator: ".", omittingEmptySubsequences: false)
-    if value.hasPrefix("eyJ"), parts.count == 3, parts[1].hasPrefix("eyJ") {
+    if value.hasPrefix("eyJ"), parts.count == 5 || (parts.count == 3 && parts[1].hasPrefix("eyJ")) {
       return "a value is a JSON web token"
     }
     if value.hasPrefix("AKIA") || value.hasPrefix("ASIA"), value.utf8.count == 20 {
@@ -115,6 +120,13 @@ enum SecretLikeness {
       if isPlain, reason(name: name) != nil { return "a value has \(name)= in it" }
     }
     return nil
+  }
+
+  /// `password2` and `cvv2` are what they are without a number; `argon2` and `pbkdf2` have it in their names.
+  private static func withoutNumber(_ word: String) -> String {
+    guard !words.contains(word) else { return word }
+    let end = word.lastIndex { !$0.isNumber }
+    return end.map { String(word[...$0]) } ?? word
   }
 
   /// The words of a name, in lower case: `hashedLoginToken`, `login_token`, `login-token`.

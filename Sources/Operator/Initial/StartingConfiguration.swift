@@ -21,8 +21,8 @@ public struct StartingConfiguration: Sendable {
     # tailrace: changes of the database \(database) arrive in the stream \(stream).
     \(ConfigurationHead.yaml(uri: ConfigurationHead.defaultURI, bridge: database))
     streams:
-      - name: \(stream)
-        subjects: ["\(database).>"]
+      - name: \(ProposedNames.scalar(stream))
+        subjects: ["\(prefix).>"]
         # 3 in a cluster of three servers or more.
         num_replicas: ${NATS_REPLICAS:-1}
         max_age: 7d
@@ -35,8 +35,8 @@ public struct StartingConfiguration: Sendable {
         match:
           namespace: "\(database).*"
           operations: [insert, update, replace, delete]
-        # For a collection orders: \(database).orders.insert.<_id>
-        subject: "\(database).{ns.coll}.{operationType}.{documentKey._id}"
+        # For a collection orders: \(prefix).orders.insert.<_id>
+        subject: "\(prefix).{ns.coll}.{operationType}.{documentKey._id}"
         payload:
           # cloudevents, document, change_event, cloudevents_structured, debezium
           envelope: cloudevents
@@ -44,7 +44,7 @@ public struct StartingConfiguration: Sendable {
           # exclude: [fullDocument.password]
         # Bodies that break it become dead letters. tailrace schema infer writes one.
         # schema: schemas/everything.json
-        stream: \(stream)
+        stream: \(ProposedNames.scalar(stream))
 
     http:
       # The page, /healthz, /metrics. Loopback only.
@@ -53,5 +53,13 @@ public struct StartingConfiguration: Sendable {
     """
   }
 
-  private var stream: String { database.uppercased() }
+  private var prefix: String {
+    var taken = ProposedNames.takenPrefixes
+    return ProposedNames.unique(database, &taken)
+  }
+
+  private var stream: String {
+    var taken = ProposedNames.takenStreams
+    return ProposedNames.unique(prefix.uppercased(), &taken)
+  }
 }
