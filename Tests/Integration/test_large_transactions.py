@@ -4,12 +4,14 @@ kill -9 of tailrace, and from a start between their entries."""
 import random
 import threading
 import time
+from contextlib import suppress
 
 from bridge import Bridge, configuration, wait_until
 from faults import seed
 from jetstream import JetStream
 from lab import Lab
 from load import Writer, check, client, expected, make_collections, now, observed
+from pymongo.errors import OperationFailure
 
 MEGABYTE = "x" * (1 << 20)
 
@@ -35,7 +37,7 @@ def large(lab, name):
 
 
 def test_kill_tailrace_between_the_entries(tmp_path, name):
-    with Lab() as lab:
+    with Lab(cache_gb=1.5) as lab:
         dice = random.Random(seed())
         make_collections(lab, name)
         jetstream = JetStream(lab.nats_url)
@@ -49,7 +51,9 @@ def test_kill_tailrace_between_the_entries(tmp_path, name):
                 with client(lab) as own:
                     while not asked_to_stop.is_set():
                         number += 1
-                        transaction(own, own[name], f"t{number}", 40, large=34)
+                        # On a busy machine the server finds its cache too full now and then.
+                        with suppress(OperationFailure):
+                            transaction(own, own[name], f"t{number}", 40, large=34)
 
             thread = threading.Thread(target=write, daemon=True)
             thread.start()
