@@ -81,9 +81,9 @@ struct DeliberateErrorSeed: Sendable, CustomTestStringConvertible {
     fence_after_tail 2 aimed is stored a second time
     lease_by_wall_clock 1 aimed behind a message of
     answers_on_lease_only 1 aimed behind a message of
-    checkpoint_not_fenced 3 aimed behind a message of
+    checkpoint_not_fenced 4 aimed behind a message of
     verification_left_out 1 aimed is gone
-    phase_before_drain 1 aimed is not stored
+    phase_before_drain 2 aimed is not stored
     rollback_without_overlap 1 aimed is not stored
     """
 }

@@ -40,7 +40,7 @@ import Testing
   }
 
   /// A group goes through all phases, and back from some.
-  @Test(arguments: [206, 6_041, 71_006, 71_048])
+  @Test(arguments: [206, 6_041, 71_048])
   func `a history with a cut-over holds`(seed: Int) throws {
     let result = try simulate("--cutover", "--seed", "\(seed)", "--brief", "--instances", "1")
     #expect(result.code == 0, "\(result.output)")
