@@ -2,7 +2,7 @@ import JSON
 
 /// A schema as a part of a larger document, whose tools take what is behind `$ref` for places in the whole document.
 ///
-/// So references within the schema are gone there: what they lead to stands in their place. Of a schema that refers to
+/// So references within the schema are gone there: they are replaced by what they lead to. Of a schema that refers to
 /// itself they become pointers through the whole document.
 package struct EmbeddedSchema {
   private let document: JSONValue

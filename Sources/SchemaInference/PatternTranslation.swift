@@ -120,7 +120,7 @@ enum PatternTranslation {
         return "\\\(scalar)"
       case "-": return inClass ? "\\-" : "-"
       default:
-        // Other punctuation stands for itself.
+        // Other punctuation matches itself.
         let isPunctuation =
           scalar.isASCII && scalar.value > 0x20 && !scalar.properties.isAlphabetic
           && !("0"..."9").contains(scalar) && scalar.value != 0x7F

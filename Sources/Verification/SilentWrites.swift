@@ -89,7 +89,7 @@ struct SilentWrites {
   }
 }
 
-/// How documents are told apart by what rules publish of them.
+/// How documents are distinguished by what rules publish of them.
 struct DocumentNaming: Sendable {
   /// The indexes of the rules to ask, by collection.
   var rules: @Sendable (String) -> [Int]

@@ -19,7 +19,7 @@ import Testing
     #expect(SchemaName(text) == nil)
   }
 
-  /// What is told is what is wrong with this one.
+  /// The report names what is wrong with this one.
   @Test(arguments: [
     ("", "empty"), ("a..b", "dots"), (".a", "dots"), ("a b", "' '"), ("caf\u{E9}", "'\u{E9}'"),
     ("a.12", "number"), ("policy", "policy"), ("chat.policy", "policy"),
