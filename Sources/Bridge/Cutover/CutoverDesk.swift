@@ -366,11 +366,16 @@ final class CutoverDesk: Sendable {
 }
 
 extension StatusBoard.Facts {
+  /// What has no position says only why the group is not followed, or (nil) that this is so no longer.
   mutating func note(_ group: CutoverGroupFacts) {
-    if group.problem != nil, group.position == nil, var known = cutover[group.group] {
+    guard group.position == nil else {
+      cutover[group.group] = group
+      return
+    }
+    if var known = cutover[group.group] {
       known.problem = group.problem
       cutover[group.group] = known
-    } else {
+    } else if group.problem != nil {
       cutover[group.group] = group
     }
   }
