@@ -39,15 +39,16 @@ import Testing
     #expect(result.code == 0, "\(result.output)")
   }
 
-  /// A group goes through all phases, and back from some.
-  @Test(arguments: [206, 6_041, 71_048])
+  /// A group goes through all phases, and back from some. (93012, and 91007 below: what the last attempt to follow a group
+  /// met was reported for ever, when nobody followed it any more.)
+  @Test(arguments: [206, 6_041, 71_048, 93_012])
   func `a history with a cut-over holds`(seed: Int) throws {
     let result = try simulate("--cutover", "--seed", "\(seed)", "--brief", "--instances", "1")
     #expect(result.code == 0, "\(result.output)")
   }
 
   /// A group is given back, and handed over again before the pipeline has come as far.
-  @Test(arguments: [76_006])
+  @Test(arguments: [76_006, 91_007])
   func `a history with a cut-over and three instances holds`(seed: Int) throws {
     let result = try simulate("--cutover", "--seed", "\(seed)", "--brief", "--instances", "3")
     #expect(result.code == 0, "\(result.output)")

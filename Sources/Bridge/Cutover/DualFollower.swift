@@ -104,7 +104,7 @@ final class DualFollower: Sendable {
       try? await eventLoop.sleep(for: pause)
       pause = min(pause * 2, .seconds(5))
     }
-    // Nobody follows the group here any more: what the last attempt met is no problem of its.
+    // Nobody follows the group here any more, so what the last attempt met is over.
     setup.report(CutoverGroupFacts(group: setup.group))
     try? await loops.shutdownGracefully()
   }
