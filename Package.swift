@@ -215,7 +215,7 @@ let tests: [Target] = [
   .testTarget(
     name: "BridgeConfigurationTests",
     dependencies: ["BridgeConfiguration", "BSON", "JSON", "JSONSchema", "Mapping", "Oplog"],
-    swiftSettings: strict),
+    swiftSettings: quick),
   .testTarget(
     name: "NATSTests",
     dependencies: [
@@ -265,7 +265,7 @@ let tests: [Target] = [
       .product(name: "NIOCore", package: "swift-nio"),
       .product(name: "NIOEmbedded", package: "swift-nio"),
       .product(name: "NIOHTTP1", package: "swift-nio"),
-    ], swiftSettings: strict),
+    ], swiftSettings: quick),
 ]
 
 /// libFuzzer's targets: only for scripts/fuzz_all.py, which links them with libFuzzer and the address sanitizer.

@@ -83,6 +83,8 @@ final class ImageTap {
   private var decoder = OplogDecoder()
   private(set) var seen: [Seen] = []
   private(set) var events = 0
+  /// Batches of the oplog that hold something to ask for.
+  private(set) var asking: UInt64 = 0
   /// Time spent waiting for images.
   private(set) var waited = Duration.zero
   private(set) var last: OplogPosition?
@@ -120,6 +122,7 @@ final class ImageTap {
     try decode(batch, &request, &wanted)
     last = batch.last.position
     var done = 0
+    if request.count > 0 { asking += 1 }
     while request.count > 0 {
       let began = ContinuousClock.now
       let answer = await ask(request)

@@ -93,8 +93,9 @@ package final class ExplainDesk: Sendable {
     guard let job else { return Self.busy }
     let timer = Task { [limit] in
       guard (try? await Task.sleep(for: limit)) != nil else { return }
-      job.cancel()
+      // First: what is cancelled answers, too, and the first answer counts.
       answer.yield(Self.late)
+      job.cancel()
     }
     defer { timer.cancel() }
     for await page in answers { return page }
