@@ -1,4 +1,4 @@
-"""JetStream as an independent client sees it: nats-py, one short connection a question."""
+"""JetStream as independent clients see it: nats_socket.py, and nats-py for buckets; one short connection a question."""
 
 import asyncio
 import json
@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 
 import nats
-import nats.errors
+from nats_socket import NATSSocket, read
 
 # No stream, no consumer, no message of this name or sequence.
 GONE = (10059, 10014, 10037, 10043, 10057)
@@ -59,32 +59,29 @@ class JetStream:
 
         return asyncio.run(connected())
 
-    @staticmethod
-    async def _api(nc, subject, body=None, seconds=60, attempt=5):
+    def api(self, subject, body=None, seconds=60, attempt=5):
         """Asked again every `attempt` seconds: a request that falls into a change of leaders is never
         answered. All of these may be repeated; that something asked to be removed is gone by the
         second time is what was wanted."""
         payload = json.dumps(body).encode() if body else b""
         deadline = time.monotonic() + seconds
         asked_before = False
-        while True:
-            left = deadline - time.monotonic()
-            try:
-                answer = await nc.request(f"$JS.API.{subject}", payload, timeout=min(attempt, left))
-                break
-            except nats.errors.TimeoutError:
-                if left <= attempt:
-                    raise
-                asked_before = True
-        parsed = json.loads(answer.data)
+        with NATSSocket(self.servers) as connection:
+            while True:
+                left = deadline - time.monotonic()
+                try:
+                    answer = connection.request(f"$JS.API.{subject}", payload, seconds=min(attempt, left))
+                    break
+                except TimeoutError:
+                    if left <= attempt:
+                        raise
+                    asked_before = True
+        parsed = json.loads(answer)
         if "error" in parsed:
             removed = ".DELETE." in subject and parsed["error"].get("err_code") in GONE
             if not (asked_before and removed):
                 raise JetStreamError(parsed["error"])
         return parsed
-
-    def api(self, subject, body=None, seconds=60):
-        return self._run(lambda nc: self._api(nc, subject, body, seconds))
 
     def state(self, stream, seconds=60):
         """The stream's state, or None when it doesn't exist."""
@@ -104,7 +101,7 @@ class JetStream:
             return state["last_seq"] - sum((state.get("subjects") or {}).values())
         except JetStreamError as error:
             return 0 if error.code == 10059 else None
-        except (OSError, nats.errors.Error, asyncio.TimeoutError, JetStreamError):
+        except (OSError, JetStreamError):
             return None
 
     def holds(self, stream, count):
@@ -123,85 +120,58 @@ class JetStream:
 
     def publish(self, subject, body=b"", headers=None):
         """One stored message, published by somebody else than the bridge; the PubAck."""
-        async def work(nc):
-            answer = await nc.request(subject, body, timeout=5, headers=headers)
-            return json.loads(answer.data)
-
-        return self._run(work)
+        with NATSSocket(self.servers) as connection:
+            return json.loads(connection.request(subject, body, headers))
 
     def messages(self, stream, fences=False):
         """Every message of the stream, in order; without the bridges' fences, unless asked for."""
-        found = self._run(lambda nc: self._messages(nc, stream))
+        consumer, last = self._consumer(stream)
+        found = (Message(*message) for message in read(self.servers, stream, consumer, last)) if last else ()
         return [m for m in found if fences or not is_fence(m.subject)]
 
     def count(self, stream):
         """How many messages there are that aren't fences."""
         return len(self.messages(stream))
 
-    async def _messages(self, nc, stream, batch=1000):
-        state = (await self._api(nc, f"STREAM.INFO.{stream}"))["state"]
+    def _consumer(self, stream):
+        """A new consumer of everything, and the last sequence; 0 of a stream without messages."""
+        state = self.state(stream)
         if not state["messages"]:
-            return []
-        consumer = (await self._api(nc, f"CONSUMER.CREATE.{stream}", {
+            return None, 0
+        made = self.api(f"CONSUMER.CREATE.{stream}", {
             "stream_name": stream,
             "config": {"deliver_policy": "all", "ack_policy": "none", "mem_storage": True,
                        "inactive_threshold": 60_000_000_000, "num_replicas": 1},
-        }))["name"]
-        inbox = nc.new_inbox()
-        arrived = await nc.subscribe(inbox)
-        found, last = [], state["last_seq"]
-        silent = 0
-        while not found or found[-1].sequence < last:
-            await nc.publish(f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}",
-                             json.dumps({"batch": batch, "expires": 2_000_000_000}).encode(),
-                             reply=inbox)
-            for _ in range(batch):
-                try:
-                    message = await arrived.next_msg(timeout=10)
-                except nats.errors.TimeoutError:
-                    # Not even a status: the request fell into a change of leaders.
-                    silent += 1
-                    if silent == 6:
-                        raise
-                    break
-                if not message.reply:  # a status: nothing more in this batch
-                    break
-                found.append(Message(message.metadata.sequence.stream, message.subject,
-                                     dict(message.headers or {}), message.data))
-                if found[-1].sequence >= last:
-                    break
-        return found
+        })
+        return made["name"], state["last_seq"]
 
     def everything(self, but=("-",)):
         """All that the account's streams, consumers and buckets are and hold, to be compared: by stream its
         configuration, its beginning, what it holds (the subjects with their last sequences, and how many
         messages), and its durable consumers. `but`: of keys with these ends, only that they are there."""
-        return self._run(lambda nc: self._everything(nc, but))
-
-    async def _everything(self, nc, but):
         found = {}
         while True:
-            page = await self._api(nc, "STREAM.LIST", {"offset": len(found)})
+            page = self.api("STREAM.LIST", {"offset": len(found)})
             for info in page["streams"] or []:
                 found[info["config"]["name"]] = info
             if not page["streams"] or len(found) >= page["total"]:
                 break
-        return {name: await self._all_of(nc, name, info, but) for name, info in found.items()}
+        return {name: self._all_of(name, info, but) for name, info in found.items()}
 
-    async def _all_of(self, nc, name, info, but):
+    def _all_of(self, name, info, but):
         consumers = {}
         if info["state"]["consumer_count"]:
-            listed = (await self._api(nc, f"CONSUMER.LIST.{name}"))["consumers"] or []
+            listed = (self.api(f"CONSUMER.LIST.{name}"))["consumers"] or []
             consumers = {one["name"]: one["config"] for one in listed
                          if "durable_name" in one["config"]}
         held = [info["state"]["messages"], info["state"]["last_seq"]]
         if name.startswith("KV_"):
-            subjects = (await self._api(nc, f"STREAM.INFO.{name}", {"subjects_filter": ">"}))[
+            subjects = (self.api(f"STREAM.INFO.{name}", {"subjects_filter": ">"}))[
                 "state"].get("subjects") or {}
             held = {}
             for subject in subjects:
-                last = (await self._api(
-                    nc, f"STREAM.MSG.GET.{name}", {"last_by_subj": subject}))["message"]
+                last = (self.api(
+                    f"STREAM.MSG.GET.{name}", {"last_by_subj": subject}))["message"]
                 held[subject] = subject.endswith(but) or (last["seq"], last.get("data"))
         return info["config"], info["created"], held, consumers
 

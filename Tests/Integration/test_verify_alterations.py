@@ -43,10 +43,10 @@ def restore(jetstream, name, config, messages):
             ids.add(headers["Nats-Msg-Id"])
             await nc.request(subject, body, headers=headers)
             last = max(last + 1, sequence)
-        for sequence in gone:
-            await jetstream._api(nc, f"STREAM.MSG.DELETE.{name}", {"seq": sequence})
+        return gone
 
-    jetstream._run(work)
+    for sequence in jetstream._run(work):
+        jetstream.api(f"STREAM.MSG.DELETE.{name}", {"seq": sequence})
     jetstream.api(f"STREAM.UPDATE.{name}", config)
 
 
