@@ -266,6 +266,10 @@ let tests: [Target] = [
       .product(name: "NIOEmbedded", package: "swift-nio"),
       .product(name: "NIOHTTP1", package: "swift-nio"),
     ], swiftSettings: quick),
+  // Decisions of the bridge in all situations of little worlds, which take minutes without optimization.
+  .testTarget(
+    name: "ResumeTests", dependencies: ["Bridge", "BridgeConfiguration", "Oplog"],
+    swiftSettings: strict),
 ]
 
 /// libFuzzer's targets: only for scripts/fuzz_all.py, which links them with libFuzzer and the address sanitizer.
