@@ -17,6 +17,7 @@ run when nothing else does.
 """
 
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -35,6 +36,8 @@ WAITING = ("BridgeTests", "JetStreamTests", "MongoSourceTests", "NATSTests", "Si
 # The examples in Swift, which test_producers.py and test_consumers_guide.py run.
 EXAMPLE = "Examples"
 PYTHON_REPORT = fetch.ROOT / ".build" / "integration-tests.xml"
+# Minutes of simulated histories that nobody has seen before, and what is added to them.
+FRESH = ((1.0, ()), (0.5, ("--buckets",)))
 # Of each failure, in the summary.
 MOST_LINES = 6
 
@@ -77,6 +80,20 @@ def failures(*reports):
                                   + [line[:300] for line in said[:MOST_LINES]])
 
 
+def fresh_seed():
+    """Another one after each change of the sources, and the same for who looks into a failure."""
+    tree = subprocess.run(["git", "rev-parse", "HEAD^{tree}"], cwd=fetch.ROOT, capture_output=True, text=True)
+    return int(tree.stdout[:8], 16) if tree.returncode == 0 else random.SystemRandom().randrange(1 << 32)
+
+
+def fresh_histories():
+    """Simulates histories from a fresh seed, which it prints; the exit code."""
+    program = fetch.ROOT / ".build" / "release" / "simulate"
+    seed = fresh_seed()
+    return max(run(program, "--first", seed, "--minutes", minutes, "--brief", *more, behind=True)
+               for minutes, more in FRESH)
+
+
 def swift_tests(beside=lambda: 0):
     """Runs them; the exit codes. `beside` is done meanwhile, by the time that those which wait for servers begin."""
     # Those that start mongods run by themselves, and eight of the others at a time: beside hundreds of tests a
@@ -95,12 +112,13 @@ def swift_tests(beside=lambda: 0):
 
     pure, servers, mongods, histories = SWIFT_REPORTS
     alone = [word for name in WAITING if name != "MongoSourceTests" for word in ("--filter", rf"^{name}\.")]
-    with ThreadPoolExecutor(2) as background:
+    with ThreadPoolExecutor(3) as background:
+        fresh = background.submit(fresh_histories)
         simulated = background.submit(part, histories, "--filter", "SimulationTests", behind=True)
         calculated = background.submit(part, pure, *skipping(*WAITING, "SimulationTests"), behind=True)
         codes = [beside(), calculated.result()]
         codes += [part(servers, *alone), part(mongods, "--filter", "MongoSourceTests")]
-        return [*codes, simulated.result()]
+        return [*codes, simulated.result(), fresh.result()]
 
 
 def integration_tests(python, choice):
