@@ -27,6 +27,8 @@ package enum DeliberateError: String, CaseIterable, Sendable {
   case othersMessageTaken = "others_message_taken"
   /// What a work queue's consumers have removed is published again.
   case consumedRepublished = "consumed_republished"
+  /// An entry that its key's history has removed is put again, behind a newer one.
+  case evictedEntryPut = "evicted_entry_put"
   /// A transaction whose first entries were not read is passed over.
   case cutTransactionSkipped = "cut_transaction_skipped"
 

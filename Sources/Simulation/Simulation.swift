@@ -24,6 +24,7 @@ package struct Simulation: Sendable {
     let streams = scenario.streams.map { stream in
       "\(stream.name) \(stream.mode)\(stream.isExclusive ? "" : " shared") \(stream.duplicateWindow)s"
         + (stream.removal == .none ? "" : " \(stream.removal)")
+        + (stream.history.map { " history \($0)" } ?? "")
     }
     return
       "\(scenario.length / Nano.minute) min, \(faults.count) faults, \(scenario.server), R\(scenario.streams[0].replicas), \(streams.joined(separator: ", "))"

@@ -98,7 +98,7 @@ struct Unexpected: Error { var what: String }
       try trusted(window: 100, age: 74, markers: true),
       try trusted(window: 100, age: 74, heard: 10, last: 14),
     ] {
-      #expect(mixed.unseen.isEmpty && mixed.uncounted == ["A": 20] && mixed.toldByIDs.isEmpty)
+      #expect(mixed.unseen.isEmpty && mixed.uncounted == ["A": 20] && mixed.toldByIDs == ["A"])
       #expect(mixed.doubts.isEmpty && mixed.remarks.count == 1)
     }
     for doubted in [try trusted(markers: true), try trusted(heard: 10, last: 14)] {

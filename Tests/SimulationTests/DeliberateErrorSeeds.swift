@@ -1,7 +1,7 @@
 import Testing
 
 /// For each deliberate error a seed whose history finds it, and words of what the judge says then. Histories are of one
-/// bridge: of one or three instances, or those that aim at the error (`Aim`).
+/// bridge: of one or three instances, with a bucket (`1b`), or those that aim at the error (`Aim`).
 ///
 /// Seeds mean other histories after every change of faults, scenarios or the world: `simulate --find-errors` finds them
 /// again.
@@ -17,13 +17,15 @@ struct DeliberateErrorSeed: Sendable, CustomTestStringConvertible {
     var seed: Int
     /// Of the bridge; nil: it aims at an error.
     var instances: Int?
+    /// A rule puts entries into a bucket.
+    var hasBucket = false
     var aim: String?
 
     /// For `simulate`.
     var arguments: [String] {
       let scenario =
         instances.map { ["--instances", "\($0)", "--bridges", "1"] } ?? ["--aimed", aim ?? ""]
-      return ["--seed", "\(seed)", "--brief"] + scenario
+      return ["--seed", "\(seed)", "--brief"] + scenario + (hasBucket ? ["--buckets"] : [])
     }
 
     var testDescription: String { arguments.joined(separator: " ") }
@@ -39,11 +41,13 @@ struct DeliberateErrorSeed: Sendable, CustomTestStringConvertible {
   static let all: [DeliberateErrorSeed] = list.split(separator: "\n").compactMap { line in
     let parts = line.split(separator: " ", maxSplits: 3)
     guard parts.count == 4, let seed = Int(parts[1]) else { return nil }
-    let instances = Int(parts[2])
+    let hasBucket = parts[2].hasSuffix("b")
+    let instances = Int(hasBucket ? parts[2].dropLast() : parts[2])
     return DeliberateErrorSeed(
       error: String(parts[0]),
       history: History(
-        seed: seed, instances: instances, aim: instances == nil ? String(parts[0]) : nil),
+        seed: seed, instances: instances, hasBucket: hasBucket,
+        aim: instances == nil ? String(parts[0]) : nil),
       words: String(parts[3]))
   }
 
@@ -63,6 +67,7 @@ struct DeliberateErrorSeed: Sendable, CustomTestStringConvertible {
     recreation_unnoticed 966 1 not caught up
     others_message_taken 1894 1 the checkpoint claims
     consumed_republished 563 1 is stored a second time
+    evicted_entry_put 21001 1b which is newer
     cut_transaction_skipped 1271 1 holds
     term_not_compared 786 1 the replica set is another one
     starts_behind 381 1 the checkpoint resumes

@@ -54,6 +54,15 @@ import Testing
     #expect(result.code == 0, "\(result.output)")
   }
 
+  /// Entries of buckets: 5010, what only ids tell is in doubt when those are forgotten; 21001, what a key's history has
+  /// removed does not come back behind a newer value.
+  @Test(arguments: [5_010, 21_001])
+  func `a history with a bucket holds`(seed: Int) throws {
+    let result = try simulate(
+      "--buckets", "--seed", "\(seed)", "--brief", "--instances", "1", "--bridges", "1")
+    #expect(result.code == 0, "\(result.output)")
+  }
+
   /// A bridge that makes the mistake is found out, and says by what.
   @Test(arguments: DeliberateErrorSeed.all)
   func `a deliberate error is found`(_ one: DeliberateErrorSeed) throws {

@@ -48,6 +48,9 @@ extension EpochRunner {
           let place = ResumePlan.StoredWatermark(position: held.position, rule: held.rule)
           lane.held[watermark(place)] = held.sequence
         }
+        if service.configuration.isBucket(stream.name) {
+          lane.entries = Lane.entries(plan.held[stream.name] ?? [])
+        }
         lane.lacksUpTo = plan.lacksUpTo[stream.name].map(watermark)
         lane.hasEarlierRules = plan.earlierRules?.streams.contains(stream.name) ?? false
       case .snapshot(let plan): lane.stored = plan.stored[stream.name] ?? []

@@ -12,12 +12,12 @@ package struct StreamTail: Sendable {
   package var ownership: MessageOwnership
   /// What the checkpoint says to be acknowledged, by stream.
   package var acknowledged: [String: Checkpoint.Stream] = [:]
-  /// Of that, what was seen to be in the stream of that name.
-  var proven: [String: Checkpoint.Stream] = [:]
+  /// Of that, what was seen to be in the stream of that name; nil: all of it.
+  var proven: [String: Checkpoint.Stream]?
 
   package init(
     jetStream: JetStreamClient, ownership: MessageOwnership,
-    acknowledged: [String: Checkpoint.Stream] = [:], proven: [String: Checkpoint.Stream] = [:]
+    acknowledged: [String: Checkpoint.Stream] = [:], proven: [String: Checkpoint.Stream]? = nil
   ) {
     self.jetStream = jetStream
     self.ownership = ownership
@@ -50,11 +50,11 @@ package struct StreamTail: Sendable {
     observation.hasDeleteMarkers = info.hasDeleteMarkers
     observation.duplicateWindow = info.duplicateWindow
     if !stream.mayRepeatIDs { observation.idsProveFor = info.duplicateWindow }
-    if let known = proven[stream.name] ?? checkpoint?.streams[stream.name]
-      ?? checkpoint?.states[stream.name]?.had
-    {
-      observation.wasMadeAgain = known.created != info.created
-    }
+    // Of a stream that had nothing, or is being refilled, the state alone says which one it was.
+    let created =
+      proven?[stream.name]?.created ?? checkpoint?.streams[stream.name]?.created
+      ?? checkpoint?.states[stream.name]?.created
+    if let created { observation.wasMadeAgain = created != info.created }
     let state = checkpoint?.states[stream.name].flatMap { $0.created == info.created ? $0 : nil }
     if DeliberateError.isOn(.noReadBack), checkpoint != nil { return observation }
     guard info.messages > 0, info.lastSequence > 0 else {
@@ -93,7 +93,7 @@ package struct StreamTail: Sendable {
       ).found
     } else if let known = acked ?? checkpoint?.states[stream.name]?.had {
       observation.patchwork = try await patchwork(observation, known, state)
-    } else if state?.hasLater ?? false {
+    } else if observation.wasMadeAgain || state?.hasLater ?? false {
       observation.patchwork = try await patchwork(
         in: stream.name, first: info.firstSequence, last: info.lastSequence, behind: nil
       ).found
@@ -194,14 +194,15 @@ package struct StreamTail: Sendable {
       stream.wasMadeAgain || acked.created != stream.created || stream.lastSequence < acked.sequence
       // A sequence that was counted may be another's next to somebody else's message.
       || (stream.checkpointOverwritten && !stream.exclusive)
-    let known = stream.wasMadeAgain ? proven[stream.name] ?? acked : acked
-    guard isMended || (isAnother && stream.tail.map { $0.position > known.position } ?? false)
-    else { return nil }
+    // What was acknowledged and not read back may be in this stream, and not in the one before.
+    let known: EventPosition? =
+      if let proven, stream.wasMadeAgain { proven[stream.name]?.position } else { acked.position }
+    let isBehind = stream.tail.map { tail in known.map { tail.position > $0 } ?? true } ?? false
+    guard isMended || (isAnother && isBehind) else { return nil }
     let (found, holdsKnown) = try await patchwork(
-      in: stream.name, first: stream.firstSequence, last: stream.lastSequence,
-      behind: known.position)
+      in: stream.name, first: stream.firstSequence, last: stream.lastSequence, behind: known)
     // A copy, with everything.
-    return holdsKnown && !isMended ? nil : found
+    return known != nil && holdsKnown && !isMended ? nil : found
   }
 
   /// All of our messages in the stream, in two parts.

@@ -35,10 +35,12 @@ final class TailSearch: @unchecked Sendable {
   func take(_ view: borrowing NATSMessageView, _ sequence: UInt64) {
     count += 1
     lastSequence = sequence
-    note(
-      sequence,
-      tail.ownership.own(
-        view.headers, sequence: sequence, in: stream, acknowledged: tail.acknowledged[stream]))
+    var found = tail.ownership.own(
+      view.headers, sequence: sequence, in: stream, acknowledged: tail.acknowledged[stream])
+    if found != nil, MessageOwnership.mayBeBucket(stream) {
+      found?.subject = String(decoding: view.subject, as: UTF8.self)
+    }
+    note(sequence, found)
   }
 
   func take(_ message: StoredMessage) {

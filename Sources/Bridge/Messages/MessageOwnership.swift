@@ -83,10 +83,15 @@ package struct MessageOwnership: Sendable {
   package func own(
     _ message: StoredMessage, in stream: String, acknowledged: Checkpoint.Stream? = nil
   ) -> StreamObservation.Own? {
-    message.headerBlock.withUnsafeBytes { block in
+    var found = message.headerBlock.withUnsafeBytes { block in
       own(block, sequence: message.sequence, in: stream, acknowledged: acknowledged)
     }
+    if Self.mayBeBucket(stream) { found?.subject = message.subject }
+    return found
   }
+
+  /// By its name: other streams' messages are looked at without their subjects.
+  static func mayBeBucket(_ stream: String) -> Bool { stream.hasPrefix("KV_") }
 
   /// The same for a header block.
   package func own(

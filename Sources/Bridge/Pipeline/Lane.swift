@@ -39,6 +39,8 @@ struct LaneSpecification: Sendable {
   var isHalted = false
   /// What the stream holds behind the watermark, if a later message doesn't prove the earlier ones; and where.
   var held: [Lane.StoredWatermark: UInt64] = [:]
+  /// Of a bucket: the newest of those by their subjects.
+  var entries: [[UInt8]: Lane.Entry] = [:]
   /// The last of those, if the stream's protocol may have left some out: they are sent late.
   var lacksUpTo: Lane.StoredWatermark?
   /// In a snapshot: ids of messages that the stream holds although the snapshot's marker is before
@@ -85,7 +87,9 @@ final class Lane {
   private var unseenSequence: UInt64
   let isRefilling: Bool
   /// What it holds behind the watermark, and where.
-  private let held: [StoredWatermark: UInt64]
+  @exclusivity(unchecked) private var held: [StoredWatermark: UInt64]
+  /// Of a bucket: what its keys hold behind the watermark.
+  private let entries: [[UInt8]: Entry]
   /// The highest position in it.
   private let heldTo: EventPosition?
   let isHalted: Bool
@@ -126,6 +130,12 @@ final class Lane {
     }
   }
 
+  /// A key's newest message.
+  struct Entry: Sendable {
+    var position: EventPosition
+    var sequence: UInt64
+  }
+
   typealias Acked = AcknowledgedMessage
 
   /// - Parameters:
@@ -146,6 +156,7 @@ final class Lane {
     unseenSequence = specification.unseenAfter
     isRefilling = specification.isRefilling
     held = specification.held
+    entries = specification.entries
     heldTo = held.keys.map(\.position).max()
     isHalted = specification.isHalted
     hasEarlierRules = specification.hasEarlierRules
@@ -192,6 +203,31 @@ final class Lane {
       let sequence = held[StoredWatermark(position: position, rule: rule)]
     else { return }
     met(position, at: sequence)
+  }
+
+  /// The newest message of each key.
+  static func entries(_ held: [StreamObservation.Own]) -> [[UInt8]: Entry] {
+    var entries: [[UInt8]: Entry] = [:]
+    for own in held {
+      guard let key = own.subject.map({ Array($0.utf8) }) else { continue }
+      if let known = entries[key], known.position > own.position { continue }
+      entries[key] = Entry(position: own.position, sequence: own.sequence)
+    }
+    return entries
+  }
+
+  /// Whether a key may hold something newer than the event.
+  func mayBeSuperseded(_ position: EventPosition) -> Bool {
+    !entries.isEmpty && heldTo.map { position < $0 } ?? false
+      && !DeliberateError.isOn(.evictedEntryPut)
+  }
+
+  /// Whether the key holds something newer: its history has removed the event's message, which must not come back
+  /// behind that as the key's value. From then on the event counts as one that the stream holds.
+  func isSuperseded(_ position: EventPosition, rule: Int, key: [UInt8]) -> Bool {
+    guard let entry = entries[key], position < entry.position else { return false }
+    held[StoredWatermark(position: position, rule: rule)] = entry.sequence
+    return true
   }
 
   /// The next of the stored and removed messages was derived.

@@ -217,8 +217,22 @@ struct LaneSink: LaneWriting, ~Copyable {
     _ message: PlannedMessage, _ rule: Int, _ event: borrowing ChangeEvent, _ mapper: inout Mapper
   ) -> Bool {
     if lane.holds(event.position, rule: rule) { return true }
+    if lane.mayBeSuperseded(event.position) { return isSuperseded(rule, event, &mapper) }
     guard !lane.stored.isEmpty else { return false }
     return lane.stored.remove(id(of: message, event, &mapper)) != nil
+  }
+
+  /// Whether the event's key holds something newer.
+  private func isSuperseded(
+    _ rule: Int, _ event: borrowing ChangeEvent, _ mapper: inout Mapper
+  ) -> Bool {
+    pipeline.identity.removeAll()
+    do {
+      try mapper.writeSubject(rule: rule, event: event, into: &pipeline.identity)
+    } catch {
+      return false  // It is a dead letter.
+    }
+    return lane.isSuperseded(event.position, rule: rule, key: Array(pipeline.identity.bytes))
   }
 
   /// What the event's id belongs to in its stream, if that is another event.

@@ -8,8 +8,9 @@ package struct EpochMemory: Sendable {
   package var servers: [NATSServerAddress] = []
   /// At least as new as the one in KV.
   package var checkpoint: Checkpoint?
-  /// The part that was read back from the streams it names; the rest was only acknowledged.
-  package var proven: [String: Checkpoint.Stream] = [:]
+  /// The part that was read back from the streams it names; the rest was only acknowledged. Nil before the first epoch
+  /// that published: all of it was.
+  package var proven: [String: Checkpoint.Stream]?
   /// Streams that already had an id: the next epoch looks ids up there before it publishes.
   package var cautious: Set<String> = []
   /// Streams that may have gaps and refused a message because of its sequence: a foreign message is or was

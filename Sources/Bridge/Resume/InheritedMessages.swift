@@ -17,12 +17,17 @@ package struct InheritedMessages: Sendable, Equatable {
   /// Which events are among them is looked up by their ids, as long as the server knows these. Else they are
   /// counted.
   package var byIDs: Bool
+  /// They can't be counted either: once the server has forgotten the ids, nothing tells which events they are of.
+  package var isInDoubt: Bool
 
-  package init(through: UInt64, until: OplogPosition, since: ServerTime?, byIDs: Bool) {
+  package init(
+    through: UInt64, until: OplogPosition, since: ServerTime?, byIDs: Bool, isInDoubt: Bool = false
+  ) {
     self.through = through
     self.until = until
     self.since = since
     self.byIDs = byIDs
+    self.isInDoubt = isInDoubt
   }
 
   /// Whether all of them are met.
@@ -40,6 +45,7 @@ package struct InheritedMessages: Sendable, Equatable {
       "through": .int(through), "until": .string(until.description), "by_ids": .bool(byIDs),
     ]
     if let since { value["since"] = .int(since.seconds) }
+    if isInDoubt { value["in_doubt"] = true }
     return value
   }
 
@@ -56,6 +62,7 @@ package struct InheritedMessages: Sendable, Equatable {
     self.through = through
     self.until = until
     self.byIDs = byIDs
+    isInDoubt = value["in_doubt"]?.boolValue ?? false
   }
 }
 

@@ -35,12 +35,13 @@ extension ResumePlan {
           "\(what). None is this bridge's, which had everything acknowledged when it stopped")
       } else if Self.idsTell(stream, checkpoint, time) {
         remarks.append("\(what). Which of them are events is looked up by their ids")
-        // When the server has forgotten them, a count would lose events for the others among them.
+        toldByIDs.insert(stream.name)
         guard doubt != nil, !gone.isPartlyMet else {
           unseen[stream.name] = nil
-          toldByIDs.insert(stream.name)
           continue
         }
+        // When the server has forgotten them, a count would lose events for the others among them.
+        inDoubt.insert(stream.name)
       } else if let doubt {
         doubts.append(
           """
@@ -61,6 +62,7 @@ extension ResumePlan {
     _ heardAt: ServerTime?
   ) -> String? {
     if gone.isPartlyMet { return "some of their events are looked at again" }
+    if gone.isInDoubt { return Self.forgotten }
     if Self.mayHoldTwice(stream, gone, checkpoint) {
       return """
         some may be there twice, as the server was asked for ids that it forgets when it restarts
@@ -75,6 +77,9 @@ extension ResumePlan {
       else publishes to this exclusive stream
       """
   }
+
+  private static let forgotten =
+    "only their ids showed which events they are of, and the server may have forgotten those"
 
   /// Whether the server still knows the ids of everything that was stored since the checkpoint, gone or not.
   static func idsTell(
@@ -117,6 +122,21 @@ extension ResumePlan {
   ) {
     for stream in streams {
       guard let gone = unseen[stream.name] else { continue }
+      if gone.isInDoubt {
+        unseen[stream.name] = nil
+        uncounted[stream.name] = gone.after + gone.count
+        guard !Self.idsTell(stream, checkpoint, time) else {
+          toldByIDs.insert(stream.name)
+          inDoubt.insert(stream.name)
+          continue
+        }
+        doubts.append(
+          """
+          stream \(stream.name): \(gone.count) messages behind sequence \(gone.after) are gone, and \
+          \(Self.forgotten): their events are published again, and may be doubled
+          """)
+        continue
+      }
       var most = UInt64(unanswered[stream.name] ?? 0)
       if let inherited = checkpoint?.inherited(in: stream), inherited.byIDs {
         let mayHoldTwice = Self.mayHoldTwice(stream, gone, checkpoint)
@@ -124,7 +144,11 @@ extension ResumePlan {
         if mayHoldTwice || idsTell { unseen[stream.name] = nil }
         if mayHoldTwice {
           uncounted[stream.name] = gone.after + gone.count
-          guard !idsTell else { continue }
+          guard !idsTell else {
+            toldByIDs.insert(stream.name)
+            inDoubt.insert(stream.name)
+            continue
+          }
           doubts.append(
             """
             stream \(stream.name): \(gone.count) messages behind sequence \(gone.after) are gone, and some may be \
@@ -168,7 +192,7 @@ extension ResumePlan {
       inherited[stream.name] = InheritedMessages(
         through: stream.lastSequence, until: newest,
         since: Self.firstUnsaved(stream, checkpoint, time),
-        byIDs: toldByIDs.contains(stream.name))
+        byIDs: toldByIDs.contains(stream.name), isInDoubt: inDoubt.contains(stream.name))
     }
   }
 }

@@ -21,6 +21,8 @@ package struct ResumePlan: Sendable, Equatable {
     package var count: UInt64
     /// Some of them may be of events that were met by their ids and are derived once more: they can't be counted.
     package var isPartlyMet = false
+    /// An earlier epoch could not count them (`InheritedMessages.isInDoubt`).
+    package var isInDoubt = false
   }
 
   /// Acknowledged messages that a stream no longer has.
@@ -110,6 +112,8 @@ package struct ResumePlan: Sendable, Equatable {
   package var uncounted: [String: UInt64] = [:]
   /// Streams of whose removed messages the ids tell which events they are of.
   package var toldByIDs: Set<String> = []
+  /// Those of them whose messages can't be counted when the server has forgotten the ids.
+  var inDoubt: Set<String> = []
   /// By stream: what the epoch's checkpoints have to say of such messages, however they are dealt with.
   package var inherited: [String: InheritedMessages] = [:]
   /// Why not.
@@ -216,12 +220,13 @@ extension ResumePlan {
     for stream in streams {
       let state = checkpoint.states[stream.name]
       let known = [checkpoint.streams[stream.name], state?.had].compactMap(\.self)
-      if let acked = known.first(where: stream.hasLost) {
+      let unseen = known.isEmpty ? stream.lostUnseen(state, checkpoint) : nil
+      if let acked = known.first(where: stream.hasLost) ?? unseen?.message {
         let isKept = stream.isMemory || stream.onLoss != .refill
         if !isKept, let why = lostSnapshot(checkpoint, stream, acked) {
           return .needsSnapshot(why)
         }
-        plan.addLoss(of: stream, acked, state, checkpoint, oplog)
+        plan.addLoss(of: stream, acked, since: unseen?.since, state, checkpoint, oplog)
       } else {
         plan.addIntact(stream, checkpoint.streams[stream.name], state, checkpoint, oplog)
       }
@@ -288,6 +293,14 @@ extension ResumePlan {
     _ stream: StreamObservation, after sequence: UInt64, _ state: Checkpoint.StreamState?,
     _ settled: EventPosition?
   ) {
+    if let state, state.created == stream.created, let inherited = state.inherited,
+      inherited.isInDoubt, inherited.through > sequence
+    {
+      guard stream.exclusive, stream.lastSequence > sequence else { return }
+      unseen[stream.name] = Unseen(
+        after: sequence, count: stream.lastSequence - sequence, isInDoubt: true)
+      return
+    }
     var sequence = sequence
     if let state, state.created == stream.created, let uncounted = state.uncounted {
       sequence = max(sequence, uncounted)
@@ -314,8 +327,8 @@ extension ResumePlan {
   }
 
   private mutating func addLoss(
-    of stream: StreamObservation, _ acked: Checkpoint.Stream, _ state: Checkpoint.StreamState?,
-    _ checkpoint: Checkpoint, _ oplog: Oplog?
+    of stream: StreamObservation, _ acked: Checkpoint.Stream, since: OplogPosition?,
+    _ state: Checkpoint.StreamState?, _ checkpoint: Checkpoint, _ oplog: Oplog?
   ) {
     let name = stream.name
     // What is settled on the others isn't proven to be settled here.
@@ -344,7 +357,7 @@ extension ResumePlan {
       loss.remedy = .halted("Nothing is published to it until on_loss says refill or continue")
       halted[name] = state?.halted ?? checkpoint.resume
     case .refill:
-      let from = stream.firm?.position.entry ?? checkpoint.origin.position
+      let from = stream.firm?.position.entry ?? since ?? checkpoint.origin.position
       switch Self.reach(from, stream, oplog) {
       case .from(let position, let isMoment, let limit):
         loss.limit = limit
@@ -438,6 +451,24 @@ extension StreamObservation {
     guard contradicts(acked) else { return false }
     // A later message proves the earlier ones only within the same stream.
     return patchwork != nil || tail.map { $0.position < acked.position } ?? true
+  }
+
+  /// What is lost with a stream of which the checkpoint has no message, and that was made again since: what it was
+  /// being refilled with; or what came since the checkpoint, where the new stream has later messages, which prove
+  /// nothing of it.
+  ///
+  /// - Returns: what represents it, and since when it came; nil: since the beginning.
+  func lostUnseen(
+    _ state: Checkpoint.StreamState?, _ checkpoint: Checkpoint
+  ) -> (message: Checkpoint.Stream, since: OplogPosition?)? {
+    guard let state, state.created != created, !DeliberateError.isOn(.recreationUnnoticed),
+      state.refillTo != nil || !(patchwork?.behind.isEmpty ?? true)
+    else { return nil }
+    let to =
+      state.refillTo ?? checkpoint.settled ?? EventPosition(entry: checkpoint.resume, index: 0)
+    let message = Checkpoint.Stream(
+      sequence: 0, id: "", position: to, rule: RuleID(""), created: state.created)
+    return (message, state.refillTo == nil ? checkpoint.resume : nil)
   }
 
   /// Whether the stream can't be the one that acknowledged the message.

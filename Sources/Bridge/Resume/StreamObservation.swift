@@ -9,6 +9,8 @@ package struct StreamObservation: Sendable, Equatable {
     package var position: EventPosition
     package var rule: RuleID
     package var id: String
+    /// Of an entry in a bucket.
+    package var subject: String?
 
     package init(sequence: UInt64, position: EventPosition, rule: RuleID, id: String) {
       self.sequence = sequence

@@ -210,8 +210,13 @@ final class FaultInjector {
       let names = world.scenario.streams.filter { $0.bridges.count == 1 && !$0.isOfGroup }
         .map(\.name)
         .filter { jetStream.streams[$0] != nil }
-      guard !names.isEmpty, (try? jetStream.deleteStream(chance.pick(names))) != nil else {
-        return false
+      guard !names.isEmpty else { return false }
+      let name = chance.pick(names)
+      let configuration = jetStream.streams[name]?.configuration
+      guard (try? jetStream.deleteStream(name)) != nil else { return false }
+      // Somebody makes it again before a bridge notices.
+      if Scenario.choice.makesAgain, let configuration {
+        _ = try? jetStream.createStream(configuration)
       }
       network.handled()
     case .bucketDeleted:

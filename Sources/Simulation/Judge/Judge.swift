@@ -50,7 +50,8 @@ final class Judge {
       return StreamJudge(
         index, name, isExclusive: configuration.isExclusive(name),
         isChain: stream.map { ["auto", "chain"].contains($0.mode) } ?? false,
-        isEmptied: scenario.removes && stream != nil, maxAge: maxAge)
+        isEmptied: scenario.removes && stream != nil, isBucket: stream?.history != nil,
+        maxAge: maxAge)
     }
   }
 
@@ -187,7 +188,8 @@ final class Judge {
       guard let first = stream.firstMissing(truth, world.now) else { continue }
       let times = truth.committedAt[stream.index]
       count += times.count - first
-      oldest = min(oldest ?? .max, times[first])
+      // What was there, and is lost, is missing from then on.
+      oldest = min(oldest ?? .max, max(times[first], stream.lostAt))
     }
     return (count, oldest)
   }
@@ -297,7 +299,7 @@ final class Judge {
 
   /// Everything is settled.
   func lookAtEnd() {
-    if let wrong = cutover?.lookAtEnd() { return world.fail(wrong) }
+    if let wrong = cutover?.lookAtEnd() ?? wrongEntry() { return world.fail(wrong) }
     do {
       let parity = try ParityJudge(configuration, world.mongo)
       for stream in streams {
@@ -314,6 +316,25 @@ final class Judge {
     } catch {
       world.fail("verify: \(error)")
     }
+  }
+
+  /// A key of a bucket that does not end with its last committed value.
+  private func wrongEntry() -> String? {
+    for stream in streams {
+      guard let expected = truth.lastEntries[stream.index],
+        let held = world.jetStream.streams[stream.name]
+      else { continue }
+      for (subject, entry) in expected.sorted(by: { $0.key < $1.key }) {
+        // An operator may have purged it; what was never stored is missing in `firstMissing`.
+        guard let last = held.store.last(on: subject) else { continue }
+        let found = truth.own(last, isExclusive: stream.isExclusive, bridge: bridge)
+        if found?.position != entry.position || found?.fingerprint != entry.fingerprint {
+          return
+            "\(subject) ends with \(found.map { "\($0.position)" } ?? "somebody else's"), expected \(entry.position)"
+        }
+      }
+    }
+    return nil
   }
 
   /// Where messages are taken out, verify can tell no more than that they are gone.

@@ -11,6 +11,8 @@ struct StreamJudge {
   let isChain: Bool
   /// Operators, limits or consumers take messages out of it.
   let isEmptied: Bool
+  /// A bucket's: a key's value is its last message.
+  let isBucket: Bool
   /// In nanoseconds: what is older need not be published again.
   let maxAge: Int64?
   /// How many of the expected messages are known to have been stored.
@@ -39,16 +41,22 @@ struct StreamJudge {
   private static let mostInBatch = 1000
   /// The stream has lost what it held, as a whole or its end.
   private var hasLost = false
+  /// When that was seen last.
+  private(set) var lostAt = Int64.min
   /// When each of the expected messages was first stored; of streams that are emptied.
   private var storedAt: [Int64] = []
   /// When the servers forgot the ids of messages that are gone.
   private var forgotAt = Int64.min
+  /// Of a bucket, what each key holds.
+  private var values: [String: EventPosition] = [:]
   /// What follows a repeated message, while it is an earlier one.
   private var afterRepeated: Int?
 
   init(
-    _ index: Int, _ name: String, isExclusive: Bool, isChain: Bool, isEmptied: Bool, maxAge: Int64?
+    _ index: Int, _ name: String, isExclusive: Bool, isChain: Bool, isEmptied: Bool,
+    isBucket: Bool, maxAge: Int64?
   ) {
+    self.isBucket = isBucket
     self.isChain = isChain
     self.index = index
     self.name = name
@@ -73,7 +81,10 @@ struct StreamJudge {
     now: Int64, claimed: EventPosition?
   ) -> String? {
     if created != stream.created {
-      hasLost = created != nil
+      if created != nil {
+        hasLost = true
+        lostAt = now
+      }
       created = stream.created
       through = 0
       stored = 0
@@ -101,6 +112,12 @@ struct StreamJudge {
       if let wrong = follow(message, publishers) { return wrong }
     }
     through = max(through, stream.store.lastSequence)
+    // Operators purge, and servers lose.
+    for key in values.keys {
+      values[key] = stream.store.last(on: key).flatMap {
+        truth.own($0, isExclusive: isExclusive, bridge: bridge)?.position
+      }
+    }
     return nil
   }
 
@@ -130,6 +147,13 @@ struct StreamJudge {
   ) -> String? {
     guard let found = truth.own(message, isExclusive: isExclusive, bridge: bridge) else {
       return nil
+    }
+    if isBucket {
+      if let value = values[message.subject], found.position < value {
+        return
+          "\(name) \(message.sequence): \(found.position) replaces \(value) of \(message.subject), which is newer"
+      }
+      values[message.subject] = found.position
     }
     let expected = truth.messages[index]
     if let place = truth.place(of: found.position, in: index), place != stored,

@@ -25,6 +25,8 @@ final class Truth {
   private(set) var messages: [[Message]]
   /// When the entry of each was committed, in the world's time.
   private(set) var committedAt: [[Int64]]
+  /// Of the streams of buckets: by subject, the last message.
+  private(set) var lastEntries: [Int: [String: Message]] = [:]
   /// Of the newest committed entry.
   private(set) var newest: OplogPosition?
 
@@ -43,6 +45,9 @@ final class Truth {
     letters = names.firstIndex(of: configuration.deadLetter.stream) ?? 0
     messages = names.map { _ in [] }
     committedAt = messages.map { _ in [] }
+    for (index, name) in names.enumerated() where configuration.isBucket(name) {
+      lastEntries[index] = [:]
+    }
     expected = Self.deriver(configuration)
   }
 
@@ -121,8 +126,9 @@ final class Truth {
   private func add(_ message: DerivedMessage, at now: Int64) {
     onDerived(message, now)
     let fingerprint = fingerprint(message.subject, headers: message.headers, message.body)
-    messages[message.stream].append(
-      Message(position: message.position, fingerprint: fingerprint))
+    let made = Message(position: message.position, fingerprint: fingerprint)
+    messages[message.stream].append(made)
+    lastEntries[message.stream]?[String(decoding: message.subject, as: UTF8.self)] = made
     committedAt[message.stream].append(now)
   }
 

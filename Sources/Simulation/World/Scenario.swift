@@ -52,6 +52,8 @@ package struct Scenario: Sendable {
     var bridges: [Int] = [0]
     /// It is of a group that is cut over.
     var isOfGroup = false
+    /// It is a bucket's, which keeps so many entries of each key.
+    var history: Int?
     private(set) var removal = Removal.none
 
     mutating func narrow(to aim: Aim) {
@@ -94,6 +96,10 @@ package struct Scenario: Sendable {
     package var bridges: Int?
     /// A group is cut over.
     package var cutsOver = false
+    /// A rule puts entries into a bucket.
+    package var hasBucket = false
+    /// A stream that is deleted is made again at once.
+    package var makesAgain = false
     /// What histories are narrowed to.
     package var aim: Aim?
   }
@@ -118,7 +124,9 @@ package struct Scenario: Sendable {
     let hasFast = server >= ServerVersion(2, 14, 0)
     let cutsOver = Self.choice.cutsOver
     // What is removed from a group's stream can't be told from what was never there.
-    removes = chance.one(in: 3) && !cutsOver && aim == nil
+    let anyRemoval = chance.one(in: 3)
+    // A bucket keeps no more than its history.
+    removes = (anyRemoval || Self.choice.hasBucket) && !cutsOver && aim == nil
     var streams: [Stream] = []
     for name in ["ROOMS", "USERS"] {
       let isExclusive = name == "ROOMS" || (chance.one(in: 2) && !(aim?.sharesUsers ?? false))
@@ -153,6 +161,7 @@ package struct Scenario: Sendable {
     }
     cutover = cutsOver ? CutoverScenario(seed: seed, aim) : nil
     if let cutover { streams.append(cutover.stream(replicas: replicas)) }
+    if Self.choice.hasBucket { streams.append(Self.bucket(seed, replicas, hasFast: hasFast)) }
     self.streams = streams
     let minutes = chance.between(20, 120)
     length = aim?.length ?? cutover?.length ?? minutes * Nano.minute
@@ -190,6 +199,18 @@ package struct Scenario: Sendable {
     }
   }
 
+  private static func bucket(_ seed: UInt64, _ replicas: Int, hasFast: Bool) -> Stream {
+    var chance = Chance(seed, 12)
+    return Stream(
+      name: "KV_\(bucketName)", mode: chance.pick(["auto", "chain"] + (hasFast ? ["fast"] : [])),
+      isExclusive: true, replicas: replicas, history: chance.pick([1, 1, 2, 5]))
+  }
+
+  static let bucketName = "STATES"
+
+  /// The stream of the bucket.
+  var bucket: Stream? { streams.first { $0.history != nil } }
+
   private static func removal(_ chance: inout Chance) -> Removal {
     switch chance.below(7) {
     case 0: .none
@@ -217,7 +238,8 @@ package struct Scenario: Sendable {
       """
     if let cutover { text += cutover.settings }
     text += "streams:\n"
-    for stream in streams where bridges == 1 || stream.bridges.contains(bridge) {
+    let own = streams.filter { bridges == 1 || $0.bridges.contains(bridge) }
+    for stream in own where stream.history == nil {
       let subject = stream.name.lowercased()
       text += """
           - name: \(stream.name)
@@ -244,6 +266,18 @@ package struct Scenario: Sendable {
 
         """
     }
+    for stream in own {
+      guard let history = stream.history else { continue }
+      text += """
+        kv:
+          - bucket: \(Self.bucketName)
+            history: \(history)
+            publish: \(stream.mode)
+            replicas: \(stream.replicas)
+            on_loss: \(stream.onLoss)
+
+        """
+    }
     text += "rules:\n"
     let rules =
       bridges == 1
@@ -251,6 +285,7 @@ package struct Scenario: Sendable {
       : bridge == 0 ? [Self.rooms, Self.created] : [Self.users, Self.changed]
     for rule in rules { text += rule + "\n" }
     if let cutover { text += cutover.rule + "\n" }
+    if own.contains(where: { $0.history != nil }) { text += Self.states + "\n" }
     return text
   }
 
@@ -266,6 +301,12 @@ package struct Scenario: Sendable {
         stream: USERS
         match: { namespace: app.users, operations: [insert, replace, delete] }
         subject: "users.{documentKey._id}.{fullDocument.s}"
+    """
+  private static let states = """
+      - name: state
+        delivery: kv
+        match: { namespace: app.states, operations: [insert, replace, delete] }
+        kv: { bucket: \(bucketName), key: "{documentKey._id}" }
     """
   private static let created = """
       - name: created

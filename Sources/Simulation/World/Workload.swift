@@ -9,6 +9,9 @@ final class Workload {
   private let rooms: CollectionID
   private let users: CollectionID
   private let others: CollectionID
+  private let states: CollectionID
+  /// Those that operations are on.
+  private let collections: [CollectionID]
   private let session: SessionID
   /// Of one that is prepared, the next primary may lack the end that it had: it is open again.
   private var transactions: [TransactionID] { self.set.openTransactions }
@@ -28,6 +31,10 @@ final class Workload {
     rooms = set.collection("app", "rooms")
     users = set.collection("app", "users")
     others = set.collection("app", "others")
+    states = set.collection("app", "states")
+    collections =
+      [rooms, rooms, users, others]
+      + (world.scenario.bucket == nil ? [] : [states, states, states])
     session = set.session()
   }
 
@@ -50,7 +57,7 @@ final class Workload {
   }
 
   private func operation() -> DocumentChange {
-    operation(on: chance.pick([rooms, rooms, users, others]))
+    operation(on: chance.pick(collections))
   }
 
   private func operation(on collection: CollectionID) -> DocumentChange {
