@@ -1,5 +1,5 @@
 import Foundation
-import JSON
+public import JSON
 public import JSONSchema
 import Synchronization
 
@@ -19,7 +19,7 @@ public struct SchemaFile: Sendable {
   private let name: String
   private let uri: String
   private let text: String
-  private let document: JSONValue
+  public let document: JSONValue
   private let folder: SchemaFolder
 
   /// - Parameter name: its name in errors; by default the path.
@@ -83,23 +83,33 @@ public struct SchemaFile: Sendable {
   /// Source: JSON Schema 2020-12, section 9.3, compound schema documents.
   var bundled: JSONValue {
     let others = others
-    guard !others.isEmpty, case .object(var members) = document else { return document }
+    guard !others.isEmpty, case .object = document else { return document }
+    // Here a file with an `$id` is known by that alone, not by its path.
+    let base = folder.bundleURI(of: uri)
+    var uris: [String: String] = [:]
+    for other in others { if let id = other.id { uris[folder.bundleURI(of: other.uris[0])] = id } }
+    let names = RenamedReferences(uris, in: id ?? base)
+    guard case .object(var members) = names.renamed(document, base: base) else { return document }
     let draft = document["$schema"]?.stringValue.flatMap { SchemaDraft(metaschema: $0) }
     let keyword = draft == .draft7 ? "definitions" : "$defs"
     var embedded: [JSONValue.Member] = []
-    if case .object(let own)? = document[keyword] { embedded = own }
+    if case .object(let own)? = members.first(where: { $0.key == keyword })?.value {
+      embedded = own
+    }
     for other in others {
-      guard case .object(let inner) = other.document else { continue }
-      let uri = other.document["$id"]?.stringValue ?? folder.bundleURI(of: other.uris[0])
+      let path = folder.bundleURI(of: other.uris[0])
+      let document = names.renamed(other.document, base: path)
+      guard case .object(let inner) = document else { continue }
+      let uri = other.document["$id"]?.stringValue ?? path
       // Draft-07 ignores everything beside a $ref.
       let own =
         draft == .draft7 && inner.contains { $0.key == "$ref" }
-        ? [.init("allOf", .array([other.document]))] : inner.filter { $0.key != "$id" }
+        ? [.init("allOf", .array([document]))] : inner.filter { $0.key != "$id" }
       embedded.append(.init(uri, .object([.init("$id", .string(uri))] + own)))
     }
     members.removeAll { $0.key == keyword }
     members.append(.init(keyword, .object(embedded)))
-    if id == nil { members.insert(.init("$id", .string(folder.bundleURI(of: uri))), at: 0) }
+    if id == nil { members.insert(.init("$id", .string(base)), at: 0) }
     return .object(members)
   }
 
@@ -118,6 +128,11 @@ final class SchemaFolder: Sendable {
     var document: JSONValue
 
     var name: String { path.split(separator: "/").last.map(String.init) ?? path }
+
+    /// Its `$id`, as references name it.
+    var id: String? {
+      document["$id"]?.stringValue.map { $0.hasSuffix("#") ? String($0.dropLast()) : $0 }
+    }
   }
 
   private struct Contents {
@@ -190,12 +205,14 @@ final class SchemaFolder: Sendable {
       let reference = String(reference(to: uri))
       let path = reference.removingPercentEncoding ?? reference
       var uris = [uri]
-      if let id = json["$id"]?.stringValue {
-        uris.append(id.hasSuffix("#") ? String(id.dropLast()) : id)
+      var entry = File(path: path, uris: uris, document: json)
+      if let id = entry.id {
+        uris.append(id)
       } else if let base {
         uris += [base + reference, base + path]
       }
-      contents.files.append(File(path: path, uris: uris, document: json))
+      entry.uris = uris
+      contents.files.append(entry)
       for uri in uris { contents.byURI[uri] = contents.files.count - 1 }
       contents.digest += "\(text.utf8.count):\(text)"
     }

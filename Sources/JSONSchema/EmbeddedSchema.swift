@@ -15,6 +15,8 @@ package struct EmbeddedSchema {
   private let draft: SchemaDraft
   private var isMixed = false
   private var hasReference = false
+  /// The resources that are referred to.
+  private var requested: [String] = []
 
   /// A schema that grows beyond this many values is not inlined.
   private static let most = 20_000
@@ -23,7 +25,9 @@ package struct EmbeddedSchema {
   ///   - document: the schema, with everything that it refers to.
   ///   - place: JSON pointer to where it will be.
   package static func embedded(_ document: JSONValue, at place: String) -> JSONValue {
-    let embedding = EmbeddedSchema(document, at: place)
+    let alone = EmbeddedSchema(document, at: place)
+    let embedding =
+      alone.withMetaschemas.map { EmbeddedSchema($0, at: place) } ?? alone
     // Where it depends on the way which place is meant, only the schema's own rules tell.
     guard embedding.hasReference, !embedding.isMixed, !embedding.isDynamic else { return document }
     return embedding.inlined ?? embedding.pointed
@@ -44,7 +48,7 @@ package struct EmbeddedSchema {
 
   // MARK: What there is
 
-  private static func base(of schema: JSONValue, in base: String, _ draft: SchemaDraft) -> String {
+  static func base(of schema: JSONValue, in base: String, _ draft: SchemaDraft) -> String {
     guard let id = schema["$id"]?.stringValue, !id.hasPrefix("#"),
       draft != .draft7 || schema["$ref"] == nil
     else { return base }
@@ -69,7 +73,10 @@ package struct EmbeddedSchema {
       dynamicAnchors[anchor, default: 0] += 1
     }
     if schema["$recursiveAnchor"] == .bool(true) { recursiveAnchors += 1 }
-    if Self.reference(of: schema) != nil { hasReference = true }
+    if let reference = Self.reference(of: schema) {
+      hasReference = true
+      requested.append(URIReference(base).resolving(reference.text).resource)
+    }
     for (inner, steps) in Self.subschemas(of: schema, draft) { note(inner, pointer + steps, base) }
   }
 
@@ -98,9 +105,16 @@ package struct EmbeddedSchema {
     return found
   }
 
-  /// The schema with each of its subschemas replaced.
   private func rebuilt(
     _ schema: JSONValue, _ pointer: String, _ body: (JSONValue, String) -> JSONValue?
+  ) -> JSONValue? {
+    Self.rebuilt(schema, pointer, draft, body)
+  }
+
+  /// A schema with each of its subschemas replaced.
+  static func rebuilt(
+    _ schema: JSONValue, _ pointer: String, _ draft: SchemaDraft,
+    _ body: (JSONValue, String) -> JSONValue?
   ) -> JSONValue? {
     guard case .object(let members) = schema else { return schema }
     var new: [JSONValue.Member] = []
@@ -132,6 +146,26 @@ package struct EmbeddedSchema {
       new.append(.init(member.key, value))
     }
     return .object(new)
+  }
+
+  /// With the metaschemas that it refers to among its definitions. Nil if there are none, or if they can't be parts of a
+  /// schema of this draft.
+  private var withMetaschemas: JSONValue? {
+    let missing = requested.filter { resources[$0] == nil && Metaschemas.document($0) != nil }
+    guard !missing.isEmpty, case .object(var members) = document else { return nil }
+    let keyword = draft == .draft7 ? "definitions" : "$defs"
+    var definitions = document[keyword]?.objectValue ?? []
+    var added: Set<String> = []
+    for uri in Set(missing).sorted() {
+      guard let parts = MetaschemaParts(uri, in: draft) else { return nil }
+      for part in parts.documents {
+        // A part of two of them leads to one of the two only.
+        guard added.insert(part.uri).inserted else { return nil }
+        definitions.append(.init(part.uri, part.document))
+      }
+    }
+    members.removeAll { $0.key == keyword }
+    return .object(members + [.init(keyword, .object(definitions))])
   }
 
   // MARK: References

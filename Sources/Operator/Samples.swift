@@ -51,6 +51,14 @@ public struct Samples {
   }
 
   private func names() throws -> [String] {
+    var isFolder: ObjCBool = false
+    let exists = FileManager.default.fileExists(atPath: folder, isDirectory: &isFolder)
+    guard exists, isFolder.boolValue else {
+      throw Unreadable(
+        description:
+          "\(folder) is \(exists ? "no folder" : "not there"): name a folder with recorded "
+          + "events, in files NAME\(Self.eventsSuffix)")
+    }
     let files: [String]
     do {
       files = try FileManager.default.contentsOfDirectory(atPath: folder)

@@ -4,6 +4,7 @@ import JSON
 public import JSONSchema
 import JetStream
 public import Logging
+import NATS
 public import SchemaCatalog
 
 /// Published schemas, in a KV bucket: `tailrace schema publish|list|show|pull`.
@@ -36,7 +37,9 @@ public struct SchemaStore: Sendable {
   /// All versions of a name, and what they owe to each other.
   public struct History: Sendable {
     public var name: SchemaName
+    /// Where it isn't understood, the one that counts without any; `policyFault` says so.
     public var policy: SchemaPolicy
+    public var policyFault: String?
     public var versions: [Version]
     /// The highest number that was ever given.
     public var highest: Int
@@ -50,7 +53,8 @@ public struct SchemaStore: Sendable {
 
   /// What a name's policy was, and is.
   public struct PolicyChange: Sendable {
-    public var before: SchemaPolicy
+    /// Nil: it was not understood.
+    public var before: SchemaPolicy?
     public var now: SchemaPolicy
   }
 
@@ -74,7 +78,13 @@ public struct SchemaStore: Sendable {
     do throws(SchemaError) { compiled = try schema.compiled() } catch { throw .schema(error) }
     do throws(BridgeError) {
       return try await configuration.withJetStream(logger) { jetStream throws(BridgeError) in
-        let bucket = KeyValueBucket(jetStream, name: Self.bucket)
+        let size = schema.bytes.count
+        if let reason = SchemaBucket.refusal(
+          ofSize: size, maximum: jetStream.connection.info.maxPayload, "max_payload of the server")
+        {
+          throw .configuration(reason)
+        }
+        let bucket = try await self.bucket(jetStream, toWrite: size)
         try await ask { () throws(JetStreamError) in try await bucket.ensure(replicas: replicas) }
         return try await publish(schema, compiled, name, policy, bucket)
       }
@@ -89,6 +99,9 @@ public struct SchemaStore: Sendable {
   ) async throws(BridgeError) -> Published {
     for _ in 0..<Self.attempts {
       let history = try await self.history(name, bucket)
+      if let fault = history.policyFault, policy == nil {
+        throw .configuration("\(fault). Say what it is to be: --compatibility")
+      }
       let highest = try await self.highest(name, atLeast: history.highest, bucket)
       guard highest < Self.mostVersions else {
         throw .configuration(
@@ -162,9 +175,10 @@ public struct SchemaStore: Sendable {
   private func change(
     _ policy: SchemaPolicy?, of history: History, _ bucket: KeyValueBucket
   ) async throws(BridgeError) -> PolicyChange? {
-    guard let policy, policy != history.policy else { return nil }
+    let before = history.policyFault == nil ? history.policy : nil
+    guard let policy, policy != before else { return nil }
     try await save(policy, history.name, bucket)
-    return PolicyChange(before: history.policy, now: policy)
+    return PolicyChange(before: before, now: policy)
   }
 
   /// False if somebody else has written the key meanwhile.
@@ -198,12 +212,30 @@ public struct SchemaStore: Sendable {
     configuration.streams.compactMap { $0.settings["num_replicas"]?.integer(Int.self) }.max() ?? 1
   }
 
+  // MARK: The bucket
+
+  /// - Parameter size: of a value that is to be written; nil: none is.
+  /// - Throws: if a stream of that name can't hold the catalogue.
+  private func bucket(
+    _ jetStream: JetStreamClient, toWrite size: Int? = nil
+  ) async throws(BridgeError) -> KeyValueBucket {
+    let bucket = KeyValueBucket(jetStream, name: Self.bucket)
+    let info = try await ask { () throws(JetStreamError) in
+      try await jetStream.stream("KV_\(bucket.name)")
+    }
+    guard let info else { return bucket }
+    let present = SchemaBucket(name: bucket.name, config: info.config)
+    if let reason = present.refusal(toWrite: size) { throw .configuration(reason) }
+    if let warning = present.warning { logger.warning("\(warning)") }
+    return bucket
+  }
+
   // MARK: Reading
 
   /// All names; empty where nothing was published.
   public func list() async throws(BridgeError) -> [History] {
     try await configuration.withJetStream(logger) { jetStream throws(BridgeError) in
-      let bucket = KeyValueBucket(jetStream, name: Self.bucket)
+      let bucket = try await bucket(jetStream)
       var found: [History] = []
       let names = Set(try await keys(bucket, "").compactMap { SchemaName.version(ofKey: $0)?.name })
       for name in names.sorted(by: { $0.description < $1.description }) {
@@ -216,7 +248,7 @@ public struct SchemaStore: Sendable {
   /// One name; without versions where nothing was published under it.
   public func history(_ name: SchemaName) async throws(BridgeError) -> History {
     try await configuration.withJetStream(logger) { jetStream throws(BridgeError) in
-      try await history(name, KeyValueBucket(jetStream, name: Self.bucket))
+      try await history(name, bucket(jetStream))
     }
   }
 
@@ -241,11 +273,13 @@ public struct SchemaStore: Sendable {
       try await bucket.get(name.policyKey)
     }
     if let policy {
-      guard let known = SchemaPolicy(policy.value) else {
-        throw .configuration(
-          "\(name.policyKey) in the bucket \(Self.bucket) is no policy that is understood here")
+      if let known = SchemaPolicy(policy.value) {
+        history.policy = known
+      } else {
+        history.policyFault =
+          "\(name.policyKey) in the bucket \(Self.bucket) is no policy that is understood here, such as "
+          + String(decoding: SchemaPolicy().bytes, as: UTF8.self)
       }
-      history.policy = known
     }
     return history
   }

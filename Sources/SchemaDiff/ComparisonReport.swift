@@ -53,10 +53,12 @@ extension SchemaComparison {
         })
     }
     let verdict = isStrict ? direction.strictVerdict : direction.verdict
+    let caveats = isStrict ? [] : direction.caveats
+    let differences = direction.differences + (isStrict ? direction.caveats : [])
     return .object([
       .init("verdict", .string(verdict.rawValue)),
-      .init("differences", list(direction.differences)),
-      .init("caveats", list(direction.caveats)),
+      .init("differences", list(differences)),
+      .init("caveats", list(caveats)),
       .init(
         "undecided",
         .array(

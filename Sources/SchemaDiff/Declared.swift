@@ -1,4 +1,5 @@
 import JSON
+import JSONSchema
 
 /// What a writer's schema has to say about the names of an object's members.
 struct Declared {
@@ -24,11 +25,11 @@ extension Solver {
         case .outside(let names, let patterns):
           found.names.formUnion(names)
           found.patterns.formUnion(patterns)
-          // `additionalProperties: true` is as if it weren't there.
-          if inner != .never { found.describesOthers = true }
+          // `additionalProperties: true` is as if it weren't there, however it is spelt.
+          if !isImpossible(inner, .all) { found.describesOthers = true }
         }
       // Neither does `propertyNames: true` say anything.
-      case .someKey(let inner): if inner != .never { found.describesOthers = true }
+      case .someKey(let inner): if !isImpossible(inner, .string) { found.describesOthers = true }
       case .members: found.counts = true
       case .value(let text):
         guard let members = builder.table.values[text]?.objectValue else { continue }
@@ -41,6 +42,29 @@ extension Solver {
     }
     return found
   }
+
+  /// Whether no value of some types is like that, whatever the writer's schema declares. False if that is not known.
+  private func isImpossible(_ literal: Literal, _ types: JSONTypes) -> Bool {
+    let literal = builder.table.all([literal, builder.table.types(types)])
+    if let known = impossible[literal] { return known }
+    let isKnownValue = Self.anyValues.contains { holds(literal, $0) == true }
+    var isImpossible = false
+    if !isKnownValue, literal != .always {
+      // In its own search: this one may be in the midst of the same goal.
+      let other = Solver(builder)
+      if case .none = other.search(Goal(reader: [literal]), assumesDeclared: false) {
+        isImpossible = true
+      }
+    }
+    impossible[literal] = isImpossible
+    return isImpossible
+  }
+
+  /// Nearly all that can be is one of these.
+  private static let anyValues: [JSONValue] = [
+    .null, true, 0, 1, .int(-1), .number("0.5"), "", "a", "text", [], [.null], .object([]),
+    .object([.init("a", .null)]),
+  ]
 
   /// What is said of the value of a member.
   ///
@@ -92,7 +116,9 @@ extension Solver {
       guard seen.insert(number).inserted else { continue }
       switch builder.table.terms[number] {
       case .all(let parts): open += parts.map(\.term)
-      case .schema(let schema): open.append(builder.body(schema).term)
+      case .schema(let schema):
+        open.append(builder.body(schema).term)
+        open += builder.spoken(schema).map(\.term)
       case let term: found.append(term)
       }
     }

@@ -17,6 +17,13 @@ struct DirectionSearch {
   /// How often a rule was found, or one that is left for the end.
   private var found = 0
   private var edges: [Edge] = []
+  private var told: [Told] = []
+
+  /// What a rule says that was told, or that is left for the end: then there is no witness yet.
+  private struct Told {
+    var literal: Literal
+    var witness: JSONValue?
+  }
 
   /// A schema within itself. It is broken where it is broken below itself, if it is: that is known in the end.
   private struct Edge {
@@ -34,6 +41,8 @@ struct DirectionSearch {
   private static let mostBranches = 24
   /// So many parts of alternatives are each asked about, known or not.
   private static let mostAlternativeParts = 60
+  /// So many alternatives that only the writer's version has are each asked about.
+  private static let mostNewBranches = 256
 
   init(writer: CompiledSchema, reader: CompiledSchema, readerSide: Side, _ builder: TermBuilder) {
     self.writer = writer
@@ -47,16 +56,17 @@ struct DirectionSearch {
 
   mutating func run() -> SchemaComparison.Direction {
     let root = solver.builder.classes.root(readerSide)
-    if case .none = search(solver.builder.literal(root), assumesDeclared: false) {
-      return result
-    }
+    let whole = search(solver.builder.literal(root), assumesDeclared: false)
+    if case .none = whole { return result }
     walk(root, "") { $0 }
     for edge in edges where !isExplained(edge.schema) {
       judge(edge.part, edge.literal, edge.place, edge.anyway)
     }
+    // If no part can be broken, the whole can't be, whether it was decided or not.
+    if case .undecided = whole { return result }
     if result.differences.isEmpty, result.caveats.isEmpty, result.doubts.isEmpty {
       result.doubts.append(
-        .init(pointer: "", instance: "", reason: "the whole is undecided, its parts are not"))
+        .init(pointer: "", instance: "", reason: "a value breaks the whole, and none of its parts"))
     }
     return result
   }
@@ -96,11 +106,14 @@ struct DirectionSearch {
     }
     if case .subschema(let schema, _) = part.content {
       found += 1
+      told.append(Told(literal: literal))
       edges.append(
         Edge(schema: schema, part: part, literal: literal, place: place, anyway: anyway))
       return
     }
-    if refine(part, literal, place, wrap) { return }
+    if let branches = branches(part) {
+      return examine(branches, part, literal, place, anyway, wrap)
+    }
     judge(part, literal, place, anyway)
   }
 
@@ -113,26 +126,51 @@ struct DirectionSearch {
     return pointers.contains { $0 == start || $0.hasPrefix(start + "/") }
   }
 
+  /// What a question about a part came to.
+  private enum Finding {
+    case difference(JSONValue)
+    case caveat(JSONValue)
+    case doubt(String)
+    case nothing
+  }
+
   private mutating func judge(
     _ part: SchemaPart, _ literal: Literal, _ place: String, _ anyway: Answer
   ) {
+    let finding = finding(literal, anyway)
+    if case .doubt(let reason) = finding { return doubt(part, place, reason) }
+    tell(finding, part, literal, place)
+  }
+
+  private mutating func finding(_ literal: Literal, _ anyway: Answer) -> Finding {
+    func proved(_ value: JSONValue, _ finding: Finding) -> Finding {
+      isProved(value) ? finding : .doubt("a value that should prove it doesn't")
+    }
     switch search(literal, assumesDeclared: true) {
-    case .found(let value), .guess(let value, _):
-      guard isProved(value) else {
-        return doubt(part, place, "a value that should prove it doesn't")
-      }
-      add(part, place, value, \.differences)
-    case .undecided(let reason): doubt(part, place, reason)
+    case .found(let value), .guess(let value, _): return proved(value, .difference(value))
+    case .undecided(let reason): return .doubt(reason)
     case .none:
       switch anyway {
-      case .found(let value), .guess(let value, _):
-        guard isProved(value) else {
-          return doubt(part, place, "a value that should prove it doesn't")
-        }
-        add(part, place, value, \.caveats)
-      case .undecided(let reason): doubt(part, place, reason)
-      case .none: break
+      case .found(let value), .guess(let value, _): return proved(value, .caveat(value))
+      case .undecided(let reason): return .doubt(reason)
+      case .none: return .nothing
       }
+    }
+  }
+
+  /// - Parameter branch: the writer's alternative that the value is of.
+  private mutating func tell(
+    _ finding: Finding, _ part: SchemaPart, _ literal: Literal, _ place: String,
+    branch: SchemaKey? = nil
+  ) {
+    switch finding {
+    case .difference(let value):
+      add(part, place, value, branch, \.differences)
+      told.append(Told(literal: literal, witness: value))
+    case .caveat(let value):
+      add(part, place, value, branch, \.caveats)
+      told.append(Told(literal: literal, witness: value))
+    case .doubt, .nothing: break
     }
   }
 
@@ -142,11 +180,11 @@ struct DirectionSearch {
   }
 
   private mutating func add(
-    _ part: SchemaPart, _ place: String, _ value: JSONValue,
+    _ part: SchemaPart, _ place: String, _ value: JSONValue, _ branch: SchemaKey?,
     _ list: WritableKeyPath<SchemaComparison.Direction, [SchemaComparison.Difference]>
   ) {
     found += 1
-    let message = RuleSentence.message(part, readerSide, solver)
+    let message = RuleSentence.message(part, readerSide, branch, solver)
     let known = result[keyPath: list].contains {
       $0.pointer == part.pointer && $0.message == message
     }
@@ -163,20 +201,51 @@ struct DirectionSearch {
 
   // MARK: Alternatives
 
-  /// For what breaks all alternatives: the rule of one of them that alone is broken, all its others being
-  /// fulfilled. False: there is none.
-  private mutating func refine(
-    _ part: SchemaPart, _ literal: Literal, _ place: String,
-    _ wrap: @escaping (Literal) -> Literal
-  ) -> Bool {
-    guard case .rule = part.content, part.keyword == "anyOf" || part.keyword == "oneOf",
-      let branches = branches(part), branches.count <= Self.mostBranches
-    else { return false }
-    // What the writer's version of an alternative has, too, is hardly in the way.
-    return refine(part, branches, literal, place, wrap, skippingKnown: true)
-      || refine(part, branches, literal, place, wrap, skippingKnown: false)
+  /// What breaks all alternatives: the rules that alone prevent one of them; then the alternatives that only the
+  /// writer's version has; then whatever else there is.
+  private mutating func examine(
+    _ branches: [SchemaKey], _ part: SchemaPart, _ literal: Literal, _ place: String,
+    _ anyway: Answer, _ wrap: @escaping (Literal) -> Literal
+  ) {
+    let before = told.count
+    if branches.count <= Self.mostBranches {
+      // What the writer's version of an alternative has, too, is hardly in the way.
+      _ =
+        refine(part, branches, literal, place, wrap, skippingKnown: true)
+        || refine(part, branches, literal, place, wrap, skippingKnown: false)
+    }
+    let own = solver.literal(part)
+    for branch in newBranches(than: branches, part) {
+      let isOther = !solver.builder.literal(branch)
+      let asked = wrap(solver.builder.table.any([own, isOther]))
+      let isToldAlready = told[before...].contains { each in
+        each.witness.map { solver.holds(asked, $0) == false } ?? false
+      }
+      if isToldAlready || questions >= Self.mostQuestions { continue }
+      let anyway = search(asked, assumesDeclared: false)
+      tell(finding(asked, anyway), part, asked, place, branch: branch)
+    }
+    guard told.count > before else { return judge(part, literal, place, anyway) }
+    let rest = solver.builder.table.any([literal] + told[before...].map { !$0.literal })
+    let left = search(rest, assumesDeclared: false)
+    if case .none = left { return }
+    judge(part, rest, place, left)
   }
 
+  /// The alternatives in the same place of the writer's version that the reader's doesn't have.
+  private func newBranches(than branches: [SchemaKey], _ part: SchemaPart) -> [SchemaKey] {
+    let classes = solver.builder.classes
+    let known = Set(branches.map { classes[$0] })
+    guard let counterpart = classes.counterpart(of: part.schema, on: writerSide) else { return [] }
+    var new: [SchemaKey] = []
+    for keyword in ["anyOf", "oneOf"] {
+      new += self.branches(of: counterpart, keyword) ?? []
+    }
+    return Array(new.filter { !known.contains(classes[$0]) }.prefix(Self.mostNewBranches))
+  }
+
+  /// For what breaks all alternatives: the rules of single ones that alone are broken, all their others being fulfilled.
+  /// False: there is none.
   private mutating func refine(
     _ part: SchemaPart, _ branches: [SchemaKey], _ literal: Literal, _ place: String,
     _ wrap: @escaping (Literal) -> Literal, skippingKnown: Bool
@@ -184,6 +253,7 @@ struct DirectionSearch {
     var attempt = self
     attempt.result = SchemaComparison.Direction()
     attempt.edges = []
+    attempt.told = []
     let own = solver.literal(part)
     for branch in branches {
       let parts = solver.parts(branch)
@@ -202,20 +272,19 @@ struct DirectionSearch {
       }
     }
     questions = attempt.questions
-    let told = attempt.result
-    guard !told.differences.isEmpty || !told.caveats.isEmpty, told.doubts.isEmpty else {
+    let found = attempt.result
+    guard !found.differences.isEmpty || !found.caveats.isEmpty, found.doubts.isEmpty else {
       return false
     }
     // Only if the parts say as much as the whole.
-    if told.differences.isEmpty,
-      case .found = search(literal, assumesDeclared: true)
-    {
-      return false
+    if found.differences.isEmpty {
+      guard case .none = search(literal, assumesDeclared: true) else { return false }
     }
-    result.differences += told.differences
-    result.caveats += told.caveats
+    result.differences += found.differences
+    result.caveats += found.caveats
     edges += attempt.edges
-    found += 1
+    told += attempt.told
+    self.found += 1
     return true
   }
 
@@ -232,12 +301,19 @@ struct DirectionSearch {
   }
 
   private func branches(_ part: SchemaPart) -> [SchemaKey]? {
+    guard case .rule = part.content, part.keyword == "anyOf" || part.keyword == "oneOf" else {
+      return nil
+    }
+    return branches(of: part.schema, part.keyword)
+  }
+
+  private func branches(of key: SchemaKey, _ keyword: String) -> [SchemaKey]? {
     let classes = solver.builder.classes
-    guard case .keywords(let keywords)? = classes.node(part.schema)?.content else { return nil }
-    for (name, keyword) in keywords where name == part.keyword {
-      switch keyword {
+    guard case .keywords(let keywords)? = classes.node(key)?.content else { return nil }
+    for (name, found) in keywords where name == keyword {
+      switch found {
       case .anyOf(let schemas), .oneOf(let schemas):
-        return schemas.map { classes.below(part.schema, $0) }
+        return schemas.map { classes.below(key, $0) }
       default: return nil
       }
     }

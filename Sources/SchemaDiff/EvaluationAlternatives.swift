@@ -174,20 +174,35 @@ struct EvaluationAlternatives {
   private mutating func outcomes(
     _ schemas: [SchemaID], in key: SchemaKey, where isWanted: (Int) -> Bool
   ) -> [Alternative]? {
-    var found: [(alternative: Alternative, valid: Int)] = [(Alternative(condition: .always), 0)]
-    for schema in schemas {
+    let kinds = schemas.map { ObjectKind(builder.classes.below(key, $0), builder.classes) }
+    let types = types(of: key)
+    var found: [(alternative: Alternative, valid: [Int])] = [(Alternative(condition: .always), [])]
+    for (index, schema) in schemas.enumerated() {
       guard let inner = alternatives(of: schema, in: key) else { return nil }
       let failed = [Alternative(condition: !builder.literal(schema, in: key))]
-      var next: [(Alternative, Int)] = []
+      var next: [(Alternative, [Int])] = []
       for (alternative, valid) in found {
-        guard let no = product([alternative], failed), let yes = product([alternative], inner)
-        else { return nil }
+        guard let no = product([alternative], failed) else { return nil }
         next += no.map { ($0, valid) }
-        next += yes.map { ($0, valid + 1) }
+        // No value is of two kinds.
+        let isExcluded = valid.contains {
+          kinds[$0].excludes(kinds[index]) && !kinds[$0].shares(kinds[index], within: types)
+        }
+        if isExcluded { continue }
+        guard let yes = product([alternative], inner) else { return nil }
+        next += yes.map { ($0, valid + [index]) }
       }
       guard next.count <= Self.most else { return nil }
       found = next
     }
-    return found.filter { isWanted($0.valid) }.map(\.alternative)
+    return found.filter { isWanted($0.valid.count) }.map(\.alternative)
+  }
+
+  /// What values have to be, whatever else a schema says.
+  private func types(of key: SchemaKey) -> JSONTypes {
+    guard case .keywords(let keywords)? = builder.classes.node(key)?.content else { return .all }
+    return keywords.reduce(into: JSONTypes.all) { types, keyword in
+      if case .type(let some) = keyword.keyword { types.formIntersection(some) }
+    }
   }
 }

@@ -55,7 +55,9 @@ struct ObjectKind {
   }
 
   /// Whether other values than objects can be of both.
-  func shares(_ other: ObjectKind) -> Bool {
-    !types.intersection(other.types).isSubset(of: .object)
+  ///
+  /// - Parameter around: the types that values have anyway.
+  func shares(_ other: ObjectKind, within around: JSONTypes = .all) -> Bool {
+    !types.intersection(other.types).intersection(around).isSubset(of: .object)
   }
 }

@@ -4,14 +4,21 @@ import Patterns
 
 /// What a rule asks, as a sentence.
 enum RuleSentence {
-  static func message(_ part: SchemaPart, _ side: Side, _ solver: Solver) -> String {
+  /// - Parameter branch: an alternative that only the other version has.
+  static func message(
+    _ part: SchemaPart, _ side: Side, _ branch: SchemaKey?, _ solver: Solver
+  ) -> String {
     let classes = solver.builder.classes
     let key = part.schema
     let rule = rule(part, keyword(part.keyword, classes.node(key)))
     let other: Side = side == .new ? .old : .new
-    let counterpart = classes.model(other)?.schemas.first {
-      $0.pointer == classes.node(key)?.pointer && !part.keyword.isEmpty
+    if let branch {
+      return
+        "\(name(side)) asks: \(rule); \(name(other)) has another one, \(solver.pointer(branch))"
     }
+    let counterpart =
+      part.keyword.isEmpty
+      ? nil : classes.counterpart(of: key, on: other).flatMap { classes.node($0) }
     guard let present = keyword(part.keyword, counterpart), let brief = brief(present),
       brief != rule
     else {

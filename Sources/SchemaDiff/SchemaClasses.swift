@@ -73,6 +73,12 @@ struct SchemaClasses {
     keys(side).first ?? SchemaKey(side: side, schema: models[side]?.root ?? 0, scope: 0)
   }
 
+  /// The schema in the same place of the other document.
+  func counterpart(of key: SchemaKey, on side: Side) -> SchemaKey? {
+    guard let pointer = node(key)?.pointer else { return nil }
+    return keys(side).first { node($0)?.pointer == pointer }
+  }
+
   /// A schema that a keyword of another one has or refers to.
   func below(_ key: SchemaKey, _ schema: SchemaID) -> SchemaKey {
     SchemaKey(
@@ -110,6 +116,7 @@ struct SchemaClasses {
         parts.append(part)
         children += below.map { self.below(key, $0) }
       }
+      if parts.isEmpty { return ("true", []) }
       return (parts.joined(separator: "\n"), children)
     }
   }
@@ -173,6 +180,18 @@ struct SchemaClasses {
     case .reference(let schema): ("$ref", [schema])
     case .dynamicReference(let schema, let anchor): ("$dynamicRef \(quoted([anchor]))", [schema])
     case .annotation: ("", [])
+    }
+  }
+}
+
+extension SchemaNode {
+  /// It has no keyword that asks for anything: `{}`, or one with a title.
+  var asksNothing: Bool {
+    switch content {
+    case .always: true
+    case .never: false
+    case .keywords(let keywords):
+      keywords.allSatisfy { SchemaClasses.shape($0.keyword).0.isEmpty }
     }
   }
 }

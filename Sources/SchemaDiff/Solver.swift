@@ -91,6 +91,8 @@ final class Solver {
   var constants: [Literal: Set<Text>] = [:]
   /// The terms that literals consist of.
   var saidTerms: [Set<Literal>: [Term]] = [:]
+  /// Whether there is no value for which a literal holds.
+  var impossible: [Literal: Bool] = [:]
   /// What was found out for goals, with and without the assumption.
   private var known: [Bool: [Goal: Answer]] = [:]
   /// The same for those that were not decided, which another budget may change.

@@ -24,6 +24,7 @@ struct StringSearch {
     self.conjunction = conjunction
     self.solver = solver
     for (literal, _) in conjunction.sorted { read(literal) }
+    for format in formats { most = min(most, format.outline.longest) }
   }
 
   private mutating func read(_ literal: Literal) {
@@ -58,6 +59,9 @@ struct StringSearch {
 
   private var likely: [String] {
     var texts = formats.flatMap(\.samples)
+    for length in Set([least, least + 1, most]).sorted() where length <= Self.longest {
+      texts += formats.compactMap { $0.sample(ofLength: length) }
+    }
     texts += ["a", "b", "text", "other", "1", "A", "-", " ", "é", ""]
     if least > 0 { texts.append(String(repeating: "a", count: least)) }
     if most < 1_000, most > 0 { texts.append(String(repeating: "a", count: most)) }
@@ -88,19 +92,12 @@ struct StringSearch {
     for number in found { add(solver.builder.table.patterns[number], isFound: true) }
     for number in missing { add(solver.builder.table.patterns[number], isFound: false) }
     for format in formats {
-      if let outline = format.outline {
-        add(outline.pattern, isFound: true)
-        if !outline.isExact { doubt = doubt ?? "which strings are of a format" }
-      } else {
-        doubt = doubt ?? "which strings are of a format"
-      }
+      for pattern in format.outline.wide { add(pattern, isFound: true) }
+      if !format.outline.isExact { doubt = doubt ?? "which strings are of a format" }
     }
     for format in notFormats {
-      if let outline = format.outline, outline.isExact {
-        add(outline.pattern, isFound: false)
-      } else {
-        doubt = doubt ?? "which strings are not of a format"
-      }
+      if let pattern = format.outline.narrow { add(pattern, isFound: false) }
+      if !format.outline.isExact { doubt = doubt ?? "which strings are not of a format" }
     }
     var without = excluded
     for _ in 0..<Self.offers {

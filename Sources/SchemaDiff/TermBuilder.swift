@@ -12,11 +12,9 @@ struct TermBuilder {
 
   /// A schema as a literal, without looking into it.
   mutating func literal(_ key: SchemaKey) -> Literal {
-    switch classes.node(key)?.content {
-    case .always?: .always
-    case .never?: .never
-    default: table.literal(.schema(classes[key]))
-    }
+    guard let node = classes.node(key), !node.asksNothing else { return .always }
+    if case .never = node.content { return .never }
+    return table.literal(.schema(classes[key]))
   }
 
   /// A schema that a keyword of another one has or refers to.
@@ -31,9 +29,10 @@ struct TermBuilder {
     let body: Literal
     switch classes.node(key)?.content {
     case .keywords(let keywords)?:
-      let needsEvaluation = keywords.contains {
-        switch $0.keyword {
-        case .unevaluatedItems, .unevaluatedProperties: true
+      let needsEvaluation = keywords.contains { keyword in
+        switch keyword.keyword {
+        case .unevaluatedItems(let schema), .unevaluatedProperties(let schema):
+          self.literal(schema, in: key) != .always
         default: false
         }
       }
@@ -49,6 +48,26 @@ struct TermBuilder {
     }
     bodies[number] = body
     return body
+  }
+
+  /// The schemas that a class speaks of for the same value. Its body may lack them, where they change nothing: an `if`
+  /// without `then`.
+  mutating func spoken(_ number: Int) -> [Literal] {
+    let key = classes.samples[number]
+    guard case .keywords(let keywords)? = classes.node(key)?.content else { return [] }
+    var found: [Literal] = []
+    for (_, keyword) in keywords {
+      switch keyword {
+      case .allOf(let schemas), .anyOf(let schemas), .oneOf(let schemas):
+        found += literals(schemas, in: key)
+      case .not(let schema), .reference(let schema): found.append(literal(schema, in: key))
+      case .condition(let test, let then, let otherwise):
+        found += literals([test] + [then, otherwise].compactMap { $0 }, in: key)
+      case .dependentSchemas(let named): found += literals(named.map(\.schema), in: key)
+      default: break
+      }
+    }
+    return found
   }
 
   /// Alternatives of evaluation, of which exactly one holds for each value that is valid.

@@ -41,7 +41,13 @@ struct KeywordWidening {
     }
     switch keyword {
     case "type": return widenType(present)
-    case "enum", "const":
+    case "enum", "const", "minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum":
+      // Its values aren't to be quoted.
+      if isSecret {
+        replace(path, with: nil)
+        return "taken out: the field looks like a secret"
+      }
+      if keyword != "enum", keyword != "const" { return try widenBound(keyword) }
       var values = keyword == "const" ? [present] : present.arrayValue ?? []
       let new = WideningValues.distinct(instances).filter { !values.contains($0) }
       values += new
@@ -58,8 +64,6 @@ struct KeywordWidening {
       return "\(WideningValues.list(gone)) no longer required"
     case "dependentRequired", "dependencies": return try widenDependencies(present)
     case "additionalProperties", "unevaluatedProperties": return declare()
-    case "minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum":
-      return try widenBound(keyword)
     case "minLength", "minItems", "minProperties":
       let least = instances.map(WideningValues.size).min() ?? 0
       replace(path, with: least == 0 ? nil : .int(least))
@@ -97,6 +101,26 @@ struct KeywordWidening {
     default:
       throw WideningRefusal(
         refused.first.map { "\(place): \($0.violation.error). Change it by hand" } ?? place)
+    }
+  }
+
+  /// Whether what it refuses looks like a secret, by the names of fields or by itself.
+  private var isSecret: Bool {
+    refused.contains { each in
+      let names = JSONPointer.parts(each.violation.instanceLocation)
+      let isNamed = names.contains {
+        SecretLikeness.reason(name: $0, Self.kind(each.instance)) != nil
+      }
+      let text = each.instance.stringValue
+      return isNamed || text.flatMap { SecretLikeness.reason(value: $0) } != nil
+    }
+  }
+
+  private static func kind(_ value: JSONValue) -> SecretLikeness.Value {
+    switch value {
+    case .null, .bool: .mark
+    case .number: .number
+    case .string, .array, .object: .other
     }
   }
 

@@ -40,6 +40,14 @@ final class ObjectKinds {
     return made
   }
 
+  /// The objects of all kinds, as if they hadn't been told apart.
+  func together(depth: Int) -> ObjectStatistics {
+    let whole = ObjectStatistics(depth: depth)
+    var memory = InferenceMemory()
+    for part in all { whole.mergeMembers(part, &memory) }
+    return whole
+  }
+
   func merge(_ other: ObjectKinds, depth: Int, _ memory: inout InferenceMemory) {
     for kind in other.kinds {
       statistics(kind.value, depth).mergeMembers(kind.statistics, &memory)
@@ -71,6 +79,12 @@ struct KindSearch {
         values.count <= ObjectKinds.most, values.allSatisfy({ $0.count >= 2 })
       else { continue }
       let candidate = String(decoding: field.name, as: UTF8.self)
+      // A schema quotes its values.
+      guard SecretLikeness.reason(name: candidate) == nil,
+        values.allSatisfy({
+          SecretLikeness.reason(value: String(decoding: $0.text, as: UTF8.self)) == nil
+        })
+      else { continue }
       let explained = Self.explained(by: candidate, optional, objects)
       guard explained > 0, explained * 5 >= optional.count * 3 || explained >= 3 else { continue }
       let isUsual = Self.usual.contains(candidate)

@@ -30,11 +30,14 @@ struct ObjectShape {
       let looksLikeData =
         rare.count >= Self.many && Self.areAlike(rare)
         && (once * 4 >= rare.count || rare.count >= 64)
-      guard objects.rest != nil || looksLikeData else {
+      let isRareData = objects.rest != nil || looksLikeData
+      guard isRareData || all.contains(where: Self.isSecret) else {
         fields = all
         return
       }
-      isData = { $0.presence * Self.rare < objects.count }
+      isData = { field in
+        isRareData && field.presence * Self.rare < objects.count || Self.isSecret(field)
+      }
     }
     let merged = ValueStatistics(depth: objects.depth + 1)
     var names = objects.restNames
@@ -52,6 +55,11 @@ struct ObjectShape {
     }
     rest = merged
     namePattern = Self.pattern(names)
+  }
+
+  /// A name that is a secret itself, such as a token. It isn't to be quoted.
+  private static func isSecret(_ field: FieldTable.Field) -> Bool {
+    SecretLikeness.reason(value: String(decoding: field.name, as: UTF8.self)) != nil
   }
 
   /// Whether the values are all of one type.

@@ -13,15 +13,19 @@ struct SchemaDrafting {
 
   init(_ options: InferenceOptions) { self.options = options }
 
-  func schema(_ statistics: ValueStatistics, evidence: String? = nil) -> JSONValue {
-    .object(members(statistics, evidence: evidence))
+  private func schema(
+    _ statistics: ValueStatistics, evidence: String, _ secrecy: Secrecy
+  ) -> JSONValue {
+    .object(members(statistics, evidence: evidence, secrecy))
   }
 
   /// - Parameter evidence: how often the place was there.
-  func members(_ value: ValueStatistics, evidence: String?) -> [JSONValue.Member] {
+  func members(
+    _ value: ValueStatistics, evidence: String?, _ secrecy: Secrecy = Secrecy()
+  ) -> [JSONValue.Member] {
     var members: [JSONValue.Member] = []
     if options.withEvidence, let evidence {
-      members.append(.init("$comment", .string(evidence + details(value))))
+      members.append(.init("$comment", .string(evidence + details(value, secrecy))))
     }
     guard value.count > 0, value.opaque == 0 else { return members }
     var types = types(value)
@@ -36,17 +40,17 @@ struct SchemaDrafting {
         .init(
           "anyOf",
           .array([
-            .object(self.members(other, evidence: nil)),
-            .object([.init("type", "object")] + self.members(objects)),
+            .object(self.members(other, evidence: nil, secrecy)),
+            .object([.init("type", "object")] + self.members(objects, secrecy)),
           ])))
       return members
     }
     members.append(
       .init("type", types.count == 1 ? .string(types[0]) : .array(types.map { .string($0) })))
-    if value.strings.count > 0 { members += strings(value, types) }
-    if value.numbers.count > 0 { members += numbers(value.numbers) }
-    if value.arrays > 0 { members += arrays(value) }
-    if let objects = value.objects { members += self.members(objects) }
+    if value.strings.count > 0 { members += strings(value, types, secrecy) }
+    if value.numbers.count > 0, !secrecy.ofNumbers { members += numbers(value.numbers) }
+    if value.arrays > 0 { members += arrays(value, secrecy) }
+    if let objects = value.objects { members += self.members(objects, secrecy) }
     return members
   }
 
@@ -67,11 +71,15 @@ struct SchemaDrafting {
 
   // MARK: Strings
 
-  private func strings(_ value: ValueStatistics, _ types: [String]) -> [JSONValue.Member] {
+  private func strings(
+    _ value: ValueStatistics, _ types: [String], _ secrecy: Secrecy
+  ) -> [JSONValue.Member] {
     let strings = value.strings
     if let form = form(strings) { return form }
     guard isStrict else { return [] }
-    if Set(types).isSubset(of: ["string", "null"]), let constants = constants(strings) {
+    if !secrecy.ofTexts, Set(types).isSubset(of: ["string", "null"]),
+      let constants = constants(strings)
+    {
       let values = constants.map { JSONValue.string($0) }
       if values.count == 1, types.count == 1 { return [.init("const", values[0])] }
       return [.init("enum", .array(values + (types.count > 1 ? [.null] : [])))]
@@ -109,8 +117,9 @@ struct SchemaDrafting {
     guard let values = strings.values, values.count <= Self.mostConstants,
       strings.count >= max(Self.enough, values.count * Self.repetitions)
     else { return nil }
-    return values.map { String(decoding: $0.text, as: UTF8.self) }
-      .sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
+    let texts = values.map { String(decoding: $0.text, as: UTF8.self) }
+    guard texts.allSatisfy({ SecretLikeness.reason(value: $0) == nil }) else { return nil }
+    return texts.sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
   }
 
   // MARK: Numbers and arrays
@@ -127,7 +136,7 @@ struct SchemaDrafting {
     return members
   }
 
-  private func arrays(_ value: ValueStatistics) -> [JSONValue.Member] {
+  private func arrays(_ value: ValueStatistics, _ secrecy: Secrecy) -> [JSONValue.Member] {
     var members: [JSONValue.Member] = []
     if isStrict, value.arrays >= Self.enough {
       if value.shortestArray > 0 { members.append(.init("minItems", 1)) }
@@ -136,15 +145,17 @@ struct SchemaDrafting {
       }
     }
     if let items = value.items {
-      members.append(.init("items", schema(items, evidence: "\(items.count) items")))
+      members.append(.init("items", schema(items, evidence: "\(items.count) items", secrecy)))
     }
     return members
   }
 
   // MARK: Objects
 
-  func members(_ objects: ObjectStatistics) -> [JSONValue.Member] {
-    guard let kinds = objects.kinds else { return record(objects) }
+  private func members(_ objects: ObjectStatistics, _ secrecy: Secrecy) -> [JSONValue.Member] {
+    guard let kinds = objects.kinds else { return record(objects, secrecy) }
+    // A kind is told by a value.
+    guard !secrecy.ofTexts else { return record(kinds.together(depth: objects.depth), secrecy) }
     return isStrict ? strictKinds(kinds) : lenientKinds(kinds)
   }
 
@@ -152,7 +163,8 @@ struct SchemaDrafting {
     let name = String(decoding: kinds.name, as: UTF8.self)
     var alternatives: [JSONValue] = []
     for kind in kinds.kinds {
-      alternatives.append(.object(record(kind.statistics, kinds.name, is: kind.value)))
+      alternatives.append(
+        .object(record(kind.statistics, Secrecy(), kinds.name, is: kind.value)))
     }
     if let others = kinds.others {
       let known = kinds.kinds.map { JSONValue.string(String(decoding: $0.value, as: UTF8.self)) }
@@ -160,7 +172,7 @@ struct SchemaDrafting {
         .init("properties", .object([.init(name, .object([.init("enum", .array(known))]))])),
         .init("required", .array([.string(name)])),
       ])
-      alternatives.append(.object([.init("not", isKnown)] + record(others)))
+      alternatives.append(.object([.init("not", isKnown)] + record(others, Secrecy())))
     }
     return [.init("oneOf", .array(alternatives))]
   }
@@ -180,7 +192,8 @@ struct SchemaDrafting {
         .init("properties", .object([.init(name, .object([.init("const", value)]))])),
         .init("required", .array([.string(name)])),
       ])
-      let record = JSONValue.object(record(kind.statistics, kinds.name, is: kind.value))
+      let record = JSONValue.object(
+        record(kind.statistics, Secrecy(), kinds.name, is: kind.value))
       return JSONValue.object([.init("if", test), .init("then", record)])
     }
     members.append(.init("allOf", .array(conditions)))
@@ -189,7 +202,8 @@ struct SchemaDrafting {
 
   /// - Parameter value: what the member of this name is in all of them.
   private func record(
-    _ objects: ObjectStatistics, _ name: [UInt8]? = nil, is value: [UInt8]? = nil
+    _ objects: ObjectStatistics, _ secrecy: Secrecy, _ name: [UInt8]? = nil,
+    is value: [UInt8]? = nil
   ) -> [JSONValue.Member] {
     let shape = ObjectShape(objects)
     var members: [JSONValue.Member] = []
@@ -212,7 +226,8 @@ struct SchemaDrafting {
         properties.append(.init(key, .object([.init("const", constant)])))
       } else {
         let evidence = "\(field.presence) of \(objects.count)"
-        properties.append(.init(key, schema(field.value, evidence: evidence)))
+        properties.append(
+          .init(key, schema(field.value, evidence: evidence, secrecy.below(key))))
       }
     }
     if !properties.isEmpty { members.append(.init("properties", .object(properties))) }
@@ -230,7 +245,8 @@ struct SchemaDrafting {
       members.append(
         .init(
           "additionalProperties",
-          schema(rest, evidence: "\(rest.count) members under \(shape.restNames) names")))
+          schema(
+            rest, evidence: "\(rest.count) members under \(shape.restNames) names", secrecy)))
     } else if isStrict {
       members.append(.init("additionalProperties", false))
     }
@@ -239,7 +255,7 @@ struct SchemaDrafting {
 
   // MARK: Evidence
 
-  private func details(_ value: ValueStatistics) -> String {
+  private func details(_ value: ValueStatistics, _ secrecy: Secrecy) -> String {
     var parts: [String] = []
     func add(_ name: String, _ count: Int) { if count > 0 { parts.append("\(name) \(count)") } }
     add("null", value.nulls)
@@ -248,7 +264,10 @@ struct SchemaDrafting {
     if value.numbers.count > 0 {
       add("integer", value.numbers.integers)
       add("fraction", value.numbers.fractions)
-      parts.append("from \(value.numbers.least) to \(value.numbers.greatest)")
+      if !secrecy.ofNumbers {
+        let (least, greatest) = (value.numbers.least, value.numbers.greatest)
+        parts.append("from \(RoundNumber.shown(least)) to \(RoundNumber.shown(greatest))")
+      }
     }
     if value.strings.count > 0 {
       add("string", value.strings.count)
@@ -285,6 +304,15 @@ enum RoundNumber {
   /// The greatest one that is not above; nil if there is none.
   static func notAbove(_ value: Double) -> String? {
     value >= 0 ? "0" : notBelow(-value).map { "-" + $0 }
+  }
+
+  /// A number for people: bounds may be a double beside what was seen.
+  static func shown(_ value: Double) -> String {
+    let near = [value, value.nextUp, value.nextDown]
+    if let integer = near.lazy.compactMap({ Int(exactly: $0) }).first, abs(value) < 0x1p53 {
+      return "\(integer)"
+    }
+    return near.map { "\($0)" }.min { $0.count < $1.count } ?? "\(value)"
   }
 
   private static func text(_ digit: Int, _ exponent: Int) -> String {

@@ -29,8 +29,17 @@ final class DocumentIntake: @unchecked Sendable {
     do {
       try inference.observe(line)
     } catch {
-      throw Unreadable(description: "\(place): \(error)")
+      throw Self.unreadable(String(decoding: line, as: UTF8.self), place, error)
     }
+  }
+
+  /// - Parameter place: file and line.
+  private static func unreadable(
+    _ line: String, _ place: String, _ error: any Error
+  ) -> Unreadable {
+    let file = place.lastIndex(of: ":").map { String(place[..<$0]) } ?? place
+    let hint = LineFile.hint(line, file).map { ". \($0)" } ?? ""
+    return Unreadable(description: "\(place): \(error)\(hint)")
   }
 
   func take(text: String, _ place: String) throws(Unreadable) {
@@ -46,7 +55,7 @@ final class DocumentIntake: @unchecked Sendable {
     do {
       document = try ExtendedJSON.bson(line)
     } catch {
-      throw Unreadable(description: "\(place): \(error)")
+      throw Self.unreadable(line, place, error)
     }
     try take(bson: document, place)
   }
@@ -192,6 +201,18 @@ struct LineFile: ~Copyable {
   deinit {
     fclose(stream)
     free(line)
+  }
+
+  /// What to do about a line that is no document, if it is a part of one or has several.
+  static func hint(_ line: some StringProtocol, _ path: String) -> String? {
+    let text = line.drop { $0.isWhitespace || $0 == "\u{FEFF}" }
+    let last = text.last { !$0.isWhitespace }
+    let file = path == "-" ? "" : " \(path)"
+    if text.first == "[" {
+      return "One document a line is read here, and no array: jq -c '.[]'\(file)"
+    }
+    guard text.first == "{", last != "}" else { return nil }
+    return "One document a line is read here, and this document continues on the next: jq -c .\(file)"
   }
 
   /// The next line that isn't empty.

@@ -27,10 +27,10 @@ struct InitCommand: AsyncParsableCommand {
     name: .customLong("from-events"),
     help: "The same for recorded events: change events or oplog entries, one a line.")
   var events: String?
-  @Option(help: "With --from-mongodb: so many documents of each collection, at most 10000.")
-  var sample = 300
-  @Option(help: "With --from-mongodb: how much of the oplog is read, from its end.")
-  var window = "1h"
+  @Option(help: "With --from-mongodb: so many documents of each collection, at most 10000 (300).")
+  var sample: Int?
+  @Option(help: "With --from-mongodb: how much of the oplog is read, from its end (1h).")
+  var window: String?
   @Flag(help: "Replace files that are there.") var force = false
   @Flag(help: "With --from-…: what is proposed, and what the dry run found, as one JSON object.")
   var json = false
@@ -39,11 +39,18 @@ struct InitCommand: AsyncParsableCommand {
     guard uri == nil || events == nil else {
       throw ValidationError("one of --from-mongodb and --from-events")
     }
-    guard (1...10_000).contains(sample) else {
+    if uri == nil {
+      guard sample == nil, window == nil else {
+        throw ValidationError("--sample and --window go with --from-mongodb")
+      }
+    }
+    if let sample, !(1...10_000).contains(sample) {
       throw ValidationError("--sample takes 1 to 10000")
     }
-    guard let duration = Units.duration(window), duration > .zero else {
-      throw ValidationError("--window is '\(window)': \(Units.durationRemedy)")
+    if let window {
+      guard let duration = Units.duration(window), duration > .zero else {
+        throw ValidationError("--window is '\(window)': \(Units.durationRemedy)")
+      }
     }
     guard uri == nil, events == nil else { return }
     guard !json else { throw ValidationError("--json goes with --from-mongodb or --from-events") }
@@ -60,9 +67,10 @@ struct InitCommand: AsyncParsableCommand {
   func run() async throws {
     let files = InitialFiles(folder: folder, force: force)
     if let uri {
-      let window = Units.duration(window).map { Int($0.components.seconds) } ?? 3600
+      let window =
+        window.flatMap { Units.duration($0) }.map { Int($0.components.seconds) } ?? 3600
       let proposal = DeploymentProposal(
-        uri: uri, databases: database, sample: sample, window: max(1, window), json: json)
+        uri: uri, databases: database, sample: sample ?? 300, window: max(1, window), json: json)
       return try await proposal.write(to: files)
     }
     if let events {

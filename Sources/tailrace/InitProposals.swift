@@ -193,15 +193,17 @@ struct RecordedProposal {
       }
     }
     guard !facts.isEmpty else {
+      let others = ProposalReport.list(events.passedOver).map { "; there are \($0)" } ?? ""
       printError(
         "\(file) has no change of \(leftOut.isEmpty ? "a document" : "an application's document")"
-          + (databases.isEmpty ? "" : " in \(databases.joined(separator: ", "))")
+          + (databases.isEmpty ? "" : " in \(databases.joined(separator: ", "))") + others
       )
       throw ExitCode(64)
     }
     facts.sort { ($0.database, $0.name) < ($1.database, $1.name) }
     var proposal = ProposedConfiguration(facts, origin: .events(file: file))
     proposal.leftOut += leftOut.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
+    proposal.passedOver = events.passedOver
     let report = ProposalReport(
       files: files, environment: ProcessInfo.processInfo.environment, json: json)
     let draft = try report.draft(proposal)

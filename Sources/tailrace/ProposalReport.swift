@@ -51,6 +51,9 @@ struct ProposalReport {
         + (count > 0 ? ", with \(count) schemas in \(printable(files.path("schemas")))" : ""))
     for collection in proposal.collections { print("  \(printable(collection.summary))") }
     for (name, reason) in proposal.leftOut { print("  \(printable(name)): no rules: \(reason)") }
+    if let others = Self.list(proposal.passedOver) {
+      print("Events without a document are passed over: \(others).")
+    }
     if case .deployment(nil, _) = proposal.origin {
       print("The connection string has a secret in it and is not written: set MONGODB_URI.")
     }
@@ -60,6 +63,13 @@ struct ProposalReport {
       "  valid, \(configuration.rules.count) rules to \(configuration.streams.count) streams, \(configuration.warnings.count) warnings"
     )
     return configuration
+  }
+
+  /// Types of events with how many there are; nil for none.
+  static func list(_ events: [String: Int]) -> String? {
+    guard !events.isEmpty else { return nil }
+    return events.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key)" }
+      .joined(separator: ", ")
   }
 
   private func fail(_ problems: ConfigurationProblems) throws -> Never {
@@ -105,6 +115,10 @@ struct ProposalReport {
                 ["namespace": .string($0.name), "reason": .string($0.reason)]
               }
             )),
+          .init(
+            "passed_over",
+            .object(
+              proposal.passedOver.sorted { $0.key < $1.key }.map { .init($0.key, .int($0.value)) })),
           .init("warnings", .array(configuration.warnings.map { .string($0.description) })),
           .init("dry_run", report.json),
         ]).text(pretty: true))

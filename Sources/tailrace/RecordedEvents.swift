@@ -13,6 +13,8 @@ struct RecordedEvents {
   private let file: String
   private var first: OplogPosition?
   private var last: OplogPosition?
+  /// Events that carry no document, by their type, of the last reading.
+  private(set) var passedOver: [String: Int] = [:]
 
   init(_ file: String) { self.file = file }
 
@@ -27,6 +29,7 @@ struct RecordedEvents {
     guard file != "-" else {
       throw Failure(description: "--from-events needs a file: it is read more than once")
     }
+    passedOver = [:]
     var lines = try LineFile(file)
     let decoder = OfflineDecoder(.events)
     while let line = try lines.next() {
@@ -34,8 +37,12 @@ struct RecordedEvents {
       let place = "\(file):\(lines.number)"
       do {
         switch try Kind(text) {
-        case .event: try hand(text, take)
+        case .other(let type): passedOver[type, default: 0] += 1
+        case .event:
+          try Self.check(text)
+          try hand(text, take)
         case .untimed:
+          try Self.check(text)
           // Their order is the file's.
           let rest = text.drop { $0 != "{" }.dropFirst()
           let isAlone = rest.first { !$0.isWhitespace } == "}"
@@ -49,15 +56,24 @@ struct RecordedEvents {
       } catch let failure as OfflineDecoder.Failure {
         throw Failure(description: "\(place): \(failure.reason)")
       } catch {
-        throw Failure(description: "\(place): \(error)")
+        let hint = LineFile.hint(text, file).map { ". \($0)" } ?? ""
+        throw Failure(description: "\(place): \(error)\(hint)")
       }
     }
+  }
+
+  private static func check(_ text: String) throws(Failure) {
+    if let fault = RecordedShape.fault(of: text) { throw Failure(description: fault) }
   }
 
   private mutating func hand(
     _ text: String, _ take: (ChangeEvent) -> Void, isTimed: Bool = true
   ) throws {
     let event = try RecordedEvent(text, index: 0)
+    guard Self.carriesDocument(event.operation) else {
+      passedOver["\(event.operation.name)", default: 0] += 1
+      return
+    }
     if isTimed {
       let at = event.position.entry
       first = min(first ?? at, at)
@@ -66,16 +82,33 @@ struct RecordedEvents {
     try event.withEvent(take)
   }
 
+  private static func carriesDocument(_ operation: OperationType) -> Bool {
+    [.insert, .update, .replace, .delete].contains(operation)
+  }
+
   private enum Kind {
     case event, untimed, entry
+    /// A change event of what is no document, by its type.
+    case other(String)
+
+    /// Those of change streams that `OperationType` doesn't have: the bridge passes over them.
+    private static let others: Set<String> = [
+      "invalidate", "shardCollection", "reshardCollection", "refineCollectionShardKey",
+      "startIndexBuild", "abortIndexBuild", "endOfTransaction",
+    ]
 
     init(_ text: String) throws {
       let bytes = try ExtendedJSON.bson(text, as: .printed)
       var found: Kind?
       try bytes.withUnsafeBytes { bytes in
         let view = try BSONView(bytes)
-        if try view.first("operationType") != nil {
-          found = try view.first("clusterTime")?.timestamp == nil ? .untimed : .event
+        if let type = try view.first("operationType") {
+          guard let name = type.string else {
+            throw Failure(description: RecordedShape.typeFault(of: text))
+          }
+          found = try Self.event(
+            String(decoding: name, as: UTF8.self),
+            isTimed: view.first("clusterTime")?.timestamp != nil)
         } else if try view.first("op") != nil, try view.first("ns") != nil {
           found = .entry
         }
@@ -86,6 +119,16 @@ struct RecordedEvents {
             "neither a change event (operationType, ns, …) nor an oplog entry (op, ns, …)")
       }
       self = found
+    }
+
+    private static func event(_ name: String, isTimed: Bool) throws(Failure) -> Kind {
+      guard let operation = OperationType.allCases.first(where: { "\($0.name)" == name }) else {
+        if others.contains(name) { return .other(name) }
+        throw Failure(
+          description: "operationType is \"\(name)\", which no change stream is known to have")
+      }
+      guard RecordedEvents.carriesDocument(operation) else { return .other(name) }
+      return isTimed ? .event : .untimed
     }
   }
 }

@@ -38,7 +38,7 @@ struct SchemaAsyncAPI: AsyncParsableCommand {
       try ResultFile.replace(output, with: text)
     } catch {
       printError("\(error)")
-      throw ExitCode(1)
+      throw ExitCode(OutputExit.lost)
     }
   }
 }

@@ -49,14 +49,17 @@ struct SchemaCheck: AsyncParsableCommand {
     name: .customLong("from-mongodb"), help: "Instead of files: a sample of --namespace there.")
   var uri: String?
   @Option(help: "database.collection, with --from-mongodb.") var namespace: String?
-  @Option(help: "How many documents to take from there.") var sample = 1000
+  @Option(help: "How many documents to take from there (1000).") var sample: Int?
   @Flag(help: "One object a document: the standard's output format \"basic\".") var json = false
 
   func validate() throws {
     guard uri != nil else {
-      if namespace != nil { throw ValidationError("--namespace goes with --from-mongodb") }
+      guard namespace == nil, sample == nil else {
+        throw ValidationError("--namespace and --sample go with --from-mongodb")
+      }
       return
     }
+    guard format == nil else { throw ValidationError("--format is for files") }
     guard files.isEmpty else { throw ValidationError("either files or --from-mongodb") }
     guard let namespace, namespace.split(separator: ".", maxSplits: 1).count == 2 else {
       throw ValidationError("--from-mongodb needs --namespace database.collection")
@@ -90,7 +93,7 @@ struct SchemaCheck: AsyncParsableCommand {
     do {
       documents = try await MongoAdmin.sample(
         MongoSourceOptions(uri: uri, readConcernMajority: false), database: parts[0],
-        collection: parts[1], count: sample)
+        collection: parts[1], count: sample ?? 1000)
     } catch {
       printError(MongoError.words(of: error))
       throw ExitCode(error.isTransient ? 69 : 78)

@@ -27,7 +27,7 @@ struct SchemaInferCommand: AsyncParsableCommand {
   @Argument(help: "Documents; standard input if none is given or -.") var files: [String] = []
   @Option(help: "What the files hold: json, extended (MongoDB's Extended JSON), bson.")
   var format: SchemaCheck.Format?
-  @Option(help: "What BSON becomes in JSON.") var style = SchemaCheck.Style.simplified
+  @Option(help: "What BSON becomes in JSON (simplified).") var style: SchemaCheck.Style?
   @Flag(help: "Only what was seen: no other members, enumerations, bounds.") var strict = false
   @Flag(help: "Comments that say how many documents support it.") var evidence = false
   @Option(help: "The schema's title.") var title: String?
@@ -35,7 +35,8 @@ struct SchemaInferCommand: AsyncParsableCommand {
   var uri: String?
   @Option(name: .customLong("from-collection"), help: "database.collection, with --from-mongodb.")
   var collection: String?
-  @Option(help: "A random sample of so many documents, at most 10000.") var sample = 1000
+  @Option(help: "With --from-mongodb: a random sample of so many documents, at most 10000 (1000).")
+  var sample: Int?
   @Flag(help: "The whole collection instead of a sample.") var whole = false
   @Flag(name: .customLong("from-oplog"), help: "Instead of files: MongoDB's oplog, for --rule.")
   var fromOplog = false
@@ -49,8 +50,8 @@ struct SchemaInferCommand: AsyncParsableCommand {
       "Instead of files: the dead letters of --rule that its schema refuses; the smallest change of it."
   )
   var fromDLQ = false
-  @Option(help: "With --from-stream: no more than so many; with --from-dlq at most 10000.")
-  var limit = 100_000
+  @Option(help: "With --from-stream: no more than so many (100000); with --from-dlq at most 10000.")
+  var limit: Int?
   @Flag(help: "With --from-dlq: one JSON object.") var json = false
   @Option(help: "Bodies as this rule of --config publishes them.") var rule: String?
   @OptionGroup var file: ConfigurationOption
@@ -82,10 +83,39 @@ struct SchemaInferCommand: AsyncParsableCommand {
     if let collection, collection.split(separator: ".", maxSplits: 1).count != 2 {
       throw ValidationError("--from-collection needs database.collection")
     }
-    guard (1...10_000).contains(sample) else {
+    if let sample, !(1...10_000).contains(sample) {
       throw ValidationError("--sample takes 1 to 10000")
     }
-    guard limit >= 1 else { throw ValidationError("--limit is at least 1, not \(limit)") }
+    if let limit, limit < 1 { throw ValidationError("--limit is at least 1, not \(limit)") }
+    try refuseIgnored()
+  }
+
+  /// Options that would have no effect.
+  private func refuseIgnored() throws {
+    guard uri != nil || sample == nil && !whole else {
+      throw ValidationError("--sample and --whole go with --from-mongodb")
+    }
+    guard sample == nil || !whole else {
+      throw ValidationError("one of --sample and --whole")
+    }
+    guard stream != nil || fromDLQ || limit == nil else {
+      throw ValidationError("--limit goes with --from-stream and --from-dlq")
+    }
+    guard format == nil || uri == nil && !fromOplog && stream == nil && !fromDLQ && rule == nil
+    else {
+      throw ValidationError("--format is for files of documents")
+    }
+    guard style == nil || rule == nil && stream == nil else {
+      throw ValidationError(
+        "--style is for documents: bodies are in the style that the rule has (payload.json)")
+    }
+    guard !fromDLQ || !strict && !evidence && title == nil else {
+      throw ValidationError(
+        "--strict, --evidence and --title are for a new schema, not with --from-dlq")
+    }
+    guard file.config == nil || rule != nil || stream != nil else {
+      throw ValidationError("--config is for --rule and --from-stream")
+    }
   }
 
   private func position(_ text: String?, _ option: String) throws -> OplogPosition? {
@@ -98,11 +128,12 @@ struct SchemaInferCommand: AsyncParsableCommand {
 
   func run() async throws {
     if fromDLQ, let rule { return try await proposeChange(rule) }
-    let intake = DocumentIntake(style.style)
+    let style = (style ?? .simplified).style
+    let intake = DocumentIntake(style)
     var merge: CollectionContract?
     if let uri, let collection {
       let contract = try await CollectionContract(
-        uri, collection, sample: whole ? nil : sample, style.style)
+        uri, collection, sample: whole ? nil : sample ?? 1000, style)
       try await contract.read(intake)
       merge = contract
     } else if fromOplog || stream != nil {
@@ -130,6 +161,10 @@ struct SchemaInferCommand: AsyncParsableCommand {
     }
     print(schema.text(pretty: true))
     printNote("\(intake.inference.count) documents")
+    if intake.inference.count == 1, schema["type"] == "array" {
+      printNote(
+        "the only one is an array: if its items are the documents, jq -c '.[]' makes lines of them")
+    }
   }
 
   private func unreadable(_ reason: DocumentIntake.Unreadable) throws {
@@ -141,6 +176,7 @@ struct SchemaInferCommand: AsyncParsableCommand {
     _ file: String, _ intake: DocumentIntake, _ bodies: EntryBodies?
   ) throws {
     let format = format ?? (file.hasSuffix(".bson") ? .bson : .json)
+    var entry = ""
     do {
       guard format != .bson || bodies != nil else {
         let data =
@@ -153,7 +189,8 @@ struct SchemaInferCommand: AsyncParsableCommand {
       while let line = try lines.next() {
         let place = "\(file):\(lines.number)"
         if let bodies {
-          for body in try bodies.bodies(of: String(decoding: line, as: UTF8.self)) {
+          entry = String(decoding: line, as: UTF8.self)
+          for body in try bodies.bodies(of: entry) {
             try intake.take(text: body, place)
           }
         } else if format == .extended {
@@ -165,7 +202,8 @@ struct SchemaInferCommand: AsyncParsableCommand {
     } catch let failure as DocumentIntake.Unreadable {
       try unreadable(failure)
     } catch let failure as OfflineDecoder.Failure {
-      printError("\(file): \(failure)")
+      let hint = LineFile.hint(entry, file).map { ". \($0)" } ?? ""
+      printError("\(file): \(failure)\(hint)")
       throw ExitCode(64)
     } catch let error as CocoaError {
       printError("\(file) can't be read: \(error.localizedDescription)")
@@ -219,7 +257,7 @@ struct SchemaInferCommand: AsyncParsableCommand {
     filter.takesUnnamed = true
     filter.rules = [rule]
     filter.errors = [MappingErrorCode.schemaInvalid.rawValue]
-    filter.limit = min(limit, 10_000)
+    filter.limit = min(limit ?? 10_000, 10_000)
     var letters: [DeadLetter] = []
     let maker = try EntryBodies(rule, of: configuration)
     var bodies: [JSONValue] = []
@@ -246,9 +284,13 @@ struct SchemaInferCommand: AsyncParsableCommand {
     var logger = makeLogger(configuration.log)
     logger.logLevel = max(logger.logLevel, .warning)
     let reader = BodyReader(configuration, logger: logger)
+    if let rule, !configuration.rules.contains(where: { $0.name == rule }) {
+      printError("configuration: \(EntryBodies.unknown(rule, configuration))")
+      throw ExitCode(78)
+    }
     do throws(BridgeError) {
       if let stream {
-        try await reader.bodies(inStream: stream, rule: rule, limit: limit) {
+        try await reader.bodies(inStream: stream, rule: rule, limit: limit ?? 100_000) {
           intake.take(anyBody: $0)
         }
       } else if let rule, let index = configuration.rules.firstIndex(where: { $0.name == rule }) {

@@ -123,11 +123,10 @@ struct SchemaPublish: AsyncParsableCommand {
   }
 
   private func document() throws -> JSONValue {
-    do {
-      let data = try Data(contentsOf: URL(fileURLWithPath: schema))
-      return try JSONValue(parsing: data)
+    do throws(SchemaError) {
+      return try SchemaFile(schema).document
     } catch {
-      printError("\(schema) can't be read: \(error)")
+      printError("\(error)")
       throw ExitCode(78)
     }
   }
@@ -138,7 +137,7 @@ struct SchemaPublish: AsyncParsableCommand {
     if json {
       var object = version.json(isNew: isNew)
       if let change {
-        object["policy"] = ["before": change.before.json, "now": change.now.json]
+        object["policy"] = ["before": change.before?.json ?? .null, "now": change.now.json]
       }
       print(object.text())
     } else {
@@ -146,7 +145,7 @@ struct SchemaPublish: AsyncParsableCommand {
       print("\(key) \(isNew ? "is published" : "was published already"), sha256 \(version.hash)")
       if let change {
         print(
-          "the policy of \(version.name) was \(change.before.text), and is \(change.now.text) from now on"
+          "the policy of \(version.name) was \(change.before?.text ?? "not understood"), and is \(change.now.text) from now on"
         )
       }
     }
@@ -221,19 +220,23 @@ struct SchemaList: AsyncParsableCommand {
       for version in versions {
         if json {
           var object = version.json()
-          object["compatibility"] = .string(policy.compatibility.rawValue)
-          object["transitive"] = .bool(policy.isTransitive)
+          let isKnown = history.policyFault == nil
+          object["compatibility"] = isKnown ? .string(policy.compatibility.rawValue) : .null
+          object["transitive"] = isKnown ? .bool(policy.isTransitive) : .null
           print(object.text())
         } else {
           let key = version.name.key(version: version.version)
-          print("\(key)  \(version.hash.prefix(12))  \(version.time)  \(policy.text)")
+          let shown = history.policyFault == nil ? policy.text : "(a policy that is not understood)"
+          print("\(key)  \(version.hash.prefix(12))  \(version.time)  \(shown)")
         }
       }
     }
+    for fault in histories.compactMap(\.policyFault) { printError("configuration: \(fault)") }
     if wanted != nil, histories.allSatisfy(\.versions.isEmpty) {
       printError("no schema is published as \(name ?? "")")
       throw ExitCode(1)
     }
+    if histories.contains(where: { $0.policyFault != nil }) { throw ExitCode(78) }
   }
 }
 

@@ -158,6 +158,27 @@ REFERRING = {
               {"list": {"next": {"next": {"v": 1}}}}, {"list": {"next": {"next": {"v": "a"}}}}),
     "dynamic": ({"$id": "https://example.com/d", "$dynamicAnchor": "node", "properties": {
         "v": {"type": "integer"}, "next": {"$dynamicRef": "#node"}}}, {"next": {"v": 1}}, {"next": {"v": "a"}}),
+    # To files that have an identifier of their own, by their paths.
+    "ids": ({"properties": {"room": {"$ref": "parts/room.json"}, "name": {"$ref": "parts/room.json#/$defs/name"},
+                            "old": {"$ref": "parts/old.json"}, "tree": {"$ref": "parts/tree.json"}}},
+            {"room": {"id": "ab"}, "name": "ab", "old": "ab", "tree": {"below": {"n": 1}}},
+            {"room": {"id": "ab"}, "name": "a", "tree": {"below": {"n": 1}}}),
+    "deep": ({"properties": {"tree": {"$ref": "parts/tree.json"}}}, {"tree": {"below": {"n": 1}}}, {"tree": {"below": {"n": "x"}}}),
+    # To metaschemas.
+    "form7": ({"$schema": "http://json-schema.org/draft-07/schema#", "properties": {
+        "form": {"$ref": "http://json-schema.org/draft-07/schema#"}}},
+        {"form": {"items": [{"type": "string"}]}}, {"form": {"items": [{"type": 7}]}}),
+    "form19": ({"$schema": "https://json-schema.org/draft/2019-09/schema", "properties": {
+        "form": {"$ref": "https://json-schema.org/draft/2019-09/schema"}}},
+        {"form": {"properties": {"a": {"minLength": 1}}}}, {"form": {"properties": {"a": {"minLength": -1}}}}),
+    "form": ({"properties": {"form": {"$ref": "https://json-schema.org/draft/2020-12/schema"}, "n": {"$ref": "#/$defs/n"}},
+              "$defs": {"n": {"type": "integer"}}},
+             {"form": {"$defs": {"a": {"not": {"type": "null"}}}}, "n": 1}, {"form": {"$defs": {"a": {"not": {"type": 7}}}}}),
+    "older": ({"properties": {"form": {"$ref": "http://json-schema.org/draft-07/schema"},
+                              "count": {"$ref": "http://json-schema.org/draft-07/schema#/definitions/nonNegativeInteger"},
+                              "new": {"$ref": "https://json-schema.org/draft/2020-12/schema"}}},
+              {"form": {"dependencies": {"a": {"type": "string"}}}, "count": 1, "new": {"prefixItems": [True]}},
+              {"form": {"dependencies": {"a": {"type": "text"}}}}),
     "closed": ({"$ref": "#/$defs/base", "properties": {"b": {}}, "unevaluatedProperties": False,
                 "$defs": {"base": {"properties": {"a": {"const": 1}}}}}, {"a": 1, "b": 2}, {"a": 1, "c": 2}),
 }
@@ -167,6 +188,13 @@ def test_references_lead_where_they_led(lab, tmp_path, name):
     """Tools for AsyncAPI take `#/…` for a place in the whole document."""
     (tmp_path / "list.json").write_text(json.dumps(
         {"properties": {"v": {"type": "integer"}, "next": {"$ref": "#"}}}))
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "room.json").write_text(json.dumps({
+        "$id": "https://example.com/room.json", "properties": {"id": {"$ref": "#/$defs/name"}},
+        "$defs": {"name": {"type": "string", "minLength": 2}}}))
+    (tmp_path / "parts" / "old.json").write_text(json.dumps({"$ref": "room.json#/$defs/name"}))
+    (tmp_path / "parts" / "tree.json").write_text(json.dumps({
+        "$id": "urn:example:tree", "properties": {"n": {"type": "integer"}, "below": {"$ref": "#"}}}))
     for key, (schema, _, _) in REFERRING.items():
         (tmp_path / f"{key}.json").write_text(json.dumps(schema))
     rules = [{"name": key, "match": {"namespace": f"{name}.{key}", "operations": ["insert"]}, "stream": name,
@@ -188,6 +216,34 @@ def test_references_lead_where_they_led(lab, tmp_path, name):
     for key in ["old", "anchors", "closed"]:
         schema = document["components"]["messages"][key]["payload"]["schema"]
         assert jsonschema_rs.is_valid(schema, REFERRING[key][1]) and not jsonschema_rs.is_valid(schema, REFERRING[key][2])
+
+
+def test_paths_that_look_alike(lab, tmp_path, name):
+    """`a.b` and `a_b` would be parameters of one name; which is called how doesn't depend on the rules' order."""
+    def rule(rule_name, subject):
+        return {"name": rule_name, "match": {"namespace": f"{name}.notes", "operations": ["insert"]}, "subject": subject,
+                "stream": name, "payload": {"envelope": "document"}, "continue": True}
+
+    rules = [rule("one_rule", name + ".{fullDocument.a.b}"), rule("one.rule", name + ".{fullDocument.a_b}"),
+             rule("third", name + ".{fullDocument.a_b}"), rule("both", name + ".{fullDocument.a_b}.{fullDocument.a.b}")]
+    found = []
+    for order in [rules, rules[::-1]]:
+        document = described(write(tmp_path, configuration(lab, name, rules=order)))
+        messages = {key: message["name"] for key, message in document["components"]["messages"].items()}
+        found.append({
+            (channel["address"], frozenset(messages[message] for message in channel["messages"]),
+             tuple(sorted((parameter, described["description"].split()[0])
+                          for parameter, described in channel.get("parameters", {}).items())))
+            for channel in document["channels"].values()})
+        assert set(document["channels"]) >= {"one_rule", "both"}
+        assert messages["one_rule"] == "one_rule" and messages["one_rule_2"] == "one.rule"
+    assert found[0] == found[1]
+    addresses = {address: (names, parameters) for address, names, parameters in found[0]}
+    assert addresses[name + ".{fullDocument_a_b}"] == (
+        {"one_rule"}, (("fullDocument_a_b", "fullDocument.a.b"),))
+    assert addresses[name + ".{fullDocument_a_b_2}"] == (
+        {"one.rule", "third"}, (("fullDocument_a_b_2", "fullDocument.a_b"),))
+    assert len(addresses[name + ".{fullDocument_a_b_2}.{fullDocument_a_b}"][1]) == 2
 
 
 def test_what_it_describes_is_what_arrives(lab, jetstream, tmp_path, name):
@@ -246,4 +302,8 @@ def test_examples_from_samples(tmp_path, lab, name):
     done = tailrace("schema", "asyncapi", "-c", file, "--samples", samples, "-o", output)
     assert done.returncode == 0 and done.stdout == ""
     assert json.loads(output.read_text()) == document
-    assert tailrace("schema", "asyncapi", "-c", file, "--samples", tmp_path / "none").returncode == 78
+    done = tailrace("schema", "asyncapi", "-c", file, "--samples", tmp_path / "none")
+    assert done.returncode == 78 and f"{tmp_path}/none is not there: name a folder" in done.stderr
+    assert "is no folder" in tailrace("schema", "asyncapi", "-c", file, "--samples", file).stderr
+    done = tailrace("schema", "asyncapi", "-c", file, "-o", tmp_path / "none" / "asyncapi.json")
+    assert done.returncode == 74 and "can't be written" in done.stderr

@@ -220,6 +220,81 @@ def from_events(folder, events, *options, code=0):
     return propose(folder / "etc", "--from-events", source, *options, code=code)
 
 
+def test_events_without_a_document(tmp_path):
+    """What a change stream has besides is passed over and counted; what nothing is known of is refused, by its line."""
+    events = changes("app.notes", [{"_id": f"k{n}", "n": n} for n in range(25)])
+    namespace = {"db": "app", "coll": "notes"}
+    time = bson.Timestamp(1_700_000_100, 1)
+    others = [
+        {"operationType": "invalidate", "clusterTime": time}, {"operationType": "drop", "clusterTime": time, "ns": namespace},
+        {"operationType": "rename", "clusterTime": time, "ns": namespace, "to": {"db": "app", "coll": "old"}},
+        {"operationType": "dropDatabase", "clusterTime": time, "ns": {"db": "app"}},
+        {"operationType": "create", "ns": namespace, "operationDescription": {"idIndex": {"v": 2}}},
+        {"operationType": "modify", "clusterTime": time, "ns": namespace},
+        {"operationType": "shardCollection", "clusterTime": time, "ns": namespace},
+        {"operationType": "refineCollectionShardKey", "clusterTime": time, "ns": namespace},
+        {"operationType": "reshardCollection", "clusterTime": time, "ns": namespace},
+        {"operationType": "drop", "clusterTime": time, "ns": namespace},
+        {"ts": time, "t": bson.Int64(1), "v": bson.Int64(2), "op": "c", "wall": moment(0), "ns": "app.$cmd",
+         "ui": bson.Binary(bytes(16), 4), "o": {"drop": "notes"}, "o2": {"numRecords": 1}}]
+    done = from_events(tmp_path, events[:10] + others + events[10:])
+    assert "PASS" in done.stdout
+    assert ("passed over: 1 create, 3 drop, 1 dropDatabase, 1 invalidate, 1 modify, 1 refineCollectionShardKey, "
+            "1 rename, 1 reshardCollection, 1 shardCollection.") in done.stdout
+    assert set(rules(tmp_path / "etc" / "tailrace.yaml")) == {"notes_inserted", "notes_changed"}
+    done = from_events(tmp_path, events + others[:2], "--force", "--json")
+    assert json.loads(done.stdout)["passed_over"] == {"drop": 1, "invalidate": 1}
+    said = from_events(tmp_path, others[:3], "--force", code=64).stderr
+    assert "no change of a document; there are 1 drop, 1 invalidate, 1 rename" in said
+    said = from_events(tmp_path, [*events, {"operationType": "teleport", "clusterTime": time}], "--force", code=64).stderr
+    assert "events.ndjson:26: " in said and '"teleport"' in said
+    said = from_events(tmp_path, [*events, {"operationType": 7, "clusterTime": time}], "--force", code=64).stderr
+    assert "events.ndjson:26: operationType is 7: it must be a text" in said
+    insert = {"operationType": "insert", "ns": namespace, "documentKey": {"_id": 1}, "fullDocument": {"_id": 1}}
+    for fault, said in [
+            ({"fullDocument": 7}, "fullDocument is 7: it must be a document"), ({"fullDocument": None}, "fullDocument is null"),
+            ({"ns": "app.notes"}, 'ns is "app.notes": it must have a database'), ({"documentKey": 5}, "documentKey is 5"),
+            ({"ns": {"db": "app", "coll": ""}}, 'ns is {"db":"app","coll":""}'),
+            ({"operationType": "update", "updateDescription": {"updatedFields": 3}}, "updateDescription.updatedFields is 3")]:
+        found = from_events(tmp_path, [*events, insert | fault], "--force", code=64).stderr
+        assert f"events.ndjson:26: {said}" in found, found
+    source = tmp_path / "array.json"
+    for indent in [2, None]:
+        source.write_text(bson.json_util.dumps(events, indent=indent))
+        said = propose(tmp_path / "etc", "--from-events", source, "--force", code=64).stderr
+        assert f"jq -c '.[]' {source}" in said, said
+
+
+def test_options_without_effect(tmp_path):
+    for options in [["--sample", "5"], ["--window", "1h"]]:
+        for source in [[], ["--from-events", tmp_path / "events.ndjson"]]:
+            said = propose(tmp_path / "etc", *source, *options, code=64).stderr
+            assert "go with --from-mongodb" in said
+
+
+def test_an_empty_key(lab, tmp_path, name):
+    """It is no token of a subject, and no id: neither of the document that has it, nor of its events."""
+    documents = [{"_id": f"k{n}", "rid": f"r{n % 3}", "n": n} for n in range(30)]
+    done = from_events(tmp_path, changes("app.rooms", [*documents, {"_id": "", "rid": "r1", "n": 7}])
+                       + changes("app.notes", [{"_id": f"k{n}"} for n in range(30)]))
+    assert "PASS" in done.stdout and "an _id is an empty string" in done.stdout
+    found = rules(tmp_path / "etc" / "tailrace.yaml")
+    assert found["rooms_inserted"]["id"] == "positional" and "rid" in found["rooms_inserted"]["subject"]
+    assert found["rooms_changed"]["subject"] == "app.{ns.coll}.{operationType}"
+    assert found["notes_changed"]["subject"].endswith("{documentKey._id}")
+    # Among the documents, and only in the oplog.
+    with client(lab) as mongo:
+        mongo[name].kept.insert_many([{"_id": "", "n": 1}, {"_id": "a", "n": 2}])
+        mongo[name].gone.insert_many([{"_id": "", "n": 1}, {"_id": "a", "n": 2}])
+        mongo[name].gone.delete_one({"_id": ""})
+    settle(lab)
+    folder = tmp_path / "deployment"
+    done = propose(folder, "--from-mongodb", lab.uri, "--database", name, "--window", "5m")
+    assert "PASS" in done.stdout, done.stdout
+    for rule in rules(folder / "tailrace.yaml").values():
+        assert "documentKey" not in rule["subject"] and rule.get("id", "positional") == "positional"
+
+
 def test_secrets_in_keys_and_values(tmp_path):
     rng = random.Random(21)
     events = changes("app.logins", [{"_id": f"{TOKEN}{n}", "at": moment(n)} for n in range(30)])
@@ -317,7 +392,7 @@ def test_secrets_that_no_path_names(tmp_path):
 
 def test_spellings_of_secrets(tmp_path):
     secrets = ["password2", "pwd1", "old_pw", "cvv2", "creds", "sshKey", "ssh_key", "masterKey", "resetCode",
-               "connectionString", "securityAnswer", "mfa", "csrfToken", "webhookUrl"]
+               "connectionString", "securityAnswer", "mfa", "csrfToken", "webhookUrl", "apiKeys", "access_keys"]
     plain = ["argon", "pwa", "codes", "code2", "keyboard", "hash", "session", "sidebar", "verification", "addr2"]
     documents = [{"_id": f"k{n}"} | {name: f"v{n}" for name in secrets + plain}
                  | {"crypted": "$6$rounds=5000$abc$def", "slack": "https://hooks.slack.com/services/T0/B0/x"}

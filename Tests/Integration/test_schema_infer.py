@@ -132,6 +132,8 @@ def test_the_oplog_and_a_stream(lab, jetstream, tmp_path, name):
         assert all(validator.is_valid(message.json) for message in jetstream.messages(name))
         assert "no such stream" in infer(
             "-c", bridge.file, "--from-stream", "nothing", code=78, cwd=tmp_path)
+        assert "there is no rule x; there are messages" in infer(
+            "-c", bridge.file, "--from-stream", name, "--rule", "x", code=78, cwd=tmp_path)
 
 
 def test_what_cannot_be_read(tmp_path):
@@ -142,6 +144,62 @@ def test_what_cannot_be_read(tmp_path):
     assert f"{tmp_path} is a folder" in infer(tmp_path, code=64)
     lines.write_text("\n")
     assert "no document" in infer(lines, code=64)
+
+
+def test_documents_on_several_lines(tmp_path):
+    """What to do is said, not only what is wrong."""
+    file = tmp_path / "documents.json"
+    file.write_text(json.dumps([{"a": 1}, {"a": 2}], indent=2))
+    assert f"jq -c '.[]' {file}" in infer(file, code=64)
+    assert f"jq -c '.[]' {file}" in infer(file, "--format", "extended", code=64)
+    assert "jq -c '.[]'\n" in infer(code=64, input=file.read_text())
+    file.write_text(json.dumps([{"a": 1}, {"a": 2}]))
+    assert "jq -c '.[]' makes lines of them" in tailrace("schema", "infer", file).stderr
+    file.write_text(json.dumps({"a": 1}, indent=2))
+    assert f"jq -c . {file}" in infer(file, code=64)
+
+
+@pytest.mark.parametrize("options", [
+    ["--sample", "5"], ["--whole"], ["--limit", "3"], ["-c", "tailrace.yaml"],
+    ["--from-mongodb", "mongodb://127.0.0.1:1", "--from-collection", "a.b", "--sample", "5", "--whole"],
+    ["--from-mongodb", "mongodb://127.0.0.1:1", "--from-collection", "a.b", "--format", "bson"],
+    ["--rule", "r", "--style", "canonical"], ["--rule", "r", "--format", "bson"],
+    ["--from-dlq", "--rule", "r", "--strict"], ["--from-stream", "S", "--style", "canonical"]])
+def test_options_without_effect(tmp_path, options):
+    (tmp_path / "documents.ndjson").write_text('{"a":1}\n')
+    files = [] if any(option.startswith("--from") for option in options) else ["documents.ndjson"]
+    said = infer(*files, *options, code=64, cwd=tmp_path)
+    assert said.startswith("Error: ") and "--" in said, said
+
+
+def test_secrets_are_not_quoted(tmp_path):
+    """Neither as an enumeration, nor as what tells kinds apart, nor as bounds or names."""
+    token = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.c2lnbmF0dXJlLW9mLWl0"
+    documents = [{
+        "password": ["hunter2", "swordfish"][n % 2], "state": ["open", "closed"][n % 2], "pin": 4711 + n % 2,
+        "login": {"credentials": {"kind": ["geheim1", "geheim2"][n % 2], ["one", "two"][n % 2]: n}},
+        "apiKeys": [["geheim3", "geheim4"][n % 2]], "note": [f"{token}1", f"{token}2"][n % 2],
+        "devices": {f"{token}{n % 2}": True}} for n in range(60)]
+    # What decides which members there are, were it not a secret.
+    documents += [{"accounts": [{"secret": ["geheim5", "geheim6"][n % 2], ["x", "y"][n % 2]: 1} for n in range(40)]}]
+    lines = tmp_path / "documents.ndjson"
+    lines.write_text("".join(json.dumps(document) + "\n" for document in documents))
+    for options in [["--strict"], ["--strict", "--evidence"], []]:
+        schema = infer(lines, *options)
+        text = json.dumps(schema)
+        for secret in ["hunter2", "swordfish", "4711", "4712", "geheim", token]:
+            assert secret not in text, (options, secret)
+        assert all(jsonschema_rs.is_valid(schema, document) for document in documents)
+        if options:
+            assert schema["properties"]["state"]["enum"] == ["closed", "open"]
+
+
+def test_evidence_has_numbers_as_they_are(tmp_path):
+    lines = tmp_path / "documents.ndjson"
+    lines.write_text("".join(json.dumps({"n": n, "share": n / 10 + 0.05}) + "\n" for n in range(60)))
+    schema = infer(lines, "--evidence")
+    assert "from 0 to 59" in schema["properties"]["n"]["$comment"]
+    assert "from 0.05 to 5.95" in schema["properties"]["share"]["$comment"]
 
 
 def test_what_others_read(tmp_path):
@@ -203,6 +261,17 @@ def test_versions(tmp_path):
     more = {"type": "object", "properties": text["properties"] | {"n": {"type": "integer"}}}
     assert diff(text, more)[0] == 0
     assert diff(text, more, "--strict")[0] == 1
+    assert json.loads(diff(text, more, "--json")[1])["backward"]["caveats"]
+    report = json.loads(diff(text, more, "--strict", "--json")[1])["backward"]
+    assert report["differences"][0]["pointer"] == "/properties/n/type" and not report["caveats"]
+    # Whatever says "anything" does.
+    for anything in [True, {}, {"title": "Anything"}, {"type": ["string", "number", "boolean", "null", "array", "object"]}]:
+        assert diff(text | {"additionalProperties": anything}, more)[0] == 0, anything
+    # A format and a length.
+    mail = {"type": "string", "format": "email"}
+    code, said = diff(mail, mail | {"maxLength": 200}, "--json")
+    witness = json.loads(said)["backward"]["differences"][0]["witness"]
+    assert code == 1 and len(witness) == 201 and jsonschema_rs.is_valid(mail, witness, validate_formats=True)
     assert diff({"type": "string", "pattern": "^(?=a)b"}, False)[0] == 2
     files = [tmp_path / "old.json", tmp_path / "none.json"]
     assert tailrace("schema", "diff", *files).returncode == 78

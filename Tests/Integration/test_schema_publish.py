@@ -3,13 +3,16 @@
 import asyncio
 import hashlib
 import json
+import os
 import signal
 import threading
 
 import jsonschema_rs
 import nats
+import pytest
 import yaml
 from bridge import Bridge, configuration, tailrace, wait_until
+from lab import Lab
 from load import client, make_collections
 
 FIRST = {"type": "object", "required": ["id"], "properties": {
@@ -151,6 +154,110 @@ def test_names(tmp_path):
     for text, reason in [("policy", "policy"), ("n" * 300, "300 characters"), ("a.7", "number"), ("a/b", "'/'")]:
         done = tailrace("schema", "publish", text, "x.json", cwd=tmp_path)
         assert done.returncode == 64 and reason in done.stderr, done.stderr
+
+
+def test_files_that_are_none(lab, tmp_path, name):
+    catalog = Catalog(lab, tmp_path, name)
+    said = catalog.run("publish", catalog.name, tmp_path / "nothing.json", code=78)
+    assert "nothing.json" in said and "No such file" in said and "NSCocoa" not in said and "Error Domain" not in said
+    os.mkfifo(tmp_path / "pipe.json")
+    assert "it is a pipe" in catalog.run("publish", catalog.name, tmp_path / "pipe.json", code=78)
+    assert "directory" in catalog.run("publish", catalog.name, tmp_path, code=78)
+
+
+def test_a_schema_that_no_server_takes(lab, tmp_path, name):
+    catalog = Catalog(lab, tmp_path, name)
+    large = {"description": "x" * (1 << 20), "type": "string"}
+    said = catalog.publish(large, code=78)
+    assert "max_payload" in said and "raise it" in said, said
+    assert "no schema is published" in catalog.run("show", catalog.name, code=1)
+
+
+@pytest.fixture(scope="module")
+def own():
+    """A server whose catalogue may be spoiled."""
+    with Lab(mongod=0) as servers:
+        yield servers
+
+
+def spoiled(own, folder, name):
+    settings = configuration(own, name, source={"uri": "mongodb://127.0.0.1:1/?replicaSet=rs0"})
+    catalog = Catalog.__new__(Catalog)
+    catalog.folder, catalog.name, catalog.file = folder, f"{name}.message", Bridge(folder, settings).file
+    return catalog
+
+
+def with_stream(own, **settings):
+    async def make():
+        client = await nats.connect(own.nats_url)
+        stream = client.jetstream()
+        try:
+            await stream.delete_stream("KV_TAILRACE_SCHEMAS")
+        except nats.js.errors.NotFoundError:
+            pass
+        if settings:
+            await stream.add_stream(name="KV_TAILRACE_SCHEMAS", **settings)
+        await client.close()
+
+    asyncio.run(make())
+
+
+BUCKET = {"subjects": ["$KV.TAILRACE_SCHEMAS.>"], "max_msgs_per_subject": 1, "allow_rollup_hdrs": True}
+
+
+def test_a_stream_that_is_no_bucket(own, tmp_path, name):
+    catalog = spoiled(own, tmp_path, name)
+    with_stream(own, subjects=["orders.>"])
+    for said in [catalog.publish(FIRST, code=78), catalog.run("list", code=78), catalog.run("show", catalog.name, code=78)]:
+        assert "KV_TAILRACE_SCHEMAS is no bucket" in said and "it takes orders.>" in said, said
+    with_stream(own, **BUCKET, max_msg_size=200)
+    said = catalog.publish(FIRST | {"description": "x" * 300}, code=78)
+    assert "max_msg_size of the stream KV_TAILRACE_SCHEMAS is 200" in said, said
+
+
+def test_a_bucket_whose_values_vanish(own, tmp_path, name):
+    catalog = spoiled(own, tmp_path, name)
+    file = tmp_path / "s.json"
+    file.write_text(json.dumps(FIRST))
+
+    def publish():
+        done = tailrace("schema", "publish", catalog.name, file, "-c", catalog.file, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        return done.stderr
+
+    with_stream(own, **BUCKET, max_age=3600)
+    said = publish()
+    assert "expire after 3600 s" in said and "--max-age=0" in said, said
+    with_stream(own, **BUCKET, max_msgs=1000)
+    assert "drops its oldest values" in publish()
+    with_stream(own)
+    assert publish() == ""
+
+
+def test_one_policy_that_is_none(own, tmp_path, name):
+    """The others are listed; and the policy can be set again."""
+    with_stream(own)
+    catalog = spoiled(own, tmp_path, name)
+    catalog.publish(FIRST)
+    good = catalog.name
+    catalog.name = f"{name}.bad"
+    catalog.publish(FIRST)
+
+    async def damage(_, bucket):
+        await bucket.put(f"{name}.bad.policy", b"nonsense")
+
+    asyncio.run(in_catalogue(own, damage))
+    done = tailrace("schema", "list", "-c", catalog.file, cwd=tmp_path)
+    assert done.returncode == 78 and f"{good}.1" in done.stdout and f"{name}.bad.1" in done.stdout
+    assert f"{name}.bad.policy" in done.stderr and good not in done.stderr
+    versions = [json.loads(line) for line in tailrace(
+        "schema", "list", "--json", "-c", catalog.file, cwd=tmp_path).stdout.splitlines()]
+    assert {version["name"]: version["compatibility"] for version in versions} == {good: "BACKWARD", f"{name}.bad": None}
+    assert json.loads(catalog.run("pull", catalog.name)) == FIRST
+    assert "--compatibility" in catalog.publish(WIDER, code=78)
+    assert "was not understood, and is FULL from now on" in catalog.publish(
+        FIRST, "--compatibility", "full")
+    catalog.run("list")
 
 
 def test_several_at_once(lab, tmp_path, name):

@@ -58,6 +58,98 @@ import Testing
       places(backwards.forward.differences) == ["/oneOf/1/properties/a/maxLength /a"])
   }
 
+  /// Beside a rule of an alternative that is told, and whatever else is.
+  @Test(arguments: ["anyOf", "oneOf"])
+  func `a whole new alternative is told`(_ keyword: String) throws {
+    func schema(_ longest: Int, _ more: String) -> String {
+      """
+      {"properties":{"v":{"\(keyword)":[{"type":"string","maxLength":\(longest)},{"type":"null"}\(more)]}}}
+      """
+    }
+    let old = schema(5, "")
+    let comparison = try compare(
+      old,
+      schema(9, #",{"type":"integer","minimum":1},{"type":"object","required":["url"]}"#))
+    let differences = comparison.forward.differences
+    #expect(
+      places(differences) == [
+        "/properties/v/\(keyword)/0/maxLength /v", "/properties/v/\(keyword) /v",
+        "/properties/v/\(keyword) /v",
+      ])
+    #expect(differences[1].message.hasSuffix("NEW has another one, /properties/v/\(keyword)/2"))
+    #expect(differences[1].witness["v"]?.integer(Int.self) != nil)
+    #expect(differences[2].message.hasSuffix("NEW has another one, /properties/v/\(keyword)/3"))
+    #expect(differences[2].witness["v"]?.objectValue != nil)
+    try check(
+      comparison.forward,
+      writer: schema(9, #",{"type":"integer","minimum":1},{"type":"object","required":["url"]}"#),
+      reader: old)
+    #expect(comparison.backward.verdict == .compatible)
+    #expect(comparison.forward.doubts.isEmpty)
+  }
+
+  /// Each witness is accepted by its writer's schema, and refused by its reader's.
+  private func check(
+    _ direction: SchemaComparison.Direction, writer: String, reader: String
+  ) throws {
+    let (writer, reader) = (try CompiledSchema(text: writer), try CompiledSchema(text: reader))
+    for difference in direction.differences + direction.caveats {
+      #expect(writer.explain(difference.witness).isValid, "\(difference)")
+      #expect(!reader.explain(difference.witness).isValid, "\(difference)")
+    }
+  }
+
+  @Test func `a new type of an alternative is told beside its new length`() throws {
+    let old = #"{"anyOf":[{"type":"string","maxLength":5},{"type":"null"}]}"#
+    let new = #"{"anyOf":[{"type":["string","boolean"],"maxLength":9},{"type":"null"}]}"#
+    let comparison = try compare(old, new)
+    try check(comparison.forward, writer: new, reader: old)
+    #expect(comparison.forward.differences.contains { $0.witness.boolValue != nil })
+    #expect(comparison.forward.differences.contains { $0.witness.stringValue != nil })
+  }
+
+  /// The rule that refuses the one type must not hide the other.
+  @Test func `a new type and a new alternative are both told`() throws {
+    let old = #"{"anyOf":[{"type":"string","maxLength":5},{"type":"null"}]}"#
+    let new =
+      #"{"anyOf":[{"type":["string","boolean"],"maxLength":9},{"type":"null"},{"type":"array"}]}"#
+    let comparison = try compare(old, new)
+    try check(comparison.forward, writer: new, reader: old)
+    #expect(
+      comparison.forward.differences.contains {
+        $0.witness.arrayValue != nil && $0.message.hasSuffix("NEW has another one, /anyOf/2")
+      }, "\(comparison.forward)")
+    #expect(comparison.forward.differences.contains { $0.witness.boolValue != nil })
+    #expect(comparison.forward.differences.contains { $0.witness.stringValue != nil })
+  }
+
+  @Test func `what is no alternative any more is told`() throws {
+    let old = #"{"anyOf":[{"type":"string","maxLength":5},{"type":"null"}]}"#
+    let new = #"{"type":["string","null","array"],"maxLength":5}"#
+    let comparison = try compare(old, new)
+    #expect(comparison.forward.differences.count == 1)
+    #expect(comparison.forward.differences.first?.witness.arrayValue != nil)
+  }
+
+  @Test func `with strict nothing that is told is left out of the differences`() throws {
+    let comparison = try compare(
+      #"{"type":"object","properties":{"a":{"type":"string"}}}"#,
+      #"{"type":"object","properties":{"a":{"type":"string"},"b":{"anyOf":[{"type":"integer"},{"type":"null"}]}}}"#
+    )
+    #expect(comparison.backward.verdict == .compatible)
+    let strict = comparison.json(for: .backward, isStrict: true)
+    #expect(strict["verdict"] == "incompatible")
+    #expect(strict["backward"]?["verdict"] == "incompatible")
+    let differences = try #require(strict["backward"]?["differences"]?.arrayValue)
+    #expect(differences.count == 1)
+    #expect(differences.first?["pointer"] == "/properties/b/anyOf")
+    #expect(differences.first?["witness"]?["b"] != nil)
+    #expect(strict["backward"]?["caveats"]?.arrayValue?.isEmpty == true)
+    let lenient = comparison.json(for: .backward)
+    #expect(lenient["backward"]?["differences"]?.arrayValue?.isEmpty == true)
+    #expect(lenient["backward"]?["caveats"]?.arrayValue?.count == 1)
+  }
+
   @Test func `a schema that refers to itself is told below itself`() throws {
     let comparison = try compare(
       ##"{"properties":{"children":{"items":{"$ref":"#"}},"n":{"minimum":1}}}"##,
@@ -189,6 +281,38 @@ import Testing
     let comparison = SchemaComparison(old: try kinds(100), new: try kinds(101))
     #expect(comparison.backward.verdict == .compatible)
     #expect(comparison.forward.verdict == .incompatible)
+    // A fraction of that, unless the machine is busy.
+    #expect(ContinuousClock.now - began < .seconds(60))
+  }
+
+  /// Closed by what their kind evaluates.
+  @Test(arguments: ["anyOf", "oneOf"], [true, false])
+  func `kinds with members of their own are decided soon`(_ keyword: String, _ isEach: Bool) throws
+  {
+    func kinds(_ count: Int, _ type: String) throws -> CompiledSchema {
+      let all = (0..<count).map { number -> JSONValue in
+        var kind: JSONValue = [
+          "required": ["kind"],
+          "properties": [
+            "kind": ["const": .string("k\(number)")], "m\(number)": ["type": .string(type)],
+          ],
+        ]
+        if isEach { kind["type"] = "object" }
+        return kind
+      }
+      var schema: JSONValue = .object([
+        .init(keyword, .array(all)), .init("unevaluatedProperties", false),
+      ])
+      if !isEach { schema["type"] = "object" }
+      return try CompiledSchema(schema)
+    }
+    let began = ContinuousClock.now
+    let wider = SchemaComparison(old: try kinds(8, "integer"), new: try kinds(8, "number"))
+    #expect(wider.backward.verdict == .compatible, "\(wider.backward)")
+    #expect(wider.forward.verdict == .incompatible, "\(wider.forward)")
+    let more = SchemaComparison(old: try kinds(8, "integer"), new: try kinds(9, "integer"))
+    #expect(more.backward.verdict == .compatible, "\(more.backward)")
+    #expect(more.forward.verdict == .incompatible, "\(more.forward)")
     // A fraction of that, unless the machine is busy.
     #expect(ContinuousClock.now - began < .seconds(60))
   }

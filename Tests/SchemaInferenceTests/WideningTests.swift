@@ -8,6 +8,22 @@ import Testing
     (#"{"type":"integer"}"#, "1.5", #"{"type":"number"}"#),
     (#"{"const":1}"#, "2", #"{"enum":[1,2]}"#),
     (#"{"exclusiveMinimum":3}"#, "3", #"{"minimum":3}"#),
+    // What looks like a secret isn't quoted.
+    (
+      #"{"properties":{"password":{"enum":["a"]}}}"#, #"{"password":"hunter2"}"#,
+      #"{"properties":{"password":{}}}"#
+    ),
+    (
+      #"{"properties":{"pin":{"maximum":9}}}"#, #"{"pin":4711}"#, #"{"properties":{"pin":{}}}"#
+    ),
+    (
+      #"{"properties":{"note":{"const":"a"}}}"#, #"{"note":"ghp_0123456789"}"#,
+      #"{"properties":{"note":{}}}"#
+    ),
+    (
+      #"{"properties":{"tokenCount":{"maximum":9}}}"#, #"{"tokenCount":12}"#,
+      #"{"properties":{"tokenCount":{"maximum":12}}}"#
+    ),
     (#"{"required":["a","b"]}"#, #"{"b":1}"#, #"{"required":["b"]}"#),
     (#"{"minLength":2,"maxLength":3}"#, #""abcd""#, #"{"minLength":2,"maxLength":4}"#),
     (

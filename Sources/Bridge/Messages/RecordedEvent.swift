@@ -12,7 +12,7 @@ package struct RecordedEvent: Sendable {
   private let namespace: [UInt8]
   private let databaseLength: Int
   private let to: [UInt8]?
-  private let operation: OperationType
+  package let operation: OperationType
   package var position: EventPosition
   package var isSnapshot = false
   /// The kind of an update's `fullDocument`, if that was looked up.

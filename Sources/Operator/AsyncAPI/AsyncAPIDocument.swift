@@ -11,10 +11,13 @@ public struct AsyncAPIDocument {
   /// By rule: messages as `tailrace decode --messages` prints them.
   private let examples: [String: [JSONValue]]
   private var channels: [Channel] = []
+  /// Names of parameters by the paths of changes.
+  private let parameterNames: UniqueKeys
 
   /// A subject, with the rules that publish to it.
   private struct Channel {
     var key: String
+    var template: String
     var address: String
     /// By name of the parameter: the path that its value comes from.
     var parameters: [(name: String, path: String)]
@@ -25,27 +28,29 @@ public struct AsyncAPIDocument {
   public init(_ configuration: BridgeConfiguration, examples: [String: [JSONValue]] = [:]) {
     self.configuration = configuration
     self.examples = examples
-    var keys = UniqueKeys()
+    let keys = UniqueKeys(configuration.rules.map(\.name))
+    parameterNames = UniqueKeys(configuration.rules.flatMap { Self.paths(of: $0.subject) })
     for (index, rule) in configuration.rules.enumerated() {
-      let (address, parameters) = Self.address(rule.subject)
-      if let known = channels.firstIndex(where: { $0.address == address && $0.route == rule.route })
-      {
+      // By the template: two paths may look alike as names of parameters.
+      if let known = channels.firstIndex(where: {
+        $0.template == rule.subject.text && $0.route == rule.route
+      }) {
         channels[known].rules.append(index)
       } else {
+        let (text, parameters) = address(of: rule.subject)
         channels.append(
           Channel(
-            key: keys.take(rule.name), address: address, parameters: parameters,
-            route: rule.route, rules: [index]))
+            key: keys[rule.name], template: rule.subject.text, address: text,
+            parameters: parameters, route: rule.route, rules: [index]))
       }
     }
   }
 
   public var json: JSONValue {
-    var messageKeys = UniqueKeys()
-    let names = configuration.rules.map { messageKeys.take($0.name) }
+    var messageKeys = UniqueKeys(configuration.rules.map(\.name))
+    let names = configuration.rules.map { messageKeys[$0.name] }
     let letters = messageKeys.take("dead_letter")
-    var channelKeys = UniqueKeys()
-    for channel in channels { _ = channelKeys.take(channel.key) }
+    var channelKeys = UniqueKeys(channels.map(\.key))
     let letterChannel = channelKeys.take("dead_letters")
     return .object([
       .init("asyncapi", "3.0.0"),
@@ -101,20 +106,26 @@ public struct AsyncAPIDocument {
 
   // MARK: - Channels
 
+  private static func paths(of template: Template) -> [String] {
+    template.pieces.compactMap { piece in
+      if case .path(let path) = piece { path.text } else { nil }
+    }
+  }
+
   /// A subject's template as an address: each path is a parameter, named by what may be in such a name.
-  private static func address(
-    _ template: Template
+  private func address(
+    of template: Template
   ) -> (String, [(name: String, path: String)]) {
     var address = ""
     var parameters: [(name: String, path: String)] = []
-    var keys = UniqueKeys()
     for piece in template.pieces {
       switch piece {
       case .literal(let text): address += text
       case .path(let path):
-        let text = path.text
-        let name = parameters.first { $0.path == text }?.name ?? keys.take(text)
-        if !parameters.contains(where: { $0.path == text }) { parameters.append((name, text)) }
+        let name = parameterNames[path.text]
+        if !parameters.contains(where: { $0.path == path.text }) {
+          parameters.append((name, path.text))
+        }
         address += "{\(name)}"
       }
     }
@@ -180,7 +191,7 @@ public struct AsyncAPIDocument {
     let stream = configuration.deadLetter.stream
     var address = ""
     var parameters: [JSONValue.Member] = []
-    var keys = UniqueKeys()
+    var keys = UniqueKeys([])
     for (index, part) in configuration.deadLetter.subject.text.split(
       omittingEmptySubsequences: false, whereSeparator: { $0 == "{" || $0 == "}" }
     ).enumerated() {
@@ -230,18 +241,25 @@ public struct AsyncAPIDocument {
   }
 }
 
-/// Keys of an AsyncAPI document: letters, digits, `_` and `-`, each once.
+/// Keys of an AsyncAPI document: letters, digits, `_` and `-`, each once. Which text gets which key doesn't depend on
+/// the texts' order.
 struct UniqueKeys {
   private var taken: Set<String> = []
+  private var keys: [String: String] = [:]
 
+  init(_ texts: [String]) {
+    let texts = Set(texts).sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
+    // What is a key as it is stays so.
+    for text in texts where Self.plain(text) == text { keys[text] = take(text) }
+    for text in texts where keys[text] == nil { keys[text] = take(text) }
+  }
+
+  /// Of a text that it was made with.
+  subscript(text: String) -> String { keys[text] ?? Self.plain(text) }
+
+  /// One more.
   mutating func take(_ text: String) -> String {
-    var key = String(
-      text.unicodeScalars.map { scalar in
-        let isPlain =
-          scalar.isASCII && (scalar.properties.isAlphabetic || ("0"..."9").contains(scalar))
-        return isPlain || scalar == "_" || scalar == "-" ? Character(scalar) : "_"
-      })
-    if key.isEmpty { key = "_" }
+    let key = Self.plain(text)
     var candidate = key
     var number = 2
     while !taken.insert(candidate).inserted {
@@ -249,5 +267,15 @@ struct UniqueKeys {
       number += 1
     }
     return candidate
+  }
+
+  private static func plain(_ text: String) -> String {
+    let key = String(
+      text.unicodeScalars.map { scalar in
+        let isPlain =
+          scalar.isASCII && (scalar.properties.isAlphabetic || ("0"..."9").contains(scalar))
+        return isPlain || scalar == "_" || scalar == "-" ? Character(scalar) : "_"
+      })
+    return key.isEmpty ? "_" : key
   }
 }

@@ -13,8 +13,8 @@ public struct CollectionProposal: Sendable {
   /// Inserts' ids can be made by an application, too. Else the reason why not.
   public internal(set) var idReason: String?
   /// Whether the subject of other changes ends with the key.
-  let hasKeyInSubject: Bool
-  let keyReason: String
+  private(set) var hasKeyInSubject: Bool
+  private(set) var keyReason: String
   public let documents: Int
   let total: UInt64?
   /// The files of schemas that are used, below the folder.
@@ -75,6 +75,15 @@ public struct CollectionProposal: Sendable {
       hasKeyInSubject = true
       keyReason = ""
     }
+    if facts.hasEmptyID { leaveKeysOut() }
+  }
+
+  /// For keys of which one is an empty text: an event of that document would have neither a subject nor an id.
+  mutating func leaveKeysOut() {
+    if idReason == nil { idReason = "an _id is an empty string" }
+    guard hasKeyInSubject else { return }
+    hasKeyInSubject = false
+    keyReason = "no key in it: an _id is an empty string, which is no token"
   }
 
   /// One line about it.
@@ -82,6 +91,7 @@ public struct CollectionProposal: Sendable {
     var parts: [String] = []
     if let parent { parts.append("inserts by \(parent.path)") }
     if idReason == nil { parts.append("inserts' ids from _id") }
+    if !hasKeyInSubject { parts.append(keyReason) }
     parts.append(schema == nil ? "no schema" : "a schema")
     if !excluded.isEmpty {
       let paths = excluded.filter { $0.path.hasPrefix("fullDocument.") }

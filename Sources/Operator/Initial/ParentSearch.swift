@@ -1,3 +1,5 @@
+import SchemaInference
+
 /// Looks for the field that says what a document belongs to: its room, channel, tenant, user.
 enum ParentSearch {
   struct Parent: Sendable, Equatable {

@@ -35,6 +35,8 @@ public final class ProposalEvidence: @unchecked Sendable {
 
   /// By name.
   public private(set) var rules: [String: Rule] = [:]
+  /// Collections with a document whose `_id` is an empty text.
+  private(set) var emptyKeys: Set<String> = []
   private var maker: MessageMaker
   private var sink: BufferSink
   private let names: [String]
@@ -71,6 +73,9 @@ public final class ProposalEvidence: @unchecked Sendable {
   }
 
   private func take(_ event: ChangeEvent, isEvent: Bool) {
+    if let id = try? event.documentKey?.first("_id")?.string, id.isEmpty {
+      emptyKeys.insert(String(decoding: event.namespace, as: UTF8.self))
+    }
     var cursor = maker.begin(event)
     while !cursor.isDone {
       switch maker.step(event, &cursor, buffer: &sink) {

@@ -28,6 +28,8 @@ public struct ProposedConfiguration: Sendable {
   public private(set) var schemas: [(path: String, schema: JSONValue)] = []
   /// Collections without rules, each with the reason.
   public var leftOut: [(name: String, reason: String)] = []
+  /// Events that carry no document, by their type.
+  public var passedOver: [String: Int] = [:]
 
   static let retention = 7 * 86_400.0
   private static let duplicateWindow = 600.0
@@ -86,6 +88,8 @@ public struct ProposedConfiguration: Sendable {
       if collections[index].idReason == nil, inserts.repeatsIDs {
         collections[index].idReason = "an _id was deleted, and inserted again"
       }
+      let namespace = "\(collections[index].database).\(collections[index].name)"
+      if evidence.emptyKeys.contains(namespace) { collections[index].leaveKeysOut() }
       if let seconds {
         collections[index].seen =
           "\(inserts.messages + others.messages) changes in \(Int(seconds)) s of oplog, \(inserts.messages) of them taken by \(collections[index].insertRule)"

@@ -1,4 +1,5 @@
 public import BSON
+import SchemaInference
 
 /// What a collection's documents show of their fields, as far as a proposal needs it. Bounded memory; keeps no
 /// document. Not Sendable.
@@ -17,6 +18,8 @@ public final class SampledCollection {
   /// The kinds of `_id`.
   private(set) var idKinds: Set<String> = []
   private(set) var longestID = 0
+  /// A document's `_id` is an empty text, which can't be a token of a subject, nor an id.
+  private(set) var hasEmptyID = false
   private(set) var fields: [String: Field] = [:]
 
   /// A field that may name a document's parent: at the top, or one level below.
@@ -76,6 +79,7 @@ public final class SampledCollection {
 
   private func note(id: BSONElement) {
     let (kind, length) = Self.kind(id)
+    if kind == "string", length == 0 { hasEmptyID = true }
     idKinds.insert(kind)
     longestID = max(longestID, length)
   }
@@ -191,5 +195,15 @@ public final class SampledCollection {
       .filter { path in
         !paths.keys.contains { $0 != path && path.hasPrefix($0 + ".") }
       }.map { ($0, paths[$0] ?? "") }
+  }
+}
+
+extension SecretLikeness.Value {
+  init(_ element: BSONElement) {
+    switch element.type {
+    case .bool, .null, .undefined, .date, .timestamp: self = .mark
+    case .int32, .int64, .double, .decimal128: self = .number
+    default: self = .other
+    }
   }
 }

@@ -1,8 +1,6 @@
-import BSON
-
 /// Tells fields that look like secrets, by their names and by their values. It errs towards secrets: a field that is
 /// left out can be put back.
-enum SecretLikeness {
+package enum SecretLikeness {
   /// Words of a name that mean a secret by themselves.
   private static let words: Set<String> = [
     "password", "passwords", "passwd", "pwd", "pass", "passphrase", "passcode", "secret", "secrets",
@@ -45,28 +43,23 @@ enum SecretLikeness {
   ]
 
   /// What kind of value a field has: of some a secret can't be.
-  enum Value {
+  package enum Value {
     case number
     /// A flag, a time, or nothing.
     case mark
     case other
-
-    init(_ element: BSONElement) {
-      switch element.type {
-      case .bool, .null, .undefined, .date, .timestamp: self = .mark
-      case .int32, .int64, .double, .decimal128: self = .number
-      default: self = .other
-      }
-    }
   }
 
   /// Why a field of this name looks like a secret; nil if it doesn't.
-  static func reason(name: String, _ value: Value = .other) -> String? {
+  package static func reason(name: String, _ value: Value = .other) -> String? {
     guard value != .mark else { return nil }
     let parts = Self.parts(of: name).map(Self.withoutNumber)
     if let last = parts.last, properties.contains(last) { return nil }
-    for (one, two) in zip(parts, parts.dropFirst()) where pairs.contains([one, two]) {
-      return "its name has \(one) \(two) in it"
+    for (one, two) in zip(parts, parts.dropFirst()) {
+      let single = two.hasSuffix("s") ? String(two.dropLast()) : two
+      if pairs.contains([one, two]) || pairs.contains([one, single]) {
+        return "its name has \(one) \(two) in it"
+      }
     }
     guard let word = parts.first(where: words.contains) else { return nil }
     if value == .number, let first = parts.first,
@@ -78,7 +71,7 @@ enum SecretLikeness {
   }
 
   /// Why a value looks like a secret; nil if it doesn't. The reason doesn't repeat the value.
-  static func reason(value: String) -> String? {
+  package static func reason(value: String) -> String? {
     if let start = starts.first(where: value.hasPrefix) {
       return "a value begins with \(start.trimmed)"
     }
@@ -130,7 +123,7 @@ enum SecretLikeness {
   }
 
   /// The words of a name, in lower case: `hashedLoginToken`, `login_token`, `login-token`.
-  static func parts(of name: String) -> [String] {
+  package static func parts(of name: String) -> [String] {
     var parts: [String] = []
     var part = ""
     var wasLower = false
