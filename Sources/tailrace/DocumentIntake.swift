@@ -212,7 +212,7 @@ struct LineFile: ~Copyable {
       return "One document a line is read here, and no array: jq -c '.[]'\(file)"
     }
     guard text.first == "{", last != "}" else { return nil }
-    return "One document a line is read here, and this document continues on the next: jq -c .\(file)"
+    return "One document a line is read here, and this one continues on the next: jq -c .\(file)"
   }
 
   /// The next line that isn't empty.

@@ -341,7 +341,8 @@ final class Judge {
   private func isAllowed(_ finding: ParityJudge.Finding, _ stream: StreamJudge) -> Bool {
     switch finding.kind {
     case .gap: stream.isEmptied
-    case .duplicate, .reordered: stream.repeated > 0
+    case .duplicate: stream.repeated > 0
+    case .reordered: stream.repeated > 0 || stream.hadEarly
     case .missing: stream.leftOut > 0 || (stream.isEmptied && stream.maxAge != nil)
     default: false
     }
