@@ -226,7 +226,7 @@ final class FaultInjector {
         jetStream.streams[$0.name].map { $0.store.count > 0 } ?? false
       }
       guard world.scenario.keepsWindow, !world.scenario.removes, haveMessages,
-        world.scenario.cutover == nil,
+        world.scenario.cutover == nil, !Scenario.choice.makesAgain,
         world.scenario.bridges == 1 || haveMessagesEverywhere(),
         (try? jetStream.deleteStream("KV_TAILRACE")) != nil
       else { return false }
