@@ -154,7 +154,7 @@ struct SchemaDrafting {
 
   private func members(_ objects: ObjectStatistics, _ secrecy: Secrecy) -> [JSONValue.Member] {
     guard let kinds = objects.kinds else { return record(objects, secrecy) }
-    // A kind is told by a value.
+    // A kind is known by a value.
     guard !secrecy.ofTexts else { return record(kinds.together(depth: objects.depth), secrecy) }
     return isStrict ? strictKinds(kinds) : lenientKinds(kinds)
   }

@@ -58,9 +58,9 @@ import Testing
       places(backwards.forward.differences) == ["/oneOf/1/properties/a/maxLength /a"])
   }
 
-  /// Beside a rule of an alternative that is told, and whatever else is.
+  /// Beside a rule of an alternative that is named, and whatever else is.
   @Test(arguments: ["anyOf", "oneOf"])
-  func `a whole new alternative is told`(_ keyword: String) throws {
+  func `a whole new alternative is named`(_ keyword: String) throws {
     func schema(_ longest: Int, _ more: String) -> String {
       """
       {"properties":{"v":{"\(keyword)":[{"type":"string","maxLength":\(longest)},{"type":"null"}\(more)]}}}
@@ -99,7 +99,7 @@ import Testing
     }
   }
 
-  @Test func `a new type of an alternative is told beside its new length`() throws {
+  @Test func `a new type of an alternative is named beside its new length`() throws {
     let old = #"{"anyOf":[{"type":"string","maxLength":5},{"type":"null"}]}"#
     let new = #"{"anyOf":[{"type":["string","boolean"],"maxLength":9},{"type":"null"}]}"#
     let comparison = try compare(old, new)
@@ -123,7 +123,7 @@ import Testing
     #expect(comparison.forward.differences.contains { $0.witness.stringValue != nil })
   }
 
-  @Test func `what is no alternative any more is told`() throws {
+  @Test func `what is no alternative any more is named`() throws {
     let old = #"{"anyOf":[{"type":"string","maxLength":5},{"type":"null"}]}"#
     let new = #"{"type":["string","null","array"],"maxLength":5}"#
     let comparison = try compare(old, new)
@@ -131,7 +131,7 @@ import Testing
     #expect(comparison.forward.differences.first?.witness.arrayValue != nil)
   }
 
-  @Test func `with strict nothing that is told is left out of the differences`() throws {
+  @Test func `with strict nothing is left out of the differences`() throws {
     let comparison = try compare(
       #"{"type":"object","properties":{"a":{"type":"string"}}}"#,
       #"{"type":"object","properties":{"a":{"type":"string"},"b":{"anyOf":[{"type":"integer"},{"type":"null"}]}}}"#
