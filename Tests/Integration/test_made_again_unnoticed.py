@@ -9,6 +9,8 @@ import pytest
 from bridge import Bridge, configuration, wait_until
 from buckets import bucket, differences, ready
 from ids import checkpointed
+from jetstream import JetStream
+from lab import Lab
 from load import client, make_collections
 
 ATTEMPTS = 7
@@ -72,3 +74,34 @@ def test_stream(lab, jetstream, tmp_path, name, waits):
             wait_until(lambda: bridge.alive() and jetstream.count(name) >= count, f"all events after attempt {attempt}")
             positions = [m.position for m in jetstream.messages(name)]
             assert len(positions) == len(set(positions)) == count, "each event is there, once"
+
+
+def test_killed_before_the_checkpoint(tmp_path, name):
+    """The bridge dies before it has noticed: on a server without fences, its last message in the new stream proves
+    nothing of those that the old one had."""
+    with Lab(nats_version="2.10.26") as lab:
+        make_collections(lab, name)
+        jetstream = JetStream(lab.nats_url)
+        with Bridge(tmp_path, configuration(lab, name, stream={"ownership": "shared"})) as bridge, \
+                client(lab) as mongo:
+            users = mongo[name].users
+            ready(bridge)
+            users.insert_many([{"_id": key} for key in range(KEYS)])
+            count, unnoticed = KEYS, 0
+            wait_until(lambda: bridge.alive() and jetstream.count(name) == count, "the first events")
+            config = jetstream.config(name)
+            for attempt in range(1, ATTEMPTS + 1):
+                jetstream.delete_stream(name)
+                jetstream.api(f"STREAM.CREATE.{name}", config)
+                replace(users, attempt)
+                count += REPLACED
+                wait_until(lambda: jetstream.count(name) > 2, "the first of those events", every=0.01)
+                first = jetstream.messages(name)[0].position
+                bridge.kill()
+                ready(bridge)
+                wait_until(lambda: bridge.alive() and jetstream.count(name) >= count, f"all after attempt {attempt}")
+                positions = [m.position for m in jetstream.messages(name)]
+                assert len(positions) == len(set(positions)) == count, "each event is there, once"
+                unnoticed += first > min(positions)
+            assert unnoticed, "the bridge has noticed at once, each time"
+            assert bridge.terminate() == 0
