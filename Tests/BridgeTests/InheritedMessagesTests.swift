@@ -181,7 +181,9 @@ import Testing
     let some = try met(510, 12, settled: event(520)).unseen["A"]
     #expect(some?.after == 12 && some?.count == 1 && some?.isPartlyMet == false)
     // … some of an entry that is read again, or nobody knows which.
-    for (settled, sequence) in [(event(510), 12), (event(520), 0)] as [(EventPosition, UInt64)] {
+    for (settled, sequence) in [(event(510), 12), (event(510), 13), (event(520), 0)]
+      as [(EventPosition, UInt64)]
+    {
       let again = try met(510, sequence, settled: settled)
       #expect(again.unseen.isEmpty && again.uncounted["A"] == 13 && again.doubts.count == 1)
     }

@@ -33,7 +33,7 @@ import Testing
 
   /// An instance is frozen while it judges its start, for longer than the oplog reaches back: another one leads by then,
   /// and the checkpoint is newer.
-  @Test(arguments: [1_443_338_507, 1_181, 2_117_448_207, 73_011])
+  @Test(arguments: [1_443_338_507, 1_181, 2_117_448_207, 73_011, 95_006])
   func `a history of three instances holds`(seed: Int) throws {
     let result = try simulate("--seed", "\(seed)", "--brief", "--instances", "3", "--bridges", "1")
     #expect(result.code == 0, "\(result.output)")

@@ -35,13 +35,14 @@ extension EpochRunner {
       state.searched =
         stream.exclusive || plan.lacksUpTo[name] != nil ? nil : stream.info.lastSequence
       if let uncounted = plan.uncounted[name] { state.uncounted = uncounted }
-      state.inherited = plan.inherited[name]
       state.refillTo = plan.refilling[name]
       state.hasLater = plan.refilling[name] != nil && !(plan.held[name]?.isEmpty ?? true)
       // What an earlier protocol may have left out is in question until something later is acknowledged.
       state.mayLeaveGaps = stream.mayLeaveGaps || plan.lacksUpTo[name] != nil
       state.halted = plan.halted[name]
       if plan.rereads(name, state) { state.forgetHad() }
+      // What was met by its ids is as old as before.
+      if plan.inherited[name] != nil || state.had == nil { state.inherited = plan.inherited[name] }
       states[name] = state
     }
     return states

@@ -189,10 +189,16 @@ extension ResumePlan {
     newest: OplogPosition
   ) {
     for stream in streams where unseen[stream.name] != nil || toldByIDs.contains(stream.name) {
+      // What was stored behind those whose ids were asked for may be the same events once more (`mayHoldTwice`).
+      let mayHoldTwice =
+        checkpoint?.inherited(in: stream).map {
+          $0.isInDoubt || ($0.byIDs && stream.lastSequence > $0.through)
+        } ?? false
       inherited[stream.name] = InheritedMessages(
         through: stream.lastSequence, until: newest,
         since: Self.firstUnsaved(stream, checkpoint, time),
-        byIDs: toldByIDs.contains(stream.name), isInDoubt: inDoubt.contains(stream.name))
+        byIDs: toldByIDs.contains(stream.name),
+        isInDoubt: inDoubt.contains(stream.name) || mayHoldTwice)
     }
   }
 }

@@ -307,8 +307,8 @@ extension ResumePlan {
     }
     var isPartlyMet = false
     if let state, state.created == stream.created, state.inherited != nil, let had = state.had {
-      sequence = max(sequence, had.sequence)
       isPartlyMet = had.sequence == 0 || settled.map { had.position >= $0 } ?? true
+      if !isPartlyMet { sequence = max(sequence, had.sequence) }
     }
     guard stream.exclusive, stream.lastSequence > sequence,
       !DeliberateError.isOn(.consumedRepublished)
