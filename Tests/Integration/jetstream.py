@@ -161,17 +161,16 @@ class JetStream:
     def _all_of(self, name, info, but):
         consumers = {}
         if info["state"]["consumer_count"]:
-            listed = (self.api(f"CONSUMER.LIST.{name}"))["consumers"] or []
+            listed = self.api(f"CONSUMER.LIST.{name}")["consumers"] or []
             consumers = {one["name"]: one["config"] for one in listed
                          if "durable_name" in one["config"]}
         held = [info["state"]["messages"], info["state"]["last_seq"]]
         if name.startswith("KV_"):
-            subjects = (self.api(f"STREAM.INFO.{name}", {"subjects_filter": ">"}))[
+            subjects = self.api(f"STREAM.INFO.{name}", {"subjects_filter": ">"})[
                 "state"].get("subjects") or {}
             held = {}
             for subject in subjects:
-                last = (self.api(
-                    f"STREAM.MSG.GET.{name}", {"last_by_subj": subject}))["message"]
+                last = self.api(f"STREAM.MSG.GET.{name}", {"last_by_subj": subject})["message"]
                 held[subject] = subject.endswith(but) or (last["seq"], last.get("data"))
         return info["config"], info["created"], held, consumers
 

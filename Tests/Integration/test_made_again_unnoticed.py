@@ -22,6 +22,19 @@ def replace(users, serial):
         users.replace_one({"_id": key}, {"serial": serial})
 
 
+def make_again(jetstream, stream, config):
+    jetstream.delete_stream(stream)
+    jetstream.api(f"STREAM.CREATE.{stream}", config)
+
+
+def each_once(bridge, jetstream, name, count):
+    """Waits until all events are there; their positions."""
+    wait_until(lambda: bridge.alive() and jetstream.count(name) >= count, f"{count} events")
+    positions = [m.position for m in jetstream.messages(name)]
+    assert len(positions) == len(set(positions)) == count, "each event is there, once"
+    return positions
+
+
 @pytest.mark.parametrize("waits", [False, True], ids=["at_once", "after_a_checkpoint"])
 def test_bucket(lab, jetstream, tmp_path, name, waits):
     make_collections(lab, name)
@@ -39,8 +52,7 @@ def test_bucket(lab, jetstream, tmp_path, name, waits):
         for attempt in range(1, ATTEMPTS + 1):
             if waits:
                 checkpointed(lab, bridge)
-            jetstream.delete_stream(stream)
-            jetstream.api(f"STREAM.CREATE.{stream}", config)
+            make_again(jetstream, stream, config)
             replace(users, attempt)
             settled(f"after attempt {attempt}")
             order = {m.json["serial"]: m.sequence for m in reversed(jetstream.messages(stream))}
@@ -67,13 +79,10 @@ def test_stream(lab, jetstream, tmp_path, name, waits):
         for attempt in range(1, ATTEMPTS + 1):
             if waits:
                 checkpointed(lab, bridge)
-            jetstream.delete_stream(name)
-            jetstream.api(f"STREAM.CREATE.{name}", config)
+            make_again(jetstream, name, config)
             replace(users, attempt)
             count += REPLACED
-            wait_until(lambda: bridge.alive() and jetstream.count(name) >= count, f"all events after attempt {attempt}")
-            positions = [m.position for m in jetstream.messages(name)]
-            assert len(positions) == len(set(positions)) == count, "each event is there, once"
+            each_once(bridge, jetstream, name, count)
 
 
 def test_killed_before_the_checkpoint(tmp_path, name):
@@ -91,17 +100,13 @@ def test_killed_before_the_checkpoint(tmp_path, name):
             wait_until(lambda: bridge.alive() and jetstream.count(name) == count, "the first events")
             config = jetstream.config(name)
             for attempt in range(1, ATTEMPTS + 1):
-                jetstream.delete_stream(name)
-                jetstream.api(f"STREAM.CREATE.{name}", config)
+                make_again(jetstream, name, config)
                 replace(users, attempt)
                 count += REPLACED
                 wait_until(lambda: jetstream.count(name) > 2, "the first of those events", every=0.01)
                 first = jetstream.messages(name)[0].position
                 bridge.kill()
                 ready(bridge)
-                wait_until(lambda: bridge.alive() and jetstream.count(name) >= count, f"all after attempt {attempt}")
-                positions = [m.position for m in jetstream.messages(name)]
-                assert len(positions) == len(set(positions)) == count, "each event is there, once"
-                unnoticed += first > min(positions)
+                unnoticed += first > min(each_once(bridge, jetstream, name, count))
             assert unnoticed, "the bridge has noticed at once, each time"
             assert bridge.terminate() == 0
