@@ -11,9 +11,9 @@ private func at(_ seconds: UInt32) -> OplogPosition {
 
 @Suite("A group's phases") struct CutoverMachineTests {
   private func asked(
-    _ record: CutoverRecord, _ request: CutoverRequest, now: Int64 = 1000
+    _ record: CutoverRecord, _ request: CutoverRequest
   ) throws -> CutoverRecord {
-    try record.asked(request, by: "me", reason: "because", now: now) ?? record
+    try record.asked(request, by: "me", reason: "because", now: 1000) ?? record
   }
 
   private func told(_ record: CutoverRecord, _ report: CutoverReport) -> CutoverRecord {
@@ -25,7 +25,7 @@ private func at(_ seconds: UInt32) -> OplogPosition {
   }
 
   private func committed() throws -> CutoverRecord {
-    var record = try asked(inDual(), .commit(deadline: 5000))
+    var record = try asked(inDual(), .commit(within: .seconds(5)))
     record = told(told(record, .fence(at(20))), .drained)
     return try asked(record, .confirm)
   }
@@ -37,7 +37,7 @@ private func at(_ seconds: UInt32) -> OplogPosition {
     #expect(!record.needsBoundary && record.ranges == [HandedRange(from: at(10), resume: at(9))])
     #expect(!record.isHandedOver(EventPosition(entry: at(10), index: 7)))
     #expect(record.isHandedOver(EventPosition(entry: at(11), index: 0)))
-    record = try asked(record, .commit(deadline: 5000))
+    record = try asked(record, .commit(within: .seconds(5)))
     #expect(record.phase == .committing && record.fence == nil && !record.isDrained)
     record = told(told(record, .fence(at(20))), .drained)
     record = try asked(record, .confirm)
@@ -58,7 +58,7 @@ private func at(_ seconds: UInt32) -> OplogPosition {
       let next = told(dual, .boundary(at(place), resume: at(9)))
       #expect(!next.hasRanges(of: dual) && !next.hasRanges(of: empty))
       // Later changes are of the same ranges.
-      let committing = try asked(next, .commit(deadline: 5000))
+      let committing = try asked(next, .commit(within: .seconds(5)))
       let back = told(try asked(next, .cancel), .boundary(at(20), resume: at(20)))
       #expect(committing.hasRanges(of: next) && back.hasRanges(of: next))
     }
@@ -68,7 +68,7 @@ private func at(_ seconds: UInt32) -> OplogPosition {
     let dual = try inDual()
     #expect(try dual.asked(.dual, by: "", reason: "", now: 0) == nil)
     let done = try committed()
-    #expect(try done.asked(.commit(deadline: 9), by: "", reason: "", now: 0) == nil)
+    #expect(try done.asked(.commit(within: .seconds(9)), by: "", reason: "", now: 0) == nil)
     #expect(try done.asked(.confirm, by: "", reason: "", now: 0) == nil)
     let back = try asked(done, .rollback(to: at(15)))
     #expect(try back.asked(.rollback(to: at(15)), by: "", reason: "", now: 0) == nil)
@@ -85,7 +85,8 @@ private func at(_ seconds: UInt32) -> OplogPosition {
 
   @Test func `phases that don't follow each other are refused`() throws {
     let refused: [(CutoverRecord, CutoverRequest)] = [
-      (CutoverRecord(group: "g"), .commit(deadline: 1)), (CutoverRecord(group: "g"), .finalize),
+      (CutoverRecord(group: "g"), .commit(within: .seconds(1))),
+      (CutoverRecord(group: "g"), .finalize),
       (CutoverRecord(group: "g"), .rollback(to: at(1))), (try inDual(), .finalize),
       (try inDual(), .confirm), (try inDual(), .rollback(to: at(1))), (try committed(), .dual),
       (try committed(), .cancel), (try asked(committed(), .finalize), .dual),
@@ -101,19 +102,42 @@ private func at(_ seconds: UInt32) -> OplogPosition {
 
   @Test func `a commit begins only where the pipeline has handed over`() throws {
     let asked = try asked(CutoverRecord(group: "g"), .dual)
-    #expect(throws: CutoverRefusal.self) { try self.asked(asked, .commit(deadline: 1)) }
+    #expect(throws: CutoverRefusal.self) { try self.asked(asked, .commit(within: .seconds(1))) }
   }
 
-  @Test func `nothing is confirmed before it is drained, or too late`() throws {
-    var record = try asked(inDual(), .commit(deadline: 5000))
+  @Test func `nothing is confirmed before it is drained`() throws {
+    var record = try asked(inDual(), .commit(within: .seconds(5)))
     #expect(throws: CutoverRefusal.self) { try asked(record, .confirm) }
     record = told(record, .fence(at(20)))
     #expect(throws: CutoverRefusal.self) { try asked(record, .confirm) }
     record = told(record, .drained)
-    #expect(throws: CutoverRefusal.self) { try asked(record, .confirm, now: 5001) }
-    #expect(record.hasExpired(now: 5001) && !record.hasExpired(now: 5000))
+    #expect(try asked(record, .confirm).phase == .committed)
     let back = told(record, .failed)
     #expect(back.phase == .dual && back.fence == nil && back.generation == record.generation)
+    #expect(throws: CutoverRefusal.self) { try asked(back, .confirm) }
+  }
+
+  /// By the clock of whoever leads, from when it sees the commit, whatever another machine's clock says.
+  @Test func `a commit's time is over`() throws {
+    let timer = CommitTimer()
+    let begin = ContinuousClock.now
+    var record = try asked(inDual(), .commit(within: .seconds(5)))
+    record = try CutoverRecord(parsing: record.json.utf8)
+    #expect(!timer.isOver(record, now: begin))
+    record = told(record, .fence(at(20)))
+    #expect(!timer.isOver(record, now: begin + .seconds(5)))
+    #expect(timer.isOver(record, now: begin + .milliseconds(5001)))
+    // Another commit, and another leader, count from then on.
+    let back = told(record, .failed)
+    #expect(!timer.isOver(back, now: begin + .seconds(9)))
+    let next = try asked(back, .commit(within: .seconds(5)))
+    #expect(!timer.isOver(next, now: begin + .seconds(9)))
+    #expect(timer.isOver(next, now: begin + .seconds(15)))
+    #expect(!CommitTimer().isOver(next, now: begin + .seconds(15)))
+    // Of an earlier version, which wrote a time.
+    var older = next
+    older.limit = nil
+    #expect(CommitTimer().isOver(older, now: begin))
   }
 
   @Test func `a cancelled group is given back at a boundary`() throws {
@@ -144,7 +168,7 @@ private func at(_ seconds: UInt32) -> OplogPosition {
   @Test func `a rollback goes no further back than the group was handed over`() throws {
     #expect(try asked(committed(), .rollback(to: at(3))).rewind == at(10))
     #expect(try asked(committed(), .rollback(to: at(15))).rewind == at(15))
-    let again = try asked(asked(committed(), .rollback(to: at(15))), .commit(deadline: 1))
+    let again = try asked(asked(committed(), .rollback(to: at(15))), .commit(within: .seconds(1)))
     #expect(again.rewind == at(15))
   }
 
@@ -165,7 +189,7 @@ private func at(_ seconds: UInt32) -> OplogPosition {
     record = told(record, .boundary(at(10), resume: at(9)))
     record.contract = RuleContract(rules: ["r": [:]])
     #expect(record.bindsRules)
-    #expect(try asked(record, .commit(deadline: 5000)).bindsRules && committed().bindsRules)
+    #expect(try asked(record, .commit(within: .seconds(5))).bindsRules && committed().bindsRules)
     #expect(try !asked(committed(), .finalize).bindsRules)
     record = try asked(record, .cancel)
     #expect(record.bindsRules && record.contract != nil)
@@ -201,7 +225,7 @@ private func at(_ seconds: UInt32) -> OplogPosition {
         switch choice {
         case 0...5:
           let requests: [CutoverRequest] = [
-            .dual, .commit(deadline: now + 4000), .confirm, .cancel,
+            .dual, .commit(within: .seconds(4)), .confirm, .cancel,
             .rollback(to: at(place - min(place, 5))), .finalize,
           ]
           let weight = [0, 1, 1, 2, 2, 2, 3, 4, 5].randomElement(using: &random) ?? 0
@@ -209,7 +233,7 @@ private func at(_ seconds: UInt32) -> OplogPosition {
         case 6: record = told(record, .boundary(at(place), resume: at(place)))
         case 7: record = told(record, .fence(at(place)))
         case 8: record = told(record, .drained)
-        default: if record.hasExpired(now: now) { record = told(record, .failed) }
+        default: record = told(record, .failed)
         }
         reached.insert(record.phase)
         let allowed: Set<[CutoverPhase]> = [

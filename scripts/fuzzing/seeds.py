@@ -227,7 +227,7 @@ def lease():
 def cutover():
     yield json.dumps({"group": "g", "phase": "dual", "number": 2, "change": {
         "from": "bridge", "to": "dual", "at_ms": 5, "by": "x", "reason": ""}, "ranges": [
-        {"from": "1.2", "resume": None, "until": "5.6"}], "fence": "3.4", "deadline_ms": 7, "drained": False,
+        {"from": "1.2", "resume": None, "until": "5.6"}], "fence": "3.4", "limit_ms": 60000, "deadline_ms": 7, "drained": False,
         "generation": 1, "rewind": None, "rewind_generation": 1, "epoch": 3, "rules": {"r": {"subject": "h"}}}).encode()
     yield json.dumps({"generation": 1, "epoch": 2, "position": "5.6.0", "resume": "5.6", "streams": {
         "A": {"created": "2024", "read_to": 7, "open": "3-5,9", "partial": False}}, "counts": {

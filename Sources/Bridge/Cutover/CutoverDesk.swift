@@ -152,7 +152,7 @@ final class CutoverDesk: Sendable {
     }
     for (group, entry) in loaded {
       let known = state.withLock { $0.followers[group] }
-      let isNeeded = entry.record.hasRanges && entry.record.phase != .finalized
+      let isNeeded = entry.record.isFollowed
       if let known {
         let isSame = known.epoch == tenure.epoch && known.version == rules.version
         if isSame, isNeeded, !known.follower.isOver { continue }
@@ -241,14 +241,18 @@ final class CutoverDesk: Sendable {
   private func look(at found: CutoverStore.Loaded, _ group: String) {
     let settle = state.withLock { state -> (@Sendable () -> Void)? in
       let before = state.loaded[group]
-      guard before?.revision != found.revision || found.record.needsBoundary else { return nil }
-      state.loaded[group] = found
       // A new follower, or the end of one, takes an epoch, too.
       let isFollowed = state.followers[group].map { !$0.follower.isOver } ?? false
+      // It ended as the group had been given back, when another range had begun already.
+      let isLeft = !isFollowed && found.record.phase != .bridge && found.record.isFollowed
+      guard before?.revision != found.revision || found.record.needsBoundary || isLeft else {
+        return nil
+      }
+      state.loaded[group] = found
       let isFinal = found.record.phase == .finalized
       let isNeeded = isFinal || (found.record.hasRanges && !isFollowed)
       guard
-        found.record.needsBoundary
+        found.record.needsBoundary || isLeft
           || (isNeeded && before != nil && before?.record.phase != found.record.phase)
       else { return nil }
       state.needsBoundary = true

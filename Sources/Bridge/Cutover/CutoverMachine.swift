@@ -5,8 +5,8 @@ package import Oplog
 package enum CutoverRequest: Sendable, Equatable {
   /// Producers may publish from now on.
   case dual
-  /// Ends by itself at the deadline (milliseconds since 1970).
-  case commit(deadline: Int64)
+  /// Ends by itself after so long.
+  case commit(within: Duration)
   /// What is up to the fence has been verified.
   case confirm
   /// The commit can't be completed. Unlike `cancel`, nothing where it is over already.
@@ -52,14 +52,14 @@ extension CutoverRecord {
     switch (request, phase) {
     case (.dual, .bridge): return try enterDual(by, reason, now)
     case (.dual, .dual): return nil
-    case (.commit(let deadline), .dual):
+    case (.commit(let limit), .dual):
       guard ranges.last?.from != nil else {
         throw CutoverRefusal(
           code: "no_boundary",
           description: "the bridge has not gone over to dual yet: is it running?")
       }
       var next = entering(.committing, by, reason, now)
-      next.deadline = deadline
+      next.limit = limit
       next.fence = nil
       next.isDrained = false
       return next
@@ -69,11 +69,8 @@ extension CutoverRecord {
         throw CutoverRefusal(
           code: "not_drained", description: "not everything up to the fence is settled yet")
       }
-      guard deadline.map({ now <= $0 }) ?? false else {
-        throw CutoverRefusal(code: "timeout", description: "the time for the commit is over")
-      }
       var next = entering(.committed, by, reason, now)
-      next.deadline = nil
+      next.limit = nil
       next.generation += 1
       next.rewind = nil
       return next
@@ -134,11 +131,6 @@ extension CutoverRecord {
     }
   }
 
-  /// A commit whose time is over.
-  package func hasExpired(now: Int64) -> Bool {
-    phase == .committing && deadline.map { now > $0 } ?? true
-  }
-
   private func entering(
     _ phase: CutoverPhase, _ by: String, _ reason: String, _ now: Int64
   ) -> CutoverRecord {
@@ -155,7 +147,7 @@ extension CutoverRecord {
     var next = entering(.dual, by, reason, now)
     next.generation += 1
     next.fence = nil
-    next.deadline = nil
+    next.limit = nil
     next.isDrained = false
     // One that was to be given back, and wasn't yet, continues.
     if ranges.last.map({ $0.until != nil }) ?? true {
@@ -173,7 +165,7 @@ extension CutoverRecord {
   private func returnToDual(_ by: String, _ reason: String, _ now: Int64) -> CutoverRecord {
     var next = entering(.dual, by, reason, now)
     next.fence = nil
-    next.deadline = nil
+    next.limit = nil
     next.isDrained = false
     return next
   }

@@ -14,8 +14,9 @@ package struct CutoverRecord: Sendable, Equatable {
   /// Phases `committing` to `finalized`: the bridge publishes nothing of the group behind this entry. Nil in
   /// `committing`: the leader has not chosen it yet.
   package var fence: OplogPosition?
-  /// In `committing`: by then it is committed, or the group returns to `dual`. Milliseconds since 1970.
-  package var deadline: Int64?
+  /// In `committing`: after so long it is committed, or the group returns to `dual`. Not a time: the clocks of the machines
+  /// that compare it may differ (`CommitTimer`).
+  package var limit: Duration?
   /// In `committing`: everything up to the fence is settled.
   package var isDrained = false
   /// Grows when counting begins again: with `dual` and `committed`.
@@ -74,6 +75,9 @@ package struct CutoverRecord: Sendable, Equatable {
   /// Events are, or may have to be, decided by their ids.
   package var hasRanges: Bool { ranges.contains { $0.from != nil } }
 
+  /// A follower decides, or may have to decide, events of the group.
+  package var isFollowed: Bool { hasRanges && phase != .finalized }
+
   /// Where the present part of the group's course begins.
   package var begin: OplogPosition? {
     [rewind, lastRange?.from].compactMap { $0 }.max()
@@ -128,7 +132,9 @@ extension CutoverRecord {
             "until": Self.optional($0.until),
           ]
         }),
-      "fence": Self.optional(fence), "deadline_ms": deadline.map { .int($0) } ?? .null,
+      "fence": Self.optional(fence), "limit_ms": limit.map { .int($0.milliseconds) } ?? .null,
+      // For instances of 0.1.0, which compare it with their own clock.
+      "deadline_ms": limit.map { .int(change.at + $0.milliseconds) } ?? .null,
       "drained": .bool(isDrained), "generation": .int(generation),
       "rewind": Self.optional(rewind), "rewind_generation": .int(rewindGeneration),
       "epoch": .int(epoch),
@@ -199,7 +205,12 @@ extension CutoverRecord {
           until: try position(one["until"])))
     }
     fence = try position(json["fence"])
-    deadline = json["deadline_ms"]?.integer()
+    let milliseconds =
+      json["limit_ms"]?.integer(Int64.self)
+      ?? json["deadline_ms"]?.integer(Int64.self).map {
+        max(0, $0.subtractingReportingOverflow(self.change.at).partialValue)
+      }
+    limit = milliseconds.map { .milliseconds($0) }
     isDrained = json["drained"]?.boolValue ?? false
     rewind = try position(json["rewind"])
     rewindGeneration = json["rewind_generation"]?.integer() ?? generation

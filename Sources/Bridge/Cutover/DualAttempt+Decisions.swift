@@ -234,7 +234,7 @@ extension DualAttempt {
     let record = state.loaded.record
     guard record.phase == .committing else { return nil }
     let now = CutoverTime.now
-    if record.hasExpired(now: now) {
+    if commitTimer.isOver(record) {
       try await write(
         record.told(
           .failed, by: by, reason: "the commit was not completed in time", now: now), work, &state)

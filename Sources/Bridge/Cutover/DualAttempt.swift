@@ -20,6 +20,7 @@ struct DualAttempt: Sendable {
 
   let setup: DualFollower.Setup
   let eventLoop: any EventLoop
+  let commitTimer: CommitTimer
   private let onReached: @Sendable (OplogPosition) -> Void
   private let onTaken: @Sendable (OplogPosition) -> Void
 
@@ -28,12 +29,13 @@ struct DualAttempt: Sendable {
   private var grace: Duration { configuration.cutover.grace }
 
   init(
-    _ setup: DualFollower.Setup, on eventLoop: any EventLoop,
+    _ setup: DualFollower.Setup, on eventLoop: any EventLoop, _ commitTimer: CommitTimer,
     onTaken: @escaping @Sendable (OplogPosition) -> Void,
     onReached: @escaping @Sendable (OplogPosition) -> Void
   ) {
     self.setup = setup
     self.eventLoop = eventLoop
+    self.commitTimer = commitTimer
     self.onTaken = onTaken
     self.onReached = onReached
   }

@@ -35,6 +35,7 @@ final class DualFollower: Sendable {
   let setup: Setup
   private let task = Mutex<Task<Void, Never>?>(nil)
   private let hasEnded = Atomic(false)
+  private let commitTimer = CommitTimer()
   /// The entry up to which everything is decided, as written down.
   private let reached = Mutex<OplogPosition?>(nil)
   /// The newest entry whose events were read.
@@ -78,7 +79,7 @@ final class DualFollower: Sendable {
       let began = ContinuousClock.now
       do {
         let attempt = DualAttempt(
-          setup, on: eventLoop,
+          setup, on: eventLoop, commitTimer,
           onTaken: { [self] place in taken.withLock { $0 = max($0 ?? place, place) } },
           onReached: { [self] place in reached.withLock { $0 = place } })
         if try await attempt.run() == .over {

@@ -9,7 +9,7 @@ public import Oplog
 
 extension CutoverOperator {
   /// Commits a group: looks for blockers, has everything up to a fence settled, verifies it, and ends the bridge's
-  /// publishing there. Whatever goes wrong, the group is in `dual` again, at the deadline at the latest.
+  /// publishing there. Whatever goes wrong, the group is in `dual` again, after `timeout` at the latest.
   ///
   /// - Parameter step: called with each step, for people.
   public func commit(
@@ -54,9 +54,9 @@ extension CutoverOperator {
         verified = start
       }
     }
-    let deadline = CutoverTime.now + timeout.milliseconds
+    let deadline = ContinuousClock.now + timeout
     if case .blocked(let blockers) = try await change(
-      group, .commit(deadline: deadline), "committing")
+      group, .commit(within: timeout), "committing")
     {
       return .blocked(blockers)
     }
@@ -78,7 +78,8 @@ extension CutoverOperator {
   }
 
   private func complete(
-    _ group: String, _ deadline: Int64, _ verified: OplogPosition?, _ store: CutoverStore,
+    _ group: String, _ deadline: ContinuousClock.Instant, _ verified: OplogPosition?,
+    _ store: CutoverStore,
     _ verify: Verifier, _ step: @Sendable (String) -> Void
   ) async throws -> Outcome {
     var fence: OplogPosition?
@@ -101,7 +102,7 @@ extension CutoverOperator {
         fence = found
         step("fence at \(found)")
       }
-      if record.hasExpired(now: CutoverTime.now) {
+      if ContinuousClock.now > deadline {
         return try await giveUp(
           group, "timeout", "not everything up to the fence was settled in time")
       }
@@ -127,15 +128,14 @@ extension CutoverOperator {
       if let blocker = blockers.first(where: { Self.faults.contains($0.code) }) {
         return try await giveUp(group, blocker.code, blocker.detail)
       }
+      guard ContinuousClock.now <= deadline else {
+        return try await giveUp(group, "timeout", "the verification took too long")
+      }
       switch try await change(
         group, .confirm, "only producers publish, from \(Self.text(record.fence)) on")
       {
       case .done(let words): return .done(words)
-      case .blocked(let blockers):
-        if blockers.contains(where: { $0.code == "timeout" }) {
-          return try await giveUp(group, "timeout", "the verification took too long")
-        }
-        return .blocked(blockers)
+      case .blocked(let blockers): return .blocked(blockers)
       }
     }
   }
