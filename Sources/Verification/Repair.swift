@@ -73,11 +73,21 @@ public struct Repair: Sendable {
   }
 
   /// Publishes them, oldest first, each awaited.
+  ///
+  /// - Parameter lease: the bridge's; nothing more is published once it is lost.
   public func publish(
-    _ missing: [MissingMessage], _ told: (MissingMessage, Outcome) -> Void
+    _ missing: [MissingMessage], under lease: OperatorLease,
+    _ told: (MissingMessage, Outcome) -> Void
   ) async throws(BridgeError) {
     try await configuration.withJetStream(logger) { jetStream throws(BridgeError) in
       for message in missing {
+        guard await lease.confirm() else {
+          throw .displaced(
+            """
+            the bridge's lease is lost, as this command was stopped or cut off for too long: what is not shown as \
+            published was not; run it again
+            """)
+        }
         var headers = NATSHeaders(message.headers)
         headers.append("Nats-Expected-Stream", message.mismatch.stream)
         do throws(JetStreamError) {

@@ -15,8 +15,9 @@ extension VerifyCommand {
       discussion: """
         Shows what it would publish; with --publish it does. Refuses where messages would come to stand \
         behind those of later changes, unless --out-of-order says that consumers can bear that. Deletes \
-        nothing. Stop the bridge first: it must not publish meanwhile. Exit code 0 if nothing is missing \
-        any more, 1 if something is, 2 if that can't be told.
+        nothing. With --publish it takes the bridge's lease, so that no instance publishes meanwhile: while one \
+        leads, it waits for its end. Exit code 0 if nothing is missing any more, 1 if something is, 2 if that \
+        can't be told.
         """)
 
     @OptionGroup var file: ConfigurationOption
@@ -32,6 +33,24 @@ extension VerifyCommand {
       var logger = makeLogger(configuration.log)
       logger.logLevel = max(logger.logLevel, .warning)
       let repair = Repair(configuration, options: try range.options(), logger: logger)
+      guard publish else { return try await perform(repair, nil) }
+      do {
+        try await OperatorLease.hold(
+          of: configuration, logger,
+          onWaiting: { leader in
+            printNote(
+              """
+              instance \(leader) of this bridge leads, and nothing may be published beside it: waiting until it stops. \
+              Stop all instances, and start them again when this command has ended
+              """)
+          }, { lease in try await perform(repair, lease) })
+      } catch let error as BridgeError {
+        printError(error.description)
+        throw ExitCode(error.exitCode)
+      }
+    }
+
+    private func perform(_ repair: Repair, _ lease: OperatorLease?) async throws {
       let plan = try await orExit { () throws(BridgeError) in try await repair.plan() }
       guard plan.report.verdict != .inconclusive else {
         for reason in plan.report.reasons { printError(reason) }
@@ -42,7 +61,7 @@ extension VerifyCommand {
         printNote("nothing is missing")
         return
       }
-      guard publish else {
+      guard let lease else {
         printNote("\(plan.missing.count) messages are missing; --publish publishes them")
         throw ExitCode(1)
       }
@@ -55,15 +74,17 @@ extension VerifyCommand {
         throw ExitCode(1)
       }
       let published = try await orExit { () throws(BridgeError) in
-        try await publish(plan, repair)
+        try await publish(plan, repair, lease)
       }
       printNote("\(published) of \(plan.missing.count) published")
       if published < plan.missing.count { throw ExitCode(1) }
     }
 
-    private func publish(_ plan: Repair.Plan, _ repair: Repair) async throws(BridgeError) -> Int {
+    private func publish(
+      _ plan: Repair.Plan, _ repair: Repair, _ lease: OperatorLease
+    ) async throws(BridgeError) -> Int {
       var published = 0
-      try await repair.publish(plan.missing) { message, outcome in
+      try await repair.publish(plan.missing, under: lease) { message, outcome in
         switch outcome {
         case .published(let sequence):
           published += 1

@@ -224,6 +224,9 @@ import Testing
       holder: "k3", epoch: 12, isReleased: true, configurationHash: "abc", period: .seconds(7),
       takeovers: 4, reason: .connectionGone, answers: false)
     #expect(LeaseRecord(parsing: record.json.utf8) == record)
+    var operators = record
+    operators.heardAt = ServerTime(seconds: 1_767_225_600)
+    #expect(LeaseRecord(parsing: operators.json.utf8) == operators)
   }
 
   @Test(arguments: [

@@ -126,6 +126,35 @@ def test_repair_within_the_dedup_window(lab, jetstream, tmp_path, name):
     assert [line["what"] for line in lines] == ["missing", "refused"]
 
 
+def test_repair_waits_for_the_leader(lab, jetstream, tmp_path, name):
+    """It takes the lease: nothing is published beside an instance that leads, and none leads beside it."""
+    bridge, _ = published(lab, tmp_path, name, count=200)
+    jetstream.api(f"STREAM.MSG.DELETE.{name}", {"seq": jetstream.state(name)["last_seq"]})
+    bridge.start().wait_ready()
+    epoch = bridge.json("/status")[1]["epoch"]
+    process = subprocess.Popen(
+        [BINARY, "verify", "repair", "--publish", "--json", "-c", bridge.file],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=bridge.folder)
+    try:
+        assert any("waiting until it stops" in line for line in process.stderr)
+        time.sleep(1)
+        assert process.poll() is None and bridge.json("/status")[1]["role"] == "leader"
+        assert bridge.terminate() == 0
+        # The server still knows the id.
+        assert process.wait(60) == 1
+        assert [json.loads(line)["what"] for line in process.stdout] == ["missing", "refused"]
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        process.stderr.close()
+    # Released: it leads at once, behind the command's epoch.
+    bridge.start().wait_ready()
+    status = bridge.json("/status")[1]
+    assert status["role"] == "leader" and status["epoch"] == epoch + 2, status
+    assert bridge.terminate() == 0
+
+
 class Follower:
     def __init__(self, bridge, *arguments):
         self.port = free_ports(1)[0]

@@ -18,6 +18,8 @@ final class Leadership: Sendable {
     var bucket: String
     var period: Duration
     var instance: String
+    /// It is an operator's command, which does not publish events as they come.
+    var isOperator = false
   }
 
   /// What a standby found: the lease can be taken.
@@ -46,6 +48,9 @@ final class Leadership: Sendable {
     var answering: NATSConnection?
     /// … and the lease is to be renewed at once.
     var wantsRenewal = false
+    /// After an operator's command: when the instance before that was last heard, until a checkpoint says what the streams
+    /// had.
+    var heardAt: ServerTime?
     /// What is known of the lease, while this instance doesn't lead.
     var standby: (machine: StandbyMachine, began: ContinuousClock.Instant)?
   }
@@ -109,6 +114,9 @@ final class Leadership: Sendable {
     state.withLock { $0.configurationHash = configurationHash }
   }
 
+  /// The first checkpoint of a tenure is written.
+  func hasWrittenCheckpoint() { state.withLock { $0.heardAt = nil } }
+
   private var configurationHash: String { state.withLock { $0.configurationHash } }
 
   // MARK: - Standby
@@ -153,7 +161,9 @@ final class Leadership: Sendable {
         if now() >= nextReading || machine.wantsReading {
           let (reading, time) = try await store.read(connection)
           machine.read(reading, at: now())
-          if reading.record?.holder != settings.instance { heardAt = time ?? heardAt }
+          if reading.record?.holder != settings.instance {
+            heardAt = reading.record?.heardAt ?? time ?? heardAt
+          }
           nextReading = now() + Self.reading
           if reading.record == nil, machine.highestEpoch == 0, !hasLooked {
             machine.hasTraces = try await traces(connection)
@@ -253,11 +263,15 @@ final class Leadership: Sendable {
     let answers = await subject.listen(on: connection)
     let before = vacancy.reading.record
     let isTakeover = before.map { $0.holder != settings.instance } ?? false
-    let record = LeaseRecord(
+    var record = LeaseRecord(
       holder: settings.instance, epoch: vacancy.highestEpoch + 1,
       configurationHash: configurationHash, period: settings.period,
       takeovers: (before?.takeovers ?? 0) + (isTakeover ? 1 : 0), reason: vacancy.reason,
       answers: answers)
+    // Unknown: long ago.
+    let heardAt = vacancy.heardAt ?? ServerTime(seconds: 0)
+    if settings.isOperator || before?.heardAt != nil { record.heardAt = heardAt }
+    state.withLock { $0.heardAt = record.heardAt }
     let sentAt = ContinuousClock.now
     guard
       let revision = try await store.write(record, expecting: vacancy.reading.revision, connection)
@@ -274,15 +288,15 @@ final class Leadership: Sendable {
         "epoch": "\(record.epoch)", "reason": "\(vacancy.reason.rawValue)",
         "previous": "\(before?.holder ?? "none")",
       ])
-    board.update {
+    board.update { [record] in
       $0.leadership.isLeader = true
       $0.leadership.hasOtherConfiguration = false
       $0.leadership.note(record)
       $0.leadership.renewedAt = sentAt
       $0.leadership.taken[vacancy.reason, default: 0] += 1
     }
-    let keeper = Task { [self] in await keep(tenure, record, revision) }
-    state.withLock {
+    let keeper = Task { [self, record] in await keep(tenure, record, revision) }
+    state.withLock { [record] in
       $0.tenure = tenure
       $0.standby = nil
       $0.tenures += 1
@@ -375,6 +389,7 @@ final class Leadership: Sendable {
           if record.answers { holdBack(tenure, without: connection, number: links) }
         }
         record.configurationHash = configurationHash
+        record.heardAt = state.withLock { $0.heardAt }
         // Once it has lapsed, anything can have happened: also to a bucket that was made again, and may by chance have
         // the revision that is expected.
         if !tenure.mayPublish {

@@ -24,6 +24,9 @@ package struct LeaseRecord: Sendable, Equatable {
   package var reason: TakeoverReason
   /// The holder answers on the leader's subject: if nobody does, its connection is gone.
   package var answers: Bool
+  /// The holder is an operator's command: when the instance before it last wrote the lease, by the servers' clock. What an
+  /// operator publishes meanwhile is no event behind that instance's last one.
+  package var heardAt: ServerTime?
 
   package init(
     holder: String, epoch: UInt64, isReleased: Bool = false, configurationHash: String,
@@ -44,12 +47,14 @@ package struct LeaseRecord: Sendable, Equatable {
   static let longest = Duration.seconds(60)
 
   package var json: JSONValue {
-    [
+    var value: JSONValue = [
       "holder": .string(holder), "epoch": .int(epoch), "released": .bool(isReleased),
       "drained": .bool(isDrained),
       "config_hash": .string(configurationHash), "lease_ms": .int(period.milliseconds),
       "takeovers": .int(takeovers), "reason": .string(reason.rawValue), "answers": .bool(answers),
     ]
+    if let heardAt { value["heard"] = .int(heardAt.seconds) }
+    return value
   }
 
   /// Nil where somebody else has written something else there.
@@ -68,6 +73,7 @@ package struct LeaseRecord: Sendable, Equatable {
     takeovers = json["takeovers"]?.integer(UInt64.self) ?? 0
     reason = json["reason"]?.stringValue.flatMap { TakeoverReason(rawValue: $0) } ?? .first
     answers = json["answers"]?.boolValue ?? false
+    heardAt = json["heard"]?.integer(Int.self).map { ServerTime(seconds: $0) }
   }
 }
 
