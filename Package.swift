@@ -268,7 +268,10 @@ let tests: [Target] = [
     ], swiftSettings: quick),
   // Decisions of the bridge in all situations of little worlds, which take minutes without optimization.
   .testTarget(
-    name: "ResumeTests", dependencies: ["Bridge", "BridgeConfiguration", "Oplog"],
+    name: "ResumeTests",
+    dependencies: [
+      "Bridge", "BridgeConfiguration", "JSON", "JetStream", "MongoSource", "Oplog", "TestRandom",
+    ],
     swiftSettings: strict),
 ]
 

@@ -150,11 +150,89 @@ import Testing
         #expect(forgotten.plan.uncounted["A"] == last && forgotten.plan.doubts.count == 1)
       }
     }
-    // A message behind them is acknowledged, or found: they are over.
+    // A message behind them may be of an earlier event whose id the server had forgotten: they are over when all of
+    // their events are settled.
     var over = checkpoint
     over.states["A"]?.inherited?.since = moment(-100)
     over.streams["A"]?.sequence = last
+    #expect(try lead(over, age: 1, last: last).plan.doubts.count == 1)
+    let until = try #require(checkpoint.states["A"]?.inherited?.until)
+    over.settled = EventPosition(entry: until, index: .max)
     #expect(try lead(over, age: 1, last: last).plan.doubts.isEmpty)
+  }
+
+  /// The next epoch had nothing more to note of them (`EmptiedStreamTests`: an event was lost).
+  @Test func `what was met by ids is not counted when its events are settled either`() throws {
+    var checkpoint = checkpointFound()
+    checkpoint.states["A"] = Checkpoint.StreamState(created: "c1")
+    checkpoint.states["A"]?.hadTo = event(500)
+    checkpoint.states["A"]?.hadThrough = 12
+    checkpoint.settled = event(510)
+    let plan = try lead(checkpoint, age: 200).plan
+    #expect(plan.unseen["A"]?.after == 12 && plan.unseen["A"]?.count == 1)
+  }
+
+  /// While MongoDB is not read, servers forget ids.
+  @Test func `how long ids are relied on`() throws {
+    let plan = try lead(checkpointFound(), age: 20).plan
+    // 120 s of the window, less the 20 that have passed and the 4 of an ack that did not come.
+    #expect(plan.reliance?.stream == "A" && plan.reliance?.left == .seconds(96))
+    #expect(plan.reliance?.through == plan.inherited["A"]?.until)
+    #expect(try lead(checkpointFound(), age: 200).plan.reliance == nil)
+    // What is there may be older than a checkpoint by the time that an ack is waited for.
+    #expect(try lead(checkpointFound(), age: 5, window: 10).plan.toldByIDs == ["A"])
+    #expect(try lead(checkpointFound(), age: 6, window: 10).plan.toldByIDs.isEmpty)
+  }
+
+  /// A stop says of other streams only that nothing of the bridge's is behind what is acknowledged.
+  @Test func `what is to be met outlives a stop`() throws {
+    var checkpoint = try lead(checkpointFound(), age: 20).checkpoint
+    checkpoint.isFinal = true
+    #expect(try lead(checkpoint, age: 1).plan.toldByIDs == ["A"])
+    checkpoint.states["A"]?.inherited = nil
+    #expect(try lead(checkpoint, age: 1).plan.toldByIDs.isEmpty)
+    #expect(try lead(checkpoint, age: 1).plan.uncounted["A"] == 13)
+  }
+
+  /// An epoch asked for ids, and its connection was lost: what it sent may arrive when the server has forgotten them.
+  @Test func `a late question is not counted`() throws {
+    var checkpoint = try lead(checkpointFound(), age: 20).checkpoint
+    #expect(checkpoint.states["A"]?.inherited?.wereSent == false)
+    checkpoint = try lead(checkpoint, age: 1).checkpoint
+    #expect(checkpoint.states["A"]?.inherited?.wereSent == true)
+    // All of them are met and settled; nothing was stored since.
+    checkpoint.states["A"]?.hadTo = event(520)
+    checkpoint.states["A"]?.hadThrough = 13
+    let until = try #require(checkpoint.states["A"]?.inherited?.until)
+    checkpoint.states["A"]?.inherited?.since = moment(-200)
+    for settled in [event(530), EventPosition(entry: until, index: .max)] {
+      checkpoint.settled = settled
+      let late = try lead(checkpoint, age: 200, last: 14).plan
+      #expect(late.unseen.isEmpty && late.uncounted["A"] == 14 && late.doubts.count == 1)
+    }
+    // Reported once.
+    checkpoint.states["A"]?.uncounted = 14
+    #expect(try lead(checkpoint, age: 200, last: 14).plan.doubts.isEmpty)
+    // Not behind what the bridge has stored since.
+    checkpoint.streams["A"]?.sequence = 14
+    #expect(try lead(checkpoint, age: 200, last: 15).plan.unseen["A"]?.count == 1)
+  }
+
+  /// Nothing is on its way, and yet the stream's end has messages of events that were not read again.
+  @Test func `what is to be met is nobody else's`() throws {
+    var checkpoint = try lead(checkpointFound(), age: 20).checkpoint
+    checkpoint.note(others: ["A": 13])
+    #expect(checkpoint.states["A"]?.uncounted == nil)
+    checkpoint.states["A"]?.inherited = nil
+    checkpoint.note(others: ["A": 13])
+    #expect(checkpoint.states["A"]?.uncounted == 13)
+    var mark = PipelineMark(resume: entry(500), origin: checkpoint.origin, lanes: [])
+    #expect(checkpoint.canBeFinal(mark))
+    mark.unanswered = ["A": 1]
+    #expect(!checkpoint.canBeFinal(mark))
+    mark.unanswered = ["A": 0]
+    mark.hasHeldLeft = true
+    #expect(!checkpoint.canBeFinal(mark))
   }
 
   @Test func `what only ids tell is in doubt when they are forgotten`() throws {

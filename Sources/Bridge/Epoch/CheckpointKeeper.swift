@@ -75,15 +75,10 @@ package struct CheckpointWriter<Store: CheckpointServer>: Sendable {
     _ mark: PipelineMark?, finishingSnapshotAt place: ResumePoint? = nil, isFinal: Bool = false,
     others: [String: UInt64] = [:]
   ) async throws {
-    var next = mark.map(applying) ?? current
+    var next = mark.map(current.applying) ?? current
     try await lookAtStreams(next)
-    // What lies removed behind what is acknowledged, and is not met yet, is the bridge's as well.
-    next.isFinal = isFinal && next.states.values.allSatisfy { $0.inherited == nil }
-    for (name, end) in others {
-      guard let state = next.states[name] else { continue }
-      let known = max(next.streams[name]?.sequence ?? state.base ?? 0, state.uncounted ?? 0)
-      if end > known { next.states[name]?.uncounted = end }
-    }
+    next.isFinal = isFinal && next.canBeFinal(mark)
+    next.note(others: others)
     if let place {
       next.resume = place.position
       next.term = place.term
@@ -145,49 +140,13 @@ package struct CheckpointWriter<Store: CheckpointServer>: Sendable {
 
   /// Takes the mark over without asking the servers: the epoch has ended.
   package mutating func remember(_ mark: PipelineMark) {
-    current = applying(mark)
+    current = current.applying(mark)
     if DeliberateError.isOn(.memoryTrusted), let read = mark.read {
       current.resume = read
       current.term = nil
       current.settled = EventPosition(entry: read, index: .max)
     }
     unanswered = mark.unanswered
-  }
-
-  private func applying(_ mark: PipelineMark) -> Checkpoint {
-    var next = current
-    next.resume = mark.resume
-    next.term = mark.term
-    if let token = mark.token { next.resumeToken = token.bytes }
-    if let snapshot = mark.snapshot { next.snapshot = snapshot }
-    if let settled = mark.settled {
-      next.settled = max(next.settled ?? settled, settled)
-      if let to = next.earlierRulesTo, to <= settled { next.earlierRulesTo = nil }
-      for (name, state) in next.states where state.refillTo.map({ $0 <= settled }) ?? false {
-        next.states[name]?.refillTo = nil
-        next.states[name]?.hasLater = false
-      }
-    }
-    for lane in mark.lanes {
-      guard let acked = lane.acked else { continue }
-      if let known = next.streams[lane.name], known.sequence == acked.sequence,
-        known.position == acked.position
-      {
-        continue
-      }
-      next.streams[lane.name] = Checkpoint.Stream(
-        sequence: acked.sequence, id: "", position: acked.position, rule: acked.rule,
-        created: lane.created)
-      next.states[lane.name]?.forgetHad()
-    }
-    for (name, met) in mark.had { next.states[name]?.note(met) }
-    for (name, state) in next.states {
-      let acked = next.streams[name]?.sequence
-      if state.inherited?.areMet(acked: acked, settled: mark.settled) ?? false {
-        next.states[name]?.inherited = nil
-      }
-    }
-    return next
   }
 
   /// The id of what we believe to be at that sequence. Empty when a limit removed it since.

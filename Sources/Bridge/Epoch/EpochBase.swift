@@ -4,50 +4,8 @@ import JetStream
 import Logging
 import Oplog
 
-/// The checkpoint that an epoch begins with, and the marks of its streams.
+/// What is reported of the checkpoint that an epoch begins with, and the marks of its streams.
 extension EpochRunner {
-  /// What a stream lost can't stay in the checkpoint as acknowledged, and what it holds is in it as
-  /// it was found. A halted stream keeps what is known of it.
-  func surviving(_ checkpoint: Checkpoint?, _ plan: ResumePlan) -> [String: Checkpoint.Stream] {
-    if plan.isFresh { return plan.found }
-    var streams = checkpoint?.streams ?? [:]
-    for loss in plan.losses where plan.halted[loss.stream] == nil { streams[loss.stream] = nil }
-    return streams.merging(plan.found) { _, found in found }
-  }
-
-  func states(
-    _ checkpoint: Checkpoint?, _ plan: ResumePlan, _ streams: [PreparedStream]
-  ) -> [String: Checkpoint.StreamState] {
-    var states = plan.isFresh ? [:] : checkpoint?.states ?? [:]
-    for stream in streams {
-      let name = stream.name
-      var state = states[name] ?? Checkpoint.StreamState(created: stream.info.created)
-      if state.created != stream.info.created {
-        state = Checkpoint.StreamState(created: stream.info.created)
-      }
-      if state.base == nil,
-        plan.isFresh || checkpoint?.streams[name] == nil || plan.refilling[name] != nil,
-        plan.found[name] == nil, plan.unseen[name] == nil
-      {
-        state.base = stream.info.lastSequence
-      }
-      // Of ours that are looked up, some lie there.
-      state.searched =
-        stream.exclusive || plan.lacksUpTo[name] != nil ? nil : stream.info.lastSequence
-      if let uncounted = plan.uncounted[name] { state.uncounted = uncounted }
-      state.refillTo = plan.refilling[name]
-      state.hasLater = plan.refilling[name] != nil && !(plan.held[name]?.isEmpty ?? true)
-      // What an earlier protocol may have left out is in question until something later is acknowledged.
-      state.mayLeaveGaps = stream.mayLeaveGaps || plan.lacksUpTo[name] != nil
-      state.halted = plan.halted[name]
-      if plan.rereads(name, state) { state.forgetHad() }
-      // What was met by its ids is as old as before.
-      if plan.inherited[name] != nil || state.had == nil { state.inherited = plan.inherited[name] }
-      states[name] = state
-    }
-    return states
-  }
-
   /// Messages on their way when another life ended, under other rules.
   func noteConfiguration(_ checkpoint: Checkpoint?, _ base: Checkpoint, _ plan: ResumePlan) {
     if let since = base.configurationSince, plan.start < since, !plan.refilling.isEmpty {

@@ -104,7 +104,7 @@ extension EpochRunner {
         return streams.firstIndex { $0.name == configuration.streams[index].name } ?? 0
       },
       deadLetterLane: streams.firstIndex { $0.name == configuration.deadLetter.stream } ?? 0,
-      ackTimeout: .seconds(3), tenure: tenure, onEnd: onEnd)
+      ackTimeout: TimeAmount(ResumePlan.ackLimit), tenure: tenure, onEnd: onEnd)
   }
 
   func publish(
@@ -117,6 +117,7 @@ extension EpochRunner {
       revision: kept.revision, marks: kept.marks)
     // Before anything is published: a crash from now on must come back to this very place.
     try await keeper.save(nil)
+    leadership.hasWrittenCheckpoint()
     machine.began(keeper.current)
     let end = try await publish(
       on: connection, streams, mode, kept, stopAfter: machine.memory.catchUp,
@@ -175,6 +176,9 @@ extension EpochRunner {
     case .tail(let plan):
       prepared.stopAfter = stopAfter?.position
       prepared.observedAt = plan.observedAt
+      prepared.reliance = plan.reliance.map {
+        (stream: $0.stream, until: began + $0.left, through: $0.through)
+      }
       prepared.earlierRules = plan.earlierRules
       prepared.reach = plan.reach
       prepared.handedOver = kept.handedOver
@@ -327,7 +331,13 @@ extension EpochRunner {
   private func checkpoint(
     _ keeper: inout CheckpointKeeper, _ latch: EpochLatch
   ) async throws -> EpochEnd? {
-    guard let mark = try await mark() else { return nil }
+    // Whoever reads it takes it that nothing stored before was without an ack for longer than that limit
+    // (`ResumePlan.longestUnanswered`): not, where a process was stopped meanwhile.
+    let found = try await service.eventLoop.submit { [pipeline] in
+      pipeline.checkTimeouts()
+      return pipeline.mark()
+    }.get()
+    guard let mark = found else { return nil }
     do {
       let before = keeper
       let saved = try await latch.unlessOver {

@@ -20,6 +20,8 @@ struct EpochRunner: Sendable {
   let rules: RuleSet
   let leadership: Leadership
   let seat: Seat
+  /// Before anything was looked at.
+  let began = ContinuousClock.now
 
   /// How this epoch comes to lead.
   enum Seat: Sendable {
@@ -238,12 +240,18 @@ struct EpochRunner: Sendable {
     var base = Checkpoint(
       bridge: configuration.bridge.name, source: sourceName, instance: board.instance,
       version: kept.version, resume: plan.start, term: plan.term, origin: plan.origin,
-      streams: surviving(checkpoint, plan),
+      streams: plan.surviving(checkpoint),
       configurationHash: rules.hash)
     base.epoch = kept.tenure.epoch
     base.settled = plan.settled
     base.earlierRulesTo = plan.earlierRules?.to
-    base.states = states(checkpoint, plan, streams)
+    base.states = plan.states(
+      checkpoint,
+      streams.map {
+        StreamEnd(
+          name: $0.name, created: $0.info.created, last: $0.info.lastSequence,
+          isExclusive: $0.exclusive, mayLeaveGaps: $0.mayLeaveGaps)
+      })
     base.inheritConfiguration(from: checkpoint)
     base.foundAgainAt = plan.foundAgainAt
     noteConfiguration(checkpoint, base, plan)

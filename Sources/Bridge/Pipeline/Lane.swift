@@ -88,6 +88,8 @@ final class Lane {
   let isRefilling: Bool
   /// What it holds behind the watermark, and where.
   @exclusivity(unchecked) private var held: [StoredWatermark: UInt64]
+  /// How many of them were not derived yet.
+  private var heldLeft: Int
   /// Of a bucket: what its keys hold behind the watermark.
   private let entries: [[UInt8]: Entry]
   /// The highest position in it.
@@ -156,6 +158,7 @@ final class Lane {
     unseenSequence = specification.unseenAfter
     isRefilling = specification.isRefilling
     held = specification.held
+    heldLeft = specification.isHalted ? 0 : held.count
     entries = specification.entries
     heldTo = held.keys.map(\.position).max()
     isHalted = specification.isHalted
@@ -202,7 +205,19 @@ final class Lane {
     guard let heldTo, position <= heldTo,
       let sequence = held[StoredWatermark(position: position, rule: rule)]
     else { return }
+    heldLeft = max(heldLeft - 1, 0)
     met(position, at: sequence)
+  }
+
+  /// How many messages the stream may have stored behind the last acknowledged one, besides those that it holds.
+  var unanswered: Int { inFlight.count + Int(clamping: unseen) }
+
+  /// Whether reading has not come to all events whose messages the stream held when the epoch began.
+  ///
+  /// - Parameter read: the last entry that was read whole.
+  func hasHeld(behind read: OplogPosition?) -> Bool {
+    guard heldLeft > 0, let heldTo else { return false }
+    return read.map { $0 < heldTo.entry } ?? true
   }
 
   /// The newest message of each key.
@@ -227,6 +242,7 @@ final class Lane {
   func isSuperseded(_ position: EventPosition, rule: Int, key: [UInt8]) -> Bool {
     guard let entry = entries[key], position < entry.position else { return false }
     held[StoredWatermark(position: position, rule: rule)] = entry.sequence
+    heldLeft += 1
     return true
   }
 

@@ -227,16 +227,18 @@ extension Pipeline: NATSRawHandler {
       }
     }
     let resume = feed.resume(from: done)
-    return PipelineMark(
+    var mark = PipelineMark(
       resume: resume.position, term: resume.term < 0 ? nil : resume.term,
       settled: EventPosition(entry: done.position, index: isWhole ? .max : 0),
       token: feed.token(notBehind: resume.position), origin: epoch.origin,
       lanes: settledLanes, had: had,
       unanswered: Dictionary(
-        lanes.map { ($0.name, $0.inFlight.count + Int(clamping: $0.unseen)) },
+        lanes.map { ($0.name, $0.unanswered) },
         uniquingKeysWith: { first, _ in first }),
       inFlight: lanes.reduce(0) { $0 + $1.inFlight.count },
       read: feed.lastEntry?.position)
+    mark.hasHeldLeft = lanes.contains { $0.hasHeld(behind: feed.lastEntry?.position) }
+    return mark
   }
 
   /// What streams had already behind the last acknowledged message.
@@ -275,7 +277,7 @@ extension Pipeline: NATSRawHandler {
     guard let epoch else { return }
     // Also where nothing is to be written, which would find out by itself.
     if epoch.tenure.endedBy != nil { return fail(.leaseLapsed) }
-    guard !DeliberateError.isOn(.ackTimeoutIgnored) else { return }
+    guard !endsAsIDsAreForgotten(epoch), !DeliberateError.isOn(.ackTimeoutIgnored) else { return }
     let limit = NIODeadline.now() - epoch.ackTimeout
     let directLimit = NIODeadline.now() - Self.directLimit
     for lane in lanes {
@@ -293,6 +295,23 @@ extension Pipeline: NATSRawHandler {
         return
       }
     }
+  }
+
+  /// Of messages that a stream stored and removed, ids were to tell which events they are of, and events up to the last of
+  /// them are still to be read: the next epoch decides without the ids.
+  func endsAsIDsAreForgotten(_ epoch: Epoch) -> Bool {
+    guard let ids = epoch.reliance, ContinuousClock.now > ids.until,
+      feed.lastEntry.map({ $0.position < ids.through }) ?? true
+    else { return false }
+    fail(
+      .publishFailed(
+        lane: ids.stream,
+        JetStreamError(
+          code: 0, operation: "publish to \(ids.stream)",
+          message:
+            "by now the server may have forgotten the ids of what it had stored, and not all of those events were read",
+          remedy: .reread)))
+    return true
   }
 
   func finishIfSettled(_ end: EpochEnd) {

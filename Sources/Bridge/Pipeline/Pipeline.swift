@@ -326,7 +326,7 @@ final class Pipeline: @unchecked Sendable {
   private static let breath = TimeAmount.microseconds(50)
 
   private func pump() {
-    guard isOpen, let epoch else { return }
+    guard isOpen, let epoch, !endsAsIDsAreForgotten(epoch) else { return }
     do {
       let pause = try run(epoch)
       flush(epoch, pause)

@@ -32,6 +32,8 @@ extension Pipeline {
     var stopAfter: OplogPosition?
     /// The newest entry when the streams' ends were read: no later one can have been stored then.
     var observedAt: OplogPosition?
+    /// Until when which streams' ids are relied on, and up to which entry.
+    var reliance: (stream: String, until: ContinuousClock.Instant, through: OplogPosition)?
     /// The last entry that may be published already: rules change behind it.
     var reach: OplogPosition?
     /// What streams hold of events that other rules may have published.

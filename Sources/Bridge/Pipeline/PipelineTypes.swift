@@ -141,7 +141,7 @@ struct PipelineCounters: Sendable {
 
 /// A message of ours that a stream has stored.
 package struct AcknowledgedMessage: Sendable, Equatable {
-  var sequence: UInt64
+  package var sequence: UInt64
   var position: EventPosition
   var rule: RuleID
 
@@ -167,8 +167,10 @@ package struct PipelineMark: Sendable {
   /// By stream: what it had already behind `lanes`' last acknowledged message.
   package var had: [String: MetMessages] = [:]
   /// By stream: messages that it may hold behind the last one that is known to be stored.
-  var unanswered: [String: Int] = [:]
+  package var unanswered: [String: Int] = [:]
   var inFlight: Int
+  /// A stream holds messages of events that were not read again yet.
+  package var hasHeldLeft = false
   var read: OplogPosition?
 
   package init(
@@ -192,7 +194,9 @@ package struct PipelineMark: Sendable {
   }
 
   /// Nothing that was sent is without its ack.
-  var isIdle: Bool { inFlight == 0 && unanswered.values.allSatisfy { $0 == 0 } }
+  var isIdle: Bool {
+    inFlight == 0 && !hasHeldLeft && unanswered.values.allSatisfy { $0 == 0 }
+  }
 
   /// Of two idle moments.
   func hasSentNothing(since earlier: PipelineMark) -> Bool {

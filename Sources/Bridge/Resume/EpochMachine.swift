@@ -165,7 +165,7 @@ package struct EpochMachine: Sendable {
       }
       plan.noteUnknownRules(rules)
     }
-    if !plan.unseen.isEmpty || !plan.toldByIDs.isEmpty {
+    if situation.streams.contains(where: plan.mayInherit) {
       plan.noteInherited(
         situation.streams, situation.checkpoint, try facts.checkpointTime(),
         newest: try facts.newestEntry().position)

@@ -1,9 +1,9 @@
 import JSON
 package import Oplog
 
-/// Messages of the bridge behind the last one in the checkpoint, which an exclusive stream had stored and its
-/// consumers or limits had removed before the checkpoint was written: an earlier leader published them, or an
-/// earlier epoch, whose acks were lost.
+/// Messages of the bridge behind the last one in the checkpoint, which an exclusive stream had stored before the
+/// checkpoint was written, and which its consumers or limits had removed, or may yet: an earlier leader published them,
+/// or an earlier epoch, whose acks were lost.
 ///
 /// Such a checkpoint says nothing about their age, however young it is: whoever reads it next must know that
 /// the server may have forgotten their ids. A pure value, part of the checkpoint until the bridge has met them.
@@ -19,6 +19,12 @@ package struct InheritedMessages: Sendable, Equatable {
   package var byIDs: Bool
   /// They can't be counted either: once the server has forgotten the ids, nothing tells which events they are of.
   package var isInDoubt: Bool
+  /// An earlier epoch has sent some of their events, to ask for their ids, and not all answers came: such a message may
+  /// arrive late, and be stored once more. Not behind the next one that the bridge stores.
+  package var wereSent = false
+
+  /// Their ids are asked for, or were.
+  var areAsked: Bool { byIDs || wereSent }
 
   package init(
     through: UInt64, until: OplogPosition, since: ServerTime?, byIDs: Bool, isInDoubt: Bool = false
@@ -30,14 +36,21 @@ package struct InheritedMessages: Sendable, Equatable {
     self.isInDoubt = isInDoubt
   }
 
-  /// Whether all of them are met.
+  /// Whether every event of theirs is settled.
+  func areSettled(_ settled: EventPosition?) -> Bool {
+    settled.map { $0 >= EventPosition(entry: until, index: .max) } ?? false
+  }
+
+  /// Whether all of them are met, and nothing late can follow.
   ///
   /// - Parameters:
   ///   - acked: the sequence that was acknowledged last.
   ///   - settled: every event before this is settled.
   func areMet(acked: UInt64?, settled: EventPosition?) -> Bool {
-    acked.map { $0 >= through } ?? false
-      || settled.map { $0 >= EventPosition(entry: until, index: .max) } ?? false
+    let last = acked ?? 0
+    if wereSent { return areSettled(settled) && last > through }
+    // Where ids are asked for, one that the server has forgotten is stored again, ahead of those that come next.
+    return areSettled(settled) || !isInDoubt && !byIDs && acked != nil && last >= through
   }
 
   var json: JSONValue {
@@ -46,6 +59,7 @@ package struct InheritedMessages: Sendable, Equatable {
     ]
     if let since { value["since"] = .int(since.seconds) }
     if isInDoubt { value["in_doubt"] = true }
+    if wereSent { value["sent"] = true }
     return value
   }
 
@@ -63,6 +77,7 @@ package struct InheritedMessages: Sendable, Equatable {
     self.until = until
     self.byIDs = byIDs
     isInDoubt = value["in_doubt"]?.boolValue ?? false
+    wereSent = value["sent"]?.boolValue ?? false
   }
 }
 

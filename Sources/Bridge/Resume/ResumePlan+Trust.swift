@@ -3,6 +3,10 @@ import Oplog
 extension ResumePlan {
   /// Seconds. A running bridge renews its key every half second, and sends nothing without a connection.
   static let silence = 3
+  /// For how long an ack is waited for.
+  package static let ackLimit = Duration.seconds(3)
+  /// How old a message is at most that was stored without an ack when a checkpoint was written.
+  private static let longestUnanswered = ackLimit + .seconds(1)
 
   /// Decides, in a new process, for which streams the number of removed messages shows how many of the bridge's
   /// were stored. Only if nothing else shows it: a removed message may have been a replayed dead letter, the
@@ -26,51 +30,90 @@ extension ResumePlan {
   ) {
     for stream in streams {
       guard let gone = unseen[stream.name] else { continue }
-      let what =
-        "stream \(stream.name): \(gone.count) messages behind sequence \(gone.after) are gone"
-      let isFinal = checkpoint?.isFinal ?? false
-      let doubt = isFinal ? nil : doubt(of: stream, gone, checkpoint, heardAt)
-      if isFinal {
+      guard !(checkpoint?.isFinal ?? false) || checkpoint?.inherited(in: stream) != nil else {
         remarks.append(
-          "\(what). None is this bridge's, which had everything acknowledged when it stopped")
-      } else if Self.idsTell(stream, checkpoint, time) {
-        remarks.append("\(what). Which of them are events is looked up by their ids")
-        toldByIDs.insert(stream.name)
-        guard doubt != nil, !gone.isPartlyMet else {
-          unseen[stream.name] = nil
-          continue
-        }
-        // When the server has forgotten them, a count would lose events for the others among them.
-        inDoubt.insert(stream.name)
-      } else if let doubt {
-        doubts.append(
           """
-          \(what), and \(doubt): how many were the bridge's can't be told. What was published since the \
-          last checkpoint is published again, and may be doubled
+          \(gone.what(in: stream)). None is this bridge's, which had everything acknowledged when it \
+          stopped
           """)
-      } else {
+        stopCounting(gone, stream)
         continue
       }
-      unseen[stream.name] = nil
-      uncounted[stream.name] = gone.after + gone.count
+      settle(
+        gone, stream, byIDs: Self.idsTell(stream, checkpoint, time),
+        doubt: Self.doubt(gone, stream, checkpoint) ?? Self.others(stream, heardAt))
     }
   }
 
-  /// Why some of a stream's removed messages may have been those of others.
-  private func doubt(
-    of stream: StreamObservation, _ gone: Unseen, _ checkpoint: Checkpoint?,
-    _ heardAt: ServerTime?
-  ) -> String? {
-    if gone.isPartlyMet { return "some of their events are looked at again" }
-    if gone.isInDoubt { return Self.forgotten }
-    if Self.mayHoldTwice(stream, gone, checkpoint) {
-      return """
-        some may be there twice, as the server was asked for ids that it forgets when it restarts
-        """
+  /// Decides the same within a process, which knows how many messages may have been stored without an ack. If more are
+  /// gone, some were another producer's, and the two can't be distinguished.
+  ///
+  /// Those whose ids were to tell came from before the process, and their number isn't known.
+  mutating func bound(
+    _ unanswered: [String: Int], _ streams: [StreamObservation], _ checkpoint: Checkpoint?,
+    _ time: CheckpointTime?
+  ) {
+    for stream in streams {
+      guard let gone = unseen[stream.name] else { continue }
+      let inherited = checkpoint?.inherited(in: stream).flatMap { $0.byIDs ? $0 : nil }
+      let older = inherited?.through ?? 0
+      let byIDs =
+        (inherited != nil || gone.isInDoubt) && Self.idsTell(stream, checkpoint, time)
+      var doubt = Self.doubt(gone, stream, checkpoint)
+      if doubt == nil, !byIDs {
+        let most = UInt64(unanswered[stream.name] ?? 0) + older - min(older, gone.after)
+        if gone.count > most {
+          doubt = """
+            somebody else publishes to this exclusive stream, as at most \(most) of them were sent here
+            """
+        }
+      }
+      settle(gone, stream, byIDs: byIDs, doubt: doubt)
     }
+  }
+
+  /// Looks removed messages up by their ids, or publishes their events again, or (if neither) leaves them to be counted.
+  private mutating func settle(
+    _ gone: Unseen, _ stream: StreamObservation, byIDs: Bool, doubt: String?
+  ) {
+    let what = gone.what(in: stream)
+    if byIDs {
+      remarks.append("\(what). Which of them are events is looked up by their ids")
+      toldByIDs.insert(stream.name)
+      guard doubt != nil else {
+        unseen[stream.name] = nil
+        return
+      }
+      // When the server has forgotten them, a count would lose events for the others among them.
+      inDoubt.insert(stream.name)
+      stopCounting(gone, stream)
+    } else if let doubt = doubt ?? (gone.isPartlyMet ? Self.metBefore : nil) {
+      doubts.append(
+        """
+        \(what), and \(doubt): how many were the bridge's can't be told. What was published since the \
+        last checkpoint is published again, and may be doubled
+        """)
+      stopCounting(gone, stream)
+    }
+  }
+
+  private mutating func stopCounting(_ gone: Unseen, _ stream: StreamObservation) {
+    unseen[stream.name] = nil
+    uncounted[stream.name] = gone.after + gone.count
+  }
+
+  /// Why the number of a stream's removed messages isn't that of the events among them, whoever published them.
+  private static func doubt(
+    _ gone: Unseen, _ stream: StreamObservation, _ checkpoint: Checkpoint?
+  ) -> String? {
+    if gone.isInDoubt { return forgotten }
+    return mayHoldTwice(stream, gone, checkpoint) ? twice : nil
+  }
+
+  /// Why some of a stream's removed messages may have been those of others.
+  private static func others(_ stream: StreamObservation, _ heardAt: ServerTime?) -> String? {
     if stream.hasDeleteMarkers { return "the server's own delete markers are among them" }
-    guard let heardAt, let lastAt = stream.lastAt,
-      lastAt.seconds - heardAt.seconds > Self.silence
+    guard let heardAt, let lastAt = stream.lastAt, lastAt.seconds - heardAt.seconds > silence
     else { return nil }
     return """
       the last came \(lastAt.seconds - heardAt.seconds) s after the bridge was last heard of, so somebody \
@@ -78,6 +121,10 @@ extension ResumePlan {
       """
   }
 
+  private static let metBefore = "some of their events are looked at again"
+  private static let twice = """
+    some may be there twice, as the server was asked for ids that it forgets when it restarts
+    """
   private static let forgotten =
     "only their ids showed which events they are of, and the server may have forgotten those"
 
@@ -90,7 +137,27 @@ extension ResumePlan {
     guard let known, let time, let since = firstUnsaved(stream, checkpoint, time) else {
       return false
     }
-    return time.age(since: since) < known * 3 / 4
+    return time.age(since: since) < min(known * 3 / 4, known - longestUnanswered)
+  }
+
+  /// Whether the stream has, or had, messages behind the last one that is in the epoch's checkpoint.
+  func mayInherit(from stream: StreamObservation) -> Bool {
+    unseen[stream.name] != nil || toldByIDs.contains(stream.name)
+      || stream.exclusive && !(held[stream.name]?.isEmpty ?? true)
+  }
+
+  /// For how long ids can be relied on.
+  private mutating func relyOnIDs(
+    of stream: StreamObservation, _ checkpoint: Checkpoint?, _ time: CheckpointTime?,
+    through newest: OplogPosition
+  ) {
+    let known = stream.exclusive ? stream.idsProveFor : stream.duplicateWindow
+    guard let known, let time, let since = Self.firstUnsaved(stream, checkpoint, time) else {
+      return
+    }
+    let left = known - Self.longestUnanswered - time.age(since: since)
+    if let other = reliance, other.left <= left { return }
+    reliance = IDReliance(stream: stream.name, left: left, through: newest)
   }
 
   /// Whether an event may have two of a stream's removed messages. An earlier leader, or epoch, asked the server for ids
@@ -99,8 +166,12 @@ extension ResumePlan {
   private static func mayHoldTwice(
     _ stream: StreamObservation, _ gone: Unseen, _ checkpoint: Checkpoint?
   ) -> Bool {
-    guard let inherited = checkpoint?.inherited(in: stream), inherited.byIDs else { return false }
-    return gone.after < inherited.through && stream.lastSequence > inherited.through
+    guard let inherited = checkpoint?.inherited(in: stream), inherited.areAsked,
+      stream.lastSequence > inherited.through
+    else { return false }
+    // A late message of an earlier epoch comes before the first that the bridge stores behind them.
+    let acked = checkpoint?.streams[stream.name]?.sequence ?? 0
+    return gone.after < inherited.through || inherited.wereSent && acked <= inherited.through
   }
 
   /// Since when what the checkpoint lacks was stored, by the servers' clock; nil: unknown.
@@ -112,93 +183,34 @@ extension ResumePlan {
     return inherited.since
   }
 
-  /// Within a process, the number of messages that may have been stored without an ack is known. If more are
-  /// gone, some were another producer's, and the two can't be distinguished.
-  ///
-  /// Those whose ids were to tell came from before the process, and their number isn't known.
-  mutating func bound(
-    _ unanswered: [String: Int], _ streams: [StreamObservation], _ checkpoint: Checkpoint?,
-    _ time: CheckpointTime?
-  ) {
-    for stream in streams {
-      guard let gone = unseen[stream.name] else { continue }
-      if gone.isInDoubt {
-        unseen[stream.name] = nil
-        uncounted[stream.name] = gone.after + gone.count
-        guard !Self.idsTell(stream, checkpoint, time) else {
-          toldByIDs.insert(stream.name)
-          inDoubt.insert(stream.name)
-          continue
-        }
-        doubts.append(
-          """
-          stream \(stream.name): \(gone.count) messages behind sequence \(gone.after) are gone, and \
-          \(Self.forgotten): their events are published again, and may be doubled
-          """)
-        continue
-      }
-      var most = UInt64(unanswered[stream.name] ?? 0)
-      if let inherited = checkpoint?.inherited(in: stream), inherited.byIDs {
-        let mayHoldTwice = Self.mayHoldTwice(stream, gone, checkpoint)
-        let idsTell = Self.idsTell(stream, checkpoint, time)
-        if mayHoldTwice || idsTell { unseen[stream.name] = nil }
-        if mayHoldTwice {
-          uncounted[stream.name] = gone.after + gone.count
-          guard !idsTell else {
-            toldByIDs.insert(stream.name)
-            inDoubt.insert(stream.name)
-            continue
-          }
-          doubts.append(
-            """
-            stream \(stream.name): \(gone.count) messages behind sequence \(gone.after) are gone, and some may be \
-            there twice, as the server was asked for ids that it forgets when it restarts: their events are \
-            published again, and may be doubled
-            """)
-          continue
-        }
-        if idsTell {
-          toldByIDs.insert(stream.name)
-          continue
-        }
-        most += inherited.through - min(inherited.through, gone.after)
-      }
-      guard gone.count > most || gone.isPartlyMet else { continue }
-      unseen[stream.name] = nil
-      if gone.isPartlyMet {
-        uncounted[stream.name] = gone.after + gone.count
-        doubts.append(
-          """
-          stream \(stream.name): \(gone.count) messages behind sequence \(gone.after) are gone, and some of \
-          their events are looked at again: they may be doubled
-          """)
-        continue
-      }
-      doubts.append(
-        """
-        stream \(stream.name) is exclusive, but somebody else published to it: \(gone.count) messages \
-        behind sequence \(gone.after) are gone, and \(most) of the bridge's can be among them. \
-        Those are published again\(most > 0 ? ", and may be doubled" : "")
-        """)
-    }
-  }
-
   /// Notes for the checkpoints of this epoch, and for whoever reads them next, which messages are older.
   mutating func noteInherited(
     _ streams: [StreamObservation], _ checkpoint: Checkpoint?, _ time: CheckpointTime?,
     newest: OplogPosition
   ) {
-    for stream in streams where unseen[stream.name] != nil || toldByIDs.contains(stream.name) {
+    for stream in streams where mayInherit(from: stream) {
       // What was stored behind those whose ids were asked for may be the same events once more (`mayHoldTwice`).
+      let before = checkpoint?.inherited(in: stream)
       let mayHoldTwice =
-        checkpoint?.inherited(in: stream).map {
-          $0.isInDoubt || ($0.byIDs && stream.lastSequence > $0.through)
-        } ?? false
-      inherited[stream.name] = InheritedMessages(
+        before.map { $0.isInDoubt || ($0.areAsked && stream.lastSequence > $0.through) } ?? false
+      let byIDs = toldByIDs.contains(stream.name)
+      var found = InheritedMessages(
         through: stream.lastSequence, until: newest,
-        since: Self.firstUnsaved(stream, checkpoint, time),
-        byIDs: toldByIDs.contains(stream.name),
+        since: Self.firstUnsaved(stream, checkpoint, time), byIDs: byIDs,
         isInDoubt: inDoubt.contains(stream.name) || mayHoldTwice)
+      found.wereSent = before?.areAsked ?? false
+      inherited[stream.name] = found
+      if toldByIDs.contains(stream.name) {
+        relyOnIDs(of: stream, checkpoint, time, through: newest)
+      }
     }
+  }
+}
+
+extension ResumePlan.Unseen {
+  fileprivate func what(in stream: StreamObservation) -> String {
+    count == 0
+      ? "stream \(stream.name): messages up to sequence \(after) are gone"
+      : "stream \(stream.name): \(count) messages behind sequence \(after) are gone"
   }
 }

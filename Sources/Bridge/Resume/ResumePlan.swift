@@ -25,6 +25,16 @@ package struct ResumePlan: Sendable, Equatable {
     package var isInDoubt = false
   }
 
+  /// Ids tell which events are stored, as long as the server knows them.
+  package struct IDReliance: Sendable, Equatable {
+    /// The stream whose ids are forgotten first.
+    package var stream: String
+    /// From when the plan was decided.
+    package var left: Duration
+    /// By then, everything up to here has to be sent.
+    package var through: OplogPosition
+  }
+
   /// Acknowledged messages that a stream no longer has.
   package struct Loss: Sendable, Equatable, CustomStringConvertible {
     /// How the loss is handled.
@@ -114,6 +124,8 @@ package struct ResumePlan: Sendable, Equatable {
   package var toldByIDs: Set<String> = []
   /// Those of them whose messages can't be counted when the server has forgotten the ids.
   var inDoubt: Set<String> = []
+  /// For how long ids can be relied on, if they are.
+  package var reliance: IDReliance?
   /// By stream: what the epoch's checkpoints have to say of such messages, however they are dealt with.
   package var inherited: [String: InheritedMessages] = [:]
   /// Why not.
@@ -255,7 +267,9 @@ extension ResumePlan {
     } else if let state, state.created == stream.created {
       known = state.base
     }
-    if let known { count(stream, after: known, state, checkpoint.settled) }
+    // What is settled on others says nothing of a stream that is being refilled.
+    let settled = state?.refillTo == nil ? checkpoint.settled : nil
+    if let known { count(stream, after: known, state, settled) }
     refilling[name] = state?.refillTo
     if let since = state?.halted {
       resumeHalted(stream, since, checkpoint, oplog)
@@ -294,9 +308,13 @@ extension ResumePlan {
     _ settled: EventPosition?
   ) {
     if let state, state.created == stream.created, let inherited = state.inherited,
-      inherited.isInDoubt, inherited.through > sequence
+      inherited.areSettled(settled)
+        ? inherited.areAsked && sequence <= inherited.through
+          && stream.lastSequence > max(inherited.through, state.uncounted ?? 0)
+        : inherited.isInDoubt || (inherited.areAsked && inherited.through <= sequence)
     {
-      guard stream.exclusive, stream.lastSequence > sequence else { return }
+      // Their numbers say nothing: what was stored once more has a later one than events that come behind it.
+      guard stream.exclusive else { return }
       unseen[stream.name] = Unseen(
         after: sequence, count: stream.lastSequence - sequence, isInDoubt: true)
       return
@@ -306,7 +324,7 @@ extension ResumePlan {
       sequence = max(sequence, uncounted)
     }
     var isPartlyMet = false
-    if let state, state.created == stream.created, state.inherited != nil, let had = state.had {
+    if let state, state.created == stream.created, let had = state.had {
       isPartlyMet = had.sequence == 0 || settled.map { had.position >= $0 } ?? true
       if !isPartlyMet { sequence = max(sequence, had.sequence) }
     }
@@ -323,6 +341,8 @@ extension ResumePlan {
         somebody else, and others that are gone: how many of those were the bridge's can't be told. \
         They are published again, and may be doubled
         """)
+      // Once the others' are gone as well, they would be counted for events.
+      uncounted[stream.name] = stream.lastSequence
     }
   }
 

@@ -144,7 +144,8 @@ extension ResumePlan {
   /// - Parameter byIDs: the server still knows the ids of those that are gone.
   mutating func lookUp(_ stream: StreamObservation, _ tail: UnprovenTail, byIDs: Bool) {
     let name = stream.name
-    unseen[name] = nil
+    // What an earlier epoch could not count may be of any event.
+    unseen[name] = unseen[name].flatMap { $0.isInDoubt ? $0 : nil }
     if tail.gone > 0, stream.exclusive {
       if byIDs { toldByIDs.insert(name) } else { uncounted[name] = tail.last }
     }
