@@ -343,10 +343,11 @@ def measure_sim(options, folder, report):
     subprocess.run(["swift", "build", "-c", "release", "--product", "simulate"], cwd=fetch.ROOT,
                    check=True, stdout=sys.stderr)
     rows = []
-    for number in range(options.repetitions):
-        run = histories(1 + number * options.histories, options.histories)
-        say(f"run {number + 1} of {options.repetitions}: {run.rate:,.0f} faults/s")
-        rows.append([f"seeds from {1 + number * options.histories} on", f"{run.rate:,.0f}",
+    for number, kind in ((number, kind) for number in range(options.repetitions) for kind in ("", "--dense")):
+        first = 1 + number * options.histories
+        run = histories(first, options.histories, *kind.split())
+        say(f"run {number + 1} of {options.repetitions}{kind and ', '}{kind}: {run.rate:,.0f} faults/s")
+        rows.append([f"seeds from {first} on{kind and ', '}{kind}", f"{run.rate:,.0f}",
                      f"{run.count:,}", f"{run.mean:.0f}", f"{run.faults:,}",
                      f"{run.messages:,}", f"{run.used:.0f}"])
     report("\nSimulated histories, on one core; the rate is of its processor time:\n")

@@ -37,7 +37,7 @@ WAITING = ("BridgeTests", "JetStreamTests", "MongoSourceTests", "NATSTests", "Si
 EXAMPLE = "Examples"
 PYTHON_REPORT = fetch.ROOT / ".build" / "integration-tests.xml"
 # Minutes of simulated histories that nobody has seen before, and what is added to them.
-FRESH = ((1.0, ()), (0.5, ("--buckets",)))
+FRESH = ((0.5, ()), (0.5, ("--dense",)), (0.5, ("--buckets",)))
 # Of each failure, in the summary.
 MOST_LINES = 6
 
@@ -100,6 +100,8 @@ def swift_tests(beside=lambda: 0):
     # server looks hung. They mostly wait; what has no servers and no clock gets what everything else leaves of the
     # processor.
     os.environ.setdefault("SWT_EXPERIMENTAL_MAXIMUM_PARALLELIZATION_WIDTH", "8")
+    # EmptiedStreamTests takes its courses from there on, and says which one failed.
+    os.environ.setdefault("RESUME_SEED", str(fresh_seed()))
 
     def part(report, *choice, behind=False):
         # Not by `swift test`: two at once fight for the build's database, even if there is nothing to build.

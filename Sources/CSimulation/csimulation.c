@@ -17,9 +17,13 @@ static _Thread_local int64_t wall_now = 0;
 typedef int (*clock_function)(clockid_t, struct timespec *);
 
 static clock_function system_function(void) {
-  static clock_function found;
-  if (!found) found = (clock_function)dlsym(RTLD_NEXT, "clock_gettime");
+  // Threads may look at once; all find the same.
+  static clock_function known;
+  clock_function found = __atomic_load_n(&known, __ATOMIC_RELAXED);
+  if (found) return found;
+  found = (clock_function)dlsym(RTLD_NEXT, "clock_gettime");
   if (!found) abort();
+  __atomic_store_n(&known, found, __ATOMIC_RELAXED);
   return found;
 }
 

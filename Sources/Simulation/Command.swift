@@ -7,7 +7,7 @@ import DeliberateErrors
   import Musl
 #endif
 
-/// `simulate [--seed N | --first N] [--seeds N | --minutes N] [--error NAME] [--instances 1…3] [--bridges 1…2] [--cutover] [--buckets] [--made-again] [--aimed NAME] [--lines N] [--brief] [--story] [--whole] [--twice] [--facts]`
+/// `simulate [--seed N | --first N] [--seeds N | --minutes N] [--error NAME] [--instances 1…3] [--bridges 1…2] [--cutover] [--buckets] [--made-again] [--dense] [--aimed NAME] [--lines N] [--brief] [--story] [--whole] [--twice] [--facts]`
 ///
 /// Runs histories until one fails: exit code 1, with the shortest list of faults that was found and what happened.
 /// In a long run a state that no history has reached is a failure as well.
@@ -75,6 +75,10 @@ package struct Command {
       }
       if name == "--made-again" {
         Scenario.choice.makesAgain = true
+        continue
+      }
+      if name == "--dense" {
+        Scenario.choice.isDense = true
         continue
       }
       if name == "--facts" {

@@ -29,10 +29,10 @@ class Histories:
         return self.faults / max(self.used, 0.001)
 
 
-def histories(first, count):
+def histories(first, count, *options):
     """Runs so many, from that seed on."""
     before = os.times()
-    done = subprocess.run([str(BINARY), "--first", str(first), "--seeds", str(count), "--brief"],
+    done = subprocess.run([str(BINARY), "--first", str(first), "--seeds", str(count), "--brief", *options],
                           capture_output=True, text=True)
     after = os.times()
     found = re.search(r"^(\d+) histories, (\d+) simulated minutes, (\d+) faults, (\d+) messages",

@@ -100,33 +100,24 @@ extension FaultInjector {
     return true
   }
 
-  /// Another member is elected, and clients can reach that one no more.
+  /// Another member is elected, and clients can reach that one no more as soon as a group begins to be committed.
   private func leaveFormerPrimary(_ chance: inout Chance) -> Bool {
     let set = world.mongo
     guard let former = set.primary else { return false }
     set.setLinks(of: former, areUp: false)
-    mend(after: 12 * Nano.second) { [workload] in
+    mend(after: 12 * Nano.second) { [world, workload] in
+      world.onCommitting = {}
       set.setLinks(of: former, areUp: true)
       workload.replicateAll()
     }
-    hide(successorOf: former, in: chance.between(2 * Nano.second, 6 * Nano.second), triesLeft: 40)
+    world.onCommitting = { [self] in
+      guard let next = set.primary, next != former, set.members[next].isReachable else { return }
+      world.onCommitting = {}
+      set.setReachable(next, false)
+      mend(after: 5 * Nano.second) { set.setReachable(next, true) }
+      world.mongoChanged()
+    }
     world.mongoChanged()
     return true
-  }
-
-  private func hide(successorOf former: Int, in delay: Int64, triesLeft: Int) {
-    let set = world.mongo
-    world.schedule(in: 200 * Nano.milli) { [self] in
-      guard let next = set.primary, next != former else {
-        if triesLeft > 0 { hide(successorOf: former, in: delay, triesLeft: triesLeft - 1) }
-        return
-      }
-      world.schedule(in: delay) { [self] in
-        guard set.members[next].isReachable else { return }
-        set.setReachable(next, false)
-        mend(after: 5 * Nano.second) { set.setReachable(next, true) }
-        world.mongoChanged()
-      }
-    }
   }
 }

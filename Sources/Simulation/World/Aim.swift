@@ -83,7 +83,9 @@ package struct Aim: Sendable {
       instances = 3
     case .fenceFromLocalOptime:
       self.init(cutsOver: true, faults: [.formerPrimary])
+      // It is asked for the fence just after the bridge has filled in what its successor has.
       (length, faultPause, mayNote) = (20 * Nano.minute, 10 * Nano.second, false)
+      goodTime = 8 * Nano.second
     case .verificationLeftOut:
       // A message is deleted while the group waits for its commit.
       self.init(cutsOver: true, faults: [])

@@ -51,7 +51,8 @@ final class CutoverOperators {
 
   func start() {
     // Producers are switched on once the group is in dual, and off once it is back.
-    judge.onPhase = { [unowned self] _ in
+    judge.onPhase = { [unowned self] phase in
+      if phase == .committing { world.onCommitting() }
       world.schedule(in: chance.skewed(0, 5 * Nano.second)) { [self] in
         applications.isPublishing = judge.phase != .bridge || scenario.startsEarly
       }
@@ -93,18 +94,10 @@ final class CutoverOperators {
     world.history.note(world.now, "message \(sequence) of the group is deleted")
   }
 
-  /// No further commands, but to end a commit whose command was killed: the leader's clock may be wrong by an hour.
+  /// No further commands: a commit whose command was killed comes to its end by itself.
   func finish() {
     isFinishing = true
     applications.finish()
-    tidy()
-  }
-
-  private func tidy() {
-    world.schedule(in: 5 * Nano.second) { [self] in
-      if judge.phase == .committing, commands.isEmpty { run(.cancel) }
-      tidy()
-    }
   }
 
   /// The world ends.

@@ -100,6 +100,8 @@ package struct Scenario: Sendable {
     package var hasBucket = false
     /// A stream that is deleted is made again at once.
     package var makesAgain = false
+    /// Something breaks all the time.
+    package var isDense = false
     /// What histories are narrowed to.
     package var aim: Aim?
   }
@@ -170,7 +172,8 @@ package struct Scenario: Sendable {
     let anyBurst = chance.pick([1, 3, 30])
     burst = aim?.burst ?? anyBurst
     let pause = chance.pick([500, 1_000, 2_000, 5_000, 20_000]) * Nano.milli
-    faultPause = aim?.faultPause ?? cutover?.faultPause ?? pause
+    let dense = Self.choice.isDense ? Self.densePause(seed) : nil
+    faultPause = aim?.faultPause ?? cutover?.faultPause ?? dense ?? pause
     keepsWindow = chance.one(in: 2) || aim != nil
     var faults = Fault.allCases.filter {
       !$0.isOfInstances && !$0.isAimed && !chance.one(in: 3)
@@ -204,6 +207,11 @@ package struct Scenario: Sendable {
     return Stream(
       name: "KV_\(bucketName)", mode: chance.pick(["auto", "chain"] + (hasFast ? ["fast"] : [])),
       isExclusive: true, replicas: replicas, history: chance.pick([1, 1, 2, 5]))
+  }
+
+  private static func densePause(_ seed: UInt64) -> Int64 {
+    var chance = Chance(seed, 13)
+    return chance.pick([100, 250, 500, 1_000]) * Nano.milli
   }
 
   static let bucketName = "STATES"

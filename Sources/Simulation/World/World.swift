@@ -28,6 +28,8 @@ final class World: @unchecked Sendable {
   var onDoubt: (_ bridge: Int, _ doubt: String) -> Void = { _, _ in }
   /// Called when a process comes to lead, until true is returned.
   var atLeadership: [(SimulatedProcess) -> Bool] = []
+  /// Called when a group begins to be committed.
+  var onCommitting: () -> Void = {}
   /// How often states of the bridge were reached.
   var reached = ReachedStates()
   /// Why the history has failed.
@@ -67,6 +69,7 @@ final class World: @unchecked Sendable {
     onWritten = {}
     onDoubt = { _, _ in }
     atLeadership = []
+    onCommitting = {}
     jetStream.onStored = nil
   }
 
