@@ -50,8 +50,8 @@ bench: need-python build ## rates, CPU, memory and latency; BENCH_ARGS="--help" 
 adr: need-python build ## every claim of the decision for JetStream, on real servers; ADR_ARGS="--write", ADR_ARGS="--spoiled"
 	@python3 scripts/adr.py $(ADR_ARGS)
 
-soak: need-python build ## the fault tests, FAULT_ROUNDS rounds each (50)
-	@FAULT_ROUNDS=$${FAULT_ROUNDS:-50} python3 scripts/test.py --faults
+soak: need-python build ## the fault tests, FAULT_ROUNDS rounds each (50); three instances, INSTANCE_SECONDS a protocol (600)
+	@FAULT_ROUNDS=$${FAULT_ROUNDS:-50} INSTANCE_SECONDS=$${INSTANCE_SECONDS:-600} python3 scripts/test.py --faults
 
 sanitize: need-python ## Swift's tests under the thread and the address sanitizer; SANITIZE_ARGS="thread BSONTests"
 	@python3 scripts/sanitize.py $(SANITIZE_ARGS)

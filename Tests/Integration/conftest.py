@@ -14,8 +14,8 @@ from load import make_collections, now  # noqa: E402
 from several import Side, database  # noqa: E402
 
 
-# Files whose tests take FAULT_ROUNDS into account.
-FAULTS = ("test_cut_", "test_frozen_", "test_kill_", "test_stepdown", "test_term_")
+# Files whose tests take FAULT_ROUNDS or INSTANCE_SECONDS into account.
+FAULTS = ("test_cut_", "test_frozen_", "test_kill_", "test_three_instances", "test_stepdown", "test_term_")
 
 # Files that take long, about the longest first. They begin first: a worker that gets one of them
 # at the end works while the others have nothing left.
