@@ -134,6 +134,10 @@ private func at(_ seconds: UInt32) -> OplogPosition {
     #expect(!timer.isOver(next, now: begin + .seconds(9)))
     #expect(timer.isOver(next, now: begin + .seconds(15)))
     #expect(!CommitTimer().isOver(next, now: begin + .seconds(15)))
+    // Somebody else has written it.
+    var wrong = next
+    wrong.change.at = .max
+    #expect(try CutoverRecord(parsing: wrong.json.utf8).limit == .seconds(5))
     // Of an earlier version, which wrote a time.
     var older = next
     older.limit = nil

@@ -227,6 +227,8 @@ import Testing
     var operators = record
     operators.heardAt = ServerTime(seconds: 1_767_225_600)
     #expect(LeaseRecord(parsing: operators.json.utf8) == operators)
+    operators.heardAt = ServerTime(seconds: .min)
+    #expect(LeaseRecord(parsing: operators.json.utf8) == record)
   }
 
   @Test(arguments: [

@@ -134,7 +134,9 @@ extension CutoverRecord {
         }),
       "fence": Self.optional(fence), "limit_ms": limit.map { .int($0.milliseconds) } ?? .null,
       // For instances of 0.1.0, which compare it with their own clock.
-      "deadline_ms": limit.map { .int(change.at + $0.milliseconds) } ?? .null,
+      "deadline_ms": limit.map {
+        .int(change.at.addingReportingOverflow($0.milliseconds).partialValue)
+      } ?? .null,
       "drained": .bool(isDrained), "generation": .int(generation),
       "rewind": Self.optional(rewind), "rewind_generation": .int(rewindGeneration),
       "epoch": .int(epoch),

@@ -73,7 +73,7 @@ package struct LeaseRecord: Sendable, Equatable {
     takeovers = json["takeovers"]?.integer(UInt64.self) ?? 0
     reason = json["reason"]?.stringValue.flatMap { TakeoverReason(rawValue: $0) } ?? .first
     answers = json["answers"]?.boolValue ?? false
-    heardAt = json["heard"]?.integer(Int.self).map { ServerTime(seconds: $0) }
+    heardAt = json["heard"]?.integer(Int.self).flatMap { $0 < 0 ? nil : ServerTime(seconds: $0) }
   }
 }
 

@@ -132,12 +132,20 @@ extension ResumePlan {
   static func idsTell(
     _ stream: StreamObservation, _ checkpoint: Checkpoint?, _ time: CheckpointTime?
   ) -> Bool {
+    guard let (known, age) = ids(stream, checkpoint, time) else { return false }
+    return age < min(known * 3 / 4, known - longestUnanswered)
+  }
+
+  /// For how long the server knows ids, and how old what the checkpoint lacks may be; nil: unknown.
+  private static func ids(
+    _ stream: StreamObservation, _ checkpoint: Checkpoint?, _ time: CheckpointTime?
+  ) -> (known: Duration, age: Duration)? {
     // On a shared stream, ids are looked up before anything is published.
     let known = stream.exclusive ? stream.idsProveFor : stream.duplicateWindow
     guard let known, let time, let since = firstUnsaved(stream, checkpoint, time) else {
-      return false
+      return nil
     }
-    return time.age(since: since) < min(known * 3 / 4, known - longestUnanswered)
+    return (known, time.age(since: since))
   }
 
   /// Whether the stream has, or had, messages behind the last one that is in the epoch's checkpoint.
@@ -151,11 +159,8 @@ extension ResumePlan {
     of stream: StreamObservation, _ checkpoint: Checkpoint?, _ time: CheckpointTime?,
     through newest: OplogPosition
   ) {
-    let known = stream.exclusive ? stream.idsProveFor : stream.duplicateWindow
-    guard let known, let time, let since = Self.firstUnsaved(stream, checkpoint, time) else {
-      return
-    }
-    let left = known - Self.longestUnanswered - time.age(since: since)
+    guard let (known, age) = Self.ids(stream, checkpoint, time) else { return }
+    let left = known - Self.longestUnanswered - age
     if let other = reliance, other.left <= left { return }
     reliance = IDReliance(stream: stream.name, left: left, through: newest)
   }
@@ -200,9 +205,7 @@ extension ResumePlan {
         isInDoubt: inDoubt.contains(stream.name) || mayHoldTwice)
       found.wereSent = before?.areAsked ?? false
       inherited[stream.name] = found
-      if toldByIDs.contains(stream.name) {
-        relyOnIDs(of: stream, checkpoint, time, through: newest)
-      }
+      if byIDs { relyOnIDs(of: stream, checkpoint, time, through: newest) }
     }
   }
 }
