@@ -47,6 +47,14 @@ let pure: [Target] = [
     swiftSettings: strict),
 ]
 
+/// A first demo, whose servers are its own, does without TLS towards NATS: BoringSSL is a third of a build.
+/// Only scripts/building.py asks for that.
+let hasTLS = Context.environment["TAILRACE_WITHOUT_TLS"] == nil
+let tls: [Target.Dependency] =
+  hasTLS ? [.product(name: "NIOSSL", package: "swift-nio-ssl")] : []
+let tlsPackages: [Package.Dependency] =
+  hasTLS ? [.package(url: "https://github.com/apple/swift-nio-ssl", from: "2.30.0")] : []
+
 /// The two ends: MongoDB through libmongoc, NATS on SwiftNIO. They don't know each other.
 let ends: [Target] = [
   .systemLibrary(
@@ -63,9 +71,8 @@ let ends: [Target] = [
       "Cryptography", "JSON",
       .product(name: "NIOCore", package: "swift-nio"),
       .product(name: "NIOPosix", package: "swift-nio"),
-      .product(name: "NIOSSL", package: "swift-nio-ssl"),
       .product(name: "Logging", package: "swift-log"),
-    ], swiftSettings: strict),
+    ] + tls, exclude: [hasTLS ? "WithoutTLS.swift" : "TLSMaterial.swift"], swiftSettings: strict),
   .target(
     name: "JetStream",
     dependencies: [
@@ -299,11 +306,10 @@ let package = Package(
   ] + fuzzed,
   dependencies: [
     .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
-    .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.30.0"),
     .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
     .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.6.0"),
     .package(url: "https://github.com/jpsim/Yams", from: "6.0.0"),
-  ],
+  ] + tlsPackages,
   targets: cryptography + pure + ends + service + simulation + examples + tests + fuzzing
 )

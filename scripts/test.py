@@ -136,8 +136,8 @@ def everything(python, choice):
     with tempfile.TemporaryDirectory(prefix="tailrace-test-") as folder:
         # The build may link the program again.
         if "TAILRACE_BINARY" not in os.environ:
-            os.environ["TAILRACE_BINARY"] = shutil.copy2(building.program("release"), folder)
-            shutil.copy2(building.program("release", EXAMPLE), folder)
+            os.environ["TAILRACE_BINARY"] = shutil.copy2(building.program(), folder)
+            shutil.copy2(building.program(EXAMPLE), folder)
         with ThreadPoolExecutor(1) as background:
             integration = background.submit(integration_tests, python, choice)
             code = building.build("--build-tests", behind=True)

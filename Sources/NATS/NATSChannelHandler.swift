@@ -1,6 +1,5 @@
 internal import Logging
 internal import NIOCore
-import NIOSSL
 
 /// One connection's part on the event loop: parsing, subscriptions, pings, writing. Performs the actions
 /// of `ConnectionStateMachine`.
@@ -116,8 +115,7 @@ final class NATSChannelHandler: ChannelInboundHandler {
   /// TLS errors with advice for this server and our files; nil for other errors.
   private func tlsFailure(_ error: any Error, _ context: ChannelHandlerContext) -> NATSError? {
     guard var failure = TLSFailure(error) else { return nil }
-    let certificate = try? context.pipeline.syncOperations.nioSSL_peerCertificate()
-    failure.server = certificate.map { CertificateDates($0) }
+    failure.server = TLSMaterial.serverCertificate(context.pipeline.syncOperations)
     failure.authorities = tls?.authorities
     failure.client = tls?.client
     return failure.error(now: SystemTime.seconds, early: !machine.delivers)
@@ -263,8 +261,7 @@ final class NATSChannelHandler: ChannelInboundHandler {
     do {
       if startTLS {
         let material = try tls ?? TLSMaterial(NATSTLS())
-        try context.pipeline.syncOperations.addHandler(
-          material.handler(for: address), position: .first)
+        try material.encrypt(context.pipeline.syncOperations, to: address)
         encrypted = true
       }
       var line = try ConnectLine.encode(

@@ -219,7 +219,7 @@ private final class ConnectAttempt: Sendable {
         try self.opened(channel)
         let pipeline = channel.pipeline.syncOperations
         if let tls = self.tls, self.options.tls?.handshakeFirst == true {
-          try pipeline.addHandler(tls.handler(for: self.server))
+          try tls.encrypt(pipeline, to: self.server)
         }
         try pipeline.addHandler(self.makeHandler(channel.eventLoop))
       }

@@ -1,3 +1,5 @@
+internal import NIOCore
+
 /// A server address: `nats://host:port`, `tls://host:port` or `host:port`.
 ///
 /// May have user and password (or a token, without a colon) before an `@`, percent-encoded if needed.
@@ -123,5 +125,11 @@ private func hexDigit(_ c: UInt8) -> UInt8? {
   case 65...70: c - 55
   case 97...102: c - 87
   default: nil
+  }
+}
+
+extension NATSServerAddress {
+  static func isIPAddress(_ host: String) -> Bool {
+    (try? SocketAddress(ipAddress: host, port: 0)) != nil
   }
 }

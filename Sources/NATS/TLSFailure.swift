@@ -1,5 +1,3 @@
-import NIOSSL
-
 #if canImport(Glibc)
   import Glibc
 #elseif canImport(Musl)
@@ -16,11 +14,6 @@ package struct CertificateDates: Sendable, Equatable {
   package init(notBefore: Int, notAfter: Int) {
     self.notBefore = notBefore
     self.notAfter = notAfter
-  }
-
-  init(_ certificate: NIOSSLCertificate) {
-    notBefore = Int(certificate.notValidBefore)
-    notAfter = Int(certificate.notValidAfter)
   }
 }
 
@@ -57,19 +50,6 @@ package struct TLSFailure: Sendable, Equatable {
     self.server = server
     self.authorities = authorities
     self.client = client
-  }
-
-  /// Nil if it isn't a TLS error.
-  init?(_ error: any Error) {
-    switch error {
-    case NIOSSLError.uncleanShutdown: self.init(.unclean)
-    case let error as NIOSSLExtraError where error == .failedToValidateHostname:
-      self.init(.wrongName("\(error)"))
-    case is NIOSSLError, is NIOSSLExtraError, is BoringSSLError:
-      let text = String(describing: error)
-      self.init(text.contains("EOF during") ? .ended : .reasons(Self.reasons(in: text)))
-    default: return nil
-    }
   }
 
   /// The words after `OPENSSL_internal:`; otherwise the text up to a possible path.

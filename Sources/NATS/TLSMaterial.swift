@@ -72,23 +72,35 @@ struct TLSMaterial: Sendable {
     }
   }
 
-  /// The handler that encrypts one connection.
-  func handler(for address: NATSServerAddress) throws(NATSError) -> NIOSSLClientHandler {
+  /// Encrypts one connection from now on. On the pipeline's event loop.
+  func encrypt(
+    _ pipeline: ChannelPipeline.SynchronousOperations, to address: NATSServerAddress
+  ) throws {
     let name = serverName ?? address.tlsName ?? address.host
+    let handler: NIOSSLClientHandler
     do {
       // Without a name, the certificate is verified against the address.
-      return try NIOSSLClientHandler(
+      handler = try NIOSSLClientHandler(
         context: context, serverHostname: NATSServerAddress.isIPAddress(name) ? nil : name)
     } catch {
       throw NATSError(.tlsFailed, "'\(name)' cannot be used as the server's TLS name: \(error)")
     }
+    try pipeline.addHandler(handler, position: .first)
+  }
+
+  /// The validity of the server's certificate; nil: none was received. On the pipeline's event loop.
+  static func serverCertificate(_ pipeline: ChannelPipeline.SynchronousOperations)
+    -> CertificateDates?
+  {
+    (try? pipeline.nioSSL_peerCertificate()).map { CertificateDates($0) }
   }
 
   private static func certificates(_ file: String, _ what: String) throws(NATSError)
     -> [NIOSSLCertificate]
   {
     let pem = try PEMFile.read(file, what)
-    guard let certificates = try? NIOSSLCertificate.fromPEMBytes(pem), !certificates.isEmpty else {
+    guard let certificates = try? NIOSSLCertificate.fromPEMBytes(pem), !certificates.isEmpty
+    else {
       throw NATSError(
         .badCredentials,
         "the \(what) file \(file) has no usable certificate; expected PEM")
@@ -124,13 +136,30 @@ private enum PEMFile {
 }
 
 /// The C function, whose name `PEMFile.read` hides.
-private func readBytes(_ descriptor: Int32, _ buffer: UnsafeMutableRawPointer?, _ count: Int) -> Int
+private func readBytes(_ descriptor: Int32, _ buffer: UnsafeMutableRawPointer?, _ count: Int)
+  -> Int
 {
   read(descriptor, buffer, count)
 }
 
-extension NATSServerAddress {
-  static func isIPAddress(_ host: String) -> Bool {
-    (try? SocketAddress(ipAddress: host, port: 0)) != nil
+extension CertificateDates {
+  init(_ certificate: NIOSSLCertificate) {
+    self.init(
+      notBefore: Int(certificate.notValidBefore), notAfter: Int(certificate.notValidAfter))
+  }
+}
+
+extension TLSFailure {
+  /// Nil if it isn't a TLS error.
+  init?(_ error: any Error) {
+    switch error {
+    case NIOSSLError.uncleanShutdown: self.init(.unclean)
+    case let error as NIOSSLExtraError where error == .failedToValidateHostname:
+      self.init(.wrongName("\(error)"))
+    case is NIOSSLError, is NIOSSLExtraError, is BoringSSLError:
+      let text = String(describing: error)
+      self.init(text.contains("EOF during") ? .ended : .reasons(Self.reasons(in: text)))
+    default: return nil
+    }
   }
 }

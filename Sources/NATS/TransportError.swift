@@ -1,5 +1,4 @@
 internal import NIOCore
-import NIOSSL
 
 /// Translates errors of the lower layers.
 enum TransportError {
