@@ -27,6 +27,7 @@ extension BridgeService {
     logger.warning("this instance is a standby now", metadata: ["reason": "\(why)"])
     await cutover.stop()
     await leadership.standDown()
+    board.update { $0.standDown() }
     if let kept = keptConnection.withLock({ kept in
       defer { kept = nil }
       return kept

@@ -222,7 +222,11 @@ public final class BridgeService: Service {
     rules = try await adoptPendingRules(after: rules, pipeline)
     while !stopRequest.isRequested {
       number += 1
-      board.update { [number] in $0.epoch = number }
+      board.update { [number] in
+        $0.epoch = number
+        // Found by one that did not lead any more.
+        $0.positionLost = nil
+      }
       var last: EpochEnd?
       var before = (at: ContinuousClock.now, frontier: board.snapshot.settlement.frontier)
       do {

@@ -66,8 +66,12 @@ import Testing
     #expect(table.due(at: 9000, readThrough: [9000], most: 9).map(\.event.id) == ["2"])
     // Each once, until it is asked for again.
     #expect(table.due(at: 9000, readThrough: [9000], most: 9).isEmpty)
-    table.ask(again: 0)
-    #expect(table.due(at: 9000, readThrough: [9000], most: 9).map(\.number) == [0])
+    table.ask(again: 0, afterReadingThrough: 9500)
+    #expect(table.due(at: 9499, readThrough: [9499], most: 9).isEmpty)
+    let again = table.due(at: 9500, readThrough: [9500], most: 9)
+    #expect(again.map(\.number) == [0])
+    // Its time is what it was.
+    #expect(again.map(\.event.due) == [3000])
     table.decide(0, .filled, 7)
     table.ask(again: 0)
     #expect(table.due(at: 9000, readThrough: [9000], most: 9).isEmpty)

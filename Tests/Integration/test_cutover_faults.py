@@ -2,10 +2,14 @@
 are killed at any moment; state that is lost. Each event is stored once, and each group is always in a phase."""
 
 import time
+from contextlib import closing
 
 import pytest
 from bridge import wait_until
-from test_cutover import GRACE, Group
+from jetstream import JetStream
+from lab import Lab
+from proxy import Proxy
+from test_cutover import GRACE, Group, document
 
 
 @pytest.fixture
@@ -181,3 +185,37 @@ def test_expired_messages(make):
     group.insert(2000)
     wait_until(lambda: group.filled() == [2000], "2000 is filled in", seconds=20)
     assert group.bridge.terminate() == 0
+
+
+def test_gone_before_read(tmp_path, name):
+    """While the network to NATS carries nothing, a small stream drops what producers have published, more than what was
+    on its way to the bridge. The bridge can't publish it again, as the server has forgotten its ids. What nobody has
+    published later is filled in as before."""
+    # It has no fences: those would be the first that such a stream drops.
+    with Lab(nats_version="2.10.26") as lab, closing(Proxy(lab.nats[0].port)) as proxy, \
+            Group(lab, JetStream(lab.nats_url), tmp_path, name, stream={"max_msgs": 10, "duplicate_window": "1s"},
+                  nats={"servers": [f"nats://127.0.0.1:{proxy.port}"]}) as group:
+        group.bridge.start().wait_ready()
+        group.dual()
+        group.insert(1)
+        group.produce(1)
+        group.counts(by_producer=1)
+        large = {"text": "x" * 300_000}
+        proxy.cut()
+        try:
+            last = group.produce(*range(2, 72), **large)[-1].seq
+            group.mongo[group.name].messages.insert_many([document(n) | large for n in range(2, 72)])
+            forgotten(group)
+        finally:
+            proxy.mend()
+        wait_until(lambda: group.status()["counts"]["by_producer"] >= 11, "what is there was compared")
+        began = time.monotonic()
+        wait_until(lambda: time.monotonic() > began + GRACE + 2, "the others are due")
+        group.insert(100)
+        wait_until(lambda: group.status()["counts"]["filled"] == 1, "100 is filled in", seconds=20)
+        assert group.filled() == [100]
+        assert group.jetstream.state(group.name)["last_seq"] == last + 1
+        counts = group.status()["counts"]
+        assert counts["by_producer"] < 71 and counts["missed"] == counts["phantom"] == 0, counts
+        assert "too old to be filled in" in group.bridge.tail(1_000_000)
+        assert group.bridge.terminate() == 0

@@ -134,12 +134,30 @@ def test_frozen(lab, jetstream, name, pair):
     insert(lab, name, range(50, 60))
     wait_until(lambda: jetstream.holds(name, 60), "60 messages")
     assert leads(second)
+    knows_only_what_standbys_know(first)
     # And back.
     assert second.terminate() == 0
     insert(lab, name, range(60, 70))
     wait_until(lambda: jetstream.holds(name, 70), "70 messages")
     wait_until(lambda: leads(first), "it leads again")
     assert ids(jetstream, name) == list(range(70))
+
+
+def knows_only_what_standbys_know(bridge):
+    """Nothing of the time when it led, which would age from now on, and alarm people."""
+    def settled():
+        code, health = bridge.json("/healthz")
+        return code == 200 and all(check["status"] in ("ok", "idle") for check in health["checks"].values())
+    began = time.monotonic()
+    wait_until(settled, "all checks are good", 10)
+    # More than health waits for before it calls something old.
+    wait_until(lambda: time.monotonic() > began + 4, "time passes")
+    assert settled(), bridge.json("/healthz")
+    assert bridge.json("/status")[1]["checkpoint"] is None
+    assert bridge.metric("tailrace_oldest_unsettled_seconds") == 0
+    names = {line.split("{")[0].split(" ")[0] for line in bridge.get("/metrics")[1].splitlines()}
+    assert not names & {"tailrace_checkpoint_age_seconds", "tailrace_checkpoint_position_seconds",
+                        "tailrace_oplog_headroom_seconds", "tailrace_dead_letters_standing"}, names
 
 
 def test_all_at_once(lab, jetstream, tmp_path, name):

@@ -98,12 +98,18 @@ package struct CutoverProgress: Sendable, Equatable {
     package var open: SequenceSet
     /// There were too many to name: all behind the first of them may be open.
     package var isPartial = false
+    /// Messages up to this time may have been gone before they were read; milliseconds since 1970. Nil: none.
+    package var lostUntil: Int64?
 
-    package init(created: String, readTo: UInt64, open: SequenceSet, isPartial: Bool = false) {
+    package init(
+      created: String, readTo: UInt64, open: SequenceSet, isPartial: Bool = false,
+      lostUntil: Int64? = nil
+    ) {
       self.created = created
       self.readTo = readTo
       self.open = open
       self.isPartial = isPartial
+      self.lostUntil = lostUntil
     }
 
     /// Reading begins here.
@@ -193,6 +199,7 @@ extension CutoverProgress {
             [
               "created": .string(place.created), "read_to": .int(place.readTo),
               "open": .string(place.open.text), "partial": .bool(place.isPartial),
+              "lost_until_ms": place.lostUntil.map { .int($0) } ?? .null,
             ])
         }),
       "counts": counts.json, "findings": .array(findings.map(\.json)),
@@ -225,7 +232,8 @@ extension CutoverProgress {
       }
       streams[member.key] = Place(
         created: member.value["created"]?.stringValue ?? "", readTo: readTo, open: open,
-        isPartial: member.value["partial"]?.boolValue ?? false)
+        isPartial: member.value["partial"]?.boolValue ?? false,
+        lostUntil: member.value["lost_until_ms"]?.integer())
     }
     counts = CutoverCounts(json["counts"])
     findings = (json["findings"]?.arrayValue ?? []).compactMap { CutoverFinding($0) }

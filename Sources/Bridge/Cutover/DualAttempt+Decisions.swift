@@ -42,8 +42,16 @@ extension DualAttempt {
         work.decide(search.number, search.event, foundAhead: message, isAhead: true)
       }.get()
     }
+    // Behind the search: what limits had removed by then was not seen.
+    let info = try await jetStream.stream(stream)
     let mayPublish = setup.tenure.mayPublish
-    try await eventLoop.submit { work.decide(missing: search.number, mayPublish: mayPublish) }.get()
+    try await eventLoop.submit {
+      if let info, let kept = info.keptSince {
+        work.readings[search.event.stream].noteSearched(
+          from: search.from, first: info.firstSequence, at: kept)
+      }
+      work.decide(missing: search.number, mayPublish: mayPublish)
+    }.get()
   }
 
   private func streamName(_ event: DualTable.Event) -> String {

@@ -235,7 +235,10 @@ struct DualAttempt: Sendable {
         DualWork.Stream(
           name: name, place: place, patterns: patterns(on: name), limits: limits,
           fence: fence, isReplicated: info.replicas > 1, judgedFrom: judged,
-          keptSince: info.keptSince))
+          reading: StreamReading(
+            from: place.next, last: info.lastSequence, isLimited: info.removesOldest,
+            lostUntil: [info.keptSince, place.lostUntil].compactMap { $0 }.max(),
+            window: info.duplicateWindow.milliseconds)))
     }
     // A fence that was read while the lease is held is no successor's.
     guard setup.tenure.mayPublish else { throw RangeFailure(description: "the lease has run out") }
@@ -435,13 +438,18 @@ struct DualAttempt: Sendable {
 }
 
 extension StreamInfo {
-  /// Limits may have removed what was stored before. Milliseconds since 1970, by the server's clock; nil: nothing.
-  package var keptSince: Int64? {
-    let age = config.streamLimit("max_age").map { Int64($0) / 1_000_000 }
+  /// Its limits remove the oldest messages.
+  var removesOldest: Bool {
     let isBounded =
       config["discard"]?.stringValue != "new"
       && (config.streamLimit("max_msgs") != nil || maximumBytes != nil)
-    guard age != nil || isBounded, firstSequence > beginning else { return nil }
+    return isBounded || config.streamLimit("max_age") != nil
+  }
+
+  /// Limits may have removed what was stored before. Milliseconds since 1970, by the server's clock; nil: nothing.
+  package var keptSince: Int64? {
+    let age = config.streamLimit("max_age").map { Int64($0) / 1_000_000 }
+    guard removesOldest, firstSequence > beginning else { return nil }
     if messages > 0,
       let first = raw["state"]?["first_ts"]?.stringValue.flatMap({ ServerTime($0) })
     {

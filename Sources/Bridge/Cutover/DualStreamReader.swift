@@ -46,17 +46,22 @@ final class DualStreamReader: Sendable {
     let asking = Task { [self] in
       do {
         while !Task.isCancelled {
+          let eventLoop = jetStream.connection.eventLoop
           let asked = now()
+          let known = try await eventLoop.submit { [work, index] in work.readings[index].gaps }
+            .get()
           guard let info = try await jetStream.stream(stream.name),
             info.created == stream.place.created
           else { throw RangeFailure(description: "stream \(stream.name) was made again") }
           let last = info.lastSequence
-          let next = try await jetStream.connection.eventLoop.submit { [work, index] in
-            work.noteEnd(of: index, last, at: asked)
-            return work.nextSequences[index]
+          let next = try await eventLoop.submit { [work, index] in
+            work.readings[index].noteEnd(
+              first: info.firstSequence, last: last, isLimited: info.removesOldest, at: asked,
+              known: known)
+            return work.readings[index].next
           }.get()
           try await closeHole(next, last, asked)
-          try await jetStream.connection.eventLoop.sleep(for: Self.interval)
+          try await eventLoop.sleep(for: Self.interval)
         }
       } catch {
         fail(error)
@@ -71,7 +76,8 @@ final class DualStreamReader: Sendable {
     let message = try await jetStream.nextMessage(in: stream.name, from: next)
     if let message, message.sequence <= last { return }
     try await jetStream.connection.eventLoop.submit { [work, index] in
-      work.noteHole(in: index, from: next, through: last, at: asked)
+      guard work.readings[index].next == next else { return }
+      work.readings[index].noteHole(through: last, at: asked)
     }.get()
   }
 

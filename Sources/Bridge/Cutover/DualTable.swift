@@ -93,6 +93,13 @@ package struct DualTable: Sendable {
     var verdict: Verdict?
     var sequence: UInt64?
     var isAsked = false
+    /// It is handed out then, if its stream was read up to that time.
+    var due: Int64
+
+    init(event: Event) {
+      self.event = event
+      due = event.due
+    }
   }
 
   /// A message that waits for its event, in the order of reading.
@@ -192,7 +199,7 @@ package struct DualTable: Sendable {
       let slot = slots[Int(cursor - base)]
       if slot.verdict == nil, !slot.isAsked {
         let event = slot.event
-        guard event.due <= now, through[event.stream] >= event.due,
+        guard slot.due <= now, through[event.stream] >= slot.due,
           limit.map({ event.position.entry <= $0 }) ?? true
         else { break }
         slots[Int(cursor - base)].isAsked = true
@@ -209,8 +216,8 @@ package struct DualTable: Sendable {
   ) -> (number: UInt64, event: Event)? {
     guard head < slots.count else { return nil }
     let slot = slots[head]
-    guard slot.verdict == nil, !slot.isAsked, slot.event.due <= now,
-      through[slot.event.stream] < slot.event.due,
+    guard slot.verdict == nil, !slot.isAsked, slot.due <= now,
+      through[slot.event.stream] < slot.due,
       limit.map({ slot.event.position.entry <= $0 }) ?? true
     else { return nil }
     return (base + UInt64(head), slot.event)
@@ -223,7 +230,7 @@ package struct DualTable: Sendable {
   package mutating func ask(again number: UInt64, afterReadingThrough time: Int64 = 0) {
     guard let index = index(number), slots[index].verdict == nil else { return }
     slots[index].isAsked = false
-    slots[index].event.due = max(slots[index].event.due, time)
+    slots[index].due = max(slots[index].due, time)
     cursor = min(cursor, number)
   }
 

@@ -27,8 +27,8 @@ final class DualWork: @unchecked Sendable {
     var isReplicated: Bool
     /// Messages that were stored earlier may belong to events that aren't looked at. By the server's clock.
     var judgedFrom: Int64
-    /// Its limits may have removed what was stored before. By the server's clock; nil: nothing.
-    var keptSince: Int64?
+    /// How far it was read.
+    var reading: StreamReading
   }
 
   struct Setup: Sendable {
@@ -63,11 +63,8 @@ final class DualWork: @unchecked Sendable {
   private(set) var record: CutoverRecord
   /// Everything up to here has left the table.
   private var settled: EventPosition
-  /// By stream: everything that was stored before this time was observed.
-  var readThrough: [Int64]
-  /// By stream: an end that was asked for, and that reading has not come to.
-  private var awaitedEnds: [(sequence: UInt64, time: Int64)?]
-  private(set) var nextSequences: [UInt64]
+  /// By stream.
+  var readings: [StreamReading]
   /// By stream: messages that were taken and not released to the scan.
   private var held: [Int]
   /// Sequences that were found by looking for an event's message, before reading came to them.
@@ -116,9 +113,7 @@ final class DualWork: @unchecked Sendable {
       rules: streamOfRule.map { ofStreams.indices.contains($0) ? ofStreams[$0] : letters },
       letters: letters)
     sink.leftOut = configuration.rules.map { $0.group != setup.group }
-    readThrough = names.map { _ in 0 }
-    awaitedEnds = names.map { _ in nil }
-    nextSequences = setup.streams.map(\.place.next)
+    readings = setup.streams.map(\.reading)
     held = names.map { _ in 0 }
     foundAhead = names.map { _ in [] }
     inbox = setup.connection.newInbox()
@@ -197,7 +192,9 @@ final class DualWork: @unchecked Sendable {
 
   func observe(_ view: borrowing NATSMessageView, _ sequence: UInt64, in stream: Int) {
     held[stream] += 1
-    noteRead(stream, through: sequence)
+    let storedAt = StreamScan.storedAt(view) ?? CutoverTime.now
+    let now = setup.now()
+    readings[stream].read(sequence, storedAt: storedAt + 1000)
     let place = streams[stream].place
     guard !place.isDone(sequence), foundAhead[stream].remove(sequence) == nil else { return }
     let marks = MessageMarks(view.headers)
@@ -206,8 +203,6 @@ final class DualWork: @unchecked Sendable {
     // Of another group: nothing of this one waits for it.
     if isOwn, let rule = marks.rule, !ownRules.contains(Array(rule)) { return }
     if view.subject.starts(with: Self.fencePrefix) { return }
-    let storedAt = StreamScan.storedAt(view) ?? CutoverTime.now
-    let now = setup.now()
     let subject = String(decoding: view.subject, as: UTF8.self)
     let isOfGroup = streams[stream].patterns.contains { subjectIsCovered(subject, by: $0) }
     let message = DualTable.Stored(
@@ -243,31 +238,6 @@ final class DualWork: @unchecked Sendable {
     guard table.strangers < Self.mostStrangers else { return held.map { _ in 0 } }
     defer { held = held.map { _ in 0 } }
     return held
-  }
-
-  private func noteRead(_ stream: Int, through sequence: UInt64) {
-    nextSequences[stream] = sequence + 1
-    guard let end = awaitedEnds[stream], end.sequence <= sequence else { return }
-    readThrough[stream] = max(readThrough[stream], end.time)
-    awaitedEnds[stream] = nil
-  }
-
-  /// The stream's last message was `last` at that time. Under load, reading is never at the stream's end: an end that
-  /// it has not come to counts as soon as it does.
-  func noteEnd(of stream: Int, _ last: UInt64, at time: Int64) {
-    if nextSequences[stream] > last {
-      readThrough[stream] = max(readThrough[stream], time)
-      awaitedEnds[stream] = nil
-    } else if awaitedEnds[stream] == nil {
-      awaitedEnds[stream] = (last, time)
-    }
-  }
-
-  /// The stream holds nothing between what was read and `last`, which it had at that time: its newest messages are gone.
-  func noteHole(in stream: Int, from next: UInt64, through last: UInt64, at time: Int64) {
-    guard nextSequences[stream] == next else { return }
-    noteRead(stream, through: last)
-    noteEnd(of: stream, last, at: time)
   }
 
   // MARK: - Decisions
@@ -319,7 +289,7 @@ final class DualWork: @unchecked Sendable {
     if let stuck = table.stuck(at: now, readThrough: readThrough, limit: limit),
       held[stuck.event.stream] > 0, table.strangers >= Self.mostStrangers
     {
-      cycle.search = (stuck.number, stuck.event, nextSequences[stuck.event.stream])
+      cycle.search = (stuck.number, stuck.event, readings[stuck.event.stream].next)
       table.markAsked(stuck.number)
     }
     while let decided = table.next() {
@@ -364,6 +334,8 @@ final class DualWork: @unchecked Sendable {
     frontier >= place && (table.oldest.map { $0.position.entry > place } ?? true)
   }
 
+  var readThrough: [Int64] { readings.map(\.readThrough) }
+
   /// Events behind it are kept back.
   var limit: OplogPosition? {
     switch record.phase {
@@ -377,7 +349,7 @@ final class DualWork: @unchecked Sendable {
   private var places: [String: CutoverProgress.Place] {
     var found: [String: CutoverProgress.Place] = [:]
     for (index, stream) in streams.enumerated() {
-      let readTo = max(nextSequences[index], 1) - 1
+      let readTo = max(readings[index].next, 1) - 1
       let isRereading = readTo < stream.place.readTo
       var open = SequenceSet(table.openSequences(in: index))
       var isPartial = stream.place.isPartial && isRereading
@@ -395,7 +367,7 @@ final class DualWork: @unchecked Sendable {
       }
       found[stream.name] = CutoverProgress.Place(
         created: stream.place.created, readTo: max(readTo, stream.place.readTo), open: open,
-        isPartial: isPartial)
+        isPartial: isPartial, lostUntil: readings[index].lost)
     }
     return found
   }
@@ -419,7 +391,7 @@ final class DualWork: @unchecked Sendable {
         digest: isOwn ? nil : JSONDigest(message.payload), isOwn: isOwn, horizon: 0,
         mayBePhantom: false))
     table.decide(number, verdict, message.sequence)
-    if isAhead, message.sequence >= nextSequences[event.stream] {
+    if isAhead, message.sequence >= readings[event.stream].next {
       foundAhead[event.stream].insert(message.sequence)
     }
   }
@@ -446,7 +418,7 @@ final class DualWork: @unchecked Sendable {
       return .missed
     }
     // Its message may have been there, and published again it would be delivered twice.
-    if let keptSince = streams[event.stream].keptSince, event.due - grace <= keptSince,
+    if readings[event.stream].mayHaveLost(event.due - grace, now: setup.now()),
       !setup.missed.contains(event.id)
     {
       return .expired

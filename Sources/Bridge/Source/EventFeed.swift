@@ -313,6 +313,9 @@ struct FeedFacts: Sendable {
   var timeSeriesSkipped: UInt64 = 0
   var timeSeries: [TimeSeriesCount] = []
   var images: ImageStatus?
+
+  /// Nobody waits for them here any more.
+  mutating func endTransactions() { (openTransactions, oldestOpenTransaction) = (0, nil) }
 }
 
 /// Not a failure: a transaction commits whose entries begin before the position that was read from.

@@ -85,6 +85,7 @@ final class PipelineReporter: @unchecked Sendable {
         facts.firstPublishedAfter = now - board.started
       }
       facts.feed = feed
+      if mark == nil, !facts.leadership.isLeader { facts.feed.endTransactions() }
       facts.waitsForDocuments = waitsForDocuments
       facts.snapshot = snapshot
       if snapshot != nil, let base = facts.snapshotBase { facts.snapshotOutcomes = outcomes - base }

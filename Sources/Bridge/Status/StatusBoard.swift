@@ -90,6 +90,18 @@ package final class StatusBoard: Sendable {
     var reloads: [ReloadResult: UInt64] = [:]
     /// When a configuration was last applied.
     var configuredAt = Date.now
+
+    /// Another instance leads: what only a leader knows would be about the past from now on, and never change.
+    mutating func standDown() {
+      (checkpoint, checkpointAt, checkpointError) = (nil, nil, nil)
+      (read, resume, origin) = (nil, nil, nil)
+      (positionLost, losses) = (nil, [])
+      (streams, inFlight, waitsForDocuments) = ([], 0, false)
+      (storage, drift, standingLetters) = ([:], Drift(), nil)
+      refusals = Refusals()
+      settlement = SettlementWatch()
+      cutover = [:]
+    }
   }
 
   struct RuleSetFacts: Sendable {

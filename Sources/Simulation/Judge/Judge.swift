@@ -218,7 +218,9 @@ final class Judge {
     }).first {
       return wrong
     }
-    if instances.contains(where: { isContent($0.health) }) { return nil }
+    // Those that don't run have none.
+    let healths = instances.compactMap(\.health)
+    if !healths.isEmpty, healths.allSatisfy({ isContent($0) }) { return nil }
     let words = instances.map { instance in
       guard let health = instance.health else { return "unknown" }
       let reasons = health.checks.filter { !["ok", "idle"].contains($0.status) }
@@ -228,14 +230,15 @@ final class Judge {
     return "health of \(bridge): \(words.joined(separator: ", "))"
   }
 
-  /// Health is what it has to be in the end: good, unless producers of a committed group have missed something.
-  private func isContent(_ health: HealthReport?) -> Bool {
-    guard let health else { return false }
+  /// Health is what it has to be in the end: good, unless producers of a committed group have missed something, or a
+  /// server can't fence while a standby runs.
+  private func isContent(_ health: HealthReport) -> Bool {
     let misses = cutover == nil ? false : cutover?.producersMiss
     if misses != true, health.status == .ok || health.status == .idle { return true }
-    return misses != false && health.status == .degraded
-      && health.checks.allSatisfy {
-        ["ok", "idle"].contains($0.status) || $0.detail.contains("no producer has published")
+    return health.status == .degraded
+      && health.checks.allSatisfy { check in
+        ["ok", "idle"].contains(check.status) || check.detail.contains("has no fence")
+          || (misses != false && check.detail.contains("no producer has published"))
       }
   }
 

@@ -1,0 +1,141 @@
+import Bridge
+import TestRandom
+import Testing
+
+@Suite("What of a stream was gone before it was read")
+struct StreamReadingTests {
+  private func reading(
+    from next: UInt64 = 1, last: UInt64 = 0, isLimited: Bool = true, lostUntil: Int64? = nil
+  ) -> StreamReading {
+    StreamReading(
+      from: next, last: last, isLimited: isLimited, lostUntil: lostUntil, window: 120_000)
+  }
+
+  @Test("an end counts once reading has come to it")
+  func ends() {
+    var reading = reading()
+    reading.read(1, storedAt: 1000)
+    reading.noteEnd(first: 1, last: 3, isLimited: true, at: 5000, known: 0)
+    reading.noteEnd(first: 1, last: 9, isLimited: true, at: 6000, known: 0)
+    #expect(reading.readThrough == 0)
+    reading.read(2, storedAt: 1000)
+    reading.read(3, storedAt: 1000)
+    #expect(reading.readThrough == 5000)
+    #expect(reading.next == 4)
+    #expect(!reading.mayHaveLost(0, now: 9000) && reading.lost == nil)
+  }
+
+  @Test("nothing is decided between a gap and the answer of a server that was asked behind it")
+  func question() {
+    var reading = reading()
+    reading.read(1, storedAt: 1000)
+    reading.noteEnd(first: 1, last: 1, isLimited: true, at: 2000, known: 0)
+    #expect(reading.readThrough == 2000)
+    let before = reading.gaps
+    reading.read(5, storedAt: 3000)
+    #expect(reading.readThrough == 0)
+    // What is written down meanwhile says so, too.
+    #expect(reading.lost == 3000)
+    reading.noteEnd(first: 1, last: 5, isLimited: true, at: 2900, known: before)
+    #expect(reading.readThrough == 0)
+    reading.noteEnd(first: 5, last: 5, isLimited: true, at: 3100, known: reading.gaps)
+    #expect(reading.readThrough == 3100)
+    #expect(reading.mayHaveLost(3000, now: 300_000))
+    #expect(!reading.mayHaveLost(3001, now: 300_000))
+    #expect(reading.lost == 3000)
+  }
+
+  @Test("a message that a limit took is known by its id for a while, unless reading has just begun")
+  func window() {
+    var late = reading(last: 1)
+    late.read(1, storedAt: 1000)
+    late.read(5, storedAt: 3000)
+    late.noteEnd(first: 5, last: 5, isLimited: true, at: 3100, known: late.gaps)
+    #expect(!late.mayHaveLost(2000, now: 50_000))
+    #expect(late.mayHaveLost(2000, now: 110_000))
+    // The server may be another one than the one that stored it.
+    var early = reading(last: 4)
+    early.read(5, storedAt: 3000)
+    early.noteEnd(first: 5, last: 5, isLimited: true, at: 3100, known: early.gaps)
+    #expect(early.mayHaveLost(2000, now: 3100))
+  }
+
+  @Test("what is missing in the middle was taken by no limit, nor is it in a stream without limits")
+  func otherGaps() {
+    for (first, isLimited) in [(UInt64(1), true), (5, false)] {
+      var reading = reading(last: 9, isLimited: isLimited)
+      reading.read(1, storedAt: 1000)
+      reading.read(5, storedAt: 3000)
+      if !isLimited { #expect(reading.lost == nil) }
+      reading.noteEnd(first: first, last: 5, isLimited: isLimited, at: 3100, known: reading.gaps)
+      #expect(reading.readThrough == 3100)
+      #expect(!reading.mayHaveLost(0, now: .max / 2) && reading.lost == nil)
+    }
+  }
+
+  @Test("a stream that was emptied before its end was read")
+  func hole() {
+    var reading = reading(last: 7)
+    reading.noteEnd(first: 8, last: 7, isLimited: true, at: 4000, known: 0)
+    reading.noteHole(through: 7, at: 4000)
+    #expect(reading.next == 8 && reading.readThrough == 0)
+    reading.noteEnd(first: 8, last: 7, isLimited: true, at: 4100, known: reading.gaps)
+    #expect(reading.readThrough == 4100)
+    #expect(reading.mayHaveLost(4000, now: 4100))
+    // One that reading has passed already.
+    reading.noteHole(through: 7, at: 9000)
+    #expect(reading.readThrough == 4100)
+  }
+
+  @Test("a search that did not wait for reading misses what had been removed behind it")
+  func search() {
+    var reading = reading(lostUntil: 500)
+    #expect(reading.mayHaveLost(500, now: 600) && !reading.mayHaveLost(501, now: 600))
+    reading.noteSearched(from: 10, first: 10, at: 7000)
+    #expect(!reading.mayHaveLost(600, now: 7000))
+    reading.noteSearched(from: 10, first: 11, at: 7000)
+    #expect(reading.mayHaveLost(7000, now: 7000) && !reading.mayHaveLost(7001, now: 7000))
+  }
+
+  /// A stream that keeps its newest messages, read with pauses: whatever is removed unread is suspected from the first
+  /// moment on in which its event could be decided, and what was read never is without a gap.
+  @Test("every message that is removed unread is suspected", arguments: 0..<200)
+  func property(seed: UInt64) {
+    var random = SeededRandom(seed: seed)
+    let kept = UInt64.random(in: 1...20, using: &random)
+    var (last, now) = (UInt64(0), Int64(1000))
+    var times: [UInt64: Int64] = [:]
+    var reading = reading()
+    var unread: [Int64] = []
+    var question: (first: UInt64, last: UInt64, at: Int64, known: Int)?
+    for _ in 0..<400 {
+      now += Int64.random(in: 1...50, using: &random)
+      let first = last >= kept ? last - kept + 1 : 1
+      switch Int.random(in: 0..<4, using: &random) {
+      case 0:
+        for _ in 0..<Int.random(in: 1...8, using: &random) {
+          last += 1
+          times[last] = now
+        }
+      case 1:
+        var next = max(reading.next, first)
+        let most = next + UInt64.random(in: 0...10, using: &random)
+        while next <= min(last, most) {
+          for lost in reading.next..<next { unread.append(times[lost] ?? 0) }
+          reading.read(next, storedAt: times[next] ?? 0)
+          next += 1
+        }
+      case 2: question = (first, last, now, reading.gaps)
+      default:
+        guard let asked = question else { break }
+        question = nil
+        reading.noteEnd(
+          first: asked.first, last: asked.last, isLimited: true, at: asked.at, known: asked.known)
+      }
+      for time in unread where reading.readThrough >= time {
+        #expect(reading.mayHaveLost(time, now: time + 200_000))
+      }
+      if unread.isEmpty { #expect(reading.lost == nil) }
+    }
+  }
+}
