@@ -100,7 +100,7 @@ def swift_tests(beside=lambda: 0):
     # server looks hung. They mostly wait; what has no servers and no clock gets what everything else leaves of the
     # processor.
     os.environ.setdefault("SWT_EXPERIMENTAL_MAXIMUM_PARALLELIZATION_WIDTH", "8")
-    # EmptiedStreamTests takes its courses from there on, and says which one failed.
+    # EmptiedStreamTests and CutoverCourseTests take their courses from there on, and say which one failed.
     os.environ.setdefault("RESUME_SEED", str(fresh_seed()))
 
     def part(report, *choice, behind=False):

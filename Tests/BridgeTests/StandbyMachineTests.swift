@@ -33,7 +33,7 @@ import Testing
   @Test func `where the bridge has published, a lease that is not there is waited for`() {
     var machine = machine()
     machine.hasTraces = true
-    machine.read(.init(revision: 0, record: nil), at: .zero)
+    for second in 0...4 { machine.read(.init(revision: 0, record: nil), at: .seconds(second)) }
     machine.read(.init(revision: 0, record: nil), at: .milliseconds(4999))
     #expect(machine.decide(at: .seconds(60)) == .wait)
     var comesBack = machine
@@ -41,6 +41,30 @@ import Testing
     #expect(machine.decide(at: .seconds(5)) == .take(.first))
     comesBack.read(.init(revision: 1, record: held(epoch: 1)), at: .seconds(5))
     #expect(comesBack.decide(at: .seconds(5)) == .wait)
+  }
+
+  /// One that was stopped for a minute: another instance may have led meanwhile, until the bucket was deleted again.
+  @Test func `a lease that is not there has to be missing all the time`() {
+    var machine = machine()
+    machine.hasTraces = true
+    machine.read(.init(revision: 0, record: nil), at: .zero)
+    machine.read(.init(revision: 0, record: nil), at: .seconds(1))
+    for second in 60...64 {
+      machine.read(.init(revision: 0, record: nil), at: .seconds(second))
+      #expect(machine.decide(at: .seconds(second)) == .wait)
+    }
+    machine.read(.init(revision: 0, record: nil), at: .seconds(65))
+    #expect(machine.decide(at: .seconds(65)) == .take(.first))
+  }
+
+  /// A bucket that is made again counts from the beginning: the revision may be one that was seen before.
+  @Test func `another lease under the same revision is another one`() {
+    var machine = machine()
+    machine.read(.init(revision: 7, record: held(epoch: 1)), at: .zero)
+    machine.read(.init(revision: 7, record: held(epoch: 2)), at: .seconds(5))
+    #expect(machine.decide(at: .seconds(5)) == .wait)
+    machine.read(.init(revision: 7, record: held(epoch: 2)), at: .seconds(10))
+    #expect(machine.decide(at: .seconds(10)) == .take(.expired))
   }
 
   @Test func `a released lease is taken at once, with any configuration`() {
@@ -162,7 +186,7 @@ import Testing
   @Test func `a lease that vanishes is not taken at once`() {
     var machine = machine()
     machine.read(.init(revision: 7, record: held(epoch: 9)), at: .zero)
-    machine.read(.init(revision: 0, record: nil), at: .seconds(1))
+    for second in 1...5 { machine.read(.init(revision: 0, record: nil), at: .seconds(second)) }
     #expect(machine.decide(at: .milliseconds(5900)) == .wait)
     machine.read(.init(revision: 0, record: nil), at: .seconds(6))
     #expect(machine.decide(at: .seconds(6)) == .take(.expired))

@@ -325,15 +325,12 @@ final class CutoverDesk: Sendable {
     }
   }
 
-  /// A group is handed over where the pipeline has settled. It is given back where the oplog ends: producers, and the
-  /// follower, may have published everything up to there, however far behind the pipeline is.
   private func boundary(
     of record: CutoverRecord, _ place: OplogPosition
   ) async throws -> OplogPosition {
-    guard record.ranges.last?.from != nil else { return place }
-    let newest = try await mongo.majorityPosition().position
-    let follower = state.withLock { $0.followers[record.group]?.follower.frontier }
-    return max(place, newest, follower ?? place)
+    let newest = record.isGivenBack ? try await mongo.majorityPosition().position : nil
+    let taken = state.withLock { $0.followers[record.group]?.follower.frontier }
+    return record.boundary(settled: place, newest: newest, taken: taken)
   }
 
   // MARK: - The end

@@ -18,10 +18,12 @@ extension DualAttempt {
     let stream = streamName(one.event)
     guard let message = try await jetStream.message(in: stream, at: one.sequence) else {
       // Removed since. Its id is known, so it was there.
-      return try await eventLoop.submit { work.decide(one.number, .byProducer, one.sequence) }.get()
+      return try await eventLoop.submit {
+        work.decisions.decide(one.number, .byProducer, one.sequence)
+      }.get()
     }
     try await eventLoop.submit {
-      work.decide(one.number, one.event, foundAhead: message, isAhead: false)
+      work.decide(one.number, one.event, found: message, isAhead: false)
     }.get()
   }
 
@@ -39,7 +41,7 @@ extension DualAttempt {
       next = message.sequence + 1
       guard message.own.storedID == search.event.id else { continue }
       return try await eventLoop.submit {
-        work.decide(search.number, search.event, foundAhead: message, isAhead: true)
+        work.decide(search.number, search.event, found: message, isAhead: true)
       }.get()
     }
     // Behind the search: what limits had removed by then was not seen.
@@ -47,8 +49,8 @@ extension DualAttempt {
     let mayPublish = setup.tenure.mayPublish
     try await eventLoop.submit {
       if let info, let kept = info.keptSince {
-        work.readings[search.event.stream].noteSearched(
-          from: search.from, first: info.firstSequence, at: kept)
+        work.decisions.noteSearched(
+          in: search.event.stream, from: search.from, first: info.firstSequence, at: kept)
       }
       work.decide(missing: search.number, mayPublish: mayPublish)
     }.get()
@@ -60,12 +62,12 @@ extension DualAttempt {
 
   // MARK: - Counting
 
-  func note(_ cycle: DualWork.Cycle, _ state: inout State) async throws {
-    let hasFound = !cycle.phantoms.isEmpty || !cycle.late.isEmpty || !cycle.doubled.isEmpty
-    guard !cycle.decided.isEmpty || hasFound else { return }
+  func note(_ found: GroupDecisions.Outcome, _ state: inout State) async throws {
+    let hasFound = !found.phantoms.isEmpty || !found.late.isEmpty || !found.doubled.isEmpty
+    guard !found.decided.isEmpty || hasFound else { return }
     let now = CutoverTime.now
     var outcomes: [RuleID: Outcomes] = [:]
-    for decided in cycle.decided {
+    for decided in found.decided {
       let rule = setup.rules.id(decided.event.rule)
       var outcome = outcomes[rule] ?? Outcomes()
       switch decided.verdict {
@@ -103,8 +105,8 @@ extension DualAttempt {
       }
       outcomes[rule] = outcome
     }
-    for (id, isRight) in cycle.late { state.progress.noteLate(id, isRight: isRight) }
-    for (stream, id, message, first) in cycle.doubled {
+    for (id, isRight) in found.late { state.progress.noteLate(id, isRight: isRight) }
+    for (stream, id, message, first) in found.doubled {
       state.progress.counts.phantom += 1
       state.progress.note(
         CutoverFinding(
@@ -113,7 +115,7 @@ extension DualAttempt {
             "it is stored twice: the bridge had filled it in (sequence \(first)), and its producer published it later than the server knows ids for"
         ))
     }
-    for (stream, id, message) in cycle.phantoms {
+    for (stream, id, message) in found.phantoms {
       state.progress.counts.phantom += 1
       state.progress.note(
         CutoverFinding(
@@ -226,12 +228,11 @@ extension DualAttempt {
       state.loaded = found
       setup.read(found.record)
       try? await state.store.audit(found.record)
-      guard found.record.hasRanges, found.record.phase != .finalized else { return .over }
-      // From the boundary on, which reading may have passed.
-      guard found.record.hasRanges(of: before) else { return .again }
-      if found.record.generation != before.generation {
-        guard found.record.rewind == nil else { return .again }
-        state.progress.begin(found.record.generation)
+      switch found.record.continuation(of: before) {
+      case .over: return .over
+      case .again: return .again
+      case .counting(let generation): state.progress.begin(generation)
+      case .same: break
       }
       let record = found.record
       try await eventLoop.submit { work.use(record) }.get()

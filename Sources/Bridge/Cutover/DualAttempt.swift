@@ -74,9 +74,11 @@ struct DualAttempt: Sendable {
     guard max(loaded.record.epoch, stored?.epoch ?? 0) <= setup.tenure.epoch else {
       throw RangeFailure(description: "another instance leads")
     }
-    var state = State(
-      store: store, loaded: loaded, progress: try await progress(stored, loaded.record),
-      revision: revision)
+    guard
+      let progress = CutoverProgress(
+        continuing: stored, loaded.record, epoch: setup.tenure.epoch)
+    else { throw RangeFailure(description: "no position of the group is known") }
+    var state = State(store: store, loaded: loaded, progress: progress, revision: revision)
     if loaded.record.phase == .bridge, let end = loaded.record.end,
       state.progress.position.entry >= end
     {
@@ -152,42 +154,9 @@ struct DualAttempt: Sendable {
 
   // MARK: - Where to begin
 
-  private func progress(
-    _ stored: CutoverProgress?, _ record: CutoverRecord
-  ) async throws -> CutoverProgress {
-    if var progress = stored {
-      // A later range begins where the pipeline ended, whatever was decided of an earlier one.
-      let next = record.ranges.first { range in
-        range.from != nil && range.until.map { $0 > progress.position.entry } ?? true
-      }
-      if let from = next?.from, progress.position.entry < from {
-        progress.position = EventPosition(entry: from, index: .max)
-        progress.resume = next?.resume ?? from
-        progress.streams = [:]
-      }
-      guard progress.generation != record.generation else { return progress }
-      let before = progress.generation
-      progress.begin(record.generation)
-      guard let rewind = record.rewind, before < record.rewindGeneration else { return progress }
-      progress.position = EventPosition(entry: rewind, index: .max)
-      progress.resume = rewind
-      progress.streams = [:]
-      return progress
-    }
-    let first = record.ranges.first { $0.from != nil }
-    guard let from = record.rewind ?? first?.from else {
-      throw RangeFailure(description: "no position of the group is known")
-    }
-    return CutoverProgress(
-      generation: record.generation, epoch: setup.tenure.epoch,
-      position: EventPosition(entry: from, index: .max),
-      resume: record.rewind ?? first?.resume ?? from)
-  }
-
   private func streams(
     _ jetStream: JetStreamClient, _ state: inout State
   ) async throws -> [DualWork.Stream] {
-    let record = state.loaded.record
     let indices = Set(configuration.rules.filter { $0.group == group }.compactMap(\.streamIndex))
       .sorted()
     let names = indices.map { configuration.streams[$0].name }
@@ -203,7 +172,8 @@ struct DualAttempt: Sendable {
         $0.created != info.created || info.lastSequence < $0.readTo
       } ?? false
     }
-    if let lost, let from = record.ranges.last(where: { $0.from != nil })?.from {
+    let record = state.loaded.record
+    if let lost, let from = record.lastRange?.from {
       let what =
         "stream \(lost.0) is not the one that group \(group) was compared with: every event since \(from) is looked up again"
       setup.logger.error("\(what)")
@@ -354,10 +324,12 @@ struct DualAttempt: Sendable {
       try await settle(work, readers, walker: walker, &state, savesPlaces: true)
       return .again
     }
-    if cycle.isDrained, state.loaded.record.phase == .committing, !state.loaded.record.isDrained {
+    if cycle.outcome.isDrained, state.loaded.record.phase == .committing,
+      !state.loaded.record.isDrained
+    {
       try await reportDrained(&state)
     }
-    if cycle.isOver, let end = state.loaded.record.end {
+    if cycle.outcome.isOver, let end = state.loaded.record.end {
       state.progress.position = max(
         state.progress.position, EventPosition(entry: end, index: .max))
       try await saveProgress(&state)
@@ -380,15 +352,16 @@ struct DualAttempt: Sendable {
       let cycle = work.cycle(
         frontier: frontier, mayPublish: mayPublish, savesPlaces: savesPlaces || needsDrain)
       return (
-        cycle, work.release(), frontier, walker?.resume(from: cycle.settled.entry), work.refusal
+        cycle, work.release(), frontier, walker?.resume(from: cycle.outcome.settled.entry),
+        work.refusal
       )
     }.get()
     for (reader, count) in zip(readers, released) where count > 0 { reader.consumed(count) }
     for one in cycle.compare { try await compare(one, work, state.store.bucket.jetStream) }
     if let search = cycle.search { try await look(for: search, work, state) }
-    try await note(cycle, &state)
-    state.progress.position = max(state.progress.position, cycle.settled)
-    if let resume { state.progress.resume = min(resume, cycle.settled.entry) }
+    try await note(cycle.outcome, &state)
+    state.progress.position = max(state.progress.position, cycle.outcome.settled)
+    if let resume { state.progress.resume = min(resume, cycle.outcome.settled.entry) }
     if let frontier {
       state.frontier = frontier
       onTaken(frontier)
@@ -398,7 +371,7 @@ struct DualAttempt: Sendable {
     }
     if !cycle.places.isEmpty {
       state.progress.streams.merge(cycle.places) { _, new in new }
-      if savesPlaces || cycle.isDrained {
+      if savesPlaces || cycle.outcome.isDrained {
         try await saveProgress(&state)
         state.explained = 0
       }

@@ -48,17 +48,20 @@ final class DualStreamReader: Sendable {
         while !Task.isCancelled {
           let eventLoop = jetStream.connection.eventLoop
           let asked = now()
-          let known = try await eventLoop.submit { [work, index] in work.readings[index].gaps }
-            .get()
+          let known = try await eventLoop.submit { [work, index] in
+            work.decisions.readings[index].gaps
+          }
+          .get()
           guard let info = try await jetStream.stream(stream.name),
             info.created == stream.place.created
           else { throw RangeFailure(description: "stream \(stream.name) was made again") }
           let last = info.lastSequence
           let next = try await eventLoop.submit { [work, index] in
-            work.readings[index].noteEnd(
-              first: info.firstSequence, last: last, isLimited: info.removesOldest, at: asked,
+            work.decisions.noteEnd(
+              of: index, first: info.firstSequence, last: last, isLimited: info.removesOldest,
+              at: asked,
               known: known)
-            return work.readings[index].next
+            return work.decisions.readings[index].next
           }.get()
           try await closeHole(next, last, asked)
           try await eventLoop.sleep(for: Self.interval)
@@ -76,8 +79,7 @@ final class DualStreamReader: Sendable {
     let message = try await jetStream.nextMessage(in: stream.name, from: next)
     if let message, message.sequence <= last { return }
     try await jetStream.connection.eventLoop.submit { [work, index] in
-      guard work.readings[index].next == next else { return }
-      work.readings[index].noteHole(through: last, at: asked)
+      work.decisions.noteHole(in: index, from: next, through: last, at: asked)
     }.get()
   }
 

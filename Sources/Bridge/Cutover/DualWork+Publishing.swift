@@ -17,19 +17,11 @@ extension DualWork: NATSRawHandler {
     for (number, since) in inFlight where since < limitOfAcks {
       inFlight[number] = nil
       // It may have been stored, and only the ack be lost.
-      table.ask(again: number, afterReadingThrough: now)
+      decisions.ask(again: number, afterReadingThrough: now)
     }
     let room = mostInFlight - inFlight.count
     guard room > 0, setup.tenure.mayPublish else { return }
-    for (number, event) in table.due(
-      at: now, readThrough: readThrough, limit: limit, most: room)
-    {
-      if let verdict = verdict(missing: event) {
-        table.decide(number, verdict, nil)
-      } else {
-        publish(number, event)
-      }
-    }
+    for (number, event) in decisions.due(at: now, most: room) { publish(number, event) }
     connection.flushWrites()
   }
 
@@ -48,7 +40,7 @@ extension DualWork: NATSRawHandler {
       inFlight[number] = .now
     } catch {
       refusal = "\(error)"
-      table.ask(again: number)
+      decisions.ask(again: number)
     }
   }
 
@@ -64,15 +56,15 @@ extension DualWork: NATSRawHandler {
     switch AckFrame(payload: message.payload) {
     case .stored(let sequence, false, _):
       refusal = nil
-      table.decide(number, .filled, sequence)
+      decisions.decide(number, .filled, sequence)
     case .stored(let sequence, true, _):
       refusal = nil
-      guard let event = table.undecidedEvent(number) else { return }
+      guard let event = decisions.table.undecidedEvent(number) else { return }
       toCompare.append((number, event.stream, sequence))
     case .refused(JetStreamCode.wrongLastSequence, _):
       // By the pipeline's next epoch, by a later leader, or it was removed.
       hasMovedFence = true
-      table.ask(again: number)
+      decisions.ask(again: number)
     case .refused:
       refusal =
         (try? JSONValue(parsing: message.payload))?["error"]?["description"]?.stringValue
@@ -86,7 +78,7 @@ extension DualWork: NATSRawHandler {
 
   private func askLater(_ number: UInt64) {
     connection.eventLoop.scheduleTask(in: .seconds(1)) {
-      self.table.ask(again: number)
+      self.decisions.ask(again: number)
     }
   }
 }

@@ -52,18 +52,20 @@ package struct StreamReading: Sendable {
     [lostUntil, skippedUntil, isLimited ? gap?.time : nil].compactMap { $0 }.max()
   }
 
-  /// Whether the stream may have held a message of this time, which nobody has read.
+  /// Whether the stream may have held the message of an event of this time, and nobody has read it.
   ///
   /// - Parameters:
   ///   - time: of the event.
   ///   - now: both by MongoDB's clock, in milliseconds since 1970.
   package func mayHaveLost(_ time: Int64, now: Int64) -> Bool {
-    if let lostUntil, time <= lostUntil { return true }
-    guard let skippedUntil, time <= skippedUntil else { return false }
-    // Published, it would be refused as a duplicate. Clocks differ, and producers may be earlier than the oplog.
+    if let lostUntil, time - Self.early <= lostUntil { return true }
+    guard let skippedUntil, time - Self.early <= skippedUntil else { return false }
+    // Published, it would be refused as a duplicate.
     return now - time > window - Self.margin
   }
 
+  /// A producer's message may be dated so many milliseconds before its event: clocks differ, and some publish first.
+  package static let early: Int64 = 5_000
   private static let margin: Int64 = 20_000
 
   // MARK: - What was found

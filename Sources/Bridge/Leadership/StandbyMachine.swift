@@ -87,12 +87,15 @@ package struct StandbyMachine: Sendable {
 
   package mutating func read(_ reading: Reading, at now: Duration) {
     highestEpoch = max(highestEpoch, reading.record?.epoch ?? 0)
+    let pause = now - readAt
     readAt = now
     if let last {
-      if last.revision == reading.revision {
-        self.last = reading
+      if last == reading {
+        // Between two looks that are so far apart, a bucket may have come and gone.
+        if reading.record == nil, pause > longestPause { unchangedSince = now }
         return
       }
+      // A bucket that is made again counts its revisions from the beginning.
       hasSeenHolder = true
     }
     last = reading
@@ -135,6 +138,10 @@ package struct StandbyMachine: Sendable {
     guard holder != nil, let unchangedSince else { return false }
     return hasSeenHolder || now - unchangedSince > Self.settling + .seconds(1)
   }
+
+  /// What there isn't has no revision to compare: it has to be looked at all the time.
+  private var longestPause: Duration { max(settings.period / 2, Self.shortestPause) }
+  private static let shortestPause = Duration.seconds(3)
 
   /// How long the lease has not changed, as far as this instance knows.
   package func unchanged(at now: Duration) -> Duration? { unchangedSince.map { now - $0 } }

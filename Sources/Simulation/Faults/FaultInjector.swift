@@ -22,6 +22,8 @@ final class FaultInjector {
     self.instances = instances
   }
 
+  private var bucketDeletedAt = Int64.min / 2
+
   func plan(_ faults: [PlannedFault]) {
     for planned in faults {
       world.schedule(in: planned.time - world.now) { [self] in inject(planned) }
@@ -35,6 +37,13 @@ final class FaultInjector {
     for (_, mend) in mending.sorted(by: { $0.key < $1.key }) { mend() }
     mending = [:]
     for instance in instances { instance.resume() }
+  }
+
+  /// The bucket is gone again and again in a dense history: before lease and checkpoint are back, what the streams held
+  /// is all there is, and whoever deletes that, too, has to be asked (exit code 75). Two leases within one period are two
+  /// leaders, which only fences keep apart.
+  private var isFindingItsPlace: Bool {
+    Scenario.choice.isDense && world.now - bucketDeletedAt < 2 * Nano.minute
   }
 
   /// After `duration`, or at the end.
@@ -205,7 +214,9 @@ final class FaultInjector {
     case .streamDeleted:
       // What the oplog no longer holds can't come back. (A stream that was emptied and is refilled from what the
       // server answers for duplicates alone is not missed when it is deleted again: docs/simulation.md, what is open.)
-      guard world.scenario.keepsWindow, !world.scenario.removes else { return false }
+      guard world.scenario.keepsWindow, !world.scenario.removes, !isFindingItsPlace else {
+        return false
+      }
       // Where another bridge makes a shared one again, a bridge doesn't notice at once (ibid.).
       let names = world.scenario.streams.filter { $0.bridges.count == 1 && !$0.isOfGroup }
         .map(\.name)
@@ -226,10 +237,11 @@ final class FaultInjector {
         jetStream.streams[$0.name].map { $0.store.count > 0 } ?? false
       }
       guard world.scenario.keepsWindow, !world.scenario.removes, haveMessages,
-        world.scenario.cutover == nil, !Scenario.choice.makesAgain,
+        world.scenario.cutover == nil, !Scenario.choice.makesAgain, !isFindingItsPlace,
         world.scenario.bridges == 1 || haveMessagesEverywhere(),
         (try? jetStream.deleteStream("KV_TAILRACE")) != nil
       else { return false }
+      bucketDeletedAt = world.now
       network.handled()
     default:
       let node = chance.below(network.isUp.count)
