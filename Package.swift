@@ -49,7 +49,7 @@ let pure: [Target] = [
 
 /// A first demo, whose servers are its own, does without TLS towards NATS: BoringSSL is a third of a build.
 /// Only scripts/building.py asks for that.
-let hasTLS = Context.environment["TAILRACE_WITHOUT_TLS"] == nil
+let hasTLS = Context.environment["TAILRACE_WITHOUT_TLS"] != "1"
 let tls: [Target.Dependency] =
   hasTLS ? [.product(name: "NIOSSL", package: "swift-nio-ssl")] : []
 let tlsPackages: [Package.Dependency] =

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import fetch
 
@@ -36,6 +37,7 @@ def build(*arguments, behind=False, environment=()):
     """The exit code of `swift build -c release` with arguments; `behind` everything else that runs.
 
     What the compiler has to say is printed as it comes."""
+    given = {name: value for name, value in os.environ.items() if name not in DEMO_ENVIRONMENT}
     command = ["swift", "build", "-c", "release", *(str(word) for word in arguments)]
     print("+", *command, file=sys.stderr, flush=True)
     began = time.monotonic()
@@ -50,7 +52,7 @@ def build(*arguments, behind=False, environment=()):
     process = subprocess.Popen(command, cwd=fetch.ROOT, stdin=subprocess.DEVNULL,
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                                errors="replace", preexec_fn=yielding if behind else None,
-                               env={**os.environ, **dict(environment)})
+                               env={**given, **dict(environment)})
     teller.start()
     try:
         for line in process.stdout:
@@ -96,7 +98,8 @@ def prepare():
             raise fetch.Unavailable("there is no `swift` on PATH; Swift 6 is needed to build tailrace")
         with ThreadPoolExecutor(1) as background:
             servers = background.submit(fetch.servers)
-            code = build("--product", "tailrace", *words, environment=environment)
+            with unchanged(fetch.ROOT / "Package.resolved"):
+                code = build("--product", "tailrace", *words, environment=environment)
             servers.result()
         if code != 0:
             raise fetch.Unavailable("the build failed, see above")
@@ -107,6 +110,17 @@ def prepare():
         fetch.show("stopped")
         sys.exit(130)
     os.environ["TAILRACE_BINARY"] = str(built)
+
+
+@contextmanager
+def unchanged(file):
+    """A demo's build has a package less, and would have SwiftPM forget which version of it the real one has."""
+    before = file.read_bytes() if file.exists() else None
+    try:
+        yield
+    finally:
+        if before is not None:
+            file.write_bytes(before)
 
 
 def program(name="tailrace"):

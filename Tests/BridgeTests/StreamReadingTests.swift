@@ -5,18 +5,19 @@ import Testing
 @Suite("What of a stream was gone before it was read")
 struct StreamReadingTests {
   private func reading(
-    from next: UInt64 = 1, last: UInt64 = 0, isLimited: Bool = true, lostUntil: Int64? = nil
+    from next: UInt64 = 1, last: UInt64 = 0, removal: StreamReading.Removal = .oldest,
+    lostUntil: Int64? = nil
   ) -> StreamReading {
     StreamReading(
-      from: next, last: last, isLimited: isLimited, lostUntil: lostUntil, window: 120_000)
+      from: next, last: last, removal: removal, lostUntil: lostUntil, window: 120_000)
   }
 
   @Test("an end counts once reading has come to it")
   func ends() {
     var reading = reading()
     reading.read(1, storedAt: 1000)
-    reading.noteEnd(first: 1, last: 3, isLimited: true, at: 5000, known: 0)
-    reading.noteEnd(first: 1, last: 9, isLimited: true, at: 6000, known: 0)
+    reading.noteEnd(first: 1, last: 3, removal: .oldest, at: 5000, known: 0)
+    reading.noteEnd(first: 1, last: 9, removal: .oldest, at: 6000, known: 0)
     #expect(reading.readThrough == 0)
     reading.read(2, storedAt: 1000)
     reading.read(3, storedAt: 1000)
@@ -29,16 +30,15 @@ struct StreamReadingTests {
   func question() {
     var reading = reading()
     reading.read(1, storedAt: 1000)
-    reading.noteEnd(first: 1, last: 1, isLimited: true, at: 2000, known: 0)
-    #expect(reading.readThrough == 2000)
+    reading.noteEnd(first: 1, last: 1, removal: .oldest, at: 2000, known: 0)
     let before = reading.gaps
     reading.read(5, storedAt: 3000)
-    #expect(reading.readThrough == 0)
+    #expect(reading.readThrough == 2000)
     // What is written down meanwhile says so, too.
     #expect(reading.lost == 3000)
-    reading.noteEnd(first: 1, last: 5, isLimited: true, at: 2900, known: before)
-    #expect(reading.readThrough == 0)
-    reading.noteEnd(first: 5, last: 5, isLimited: true, at: 3100, known: reading.gaps)
+    reading.noteEnd(first: 1, last: 5, removal: .oldest, at: 2900, known: before)
+    #expect(reading.readThrough == 2000)
+    reading.noteEnd(first: 5, last: 5, removal: .oldest, at: 3100, known: reading.gaps)
     #expect(reading.readThrough == 3100)
     // A producer may have been earlier than its event.
     #expect(reading.mayHaveLost(8000, now: 300_000))
@@ -51,40 +51,97 @@ struct StreamReadingTests {
     var late = reading(last: 1)
     late.read(1, storedAt: 1000)
     late.read(5, storedAt: 3000)
-    late.noteEnd(first: 5, last: 5, isLimited: true, at: 3100, known: late.gaps)
+    late.noteEnd(first: 5, last: 5, removal: .oldest, at: 3100, known: late.gaps)
     #expect(!late.mayHaveLost(2000, now: 50_000))
     #expect(late.mayHaveLost(2000, now: 110_000))
     // The server may be another one than the one that stored it.
     var early = reading(last: 4)
     early.read(5, storedAt: 3000)
-    early.noteEnd(first: 5, last: 5, isLimited: true, at: 3100, known: early.gaps)
+    early.noteEnd(first: 5, last: 5, removal: .oldest, at: 3100, known: early.gaps)
     #expect(early.mayHaveLost(2000, now: 3100))
   }
 
   @Test("what is missing in the middle was taken by no limit, nor is it in a stream without limits")
   func otherGaps() {
-    for (first, isLimited) in [(UInt64(1), true), (5, false)] {
-      var reading = reading(last: 9, isLimited: isLimited)
+    for (first, removal) in [(UInt64(1), StreamReading.Removal.oldest), (5, .nothing)] {
+      var reading = reading(last: 9, removal: removal)
       reading.read(1, storedAt: 1000)
       reading.read(5, storedAt: 3000)
-      if !isLimited { #expect(reading.lost == nil) }
-      reading.noteEnd(first: first, last: 5, isLimited: isLimited, at: 3100, known: reading.gaps)
+      #expect(reading.hasOpenGap == (removal == .oldest))
+      reading.noteEnd(first: first, last: 5, removal: removal, at: 3100, known: reading.gaps)
       #expect(reading.readThrough == 3100)
       #expect(!reading.mayHaveLost(0, now: .max / 2) && reading.lost == nil)
     }
   }
 
+  @Test("a limit's gap is not hidden by one in the middle that was found behind it")
+  func twoGaps() {
+    var reading = reading(last: 9)
+    reading.read(5, storedAt: 3000)
+    reading.read(6, storedAt: 3500)
+    reading.read(8, storedAt: 4000)
+    reading.noteEnd(first: 5, last: 9, removal: .oldest, at: 5000, known: reading.gaps)
+    #expect(reading.lost == 3000 && !reading.hasOpenGap)
+  }
+
+  @Test("an answer tells of the gaps that were found before it was asked for, however many follow")
+  func manyGaps() {
+    var reading = reading(last: 0)
+    reading.read(1, storedAt: 1000)
+    reading.noteEnd(first: 1, last: 1, removal: .oldest, at: 1500, known: 0)
+    var sequence: UInt64 = 1
+    for round in 1...200 {
+      let known = reading.gaps
+      for _ in 0..<3 {
+        sequence += 2
+        reading.read(sequence, storedAt: Int64(round) * 2000)
+      }
+      // What was known before the first of them is as it was.
+      #expect(reading.readThrough >= 1500)
+      reading.noteEnd(
+        first: sequence, last: sequence, removal: .oldest, at: Int64(round) * 2000 + 100,
+        known: known)
+    }
+    #expect(reading.readThrough >= 199 * 2000)
+    #expect(reading.mayHaveLost(199 * 2000, now: .max / 2))
+  }
+
+  @Test("age takes only what is old")
+  func age() {
+    var reading = reading(last: 9, removal: .byAge(60_000))
+    reading.read(9, storedAt: 100_000)
+    reading.noteEnd(first: 9, last: 9, removal: .byAge(60_000), at: 100_000, known: 1)
+    #expect(reading.lost == 41_000)
+  }
+
+  @Test("an interruption may be another server, which knows no ids of what is gone")
+  func interruption() {
+    var reading = reading(last: 0)
+    reading.read(5, storedAt: 3000)
+    reading.noteEnd(first: 5, last: 5, removal: .oldest, at: 3100, known: 1)
+    #expect(!reading.mayHaveLost(3000, now: 3100))
+    reading.noteInterruption()
+    #expect(reading.mayHaveLost(3000, now: 3100))
+    reading.read(9, storedAt: 4000)
+    reading.noteEnd(first: 9, last: 12, removal: .oldest, at: 4100, known: 2)
+    #expect(reading.mayHaveLost(4000, now: 4100))
+    reading.read(14, storedAt: 20_000)
+    reading.noteEnd(first: 14, last: 14, removal: .oldest, at: 20_100, known: 3)
+    #expect(!reading.mayHaveLost(20_000, now: 20_100))
+  }
+
   @Test("a stream that was emptied before its end was read")
   func hole() {
     var reading = reading(last: 7)
-    reading.noteEnd(first: 8, last: 7, isLimited: true, at: 4000, known: 0)
-    reading.noteHole(through: 7, at: 4000)
+    reading.noteEnd(first: 8, last: 7, removal: .oldest, at: 4000, known: 0)
+    reading.noteHole(through: 7, storedAt: 2500, at: 4000)
     #expect(reading.next == 8 && reading.readThrough == 0)
-    reading.noteEnd(first: 8, last: 7, isLimited: true, at: 4100, known: reading.gaps)
+    reading.noteEnd(first: 8, last: 7, removal: .oldest, at: 4100, known: reading.gaps)
     #expect(reading.readThrough == 4100)
-    #expect(reading.mayHaveLost(4000, now: 4100))
+    // Up to when its last message was stored.
+    #expect(reading.mayHaveLost(7500, now: 4100) && !reading.mayHaveLost(7501, now: 4100))
     // One that reading has passed already.
-    reading.noteHole(through: 7, at: 9000)
+    reading.noteHole(through: 7, storedAt: 2500, at: 9000)
     #expect(reading.readThrough == 4100)
   }
 
@@ -99,7 +156,7 @@ struct StreamReadingTests {
   }
 
   /// A stream that keeps its newest messages, read with pauses: whatever is removed unread is suspected from the first
-  /// moment on in which its event could be decided, and what was read never is without a gap.
+  /// moment on in which its event could be decided, and nothing is suspected without a gap.
   @Test("every message that is removed unread is suspected", arguments: 0..<200)
   func property(seed: UInt64) {
     var random = SeededRandom(seed: seed)
@@ -131,7 +188,7 @@ struct StreamReadingTests {
         guard let asked = question else { break }
         question = nil
         reading.noteEnd(
-          first: asked.first, last: asked.last, isLimited: true, at: asked.at, known: asked.known)
+          first: asked.first, last: asked.last, removal: .oldest, at: asked.at, known: asked.known)
       }
       for time in unread where reading.readThrough >= time {
         #expect(reading.mayHaveLost(time, now: time + 200_000))

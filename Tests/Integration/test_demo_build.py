@@ -10,8 +10,9 @@ from fetch import ROOT
 MODULES = ROOT / ".build" / "release" / "Modules"
 
 
-def test_it_needs_no_package_for_tls():
-    done = subprocess.run(["swift", "package", "dump-package"], cwd=ROOT, capture_output=True, text=True,
+def test_it_needs_no_package_for_tls(tmp_path):
+    # In a folder of its own: a build may have the other one's lock.
+    done = subprocess.run(["swift", "package", "--scratch-path", tmp_path, "dump-package"], cwd=ROOT, capture_output=True, text=True,
                           env=os.environ | {"TAILRACE_WITHOUT_TLS": "1"})
     assert done.returncode == 0, done.stderr
     package = json.loads(done.stdout)

@@ -70,8 +70,20 @@ final class CutoverCourse {
   var events: [Event] = []
   var messages: [Message] = []
   private var ids: [Int: (sequence: Int, at: Int64)] = [:]
-  /// The stream keeps so many; nil: all.
-  private let kept: Int?
+  /// What the stream keeps.
+  private enum Limit {
+    case all
+    case count(Int)
+    case age(Int64)
+  }
+  private let limit: Limit
+  private var removal: StreamReading.Removal {
+    switch limit {
+    case .all: .nothing
+    case .count: .oldest
+    case .age(let age): .byAge(age)
+    }
+  }
   private var publishes: [Publish] = []
   private var acks: [Ack] = []
 
@@ -122,7 +134,11 @@ final class CutoverCourse {
     random = SeededRandom(seed: seed)
     self.flaw = flaw
     self.isTold = isTold
-    kept = Int.random(in: 0..<4, using: &random) == 0 ? Int.random(in: 5...40, using: &random) : nil
+    switch Int.random(in: 0..<6, using: &random) {
+    case 0: limit = .count(Int.random(in: 5...40, using: &random))
+    case 1: limit = .age(Int64.random(in: 3000...30_000, using: &random))
+    default: limit = .all
+    }
     var time: Int64 = 3000
     for number in 0..<Self.events {
       time += Int64.random(in: 1...760, using: &random)
@@ -227,7 +243,17 @@ final class CutoverCourse {
     return (messages.count, false)
   }
 
-  private var firstSequence: UInt64 { UInt64(kept.map { max(messages.count - $0, 0) } ?? 0) + 1 }
+  /// Of the first message that is left, or would be the next.
+  private var firstSequence: UInt64 {
+    switch limit {
+    case .all: return 1
+    case .count(let count): return UInt64(max(messages.count - count, 0)) + 1
+    case .age(let age):
+      while removed < messages.count, messages[removed].at < now - age { removed += 1 }
+      return UInt64(removed) + 1
+    }
+  }
+  private var removed = 0
 
   private func arrive() {
     guard !publishes.isEmpty else { return }
@@ -381,8 +407,6 @@ final class CutoverCourse {
     }
     if record.rewind != nil, progress?.generation != known.generation { rewinds += 1 }
     if record.phase == .bridge, let end = record.end, known.position.entry >= end { return }
-    let keptSince: Int64? =
-      firstSequence > 1 ? messages[Int(firstSequence) - 1].at / 1000 * 1000 + 1000 : nil
     let place: CutoverProgress.Place
     if let old = known.streams[Self.name] {
       place = old
@@ -391,9 +415,15 @@ final class CutoverCourse {
       let first =
         messages.indices.first { $0 + 1 >= Int(firstSequence) && messages[$0].at >= time }
         ?? messages.count
+      var lostUntil: Int64?
+      if firstSequence > 1 {
+        let next = Int(firstSequence) - 1
+        lostUntil = next < messages.count ? messages[next].at / 1000 * 1000 + 1000 : now
+        if case .age(let age) = limit { lostUntil = min(lostUntil ?? now, now - age + 1000) }
+      }
       place = CutoverProgress.Place(
         created: "c", readTo: UInt64(flaw == .streamsFromTheirEnd ? messages.count : first),
-        open: SequenceSet())
+        open: SequenceSet(), lostUntil: flaw == .removalsUnnoticed ? nil : lostUntil)
       known.streams[Self.name] = place
     }
     known.epoch = epoch
@@ -404,9 +434,8 @@ final class CutoverCourse {
         GroupDecisions.Stream(
           name: Self.name, place: place,
           reading: StreamReading(
-            from: place.next, last: UInt64(messages.count), isLimited: kept != nil,
-            lostUntil: flaw == .removalsUnnoticed
-              ? nil : [keptSince, place.lostUntil].compactMap { $0 }.max(), window: Self.window))
+            from: place.next, last: UInt64(messages.count), removal: removal,
+            lostUntil: place.lostUntil, window: Self.window))
       ], record: record, position: known.position, findings: known.findings,
       missed: Set(known.findings.filter { $0.kind == .missed }.map(\.id)), grace: Self.grace)
     follower = Follower(
@@ -523,11 +552,13 @@ final class CutoverCourse {
     if let answer, chance(2) {
       one.question = nil
       one.decisions.noteEnd(
-        of: 0, first: answer.first, last: answer.last, isLimited: kept != nil, at: answer.at,
+        of: 0, first: answer.first, last: answer.last, removal: removal, at: answer.at,
         known: answer.known)
       let next = one.decisions.readings[0].next
       if next <= answer.last, firstSequence > answer.last {
-        one.decisions.noteHole(in: 0, from: next, through: answer.last, at: answer.at)
+        one.decisions.noteHole(
+          in: 0, from: next, through: answer.last,
+          storedAt: min(messages[Int(answer.last) - 1].at + 1000, answer.at), at: answer.at)
       }
     }
     var most = isQuiet ? 100 : Int.random(in: 0...6, using: &random)
@@ -594,7 +625,9 @@ final class CutoverCourse {
       tell("\(number) is \(decided.verdict)")
       switch decided.verdict {
       case .handedBack: break
-      case .expired: events[number].isExpired = true
+      case .expired:
+        events[number].isExpired = true
+        if firstSequence == 1 { fail("event \(number) is given up, and nothing was removed") }
       case .byProducer: one.progress.counts.byProducer += 1
       case .filled:
         one.progress.counts.filled += 1
@@ -642,7 +675,8 @@ final class CutoverCourse {
         "event \(number) is lost (\(event.position), written at \(event.time)); the group is in \(record.phase)"
       )
     }
-    guard record.phase == .committed, let fence = record.fence, let progress, kept == nil else {
+    guard record.phase == .committed, let fence = record.fence, let progress, case .all = limit
+    else {
       return
     }
     let missing = events.count { $0.stored.isEmpty && $0.position.entry > fence }

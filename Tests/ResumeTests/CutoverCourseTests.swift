@@ -21,7 +21,8 @@ import Testing
       fills += course.fills
       rewinds += course.rewinds
     }
-    // It has seen what it is for.
+    // The courses came to every phase.
+    guard count >= 1000 else { return }
     for phase in CutoverPhase.allCases {
       #expect(changes[phase, default: 0] > count / 50, "\(phase): \(changes)")
     }

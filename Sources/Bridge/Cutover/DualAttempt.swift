@@ -191,8 +191,10 @@ struct DualAttempt: Sendable {
         let early = max(info.duplicateWindow, grace).seconds + 5
         let time = Double(state.progress.position.entry.seconds) - early
         let first = try await Self.first(jetStream, name, info, since: Int(time))
+        // What is gone behind a place that is known, reading shows.
         place = CutoverProgress.Place(
-          created: info.created, readTo: max(first, 1) - 1, open: SequenceSet())
+          created: info.created, readTo: max(first, 1) - 1, open: SequenceSet(),
+          lostUntil: try await jetStream.stream(name)?.keptSince)
       }
       guard let place else { continue }
       state.progress.streams[name] = place
@@ -206,9 +208,8 @@ struct DualAttempt: Sendable {
           name: name, place: place, patterns: patterns(on: name), limits: limits,
           fence: fence, isReplicated: info.replicas > 1, judgedFrom: judged,
           reading: StreamReading(
-            from: place.next, last: info.lastSequence, isLimited: info.removesOldest,
-            lostUntil: [info.keptSince, place.lostUntil].compactMap { $0 }.max(),
-            window: info.duplicateWindow.milliseconds)))
+            from: place.next, last: info.lastSequence, removal: info.removal,
+            lostUntil: place.lostUntil, window: info.duplicateWindow.milliseconds)))
     }
     // A fence that was read while the lease is held is no successor's.
     guard setup.tenure.mayPublish else { throw RangeFailure(description: "the lease has run out") }
@@ -411,24 +412,24 @@ struct DualAttempt: Sendable {
 }
 
 extension StreamInfo {
-  /// Its limits remove the oldest messages.
-  var removesOldest: Bool {
+  var removal: StreamReading.Removal {
     let isBounded =
       config["discard"]?.stringValue != "new"
       && (config.streamLimit("max_msgs") != nil || maximumBytes != nil)
-    return isBounded || config.streamLimit("max_age") != nil
+    if isBounded { return .oldest }
+    return config.streamLimit("max_age").map { .byAge(Int64($0) / 1_000_000) } ?? .nothing
   }
 
   /// Limits may have removed what was stored before. Milliseconds since 1970, by the server's clock; nil: nothing.
   package var keptSince: Int64? {
-    let age = config.streamLimit("max_age").map { Int64($0) / 1_000_000 }
-    guard removesOldest, firstSequence > beginning else { return nil }
-    if messages > 0,
+    guard removal != .nothing, firstSequence > beginning else { return nil }
+    let age = config.streamLimit("max_age").map { CutoverTime.now - Int64($0) / 1_000_000 }
+    guard messages > 0,
       let first = raw["state"]?["first_ts"]?.stringValue.flatMap({ ServerTime($0) })
-    {
-      return (Int64(first.seconds) + 1) * 1000
-    }
-    return age.map { CutoverTime.now - $0 }
+    else { return age }
+    let kept = (Int64(first.seconds) + 1) * 1000
+    if case .byAge = removal, let age { return min(kept, age + 1000) }
+    return kept
   }
 }
 

@@ -30,6 +30,7 @@ final class DualStreamReader: Sendable {
     scan = StreamScan(
       jetStream, stream: stream.name, from: stream.place.next, through: .max, isGated: true,
       follows: true,
+      onBreak: { [work, index] in work.decisions.noteInterruption(of: index) },
       take: { [work, index] view, sequence in
         work.observe(view, sequence, in: index)
       })
@@ -58,12 +59,12 @@ final class DualStreamReader: Sendable {
           let last = info.lastSequence
           let next = try await eventLoop.submit { [work, index] in
             work.decisions.noteEnd(
-              of: index, first: info.firstSequence, last: last, isLimited: info.removesOldest,
+              of: index, first: info.firstSequence, last: last, removal: info.removal,
               at: asked,
               known: known)
             return work.decisions.readings[index].next
           }.get()
-          try await closeHole(next, last, asked)
+          try await closeHole(next, info, asked)
           try await eventLoop.sleep(for: Self.interval)
         }
       } catch {
@@ -74,12 +75,15 @@ final class DualStreamReader: Sendable {
   }
 
   /// Messages that are gone are never delivered. Asked only where reading stands still before the stream's end.
-  private func closeHole(_ next: UInt64, _ last: UInt64, _ asked: Int64) async throws {
+  private func closeHole(_ next: UInt64, _ info: StreamInfo, _ asked: Int64) async throws {
+    let last = info.lastSequence
     guard next <= last, standsAt.exchange(next, ordering: .relaxed) == next else { return }
     let message = try await jetStream.nextMessage(in: stream.name, from: next)
     if let message, message.sequence <= last { return }
+    let newest = info.lastAt.flatMap { ServerTime($0) }.map { (Int64($0.seconds) + 1) * 1000 }
+    let stored = min(newest ?? asked, asked)
     try await jetStream.connection.eventLoop.submit { [work, index] in
-      work.decisions.noteHole(in: index, from: next, through: last, at: asked)
+      work.decisions.noteHole(in: index, from: next, through: last, storedAt: stored, at: asked)
     }.get()
   }
 

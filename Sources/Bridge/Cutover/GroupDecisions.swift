@@ -123,18 +123,21 @@ package struct GroupDecisions: Sendable {
 
   /// The server's answer to the question where a stream's end is (`StreamReading.noteEnd`).
   package mutating func noteEnd(
-    of stream: Int, first: UInt64, last: UInt64, isLimited: Bool, at time: Int64, known: Int
+    of stream: Int, first: UInt64, last: UInt64, removal: StreamReading.Removal, at time: Int64,
+    known: Int
   ) {
-    readings[stream].noteEnd(first: first, last: last, isLimited: isLimited, at: time, known: known)
+    readings[stream].noteEnd(first: first, last: last, removal: removal, at: time, known: known)
   }
 
-  /// The stream holds nothing from `next` to `last`, its end at that time.
+  /// The stream holds nothing from `next` to `last`, its end at that time (`StreamReading.noteHole`).
   package mutating func noteHole(
-    in stream: Int, from next: UInt64, through last: UInt64, at time: Int64
+    in stream: Int, from next: UInt64, through last: UInt64, storedAt stored: Int64, at time: Int64
   ) {
     guard readings[stream].next == next else { return }
-    readings[stream].noteHole(through: last, at: time)
+    readings[stream].noteHole(through: last, storedAt: stored, at: time)
   }
+
+  package mutating func noteInterruption(of stream: Int) { readings[stream].noteInterruption() }
 
   /// A message was looked for from `searched` on, and the stream begins at `first` now (`StreamReading.noteSearched`).
   package mutating func noteSearched(
@@ -177,7 +180,11 @@ package struct GroupDecisions: Sendable {
 
   /// The oldest event, if it is due and reading does not come to its message.
   package func stuck(at now: Int64) -> (number: UInt64, event: DualTable.Event)? {
-    table.stuck(at: now, readThrough: readThrough, limit: limit)
+    guard let found = table.stuck(at: now, readThrough: readThrough, limit: limit),
+      // Searching begins behind it.
+      !readings[found.event.stream].hasOpenGap
+    else { return nil }
+    return found
   }
 
   package mutating func markAsked(_ number: UInt64) { table.markAsked(number) }

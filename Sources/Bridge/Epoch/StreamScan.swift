@@ -20,6 +20,7 @@ package final class StreamScan: NATSRawHandler, @unchecked Sendable {
   private let follows: Bool
   private let take: (borrowing NATSMessageView, UInt64) -> Void
   private let onRest: () -> Void
+  private let onBreak: () -> Void
 
   private var next: UInt64
   private var last: UInt64
@@ -53,10 +54,11 @@ package final class StreamScan: NATSRawHandler, @unchecked Sendable {
   ///   - follows: waits for further messages at the stream's end, until `stopReading`; `last` doesn't count.
   ///   - take: called on the connection's event loop for each message, in order.
   ///   - onRest: called there when what had come is handed on.
+  ///   - onBreak: called there before another consumer takes the place of one that broke.
   package init(
     _ jetStream: JetStreamClient, stream: String, from first: UInt64, through last: UInt64,
     isGated: Bool = false, headersOnly: Bool = false, follows: Bool = false,
-    onRest: @escaping @Sendable () -> Void = {},
+    onRest: @escaping @Sendable () -> Void = {}, onBreak: @escaping @Sendable () -> Void = {},
     take: @escaping @Sendable (borrowing NATSMessageView, UInt64) -> Void
   ) {
     self.jetStream = jetStream
@@ -66,6 +68,7 @@ package final class StreamScan: NATSRawHandler, @unchecked Sendable {
     self.follows = follows
     self.take = take
     self.onRest = onRest
+    self.onBreak = onBreak
     next = max(first, 1)
     self.last = follows ? .max : last
   }
@@ -83,6 +86,7 @@ package final class StreamScan: NATSRawHandler, @unchecked Sendable {
         if error.code == JetStreamCode.streamNotFound { throw error }
       }
       guard case .broken(let why) = outcome else { return }
+      await onLoop { $0.onBreak() }
       failures = await place().next > before ? 0 : failures + 1
       if failures >= 5 {
         throw JetStreamError(

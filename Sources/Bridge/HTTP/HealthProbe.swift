@@ -75,7 +75,8 @@ struct HealthProbe: Sendable {
         "the configuration is not reloaded (\(reload.result.rawValue)): "
         + reload.errors.joined(separator: "; ")
     }
-    inputs.idConflicts = idConflicts(facts)
+    // A former leader has counted them.
+    inputs.idConflicts = facts.leadership.isLeader ? idConflicts(facts) : nil
     inputs.cutover = CutoverStatus.problems(facts.cutover)
     note(facts.leadership, in: &inputs)
     inputs.drift = facts.drift.summary

@@ -139,7 +139,8 @@ package struct StandbyMachine: Sendable {
     return hasSeenHolder || now - unchangedSince > Self.settling + .seconds(1)
   }
 
-  /// What there isn't has no revision to compare: it has to be looked at all the time.
+  /// A lease that is missing has no revision to compare: it has to be missing at every look, and looks that are further
+  /// apart than this don't count together.
   private var longestPause: Duration { max(settings.period / 2, Self.shortestPause) }
   private static let shortestPause = Duration.seconds(3)
 
