@@ -72,9 +72,16 @@ package enum PipelineFailure: Error, Sendable, CustomStringConvertible {
     case .corrupt(let position, let what):
       "the oplog entry \(position.map { "after \($0)" } ?? "at the start") can't be read: \(what)"
     case .invalid(let position, let rule, let error):
-      "event \(position) is invalid for rule \(rule): \(error.code.rawValue): \(error.detail)"
+      """
+      event \(position) is invalid for rule \(rule): \(error.code.rawValue): \(error.detail); correct the rule\
+      \(error.code == .schemaInvalid ? " or its schema" : ""), or set its \
+      \(error.code == .idConflict ? "on_id_conflict" : "on_invalid") to dead_letter
+      """
     case .unmatched(let position, let namespace):
-      "event \(position) in \(namespace) matches no rule, and unmatched is 'halt'"
+      """
+      event \(position) in \(namespace) matches no rule, and unmatched is 'halt': give it a rule, or set \
+      unmatched to ignore
+      """
     case .letterTooLarge(let position, let size, let limit):
       """
       the dead letter of event \(position), \(size) bytes with everything optional left out, does not fit \
