@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 
 import pytest
@@ -25,6 +26,11 @@ def test_it_needs_no_package_for_tls(tmp_path):
 def test_its_sources_compile():
     """Only checked, against the modules of the real build: a whole one takes minutes."""
     sources = [path for path in (ROOT / "Sources" / "NATS").glob("*.swift") if path.name != "TLSMaterial.swift"]
+    # As SwiftPM calls this package, after its folder.
+    plan = (ROOT / ".build" / "release.yaml").read_text().splitlines()
+    names = {found[1] for line in plan if '"-module-name","NATS"' in line
+             for found in [re.search('"-package-name","([^"]+)"', line)] if found}
+    assert len(names) == 1, names
     # SwiftPM writes those that packages don't have themselves.
     maps = [*(ROOT / ".build" / "checkouts").glob("*/Sources/*/include/module.modulemap"),
             *(MODULES.parent).glob("*.build/module.modulemap")]
@@ -32,7 +38,7 @@ def test_its_sources_compile():
     headers += [word for folder in (ROOT / ".build" / "checkouts").glob("*/Sources/*/include")
                for word in ("-Xcc", f"-I{folder}")]
     done = subprocess.run(
-        ["swiftc", "-typecheck", "-O", "-swift-version", "6", "-package-name", ROOT.name.lower(), "-module-name", "NATS",
+        ["swiftc", "-typecheck", "-O", "-swift-version", "6", "-package-name", *names, "-module-name", "NATS",
          "-enable-upcoming-feature", "ExistentialAny", "-enable-upcoming-feature", "MemberImportVisibility",
          "-I", MODULES, "-I", ROOT / "Sources" / "CLibCrypto", *headers, *sources],
         capture_output=True, text=True)
