@@ -87,7 +87,7 @@ struct DeliberateErrorSeed: Sendable, CustomTestStringConvertible {
     lease_by_wall_clock 1 aimed behind a message of
     answers_on_lease_only 1 aimed behind a message of
     checkpoint_not_fenced 4 aimed behind a message of
-    fence_from_local_optime 2 aimed the bridge has published
+    fence_from_local_optime 3 aimed the bridge has published
     verification_left_out 1 aimed is gone
     phase_before_drain 2 aimed is not stored
     rollback_without_overlap 1 aimed is not stored
