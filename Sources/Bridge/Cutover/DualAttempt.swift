@@ -412,6 +412,7 @@ struct DualAttempt: Sendable {
 }
 
 extension StreamInfo {
+  /// What its limits remove.
   var removal: StreamReading.Removal {
     let isBounded =
       config["discard"]?.stringValue != "new"

@@ -94,7 +94,7 @@ package struct GroupDecisions: Sendable {
   ///
   /// - Parameter time: when it was stored; milliseconds since 1970, by the server's clock.
   package mutating func read(_ sequence: UInt64, in stream: Int, storedAt time: Int64) -> Bool {
-    // Servers date by the whole second in places.
+    // Up to a second later, as the other times of a stream are read in whole ones.
     readings[stream].read(sequence, storedAt: time + 1000)
     return !streams[stream].place.isDone(sequence) && foundAhead[stream].remove(sequence) == nil
   }
