@@ -298,6 +298,8 @@ final class CutoverCourse {
 
   var isBegun = false
   var slowUntil: Int64 = 0
+  /// Events whose messages the pipeline has stored, or met.
+  var met: Set<Int> = []
 
   func lead() {
     if !isBegun { begin() }
@@ -330,11 +332,10 @@ final class CutoverCourse {
     while piped < written, most > 0 {
       most -= 1
       let position = events[piped].position
-      // What it has stored itself, reading the stream has shown it.
-      if !leftOut.contains(where: { $0.contains(position) }),
-        !events[piped].stored.contains(.pipeline)
-      {
+      // What the stream holds of what it has sent, it finds out again after a crash: that is `EmptiedStreamTests`' matter.
+      if !leftOut.contains(where: { $0.contains(position) }), !met.contains(piped) {
         store(piped, .pipeline)
+        met.insert(piped)
       }
       piped += 1
     }
