@@ -47,8 +47,8 @@ let pure: [Target] = [
     swiftSettings: strict),
 ]
 
-/// A first demo, whose servers are its own, does without TLS towards NATS: BoringSSL is a third of a build.
-/// Only scripts/building.py asks for that.
+/// A first demo, whose servers are its own, does without TLS towards NATS, and so without compiling BoringSSL, which takes
+/// more than half as long as all the rest of such a build. Only scripts/building.py asks for that.
 let hasTLS = Context.environment["TAILRACE_WITHOUT_TLS"] != "1"
 let tls: [Target.Dependency] =
   hasTLS ? [.product(name: "NIOSSL", package: "swift-nio-ssl")] : []

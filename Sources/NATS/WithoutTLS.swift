@@ -1,7 +1,7 @@
 internal import NIOCore
 
 /// Instead of `TLSMaterial.swift` in the build for a first demo (Package.swift): its servers are on this machine, and
-/// BoringSSL is a third of a build.
+/// BoringSSL takes minutes to compile.
 struct TLSMaterial: Sendable {
   var authorities: CertificateDates? { nil }
   var client: CertificateDates? { nil }

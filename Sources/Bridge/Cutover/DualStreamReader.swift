@@ -51,17 +51,14 @@ final class DualStreamReader: Sendable {
           let asked = now()
           let known = try await eventLoop.submit { [work, index] in
             work.decisions.readings[index].gaps
-          }
-          .get()
+          }.get()
           guard let info = try await jetStream.stream(stream.name),
             info.created == stream.place.created
           else { throw RangeFailure(description: "stream \(stream.name) was made again") }
-          let last = info.lastSequence
           let next = try await eventLoop.submit { [work, index] in
             work.decisions.noteEnd(
-              of: index, first: info.firstSequence, last: last, removal: info.removal,
-              at: asked,
-              known: known)
+              of: index, first: info.firstSequence, last: info.lastSequence,
+              removal: info.removal, at: asked, known: known)
             return work.decisions.readings[index].next
           }.get()
           try await closeHole(next, info, asked)
